@@ -1,0 +1,29 @@
+# make run and make test need Python 3.11 or newer and nothing else; both make .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+IN_VENV := $(VENV)/bin/python
+CONFIG ?= configs/kick_vcpus.toml
+
+.PHONY: run test test-slow bench clean
+
+run: $(VENV)/installed
+	$(IN_VENV) -m harness run $(CONFIG)
+
+# Two at a time: most tests wait for processes, or compile on one processor.
+test: $(VENV)/installed
+	$(IN_VENV) -m pytest -n 2 --dist worksteal
+
+test-slow: $(VENV)/installed
+	$(IN_VENV) -m pytest -m slow
+
+bench: $(VENV)/installed
+	$(IN_VENV) -m tests.bench
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(IN_VENV) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,108 @@
+"""What the answers of a run's SEAMCALLs come to: the naive decoding's mistakes, and injected faults.
+
+Both are read off the counts by answer that every run keeps anyway (and off counters that only a
+program with faults has), so a run pays nothing for them.  Each has a part of the result and its lines
+in the run's report.
+"""
+
+from typing import Iterable
+
+from harness.protocol.seamcall_abi import (
+    CALL, FAULTS, INTERRUPT, NMI, NO_FAULT, NO_REASON, PROBED, decode_naive, decode_upstream, errno_name,
+    errno_of,
+)
+from kernels.words import STATUSES, status, unsigned
+
+
+def naive_decoding(entries: Iterable[tuple]) -> dict:
+    """What a decoding of bits 15:0 would have taken a run's answers of TDH.VP.ENTER for.
+
+    entries   each assemble.Answer that KVM got from TDH.VP.ENTER, and how often.  TDX_SUCCESS is left out:
+              there the vCPU went into the guest, and what comes back later is a TD exit.
+    """
+    found = {"without_exit": 0, NMI: 0, INTERRUPT: 0, CALL: 0, "by_status": {}}
+    for answer, count in entries:
+        inside = answer.status == STATUSES["TDX_SUCCESS"]
+        if inside or not count or decode_upstream(answer.status).reason != NO_REASON:
+            continue
+        found["without_exit"] += count
+        naive = decode_naive(answer.status)
+        if naive.spurious:
+            found[naive.handler] += count
+            found["by_status"][answer.name] = found["by_status"].get(answer.name, 0) + count
+    return found
+
+
+def entered(program, answered) -> list[tuple]:
+    """The answers that KVM got from TDH.VP.ENTER, each with how often.
+
+    Its own; and of the guest's calls those that end the guest's run with a status that is no exit reason,
+    which TDH.VP.ENTER then returns: TDX_HOST_PRIORITY_BUSY_TIMEOUT.
+
+    answered   int (calls, answers): how often each call gave each answer
+    """
+    found = []
+    for name, counts in zip(program.calls, answered):
+        found += [(answer, int(count)) for answer, count in zip(program.answers, counts)
+                  if name == "tdh_vp_enter" or answer.status == STATUSES["TDX_HOST_PRIORITY_BUSY_TIMEOUT"]]
+    return found
+
+
+def naive_line(result: dict) -> str:
+    found = result["naive_decoding"]
+    return (f"naive 16-bit decoding would have synthesized: NMI {found[NMI]}, interrupt {found[INTERRUPT]},"
+            f" TDCALL {found[CALL]} (refused entries: {found['without_exit']})")
+
+
+def injected(config, program, answered, counters: dict[str, int]) -> dict:
+    """What the config injected and what came of it; empty if nothing was injected.
+
+    answered   int (calls, answers): how often each call gave each answer
+    """
+    faults = config.faults
+    found: dict = {}
+    if faults.seamcall != NO_FAULT:
+        name = FAULTS[faults.seamcall].status
+        found |= {
+            "seamcall": faults.seamcall, "status": f"{status(name):#018x}", "status_name": name,
+            "refused": _given(program, answered, status(name)),
+            "init_errno": errno_name(errno_of(status(name))), "rebooting": faults.rebooting,
+            "internal_errors": counters.get("internal_errors", 0),
+        }
+    if faults.no_entropy_share:
+        found["no_entropy"] = sum(_given(program, answered, status(name))
+                                  for name in ("TDX_RND_NO_ENTROPY", "TDX_KEY_GENERATION_FAILED"))
+    if faults.machine_check_share:
+        found["machine_checks"] = {"count": counters.get("machine_checks", 0),
+                                   **{name: counters.get(f"machine_check.{name}", 0) for name in PROBED}}
+    return found
+
+
+def _given(program, answered, word: int) -> int:
+    return sum(int(answered[:, index].sum()) for index, answer in enumerate(program.answers)
+               if unsigned(answer.status) == word)
+
+
+def fault_lines(result: dict) -> list[str]:
+    """What was injected, what it would have done before any TD ran, and what it did here."""
+    found, lines = result["faults"], []
+    if "seamcall" in found:
+        fault = FAULTS[found["seamcall"]]
+        lines += [
+            f"SEAMCALLs refused: {found['refused']} ({fault.cause})",
+            f"  each answers {found['status_name']}, {found['status']}",
+            f"  at initialization: {found['init_errno']}, {fault.init}",
+            f"  vCPUs out with KVM_EXIT_INTERNAL_ERROR: {found['internal_errors']}"
+            + (", none of them a bug (kvm_rebooting)" if found["rebooting"] else ""),
+        ]
+    if "no_entropy" in found:
+        lines.append(f"calls without entropy: {found['no_entropy']} attempts")
+    if "machine_checks" in found:
+        checks = found["machine_checks"]
+        lines += [
+            f"machine checks: {checks['count']}; page private {checks['private']}, not private"
+            f" {checks['not_private']}, and taken for not private because",
+            f"  not in VMX operation (#UD) {checks['not_in_vmx_operation']}, no module {checks['no_module']},"
+            f" PAMT entry BUSY {checks['busy']}",
+        ]
+    return lines

@@ -1,0 +1,560 @@
+"""The engine that tries every interleaving of a scenario: breadth-first, states kept whole.
+
+`run(scenario)` searches (kernels/search.py says how) and says what was found: the outcomes with the
+shortest way to each, deadlocks, livelocks, violated invariants, and how much of everything was seen.
+`sample(scenario, ...)` makes many single runs instead, for scenarios that are too large.
+
+A livelock is a state from which no schedule whatever leads to an end, though somebody can always
+move: BUSY for ever.  A deadlock is a state in which somebody is not done and nobody can move.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Callable
+
+import numpy as np
+
+from harness import invariants
+from harness.errors import UsageError
+from harness.memory import Memory
+from harness.scenario import Scenario, answers_of
+from harness.schedule import Turn, leave_of
+from kernels import search as kernel
+from kernels.ops import REGISTERS, Register as R
+from kernels.words import unsigned
+
+MEMORY_MIB = 1024                # of tables, unless the command says more
+PAUSE_STATES = 200_000           # states between looks at the keyboard
+RUN_MOVES_MAX = 100_000          # of a single run; longer ones are cut off and said to be
+PATH_MAX = RUN_MOVES_MAX + 1
+WORDS_MAX = 4096
+
+DONE, HALTED, DEADLOCK, LIVELOCK = "done", "halted", "deadlock", "livelock"
+
+
+@dataclass
+class Ending:
+    """A way in which a scenario ends, told apart by kind, answers and words."""
+
+    kind: str
+    answers: tuple[tuple[str, ...], ...]     # by script, by call; "-" where a call was not made
+    words: tuple[str, ...]                   # as Scenario.watched() lists them
+    count: int = 0                           # states (exhaustive) or runs (sampled)
+    turns: list[Turn] = field(default_factory=list)
+
+
+@dataclass
+class Found:
+    """What a search has found."""
+
+    scenario: Scenario
+    how: str                                 # "every interleaving", "10000 random runs" ...
+    complete: bool
+    stopped: str = ""                        # why it is not complete
+    states: int = 0
+    transitions: int = 0
+    executed: int = 0                        # moves that `step` was called for
+    depth: int = 0
+    runs: int = 0
+    seconds: float = 0.0
+    endings: list[Ending] = field(default_factory=list)
+    violations: dict[str, list[Turn]] = field(default_factory=dict)      # invariant -> a way there
+    checked: tuple[str, ...] = ()
+    cycle: list[Turn] = field(default_factory=list)  # of the livelock, from where `violations` leads
+    interrupted: bool = False
+    answered: set = field(default_factory=set)       # (call, answer) of every call that has ended
+
+
+class Search:
+    """The tables of one search, and the world it takes place in."""
+
+    def __init__(self, scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True,
+                 preemptions: int = -1, forget: bool | None = None):
+        self.scenario, self.preemptions = scenario, preemptions
+        self.forget = reduce if forget is None else forget
+        program, self.actors = scenario.program, len(scenario.scripts)
+        assert self.actors <= kernel.ACTORS_MAX
+        self.memory = Memory(scenario.layout)
+        self.start_registers = scenario.start(self.memory)
+        layout, block = scenario.layout, np.frombuffer(self.memory.block, np.int64)
+        size = layout.at("image")                        # what comes behind is of real processes
+        self.block, self.initial_block = block, block.copy()
+        self.leave = np.array([leave_of(scenario, place) for place in range(self.actors)], np.int64)
+        self.scripts, values = np.zeros((self.actors, 2), np.int64), [0]
+        for place, script in enumerate(scenario.scripts):
+            self.scripts[place] = len(values), len(script.flow or ())
+            values += script.flow or ()
+        self.script_values = np.array(values, np.int64)
+        self.choices = np.array([2 if name == "accept_first" else 0 for name in program.choices] or [0], np.int64)
+        self.counters = [name for name in program.counters if name.startswith("violation: ")]
+        self.counted = np.array([kernel.COUNTED << self.counters.index(name) if name in self.counters else 0
+                                 for name in program.counters] or [0], np.int64)
+        self.contested, self.accessors, self.changed, self.ordered, self.ghosts = np.zeros(
+            (5, len(block) * 8), np.uint8)
+        shadow = layout.by_name["shadow"]
+        for region in (shadow, layout.by_name["mmu_owner"]):
+            self.ghosts[region.offset:region.end] = 1
+        if not reduce:
+            self.contested[:size] = 1 - self.ghosts[:size]
+        self.cell_of = np.zeros(len(block), np.int32)
+        self.cell_at, self.initial = np.zeros((2, WORDS_MAX), np.int64)
+        self.answered = np.zeros((max(1, len(program.calls)), len(program.answers)), np.uint8)
+        self.counts = np.zeros(kernel.COUNTS, np.int64)
+        self.width = 64
+        self.memory_bytes = memory_mib << 20
+        self._allocate()
+        self.seconds, self.interrupted = 0.0, False
+
+    # --- tables ---
+
+    def _allocate(self) -> None:
+        """Tables as large as the memory limit allows; pages of them that are never touched cost nothing."""
+        per_state = 4 * (self.actors + 2) + 4 + 2 + 8 + 4 * 4 + 4 * self.actors     # states, index, arcs
+        per_move = 8 + 8 + 8 + 4 + 4 * 4
+        per_memory = 8 * self.width + 4 * 4
+        rows = max(4096, int(self.memory_bytes / (per_state + per_move + per_memory / 8)))
+        locals_, memories = min(rows, 1 << 17), max(4096, rows // 8)
+        index = lambda count: np.zeros(4 << 2 * ((2 * count).bit_length() // 2 + 1), np.int32)
+        self.locals = np.zeros((locals_, REGISTERS + 1), np.int64)
+        self.fanout, self.local_index = np.zeros(locals_, np.int8), index(locals_)
+        self.memories, self.memory_index = np.zeros((memories, self.width), np.int64), index(memories)
+        self.states = np.zeros((rows, self.actors + 2), np.int32)
+        self.parents, self.ways = np.zeros(rows, np.int32), np.zeros(rows, np.int16)
+        self.first_arc, self.state_index = np.zeros(rows + 1, np.int64), index(rows)
+        self.move_key, self.move_to = np.zeros((rows, 1), np.int64), np.zeros((rows, 2), np.int32)
+        self.move_flags, self.move_rows = np.zeros(rows, np.int64), np.zeros(rows, np.int32)
+        self.move_index = index(rows)
+        self.arcs = np.zeros(self.actors * rows, np.int32)
+        self.events = np.zeros((2 + len(self.counters), 3), np.int64)
+        self.here = np.zeros(self.actors + 2, np.int32)
+        self.path, self.path_rows = np.zeros(PATH_MAX + 1, np.int16), np.zeros(PATH_MAX + 1, np.int32)
+        self.dice = np.zeros(3 + kernel.ACTORS_MAX + 64, np.int64)
+        self.registers = np.zeros(REGISTERS, np.int64)
+        self.candidates = np.zeros((kernel.ROOM, 2), np.int64)
+
+    def _reset(self) -> None:
+        """Begin again, knowing which words there are and which bytes are contested."""
+        cells = self.counts[kernel.N_CELLS]
+        self.counts[:] = 0
+        self.counts[kernel.N_CELLS] = cells
+        self.events[:] = 0
+        self.block[self.cell_at[:cells] >> 3] = self.initial[:cells]
+        self.memories[0] = 0
+        for place, registers in enumerate(self.start_registers):
+            self.locals[place, :REGISTERS], self.locals[place, REGISTERS] = registers, place
+            self.fanout[place] = 1
+        self.counts[kernel.N_LOCALS] = self.actors
+        self.counts[kernel.N_MEMORIES] = 1
+
+    def _call(self, scheduler: int, pause: int = PAUSE_STATES, moves: int = RUN_MOVES_MAX) -> int:
+        limits = np.zeros(len(kernel.LIMITS), np.int64)
+        limits[kernel.PAUSE_STATES], limits[kernel.RUN_MOVES] = pause, moves
+        limits[kernel.PREEMPTIONS], limits[kernel.FORGET] = self.preemptions, self.forget
+        limits[kernel.TIME_OUTCOMES] = 2 if self.scenario.file.timeouts else 1
+        limits[kernel.WORDS] = self.width
+        return kernel.search(
+            self.scenario.program.rows, self.scenario.live, self.memory.base, self.initial_block,
+            self.actors, self.scripts, self.script_values, self.choices, self.leave,
+            self.contested, self.accessors, self.changed, self.ordered, self.ghosts,
+            self.cell_at, self.cell_of, self.initial,
+            self.locals, self.fanout, self.local_index, self.memories, self.memory_index,
+            self.states, self.parents, self.ways, self.first_arc, self.state_index,
+            self.move_key, self.move_to, self.move_flags, self.move_rows, self.move_index,
+            self.arcs, self.counts, self.events, self.counted, self.answered,
+            scheduler, limits, self.here, self.path, self.path_rows, self.dice, self.registers, self.candidates)
+
+    def _settle(self) -> int:
+        """Each actor up to its first contested access; `here` is then the state to start from."""
+        self._reset()
+        self.here[:] = [*range(self.actors), 0, 0]
+        self.path[:self.actors] = [place << 8 | kernel.SETTLE for place in range(self.actors)]
+        ending = self._call(kernel.GIVEN, moves=self.actors)
+        self.settling = [Turn(place, int(self.path_rows[place]), 0) for place in range(self.actors)]
+        self.first = self.here.copy()
+        self.counts[kernel.STEPS] = self.counts[kernel.TRANSITIONS] = 0
+        return ending
+
+    # --- searching ---
+
+    def scout(self, runs: int = 16) -> None:
+        """Random runs, only to learn which words there are and which are contested."""
+        for seed in range(runs):
+            ending = kernel.RESTART
+            while ending in (kernel.RESTART, kernel.FULL):
+                ending = self._settle()
+                if ending == kernel.RUN_ENDED:
+                    self.dice[0] = seed
+                    ending = self._call(kernel.RANDOM, moves=2_000)
+                if ending == kernel.FULL and not self._widen(ending):
+                    return                   # the search itself will say so
+
+    def _widen(self, ending: int) -> bool:
+        """Whether the table of memories was too narrow, and has been made wider."""
+        if ending == kernel.FULL and self.counts[kernel.FULL_TABLE]:
+            self.width *= 2
+            self._allocate()
+            return True
+        return False
+
+    def search(self, tick: Callable[[int, int], None] = lambda *_: None) -> int:
+        """Everything that can happen.  Returns how it ended: FINISHED, FULL or ENDLESS; or PAUSED, if
+        it was interrupted."""
+        began = time.perf_counter()
+        try:
+            while True:
+                ending = self._settle()
+                while ending == kernel.RUN_ENDED:
+                    self.states[0] = self.first
+                    self.counts[kernel.N_STATES] = 1
+                    ending = self._call(kernel.BREADTH)
+                    while ending == kernel.PAUSED:
+                        tick(int(self.counts[kernel.NEXT]), int(self.counts[kernel.N_STATES]))
+                        ending = self._call(kernel.BREADTH)
+                if ending != kernel.RESTART and not self._widen(ending):
+                    break
+        except KeyboardInterrupt:
+            self.interrupted, ending = True, kernel.PAUSED
+        self.first_arc[self.counts[kernel.NEXT]] = self.counts[kernel.N_ARCS]
+        self.seconds = time.perf_counter() - began
+        return ending
+
+    # --- single runs ---
+
+    def settle_again(self) -> bool:
+        """Ready for a run, with tables emptied."""
+        while (ending := self._settle()) != kernel.RUN_ENDED:
+            if ending == kernel.FULL and not self._widen(ending):
+                return False
+        return True
+
+    def turns(self, steps: int) -> list[Turn]:
+        """The run that has just been made, as a schedule."""
+        return self.settling + [
+            Turn(int(way) >> 8, int(rows), int(way) & 0xFF)
+            for way, rows in zip(self.path[:steps], self.path_rows[:steps]) if rows]
+
+    def follow(self, ways: np.ndarray) -> bool:
+        """Run as `ways` say, passing over what cannot be done; whether the run came to its end there."""
+        while True:
+            self.here[:] = self.first
+            self.counts[kernel.STEPS] = 0
+            self.events[:] = 0
+            self.path[:len(ways)] = ways
+            ending = self._call(kernel.GIVEN, moves=len(ways))
+            if ending == kernel.RUN_ENDED:
+                return True
+            if not self.settle_again():
+                return False
+
+    def shrink(self, ways: np.ndarray, fails: Callable[[], bool]) -> list[Turn]:
+        """A failing run without any step that it does not need (ddmin, Zeller and Hildebrandt 2002).
+
+        fails   whether the run just made is still of the kind that is wanted
+        """
+        assert self.follow(ways) and fails()
+        parts = 2
+        while len(ways) >= 2:
+            size = -(-len(ways) // parts)
+            for start in range(0, len(ways), size):
+                rest = np.concatenate([ways[:start], ways[start + size:]])
+                if self.follow(rest) and fails():
+                    ways, parts = rest, max(parts - 1, 2)
+                    break
+            else:
+                if size == 1:
+                    break
+                parts = min(2 * parts, len(ways))
+        self.follow(ways)
+        return self.turns(len(ways))
+
+    # --- reading the tables ---
+
+    def move_of(self, local: int, memory: int, branch: int) -> int:
+        key = memory << 33 | local << 7 | branch
+        return int(np.flatnonzero(self.move_key[:self.counts[kernel.N_MOVES], 0] == key)[0])
+
+    def turn(self, state: int, way: int) -> Turn:
+        actor, branch = way >> 8, way & 0xFF
+        move = self.move_of(int(self.states[state, actor]), int(self.states[state, self.actors]), branch)
+        return Turn(actor, int(self.move_rows[move]), branch)
+
+    def way_to(self, state: int) -> list[Turn]:
+        """The shortest schedule that leads to a state."""
+        turns = []
+        while state:
+            parent = int(self.parents[state])
+            turns.append(self.turn(parent, int(self.ways[state])))
+            state = parent
+        return self.settling + turns[::-1]
+
+    def depth(self) -> int:
+        """Moves of the longest of the shortest ways."""
+        count = int(self.counts[kernel.N_STATES])
+        state, moves = count - 1, 0
+        while state > 0:
+            state, moves = int(self.parents[state]), moves + 1
+        return moves
+
+    def ending_of(self, state) -> Ending:
+        """What a state without moves is; state: a row of `states`."""
+        fans = [int(self.fanout[state[place]]) for place in range(self.actors)]
+        kind = HALTED if kernel.DOWN in fans else DONE if not any(fans) else DEADLOCK
+        answers = tuple(answers_of(self.scenario, place, int(self.locals[state[place], R.OUTCOMES]))
+                        for place in range(self.actors))
+        words = self.words(int(state[self.actors]))
+        return Ending(kind, answers, words)
+
+    def words(self, memory: int) -> tuple[str, ...]:
+        scenario = self.scenario
+        return tuple(scenario.spell(name, self.word(memory, offset)) for name, offset in scenario.watched())
+
+    def word(self, memory: int, offset: int) -> int:
+        """The 64-bit word at an offset (moved down so that byte `offset` is its lowest)."""
+        cell = offset >> 3
+        value = int(self.initial_block[cell])
+        if self.cell_of[cell]:
+            value ^= int(self.memories[memory, self.cell_of[cell] - 1])
+        return unsigned(value) >> 8 * (offset & 7)
+
+    def put(self, memory: int) -> Memory:
+        """Memory itself, as it is in a state."""
+        self.block[:] = self.initial_block
+        cells = self.counts[kernel.N_CELLS]
+        at = self.cell_at[:cells] >> 3
+        self.block[at] ^= self.memories[memory, :cells]
+        return self.memory
+
+
+def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, preemptions: int = -1,
+        tick=lambda *_: None, forget: bool | None = None) -> Found:
+    """Everything that can happen in a scenario.
+
+    reduce   whether accesses that nobody can tell the order of are part of the step before
+    forget   whether the counts that lost tries leave in a lock word are told apart (default: as `reduce`)
+    """
+    search = Search(scenario, memory_mib, reduce, preemptions, forget)
+    if reduce:
+        search.scout()
+    ending = search.search(tick)
+    how = "every interleaving" if preemptions < 0 else f"every interleaving with at most {preemptions} preemptions"
+    bound = "" if preemptions < 0 else f"at most {preemptions} preemptions"
+    found = Found(scenario, how, ending == kernel.FINISHED and not bound, _why(ending, memory_mib) or bound)
+    counts = search.counts
+    found.states, found.transitions = int(counts[kernel.N_STATES]), int(counts[kernel.TRANSITIONS])
+    found.executed, found.seconds, found.depth = int(counts[kernel.N_MOVES]), search.seconds, search.depth()
+    found.interrupted = search.interrupted
+    found.answered = {(scenario.program.calls[call], scenario.program.answers[answer].name)
+                      for call, answer in np.argwhere(search.answered)}
+    _judge(search, found)
+    return found
+
+
+def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib: int = MEMORY_MIB) -> Found:
+    """Many single runs: each step any actor's, or (with a depth) that of the highest priority.
+
+    depth   of PCT (Burckhardt et al., ASPLOS 2010): priorities are drawn for each run and change at
+            depth - 1 steps; a run hits a bug of that depth with probability 1 / (n k^(depth - 1)) or
+            more, for n actors and k steps
+    """
+    search = Search(scenario, memory_mib)
+    search.scout()
+    found = Found(scenario, f"{runs} random runs, seed {seed}", False, runs=runs)
+    source, began, longest, cut, newest = np.random.default_rng(seed), time.perf_counter(), 1, 0, 0
+    endings: dict[tuple, Ending] = {}
+    ready = search.settle_again()
+    try:
+        for number in range(runs):
+            _deal(search, source, depth, longest)
+            dealt = search.dice.copy()
+            while True:
+                search.dice[:] = dealt
+                search.here[:] = search.first
+                search.counts[kernel.STEPS] = 0
+                search.events[:] = 0
+                ending = search._call(kernel.PCT if depth else kernel.RANDOM)
+                if ending == kernel.RUN_ENDED:
+                    break
+                ready = search.settle_again()        # knowing better, or with empty tables
+            longest, new = max(longest, int(search.counts[kernel.STEPS])), _note(search, found, endings)
+            cut += search.counts[kernel.STEPS] >= RUN_MOVES_MAX
+            newest = number + 1 if new else newest
+    except KeyboardInterrupt:
+        found.interrupted, found.runs = True, number
+    found.seconds, found.depth = time.perf_counter() - began, longest
+    found.transitions = int(search.counts[kernel.TRANSITIONS])
+    found.endings = sorted(endings.values(), key=lambda ending: (ending.kind, ending.answers, ending.words))
+    found.checked = _checked(search)
+    found.stopped = f"{len(endings)} endings, the last new one in run {newest}"
+    if cut:
+        found.stopped += f"; {cut} runs were cut off after {RUN_MOVES_MAX} steps"
+    if depth:
+        chance = 1 / (search.actors * longest ** (depth - 1))
+        found.how = f"{runs} runs by priorities that change {depth - 1} times, seed {seed}"
+        found.stopped += (f"; a bug of depth {depth} is hit with probability {1 - (1 - chance) ** runs:.3g} or more"
+                          f" ({search.actors} actors, {longest} steps)")
+    return found
+
+
+
+
+
+def _deal(search: Search, source, depth: int, steps: int) -> None:
+    """Random state of one run, and PCT's priorities and change points."""
+    search.dice[:] = 0
+    search.dice[0] = source.integers(1 << 62)
+    search.dice[1] = max(0, depth - 1)
+    search.dice[3:3 + search.actors] = 1 + source.permutation(search.actors)
+    first = 3 + kernel.ACTORS_MAX
+    search.dice[first:first + max(0, depth - 1)] = np.sort(source.integers(steps, size=max(0, depth - 1)))
+
+
+def _note(search: Search, found: Found, endings: dict) -> bool:
+    """Note how a run has ended and what it has violated; whether the ending is new."""
+    steps = int(search.counts[kernel.STEPS])
+    names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
+    for flag, (name, (step, _, _)) in enumerate(zip(names, search.events)):
+        if step and name not in found.violations:
+            ways = search.path[:int(step)].copy()
+            found.violations[name] = search.shrink(ways, lambda flag=flag: search.events[flag, 0] != 0)
+    if steps >= RUN_MOVES_MAX:
+        return False
+    ending = search.ending_of(search.here)
+    key = (ending.kind, ending.answers, ending.words)
+    kept = endings.setdefault(key, ending)
+    kept.count += 1
+    if kept.turns:
+        return False
+    kept.turns = search.turns(steps)
+    memory, bad = int(search.here[search.actors]), []
+    if ending.kind == DEADLOCK:
+        bad.append(DEADLOCK)
+    elif ending.kind == DONE:
+        real = search.put(memory)
+        dead = real.word(search.scenario.layout.at("vm_dead"))
+        bad += [name for name, check in QUIET.items() if check(search, real) and not (
+            name == "quiet_mirror" and (dead or not search.scenario.uses_flows))]
+    for name in bad:
+        found.violations.setdefault(name, kept.turns)
+    return True
+
+
+def _why(ending: int, memory_mib: int) -> str:
+    return {kernel.FINISHED: "", kernel.PAUSED: "interrupted",
+            kernel.FULL: f"the tables are full; --memory-mib {memory_mib} is the limit",
+            kernel.ENDLESS: "an actor runs in a loop that touches nothing"}[ending]
+
+
+def _judge(search: Search, found: Found) -> None:
+    counts, actors = search.counts, search.actors
+    expanded, states_count = int(counts[kernel.NEXT]), int(counts[kernel.N_STATES])
+    arcs_of = np.diff(search.first_arc[:expanded + 1])
+    ended = np.flatnonzero(arcs_of == 0)
+    _endings(search, found, ended)
+    # A state is doomed if no schedule leads from it to an end (or to where the search has not been).
+    ends = np.zeros(states_count, np.uint8)
+    ends[ended] = 1
+    ends[expanded:] = 1
+    kernel.mark_ending(expanded, search.first_arc, search.arcs, ends)
+    doomed = np.flatnonzero(ends == 0)
+    if len(doomed):
+        state = int(doomed[0])
+        if state == 0 and LIVELOCK not in search.scenario.must_violate:
+            raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end")
+        lead, found.cycle = _cycle(search, state)
+        found.violations[LIVELOCK] = search.way_to(state) + lead
+    names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
+    for name, (state, way, _) in zip(names, search.events):
+        if state:
+            found.violations[name] = search.way_to(int(state) - 1) + [search.turn(int(state) - 1, int(way))]
+    found.checked = _checked(search)
+
+
+def _checked(search: Search) -> tuple[str, ...]:
+    counted = tuple(name.removeprefix("violation: ") for name in search.counters)
+    names = ("no_bug", "no_halt", DEADLOCK, LIVELOCK, *counted, *QUIET)
+    if not search.scenario.uses_flows:
+        names = tuple(name for name in names if name not in ("no_bug", "quiet_mirror"))
+    return names
+
+
+# With everybody done: see invariants.py.  Each takes (search, memory) and counts violations.
+QUIET = {
+    "quiet_locks": lambda search, memory: invariants.locks_held(search.scenario, memory),
+    "quiet_counts": lambda search, memory: invariants.counts_left(search.scenario, memory),
+    "quiet_mirror": lambda search, memory: invariants.mirror_differs(memory),
+}
+
+
+def _endings(search: Search, found: Found, ended) -> None:
+    """Endings, told apart; and the invariants of quiet memory, in each memory that an ending has."""
+    actors = search.actors
+    rows = search.states[ended]
+    unique, first, counts = np.unique(rows[:, :actors + 1], axis=0, return_index=True, return_counts=True)
+    by_key: dict[tuple, Ending] = {}
+    shortest: dict[tuple, int] = {}
+    quiet_bad: dict[str, int] = {}
+    looked: set[int] = set()
+    for row, where, count in zip(unique, first, counts):
+        ending = search.ending_of(row)
+        state = int(ended[where])
+        if ending.kind == DEADLOCK:
+            found_at = quiet_bad.setdefault(DEADLOCK, state)
+            quiet_bad[DEADLOCK] = min(found_at, state)
+        key = (ending.kind, ending.answers, ending.words)
+        kept = by_key.setdefault(key, ending)
+        kept.count += int(count)
+        shortest[key] = min(shortest.get(key, state), state)
+        memory = int(row[actors])
+        if ending.kind == DONE and memory not in looked:
+            looked.add(memory)
+            real = search.put(memory)
+            dead = real.word(search.scenario.layout.at("vm_dead"))
+            for name, check in QUIET.items():
+                if name == "quiet_mirror" and (dead or not search.scenario.uses_flows):
+                    continue
+                if check(search, real) and state < quiet_bad.get(name, state + 1):
+                    quiet_bad[name] = state
+    for key, ending in by_key.items():
+        ending.turns = search.way_to(shortest[key])
+        found.endings.append(ending)
+    found.endings.sort(key=lambda ending: (ending.kind, ending.answers, ending.words))
+    for name, state in quiet_bad.items():
+        found.violations[name] = search.way_to(state)
+
+
+def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
+    """From a state that cannot end: (the way into a cycle, the cycle), everybody taking turns fairly."""
+    seen, turns, last = {}, [], -1
+    while (state, last) not in seen:
+        seen[state, last] = len(turns)
+        moves = _moves(search, state)
+        last = next(actor for actor in [*range(last + 1, search.actors), *range(last + 1)]
+                    if any(turn.actor == actor for turn, _ in moves))
+        turn, state = next(move for move in moves if move[0].actor == last)
+        turns.append(turn)
+    begin = seen[state, last]
+    return turns[:begin], turns[begin:]
+
+
+def _moves(search: Search, state: int) -> list[tuple[Turn, int]]:
+    """What can be done in a state, and where it leads."""
+    here, memory = search.states[state], int(search.states[state, search.actors])
+    arcs = iter(search.arcs[search.first_arc[state]:search.first_arc[state + 1]])
+    found = []
+    for actor in range(search.actors):
+        for branch in range(max(0, int(search.fanout[here[actor]]))):
+            move = search.move_of(int(here[actor]), memory, branch)
+            if search.move_flags[move] & kernel.CANNOT == 0:
+                found.append((Turn(actor, int(search.move_rows[move]), branch), int(next(arcs))))
+    return found
+
+
+def interleavings(search: Search) -> int:
+    """How many different schedules there are, of a finished search without cycles."""
+    ways = {}
+    for state in range(int(search.counts[kernel.N_STATES]) - 1, -1, -1):
+        arcs = search.arcs[search.first_arc[state]:search.first_arc[state + 1]]
+        assert all(arc > state for arc in arcs), "a cycle"
+        ways[state] = sum(ways[int(arc)] for arc in arcs) if len(arcs) else 1
+    return ways[0]
+

@@ -1,0 +1,221 @@
+"""The commands `explore` and `replay`, from their arguments to what they print.
+
+    explore   search each scenario of each file, judge it, save and show what should not be
+    replay    a saved schedule again: step by step, and as real processes; the words must be the same
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from harness import explored, verdict
+from harness.engines import explore as engine, turns
+from harness.errors import UsageError
+from harness.policies import POLICIES
+from harness.releases import NAMES as MODULES
+from harness.scenario import Scenario, load, parse
+from harness.schedule import Schedule, execute
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+BRIEF = 4                        # more scenarios than that get a line each
+PCT_RUNS = 1000
+
+
+def explore(options) -> int:
+    _check(options)
+    if options.policies:
+        return _policies(options)
+    scenarios = [scenario for path in options.configs for scenario in load(path, options.module, options.policy)]
+    if not scenarios:
+        raise UsageError(f"--module {', '.join(options.module)}: no scenario of these files is for it")
+    brief, results, code = len(scenarios) > BRIEF, [], DONE
+    for scenario in scenarios:
+        found = _search(scenario, options)
+        judged = verdict.judge(found, lambda derived, preemptions: engine.run(derived, preemptions=preemptions))
+        results.append((found, judged))
+        if judged.failures or not brief:
+            print(explored.scenario_report(found, judged))
+            code = max(code, _counterexamples(found, judged, options))
+            print(flush=True)
+        if found.interrupted:
+            code = INTERRUPTED
+            break
+    if brief:
+        print(explored.summary(results))
+        print(f"{len(results)} scenarios, {sum(found.states for found, _ in results)} states,"
+              f" {sum(bool(judged.failures) for _, judged in results)} failed")
+    return code
+
+
+def _check(options) -> None:
+    for module in options.module or ():
+        if module not in MODULES:
+            raise UsageError(f"--module {module}: must be one of {', '.join(MODULES)}")
+    for name, least in (("random", 1), ("pct", 1), ("preemptions", 0), ("memory_mib", 16)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
+    if options.preemptions is not None and (options.random or options.pct):
+        raise UsageError("--preemptions: not together with --random or --pct")
+
+
+def _search(scenario: Scenario, options):
+    if options.pct is not None:
+        return engine.sample(scenario, options.random or PCT_RUNS, options.seed, options.pct, options.memory_mib)
+    if options.random is not None:
+        return engine.sample(scenario, options.random, options.seed, 0, options.memory_mib)
+    tick = _progress(scenario)
+    preemptions = -1 if options.preemptions is None else options.preemptions
+    return engine.run(scenario, options.memory_mib, not options.no_reduction, preemptions, tick)
+
+
+def _progress(scenario: Scenario):
+    """A line on a terminal while a search takes long."""
+    def tick(expanded: int, known: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{scenario.name}: {expanded} of {known} states", end="\r", file=sys.stderr, flush=True)
+    return tick
+
+
+def _counterexamples(found, judged, options) -> int:
+    """Show and save the ways to what should not be (and to the outcome that was asked for)."""
+    scenario, wanted = found.scenario, []
+    for name, turns_ in found.violations.items():
+        expected = name in scenario.must_violate
+        wanted.append((name + " is violated" + " (as it must be)" * expected, turns_ + (found.cycle if name == "livelock" else [])))
+    for ending, (grade, note) in zip(found.endings, judged.grades):
+        if grade in ("forbidden", "ungraded") and ending.kind == "done":
+            wanted.append((f"{grade}: {verdict.describe(scenario, ending)}", ending.turns))
+    if options.show is not None:
+        if not 1 <= options.show <= len(found.endings):
+            raise UsageError(f"--show {options.show}: must be at least 1 and at most {len(found.endings)}")
+        ending = found.endings[options.show - 1]
+        wanted.append((verdict.describe(scenario, ending), ending.turns))
+    for number, (reason, turns_) in enumerate(wanted):
+        schedule = Schedule(scenario, turns_, reason)
+        accesses, schedule.final = execute(schedule)
+        print("\n" + explored.trace(schedule, accesses))
+        if found.cycle and reason.startswith("livelock"):
+            print(f"the last {len(found.cycle)} steps repeat for ever")
+        _save(schedule, options, number)
+    return FAILED if judged.failures else DONE
+
+
+def _save(schedule: Schedule, options, number: int) -> None:
+    scenario = schedule.scenario
+    stem = re.sub(r"[^A-Za-z0-9.]+", "-", f"{scenario.name}-{scenario.module}").strip("-")
+    path = Path(options.out) / f"{stem}-{number + 1}.schedule.json"
+    try:
+        schedule.write(path)
+        print(f"saved {path}; again: python -m harness replay {path}", file=sys.stderr)
+        if options.as_test and not number:
+            Path(options.as_test).write_text(as_test(schedule), encoding="utf-8")
+            print(f"wrote {options.as_test}", file=sys.stderr)
+    except OSError as problem:
+        raise UsageError(f"--out {options.out}: cannot write {problem.filename}: {problem.strerror}") from None
+
+
+def as_test(schedule: Schedule) -> str:
+    """A pytest file that runs the schedule again."""
+    name = re.sub(r"\W+", "_", f"{schedule.scenario.name} {schedule.scenario.module}").strip("_").lower()
+    return f'''"""{schedule.reason}: found by `explore`, kept as a schedule."""
+
+from harness.schedule import Schedule, execute
+
+SCHEDULE = {schedule.as_json()!r}
+
+
+def test_{name}_still_comes_out_like_this():
+    schedule = Schedule.from_json(SCHEDULE)
+    accesses, final = execute(schedule)
+    assert final == schedule.final
+'''
+
+
+def replay(options) -> int:
+    schedule = Schedule.read(options.schedule)
+    accesses, final = execute(schedule)
+    print(explored.trace(schedule, accesses, options.everything))
+    real = turns.run(schedule)
+    code = DONE
+    for how, words in (("step by step", final), ("as real processes", real)):
+        same = words == schedule.final
+        print(f"{how}: {len(words)} words differ from the start, "
+              + ("all as saved" if same else "NOT as saved"))
+        code = code if same else FAILED
+        for name in sorted(set(words) | set(schedule.final or {})):
+            if words.get(name) != (schedule.final or {}).get(name):
+                print(f"  {name}: {words.get(name, 'as at the start')}, saved was"
+                      f" {(schedule.final or {}).get(name, 'as at the start')}")
+    return code
+
+
+def _policies(options) -> int:
+    """policy x invariant over all scenarios with KVM's flows."""
+    cells, checked, incomplete = {}, {}, set()
+    for policy in POLICIES:
+        for path in options.configs:
+            for scenario in load(path, options.module or ["1.5.05"], policy.name):
+                if not scenario.uses_flows or scenario.must_violate:
+                    continue
+                found = _search(scenario, options)
+                checked.update(dict.fromkeys(found.checked))
+                if not found.complete:
+                    incomplete.add(policy.name)
+                for name, way in found.violations.items():
+                    kept = cells.get((policy.name, name))
+                    cells[policy.name, name] = min(len(way), kept) if kept else len(way)
+                if found.interrupted:
+                    return INTERRUPTED
+    if not checked:
+        raise UsageError(f"{options.configs[0]}: no scenario with KVM's flows (touch, remove) for --policies")
+    print("steps of the shortest counterexample, or holds (? where the search was not complete)")
+    print(explored.matrix([policy.name for policy in POLICIES], list(checked), cells, incomplete))
+    return DONE
+
+
+# --- run --check-outcomes --------------------------------------------------------------------
+
+# Small worlds that between them meet every answer that KVM's flows can get about a page.
+OUTCOME_WORLDS = (
+    {"actors": {"vcpu0": {"touch": [3, 3]}, "host0": {"remove": [3]}}, "start": {"pages": {"3": "MAPPED"}}},
+    {"actors": {"vcpu0": {"touch": [3]}, "host0": {"remove": [3]}},
+     "start": {"pages": {"3": "PENDING"}, "listed": {"vcpu0": [3]}}},
+    {"actors": {"vcpu0": {"touch": [3]}, "host0": {"remove": [3]}}, "start": {"pages": {"3": "PENDING"}}},
+    {"actors": {"vcpu0": {"touch": [3, 3]}, "host0": {"remove": [3, 3]}}, "start": {"pages": {"3": "MAPPED"}}},
+    {"actors": {"vcpu0": {"touch": [3]}, "vcpu1": {"touch": [3]}}, "start": {"tables": False}, "accept_first": True},
+    {"actors": {"vcpu0": {"touch": [3]}, "vcpu1": {"touch": [3]}, "host0": {"remove": [3]}},
+     "start": {"pages": {"3": "MAPPED"}, "listed": {"vcpu0": [3]}}, "accept_first": True},
+)
+
+
+def explored_answers(policy, module: str, primitive: str = "cas") -> tuple[set[tuple[str, str]], bool]:
+    """(call, answer) of everything that can be answered in OUTCOME_WORLDS; whether that is all."""
+    answered, complete = set(), True
+    for world in OUTCOME_WORLDS:
+        table = {"accept_first": "either"} | world | {
+            "policy": policy, "module": module, "primitive": primitive, "must_violate": ["livelock"],
+            "timeouts": True}
+        [scenario] = parse(table, "outcomes")
+        found = engine.run(scenario)
+        answered |= found.answered
+        complete &= found.complete
+    return answered, complete
+
+
+def unexplored(result: dict, policy) -> list[str]:
+    """Answers of a run that no interleaving of OUTCOME_WORLDS gives, as sentences."""
+    explored_, complete = explored_answers(policy, result["module"], result["primitive"])
+    seen = set()
+    for call, counts in result["seamcalls"].items():
+        seen |= {(call, "TDX_SUCCESS")} if counts["success"] else set()
+        seen |= {(call, _busy_name(operand)) for operand, count in counts["busy_by_operand"].items() if count}
+        seen |= {(call, name) for name, count in counts["other_by_status"].items() if count}
+    note = "" if complete else " (the search was not complete)"
+    return [f"outcome {call}: {answer} was not met by explore{note}" for call, answer in sorted(seen - explored_)]
+
+
+def _busy_name(operand: str) -> str:
+    name, _, priority = operand.partition(" ")
+    word = "TDX_OPERAND_BUSY_HOST_PRIORITY" if priority else "TDX_OPERAND_BUSY"
+    return word if name == "RAX" else f"{word}|{name}"

@@ -1,0 +1,221 @@
+"""The plots of the report page, by matplotlib, as SVG that follows the page's colours (and files on demand).
+
+Each function takes plain values and returns a Figure.  Colours are the light ones; `inline` turns them
+into CSS variables, so that the same SVG is right on a light and on a dark page.  Text stays text.
+Names come from configs: they are drawn as they are, never as mathematics or markup.
+"""
+
+import io
+import re
+
+from harness.errors import UsageError
+
+INK, MUTED, GRID = "#1d2530", "#5b6673", "#d5dae0"
+SERIES = ("#0b6bcb", "#c2410c", "#15803d", "#9333ea", "#a16207", "#0e7490", "#be123c", "#4d7c0f")
+MARKERS = "osD^vPX*"
+VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid",
+             **{color: f"--s{index}" for index, color in enumerate(SERIES)}}
+SETTINGS = {
+    "svg.fonttype": "none", "svg.hashsalt": "tdx-sept-harness", "text.parse_math": False,
+    "font.family": "sans-serif", "font.size": 10, "text.color": INK, "axes.labelcolor": INK,
+    "axes.edgecolor": GRID, "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
+    "axes.titlelocation": "left", "grid.color": GRID, "grid.linewidth": 0.7, "axes.axisbelow": True,
+    "legend.frameon": False, "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
+    "figure.constrained_layout.use": True, "lines.linewidth": 1.6, "lines.markersize": 5,
+}
+WIDE = 8.6                       # inches, of 72 CSS pixels
+
+
+def library():
+    """matplotlib, without a screen.  Raises UsageError if it is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise UsageError("report: matplotlib and jinja2 are not installed;"
+                         " `pip install '.[report]'` does it") from None
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update(SETTINGS)
+    return matplotlib
+
+
+def figure(rows=1, columns=1, height=3.0):
+    """(Figure, axes as a flat list)"""
+    library()
+    from matplotlib.figure import Figure
+    made = Figure(figsize=(WIDE, height))
+    return made, list(made.subplots(rows, columns, squeeze=False).flat)
+
+
+def plain_ticks(axis) -> None:
+    """Decades as 1, 10, 100 k ...; matplotlib's own would be mathematics, which is switched off."""
+    from matplotlib.ticker import FuncFormatter
+
+    def plain(value, _):
+        return f"{value:.0e}".replace("e+0", "e") if abs(value) >= 1e6 else f"{value:g}"
+
+    axis.set_major_formatter(FuncFormatter(plain))
+
+
+def style(index: int) -> dict:
+    marker = MARKERS[(index + index // len(SERIES)) % len(MARKERS)]
+    return {"color": SERIES[index % len(SERIES)], "marker": marker}
+
+
+def inline(made, prefix: str, label: str) -> str:
+    """A figure as an <svg> element for the page; ids get a prefix, since a page has several."""
+    text = io.StringIO()
+    made.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    made.set_layout_engine("none")                   # laid out now; files of it need not do it again
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg"):]
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\1{prefix}-", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    for color, variable in VARIABLES.items():
+        svg = svg.replace(color, f"var({variable})")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def save(made, path) -> list:
+    """As SVG and PNG files on white; returns their paths.  Raises OSError."""
+    paths = [path.with_suffix(".svg"), path.with_suffix(".png")]
+    made.savefig(paths[0], metadata={"Date": None}, facecolor="white")
+    made.savefig(paths[1], dpi=150, facecolor="white")
+    return paths
+
+
+def heat_map(panels: list[tuple[str, dict[tuple[str, str], float]]], share_name: str):
+    """One panel per policy: calls down, operands across, BUSY per attempt of the call in percent.
+
+    panels   (policy, {(call, operand): percent})
+    The depth of colour is logarithmic, as BUSY spans decades; the numbers are in the cells.
+    """
+    import math
+    from matplotlib.patches import Rectangle
+    calls = list(dict.fromkeys(call for _, cells in panels for call, _ in cells))
+    operands = sorted({operand for _, cells in panels for _, operand in cells})
+    columns = 1 if len(operands) > 4 else 2 if len(panels) > 1 else 1
+    rows = -(-len(panels) // columns)
+    made, axes = figure(rows, columns, height=rows * (0.95 + 0.3 * len(calls)))
+    greatest = max((value for _, cells in panels for value in cells.values()), default=1)
+    for axis in axes[len(panels):]:
+        axis.set_visible(False)
+    for place, (axis, (policy, cells)) in enumerate(zip(axes, panels)):
+        axis.set_xlim(0, len(operands))
+        axis.set_ylim(len(calls), 0)
+        for (call, operand), value in cells.items():
+            x, y = operands.index(operand), calls.index(call)
+            if value > 0:
+                depth = max(0.08, 0.6 * (1 + math.log10(value / greatest) / 4))
+                axis.add_patch(Rectangle((x + 0.03, y + 0.06), 0.94, 0.88, facecolor=SERIES[1], alpha=depth,
+                                         linewidth=0))
+            shown = f"{value:.2g}" if value >= 0.01 else "<.01" if value else "0"
+            axis.text(x + 0.5, y + 0.5, shown, ha="center", va="center", fontsize=8.5)
+        names = [operand.replace(" (host priority)", "\n(host prio)") for operand in operands]
+        axis.set_xticks([x + 0.5 for x in range(len(operands))], names, fontsize=8)
+        axis.set_yticks([y + 0.5 for y in range(len(calls))], calls if place % columns == 0 else [],
+                        fontsize=8.5)
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+        axis.set_title(f"{policy}: {share_name}")
+    return made
+
+
+def quantiles(panels: list[tuple[str, list[tuple[str, list[float | None]]]]], names: list[str], unit: str,
+              colors: list[str]):
+    """One panel per call, one line per policy: a distribution by its quantiles.
+
+    panels   (call, [(policy, value at each of `names`)])
+    """
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    made, axes = figure(rows, columns, height=0.5 + 2.2 * rows)
+    for axis in axes[len(panels):]:
+        axis.set_visible(False)
+    seen = {}
+    for axis, (call, lines) in zip(axes, panels):
+        for policy, values in lines:
+            points = [(x, value) for x, value in enumerate(values) if value is not None]
+            if points:
+                [seen[policy]] = axis.plot(*zip(*points), label=policy, **style(colors.index(policy)))
+        axis.set_yscale("symlog", linthresh=1)
+        plain_ticks(axis.yaxis)
+        axis.set_ylim(bottom=0)
+        axis.set_xticks(range(len(names)), names)
+        axis.set_title(call)
+        axis.set_ylabel(unit)
+        axis.grid(axis="y")
+    _legend(made, seen)
+    return made
+
+
+def _legend(made, seen: dict) -> None:
+    if seen:
+        made.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=min(4, len(seen)), fontsize=9)
+
+
+def bars(values: list[tuple[str, float, float | None, float | None]], unit: str, colors: list[str]):
+    """One bar per policy with its interval: (policy, median, low, high)."""
+    made, [axis] = figure(height=0.9 + 0.32 * len(values))
+    for y, (policy, median, low, high) in enumerate(values):
+        axis.barh(y, median, height=0.6, color=SERIES[colors.index(policy) % len(SERIES)], alpha=0.75)
+        if low is not None:
+            axis.plot([low, high], [y, y], color=INK, linewidth=1.2, marker="|")
+    axis.set_yticks(range(len(values)), [policy for policy, *_ in values])
+    axis.invert_yaxis()
+    axis.set_xlim(left=0)
+    axis.set_xlabel(unit)
+    axis.grid(axis="x")
+    return made
+
+
+def pareto(points: list[tuple[str, float, float]], x_name: str, y_name: str, colors: list[str]):
+    """Policies as points, less of both is better; the line joins those that no other betters in both."""
+    made, [axis] = figure(height=3.8)
+    front = pareto_front(points)
+    corner = sorted((x, y) for policy, x, y in points if policy in front)
+    axis.step([x for x, _ in corner], [y for _, y in corner], where="post", color=MUTED, linewidth=1,
+              linestyle="--", zorder=1)
+    seen = {}
+    for policy, x, y in points:
+        kept = policy in front
+        [seen[policy + ("" if kept else " (bettered)")]] = axis.plot(
+            x, y, linestyle="none", markersize=9, fillstyle="full" if kept else "none",
+            **style(colors.index(policy)))
+    axis.set_xscale("symlog", linthresh=max(1e-3, min((x for _, x, _ in points if x > 0), default=1)))
+    plain_ticks(axis.xaxis)
+    axis.margins(0.1)
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel(x_name)
+    axis.set_ylabel(y_name)
+    axis.grid()
+    _legend(made, seen)
+    return made
+
+
+def pareto_front(points: list[tuple[str, float, float]]) -> set[str]:
+    """Policies that no other is at least as good as in both, and better in one."""
+    return {policy for policy, x, y in points
+            if not any(u <= x and v <= y and (u < x or v < y) for _, u, v in points)}
+
+
+def nights(panels: list[tuple[str, list[float], list[int], list[int]]]):
+    """Series over nights: (title, number of each night, change points, nights of alarms)."""
+    made, axes = figure(len(panels), 1, height=0.3 + 1.9 * len(panels))
+    for axis, (title, numbers, points, alarms) in zip(axes, panels):
+        axis.plot(range(1, len(numbers) + 1), numbers, color=SERIES[0], marker="o", markersize=2.5,
+                  linewidth=0.9)
+        bounds = [0, *points, len(numbers)]
+        for begin, end in zip(bounds, bounds[1:]):
+            middle = sorted(numbers[begin:end])[(end - begin) // 2]
+            axis.plot([begin + 0.5, end + 0.5], [middle, middle], color=SERIES[1], linewidth=1.4)
+        for point in points:
+            axis.axvline(point + 0.5, color=SERIES[1], linestyle=":", linewidth=1)
+        for alarm in alarms:
+            axis.axvline(alarm + 1, color=SERIES[6], linewidth=1.4)
+        axis.set_title(title, fontsize=9)
+        axis.grid(axis="y")
+    axes[-1].set_xlabel("night")
+    return made

@@ -1,0 +1,24 @@
+"""The protocol as data: SEAMCALL rows and KVM flows, and how they become programs.
+
+    seamcalls.py   THE TABLE: every call as a row of phrases, with its source
+    phrases/       the words of that table, and the micro-ops each becomes
+    call.py        a call while it is written: taking locks, checking owners, getting out
+    flows/         what KVM and the guest do around the calls
+    seamcall_abi.py   what an answer means: layout, errno, decoding of TDH.VP.ENTER's, retries, faults
+    faults.py      injected faults as micro-ops; none in a program without them
+    assemble.py    from rows with names to rows with numbers
+
+What differs between releases of the module is in harness/releases.py: a row asks it.
+
+Read seamcalls.py first; it can be laid beside the module's C files.  `python -m harness explain
+tdh_mem_range_block` prints what a row becomes.
+
+To add a call: a row in seamcalls.py.  Its phrases say which locks it takes in which mode, which states
+it allows and what it writes; getting out is derived.  If a phrase is missing, add one to phrases/:
+a value with `emit(call)`, and `locks()` if it takes any.  A new micro-op should be the last resort.
+
+Why a call's way out is derived: the module's own code has one exit ladder per call, and the order
+in which locks are dropped is visible to others.  Written by hand, a ladder is where a table drifts
+from its source without anybody noticing.  Here the assembler knows at each row what is held, so a
+failure drops just that, in the row's release order, and a killed worker's locks can be named.
+"""

@@ -1,0 +1,309 @@
+"""From rows in words to rows in numbers: `Listing` collects micro-ops, `Listing.program` links them.
+
+A listing is written front to back, as one reads it.  Code that is rarely reached (a lost try, a
+response of the policy) is put aside with `aside` and comes out behind the code that is in progress,
+so that the ordinary path runs straight on.
+
+    listing = Listing()
+    listing.label("again")
+    listing.row(Op.ENTRY_TAKE, base=R.ENTRY, otherwise="lost")
+    ...
+
+Each row remembers what the actor *holds* when it is about to execute it (`hold`, `release`).  That
+is how a killed worker's locks are named, and how the unwinding of a SEAMCALL is derived instead of
+written.
+
+The linker refuses: an outcome without a target, a target for an outcome that cannot occur, a label
+that is missing or defined twice, a value that does not fit.
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.ops import OP_TABLE, ROW, Op, Register as R
+from kernels.words import signed, status_name, unsigned
+
+
+HALT = "halt"                    # label of row 0
+# Labels of everything that is no call begin with these.
+FLOWS = ("vcpu", "guest", "fault", "host", "zap", "split", "map_gpa", "td_exit")
+
+
+class AssemblyError(Exception):
+    """A program that cannot be: a mistake in this project or in a row added to it, not a user's."""
+
+
+class Held(NamedTuple):
+    """A lock that is held: what it is called, how, and in which words (register, offset)."""
+
+    resource: str                # as in the lock report: TDR, SEPT_TREE, mmu_lock ...
+    mode: str                    # "shared" or "exclusive"
+    discipline: str              # "hp", "sharex", "entry", "mutex"; "entries", "count", "mmu"
+    base: R
+    offset: int | str = 0        # or the name of the word in the layout, until Call.take finds it
+
+    def __str__(self) -> str:
+        return f"{self.resource} ({self.mode})"
+
+
+@dataclass
+class Row:
+    """One micro-op, targets still by name.  The fields are those of kernels.machine.ROW."""
+
+    op: Op
+    base: R = R.ZERO
+    offset: int = 0
+    width: int = 64
+    register: R = R.SINK
+    source: R = R.ZERO
+    value: int | str = 0         # a label where the row number itself is wanted
+    mask: int = 0
+    match: int = 0
+    next: str | None = None      # None: the row behind
+    otherwise: str | None = None
+    priority: str | None = None
+    text: str = ""               # what it does here, for a person
+    held: tuple[Held, ...] = ()
+    labels: list[str] = field(default_factory=list)
+
+
+class Answer(NamedTuple):
+    """A way a call can end: the status the caller sees, and the name under which it is counted."""
+
+    status: int
+    name: str
+    busy: bool
+
+    @property
+    def for_priority(self) -> bool:
+        """Whether it is the guest's BUSY because a host has asked for the lock first."""
+        return self.name.startswith("TDX_OPERAND_BUSY_HOST_PRIORITY")
+
+
+SUCCESS = Answer(0, "TDX_SUCCESS", False)
+
+
+class Listing:
+    """A program in the making."""
+
+    def __init__(self):
+        self.rows: list[Row] = []
+        self.held: tuple[Held, ...] = ()
+        self.calls: list[str] = []
+        self.answers: list[Answer] = [SUCCESS]
+        self.counters: list[str] = []
+        self.spans: list[str] = []
+        self.costs: list[str] = []
+        self.choices: list[str] = []
+        self._labels: set[str] = set()
+        self._pending: list[str] = []
+        self._aside: list = []
+        self._names = 0
+        self.label(HALT)
+        self.row(Op.HALT, text="the module has shut itself down")
+
+    # --- rows ---
+
+    def label(self, name: str) -> str:
+        """Name the next row."""
+        if name in self._labels:
+            raise AssemblyError(f"label {name!r} is defined twice")
+        self._labels.add(name)
+        self._pending.append(name)
+        return name
+
+    def fresh(self, stem: str) -> str:
+        """A label name that nobody else uses; not yet defined."""
+        self._names += 1
+        return f"{stem}.{self._names}"
+
+    def row(self, op: Op, **fields) -> None:
+        """Add one micro-op; see Row for the fields."""
+        self.rows.append(Row(op, held=self.held, labels=self._pending, **fields))
+        self._pending = []
+
+    def jump(self, target: str) -> None:
+        """Make the row just written go on at `target`."""
+        last = self.rows[-1] if self.rows else None
+        if last is None or self._pending or last.next is not None or not OP_TABLE[last.op].outcomes:
+            self.row(Op.LET, next=target)
+        else:
+            last.next = target
+
+    @contextmanager
+    def aside(self, label: str):
+        """Write rows that begin at `label` and come out behind the code in progress.
+
+        What is held there is what is held here.
+        """
+        rows, pending, held = self.rows, self._pending, self.held
+        self.rows, self._pending = [], []
+        self.label(label)
+        yield
+        if self._pending:
+            raise AssemblyError(f"label {self._pending} at the end of {label!r} names no row")
+        self._aside.append(self.rows)
+        self.rows, self._pending, self.held = rows, pending, held
+
+    def flush(self) -> None:
+        """Bring out what was put aside; the row before must not run on into it."""
+        while self._aside:
+            self.rows.extend(self._aside.pop(0))
+
+    # --- what is held ---
+
+    def hold(self, held: Held) -> None:
+        self.held += (held,)
+
+    def release(self, resource: str) -> None:
+        kept = tuple(held for held in self.held if held.resource != resource)
+        if kept == self.held:
+            raise AssemblyError(f"{resource} is released but not held")
+        self.held = kept
+
+    # --- names that become numbers ---
+
+    @staticmethod
+    def _number(names: list, name) -> int:
+        if name not in names:
+            names.append(name)
+        return names.index(name)
+
+    def call_number(self, name: str) -> int:
+        return self._number(self.calls, name)
+
+    def answer(self, status: int, name: str | None = None, busy: bool = False, **fields) -> None:
+        """The call in progress will end with this status."""
+        answer = Answer(unsigned(status), name or status_name(status), busy)
+        self.row(Op.ANSWER, value=status, mask=self._number(self.answers, answer), text=answer.name,
+                 **fields)
+
+    def count(self, name: str, **fields) -> None:
+        self.row(Op.COUNT, value=self._number(self.counters, name), text=name, **fields)
+
+    def count_in(self, name: str, op: Op, **fields) -> None:
+        """A row whose driver adds to a counter what it finds."""
+        self.row(op, value=self._number(self.counters, name), **fields)
+
+    def begin(self, span: str, **fields) -> None:
+        self.row(Op.BEGIN, value=self._number(self.spans, span), text=span, **fields)
+
+    def end(self, span: str, **fields) -> None:
+        self.row(Op.END, value=self._number(self.spans, span), text=span, **fields)
+
+    def overdue(self, register: R, span: str, cost: str, **fields) -> None:
+        self.row(Op.OVERDUE, register=register, value=self._number(self.spans, span),
+                 mask=self._number(self.costs, cost), text=f"{span} for {cost}", **fields)
+
+    def arrive(self, span: str, interval: str, otherwise: str, idle: bool = False, ends: str = "") -> None:
+        """Wait for the next arrival of an open loop: at `otherwise` while it is not yet there.
+
+        span       begins at the intended time
+        interval   the cost that is the mean time between arrivals
+        ends       a span of the last arrival that is over by then
+        """
+        self.row(Op.ARRIVE, value=self._number(self.spans, span), mask=self._number(self.costs, interval),
+                 match=self._number(self.spans, ends) + 1 if ends else 0, width=int(idle),
+                 otherwise=otherwise, text=span)
+
+    def begin_with(self, span: str, other: str, **fields) -> None:
+        """A span that began when another did."""
+        self.row(Op.BEGIN, value=self._number(self.spans, span), mask=self._number(self.spans, other) + 1,
+                 text=span, **fields)
+
+    def spend(self, cost: str, idle: bool = False, **fields) -> None:
+        self.row(Op.SPEND, value=self._number(self.costs, cost), width=int(idle), text=cost, **fields)
+
+    def choose(self, register: R, choice: str, **fields) -> None:
+        self.row(Op.CHOOSE, register=register, value=self._number(self.choices, choice),
+                 text=choice, **fields)
+
+    # --- linking ---
+
+    def program(self) -> "Program":
+        """Everything written so far, with targets as row numbers."""
+        self.flush()
+        if self._pending:
+            raise AssemblyError(f"label {self._pending[0]!r} at the end names no row")
+        where = {name: number for number, row in enumerate(self.rows) for name in row.labels}
+        table = _aligned_rows(len(self.rows))
+        for number, row in enumerate(self.rows):
+            _link(table[number], number, row, where, len(self.rows))
+        return Program(
+            rows=table, listing=tuple(replace(row) for row in self.rows), labels=where,
+            calls=tuple(self.calls), answers=tuple(self.answers), counters=tuple(self.counters),
+            spans=tuple(self.spans), costs=tuple(self.costs), choices=tuple(self.choices),
+        )
+
+
+def _aligned_rows(count: int) -> np.ndarray:
+    """Zeroed rows, each in a cache line of its own."""
+    raw = np.zeros((count + 1) * ROW.itemsize, np.uint8)
+    start = -raw.ctypes.data % ROW.itemsize
+    return raw[start:start + count * ROW.itemsize].view(ROW)
+
+
+def _link(entry, number, row, where, rows_count) -> None:
+    def target(name):
+        if name not in where:
+            raise AssemblyError(f"row {number} ({row.op.name}): no label {name!r}")
+        return where[name]
+
+    outcomes = OP_TABLE[row.op].outcomes
+    given = (True, row.otherwise is not None, row.priority is not None)
+    if given[1:].count(True) and outcomes < 2 or row.priority and outcomes < 3:
+        raise AssemblyError(f"row {number} ({row.op.name}): a target for an outcome it does not have")
+    if outcomes == 3 and row.priority is None:
+        raise AssemblyError(f"row {number} ({row.op.name}): no target for `priority`")
+    tested = row.op not in (Op.LOAD, Op.EXCHANGE, Op.OR, Op.AND, Op.ENTRY_SEE_PRIORITY) or row.mask
+    if outcomes >= 2 and row.otherwise is None and tested:
+        raise AssemblyError(f"row {number} ({row.op.name}): no target for `otherwise`")
+    if row.next is None and outcomes and number + 1 == rows_count:
+        raise AssemblyError(f"row {number} ({row.op.name}) runs off the end")
+
+    entry["op"], entry["base"], entry["width"] = row.op, row.base, row.width
+    entry["register"], entry["source"] = row.register, row.source
+    entry["next"] = target(row.next) if row.next else number + 1 if outcomes else number
+    entry["otherwise"] = target(row.otherwise) if row.otherwise else 0
+    entry["priority"] = target(row.priority) if row.priority else 0
+    entry["offset"] = row.offset
+    entry["value"] = target(row.value) if isinstance(row.value, str) else signed(row.value)
+    entry["mask"], entry["match"] = signed(row.mask), signed(row.match)
+
+
+@dataclass(frozen=True)
+class Program:
+    """Rows that `step` executes, with the names of everything in them.
+
+    rows      (R,) of kernels.machine.ROW
+    listing   the same rows as they were written, for explanations and post-mortems
+    labels    row number of each label
+    calls, answers, counters, spans, costs, choices: the names that row values are indices of
+    """
+
+    rows: np.ndarray
+    listing: tuple[Row, ...]
+    labels: dict[str, int]
+    calls: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    counters: tuple[str, ...]
+    spans: tuple[str, ...]
+    costs: tuple[str, ...]
+    choices: tuple[str, ...]
+
+    def held_at(self, pc: int) -> tuple[Held, ...]:
+        """The locks an actor holds when it is about to execute row `pc`."""
+        return self.listing[pc].held
+
+    def label_at(self, pc: int) -> str:
+        """The label at or before row `pc`: roughly, where an actor is."""
+        return next((label for number in range(pc, -1, -1) for label in self.listing[number].labels), "start")
+
+    def place_of(self, pc: int) -> str:
+        """The call or flow that row `pc` belongs to: "tdh_mem_page_aug", "guest", "fault" ..."""
+        places = {*self.calls, *FLOWS}
+        stems = (label.partition(".")[0] for number in range(pc, -1, -1) for label in self.listing[number].labels)
+        return next((stem for stem in stems if stem in places), "start")

@@ -1,0 +1,402 @@
+"""A call while it is being written: taking and dropping locks, and how it gets out when something fails.
+
+What a SEAMCALL's row never says is how to get out again.  `Call` keeps what is held, and every failure
+goes to unwinding code derived from that: the locks held at that point are dropped in the row's
+release order (the reverse of acquisition unless the row says otherwise), as the module's EXIT:
+ladders do.  Two failures that hold the same locks share that code.
+"""
+
+from typing import NamedTuple
+
+from harness.memory import PAMT_BYTES, Layout
+from harness import releases
+from harness.protocol.assemble import HALT, SUCCESS, Held, Listing
+from harness.protocol.seamcall_abi import Faults
+from harness.releases import EXCLUSIVE, SHARED, Release
+from kernels.locks import PRIMITIVES
+from kernels.ops import LEVELS, Op, Register as R
+from kernels.words import TDEL, status
+
+REFUSED_FOR_PRIORITY = "host_priority_refused"     # span: a vCPU's TDCALLs are refused for host priority
+
+
+class Options(NamedTuple):
+    """What the same row may be assembled with."""
+
+    layout: Layout
+    primitive: str = "cas"       # how entry bits are changed: kernels.locks.PRIMITIVES
+    owners: bool = True          # check exclusive ownership with a shadow word per lock word
+    costs: frozenset[str] = frozenset()      # costs that are not zero; others take no row
+    busted: frozenset[str] = frozenset()     # parts broken on purpose (negative controls)
+    release: Release = releases.DEFAULT
+    faults: Faults = Faults()    # what goes wrong below the module; by default nothing
+    attribution: bool = False    # note the word that refused, for kernels/blame.py
+
+
+class Call:
+    """One call being written: its listing, what it holds, and how it gets out."""
+
+    def __init__(self, listing: Listing, name: str, options: Options, order: tuple[str, ...] = (),
+                 level: int = 0, guest: bool = False):
+        self.listing, self.name, self.options = listing, name, options
+        self.order = order               # resources in release order, if not the reverse
+        self.level, self.guest = level, guest
+        self.primitive = PRIMITIVES[options.primitive]
+        self._unwinding: dict[tuple[Held, ...], str] = {}
+
+    @property
+    def release(self) -> Release:
+        """The module's release that this call is written for."""
+        return self.options.release
+
+    def td(self, field: str) -> int:
+        """The offset of one of the TD's own words from Register.TD."""
+        return self.options.layout.at(field)
+
+    def fresh(self, part: str) -> str:
+        return self.listing.fresh(f"{self.name}.{part}")
+
+    def row(self, op, **fields):
+        self.listing.row(op, **fields)
+
+    # --- taking and dropping locks ---
+
+    def take(self, lock: Held, busy: int, promoted: bool = False) -> Held:
+        """One try to take a lock; a lost try ends the call with status `busy`.
+
+        promoted   first shared, then from that to exclusive, as the PAMT walk does with a large page
+        Returns the lock as it is held, with its place.
+        """
+        lock = self.placed(lock)
+        if promoted:
+            shared = lock._replace(mode=SHARED)
+            self._take(shared, busy, self._take_hp_shared)
+            self._take(lock, busy, self._promote_hp)
+        else:
+            self._take(lock, busy, {
+                ("hp", SHARED): self._take_hp_shared,
+                ("hp", EXCLUSIVE): self._take_hp_exclusive,
+                ("sharex", SHARED): self._take_sharex,
+                ("sharex", EXCLUSIVE): self._take_sharex,
+                ("mutex", EXCLUSIVE): self._take_mutex,
+                ("entry", EXCLUSIVE): self._take_entry_guest if self.guest else self._take_entry_host,
+            }[lock.discipline, lock.mode])
+        self.check_owner(lock, taking=True)
+        return lock
+
+    def placed(self, lock: Held) -> Held:
+        """A lock of the TD or of the machine that is named by its word, with the word's offset."""
+        if isinstance(lock.offset, str):
+            return lock._replace(offset=self.options.layout.at(lock.offset))
+        return lock
+
+    def _take(self, lock: Held, busy: int, how) -> None:
+        place = {"base": lock.base, "offset": lock.offset, "text": str(lock)}
+        how(lock, place, self.fresh("lost"), busy)
+
+    def _take_hp_shared(self, lock, place, lost, busy):
+        clear, taken = self.fresh("clear"), self.fresh("taken")
+        self.row(Op.HP_TAKE_SHARED, otherwise=lost, priority=clear, **place)
+        self._request_hp(lost, place, busy)
+        self.listing.hold(lock)
+        with self.listing.aside(clear):
+            self.row(Op.HP_CLEAR, **place)
+            self.listing.count("host_priority.locks_cleared", next=taken)
+        self.listing.label(taken)
+
+    def _take_hp_exclusive(self, lock, place, lost, busy):
+        self._over_priority(lock, place, lost, busy, Op.HP_TAKE_EXCLUSIVE, Op.HP_TAKE_OVER_PRIORITY)
+        self.listing.hold(lock)
+
+    def _promote_hp(self, lock, place, lost, busy):
+        self._over_priority(lock, place, lost, busy, Op.HP_PROMOTE, Op.HP_PROMOTE_OVER_PRIORITY)
+        self.listing.release(lock.resource)
+        self.listing.hold(lock)
+
+    def _over_priority(self, lock, place, lost, busy, take, take_over):
+        over, taken, refused = self.fresh("over"), self.fresh("taken"), self.fresh("refused")
+        self.row(take, otherwise=lost, priority=over, **place)
+        self._request_hp(lost, place, busy, refused)
+        with self.listing.aside(over):
+            self.row(take_over, otherwise=refused, **place)
+            self.listing.count("host_priority.locks_cleared", next=taken)
+        self.listing.label(taken)
+
+    def _request_hp(self, lost, place, busy, refused=None):
+        """Behind a lost try; `refused` labels what a try that may not ask for priority goes on with."""
+        with self.listing.aside(lost):
+            self.row(Op.HP_REQUEST, **place)
+            self.listing.count("host_priority.locks_set")
+            if refused:
+                self.listing.label(refused)
+            self.answer_busy(busy, place)
+
+    def _take_sharex(self, lock, place, lost, busy):
+        self.row(Op.SHAREX_TAKE_SHARED if lock.mode == SHARED else Op.SHAREX_TAKE_EXCLUSIVE, otherwise=lost, **place)
+        with self.listing.aside(lost):
+            self.answer_busy(busy, place)
+        self.listing.hold(lock)
+
+    def _take_mutex(self, lock, place, lost, busy):
+        self.row(Op.MUTEX_TAKE, otherwise=lost, **place)
+        with self.listing.aside(lost):
+            self.answer_busy(busy, place)
+        self.listing.hold(lock)
+
+    def _take_entry(self, place, lost):
+        if "entry_lock" not in self.options.busted:
+            self.row(Op.ENTRY_TAKE, value=self.primitive, otherwise=lost, **place)
+            return
+        # BUSTED on purpose: test and set as two steps, so that two takers can both win.
+        self.row(Op.LOAD, register=R.OLD, mask=TDEL, match=0, otherwise=lost, **place)
+        self.row(Op.OR, value=TDEL, **place)
+
+    def _take_entry_host(self, lock, place, lost, busy):
+        self._take_entry(place, lost)
+        with self.listing.aside(lost):
+            self.request_priority(place)
+            self.answer_busy(busy, place)
+        self.listing.hold(lock)
+        self.clear_priority(place)
+
+    def request_priority(self, place):
+        """A host that lost an entry asks for priority; counted if nobody had."""
+        known = self.fresh("known")
+        self.row(Op.ENTRY_REQUEST_PRIORITY, otherwise=known, **{"value": self.primitive} | place)
+        self.listing.count("host_priority.set")
+        self.listing.label(known)
+
+    def clear_priority(self, place):
+        """A host that got an entry clears its priority; counted if there was one."""
+        cleared, clear = self.fresh("cleared"), self.fresh("clear")
+        self.row(Op.ENTRY_CLEAR_PRIORITY, otherwise=cleared, **{"value": self.primitive} | place)
+        with self.listing.aside(cleared):
+            self.listing.count("host_priority.cleared", next=clear)
+        self.listing.label(clear)
+
+    def _take_entry_guest(self, lock, place, lost, busy):
+        refused = self.fresh("refused")
+        self._take_entry(place, lost)
+        with self.listing.aside(lost):
+            self.answer_busy(busy, place)
+        self.listing.hold(lock)
+        self.row(Op.ENTRY_SEE_PRIORITY, priority=refused, **place)
+        with self.listing.aside(refused):
+            self.row(Op.ENTRY_DROP, value=self.primitive, **place)
+            self.listing.release(lock.resource)
+            self._refuse_for_priority(busy)
+
+    def _refuse_for_priority(self, busy):
+        """A guest is refused for host priority; after hp_lock_timeout of that the TD exits.
+
+        The dispatcher turns the refusal into a plain BUSY before the guest sees it
+        (tdx_td_dispatcher.c:399-417); it is counted under its own name.  The timer is the vCPU's
+        own and stops with any other outcome of a TDCALL (:419-437).
+        """
+        assert not self.listing.held
+        out, overdue = self.fresh("out"), self.fresh("overdue")
+        self.listing.answer(busy, "TDX_OPERAND_BUSY_HOST_PRIORITY|RCX", busy=True)
+        self.listing.begin(REFUSED_FOR_PRIORITY)
+        self.listing.overdue(R.OLD, REFUSED_FOR_PRIORITY, "hp_lock_timeout_ns")
+        self.row(Op.TEST, register=R.OLD, mask=-1, next=out, otherwise=overdue, text="hp_lock_timeout")
+        with self.listing.aside(overdue):
+            self.listing.end(REFUSED_FOR_PRIORITY)
+            self.listing.answer(status("TDX_HOST_PRIORITY_BUSY_TIMEOUT"), next=out)
+        self.listing.label(out)
+        self._return()
+
+    def answer_busy(self, busy: int, place: dict) -> None:
+        """End the call with a BUSY about the lock word at `place` (`base`, and `offset` unless 0)."""
+        if self.options.attribution:
+            # Only a lost try comes here, so a call that goes through has not a row more.
+            self.row(Op.INDEX, register=R.CONTENDED, base=place["base"], offset=place.get("offset", 0),
+                     text="which word refused")
+        self.listing.answer(busy, busy=True, next=self.unwinding())
+
+    def drop(self, lock: Held) -> None:
+        """Give a lock back."""
+        place = {"base": lock.base, "offset": lock.offset, "text": str(lock)}
+        self.check_owner(lock, taking=False)
+        shared = lock.mode == SHARED
+        if lock.discipline == "hp" and shared:
+            self.row(Op.HP_DROP_SHARED, **place)
+        elif lock.discipline == "hp":
+            self.row(Op.HP_CHECK_EXCLUSIVE, **place)
+            self.row(Op.HP_DROP_EXCLUSIVE, **place)
+        elif lock.discipline == "sharex":
+            self.row(Op.SHAREX_DROP_SHARED if shared else Op.SHAREX_DROP_EXCLUSIVE, **place)
+        elif lock.discipline == "mutex":
+            self.row(Op.MUTEX_DROP, **place)
+        elif lock.discipline == "entry":
+            self.row(Op.ENTRY_CHECK, **place)
+            self.row(Op.ENTRY_DROP, value=self.primitive, **place)
+        elif lock.discipline == "entries":
+            self._drop_entries(place)
+        else:
+            self.row(Op.ADD, width=16, value=-1, **place)
+        self.listing.release(lock.resource)
+
+    def _drop_entries(self, place):
+        """The first INDEX entries of the page at CHILDREN."""
+        again, more, done = self.fresh("entries"), self.fresh("more"), self.fresh("dropped")
+        self.row(Op.LET, register=R.CURSOR, source=R.CHILDREN)
+        self.listing.label(again)
+        self.row(Op.TEST, register=R.INDEX, mask=-1, next=done, otherwise=more, text="entries left")
+        self.listing.label(more)
+        self.row(Op.ENTRY_CHECK, **place)
+        self.row(Op.ENTRY_DROP, value=self.primitive, **place)
+        self.row(Op.LET, register=R.CURSOR, source=R.CURSOR, value=8)
+        self.row(Op.LET, register=R.INDEX, source=R.INDEX, value=-1, next=again)
+        self.listing.label(done)
+
+    def check_owner(self, lock: Held, taking: bool) -> None:
+        """Exclusive ownership: a shadow of each lock word holds its exclusive owner.
+
+        An exclusive holder puts its number there and must find nobody's, and takes it away and must
+        find its own; a shared holder must find nobody, when it takes and when it drops.  Words of the
+        machine (KOT, key table, write-back mutexes) have no shadow.
+        """
+        if not self.options.owners or lock.discipline in ("count", "entries") or lock.base in MACHINE:
+            return
+        violated, ok = (self.fresh(part) for part in ("violated", "owned"))
+        shadow = {
+            "base": lock.base, "offset": lock.offset + self.options.layout.shadow_delta,
+            "width": 64 if lock.discipline == "entry" else 16, "register": R.OLD, "mask": -1,
+            "otherwise": violated, "text": f"owner of {lock.resource}",
+        }
+        if lock.mode == SHARED:
+            self.row(Op.LOAD, match=0, **shadow)
+        elif taking:
+            self.row(Op.EXCHANGE, source=R.ME, match=0, **shadow)
+        else:
+            # The owner's number differs by actor, so it is compared in a row of its own.
+            self.row(Op.EXCHANGE, **(shadow | {"mask": 0, "otherwise": None}))
+            self.row(Op.TEST, register=R.OLD, source=R.ME, mask=-1, otherwise=violated)
+        with self.listing.aside(violated):
+            self.listing.count("violation: exclusive_ownership", next=ok)
+        self.listing.label(ok)
+
+    # --- getting out ---
+
+    def unwinding(self) -> str:
+        """The label of code that drops what is held here, in release order, and returns."""
+        held = self.listing.held
+        if self.order:
+            rank = {name: place for place, name in enumerate(self.order)}
+            order = sorted(held, key=lambda lock: rank[lock.resource])
+        else:
+            order = list(reversed(held))
+        return self._unwind(tuple(order))
+
+    def _unwind(self, order: tuple[Held, ...]) -> str:
+        if order not in self._unwinding:
+            label = self.listing.fresh(f"{self.name}.unwind")
+            self._unwinding[order] = label
+            outer = self.listing.held
+            self.listing.held = tuple(reversed(order))
+            with self.listing.aside(label):
+                self._unwind_rows(order)
+            self.listing.held = outer
+        return self._unwinding[order]
+
+    def _unwind_rows(self, order: tuple[Held, ...]) -> None:
+        if not order:
+            if self.guest:
+                self.listing.end(REFUSED_FOR_PRIORITY)
+            self._return()
+            return
+        self.drop(order[0])
+        self.listing.jump(self._unwind(order[1:]))
+
+    def fail(self, name: str, operand: str | int = "RAX") -> str:
+        """The label of code that ends the call with a status that is not BUSY."""
+        label = self.listing.fresh(f"{self.name}.fails")
+        with self.listing.aside(label):
+            self.listing.answer(status(name, operand), next=self.unwinding())
+        return label
+
+    def succeed(self, keeping: bool = False) -> None:
+        """End the call: drop what is held (or, with `keeping`, return with it)."""
+        self.listing.answer(SUCCESS.status, SUCCESS.name)
+        if keeping:
+            self._return()
+        else:
+            self.listing.jump(self.unwinding())
+
+    def _return(self) -> None:
+        self.row(Op.CALL_END, text=self.name)
+        self.row(Op.GO, register=R.LINK, text="return")
+
+    def halt(self) -> None:
+        """A sanity check of the module has failed here: it shuts itself down."""
+        here = self.listing.label(self.fresh("halts"))
+        self.row(Op.LET, register=R.HALTED_AT, value=here, next=HALT)
+
+    def work(self, cost: str) -> None:
+        if cost in self.options.costs:
+            self.listing.spend(cost)
+
+
+MACHINE = (R.ZERO, R.WBT, R.KET)         # bases of words that are not a TD's
+
+
+# --- registers that a call finds set ---------------------------------------------------------
+
+SIZES = (("4k", 0, R.TARGET_4K), ("2m", 9, R.TARGET_2M), ("1g", 18, R.TARGET_1G))
+
+
+def locate(listing: Listing, layout: Layout, level: int, leaf: bool | None = None) -> None:
+    """Registers for PAGE: the entries above it, and the page that a call at `level` is about.
+
+    leaf   whether that is a data page of the level's size; otherwise it is an SEPT page (default: a
+           data page at level 0, an SEPT page above)
+    """
+    locate_entries(listing, layout)
+    index(listing, R.ENTRY, layout.at(f"sept.{level}"), 9 * level, 8, text="the entry")
+    group = "data" if (level == 0 if leaf is None else leaf) else ("", "pt_pages", "pd_pages")[level]
+    unit = 0 if group == "data" else 9 * level       # guest pages to pages of the group
+    for size, shift, register in SIZES:
+        index(listing, register, layout.at(f"pamt_{size}.{group}"), unit + shift, PAMT_BYTES,
+              text=f"PAMT {size.upper()} entry of the page")
+    first = 9 * level if group == "data" else 0      # a large page begins at a multiple of its size
+    index(listing, R.HPA, layout.hpa(group), unit + first, 4096 << first, source=R.PAGE, base=R.TD_HPA,
+          text="its physical address")
+    if level:
+        index(listing, R.CHILDREN, layout.at(f"sept.{level - 1}"), 9 * level, 8 * 512,
+              text="first entry in it")
+    listing.row(Op.LET, register=R.LEVEL, value=level)
+
+
+def locate_entries(listing: Listing, layout: Layout) -> None:
+    """Registers for PAGE: the SEPT entries that map it at each level."""
+    for level, register in enumerate((R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT)):
+        index(listing, register, layout.at(f"sept.{level}"), 9 * level, 8, text=f"entry at level {level}")
+
+
+def locate_page(listing: Listing, layout: Layout, group: str, number: int = 0, source: R = R.ZERO) -> None:
+    """Registers for a page of another group, number `number` plus what is in `source`."""
+    for size, shift, register in SIZES:
+        index(listing, register, layout.at(f"pamt_{size}.{group}") + (number >> shift) * PAMT_BYTES, shift,
+              PAMT_BYTES, source=source, text=f"PAMT {size.upper()} entry of the page")
+    index(listing, R.HPA, layout.hpa(group, number), 0, 4096, source=source, base=R.TD_HPA,
+          text="its physical address")
+
+
+def write_walk(listing: Listing, stopped: str) -> None:
+    """COPY = the entry at LEVEL, read without its lock; to `stopped` where a walk cannot go on.
+
+    sept_manager.c, secure_ept_walk: an entry above LEVEL must have access bits and be no leaf.
+    """
+    again = listing.fresh("walk")
+    listing.row(Op.LET, register=R.WALK, value=LEVELS - 1, text="from the top of the SEPT")
+    listing.label(again)
+    listing.row(Op.WALK, otherwise=stopped, priority=again, text="SEPT walk")
+
+
+def index(listing, register, start, shift, stride, source=R.PAGE, text="", base=R.TD):
+    """register = base + start + (source >> shift) * stride
+
+    `start` is a place in the first TD's block; with base TD, the default, it is found in the actor's own.
+    """
+    listing.row(Op.INDEX, register=register, base=base, offset=start, source=source, width=shift, mask=-1,
+                match=stride, text=text)

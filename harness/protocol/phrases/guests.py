@@ -1,0 +1,167 @@
+"""Phrases of the guest's calls on an SEPT entry: TDG.MEM.PAGE.ACCEPT, ATTR.RD, ATTR.WR.
+
+All three walk without any lock, then take the entry's lock on the guest's side, whatever state it is
+in: that is why a host's call on a FREE entry can find it busy.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.protocol.call import Call, write_walk
+from harness.protocol.phrases.locking import INTERRUPT, Entry
+from harness.protocol.phrases.pages import ENTRIES, page_mask, write_entry
+from harness.releases import DEFAULT, Release
+from kernels.ops import LEVELS, Op, Register as R
+from kernels.words import (
+    ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EXTERNAL_INTERRUPT, GUEST_ACCESSIBLE, PS, STATE, TDHP, states,
+)
+
+COUNTER_SHIFT = 12               # ACCEPT_COUNTER: bits 20:12 of a PENDING large page's entry
+
+
+def _violation(call: Call) -> str:
+    """The label of code that ends the call as an EPT-violation TD exit."""
+    label = call.fresh("violation")
+    with call.listing.aside(label):
+        call.listing.answer(EXIT_REASON_EPT_VIOLATION, next=call.unwinding())
+    return label
+
+
+@dataclass(frozen=True)
+class Accept:
+    """Walk without any lock, lock the entry on the guest's side, decide, zero the page, write.
+
+    The "is it a leaf" of the unlocked walk is kept and used after the entry has been locked and read
+    again: a page that the host adds in between is refused as PAGE_SIZE_MISMATCH.
+    A 2 MiB page is zeroed in 512 chunks under the lock; after each the call looks for an interrupt,
+    and if there is one it writes how far it got, and is made again after the TD exit.
+    tdg_mem_page_accept.c:49-326
+    """
+
+    leveled = True
+
+    operand: ClassVar[str] = "RCX"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return Entry(()).locks()
+
+    def emit(self, call: Call):
+        stopped, accepted, decide, refused = (
+            call.fresh(part) for part in ("stopped", "accepted", "decide", "refused"))
+        write_walk(call.listing, stopped=stopped)
+        with call.listing.aside(stopped):
+            self._stopped_above(call)
+        call.row(Op.LET, register=R.UNLOCKED, source=R.COPY)
+        Entry(()).emit(call)
+        with call.listing.aside(refused):
+            call.listing.answer(EXIT_REASON_EPT_VIOLATION, next=call.unwinding())
+        call.row(Op.IN, source=R.STATE, mask=states("FREE"), next=refused, otherwise=decide, text="FREE")
+        call.listing.label(decide)
+        call.row(Op.TEST, register=R.UNLOCKED, mask=PS, match=PS, text="was a leaf",
+                 otherwise=call.fail("TDX_PAGE_SIZE_MISMATCH", call.level))
+        call.row(Op.IN, source=R.STATE, mask=states(*ACCEPTABLE), otherwise=accepted,
+                 text=" ".join(ACCEPTABLE))
+        with call.listing.aside(accepted):
+            call.row(Op.IN, source=R.STATE, mask=states(*GUEST_ACCESSIBLE), otherwise=refused,
+                     next=call.fail("TDX_PAGE_ALREADY_ACCEPTED", call.level))
+        if call.level:
+            self._zero_in_chunks(call)
+        else:
+            call.row(Op.ZERO_PAGE, base=R.CONTENT, value=call.options.layout.content_bytes, text="4 KiB")
+        call.work(call.name + "_ns")
+        dirty, write = call.fresh("dirty"), call.fresh("write")
+        call.row(Op.IN, source=R.STATE, mask=states("PENDING"), otherwise=dirty, text="PENDING")
+        self._merge(call, "MAPPED", next=write)
+        call.listing.label(dirty)
+        self._merge(call, "EXP_DIRTY")
+        call.listing.label(write)
+        write_entry(call, releases=False)
+
+    @staticmethod
+    def _stopped_above(call: Call):
+        """The walk ended at an entry above: a large page that is accessible has been accepted."""
+        violation = _violation(call)
+        call.row(Op.STATE, register=R.STATE, source=R.COPY)
+        known = call.fresh("known")
+        call.row(Op.IN, source=R.STATE, mask=states(*GUEST_ACCESSIBLE), next=known, otherwise=violation,
+                 text="accepted")
+        call.listing.label(known)
+        for level in range(call.level + 1, LEVELS):
+            at = call.fresh("above")
+            call.row(Op.TEST, register=R.WALK, mask=-1, match=level, otherwise=at,
+                     next=call.fail("TDX_PAGE_ALREADY_ACCEPTED", level), text=f"at level {level}")
+            call.listing.label(at)
+        call.row(Op.LET, next=violation)
+
+    @staticmethod
+    def _merge(call: Call, state: str, **fields):
+        call.row(Op.MERGE, register=R.NEW, value=STATE[state].word(lock=True), source=R.COPY,
+                 mask=page_mask(call.level) | TDHP, text=f"as {state}", **fields)
+
+    def _zero_in_chunks(self, call: Call):
+        chunks = ENTRIES ** call.level
+        again, done, more, stop = (call.fresh(part) for part in ("chunk", "zeroed", "more", "interrupted"))
+        bytes_ = call.options.layout.content_bytes
+        call.row(Op.INDEX, register=R.INDEX, source=R.COPY, width=COUNTER_SHIFT, mask=chunks - 1, match=1,
+                 text="chunks done")
+        call.listing.label(again)
+        call.row(Op.INDEX, register=R.CURSOR, base=R.CONTENT, source=R.INDEX, mask=-1, match=bytes_,
+                 text="next chunk")
+        call.row(Op.ZERO_PAGE, base=R.CURSOR, value=bytes_, text="4 KiB")
+        call.row(Op.TEST, register=R.INDEX, mask=-1, match=chunks - 1, next=done, otherwise=more, text="the last")
+        call.listing.label(more)
+        call.row(Op.LET, register=R.INDEX, source=R.INDEX, value=1)
+        call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, next=again, otherwise=stop, text="interrupt pending?")
+        with call.listing.aside(stop):
+            self._stop(call)
+        call.listing.label(done)
+
+    def _stop(self, call: Call):
+        """How far it got goes into the entry; RAX and RIP stay as they were."""
+        dirty, write = call.fresh("dirty"), call.fresh("write")
+        call.row(Op.IN, source=R.STATE, mask=states("PENDING"), otherwise=dirty, text="PENDING")
+        self._merge(call, "PENDING", next=write)
+        call.listing.label(dirty)
+        self._merge(call, "PEND_EXP_DIRTY")
+        call.listing.label(write)
+        call.row(Op.INDEX, register=R.NEW, base=R.NEW, source=R.INDEX, mask=-1, match=1 << COUNTER_SHIFT,
+                 text="chunks done")
+        write_entry(call, releases=False)
+        call.listing.answer(EXIT_REASON_EXTERNAL_INTERRUPT, next=call.unwinding())
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """ATTR.RD and ATTR.WR: lock the entry, look at its state, answer.
+
+    anywhere   whether the entry at which the walk stopped is locked, at whatever level (ATTR.RD)
+    What is read and written are attributes of L2 VMs, which are abstracted away: the entry stays as
+    it is.  tdg_mem_page_attr_rd.c:75-79, tdg_mem_page_attr_wr.c
+    """
+
+    allowed: tuple[str, ...]
+    anywhere: bool
+
+    leveled = True
+
+    operand: ClassVar[str] = "RCX"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return Entry(()).locks()
+
+    def emit(self, call: Call):
+        stopped, lock = call.fresh("stopped"), call.fresh("lock")
+        violation = _violation(call)
+        write_walk(call.listing, stopped=stopped if self.anywhere else violation)
+        if self.anywhere:
+            with call.listing.aside(stopped):
+                for level in range(call.level + 1, LEVELS):
+                    other = call.fresh("above")
+                    call.row(Op.TEST, register=R.WALK, mask=-1, match=level, otherwise=other, text=f"at level {level}")
+                    call.row(Op.LET, register=R.ENTRY, source=(R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT)[level], next=lock)
+                    call.listing.label(other)
+                call.row(Op.LET, next=violation)
+        call.listing.label(lock)
+        Entry(()).emit(call)
+        refused = _violation(call)
+        call.row(Op.IN, source=R.STATE, mask=states(*self.allowed), otherwise=refused, text="allowed")

@@ -1,0 +1,231 @@
+"""Phrases of a TD's life: its HKID and keys, its TDCX pages, built, finalized, torn down.
+
+    TDH.MNG.CREATE       the HKID is the TD's                       HKID_ASSIGNED
+    TDH.MNG.KEY.CONFIG   a key on each package                      KEYS_CONFIGURED
+    TDH.MNG.VPFLUSHDONE  no vCPU is associated any more             BLOCKED
+    TDH.PHYMEM.CACHE.WB  caches are written back, on each package
+    TDH.MNG.KEY.FREEID   the HKID is free                           TEARDOWN
+
+Abstracted away: measurement, the parameters of TDH.MNG.INIT, contents of control pages.
+"""
+
+from dataclasses import dataclass
+
+from harness.memory import (
+    KOT_PACKAGES, KOT_STATE, LINE, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX, all_packages,
+)
+from harness.protocol.call import Call
+from harness.protocol.faults import draw_random
+from harness.protocol.phrases.locking import NAMED
+from harness.protocol.phrases.pages import each
+from kernels import epoch
+from kernels.ops import Op, Register as R
+from kernels.words import (
+    HKID_FLUSHED, PT_EPT, PT_NDA, PT_REG, PT_TDCX, PT_TDR, PT_TDVPR, STATE, TD_TEARDOWN, TDCS_PAGES,
+)
+
+
+@dataclass(frozen=True)
+class NotFatal:
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.TD, offset=call.td("tdr_state") + TDR_FATAL, width=8, mask=-1,
+                 otherwise=call.fail("TDX_TD_FATAL"), text="TDR.fatal")
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    """TDR.lifecycle_state must be one of `allowed`."""
+
+    allowed: tuple[int, ...]
+    wrong: str = "TDX_LIFECYCLE_STATE_INCORRECT"
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.TD, offset=call.td("tdr_state") + TDR_LIFECYCLE, width=8, register=R.OLD,
+                 text="lifecycle_state")
+        call.row(Op.IN, source=R.OLD, mask=sum(1 << state for state in self.allowed),
+                 otherwise=call.fail(self.wrong), text="allowed")
+
+
+@dataclass(frozen=True)
+class LifecycleBecomes:
+    state: int
+
+    def emit(self, call: Call):
+        call.row(Op.STORE, base=R.TD, offset=call.td("tdr_state") + TDR_LIFECYCLE, width=8, value=self.state,
+                 text="lifecycle_state")
+
+
+@dataclass(frozen=True)
+class NewTdr:
+    """A page becomes a TDR: nothing counted, nothing configured."""
+
+    def emit(self, call: Call):
+        for word in ("tdr_state", "keys", "chldcnt", "num_vcpus", "num_assoc_vcpus", "op_state"):
+            call.row(Op.STORE, base=R.TD, offset=call.td(word), text=word)
+
+
+@dataclass(frozen=True)
+class DrawRandom:
+    """A random number is drawn; without entropy the call ends with `failure`.
+
+    last_page   only with the last TDCX page that must be there
+    Entropy never runs out by itself here: it takes a config that injects it (faults.no_entropy_share).
+    """
+
+    failure: str = "TDX_RND_NO_ENTROPY"
+    last_page: bool = False
+
+    def emit(self, call: Call):
+        if not call.options.faults.no_entropy_share:
+            return
+        drawn = call.fresh("drawn")
+        if self.last_page:
+            call.row(Op.LOAD, base=R.TD, offset=call.td("tdr_state") + TDR_TDCX, width=8, mask=-1,
+                     match=TDCS_PAGES - 1, otherwise=drawn, text="num_tdcx")
+        draw_random(call, self.failure, drawn)
+
+
+@dataclass(frozen=True)
+class HkidIs:
+    """The HKID's state in the Key Ownership Table must be one."""
+
+    state: int
+    wrong: str
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.KOT_ENTRY, offset=KOT_STATE, width=8, mask=-1, match=self.state,
+                 otherwise=call.fail(self.wrong), text="state of the HKID")
+
+
+@dataclass(frozen=True)
+class HkidBecomes:
+    """The HKID's state; FLUSHED also marks every package's caches as to be written back."""
+
+    state: int
+
+    def emit(self, call: Call):
+        packages = all_packages(call.options.layout.packages) if self.state == HKID_FLUSHED else 0
+        call.row(Op.STORE, base=R.KOT_ENTRY, value=self.state | packages << 8 * KOT_PACKAGES,
+                 text="state of the HKID")
+
+
+@dataclass(frozen=True)
+class WrittenBack:
+    """Every package must have written its caches back since the HKID was flushed."""
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.KOT_ENTRY, mask=~0xFF, otherwise=call.fail("TDX_WBCACHE_NOT_COMPLETE"),
+                 text="packages to write back")
+
+
+@dataclass(frozen=True)
+class WriteCachesBack:
+    """This package has written back the caches of every HKID."""
+
+    def emit(self, call: Call):
+        call.work(call.name + "_ns")
+        call.row(Op.LET, register=R.OLD, source=R.PACKAGE, value=call.options.layout.at("kot") + KOT_PACKAGES)
+        each(call, R.OLD, LINE, lambda: call.row(Op.STORE, base=R.CURSOR, width=8, text="written back"),
+             count=call.options.layout.tds)
+
+
+@dataclass(frozen=True)
+class ConfigureKey:
+    """This package has the TD's key; with the last one the TD's keys are configured."""
+
+    state: int
+
+    def emit(self, call: Call):
+        missing = call.fresh("missing")
+        call.work(call.name + "_ns")
+        call.row(Op.INDEX, register=R.CURSOR, base=R.TD, offset=call.td("keys"), source=R.PACKAGE, mask=-1, match=1,
+                 text="this package")
+        call.row(Op.STORE, base=R.CURSOR, width=8, value=1, text="key configured")
+        call.row(Op.LOAD, base=R.TD, offset=call.td("keys"), mask=-1, otherwise=missing,
+                 match=all_packages(call.options.layout.packages), text="on all packages")
+        LifecycleBecomes(self.state).emit(call)
+        call.listing.label(missing)
+
+
+@dataclass(frozen=True)
+class NobodyAssociated:
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.TD, offset=call.td("num_assoc_vcpus"), mask=-1,
+                 otherwise=call.fail("TDX_FLUSHVP_NOT_DONE"), text="num_assoc_vcpus")
+
+
+@dataclass(frozen=True)
+class MoreTdcx:
+    """The TD must still have room for a TDCX page."""
+
+    def emit(self, call: Call):
+        full, more = call.fresh("full"), call.fresh("more")
+        call.row(Op.LOAD, base=R.TD, offset=call.td("tdr_state") + TDR_TDCX, width=8, register=R.OLD,
+                 text="num_tdcx")
+        call.row(Op.TEST, register=R.OLD, mask=-1, match=TDCS_PAGES, next=full, otherwise=more, text="enough")
+        with call.listing.aside(full):
+            call.row(Op.LET, next=call.fail("TDX_TDCX_NUM_INCORRECT"))
+        call.listing.label(more)
+
+
+@dataclass(frozen=True)
+class NewTdcx:
+    def emit(self, call: Call):
+        call.row(Op.ADD, base=R.TD, offset=call.td("tdr_state"), value=1 << 8 * TDR_TDCX, text="num_tdcx")
+
+
+@dataclass(frozen=True)
+class InitTd:
+    """The TDCS as TDH.MNG.INIT leaves it: epoch 1, an empty SEPT.  tdh_mng_init.c:597-599"""
+
+    state: int
+
+    def emit(self, call: Call):
+        layout = call.options.layout
+        call.row(Op.STORE, base=R.TD, offset=call.td("epoch"), value=epoch.epoch_word(epoch.FIRST_EPOCH),
+                 text="td_epoch")
+        call.row(Op.LET, register=R.OLD, source=R.TD, value=layout.at("sept.2"))
+        each(call, R.OLD, 8, lambda: call.row(Op.STORE, base=R.CURSOR, value=STATE["FREE"].word(),
+                                              text="an entry of the root"), count=layout.by_name["sept.2"].count)
+        OpStateBecomes(self.state).emit(call)
+
+
+@dataclass(frozen=True)
+class OpStateBecomes:
+    state: int
+
+    def emit(self, call: Call):
+        call.row(Op.STORE, base=R.TD, offset=call.td("op_state"), value=self.state, text="op_state")
+
+
+@dataclass(frozen=True)
+class HasVcpus:
+    def emit(self, call: Call):
+        none, some = call.fresh("none"), call.fresh("some")
+        call.row(Op.LOAD, base=R.TD, offset=call.td("num_vcpus"), register=R.OLD, text="num_vcpus")
+        call.row(Op.TEST, register=R.OLD, mask=-1, next=none, otherwise=some, text="none?")
+        with call.listing.aside(none):
+            call.row(Op.LET, next=call.fail("TDX_NO_VCPUS"))
+        call.listing.label(some)
+
+
+@dataclass(frozen=True)
+class Reclaimable:
+    """The page must belong to a TD.  A TDR is reclaimed here and now, last of its TD's pages.
+
+    tdh_phymem_page_reclaim.c
+    """
+
+    def emit(self, call: Call):
+        tdr, other, page = call.fresh("tdr"), call.fresh("other"), NAMED["PAGE"][0]
+        call.row(Op.LOAD, base=page, offset=PAMT_TYPE, width=8, register=R.OLD, text="type of PAGE")
+        call.row(Op.IN, source=R.OLD, mask=sum(1 << kind for kind in (PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT)),
+                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="of a TD")
+        call.row(Op.TEST, register=R.OLD, mask=-1, match=PT_TDR, next=tdr, otherwise=other, text="TDR?")
+        with call.listing.aside(tdr):
+            Lifecycle((TD_TEARDOWN,)).emit(call)
+            call.row(Op.LOAD, base=R.TD, offset=call.td("chldcnt"), mask=-1,
+                     otherwise=call.fail("TDX_TD_ASSOCIATED_PAGES_EXIST"), text="TDR.chldcnt")
+            call.row(Op.STORE, base=page, offset=PAMT_TYPE, width=8, value=PT_NDA, text="type of PAGE")
+            call.succeed()
+        call.listing.label(other)

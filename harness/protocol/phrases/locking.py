@@ -1,0 +1,262 @@
+"""Phrases that take locks, and those that give one back early.
+
+Busy is TDX_OPERAND_BUSY with the operand that a phrase names; the call then gets out by itself.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.memory import PAMT_LOCK, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_READY
+from harness.protocol.assemble import Held
+from harness.protocol.call import EXCLUSIVE, SHARED, Call, write_walk
+from harness.releases import DEFAULT, Release
+from kernels.ops import Op, Register as R
+from kernels.words import ANY_BLOCKED, HP, TD_KEYS_CONFIGURED, states, status
+
+# Pages that a caller names, and the registers with their PAMT entries: 4K, 2M, 1G.
+NAMED = {
+    "TDR": (R.TDR_4K, R.TDR_2M, R.TDR_1G),
+    "TDVPR": (R.TDVPR_4K, R.TDVPR_2M, R.TDVPR_1G),
+    "PAGE": (R.TARGET_4K, R.TARGET_2M, R.TARGET_1G),
+    "TARGET": (R.TARGET_4K, R.TARGET_2M, R.TARGET_1G),
+}
+# Pages that the module finds itself: the TD's own TDR, the page that an SEPT entry maps.
+FOUND = {"TDR": R.TDR_4K, "PAGE": R.PAMT}
+SIZE_NAMES = ("", ".2M", ".1G")
+
+INTERRUPT = 1                    # bit of the word at Register.KICK: an interrupt is pending
+
+
+@dataclass(frozen=True)
+class Explicit:
+    """A page that the caller names by address: the PAMT entries above its own shared, its own in `mode`.
+
+    Then its type must match.  A page of 4 KiB, or with `own_size` of the size of the call's level;
+    the entry of a large page is taken shared and then promoted.  pamt_manager.c:191-284 (walk),
+    286-325 (unwalk)
+    Abstracted away: alignment, HKID bits and TDMR coverage of the address.
+    """
+
+    page: str
+    mode: str
+    operand: str
+    page_type: int | None
+    own_size: bool = False
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        own = level if self.own_size else 0
+        above = range(2, own, -1) if release.pamt_parents else ()
+        return (*(Held(self.page + SIZE_NAMES[size], SHARED, "hp", NAMED[self.page][size], PAMT_LOCK)
+                  for size in above),
+                Held(self.page + SIZE_NAMES[own], self.mode, "hp", NAMED[self.page][own], PAMT_LOCK))
+
+    def emit(self, call: Call):
+        *above, own = self.locks(call.level, call.release)
+        busy = status("TDX_OPERAND_BUSY", self.operand)
+        for lock in above:
+            call.take(lock, busy)
+        call.take(own, busy, promoted=self.own_size and call.level > 0 and self.mode == EXCLUSIVE)
+        if self.page_type is not None:
+            call.row(Op.LOAD, base=own.base, offset=PAMT_TYPE, width=8, mask=-1, match=self.page_type,
+                     otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", self.operand),
+                     text=f"type of {self.page}")
+
+
+@dataclass(frozen=True)
+class Implicit:
+    """A page that the module itself knows: its own PAMT entry only.  pamt_manager.c:516-538"""
+
+    page: str
+    mode: str
+    operand: str
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return (Held(self.page, self.mode, "hp", FOUND[self.page], PAMT_LOCK),)
+
+    def emit(self, call: Call):
+        call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
+
+
+@dataclass(frozen=True)
+class OpState:
+    """The TD must not be fatal, have its keys and its TDCX pages; op_state lock; op_state allowed.
+
+    mode   None: the lock is not taken (the TDR is held exclusively)
+    The three conditions are plain reads of fields that change only while the TDR is held exclusively;
+    here they are one read.  helpers.c:499-587
+    """
+
+    mode: str | None
+    allowed: tuple[int, ...]
+
+    operand: ClassVar[str] = "OP_STATE"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return (Held("OP_STATE", self.mode, "hp", R.TD, "op_state_lock"),) if self.mode else ()
+
+    def emit(self, call: Call):
+        unready, keyed = call.fresh("unready"), call.fresh("keyed")
+        call.row(Op.LOAD, base=R.TD, offset=call.td("tdr_state"), register=R.OLD, mask=-1, match=TDR_READY,
+                 otherwise=unready, text="fatal? keys? TDCX pages?")
+        with call.listing.aside(unready):
+            call.row(Op.TEST, register=R.OLD, mask=0xFF << 8 * TDR_FATAL, otherwise=call.fail("TDX_TD_FATAL"),
+                     text="TDR.fatal")
+            call.row(Op.TEST, register=R.OLD, mask=0xFF << 8 * TDR_LIFECYCLE, next=keyed,
+                     match=TD_KEYS_CONFIGURED << 8 * TDR_LIFECYCLE,
+                     otherwise=call.fail("TDX_TD_KEYS_NOT_CONFIGURED"), text="keys configured")
+            call.listing.label(keyed)
+            call.row(Op.LET, next=call.fail("TDX_TDCS_NOT_ALLOCATED"))
+        for lock in self.locks():
+            call.take(lock, status("TDX_OPERAND_BUSY", self.operand))
+        call.row(Op.LOAD, base=R.TD, offset=call.td("op_state"), register=R.OP_STATE, text="op_state")
+        call.row(Op.IN, source=R.OP_STATE, mask=sum(1 << state for state in self.allowed),
+                 otherwise=call.fail("TDX_OP_STATE_INCORRECT"), text="op_state allowed")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The SEPT tree lock, then the walk to the entry at LEVEL.  helpers.c:705-766"""
+
+    mode: str
+
+    operand: ClassVar[str] = "SEPT_TREE"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return (Held("SEPT_TREE", self.mode, release.tree, R.TD, "secure_ept_lock"),)
+
+    def emit(self, call: Call):
+        call.take(self.locks(release=call.release)[0], status("TDX_OPERAND_BUSY", self.operand))
+        Walk().emit(call)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The walk to the entry at LEVEL, without the tree lock (the TDR is held exclusively)."""
+
+    def emit(self, call: Call):
+        write_walk(call.listing, stopped=call.fail("TDX_EPT_WALK_FAILED", "RCX"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The entry's lock, then the entry is read again and its state checked.
+
+    `allowed` are the states of sept_state_lookup; in any other the call ends with
+    TDX_EPT_ENTRY_STATE_INCORRECT, and in a blocked one with `blocked` if that is given.  A guest's
+    call decides itself what to make of the state.  `locked` False: read without the lock.
+    """
+
+    allowed: tuple[str, ...]
+    blocked: str = ""
+    locked: bool = True
+
+    operand: ClassVar[str] = "RCX"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return (Held("SEPT_ENTRY", EXCLUSIVE, "entry", R.ENTRY),) if self.locked else ()
+
+    def emit(self, call: Call):
+        for lock in self.locks():
+            call.take(lock, status("TDX_OPERAND_BUSY", self.operand))
+        call.row(Op.LOAD, base=R.ENTRY, register=R.COPY, text="SEPT entry")
+        call.row(Op.STATE, register=R.STATE, source=R.COPY, text="its state")
+        if call.guest:
+            return
+        wrong = call.fail("TDX_EPT_ENTRY_STATE_INCORRECT", "RCX")
+        if self.blocked:
+            other = call.fresh("other")
+            with call.listing.aside(other):
+                call.row(Op.IN, source=R.STATE, mask=states(*ANY_BLOCKED),
+                         next=call.fail(self.blocked, "RCX"), otherwise=wrong)
+            wrong = other
+        call.row(Op.IN, source=R.STATE, mask=states(*self.allowed), otherwise=wrong,
+                 text=" ".join(self.allowed))
+
+
+@dataclass(frozen=True)
+class EpochLock:
+    """The lock of td_epoch and its counts."""
+
+    mode: str
+
+    operand: ClassVar[str] = "TD_EPOCH"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return (Held("TD_EPOCH", self.mode, "sharex", R.TD, "epoch_lock"),)
+
+    def emit(self, call: Call):
+        call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
+
+
+@dataclass(frozen=True)
+class Kot:
+    """The lock of the Key Ownership Table, one for the whole machine."""
+
+    mode: str
+
+    operand: ClassVar[str] = "KOT"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return (Held("KOT", self.mode, "sharex", R.ZERO, "kot_lock"),)
+
+    def emit(self, call: Call):
+        call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
+
+
+@dataclass(frozen=True)
+class KeyTable:
+    """The processor package's key table, which PCONFIG takes for itself.  helpers.c:86-91
+
+    A lock of the hardware: modelled as a mutex of the module's kind.
+    """
+
+    operand: ClassVar[str] = "KET"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return (Held("KET", EXCLUSIVE, "mutex", R.KET),) if release.key_table else ()
+
+    def emit(self, call: Call):
+        for lock in self.locks(release=call.release):
+            call.take(lock, status("TDX_OPERAND_BUSY", self.operand))
+
+
+@dataclass(frozen=True)
+class WriteBack:
+    """The package's entry in the table of cache write-backs."""
+
+    operand: ClassVar[str] = "WBCACHE"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return (Held("WBT", EXCLUSIVE, "mutex", R.WBT),)
+
+    def emit(self, call: Call):
+        call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Drop a lock before the end of the call, if the release takes it at all."""
+
+    resource: str
+
+    def emit(self, call: Call):
+        for lock in call.listing.held:
+            if lock.resource == self.resource:
+                call.drop(lock)
+
+
+@dataclass(frozen=True)
+class GiveWay:
+    """A long call looks for an interrupt, and from 1.5.20 for a host that wants the tree exclusively.
+
+    Abstracted away: interrupts reach a host thread only where a test or an explored scenario sets its
+    word; KVM's threads are not interrupted in these runs.
+    """
+
+    status: str = "TDX_INTERRUPTED_RESTARTABLE"
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, otherwise=call.fail(self.status), text="interrupt pending?")
+        if call.release.interrupted_busy:
+            call.row(Op.LOAD, base=R.TD, offset=call.td("secure_ept_lock"), width=16, mask=HP,
+                     otherwise=call.fail("TDX_INTERRUPTED_BUSY"), text="host priority on the tree?")

@@ -1,0 +1,261 @@
+"""Phrases about SEPT entries and the pages they map: checks, writes, TLB tracking."""
+
+from dataclasses import dataclass
+
+from harness.memory import PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
+from harness.protocol.call import Call
+from harness.protocol.phrases.locking import NAMED
+from harness.releases import STORE, SWAP_STORE
+from kernels import epoch
+from kernels.ops import Op, Register as R
+from kernels.words import (
+    ANY_BLOCKED, ENTRY_STATES, HPA_MASK, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT, OP_STATE_RUNNABLE, PT_NDA,
+    STATE, STATE_MASK, TDEL, TDHP, states,
+)
+
+TRACKED_OP_STATES = (OP_STATE_RUNNABLE, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT)
+LEAVES = tuple(state.name for state in ENTRY_STATES if state.leaf)
+PAGE_NUMBER = (1 << 28) - 1      # which page of its group a physical address names (memory.HPA_STEP)
+ENTRIES = 512
+
+
+def page_mask(level: int) -> int:
+    """The address bits of a leaf's word: below them a PENDING large page keeps its accept counter."""
+    return HPA_MASK & ~((1 << 12 + 9 * level) - 1)
+
+
+@dataclass(frozen=True)
+class OwnPage:
+    """PAMT = the PAMT entry, of its own size, of the page that the entry maps."""
+
+    leveled = True
+
+    def emit(self, call: Call):
+        size = ("4k", "2m", "1g")[call.level]
+        if call.level:
+            sept_page, found = call.fresh("sept_page"), call.fresh("found")
+            call.row(Op.IN, source=R.STATE, mask=states(*LEAVES), otherwise=sept_page, text="leaf")
+            with call.listing.aside(sept_page):
+                call.row(Op.LET, register=R.PAMT, source=R.TARGET_4K, next=found, text="SEPT page")
+        call.row(Op.INDEX, register=R.PAMT, base=R.TD, offset=call.td(f"pamt_{size}.data"), source=R.COPY,
+                 width=12 + 9 * call.level, mask=PAGE_NUMBER >> 9 * call.level, match=PAMT_BYTES,
+                 text="PAMT entry of the page")
+        if call.level:
+            call.listing.label(found)
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """While the TD may run, the page must be blocked, and no TLB may hold a translation to it.
+
+    epoch.py; helpers.h:1218-1236.  The epoch and its counts are read in one access by a
+    compare-and-swap that cannot succeed, as the module reads its 16 bytes by CMPXCHG16B.
+    """
+
+    not_tracked: str = "RCX"
+    not_blocked: bool = True     # whether "not blocked" is checked here (UNBLOCK has checked it)
+
+    def emit(self, call: Call):
+        if "tracking_check" in call.options.busted:
+            return
+        skip, read = (call.fresh(part) for part in ("untracked", "read"))
+        call.row(Op.IN, source=R.OP_STATE, mask=sum(1 << state for state in TRACKED_OP_STATES),
+                 otherwise=skip, text="TD may run")
+        if self.not_blocked:
+            call.row(Op.IN, source=R.STATE, mask=states(*ANY_BLOCKED),
+                     otherwise=call.fail("TDX_GPA_RANGE_NOT_BLOCKED", "RCX"), text="blocked")
+        call.row(Op.LOAD, base=R.PAMT, offset=PAMT_BEPOCH, register=R.BEPOCH, text="bepoch")
+        call.row(Op.LET, register=R.EPOCH_WORD)
+        call.row(Op.SWAP, base=R.TD, offset=call.td("epoch"), register=R.EPOCH_WORD, otherwise=read,
+                 text="td_epoch and counts")
+        call.listing.label(read)
+        call.row(Op.EPOCH_TRACKED, register=R.EPOCH_WORD, source=R.BEPOCH, text="tracked",
+                 otherwise=call.fail("TDX_TLB_TRACKING_NOT_DONE", self.not_tracked))
+        call.listing.label(skip)
+
+
+@dataclass(frozen=True)
+class Become:
+    """The new word of the entry.
+
+    transitions   ((states before), state after), ...: one write each
+    hpa           "new": built from constants and the page's address, host priority lost;
+                  "copy": the entry as read under its lock, with its state, access bits and lock changed;
+                  "moved": the same with another page's address; "none": no address
+    releases      the word has TDEL clear, so that the write is the release
+    How it is written is the release's (releases.py): up to 1.5.16 one plain store.
+    """
+
+    transitions: tuple[tuple[tuple[str, ...], str], ...]
+    hpa: str
+    releases: bool
+
+    @property
+    def leveled(self):
+        return self.hpa == "copy"
+
+    def emit(self, call: Call):
+        write = call.fresh("write")
+        call.work(call.name + "_ns")
+        for before, after in self.transitions[:-1]:
+            other = call.fresh("from")
+            call.row(Op.IN, source=R.STATE, mask=states(*before), otherwise=other, text=" ".join(before))
+            self._merge(call, after, next=write)
+            call.listing.label(other)
+        self._merge(call, self.transitions[-1][1])
+        call.listing.label(write)
+        if self.hpa == "moved":
+            call.row(Op.INDEX, register=R.NEW, base=R.NEW, source=R.HPA, mask=-1, match=1, text="to the new page")
+        write_entry(call, self.releases)
+
+    def _merge(self, call, after, **fields):
+        locked = any(lock.resource == "SEPT_ENTRY" for lock in call.listing.held)
+        word = STATE[after].word(lock=locked and not self.releases)
+        source, mask = {
+            "none": (R.ZERO, 0),
+            "new": (R.HPA, HPA_MASK),
+            "copy": (R.COPY, (page_mask(call.level) if STATE[after].leaf else HPA_MASK) | TDHP),
+            "moved": (R.COPY, TDHP),
+        }[self.hpa]
+        call.row(Op.MERGE, register=R.NEW, value=word, source=source, mask=mask, text=f"as {after}", **fields)
+
+
+def write_entry(call: Call, releases: bool) -> None:
+    """Write NEW into the entry, as the release does it; `releases`: that is the release of its lock."""
+    text = "SEPT entry" + " (releases it)" * releases
+    if releases:
+        call.check_owner(next(lock for lock in call.listing.held if lock.resource == "SEPT_ENTRY"), taking=False)
+    how = call.release.entry_write
+    if how != STORE:
+        call.row(Op.ENTRY_REPLACE, base=R.ENTRY, register=R.NEW, source=R.NEW, text=text)
+    if how in (STORE, SWAP_STORE):
+        call.row(Op.STORE, base=R.ENTRY, source=R.NEW, text=text)
+    if releases:
+        call.listing.release("SEPT_ENTRY")
+
+
+@dataclass(frozen=True)
+class Add:
+    """The first word of an entry that is not locked: the module halts if somebody holds it.
+
+    sept_manager.c:449-456
+    """
+
+    state: str
+
+    def emit(self, call: Call):
+        locked = call.fresh("locked")
+        call.row(Op.LOAD, base=R.ENTRY, mask=TDEL, otherwise=locked, text="nobody may hold it")
+        with call.listing.aside(locked):
+            call.halt()
+        Become(((("FREE",), self.state),), hpa="new", releases=False).emit(call)
+
+
+@dataclass(frozen=True)
+class Children:
+    """TDR.chldcnt in pages of 4 KiB, counted with a locked add because the TDR is locked shared only."""
+
+    change: int
+    own_size: bool = False
+
+    @property
+    def leveled(self):
+        return self.own_size
+
+    def emit(self, call: Call):
+        pages = ENTRIES ** call.level if self.own_size else 1
+        call.row(Op.ADD, base=R.TD, offset=call.td("chldcnt"), value=self.change * pages, text="TDR.chldcnt")
+
+
+@dataclass(frozen=True)
+class PageType:
+    """The type of PAGE is returned, in RCX (R.COPY).  Abstracted away: its owner, size and bepoch."""
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.TARGET_4K, offset=PAMT_TYPE, width=8, register=R.COPY, text="type of PAGE")
+
+
+@dataclass(frozen=True)
+class PageBecomes:
+    """A page's PAMT entry: its type, and bepoch cleared where it becomes the TD's.
+
+    page       one that the caller names (locking.NAMED), or "found" in the SEPT entry
+    own_size   of the call's level, not 4 KiB
+    """
+
+    page_type: int
+    clear_bepoch: bool = False
+    page: str = "PAGE"
+    own_size: bool = False
+
+    @property
+    def leveled(self):
+        return self.own_size
+
+    def emit(self, call: Call):
+        base = R.PAMT if self.page == "found" else NAMED[self.page][call.level if self.own_size else 0]
+        call.row(Op.STORE, base=base, offset=PAMT_TYPE, width=8, value=self.page_type,
+                 text=f"type of {'PAGE' if self.page == 'found' else self.page}")
+        if self.clear_bepoch:
+            call.row(Op.STORE, base=base, offset=PAMT_BEPOCH, text="bepoch")
+
+
+@dataclass(frozen=True)
+class NoteBlocked:
+    """bepoch := td_epoch, after the entry is blocked, without the epoch's or any PAMT lock."""
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.TD, offset=call.td("epoch") + epoch.EPOCH_BYTE, width=32,
+                 register=R.BEPOCH, text="td_epoch")
+        call.row(Op.STORE, base=R.PAMT, offset=PAMT_BEPOCH, source=R.BEPOCH, text="bepoch")
+
+
+def each(call: Call, start: R, stride: int, write, offset: int = 0, count: int = ENTRIES) -> None:
+    """Rows of `write()` with CURSOR at each of `count` words from `start` on."""
+    again, done = call.fresh("each"), call.fresh("all")
+    call.row(Op.LET, register=R.CURSOR, source=start, value=offset)
+    call.row(Op.LET, register=R.INDEX)
+    call.listing.label(again)
+    write()
+    call.row(Op.LET, register=R.CURSOR, source=R.CURSOR, value=stride)
+    call.row(Op.LET, register=R.INDEX, source=R.INDEX, value=1)
+    call.row(Op.TEST, register=R.INDEX, mask=-1, match=count, next=done, otherwise=again, text=f"all {count}")
+    call.listing.label(done)
+
+
+@dataclass(frozen=True)
+class ChildrenFree:
+    """All 512 entries in the SEPT page must be FREE."""
+
+    def emit(self, call: Call):
+        each(call, R.CHILDREN, 8, lambda: call.row(
+            Op.LOAD, base=R.CURSOR, mask=STATE_MASK, match=STATE["FREE"].word() & STATE_MASK,
+            otherwise=call.fail("TDX_EPT_PAGE_NOT_FREE", "RCX"), text="an entry in it"))
+
+
+@dataclass(frozen=True)
+class PagesBelowFree:
+    """A large page that is added must be free in each of its 512 parts.  tdh_mem_page_aug.c"""
+
+    leveled = True
+
+    def emit(self, call: Call):
+        if call.level:
+            each(call, NAMED["PAGE"][call.level - 1], PAMT_BYTES, lambda: call.row(
+                Op.LOAD, base=R.CURSOR, offset=PAMT_TYPE, width=8, mask=-1, match=PT_NDA,
+                otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "R8"), text="type of a part"))
+
+
+@dataclass(frozen=True)
+class Advance:
+    """td_epoch goes up, unless a vCPU still runs that entered before the current epoch."""
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.TD, offset=call.td("epoch"), register=R.EPOCH_WORD,
+                 text="td_epoch and counts")
+        call.row(Op.EPOCH_PREVIOUS, register=R.EPOCH_WORD,
+                 otherwise=call.fail("TDX_PREVIOUS_TLB_EPOCH_BUSY"), text="nobody of the epoch before")
+        call.work(call.name + "_ns")
+        call.row(Op.INDEX, register=R.OLD, source=R.EPOCH_WORD, width=epoch.EPOCH_SHIFT, mask=-1, match=1)
+        call.row(Op.STORE, base=R.TD, offset=call.td("epoch") + epoch.EPOCH_BYTE, width=32,
+                 source=R.OLD, value=1, text="td_epoch")

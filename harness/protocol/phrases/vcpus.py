@@ -1,0 +1,226 @@
+"""Phrases about vCPUs: TDH.VP.ENTER and the TD exit, association with a processor, creation."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.memory import TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_STEPPING, TDVPS_TDCX, TDVPS_TLB, TLB_ENTRIES
+from harness.protocol.assemble import Held
+from harness.protocol.call import SHARED, Call, locate_entries, write_walk
+from harness.protocol.phrases.locking import Drop, EpochLock
+from harness.releases import DEFAULT, Release
+from kernels import epoch, stepping
+from kernels.ops import Op, Register as R
+from kernels.words import (
+    EXIT_REASON_EPT_VIOLATION, NO_LP, RWX, TDVPS_PAGES, VCPU_ACTIVE, VCPU_READY, VCPU_UNINITIALIZED, states, status,
+)
+
+REFCOUNT = Held("TD_EPOCH count", SHARED, "count", R.REFCOUNT)
+
+
+@dataclass(frozen=True)
+class Associate:
+    """The vCPU must be READY, and belong to this processor or to none.  helpers.c:960-1036"""
+
+    def emit(self, call: Call):
+        new, done = (call.fresh(part) for part in ("new", "associated"))
+        other = call.fresh("other")
+        call.row(Op.LOAD, base=R.TDVPS, offset=TDVPS_STATE, width=8, mask=-1, match=VCPU_READY,
+                 otherwise=call.fail("TDX_VCPU_STATE_INCORRECT"), text="vCPU state")
+        call.row(Op.LET, register=R.OLD, value=NO_LP)
+        call.row(Op.SWAP, base=R.TDVPS, offset=TDVPS_LP, width=32, register=R.OLD, source=R.ME,
+                 next=new, otherwise=other, text="assoc_lpid")
+        with call.listing.aside(new):
+            call.row(Op.ADD, base=R.TD, offset=call.td("num_assoc_vcpus"), value=1, next=done,
+                     text="num_assoc_vcpus")
+        call.listing.label(other)
+        call.row(Op.TEST, register=R.OLD, source=R.ME, mask=-1, text="this processor",
+                 otherwise=call.fail("TDX_VCPU_ASSOCIATED"))
+        call.listing.label(done)
+
+
+@dataclass(frozen=True)
+class CountIn:
+    """Count this vCPU at the current epoch; if that is another one than last time, flush.
+
+    A newly associated vCPU has nothing to flush; flushing it all the same changes nothing here.
+    helpers.c:2504-2546
+    """
+
+    operand: ClassVar[str] = "TD_EPOCH"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return EpochLock(SHARED).locks()
+
+    def emit(self, call: Call):
+        same = call.fresh("same")
+        EpochLock(SHARED).emit(call)
+        call.row(Op.LOAD, base=R.TD, offset=call.td("epoch"), register=R.EPOCH_WORD,
+                 text="td_epoch and counts")
+        call.row(Op.INDEX, register=R.VCPU_EPOCH, source=R.EPOCH_WORD, width=epoch.EPOCH_SHIFT,
+                 mask=-1, match=1)
+        call.row(Op.INDEX, register=R.REFCOUNT, base=R.TD, offset=call.td("epoch"), source=R.VCPU_EPOCH,
+                 mask=1, match=epoch.REFCOUNT_BYTES, width=0, text="count of that parity")
+        call.row(Op.ADD, base=R.REFCOUNT, width=16, value=1, text="count of running vCPUs")
+        call.listing.hold(REFCOUNT)
+        Drop("TD_EPOCH").emit(call)
+        flush = call.fresh("flush")
+        call.row(Op.LOAD, base=R.TDVPS, offset=TDVPS_EPOCH, register=R.OLD, text="vcpu_epoch")
+        call.row(Op.TEST, register=R.OLD, source=R.VCPU_EPOCH, mask=-1, next=same, otherwise=flush)
+        with call.listing.aside(flush):
+            call.row(Op.TLB_FORGET, base=R.TDVPS, offset=TDVPS_TLB, value=TLB_ENTRIES, text="INVEPT")
+            call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_EPOCH, source=R.VCPU_EPOCH, next=same,
+                     text="vcpu_epoch")
+        call.listing.label(same)
+
+
+@dataclass(frozen=True)
+class EntryFilter:
+    """The zero-step mitigation at entry, up to the moment of entry.  td_exit_stepping.c:316-360
+
+    With nothing listed: op_state is released and the vCPU becomes ACTIVE.  Otherwise the SEPT tree
+    is taken first (exclusively; from 1.5.20 shared, as a lock with host priority); if a listed GPA
+    would fault again the call ends with an EPT-violation exit for that GPA (PAGE); if none would, the
+    tree is held until just before the vCPU becomes ACTIVE.  From 1.5.20 a page that is PENDING does
+    not refuse entry: the guest gets a #VE for it.
+    Abstracted away: the #VE notification that a TD can ask for, L2, and TDs that have pending #VE
+    disabled.
+    """
+
+    operand: ClassVar[str] = "SEPT_TREE"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return (Held("SEPT_TREE", release.filter_tree, release.tree, R.TD, "secure_ept_lock"),)
+
+    def emit(self, call: Call):
+        listing = call.listing
+        suspect, again, fine, faults, enter = (
+            call.fresh(part) for part in ("suspect", "listed", "fine", "faults", "active"))
+        call.row(Op.STEPPING_ENTER, base=R.TDVPS, offset=TDVPS_STEPPING, otherwise=suspect,
+                 text="GPAs listed?")
+        with listing.aside(suspect):
+            call.take(self.locks(release=call.release)[0], status("TDX_OPERAND_BUSY", self.operand))
+            listing.count("zero_step.entries_with_lock")
+            call.row(Op.LET, register=R.INDEX)
+            listing.label(again)
+            call.row(Op.STEPPING_LISTED, base=R.TDVPS, offset=TDVPS_STEPPING, register=R.PAGE,
+                     otherwise=fine, text="next listed GPA")
+            self._accessible(call, faults)
+            call.row(Op.LET, register=R.INDEX, source=R.INDEX, value=1, next=again)
+            with listing.aside(faults):
+                Drop("SEPT_TREE").emit(call)
+                listing.count("zero_step.synthetic_exits")
+                listing.answer(EXIT_REASON_EPT_VIOLATION, next=call.unwinding())
+            listing.label(fine)
+            self._leave(call)
+            Drop("SEPT_TREE").emit(call)
+            listing.jump(enter)
+        self._leave(call)
+        listing.label(enter)
+        call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_STATE, width=8, value=VCPU_ACTIVE,
+                 text="vCPU state: ACTIVE")
+
+    @staticmethod
+    def _accessible(call: Call, faults: str):
+        """To `faults` if the processor's own walk for PAGE would end in an EPT violation."""
+        walked = call.fresh("walked")
+        locate_entries(call.listing, call.options.layout)
+        call.row(Op.LET, register=R.LEVEL)
+        write_walk(call.listing, stopped=walked)
+        # Stopped above the bottom is at a large page, which may be accessible, or at nothing.
+        call.listing.label(walked)
+        denied, accessible = call.fresh("denied"), call.fresh("accessible")
+        call.row(Op.TEST, register=R.COPY, mask=RWX, match=RWX, otherwise=denied, next=accessible,
+                 text="accessible")
+        with call.listing.aside(denied):
+            if call.release.filter_pending:
+                call.row(Op.LET, next=faults)
+            else:
+                call.row(Op.STATE, register=R.STATE, source=R.COPY)
+                call.row(Op.IN, source=R.STATE, mask=states("PENDING"), next=accessible, otherwise=faults,
+                         text="PENDING: #VE")
+        call.listing.label(accessible)
+
+    @staticmethod
+    def _leave(call: Call):
+        Drop("OP_STATE").emit(call)
+        call.work("td_entry_ns")
+
+
+@dataclass(frozen=True)
+class Exit:
+    """TD exit: READY, uncounted, TDR and TDVPR dropped.  td_exit.c:457-535"""
+
+    def emit(self, call: Call):
+        call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_STATE, width=8, value=VCPU_READY,
+                 text="vCPU state: READY")
+        call.work("td_exit_ns")
+        for resource in ("TD_EPOCH count", "TDR", "TDVPR", "TDVPR.2M", "TDVPR.1G"):
+            Drop(resource).emit(call)
+
+
+
+
+@dataclass(frozen=True)
+class VcpuIs:
+    """The vCPU must be in a state."""
+
+    state: int
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.TDVPS, offset=TDVPS_STATE, width=8, mask=-1, match=self.state,
+                 otherwise=call.fail("TDX_VCPU_STATE_INCORRECT"), text="vCPU state")
+
+
+@dataclass(frozen=True)
+class NewVcpu:
+    """A TDVPR page becomes a vCPU without TDCX pages, on no processor, suspected of nothing."""
+
+    def emit(self, call: Call):
+        for offset, width, value, text in (
+                (TDVPS_STATE, 8, VCPU_UNINITIALIZED, "vCPU state: UNINITIALIZED"),
+                (TDVPS_TDCX, 8, 0, "TDCX pages"),
+                (TDVPS_LP, 32, NO_LP, "assoc_lpid"),
+                (TDVPS_EPOCH, 64, 0, "vcpu_epoch"),
+                (TDVPS_STEPPING + stepping.EPF_COUNT, 8, 0, "possibly_epf_stepping"),
+                (TDVPS_STEPPING + stepping.EPF_LENGTH, 8, 0, "last_epf_gpa_list_idx")):
+            call.row(Op.STORE, base=R.TDVPS, offset=offset, width=width, value=value, text=text)
+
+
+@dataclass(frozen=True)
+class NewVcpuPage:
+    """One more TDCX page of the vCPU."""
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.TDVPS, offset=TDVPS_TDCX, width=8, register=R.OLD, text="TDCX pages")
+        full, more = call.fresh("full"), call.fresh("more")
+        call.row(Op.TEST, register=R.OLD, mask=-1, match=TDVPS_PAGES - 1, next=full, otherwise=more, text="enough")
+        with call.listing.aside(full):
+            call.row(Op.LET, next=call.fail("TDX_TDCX_NUM_INCORRECT"))
+        call.listing.label(more)
+        call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_TDCX, width=8, source=R.OLD, value=1, text="TDCX pages")
+
+
+@dataclass(frozen=True)
+class InitVcpu:
+    """The vCPU is complete: READY, counted, and associated with the processor that makes the call."""
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.TDVPS, offset=TDVPS_TDCX, width=8, mask=-1, match=TDVPS_PAGES - 1,
+                 otherwise=call.fail("TDX_TDCX_NUM_INCORRECT"), text="TDCX pages")
+        call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_LP, width=32, source=R.ME, text="assoc_lpid")
+        for counter in ("num_assoc_vcpus", "num_vcpus"):
+            call.row(Op.ADD, base=R.TD, offset=call.td(counter), value=1, text=counter)
+        call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_STATE, width=8, value=VCPU_READY, text="vCPU state: READY")
+
+
+@dataclass(frozen=True)
+class Dissociate:
+    """The vCPU leaves this processor, which forgets its translations.  tdh_vp_flush.c:124-151"""
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.TDVPS, offset=TDVPS_LP, width=32, register=R.OLD, text="assoc_lpid")
+        call.row(Op.TEST, register=R.OLD, source=R.ME, mask=-1, text="this processor",
+                 otherwise=call.fail("TDX_VCPU_NOT_ASSOCIATED"))
+        call.row(Op.TLB_FORGET, base=R.TDVPS, offset=TDVPS_TLB, value=TLB_ENTRIES, text="INVEPT")
+        call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_LP, width=32, value=NO_LP, text="assoc_lpid")
+        call.row(Op.ADD, base=R.TD, offset=call.td("num_assoc_vcpus"), value=-1, text="num_assoc_vcpus")

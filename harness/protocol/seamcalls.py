@@ -1,0 +1,636 @@
+"""THE TABLE: every call of the TDX module that the harness makes, as a row.
+
+A row lists, in the module's order, the locks (and the operand id that a lost try reports), the
+checks and their statuses, the writes and how they are made.  The package phrases says what each word
+of it becomes in micro-ops; how a call gets out when something fails is derived, not written here.
+
+    Explicit(page, mode, operand)   a page named by the caller: PAMT 1G, 2M shared, its own in `mode`
+    Implicit(page, mode, operand)   a page the module knows: its own PAMT entry only
+    OpState(mode, allowed)          op_state lock, then op_state must be allowed
+    Tree(mode)                      SEPT tree lock, then the walk
+    Entry(allowed)                  SEPT entry lock, read again, state must be allowed
+    Become(transitions, hpa, ..)    the entry's new word
+
+Sources name files of the module's src/vmm_dispatcher/api_calls unless a directory is given; line
+numbers are those of the public 1.5.01 tree.  Where releases differ, a row asks `release`
+(releases.py).  What a call does besides (checks of operands, contents of control pages, L2 VMs, MMIO,
+migration) is abstracted away; a phrase says what more.
+
+To add a call: add a row, and its allowed states, lock order and place in the contention matrix are
+tested because it is listed.
+"""
+
+import functools
+from typing import NamedTuple
+
+from harness.protocol.assemble import Held, Listing
+from harness.protocol import faults
+from harness.protocol.call import EXCLUSIVE, SHARED, Call, Options
+from harness.protocol.phrases.guests import Accept, Attributes
+from harness.protocol.phrases.large import Merge, Merged, Split, SplitPamt
+from harness.protocol.phrases.life import (
+    ConfigureKey, DrawRandom, HasVcpus, HkidBecomes, HkidIs, InitTd, Lifecycle, LifecycleBecomes, MoreTdcx,
+    NewTdcx, NewTdr, NobodyAssociated, NotFatal, OpStateBecomes, Reclaimable, WriteCachesBack, WrittenBack,
+)
+from harness.protocol.phrases.locking import (
+    Drop, Entry, EpochLock, Explicit, GiveWay, Implicit, KeyTable, Kot, OpState, Tree, Walk, WriteBack,
+)
+from harness.protocol.phrases.pages import (
+    LEAVES, Add, Advance, Become, Children, ChildrenFree, NoteBlocked, OwnPage, PageBecomes, PagesBelowFree,
+    PageType, Tracked,
+)
+from harness.protocol.phrases.vcpus import (
+    REFCOUNT, Associate, CountIn, Dissociate, EntryFilter, Exit, InitVcpu, NewVcpu, NewVcpuPage, VcpuIs,
+)
+from harness.releases import DEFAULT, Release
+from kernels.ops import LEVELS, Op, Register as R
+from kernels.words import (
+    ENTRY_STATES, GUEST_ACCESSIBLE, HKID_ASSIGNED, HKID_FLUSHED, HKID_FREE, OP_STATE_INITIALIZED,
+    OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT, OP_STATE_RUNNABLE, OP_STATE_UNINITIALIZED, PT_EPT, PT_NDA, PT_REG,
+    PT_TDCX, PT_TDR, PT_TDVPR, TD_BLOCKED, TD_HKID_ASSIGNED, TD_KEYS_CONFIGURED, TD_TEARDOWN,
+    VCPU_READY, VCPU_UNINITIALIZED,
+)
+
+# op_state_lookup.c, as far as a TD that is not migrated gets.
+NEW, BUILDING = (OP_STATE_UNINITIALIZED,), (OP_STATE_INITIALIZED,)
+BUILT = (OP_STATE_INITIALIZED, OP_STATE_RUNNABLE, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT)
+RUNNING = (OP_STATE_RUNNABLE, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT)
+
+ALL_STATES = tuple(state.name for state in ENTRY_STATES)
+BLOCK = ((("MAPPED", "BLOCKEDW"), "BLOCKED"),
+         (("PENDING", "PEND_BLOCKEDW"), "PEND_BLOCKED"),
+         (("NL_MAPPED",), "NL_BLOCKED"))
+UNBLOCK = ((("NL_BLOCKED",), "NL_MAPPED"),
+           (("BLOCKED",), "MAPPED"),
+           (("PEND_BLOCKED",), "PENDING"))
+RELOCATED = ((("MAPPED", "BLOCKED"), "MAPPED"), (("PENDING", "PEND_BLOCKED"), "PENDING"),
+             *(((state,), state) for state in LEAVES
+               if state not in ("MAPPED", "BLOCKED", "PENDING", "PEND_BLOCKED")))
+# How every call on an entry begins: the TDR named in RDX, then the TDCS.
+BUILT_TD = (Explicit("TDR", SHARED, "RDX", PT_TDR), OpState(SHARED, BUILT))
+
+TDR_SIZES = ("TDR", "TDR.2M", "TDR.1G")
+TDVPR_SIZES = ("TDVPR", "TDVPR.2M", "TDVPR.1G")
+PAGE_SIZES = ("PAGE", "PAGE.2M", "PAGE.1G")
+
+
+# The lock report's rows, in its order.
+IN_REPORT = (
+    "tdh_mng_create", "tdh_mng_add_cx", "tdh_mng_init", "tdh_mng_vpflushdone", "tdh_mng_key_config",
+    "tdh_mng_key_freeid", "tdh_mng_rdwr", "tdh_mr_extend", "tdh_mr_finalize", "tdh_vp_create", "tdh_vp_addcx",
+    "tdh_vp_init", "tdh_vp_init_apicid", "tdh_vp_enter", "tdh_vp_flush", "tdh_vp_rd_wr", "tdh_mem_sept_add",
+    "tdh_mem_sept_remove", "tdh_mem_page_add", "tdh_mem_page_aug", "tdh_mem_page_remove", "tdh_mem_range_block",
+    "tdh_mem_track", "tdh_mem_range_unblock", "tdh_phymem_page_reclaim", "tdh_phymem_cache_wb",
+    "tdh_phymem_page_wbinvd", "tdg_mem_page_accept",
+)
+
+
+class Seamcall(NamedTuple):
+    """One call.
+
+    name      as KVM spells it; the lock report's spelling where KVM has none
+    leaf      its number
+    side      "host" (SEAMCALL) or "guest" (TDCALL)
+    phrases   what it does, in order
+    source    where to read it in the module
+    order     resources in release order, if that is not the reverse of acquisition
+    keeps     whether it returns with locks held (TDH.VP.ENTER: until the TD exits)
+    levels    SEPT levels at which it can be made; (0,) also for calls that are about no entry
+    """
+
+    name: str
+    leaf: int
+    side: str
+    phrases: tuple
+    source: str
+    order: tuple[str, ...] = ()
+    keeps: bool = False
+    levels: tuple[int, ...] = (0,)
+
+    @property
+    def leveled(self) -> bool:
+        """Whether its micro-ops differ by level."""
+        return any(getattr(phrase, "leveled", getattr(phrase, "own_size", False)) for phrase in self.phrases)
+
+
+ANY_LEVEL = tuple(range(LEVELS))
+LEAF_LEVELS = (0, 1)             # pages of 4 KiB and 2 MiB; KVM makes no larger ones
+TABLE_LEVELS = (1, 2)            # entries that can map an SEPT page
+
+
+@functools.cache
+def seamcalls(release: Release = DEFAULT) -> tuple[Seamcall, ...]:
+    """All calls of a release."""
+    rows = (*_life(release), *_vcpus(release), *_memory(release), *_large_pages(release), *_others(release),
+            *_guest(release))
+    if not release.report_only:
+        return rows
+    # The report speaks of 4 KiB pages only.
+    return tuple(row._replace(levels=(0,)) if row.levels == LEAF_LEVELS else row
+                 for row in rows if row.name in IN_REPORT)
+
+
+def _life(release: Release) -> tuple[Seamcall, ...]:
+    """A TD is created, gets its keys and pages, is built, finalized, torn down."""
+    return (
+        Seamcall(
+            "tdh_mng_create", 9, "host", (
+                Explicit("TDR", EXCLUSIVE, "RCX", PT_NDA),
+                Kot(EXCLUSIVE),
+                HkidIs(HKID_FREE, "TDX_HKID_NOT_FREE"),
+                DrawRandom(),                            # TD_UUID
+                HkidBecomes(HKID_ASSIGNED),
+                NewTdr(),
+                LifecycleBecomes(TD_HKID_ASSIGNED),
+                PageBecomes(PT_TDR, page="TDR"),
+            ),
+            source="tdh_mng_create.c:69-152",
+        ),
+        Seamcall(
+            "tdh_mng_add_cx", 1, "host", (
+                Explicit("TDR", EXCLUSIVE, "RDX", PT_TDR),
+                NotFatal(),
+                Lifecycle((TD_KEYS_CONFIGURED,)),
+                MoreTdcx(),
+                Explicit("PAGE", EXCLUSIVE, "RCX", PT_NDA),
+                DrawRandom(last_page=True),              # a key for migration
+                NewTdcx(),
+                Children(+1),
+                PageBecomes(PT_TDCX),
+            ),
+            source="tdh_mng_add_cx.c:69-206",
+            order=(*TDR_SIZES, *PAGE_SIZES),
+        ),
+        Seamcall(
+            "tdh_mng_key_config", 8, "host", (
+                Explicit("TDR", EXCLUSIVE, "RCX", PT_TDR),
+                NotFatal(),
+                Lifecycle((TD_HKID_ASSIGNED,)),
+                KeyTable(),
+                DrawRandom("TDX_KEY_GENERATION_FAILED"),     # PCONFIG
+                ConfigureKey(TD_KEYS_CONFIGURED),
+                Drop("KET"),
+            ),
+            source="tdh_mng_key_config.c:61-129; PCONFIG: src/common/helpers/helpers.c:86-91",
+        ),
+        Seamcall(
+            "tdh_mng_init", 21, "host", (
+                Explicit("TDR", EXCLUSIVE, "RCX", PT_TDR),
+                OpState(None, NEW),
+                InitTd(OP_STATE_INITIALIZED),
+            ),
+            source="tdh_mng_init.c",
+        ),
+        Seamcall(
+            "tdh_mng_rdwr", 11, "host", (
+                Explicit("TDR", SHARED, "RCX", PT_TDR),
+                OpState(SHARED, BUILT),
+            ),
+            source="tdh_mng_rd_wr.c:168-174 (leaves 11 and 13)",
+        ),
+        Seamcall(
+            "tdh_mr_extend", 16, "host", (
+                Explicit("TDR", EXCLUSIVE, "RDX", PT_TDR),
+                OpState(None, BUILDING),
+                Walk(),
+                Entry(("MAPPED",), locked=False),
+            ),
+            source="tdh_mr_extend.c",
+        ),
+        Seamcall(
+            "tdh_mr_finalize", 17, "host", (
+                Explicit("TDR", EXCLUSIVE, "RCX", PT_TDR),
+                OpState(None, BUILDING),
+                HasVcpus(),
+                OpStateBecomes(OP_STATE_RUNNABLE),
+            ),
+            source="tdh_mr_finalize.c",
+        ),
+        Seamcall(
+            "tdh_mng_vpflushdone", 19, "host", (
+                Explicit("TDR", EXCLUSIVE, "RCX", PT_TDR),
+                Kot(EXCLUSIVE),
+                Lifecycle((TD_KEYS_CONFIGURED, TD_HKID_ASSIGNED)),
+                NobodyAssociated(),
+                HkidBecomes(HKID_FLUSHED),
+                LifecycleBecomes(TD_BLOCKED),
+            ),
+            source="tdh_mng_vpflushdone.c",
+        ),
+        Seamcall(
+            "tdh_mng_key_freeid", 20, "host", (
+                Explicit("TDR", EXCLUSIVE, "RCX", PT_TDR),
+                Lifecycle((TD_BLOCKED,)),
+                Kot(EXCLUSIVE),
+                WrittenBack(),
+                HkidBecomes(HKID_FREE),
+                LifecycleBecomes(TD_TEARDOWN),
+            ),
+            source="tdh_mng_key_freeid.c",
+        ),
+    )
+
+
+def _vcpus(release: Release) -> tuple[Seamcall, ...]:
+    return (
+        Seamcall(
+            "tdh_vp_create", 10, "host", (
+                Explicit("TDR", SHARED, "RDX", PT_TDR),
+                OpState(SHARED, BUILDING),
+                Explicit("TDVPR", EXCLUSIVE, "RCX", PT_NDA),
+                NewVcpu(),
+                Children(+1),
+                PageBecomes(PT_TDVPR, page="TDVPR"),
+            ),
+            source="tdh_vp_create.c",
+        ),
+        Seamcall(
+            "tdh_vp_addcx", 4, "host", (
+                Explicit("TDVPR", EXCLUSIVE, "RDX", PT_TDVPR),
+                Implicit("TDR", SHARED, "TDR"),
+                OpState(SHARED, BUILDING),
+                VcpuIs(VCPU_UNINITIALIZED),
+                Explicit("PAGE", EXCLUSIVE, "RCX", PT_NDA),
+                NewVcpuPage(),
+                Children(+1),
+                PageBecomes(PT_TDCX),
+            ),
+            source="tdh_vp_addcx.c",
+            order=(*TDVPR_SIZES, *PAGE_SIZES, "OP_STATE", "TDR"),
+        ),
+        *(
+            Seamcall(
+                name, 22, "host", (
+                    Explicit("TDVPR", EXCLUSIVE, "RCX", PT_TDVPR),
+                    Implicit("TDR", mode, "TDR"),
+                    OpState(SHARED, BUILDING),
+                    VcpuIs(VCPU_UNINITIALIZED),
+                    InitVcpu(),
+                ),
+                source=source,
+            )
+            for name, mode, source in (
+                ("tdh_vp_init", SHARED, "tdh_vp_init.c, version 0"),
+                ("tdh_vp_init_apicid", release.init_apicid_tdr, "tdh_vp_init.c:143-149, version 1"),
+            )
+        ),
+        Seamcall(
+            "tdh_vp_enter", 0, "host", (
+                Explicit("TDVPR", release.enter_tdvpr, "RCX", PT_TDVPR),
+                Implicit("TDR", SHARED, "TDR"),
+                OpState(SHARED, RUNNING),
+                Associate(),
+                CountIn(),
+                EntryFilter(),
+            ),
+            source="src/td_transitions/tdh_vp_enter.c:553-975",
+            order=("TD_EPOCH", "SEPT_TREE", "TD_EPOCH count", "OP_STATE", "TDR", *TDVPR_SIZES),
+            keeps=True,
+        ),
+        Seamcall(
+            "tdh_vp_flush", 18, "host", (
+                Explicit("TDVPR", EXCLUSIVE, "RCX", PT_TDVPR),
+                Implicit("TDR", SHARED, "TDR"),
+                Lifecycle((TD_KEYS_CONFIGURED,), wrong="TDX_TD_KEYS_NOT_CONFIGURED"),
+                Dissociate(),
+            ),
+            source="tdh_vp_flush.c:124-151",
+        ),
+        Seamcall(
+            "tdh_vp_rd_wr", 26, "host", (
+                Explicit("TDVPR", SHARED, "RCX", PT_TDVPR),
+                Implicit("TDR", SHARED, "TDR"),
+                OpState(SHARED, BUILT),
+                Associate(),
+            ),
+            source="tdh_vp_rd_wr.c (leaves 26 and 43)",
+        ),
+    )
+
+
+def _memory(release: Release) -> tuple[Seamcall, ...]:
+    return (
+        Seamcall(
+            "tdh_mem_sept_add", 3, "host", (
+                *BUILT_TD,
+                Tree(SHARED),
+                Entry(("FREE",)),
+                Explicit("PAGE", EXCLUSIVE, "R8", PT_NDA),
+                # The page's 512 entries are FREE already: a fresh TD, SEPT.REMOVE and PROMOTE leave them so.
+                Become(((("FREE",), "NL_MAPPED"),), hpa="new", releases=False),
+                Children(+1),
+                PageBecomes(PT_EPT, clear_bepoch=True),
+            ),
+            source="tdh_mem_sept_add.c:476-510",
+            order=("SEPT_ENTRY", *PAGE_SIZES, "SEPT_TREE", "OP_STATE", *TDR_SIZES),
+            levels=TABLE_LEVELS,
+        ),
+        Seamcall(
+            "tdh_mem_page_add", 2, "host", (
+                Explicit("TDR", EXCLUSIVE, "RDX", PT_TDR),
+                OpState(None, BUILDING),
+                Walk(),
+                Explicit("PAGE", EXCLUSIVE, "R8", PT_NDA),
+                Entry(("FREE",), locked=False),
+                Add("MAPPED"),
+                Children(+1),
+                PageBecomes(PT_REG, clear_bepoch=True),
+            ),
+            source="tdh_mem_page_add.c; src/common/memory_handlers/sept_manager.c:449-456",
+        ),
+        Seamcall(
+            "tdh_mem_page_aug", 6, "host", (
+                *BUILT_TD,
+                Tree(SHARED),
+                Entry(("FREE", "REMOVED")),
+                Explicit("PAGE", EXCLUSIVE, "R8", PT_NDA, own_size=True),
+                PagesBelowFree(),
+                Become(((("FREE", "REMOVED"), "PENDING"),), hpa="new", releases=True),
+                Children(+1, own_size=True),
+                PageBecomes(PT_REG, clear_bepoch=True, own_size=True),
+            ),
+            source="tdh_mem_page_aug.c:66-215",
+            levels=LEAF_LEVELS,
+        ),
+        Seamcall(
+            "tdh_mem_range_block", 7, "host", (
+                *BUILT_TD,
+                Tree(EXCLUSIVE),
+                Entry(("NL_MAPPED", "MAPPED", "BLOCKEDW", "PENDING", "PEND_BLOCKEDW"),
+                      blocked="TDX_GPA_RANGE_ALREADY_BLOCKED"),
+                OwnPage(),
+                Become(BLOCK, hpa="copy", releases=False),
+                NoteBlocked(),
+            ),
+            source="tdh_mem_range_block.c:118-300",
+            levels=ANY_LEVEL,
+        ),
+        Seamcall(
+            "tdh_mem_range_unblock", 39, "host", (
+                *BUILT_TD,
+                Tree(EXCLUSIVE),
+                Entry(("NL_BLOCKED", "BLOCKED", "PEND_BLOCKED")),
+                OwnPage(),
+                Tracked(not_tracked=release.unblock_operand, not_blocked=False),
+                Become(UNBLOCK, hpa="copy", releases=True),
+            ),
+            source="tdh_mem_range_unblock.c:90-260",
+            levels=ANY_LEVEL,
+        ),
+        Seamcall(
+            "tdh_mem_track", 38, "host", (
+                Explicit("TDR", SHARED, "RCX", PT_TDR),
+                OpState(SHARED, BUILT),
+                EpochLock(EXCLUSIVE),
+                Advance(),
+            ),
+            source="tdh_mem_track.c:60-140",
+        ),
+        Seamcall(
+            "tdh_mem_page_remove", 29, "host", (
+                *BUILT_TD,
+                Tree(SHARED),
+                Entry(("MAPPED", "BLOCKED", "BLOCKEDW", "PENDING", "PEND_BLOCKED", "PEND_BLOCKEDW")),
+                OwnPage(),
+                Implicit("PAGE", EXCLUSIVE, "RCX"),
+                Tracked(),
+                Become((((), "FREE"),), hpa="none", releases=True),
+                Children(-1, own_size=True),
+                PageBecomes(PT_NDA, page="found"),
+            ),
+            source="tdh_mem_page_remove.c:66-265",
+            levels=LEAF_LEVELS,
+        ),
+        Seamcall(
+            "tdh_mem_sept_remove", 30, "host", (
+                *BUILT_TD,
+                Tree(EXCLUSIVE),
+                Entry(("NL_MAPPED", "NL_BLOCKED")),
+                OwnPage(),
+                Implicit("PAGE", EXCLUSIVE, "RCX"),
+                Tracked(),
+                ChildrenFree(),
+                Become((((), "FREE"),), hpa="none", releases=True),
+                Children(-1),
+                PageBecomes(PT_NDA, page="found"),
+            ),
+            source="tdh_mem_sept_remove.c:66-330",
+            order=("SEPT_ENTRY", "PAGE", "SEPT_TREE", "OP_STATE", *TDR_SIZES),
+            levels=TABLE_LEVELS,
+        ),
+        Seamcall(
+            "tdh_mem_sept_rd", 25, "host", (
+                *BUILT_TD,
+                Tree(SHARED),
+                Entry(ALL_STATES),
+            ),
+            source="tdh_mem_sept_rd.c",
+            levels=ANY_LEVEL,
+        ),
+        Seamcall(
+            "tdh_mem_rd_wr", 12, "host", (
+                *BUILT_TD,
+                Tree(SHARED),
+                Entry(("MAPPED", "EXP_DIRTY")),          # of TDH.MEM.WR; TDH.MEM.RD allows more
+            ),
+            source="tdh_mem_rd_wr.c:193-215 (leaves 12 and 14); only debug TDs",
+            order=(*TDR_SIZES, "SEPT_ENTRY", "SEPT_TREE", "OP_STATE"),
+        ),
+    )
+
+
+def _large_pages(release: Release) -> tuple[Seamcall, ...]:
+    return (
+        Seamcall(
+            "tdh_mem_page_promote", 23, "host", (
+                *BUILT_TD,
+                Tree(release.promote_tree),
+                Entry(("NL_MAPPED", "NL_BLOCKED")),
+                OwnPage(),
+                Implicit("PAGE", EXCLUSIVE, "RCX"),
+                Tracked(),
+                Merge(),
+                GiveWay(),
+                Merged(),
+                Children(-1),
+                PageBecomes(PT_NDA, page="found"),
+            ),
+            source="tdh_mem_page_promote.c:55-103 and after",
+            levels=(1,),
+        ),
+        Seamcall(
+            "tdh_mem_page_demote", 15, "host", (
+                *BUILT_TD,
+                Tree(SHARED),
+                Entry(("MAPPED", "BLOCKED", "PENDING", "PEND_BLOCKED")),
+                OwnPage(),
+                Tracked(),
+                Explicit("PAGE", EXCLUSIVE, "R8", PT_NDA),
+                GiveWay(),
+                SplitPamt(),
+                Split(),         # the module fills the page first; nobody can see it before the entry is written
+                Become((((), "NL_MAPPED"),), hpa="new", releases=False),
+                PageBecomes(PT_EPT),
+                Children(+1),
+            ),
+            source="tdh_mem_page_demote.c; writes :405",
+            levels=(1,),
+        ),
+        Seamcall(
+            "tdh_mem_page_relocate", 5, "host", (
+                *BUILT_TD,
+                Tree(SHARED),
+                Entry(LEAVES),
+                OwnPage(),
+                Implicit("PAGE", EXCLUSIVE, "RCX"),
+                Tracked(),
+                Explicit("TARGET", EXCLUSIVE, "R8", PT_NDA),
+                PageBecomes(PT_NDA, page="found"),
+                PageBecomes(PT_REG, clear_bepoch=True, page="TARGET"),
+                Become(RELOCATED, hpa="moved", releases=False),
+            ),
+            source="tdh_mem_page_relocate.c:273-278",
+        ),
+    )
+
+
+def _others(release: Release) -> tuple[Seamcall, ...]:
+    return (
+        Seamcall(
+            "tdh_phymem_page_reclaim", 28, "host", (
+                Explicit("PAGE", EXCLUSIVE, "RCX", None),
+                Reclaimable(),
+                Implicit("TDR", SHARED, "TDR"),
+                Lifecycle((TD_TEARDOWN,)),
+                Children(-1),
+                PageBecomes(PT_NDA),
+            ),
+            source="tdh_phymem_page_reclaim.c, of a page that is no TDR",
+        ),
+        Seamcall(
+            "tdh_phymem_cache_wb", 40, "host", (
+                WriteBack(),
+                Kot(SHARED),
+                WriteCachesBack(),
+            ),
+            source="tdh_phymem_cache_wb.c",
+        ),
+        Seamcall(
+            "tdh_phymem_page_wbinvd", 41, "host", (
+                Explicit("PAGE", SHARED, "RCX", PT_NDA),
+            ),
+            source="tdh_phymem_page_wbinvd.c",
+        ),
+        Seamcall(
+            "tdh_phymem_page_rdmd", 24, "host", (
+                Explicit("PAGE", SHARED, "RCX", None),
+                PageType(),
+            ),
+            source="tdh_phymem_page_rdmd.c:46-110",
+        ),
+    )
+
+
+def _guest(release: Release) -> tuple[Seamcall, ...]:
+    return (
+        Seamcall(
+            "tdg_mem_page_accept", 6, "guest", (
+                Accept(),
+            ),
+            source="src/td_dispatcher/vm_exits/tdg_mem_page_accept.c:49-326",
+            levels=LEAF_LEVELS,
+        ),
+        Seamcall(
+            "tdg_mem_page_attr_rd", 23, "guest", (
+                Attributes((*GUEST_ACCESSIBLE, "PENDING", "PEND_BLOCKEDW", "PEND_EXP_BLOCKEDW", "PEND_EXP_DIRTY",
+                            "PEND_EXP_DIRTY_BLOCKEDW"), anywhere=True),
+            ),
+            source="src/td_dispatcher/vm_exits/tdg_mem_page_attr_rd.c:75-79",
+            levels=LEAF_LEVELS,
+        ),
+        Seamcall(
+            "tdg_mem_page_attr_wr", 24, "guest", (
+                Attributes(("MAPPED", "EXP_DIRTY", "PENDING", "PEND_EXP_DIRTY"), anywhere=False),
+            ),
+            source="src/td_dispatcher/vm_exits/tdg_mem_page_attr_wr.c",
+            levels=LEAF_LEVELS,
+        ),
+    )
+
+
+SEAMCALLS = seamcalls()
+BY_NAME = {call.name: call for call in SEAMCALLS}
+
+
+def by_name(release: Release) -> dict[str, Seamcall]:
+    return {call.name: call for call in seamcalls(release)}
+
+
+def draws_random(name: str) -> bool:
+    """Whether a call draws a random number, and so may find no entropy."""
+    return any(isinstance(phrase, DrawRandom) for phrase in BY_NAME[name].phrases)
+
+
+def held_by(row: Seamcall, level: int = 0, release: Release = DEFAULT) -> tuple[Held, ...]:
+    """The locks of a call in acquisition order, as the row says them (PAMT 1G and 2M included)."""
+    return tuple(lock for phrase in row.phrases if hasattr(phrase, "locks")
+                 for lock in phrase.locks(level, release))
+
+
+def held_in_guest(release: Release = DEFAULT) -> tuple[Held, ...]:
+    """What a vCPU holds while its guest runs, and drops when the TD exits."""
+    return (*Explicit("TDVPR", release.enter_tdvpr, "RCX", PT_TDVPR).locks(release=release),
+            *Implicit("TDR", SHARED, "TDR").locks(), REFCOUNT)
+
+
+# --- written as subroutines ------------------------------------------------------------------
+
+TD_EXIT = "td_exit"
+
+
+def entry_label(row: Seamcall, level: int) -> str:
+    """Where a call on an entry at `level` is entered."""
+    return f"{row.name}.level{level}" if level and row.leveled else row.name
+
+
+def write_call(listing: Listing, row: Seamcall, options: Options, level: int = 0) -> None:
+    """Write a call as a subroutine: enter at its label with LINK set, it returns there."""
+    guest = row.side == "guest"
+    call = Call(listing, row.name, options, row.order, level, guest)
+    listing.label(entry_label(row, level))
+    listing.row(Op.CALL_BEGIN, value=listing.call_number(row.name), text=row.name)
+    if not guest:
+        call.work("seamcall_ns")
+        faults.refuse(call)
+    for phrase in row.phrases:
+        phrase.emit(call)
+    call.succeed(keeping=row.keeps)
+    listing.flush()
+    listing.held = ()
+
+
+def write_exit(listing: Listing, options: Options) -> None:
+    """Write the TD exit, the other half of tdh_vp_enter, as a subroutine."""
+    call = Call(listing, TD_EXIT, options)
+    listing.label(TD_EXIT)
+    listing.held = held_in_guest(options.release)
+    Exit().emit(call)
+    listing.row(Op.GO, register=R.LINK, text="return")
+    listing.flush()
+    listing.held = ()
+
+
+def write_calls(listing: Listing, options: Options, wanted=None) -> None:
+    """Write calls, each at each level where it differs, and the TD exit.
+
+    wanted   pairs of name and level; default: all calls at all their levels
+    """
+    rows = by_name(options.release)
+    if wanted is None:
+        wanted = [(row.name, level) for row in rows.values() for level in row.levels]
+    written = {}
+    for name, level in wanted:
+        written.setdefault(entry_label(rows[name], level), (rows[name], level))
+    for row, level in written.values():
+        write_call(listing, row, options, level)
+    write_exit(listing, options)

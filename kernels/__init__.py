@@ -1,0 +1,48 @@
+"""Compiled code: the module's words and locks, and the machine that executes programs of micro-ops.
+
+Nothing here knows of KVM, of policies or of configs; harness/ decides what is run, this package runs
+it.  In reading order:
+
+    words.py      what every bit, status and operand id means (plain Python)
+    compiling.py  how kernels are compiled and where compiled code is kept
+    pipeline.py   the short way through Numba's compiler
+    atomics.py    one shared word, one instruction
+    locks.py      the module's four locks: single steps, and the whole operations made of them
+    epoch.py      TLB tracking          } rules of the module,
+    stepping.py   zero-step mitigation  } each on a few words
+    rwlock.py     KVM's mmu_lock        } rules of the surroundings
+    guest.py      what a guest remembers and keeps in its pages
+    ops.py        the table of micro-ops, the registers, the format of a row
+    machine.py    `step`: executes one micro-op
+    record.py     counters and histograms that an actor writes while it runs
+    blame.py      who held the lock that an actor was refused, and whether it was put aside
+    arrivals.py   an open loop: when the next thing is meant to begin
+    clock.py      two processors' clocks compared, and the pace of one (for the coordinator)
+    drive.py      `run`: calls `step` for one actor in real time
+    wheel.py      who is next in virtual time
+    lines.py      what it costs to reach a cache line        } for
+    durations.py  how long something takes                   } simulate.py
+    simulate.py   `run`: calls `step` for all actors, in virtual time
+    handover.py   a word to and fro between two processors, for calibration
+    search.py     `search`: calls `step` for a few actors in every order
+
+Three nouns.  A *word* is shared memory: an address and a width, only ever touched by one atomic
+instruction at a time.  A *micro-op* is a row of a program with at most one such access.  An *actor*
+is a file of registers that walks through a program.
+
+Why programs of micro-ops and not a function per SEAMCALL: what has to be right is what others can
+see between any two accesses.  A compiled function can be run, but it cannot be stopped between two
+of its instructions, taken back, tried in another order or explained.  A row can.  So the protocol is
+data, `step` is its only interpreter, and everything that wants to execute it - processes in real
+time, a simulator, a search through all interleavings - calls that one function.  A step costs a few
+nanoseconds, which is little beside a locked instruction (`make bench`).
+
+What Numba punishes, and what the code here does about it:
+
+    shared memory through arrays     loads are moved out of loops, so words are addresses (atomics)
+    arrays that cross a call         counted with locked instructions, so nothing is counted (`kernel`)
+    mixing signed and unsigned       becomes floating point, so every word is a signed int64
+    wrappers for Python              as dear to compile as the function, so only entries have them
+    many small functions             Numba spends tens of ms on each; most of that is left out (pipeline)
+    a cache that looks at one file   would miss a change in a helper (`compiling.source_hash`)
+"""

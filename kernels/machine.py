@@ -1,0 +1,267 @@
+"""The machine: programs of micro-ops, and `step`, which executes one.
+
+A SEAMCALL, a KVM flow and a guest are all *programs*: rows of one table (kernels/ops.py).  A row is
+one micro-op, and a micro-op makes at most one atomic access to one shared word.  That makes the row
+the unit of interleaving, and lets several drivers share the same programs: they differ only in who
+calls `step`, and when.
+
+A row whose condition must first come true (a wait) goes back to itself and says so: the driver of
+real processes spins, a simulator would park the actor, an explorer would not schedule it.  What only
+a driver can know - time, choices, counters - is a row too; `step` returns its op as a signal.
+
+An actor is a file of 64-bit registers, private to it; Register.PC is its next row.  Row 0 of every
+program is HALT: where an actor goes when a sanity check of the module fails.
+"""
+
+import numpy as np
+
+from kernels import atomics, epoch, guest, locks, rwlock, stepping
+from kernels.compiling import kernel
+from kernels.locks import BUSY, DONE, HALTS, PRIORITY
+from kernels.ops import Op, Register
+from kernels.words import INDEX_OF_CODE, PS, RWX, STATE_BITS
+
+STATE_INDEX = np.array(INDEX_OF_CODE, np.int64)
+
+CONTINUE = -1                    # signals of step: nothing to report
+BLOCKED = -2                     # the row must be tried again
+
+
+@kernel
+def state_index(word):
+    """The index of the state that an SEPT entry's bits spell (UNKNOWN_STATE for none)."""
+    code = 0
+    for position in range(len(STATE_BITS)):
+        code |= (word >> STATE_BITS[position] & 1) << position
+    return STATE_INDEX[code]
+
+
+@kernel
+def load_word(address, width):
+    if width == 64:
+        return atomics.load64(address)
+    if width == 32:
+        return atomics.load32(address)
+    if width == 16:
+        return atomics.load16(address)
+    return atomics.load8(address)
+
+
+@kernel
+def store_word(address, width, value):
+    if width == 64:
+        atomics.store64(address, value)
+    elif width == 32:
+        atomics.store32(address, value)
+    elif width == 16:
+        atomics.store16(address, value)
+    else:
+        atomics.store8(address, value)
+
+
+@kernel
+def step(rows, pc, registers, base):
+    """Execute one micro-op: at most one access to one shared word.
+
+    rows        (R,) of ROW, from assemble; read only
+    pc          uint32, the row to execute
+    registers   int64 (REGISTERS,), this actor's; changed in place
+    base        address of shared memory; changed in place, atomically
+    Returns (pc, signal): the next row, and CONTINUE, BLOCKED (the same row again) or the Op that
+    the driver has to see to.
+    Not checked: pc and registers in range, addresses inside memory.  assemble and plan see to that.
+    """
+    row = rows[pc]
+    op = row.op
+    address = base + registers[row.base] + row.offset
+    outcome = DONE
+
+    if op == Op.SHAREX_TAKE_SHARED:
+        outcome = locks.sharex_take_shared(address)
+    elif op == Op.SHAREX_TAKE_EXCLUSIVE:
+        outcome = locks.sharex_take_exclusive(address)
+    elif op == Op.SHAREX_DROP_SHARED:
+        outcome = locks.sharex_drop_shared(address)
+    elif op == Op.SHAREX_DROP_EXCLUSIVE:
+        outcome = locks.sharex_drop_exclusive(address)
+    elif op == Op.HP_TAKE_SHARED:
+        outcome = locks.hp_take_shared(address)
+    elif op == Op.HP_CLEAR:
+        outcome = locks.hp_clear(address)
+    elif op == Op.HP_REQUEST:
+        outcome = locks.hp_request(address)
+    elif op == Op.HP_TAKE_EXCLUSIVE:
+        outcome = locks.hp_take_exclusive(address)
+    elif op == Op.HP_TAKE_OVER_PRIORITY:
+        outcome = locks.hp_take_exclusive_over_priority(address)
+    elif op == Op.HP_DROP_SHARED:
+        outcome = locks.hp_drop_shared(address)
+    elif op == Op.HP_CHECK_EXCLUSIVE:
+        outcome = locks.hp_check_exclusive(address)
+    elif op == Op.HP_DROP_EXCLUSIVE:
+        outcome = locks.hp_drop_exclusive(address)
+    elif op == Op.HP_PROMOTE:
+        outcome = locks.hp_promote(address)
+    elif op == Op.HP_PROMOTE_OVER_PRIORITY:
+        outcome = locks.hp_promote_over_priority(address)
+    elif op == Op.ENTRY_TAKE:
+        outcome = locks.entry_take(address, row.value, registers)
+    elif op == Op.ENTRY_CLEAR_PRIORITY:
+        outcome = locks.entry_clear_priority(address, row.value, registers)
+    elif op == Op.ENTRY_REQUEST_PRIORITY:
+        outcome = locks.entry_request_priority(address, row.value, registers)
+    elif op == Op.ENTRY_SEE_PRIORITY:
+        outcome = locks.entry_see_priority(address)
+    elif op == Op.ENTRY_CHECK:
+        outcome = locks.entry_check(address)
+    elif op == Op.ENTRY_DROP:
+        outcome = locks.entry_drop(address, row.value, registers)
+    elif op == Op.ENTRY_REPLACE:
+        registers[row.register] = locks.entry_replace(address, registers[row.source], registers)
+    elif op == Op.MUTEX_TAKE:
+        outcome = locks.mutex_take(address)
+    elif op == Op.MUTEX_DROP:
+        outcome = locks.mutex_drop(address)
+
+    elif op == Op.LOAD:
+        word = load_word(address, row.width)
+        registers[row.register] = word
+        outcome = DONE if word & row.mask == row.match else BUSY
+    elif op == Op.STORE:
+        store_word(address, row.width, registers[row.source] + row.value)
+    elif op == Op.EXCHANGE:
+        word = registers[row.source] + row.value
+        if row.width == 64:
+            word = atomics.exchange64(address, word)
+        else:
+            word = atomics.exchange16(address, word)
+        registers[row.register] = word
+        outcome = DONE if word & row.mask == row.match else BUSY
+    elif op == Op.SWAP:
+        expected = registers[row.register]
+        word = registers[row.source] + row.value
+        if row.width == 64:
+            word = atomics.compare_swap64(address, expected, word)
+        else:
+            word = atomics.compare_swap32(address, expected, word)
+        registers[row.register] = word
+        outcome = DONE if word == expected else BUSY
+    elif op == Op.ADD:
+        word = registers[row.source] + row.value
+        if row.width == 64:
+            registers[row.register] = atomics.fetch_add64(address, word)
+        else:
+            registers[row.register] = atomics.fetch_add16(address, word)
+    elif op == Op.OR:
+        word = atomics.fetch_or64(address, row.value)
+        registers[row.register] = word
+        outcome = DONE if word & row.mask == row.match else BUSY
+    elif op == Op.AND:
+        word = atomics.fetch_and64(address, row.value)
+        registers[row.register] = word
+        outcome = DONE if word & row.mask == row.match else BUSY
+    elif op == Op.WALK:
+        level = registers[Register.WALK]
+        word = atomics.load64(base + registers[Register.ENTRY_PT + level])
+        registers[Register.COPY] = word
+        if level != registers[Register.LEVEL]:
+            if word & RWX == 0 or word & PS:
+                outcome = BUSY
+            else:
+                registers[Register.WALK] = level - 1
+                outcome = PRIORITY
+    elif op == Op.ZERO_PAGE:
+        atomics.zero(address, row.value)
+
+    elif op == Op.WAIT_IS:
+        if (atomics.load64(address) - registers[row.source]) & row.mask != row.match:
+            return pc, BLOCKED
+    elif op == Op.WAIT_NOT:
+        if (atomics.load64(address) - registers[row.source]) & row.mask == row.match:
+            return pc, BLOCKED
+    elif op == Op.MMU_TAKE_SHARED:
+        outcome = rwlock.take_shared(address)
+        if outcome == rwlock.NOT_YET:
+            return pc, BLOCKED
+    elif op == Op.MMU_TAKE_EXCLUSIVE:
+        if rwlock.take_exclusive(address) == rwlock.NOT_YET:
+            return pc, BLOCKED
+    elif op == Op.MMU_DROP_SHARED:
+        rwlock.drop_shared(address)
+    elif op == Op.MMU_DROP_EXCLUSIVE:
+        rwlock.drop_exclusive(address)
+
+    elif op == Op.LET:
+        registers[row.register] = registers[row.source] + row.value
+    elif op == Op.MERGE:
+        registers[row.register] = row.value | registers[row.source] & row.mask
+    elif op == Op.INDEX:
+        scaled = (registers[row.source] >> row.width & row.mask) * row.match
+        registers[row.register] = registers[row.base] + row.offset + scaled
+    elif op == Op.TEST:
+        difference = registers[row.register] - registers[row.source]
+        outcome = DONE if difference & row.mask == row.match else BUSY
+    elif op == Op.STATE:
+        registers[row.register] = state_index(registers[row.source])
+    elif op == Op.IN:
+        outcome = DONE if row.mask >> registers[row.source] & 1 else BUSY
+    elif op == Op.CALL:
+        registers[Register.LINK] = row.otherwise
+    elif op == Op.GO:
+        return np.uint32(registers[row.register]), CONTINUE
+    elif op == Op.ANSWER:
+        registers[Register.STATUS] = row.value
+        registers[Register.ANSWER] = row.mask
+    elif op == Op.EPOCH_PREVIOUS:
+        outcome = BUSY if epoch.previous_epoch_busy(registers[row.register]) else DONE
+    elif op == Op.EPOCH_TRACKED:
+        tracked = epoch.is_tracked(registers[row.register], registers[row.source])
+        outcome = DONE if tracked else BUSY
+    elif op == Op.STEPPING_ENTER:
+        outcome = BUSY if stepping.enter(address, registers[Register.RIP]) != 0 else DONE
+    elif op == Op.STEPPING_LISTED:
+        index = registers[Register.INDEX]
+        if index < stepping.listed_count(address):
+            registers[row.register] = stepping.listed(address, index)
+        else:
+            outcome = BUSY
+    elif op == Op.STEPPING_EXIT:
+        stepping.exit_filter(address, registers[Register.RIP])
+    elif op == Op.STEPPING_LOG:
+        armed = stepping.log_fault(address, registers[Register.RIP], registers[Register.PAGE])
+        outcome = BUSY if armed else DONE
+    elif op == Op.TLB_FIND:
+        found = guest.find_translation(address, row.value, registers[Register.GUEST_PAGE])
+        registers[Register.GENERATION] = found
+        outcome = DONE if found >= 0 else BUSY
+    elif op == Op.TLB_REMEMBER:
+        guest.remember_translation(
+            address, row.value, registers[Register.GUEST_PAGE], registers[Register.GENERATION])
+    elif op == Op.TLB_FORGET:
+        guest.forget_translations(address, row.value)
+    elif op == Op.SIGN:
+        registers[Register.SIGNATURE] = guest.signature(
+            registers[Register.GUEST_PAGE], registers[Register.GENERATION], row.value)
+    else:
+        return row.next, op
+
+    if outcome == DONE:
+        return row.next, CONTINUE
+    if outcome == BUSY:
+        return row.otherwise, CONTINUE
+    if outcome == PRIORITY:
+        return row.priority, CONTINUE
+    registers[Register.HALTED_AT] = pc
+    return np.uint32(0), CONTINUE
+
+
+@kernel(entry=True)
+def step_once(rows, registers, base):
+    """`step` for Python to call, at Register.PC, which moves on; returns the signal."""
+    pc, signal = step(rows, np.uint32(registers[Register.PC]), registers, base)
+    registers[Register.PC] = pc
+    return signal
+
+
+assert HALTS > PRIORITY > BUSY > DONE
+assert (rwlock.TAKEN, rwlock.NEXT) == (DONE, BUSY)

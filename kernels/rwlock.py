@@ -1,0 +1,58 @@
+"""KVM's mmu_lock: a spinning reader-writer lock among the host's own threads.
+
+The module never sees it and the guest never takes it.  That is the root of the whole argument: it
+orders AUG against BLOCK, and orders neither against TDH.VP.ENTER nor against TDG.MEM.PAGE.ACCEPT.
+
+    bit 0 a writer holds it     bit 1 a writer waits     63:2 readers that hold it, or are next
+
+Fair as Linux's queued lock is: a reader that meets a writer is counted at once and goes when that
+writer has gone, before another writer can; a writer that waits holds off readers that come later.
+(Linux keeps a queue; the order among those who wait for the same thing is not modelled.)  Each
+function takes effect in one compare-and-swap.
+
+Source: Linux kernel/locking/qrwlock.c.
+"""
+
+from kernels import atomics
+from kernels.compiling import kernel
+
+WRITER, WAITING, READER = 1, 2, 4
+
+TAKEN, NEXT, NOT_YET = 0, 1, 2   # what a taker is told: go on; wait for the writer; ask again
+
+
+@kernel
+def take_shared(address):
+    """TAKEN; NEXT (counted, and in as soon as WRITER is clear); NOT_YET (a writer waits)."""
+    old = atomics.load64(address)
+    while old & WRITER or not old & WAITING:
+        seen = atomics.compare_swap64(address, old, old + READER)
+        if seen == old:
+            return NEXT if old & WRITER else TAKEN
+        old = seen
+    return NOT_YET
+
+
+@kernel
+def take_exclusive(address):
+    """TAKEN; or NOT_YET, with a note in the word that a writer waits."""
+    old = atomics.load64(address)
+    while True:
+        free = old & ~WAITING == 0
+        if not free and old & WAITING:
+            return NOT_YET
+        seen = atomics.compare_swap64(address, old, WRITER if free else old | WAITING)
+        if seen == old:
+            return TAKEN if free else NOT_YET
+        old = seen
+
+
+@kernel
+def drop_shared(address):
+    atomics.fetch_add64(address, -READER)
+
+
+@kernel
+def drop_exclusive(address):
+    """Other waiting writers keep their note."""
+    atomics.fetch_and64(address, ~WRITER)

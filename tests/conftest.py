@@ -1,0 +1,21 @@
+"""Fixtures and settings for all tests."""
+
+import os
+import tempfile
+
+import hypothesis
+import pytest
+
+from tests.stage import Stage
+
+# The first example of a test compiles; and a busy machine is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
+
+# Tests measure nothing, so they need not wait for a measurement on this machine, nor it for them.
+os.environ["TDX_HARNESS_LOCK"] = os.path.join(tempfile.mkdtemp(prefix="tdx-sept-harness-"), "lock")
+
+
+@pytest.fixture(params=["cas", "bts"])
+def stage(request):
+    return Stage(primitive=request.param)

@@ -1,0 +1,222 @@
+"""A stage for tests: a TD in memory, and actors that are moved one micro-op at a time.
+
+    stage = Stage()
+    a, b = stage.actor("host0"), stage.actor("host1")
+    a.begin("tdh_mem_page_aug", page=3)
+    a.through(Op.ENTRY_TAKE)             # up to and including its attempt to set TDEL
+    assert b.call("tdh_mem_page_aug", page=3) == status("TDX_OPERAND_BUSY", "RCX")
+    assert stage.entry(3) == ...         # the word, bit for bit
+"""
+
+import functools
+
+import numpy as np
+
+from harness.config import Config
+from harness.memory import GROUPS, PAMT_TYPE, TDR_LIFECYCLE, TDR_TDCX, Layout, Memory
+from harness.plan import make_actors, start_registers
+from harness.protocol.assemble import Listing
+from harness.protocol.call import Options, locate, locate_page
+from harness.protocol.seamcall_abi import Faults
+from harness.protocol.seamcalls import by_name, entry_label, write_calls
+from harness.releases import BY_NAME as RELEASES
+from kernels.machine import CONTINUE, step_once
+from kernels.ops import Op, Register as R
+from kernels.words import PT_EPT, PT_REG, STATE, TDCS_PAGES, unsigned, status_name
+
+DRIVER_MARKS = {Op.CALL_BEGIN, Op.CALL_END, Op.COUNT, Op.BEGIN, Op.END, Op.SETTLE, Op.SPEND, Op.YIELD}
+STEPS_MAX = 20_000               # more steps than that is a program that does not end
+
+
+def config(policy="kick_on_busy", **keys) -> Config:
+    """A config for tests; nested tables as dicts."""
+    return Config.model_validate({"name": "test", "policy": policy, **keys})
+
+
+class Player:
+    """One actor on a stage."""
+
+    def __init__(self, stage: "Stage", number: int, registers: np.ndarray):
+        self.stage, self.number, self.registers = stage, number, registers
+
+    @property
+    def row(self):
+        """The row it is about to execute."""
+        return self.stage.program.listing[self.registers[R.PC]]
+
+    @property
+    def status(self) -> int:
+        return unsigned(self.registers[R.STATUS])
+
+    def begin(self, call: str, page: int = 0, level: int | str = 0) -> "Player":
+        """Get ready to make a call about a page; nothing of the call is executed yet.
+
+        level   of the SEPT entry; or the group of pages in which `page` is counted (ABOUT_PAGES)
+        """
+        self.registers[R.PAGE] = self.registers[R.GUEST_PAGE] = page
+        self.registers[R.CONTENT] = self.stage.layout.at("content", page)
+        self.registers[R.PC] = self.stage.program.labels[f"stage.{call}.{level}"]
+        self.through(Op.CALL_BEGIN)
+        return self
+
+    def step(self) -> int:
+        """Execute one micro-op; driver rows are passed over.  Returns the signal."""
+        row = self.row
+        signal = step_once(self.stage.program.rows, self.registers, self.stage.memory.base)
+        if signal == Op.CALL_BEGIN:
+            self.registers[R.CALL] = row.value
+        elif signal == Op.OVERDUE:
+            self.registers[row.register] = self.stage.overdue
+        elif signal == Op.COUNT:
+            name = self.stage.program.counters[row.value]
+            self.stage.counters[name] = self.stage.counters.get(name, 0) + 1
+        return signal
+
+    def through(self, op: Op, times: int = 1) -> "Player":
+        """Execute up to and including the next row with this op."""
+        for _ in range(STEPS_MAX):
+            found = self.row.op == op
+            self.step()
+            times -= found
+            if not times:
+                return self
+        raise AssertionError(f"no {op.name} within {STEPS_MAX} steps")
+
+    def before(self, op: Op) -> "Player":
+        """Execute up to the next row with this op, and stop there."""
+        for _ in range(STEPS_MAX):
+            if self.row.op == op:
+                return self
+            self.step()
+        raise AssertionError(f"no {op.name} within {STEPS_MAX} steps")
+
+    def finish(self) -> int:
+        """Execute to the end of the call; returns its status."""
+        self.through(Op.CALL_END)
+        assert self.registers[R.PC], "the module has halted"
+        return self.status
+
+    def call(self, call: str, page: int = 0, level: int | str = 0) -> int:
+        """Make a whole call; returns its status."""
+        return self.begin(call, page, level).finish()
+
+    def leave_guest(self) -> None:
+        """Make the TD exit that belongs to a tdh_vp_enter that succeeded."""
+        self.registers[R.PC] = self.stage.program.labels["stage.td_exit"]
+        self.through(Op.STOP)
+
+    def __repr__(self):
+        return f"actor {self.number} at {self.row.op.name} {self.row.text}, {status_name(self.status)}"
+
+
+# Calls that name a page of any kind; `level` is then the group of pages (harness.memory.GROUPS).
+ABOUT_PAGES = ("tdh_mng_add_cx", "tdh_vp_addcx", "tdh_phymem_page_reclaim", "tdh_phymem_page_wbinvd",
+               "tdh_phymem_page_rdmd")
+LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept")     # about a data page at any level
+
+
+@functools.cache
+def stage_program(layout_key, primitive, owners, busted, release, faults):
+    """A program with every call as a script at each of its levels: "stage.CALL.LEVEL"."""
+    layout = Layout(*layout_key, record_words=0)
+    options = Options(layout, primitive, owners, busted=frozenset(busted), release=RELEASES[release],
+                      faults=faults)
+    listing = Listing()
+    write_calls(listing, options)
+    for row in by_name(options.release).values():
+        for level in GROUPS if row.name in ABOUT_PAGES else row.levels:
+            script = listing.label(f"stage.{row.name}.{level}")
+            if row.name in ABOUT_PAGES:
+                locate_page(listing, layout, level, source=R.PAGE)
+            else:
+                locate(listing, layout, level, leaf=True if row.name in LEAF_CALLS else None)
+            if row.name == "tdh_mem_page_relocate":
+                locate_page(listing, layout, "data", layout.pages)       # to the first spare page
+            listing.row(Op.CALL, next=entry_label(row, 0 if row.name in ABOUT_PAGES else level),
+                        otherwise=f"{script}.end")
+            listing.label(f"{script}.end")
+            listing.row(Op.STOP)
+    listing.label("stage.td_exit")
+    listing.row(Op.CALL, next="td_exit", otherwise="stage.td_exit.end")
+    listing.label("stage.td_exit.end")
+    listing.row(Op.STOP)
+    return layout, listing.program()
+
+
+class Stage:
+    """A finalized TD without memory, and a program with every call, at every level."""
+
+    def __init__(self, vcpus=2, hosts=3, pages=1024, primitive="cas", owners=False, busted=(), release="1.5.05", faults=Faults()):
+        self.layout, self.program = stage_program(
+            (vcpus, vcpus + hosts, pages), primitive, owners, tuple(busted), release, faults)
+        self.release = RELEASES[release]
+        self.memory = Memory(self.layout)
+        self.actors = {actor.name: actor for actor in make_actors(vcpus, hosts)}
+        self.players: dict[str, Player] = {}
+        self.overdue = 0                 # whether a refusal for host priority has lasted for hp_lock_timeout
+        self.counters: dict[str, int] = {}
+
+    def actor(self, name: str) -> Player:
+        """An actor by name: vcpu0, vcpu1 ..., host0 ..."""
+        if name not in self.players:
+            actor = self.actors[name]
+            self.players[name] = Player(self, actor.number, start_registers(self.layout, actor))
+        return self.players[name]
+
+    # --- words ---
+
+    def entry(self, page: int, level: int = 0) -> int:
+        """The SEPT entry that maps a page at a level."""
+        return self.memory.word(self.layout.at(f"sept.{level}", page >> 9 * level))
+
+    def hpa(self, page: int, level: int = 0, leaf: bool | None = None) -> int:
+        """The physical address that the entry of a page maps: of a data page, or of an SEPT page."""
+        if level == 0 or leaf:
+            return self.layout.hpa("data", page >> 9 * level << 9 * level)
+        return self.layout.hpa(("", "pt_pages", "pd_pages")[level], page >> 9 * level)
+
+    def as_state(self, name: str, page: int, level: int = 0, lock=False, priority=False) -> int:
+        """The word that the entry of a page should be."""
+        hpa = 0 if name in ("FREE", "REMOVED") else self.hpa(page, level, STATE[name].leaf)
+        return STATE[name].word(hpa, lock, priority)
+
+    def set_entry(self, page: int, state: str, level: int = 0, lock=False, priority=False) -> None:
+        self.memory.set_word(self.layout.at(f"sept.{level}", page >> 9 * level),
+                             self.as_state(state, page, level, lock, priority))
+
+    def build_tables(self, page: int = 0, level: int = 0) -> None:
+        """SEPT pages above a page's entry at a level, as TDH.MEM.SEPT.ADD leaves them."""
+        for above in range(2, level, -1):
+            self.set_entry(page, "NL_MAPPED", above)
+            group = ("", "pt_pages", "pd_pages")[above]
+            self.set_type(group, page >> 9 * above, PT_EPT)
+
+    def map_page(self, page: int, state: str = "MAPPED", level: int = 0) -> None:
+        """A page in a leaf state, with its PAMT entry."""
+        self.build_tables(page, level)
+        self.set_entry(page, state, level)
+        self.set_type("data", page >> 9 * level, PT_REG, ("4k", "2m", "1g")[level])
+
+    def set_type(self, group: str, number: int, page_type: int, size: str = "4k") -> None:
+        """The type of a page, in its PAMT entry."""
+        self.memory.set_word(self.layout.at(f"pamt_{size}.{group}", number) + PAMT_TYPE, page_type, 8)
+
+    def type_of(self, group: str, number: int, size: str = "4k") -> int:
+        return self.memory.word(self.layout.at(f"pamt_{size}.{group}", number) + PAMT_TYPE, 8)
+
+    def set_lifecycle(self, state: int, tdcx: int = TDCS_PAGES) -> None:
+        """TDR.lifecycle_state and num_tdcx; not fatal."""
+        self.set_word("tdr_state", state << 8 * TDR_LIFECYCLE | tdcx << 8 * TDR_TDCX, width=64)
+
+    def word(self, name: str, index: int = 0, width: int = 16) -> int:
+        return self.memory.word(self.layout.at(name, index), width)
+
+    def set_word(self, name: str, value: int, index: int = 0, width: int = 16) -> None:
+        self.memory.set_word(self.layout.at(name, index), value, width)
+
+    def snapshot(self) -> bytes:
+        """All of the TD's words."""
+        return bytes(self.memory.block[self.layout.td_start:self.layout.td_end])
+
+
+assert CONTINUE < 0
