@@ -246,6 +246,8 @@ def step(rows, pc, registers, base):
         return row.next, op
 
     if outcome == DONE:
+        if row.straight:             # a processor foresees this branch, so it need not wait for row.next
+            return np.uint32(pc + 1), CONTINUE
         return row.next, CONTINUE
     if outcome == BUSY:
         return row.otherwise, CONTINUE

@@ -6,6 +6,7 @@ A row says what to do, to which word, and where to go next:
     base       register that holds where the word lies, in bytes from the start of shared memory
     offset     added to base
     width      bits of the word (generic accesses), or a small number (INDEX: a shift; SPEND: idle)
+    straight   whether `next` is the row behind; see machine.step
     register   register that is written, or that is tested
     source     register that is read
     value      a constant operand
@@ -26,9 +27,9 @@ from kernels.locks import LOST_SWAPS
 LEVELS = 3                       # PT 0, PD 1, PDPT 2; the entry above the PDPT is always mapped
 
 ROW = np.dtype({
-    "names": ["op", "base", "width", "register", "source", "next", "otherwise", "priority",
+    "names": ["op", "base", "width", "straight", "register", "source", "next", "otherwise", "priority",
               "offset", "value", "mask", "match"],
-    "formats": ["u4"] * 8 + ["i8"] * 4,
+    "formats": ["u4"] * 2 + ["u2"] * 2 + ["u4"] * 5 + ["i8"] * 4,
 })
 assert ROW.itemsize == 64        # a row is a cache line
 

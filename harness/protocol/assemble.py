@@ -267,6 +267,7 @@ def _link(entry, number, row, where, rows_count) -> None:
     entry["op"], entry["base"], entry["width"] = row.op, row.base, row.width
     entry["register"], entry["source"] = row.register, row.source
     entry["next"] = target(row.next) if row.next else number + 1 if outcomes else number
+    entry["straight"] = entry["next"] == number + 1
     entry["otherwise"] = target(row.otherwise) if row.otherwise else 0
     entry["priority"] = target(row.priority) if row.priority else 0
     entry["offset"] = row.offset
