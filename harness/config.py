@@ -191,8 +191,6 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _long_enough(self):
-        if self.engine == "simulate" and self.td.count > 1:
-            raise KeyProblem("td.count", self.td.count, "must be 1 with engine simulate, which runs one TD")
         least = {"simulate": 1e-5}.get(self.engine, 0.05)
         if self.duration_s < least:
             raise KeyProblem("duration_s", self.duration_s, f"must be at least {least:g} seconds"

@@ -222,6 +222,8 @@ def orphaned_entries(memory: Memory, td: int = 0) -> int:
     wrong = 0
     for level in range(LEVELS - 1):
         used = np.flatnonzero(~_is(_state(memory, level, td), "FREE", "REMOVED"))
+        if level == 0:
+            used = memory.page_numbers(td)[used]     # of a large TD the view is of touched pages only
         parents = _state(memory, level + 1, td)[used >> 9]
         wrong += int((~_is(parents, "NL_MAPPED", "NL_BLOCKED")).sum())
     return wrong
@@ -243,7 +245,7 @@ def foreign_contents(plan: Plan, memory: Memory) -> int:
         foreign += guest.count_foreign_contents(
             memory.base + layout.at("content", td=td), layout.content_bytes,
             memory.base + layout.at("generation", td=td), LINE, mapped,
-            memory.page_numbers(), signed(plan.config.seed))
+            memory.page_numbers(td), signed(plan.config.seed))
     return foreign
 
 

@@ -243,8 +243,8 @@ class Memory:
         per_item = region.stride // np.dtype(dtype).itemsize
         return words.reshape(region.count, per_item) if per_item > 1 else words
 
-    def page_numbers(self) -> np.ndarray:
-        """The guest pages that `view` of a table with an element per page tells of."""
+    def page_numbers(self, td: int = 0) -> np.ndarray:
+        """The guest pages that `view` of a TD's table with an element per page tells of."""
         return np.arange(self.layout.pages)
 
     def word(self, offset: int, width: int = 64) -> int:
@@ -270,27 +270,27 @@ class Memory:
             self.view(f"mirror.{level}")[:] = MMU_NONPRESENT
         self.format_control()
 
-    def format_control(self) -> None:
+    def format_control(self, td: int = 0) -> None:
         """The words of a fresh TD that are neither zero nor entries."""
         layout = self.layout
         for vcpu in range(layout.vcpus):
-            self.set_word(layout.at("tdvps", vcpu) + TDVPS_LP, NO_LP, 32)
+            self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_LP, NO_LP, 32)
         assert PT_NDA == 0           # all pages belong to nobody yet
         if not layout.created:
             return
-        self.set_word(layout.at("op_state"), OP_STATE_RUNNABLE)
-        self.set_word(layout.at("tdr_state"), TDR_READY)
-        self.set_word(layout.at("keys"), all_packages(layout.packages))
-        self.set_word(layout.at("epoch"), epoch.epoch_word(epoch.FIRST_EPOCH))
-        self.set_word(layout.at("pamt_4k.control", 0) + PAMT_TYPE, PT_TDR, 8)
-        self.set_word(layout.at("num_vcpus"), layout.vcpus)
-        self.set_word(layout.at("chldcnt"), TDCS_PAGES + layout.vcpus * TDVPS_PAGES)
+        self.set_word(layout.at("op_state", td=td), OP_STATE_RUNNABLE)
+        self.set_word(layout.at("tdr_state", td=td), TDR_READY)
+        self.set_word(layout.at("keys", td=td), all_packages(layout.packages))
+        self.set_word(layout.at("epoch", td=td), epoch.epoch_word(epoch.FIRST_EPOCH))
+        self.set_word(layout.at("pamt_4k.control", 0, td) + PAMT_TYPE, PT_TDR, 8)
+        self.set_word(layout.at("num_vcpus", td=td), layout.vcpus)
+        self.set_word(layout.at("chldcnt", td=td), TDCS_PAGES + layout.vcpus * TDVPS_PAGES)
         for vcpu in range(layout.vcpus):
-            self.set_word(layout.at("tdvps", vcpu) + TDVPS_STATE, VCPU_READY, 8)
-            self.set_word(layout.at("tdvps", vcpu) + TDVPS_TDCX, TDVPS_PAGES - 1, 8)
-            self.set_word(layout.at("tdvps", vcpu) + TDVPS_EPOCH, epoch.FIRST_EPOCH)
-            self.set_word(layout.at("pamt_4k.control", 1 + vcpu) + PAMT_TYPE, PT_TDVPR, 8)
-        self.view("pamt_4k.tdcx", np.uint8)[:, PAMT_TYPE] = PT_TDCX
+            self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_STATE, VCPU_READY, 8)
+            self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_TDCX, TDVPS_PAGES - 1, 8)
+            self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_EPOCH, epoch.FIRST_EPOCH)
+            self.set_word(layout.at("pamt_4k.control", 1 + vcpu, td) + PAMT_TYPE, PT_TDVPR, 8)
+        self.view("pamt_4k.tdcx", np.uint8, td)[:, PAMT_TYPE] = PT_TDCX
 
 
 def all_packages(packages: int) -> int:

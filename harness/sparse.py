@@ -17,6 +17,7 @@ import os
 
 import numpy as np
 
+from harness.errors import UsageError
 from harness.memory import ENTRIES, HKID_ASSIGNED, MMU_NONPRESENT, PAGE, Memory
 from kernels.atomics import address_of
 from kernels.ops import LEVELS
@@ -34,41 +35,45 @@ _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 def reserve(size: int) -> mmap.mmap:
-    """A private zeroed mapping that takes memory as it is written.  Raises OSError."""
-    return mmap.mmap(-1, max(size, PAGE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+    """A private zeroed mapping that takes memory as it is written.  Raises UsageError."""
+    try:
+        return mmap.mmap(-1, max(size, PAGE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+    except (OSError, OverflowError):
+        raise UsageError(f"engine simulate: these TDs need {size >> 30} GiB of address space at once, more than a"
+                         " process has; td.count, td.vcpus or td.memory_mib must be smaller") from None
 
 
 class SparseMemory(Memory):
     """Memory that is private to this process and takes what is written of it."""
 
     def __init__(self, layout):
-        assert layout.tds == 1
         self.layout = layout
         self.block = reserve(layout.size)
         self.base = address_of(self.block)
         _libc.madvise(self.base, layout.size, MADV_NOHUGEPAGE)     # one word must not take 2 MiB
         self._bytes = np.frombuffer(self.block, np.uint8)
         self._patterns: dict[int, object] = {}
-        self._touched = np.zeros(0, np.int64)
-        self._begin()
+        self._touched = [np.zeros(0, np.int64)] * layout.tds
+        for td in range(layout.tds):
+            self._begin(td)
 
-    def _begin(self):
+    def _begin(self, td: int) -> None:
         for level in range(LEVELS):
-            self._fill(f"sept.{level}", STATE["FREE"].word())
-            self._fill(f"mirror.{level}", MMU_NONPRESENT)
-        self.format_control()
+            self._fill(f"sept.{level}", td, STATE["FREE"].word())
+            self._fill(f"mirror.{level}", td, MMU_NONPRESENT)
+        self.format_control(td)
         if self.layout.created:
-            self.set_word(self.layout.at("kot"), HKID_ASSIGNED)
+            self.set_word(self.layout.at("kot", td), HKID_ASSIGNED)
 
-    def _fill(self, name: str, word: int) -> None:
-        """Make every word of a region `word`: whole pages by mapping, what is left by writing."""
-        region = self.layout.by_name[name]
-        first, end = -(-region.offset // PAGE) * PAGE, region.end // PAGE * PAGE
+    def _fill(self, name: str, td: int, word: int) -> None:
+        """Make every word of a TD's region `word`: whole pages by mapping, what is left by writing."""
+        words, begin = super().view(name, td=td), self.layout.at(name, td=td)
+        first, end = -(-begin // PAGE) * PAGE, (begin + words.nbytes) // PAGE * PAGE
         if end - first < PATTERN_BYTES:
-            super().view(name)[:] = word
+            words[:] = word
             return
-        super().view(name)[:(first - region.offset) // 8] = word
-        super().view(name)[(end - region.offset) // 8:] = word
+        words[:(first - begin) // 8] = word
+        words[(end - begin) // 8:] = word
         file = self._patterns.get(word) or self._pattern(word)
         for at in range(first, end, PATTERN_BYTES):
             self._map(file.fileno(), at, min(PATTERN_BYTES, end - at))
@@ -86,10 +91,11 @@ class SparseMemory(Memory):
         if where != self.base + at:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-    def reset(self) -> None:
+    def reset(self, td: int = 0) -> None:
         """A fresh TD: forget every page of it that was written."""
-        _libc.madvise(self.base + self.layout.td_start, self.layout.td_bytes, MADV_DONTNEED)
-        self._begin()
+        start = self.layout.td_start + td * self.layout.td_stride
+        _libc.madvise(self.base + start, self.layout.td_bytes, MADV_DONTNEED)
+        self._begin(td)
 
     # --- what was touched ---
 
@@ -100,27 +106,27 @@ class SparseMemory(Memory):
         if pages < GATHERED_PAGES or self.layout.by_name[name].count < pages:
             return whole
         runs = whole[:pages].reshape(-1, ENTRIES, *whole.shape[1:])
-        gathered = runs[self._touched].reshape(-1, *whole.shape[1:])
+        gathered = runs[self._touched[td]].reshape(-1, *whole.shape[1:])
         return np.concatenate([gathered, whole[pages:]]) if len(whole) > pages else gathered
 
-    def page_numbers(self) -> np.ndarray:
+    def page_numbers(self, td: int = 0) -> np.ndarray:
         if self.layout.pages < GATHERED_PAGES:
-            return super().page_numbers()
-        return (self._touched[:, None] * ENTRIES + np.arange(ENTRIES)).ravel()
+            return super().page_numbers(td)
+        return (self._touched[td][:, None] * ENTRIES + np.arange(ENTRIES)).ravel()
 
     def look(self) -> None:
         """Find out what was touched since the beginning; `view` tells of that."""
         if self.layout.pages >= GATHERED_PAGES:
-            self._touched = self._find_touched()
+            self._touched = [self._find_touched(td) for td in range(self.layout.tds)]
 
-    def _find_touched(self) -> np.ndarray:
+    def _find_touched(self, td: int) -> np.ndarray:
         """Which runs of 512 guest pages have an SEPT, mirror or PAMT entry that was written."""
         chunks = np.zeros(self.layout.pages // ENTRIES, bool)
         for name in ("sept.0", "mirror.0", "pamt_4k.data"):
-            region = self.layout.by_name[name]
-            assert region.offset % PAGE == 0, name
-            end = region.offset + region.stride * self.layout.pages
-            chunks[self._written_pages(region.offset, end) * PAGE // (region.stride * ENTRIES)] = True
+            begin, stride = self.layout.at(name, td=td), self.layout.by_name[name].stride
+            assert begin % PAGE == 0, name
+            end = begin + stride * self.layout.pages
+            chunks[self._written_pages(begin, end) * PAGE // (stride * ENTRIES)] = True
         return np.flatnonzero(chunks)
 
     def _written_pages(self, begin: int, end: int) -> np.ndarray:

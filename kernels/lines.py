@@ -2,7 +2,7 @@
 
 Every cache line of shared memory has a record of a few words:
 
-    [STATE]    who wrote it last (processor + 1, 0 for nobody), who else has a copy, flags
+    [STATE]    who wrote it last (processor + 1, 0 for nobody), who else has a copy, flags, whose doorbell
     [READY]    when the last transfer of it ends: two processors that want a line are served in turn
     [WAITERS]  actors that wait for a word in it (simulate.py)
     [SHARERS]  a bit for each processor that has a copy; with more than 64 processors, the number of
@@ -28,8 +28,9 @@ COPY_NEAR = 1 << 16              # a processor of the owner's socket has a copy
 COPY_FAR = 1 << 17               # one of another socket has
 COPIES = COPY_NEAR | COPY_FAR
 AWAITED = 1 << 18                # somebody waits for a word in it
-DOORBELL = 1 << 19               # another's write to it interrupts a vCPU
-SPECIAL = AWAITED | DOORBELL
+DOORBELL = 1 << 19               # another's write to it interrupts a vCPU: the actor whose number is above
+WHOSE_SHIFT = 20
+SPECIAL = AWAITED | DOORBELL | -1 << WHOSE_SHIFT
 
 
 class Lines(NamedTuple):

@@ -55,8 +55,8 @@ ALARM, TURN, QUIET, HALTED, RESET, UNKNOWN = range(6)
 
 # Elements of `control`.
 STEPS, LIVE, WHO, NOW, BEGIN, END, SLICE, SWITCH, INTERRUPT, HANDLED, RULE, REQUEST, GUEST_MODE, \
-    KICK_AT, WAKES, TURNS = range(16)
-CONTROL = 16
+    WAKES, TURNS = range(15)
+CONTROL = 15
 
 LINE_MASK = (1 << lines.LINE_SHIFT) - 1
 
@@ -276,7 +276,7 @@ def run(rows, tags, base, control, queue, actors, processors, table, lengths, at
             if special and (before != atomics.load64(base + (word & ~7)) or row.op == Op.ZERO_PAGE):
                 if special & lines.AWAITED:
                     wake(control, queue, actors, processors, table, line, time)
-                vcpu = (word >> lines.LINE_SHIFT) - control[KICK_AT]
+                vcpu = special >> lines.WHOSE_SHIFT
                 asked = atomics.load64(base + (word & ~7)) & ~before & control[REQUEST]
                 if special & lines.DOORBELL and asked and vcpu != actor and word & LINE_MASK == 0:
                     interrupt(control, queue, actors, tags, vcpu, time)

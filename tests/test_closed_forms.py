@@ -50,7 +50,7 @@ def simulate_rows(write, actors: int, duration_s: float, away_s: float, hold_ns:
 
 def span(simulation, name) -> np.ndarray:
     at = simulation.plan.tables.spans + simulation.plan.program.spans.index(name) * record.HISTOGRAM
-    return simulation.halves[1, at:at + record.HISTOGRAM]
+    return simulation.halves[0, 1, at:at + record.HISTOGRAM]
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6])

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from harness import config as configs
-from harness import prices, results
+from harness import invariants, prices, results
 from harness.engines import simulate
 from harness.engines.watchdog import where
 from harness.errors import UsageError
 from harness.memory import LINE
-from harness.plan import make_plan
+from harness.plan import Plan, make_plan
 from harness.policies import BY_NAME, POLICIES
 from kernels import lines
 from kernels import simulate as loop
@@ -140,14 +140,19 @@ def test_no_reference_is_counted_in_the_loop():
 
 # --- the same twice ---
 
-def test_the_same_plan_gives_the_same_result_to_the_last_byte():
-    assert lasting(result_of()) == lasting(result_of())
+TDS = pytest.mark.parametrize("td", [{}, {"count": 3, "vcpus": 2}], ids=["one TD", "three TDs"])
 
 
-def test_how_long_a_turn_is_changes_nothing(monkeypatch):
-    whole = lasting(result_of())
+@TDS
+def test_the_same_plan_gives_the_same_result_to_the_last_byte(td):
+    assert lasting(result_of(td=td)) == lasting(result_of(td=td))
+
+
+@TDS
+def test_how_long_a_turn_is_changes_nothing(monkeypatch, td):
+    whole = lasting(result_of(td=td))
     monkeypatch.setattr(simulate, "TURN", 777)
-    assert lasting(result_of()) == whole
+    assert lasting(result_of(td=td)) == whole
 
 
 def test_another_seed_gives_another_result_of_the_same_kind():
@@ -160,28 +165,97 @@ def test_another_seed_gives_another_result_of_the_same_kind():
 SETTINGS = ["engine=simulate", "duration_s=0.001", "warmup_s=0", "costs_ns.guest_work=500"]
 
 
-def run_apart(out, **environment) -> str:
+def run_apart(out, name, **environment) -> str:
     """A run in a process of its own, by the command line."""
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     done = subprocess.run(
-        [sys.executable, "-m", "harness", "run", "configs/kick_on_busy.toml", *settings, "--out", str(out),
+        [sys.executable, "-m", "harness", "run", f"configs/{name}.toml", *settings, "--out", str(out),
          "--format", "json"], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return lasting(json.loads(done.stdout))
 
 
-def run_here() -> str:
-    plan = make_plan(configs.load(ROOT / "configs" / "kick_on_busy.toml", SETTINGS))
+def run_here(name) -> str:
+    plan = make_plan(configs.load(ROOT / "configs" / f"{name}.toml", SETTINGS))
     return lasting(json.loads(json.dumps(results.from_measured(simulate.run(plan)))))
 
 
-def test_another_process_with_another_hash_seed_gives_the_same_result(tmp_path):
-    assert run_apart(tmp_path, PYTHONHASHSEED=str(int(os.environ.get("PYTHONHASHSEED", "0") == "0"))) == run_here()
+@pytest.mark.parametrize("name", ["kick_on_busy", "td_lives"])
+def test_another_process_with_another_hash_seed_gives_the_same_result(tmp_path, name):
+    other = str(int(os.environ.get("PYTHONHASHSEED", "0") == "0"))
+    assert run_apart(tmp_path, name, PYTHONHASHSEED=other) == run_here(name)
 
 
 @pytest.mark.slow
 def test_another_cache_of_compiled_code_gives_the_same_result(tmp_path):
-    assert run_apart(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache")) == run_here()
+    assert run_apart(tmp_path, "td_lives", NUMBA_CACHE_DIR=str(tmp_path / "cache")) == run_here("td_lives")
+
+
+# --- several TDs ---
+
+@pytest.mark.parametrize("policy", ["kick_vcpus", "kick_on_busy", "resume_guest", "zero_tolerance"])
+def test_tds_that_share_nothing_do_what_each_would_do_alone(monkeypatch, policy):
+    """With the same random streams each of three TDs counts to the last tick what one alone does.
+
+    So no kick, wake-up, interrupt or fresh TD reaches another TD's actors.
+    """
+    monkeypatch.setattr(Plan, "random_key", lambda plan, actor: 77 * actor.index + len(actor.kind))
+    halves, priority = [], []
+    for count in (1, 3):
+        running = simulation(policy, td={"vcpus": 3, "count": count, "memory_mib": 2}, **MEETING)
+        running.run()
+        result = results.from_measured(running.measured())
+        assert not any(result["invariants"].values())
+        halves.append(running.halves)
+        priority.append([result["host_priority"][name] for name in invariants.PRIORITY])
+    alone, together = halves
+    assert alone[0].sum() > 0 and all((each == alone[0]).all() for each in together)
+    assert any(priority[0]) == (policy != "kick_vcpus")      # which meets nobody
+    assert priority[1] == [3 * count for count in priority[0]]
+
+
+@pytest.mark.parametrize("machine", [{}, {"processors": 4}, {"processors": 4, "preempt": "anywhere"}],
+                         ids=["a processor each", "four processors", "preempted anywhere"])
+def test_tds_are_created_run_and_destroyed_side_by_side(machine):
+    """configs/td_lives.toml: creations meet on the key table, and nothing of a TD is left in another."""
+    plan = make_plan(configs.load(ROOT / "configs/td_lives.toml", ["engine=simulate", "duration_s=0.02"]))
+    plan = make_plan(plan.config.model_copy(update={"machine": plan.config.machine.model_copy(update=machine)}))
+    result = results.from_measured(simulate.run(plan))
+    assert not any(result["invariants"].values()) and None not in result["invariants"].values()
+    assert not result["bugs"] and not result["hangs"]["count"] and not result["counters"]["destroy_failures"]
+    assert result["counters"]["builds"] == result["counters"]["destroyed"] > 4
+    assert result["seamcalls"]["tdh_mng_key_config"]["busy_by_operand"].keys() == {"KET"}
+    assert result["seamcalls"]["tdh_mng_create"]["busy"] == 0      # KVM's tdx_lock
+
+
+def test_a_td_that_hangs_is_ended_and_the_others_go_on():
+    """The first TD's vCPUs are armed for a page that is pending, as in the test of one TD above."""
+    running = simulation("kick_vcpus", td={"vcpus": 2, "count": 2, "memory_mib": 2}, restart_on_bug=False,
+                         duration_s=0.2, warmup_s=0.0, workload={"pages": 1, "hot_pages": 1, "hosts": 0})
+    armed_for_a_pending_page(running.memory)
+    running.run()
+    result = results.from_measured(running.measured())
+    [hang] = result["hangs"]["log"]
+    assert [text.split()[0] for text in hang["vcpus"]] == ["td0.vcpu0", "td0.vcpu1"]
+    assert result["measured_s"] == 0.2 and not running.problems
+    hung, well = running.tds
+    assert running.touches(hung) == 0 and running.touches(well) > 10_000
+
+
+def test_a_deadlock_in_one_td_is_told_of_its_actors_only():
+    plan = make_plan(configs.load(ROOT / "configs/broken/reenter_irqoff.toml",
+                                  ["engine=simulate", "duration_s=0.2", "td.count=2"]))
+    result = results.from_measured(simulate.run(plan))
+    assert result["invariants"]["no_deadlock"] >= 1
+    for hang in result["hangs"]["log"]:
+        assert len({text.partition(".")[0] for text in (*hang["vcpus"], *hang["waiting"])}) == 1
+
+
+def test_more_processors_than_the_model_can_tell_apart_are_refused_in_one_line():
+    plan = make_plan(config(engine="simulate", td={"vcpus": 4096, "count": 16, "memory_mib": 2}))
+    with pytest.raises(UsageError, match="machine.processors must be less than 65535") as caught:
+        simulate.Simulation(plan)
+    assert "\n" not in str(caught.value)
 
 
 # --- waiting ---
@@ -199,10 +273,11 @@ def may_go_on(running: simulate.Simulation, actor: int) -> bool:
 
 @pytest.mark.parametrize("machine", [{}, {"processors": 2}, {"processors": 2, "preempt": "anywhere"}],
                          ids=["a processor each", "two processors", "preempted anywhere"])
-@pytest.mark.parametrize("policy", ["kick_vcpus", "zero_tolerance"])
-def test_nobody_ever_waits_for_what_has_already_happened(policy, machine):
+@pytest.mark.parametrize("policy, tds", [("kick_vcpus", 1), ("zero_tolerance", 1), ("kick_vcpus", 2)])
+def test_nobody_ever_waits_for_what_has_already_happened(policy, tds, machine):
     """At thousands of instants: whoever is parked, the row it stands at would not let it go on."""
-    running = simulation(policy, td={"vcpus": 8, "memory_mib": 2}, machine={"time_slice_ns": 20_000.0, **machine},
+    running = simulation(policy, td={"vcpus": 8 // tds, "count": tds, "memory_mib": 2},
+                         machine={"time_slice_ns": 20_000.0, **machine},
                          duration_s=0.001, **MEETING)
     looked = 0
     move = running.move
@@ -217,7 +292,7 @@ def test_nobody_ever_waits_for_what_has_already_happened(policy, machine):
 
     running.move = moved
     running.run()
-    assert looked > 50 and not running.problems
+    assert looked > 20 and not running.problems
     assert not (running.actors.place & loop.PARKED).any()
 
 

@@ -5,17 +5,19 @@ is what the config's [machine] says it is.  Nothing here asks this machine's clo
 gives the same result wherever and however often it runs.
 
 The loop itself is kernels/simulate.py.  What is here does what a coordinator does: begins and ends
-the phases, watches for a TD that hangs, builds a fresh TD, shows progress, and hears Ctrl-C.
+the phases, watches for TDs that hang, builds a fresh TD, shows progress, and hears Ctrl-C.
 """
 
 import signal
 import time
+from dataclasses import dataclass
 from typing import Callable
 
 import numpy as np
 
 from harness import invariants, prices
 from harness.engines.watchdog import where
+from harness.errors import UsageError
 from harness.memory import LINE
 from harness.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, IN_GUEST, REQUEST
@@ -45,6 +47,21 @@ def run(plan: Plan, progress: Callable[[float, dict], None] = lambda *_: None) -
     return simulation.measured()
 
 
+@dataclass
+class Watched:
+    """A TD, and what was seen of it when it was last looked at."""
+
+    number: int
+    actors: list[Actor]
+    touches: int = -1                # completed so far
+    told: bool = False               # the deadlock in it has been reported
+    gave_up: int = 0                 # times that it was ended, and still nobody moved
+
+    @property
+    def vcpus(self) -> list[Actor]:
+        return [actor for actor in self.actors if actor.kind == "vcpu"]
+
+
 class Simulation:
     """One run: its memory, its arrays, and how far it has come."""
 
@@ -54,9 +71,12 @@ class Simulation:
         self.memory = SparseMemory(plan.layout)
         self.count = len(plan.actors)
         self.processors_count = min(self.machine.processors or self.count, self.count)
+        if self.processors_count >= lines.OWNER:
+            raise UsageError(f"{plan.config.name}: {self.processors_count} processors, one for each vCPU and host"
+                             f" thread; machine.processors must be less than {lines.OWNER}")
         self.tags = prices.make_tags(plan, self.machine)
         self.durations = prices.make_durations(plan, self.machine)
-        self.halves = np.zeros((2, plan.tables.half), np.int64)
+        self.halves = np.zeros((plan.layout.tds, 2, plan.tables.half), np.int64)     # one record for each TD
         self.scratch = np.zeros((self.count, plan.tables.words - plan.tables.busy_count), np.int64)
         self.queue = wheel.make(self.count + 1 + self.processors_count)
         self.alarm = self.count                  # the node that stands for the coordinator
@@ -70,12 +90,13 @@ class Simulation:
         self.hang_ticks = max(prices.ticks(HANG_NS), HANG_COSTS * dearest)
         slices = self.control[simulate.SLICE] * self.count // self.processors_count
         self.stuck_ticks = STUCK_HANGS * (self.hang_ticks + (slices if self.count > self.processors_count else 0))
-        self.deadlocks, self.told, self.deadlocked = 0, False, False
+        self.tds = [Watched(td, [actor for actor in plan.actors if actor.td == td])
+                    for td in range(plan.layout.tds)]
+        self.deadlocks, self.deadlocked = 0, False
         self.interrupted, self.stopping = False, False
         self.problems: list[str] = []
         self.hangs: list[Hang] = []
         self.halt = ""
-        self.touches_seen, self.gave_up = -1, 0
 
     # --- arrays ---
 
@@ -88,8 +109,8 @@ class Simulation:
         return simulate.Actors(
             registers=registers.reshape(count, REGISTERS),
             scratch=scratch - record.WORD * plan.tables.busy_count,
-            halves=np.full(count, self.halves[0].ctypes.data, np.int64),
-            measured=np.full(count, self.halves[1].ctypes.data, np.int64),
+            halves=np.array([self.halves[actor.td, 0].ctypes.data for actor in plan.actors], np.int64),
+            measured=np.array([self.halves[actor.td, 1].ctypes.data for actor in plan.actors], np.int64),
             keys=np.array([plan.random_key(actor) for actor in plan.actors], np.int64),
             draws=np.zeros(count, np.int64), since=np.zeros(count, np.int64),
             processor=np.arange(count, dtype=np.int64) % self.processors_count,
@@ -104,8 +125,10 @@ class Simulation:
         layout, lines_count = self.plan.layout, self.plan.layout.size // LINE + 1
         self._line_block = reserve(lines_count * lines.STRIDE * 8)
         words = np.frombuffer(self._line_block, np.int64)
-        kick = layout.at("kick") // LINE
-        words[(kick + np.arange(layout.vcpus)) * lines.STRIDE] = lines.DOORBELL
+        for actor in self.plan.actors:
+            if actor.kind == "vcpu":
+                line = layout.at("kick", actor.index, actor.td) // LINE
+                words[line * lines.STRIDE] = lines.DOORBELL | actor.number << lines.WHOSE_SHIFT
         wide = lines.words_for(self.processors_count)
         self._copies_block = reserve((lines_count + 1) * wide * 8 if wide > 1 else 8)
         copies = np.frombuffer(self._copies_block, np.int64)
@@ -126,7 +149,6 @@ class Simulation:
         control[simulate.HANDLED] = prices.ticks(machine.ipi_handled_ns)
         control[simulate.RULE] = simulate.ANYWHERE if machine.preempt == "anywhere" else simulate.OUTSIDE
         control[simulate.REQUEST], control[simulate.GUEST_MODE] = REQUEST, IN_GUEST
-        control[simulate.KICK_AT] = self.plan.layout.at("kick") // LINE
         return control
 
     # --- the run ---
@@ -188,7 +210,7 @@ class Simulation:
     # --- alarms: phases and hangs ---
 
     def _set_alarm(self) -> None:
-        """The next time to look: the end of a phase, or whether the TD still gets on."""
+        """The next time to look: the end of a phase, or whether the TDs still get on."""
         now = int(self.queue.clock[0])
         times = [now + self.hang_ticks]
         times += [int(self.control[name]) for name in (simulate.BEGIN, simulate.END) if self.control[name] > now]
@@ -198,10 +220,10 @@ class Simulation:
         """Returns whether to go on."""
         now = int(self.control[simulate.NOW])
         if now == self.control[simulate.BEGIN]:
-            self._ask_all(now)
+            self._ask(self.plan.actors, now)
         elif now >= self.control[simulate.END] and not self.stopping:
             self._stop(now)
-        elif not self._gets_on(now):
+        elif not all([self._gets_on(td, now) for td in self.tds]):
             return False
         self._set_alarm()
         return True
@@ -209,89 +231,97 @@ class Simulation:
     def _stop(self, now: int) -> None:
         self.stopping = True
         self.control[simulate.END] = min(self.control[simulate.END], now)
-        self._ask_all(now)
+        self._ask(self.plan.actors, now)
 
-    def _ask_all(self, now: int) -> None:
-        """Tell all vCPUs to come out of the guest and look."""
-        for vcpu in range(self.plan.layout.vcpus):
-            simulate.ask(self.memory.base, self.plan.layout.at("kick", vcpu), REQUEST, self.queue, self.actors,
-                         self.control, self.tags, vcpu, now)
+    def _ask(self, actors, now: int) -> None:
+        """Tell those of them that are vCPUs to come out of the guest and look."""
+        for actor in actors:
+            if actor.kind == "vcpu":
+                simulate.ask(self.memory.base, self.plan.layout.at("kick", actor.index, actor.td), REQUEST,
+                             self.queue, self.actors, self.control, self.tags, actor.number, now)
 
-    def _gets_on(self, now: int) -> bool:
-        """A TD in which nothing goes on is noted and ended, as an operator would end it."""
-        stuck = self._waiting(now, self.stuck_ticks)
-        self.deadlocks += bool(stuck) and not self.told
-        found, self.told = bool(stuck) and not self.told, bool(stuck)
-        touches = self.touches()
-        if not found and (touches != self.touches_seen or self._all_vcpus_out()):
-            self.touches_seen, self.gave_up = touches, 0
+    def _gets_on(self, td: Watched, now: int) -> bool:
+        """A TD in which nothing goes on is noted and ended, as an operator would end it.
+
+        Returns False where not even that helps, and the run must end.
+        """
+        stuck = self._waiting(td, now, self.stuck_ticks)
+        self.deadlocks += bool(stuck) and not td.told
+        found, td.told = bool(stuck) and not td.told, bool(stuck)
+        touches = self.touches(td)
+        if not found and (touches != td.touches or self._at_rest(td)):
+            td.touches, td.gave_up = touches, 0
             return True
-        if not stuck and self._waiting(now, self.hang_ticks // 2):
+        if not stuck and self._waiting(td, now, self.hang_ticks // 2):
             return True                  # it is soon known whether that is why
-        self.gave_up += 1
-        if self.gave_up > STUCK_LIMIT:
+        td.gave_up += 1
+        if td.gave_up > STUCK_LIMIT:
             if stuck:
                 self.deadlocked = True
             else:
                 self.problems += [f"{actor.name} did not stop: {where(self.plan, self.memory, actor)}"
-                                  for actor in self.plan.actors if self.actors.place[actor.number] != simulate.OFF]
+                                  for actor in td.actors if self.actors.place[actor.number] != simulate.OFF]
             return False
         if not self.stopping:
-            self.hangs.append(Hang((now - int(self.control[simulate.BEGIN])) / prices.TICKS_PER_NS / 1e9, tuple(
-                f"{actor.name} {self.last_answer(actor)}" for actor in self.plan.actors if actor.kind == "vcpu"),
+            self.hangs.append(Hang(
+                self.seconds(now - self.control[simulate.BEGIN]),
+                tuple(f"{actor.name} {self.last_answer(actor)}" for actor in td.vcpus),
                 # Whoever they wait for began to wait at about the same time.
                 tuple(f"{actor.name} waits {where(self.plan, self.memory, actor)}"
-                      for actor in stuck and self._waiting(now, self.stuck_ticks // 2))))
-        self.memory.set_word(self.plan.layout.at("vm_dead"), DEAD)
-        self._wake_all(now)
-        self._ask_all(now)
+                      for actor in stuck and self._waiting(td, now, self.stuck_ticks // 2))))
+        self.memory.set_word(self.plan.layout.at("vm_dead", td=td.number), DEAD)
+        self._wake(td, now)
+        self._ask(td.actors, now)
         return True
 
-    def _waiting(self, now: int, limit: int) -> list[Actor]:
-        """The actors that have waited at one row for longer than that."""
+    def _waiting(self, td: Watched, now: int, limit: int) -> list[Actor]:
+        """The actors of a TD that have waited at one row for longer than that."""
         since = self.actors.since
-        return [self.plan.actors[number] for number in np.flatnonzero((since != 0) & (now - since > limit))]
+        return [actor for actor in td.actors if since[actor.number] and now - since[actor.number] > limit]
 
     def last_answer(self, actor: Actor) -> str:
         """The last call an actor made, and how it ended."""
         registers, program = self.memory.registers(actor.number), self.plan.program
         return f"{program.calls[registers[R.CALL]]}: {program.answers[registers[R.ANSWER]].name}"
 
-    def _all_vcpus_out(self) -> bool:
-        """Userspace has taken them all out: nobody is kept from anything."""
+    def _at_rest(self, td: Watched) -> bool:
+        """Userspace has taken all vCPUs out, or at the end all are done: nobody is kept from anything."""
         listing = self.plan.program.listing
-        return not self.stopping and all(listing[self.actors.registers[actor.number, R.PC]].op == Op.STOP
-                                         for actor in self.plan.actors if actor.kind == "vcpu")
+        return all(listing[self.actors.registers[actor.number, R.PC]].op == Op.STOP
+                   for actor in (td.actors if self.stopping else td.vcpus))
 
     def _rebuild(self) -> None:
         """A fresh TD for an actor that asked for it; what the old one leaves in its entries is counted."""
-        actor = self.control[simulate.WHO]
+        actor = self.plan.actors[self.control[simulate.WHO]]
         row = next(row for row in self.plan.program.listing if row.op == Op.RESET)
         self.memory.look()
-        left = sum(int((self.memory.view(f"sept.{level}") & np.uint64(TDHP) != 0).sum()) for level in range(LEVELS))
-        half = self.actors.halves[actor] == self.halves[1].ctypes.data
-        self.halves[int(half), self.plan.tables.counters + row.value] += left
-        self.memory.reset()
-        self._wake_all(int(self.control[simulate.NOW]))
+        left = sum(int((self.memory.view(f"sept.{level}", td=actor.td) & np.uint64(TDHP) != 0).sum())
+                   for level in range(LEVELS))
+        half = self.actors.halves[actor.number] == self.actors.measured[actor.number]
+        self.halves[actor.td, int(half), self.plan.tables.counters + row.value] += left
+        self.memory.reset(actor.td)
+        self._wake(self.tds[actor.td], int(self.control[simulate.NOW]))
 
-    def _wake_all(self, now: int) -> None:
-        """Words have changed without a micro-op: let everybody who waits look again."""
-        for actor in np.flatnonzero(self.actors.place & simulate.PARKED):
-            registers = self.actors.registers[actor]
-            row = self.plan.program.listing[registers[R.PC]]
-            line = (int(registers[row.base]) + row.offset) // LINE
-            simulate.wake_line(self.control, self.queue, self.actors, self.processors, self.lines,
-                               line * lines.STRIDE, now)
+    def _wake(self, td: Watched, now: int) -> None:
+        """Words of a TD have changed without a micro-op: let all of its actors that wait look again."""
+        for actor in td.actors:
+            if self.actors.place[actor.number] & simulate.PARKED:
+                registers = self.actors.registers[actor.number]
+                row = self.plan.program.listing[registers[R.PC]]
+                line = (int(registers[row.base]) + row.offset) // LINE
+                simulate.wake_line(self.control, self.queue, self.actors, self.processors, self.lines,
+                                   line * lines.STRIDE, now)
 
     # --- what it measured ---
 
-    def touches(self) -> int:
+    def touches(self, td: Watched) -> int:
+        """Touches completed in a TD, in both halves."""
         at = self.plan.tables.counters + self.plan.program.counters.index("touches")
-        return int(self.halves[0, at] + self.halves[1, at])
+        return int(self.halves[td.number, :, at].sum())
 
     def counters(self) -> dict[str, int]:
         first = self.plan.tables.counters
-        return dict(zip(self.plan.program.counters, map(int, self.halves[1, first:])))
+        return dict(zip(self.plan.program.counters, map(int, self.halves[:, 1, first:].sum(axis=0))))
 
     def seconds(self, ticks: int) -> float:
         return int(ticks) / prices.TICKS_PER_NS / 1e9
@@ -300,19 +330,19 @@ class Simulation:
         control, plan = self.control, self.plan
         in_warm_up = control[simulate.NOW] <= control[simulate.BEGIN]
         ended = min(int(control[simulate.NOW]), int(control[simulate.END]))
-        whole = np.zeros(plan.tables.words, np.int64)
-        whole[:2 * plan.tables.half] = self.halves.ravel()
+        records = np.zeros((plan.layout.tds, plan.tables.words), np.int64)
+        records[:, :2 * plan.tables.half] = self.halves.reshape(plan.layout.tds, -1)
         quiet = not self.problems and not self.halt and not self.deadlocked
         noticed = {"no_halt": int(bool(self.halt)), "no_deadlock": self.deadlocks}
         self.memory.look()
         return Measured(
             plan=plan,
-            halves=[self.halves[0 if in_warm_up else 1]],
+            halves=list(self.halves[:, 0 if in_warm_up else 1]),
             measured_s=self.seconds(max(1, ended - (ORIGIN if in_warm_up else control[simulate.BEGIN]))),
             ticks_per_ns=float(prices.TICKS_PER_NS),
             processors=list(range(self.processors_count)), started_at=time.time(),
-            invariants=invariants.check(plan, self.memory, [whole], quiet) | noticed,
-            host_priority=invariants.host_priority(plan, self.memory, [whole]),
+            invariants=invariants.check(plan, self.memory, list(records), quiet) | noticed,
+            host_priority=invariants.host_priority(plan, self.memory, list(records)),
             bugs=self._bugs(), hangs=self.hangs, interrupted=self.interrupted,
             problems=self.problems, halt=self.halt,
             extra={"simulation": {
