@@ -63,11 +63,18 @@ def exponential(logs, word):
 
 
 @kernel
+def exponential_ticks(logs, mean, word):
+    """Ticks of an exponential distribution: mean * exponential, in two parts as the product may not fit."""
+    share = exponential(logs, word)
+    return (mean >> UNIT_BITS) * share + ((mean & (1 << UNIT_BITS) - 1) * share >> UNIT_BITS)
+
+
+@kernel
 def draw(durations, cost, word):
     """Ticks of one occurrence of `cost`; `word` has 64 random bits."""
     kind, mean = durations.table[cost, 0], durations.table[cost, 1]
     if kind == EXPONENTIAL:
-        return mean * exponential(durations.logarithms, word) >> UNIT_BITS
+        return exponential_ticks(durations.logarithms, mean, word)
     if kind == HISTOGRAM:
         first, count = durations.table[cost, 2], durations.table[cost, 3]
         # Three independent numbers from one word: which bucket, it or its alias, where in it.

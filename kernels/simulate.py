@@ -12,11 +12,13 @@ began to wait.
 
 An interrupt is a request that somebody else writes into a vCPU's kick word.  It reaches a vCPU that is
 in the guest after the time that delivery takes, and cuts the guest's own work short; the rest is owed, and
-done first when the guest is in again.
+done first when the guest is in again.  A guest that only waits for something to do owes nothing: it knows
+until when it waits, wherever it is meanwhile.
 
 With more actors than processors an actor runs until its time slice ends, it gives way (YIELD), it
-sleeps (an idle SPEND) or it waits for somebody with nothing locked.  Then the next one that is ready
-gets the processor, in turn.  Who spins for a lock or with one (CLOSED rows) keeps its processor.
+sleeps (an idle SPEND or ARRIVE) or it waits for somebody with nothing locked.  Then the next one that
+is ready gets the processor, in turn.  Who spins for a lock or with one (CLOSED rows) keeps its processor.
+A guest that has nothing to do is asked to leave when another is ready.
 Where a slice may end:
 
     ANYWHERE       before any access, with locks held or not
@@ -78,7 +80,8 @@ class Actors(NamedTuple):
     processor   which one it sits on
     place       ON, or bits PARKED, OFF and SPINS
     slack       ticks of guest work in what it is doing: an interrupt cuts them
-    owed        ticks of guest work still to be done: the guest does them when it is next in
+    owed        ticks of guest work still to be done: the guest does them when it is next in;
+                or less than 0: it has nothing to do until that time, negated
     behind      next in the list of waiters, or of those that are ready
     """
 
@@ -139,17 +142,35 @@ def get_ready(control, queue, actors, processors, actor, now):
         dispatch(control, queue, actors, processors, processor, now)
     elif actors.place[running] & PARKED:
         make_way(control, queue, actors, processors, processor, running, now)
+    elif actors.owed[running] < 0:
+        look_soon(queue, actors, processor, now)
+
+
+@kernel
+def look_soon(queue, actors, processor, when):
+    """Have the loop look then whether the one that a processor runs should give way (give_way)."""
+    node = len(actors.place) + 1 + processor
+    if queue.times[node] == 0:
+        wheel.push(queue, node, when)
 
 
 @kernel
 def make_way(control, queue, actors, processors, processor, running, now):
     """The one that a processor runs only waits, and another is ready: now, at the end of its slice, or not."""
-    node = len(actors.place) + 1 + processor
     if actors.place[running] & SPINS == 0:
         actors.place[running] |= OFF
         dispatch(control, queue, actors, processors, processor, now)
-    elif control[RULE] == ANYWHERE and queue.times[node] == 0:
-        wheel.push(queue, node, max(now, processors.slice_end[processor]))
+    elif control[RULE] == ANYWHERE:
+        look_soon(queue, actors, processor, max(now, processors.slice_end[processor]))
+
+
+@kernel
+def sleep(control, queue, actors, processors, processor, actor, now, until):
+    """An actor sleeps for a while; its processor is free meanwhile."""
+    actors.slack[actor] = 0
+    actors.place[actor] = OFF
+    wheel.push(queue, actor, until)
+    dispatch(control, queue, actors, processors, processor, now)
 
 
 # --- waiting ----------------------------------------------------------------------------------
@@ -192,11 +213,26 @@ def interrupt(control, queue, actors, rows_tags, vcpu, now):
         return
     due, slack = queue.times[vcpu], actors.slack[vcpu]
     arrives = max(now + control[INTERRUPT], due - slack)
-    if arrives < due:
+    if arrives < due and actors.owed[vcpu] >= 0:
         actors.owed[vcpu] += due - arrives
     actors.slack[vcpu] = 0
     wheel.remove(queue, vcpu)
     wheel.push(queue, vcpu, arrives + control[HANDLED])
+
+
+@kernel
+def give_way(control, queue, actors, processors, tags, base, processor, now):
+    """Another is ready: whoever only waits, or idles in the guest, must let go of the processor."""
+    running = processors.running[processor]
+    if processors.first[processor] == NOBODY or running == NOBODY:
+        return
+    if actors.place[running] & PARKED:
+        actors.place[running] |= OFF
+        dispatch(control, queue, actors, processors, processor, now)
+    elif actors.owed[running] < 0 and tags[actors.registers[running, Register.PC]] & IN_GUEST:
+        processors.slice_end[processor] = now
+        atomics.fetch_or64(base + actors.registers[running, Register.KICK], control[REQUEST])
+        interrupt(control, queue, actors, tags, running, now)
 
 
 # --- the loop ---------------------------------------------------------------------------------
@@ -235,11 +271,7 @@ def run(rows, tags, base, control, queue, actors, processors, table, lengths, at
                 control[NOW] = time
                 break
             queue.times[actor] = 0
-            processor = actor - count - 1
-            running = processors.running[processor]
-            if processors.first[processor] != NOBODY and running != NOBODY and actors.place[running] & PARKED:
-                actors.place[running] |= OFF
-                dispatch(control, queue, actors, processors, processor, time)
+            give_way(control, queue, actors, processors, tags, base, actor - count - 1, time)
             continue
         processor = actors.processor[actor]
         if crowded and actors.place[actor] & OFF:        # it has slept
@@ -334,25 +366,26 @@ def run(rows, tags, base, control, queue, actors, processors, table, lengths, at
                     if tag & IN_GUEST:
                         actors.owed[actor] += ticks          # it works below, unless it is asked to leave
                         ticks = 0
-                    time += ticks
                     if crowded and row.width != 0:
                         registers[Register.PC] = pc
-                        actors.slack[actor] = 0
-                        actors.place[actor] = OFF
-                        wheel.push(queue, actor, time)
-                        dispatch(control, queue, actors, processors, processor, time - ticks)
+                        sleep(control, queue, actors, processors, processor, actor, time, time + ticks)
                         break
+                    time += ticks
                 elif signal == Op.ARRIVE:
                     word = mix(actors.keys[actor] + (registers[Register.DRAWS] + 1) * GOLDEN)
-                    mean = lengths.table[row.mask, 1]
-                    gap = mean * durations.exponential(lengths.logarithms, word) >> durations.UNIT_BITS
+                    gap = durations.exponential_ticks(lengths.logarithms, lengths.table[row.mask, 1], word)
                     left = arrivals.arrive(scratch, at, value, row.match, gap, time)
                     if left <= 0:
                         registers[Register.DRAWS] += 1
+                        actors.owed[actor] = 0
                     else:
                         pc = row.otherwise
                         if tag & IN_GUEST:
-                            actors.owed[actor] += left   # idle in the guest: an interrupt takes it out
+                            actors.owed[actor] = -(time + left)
+                        elif crowded and row.width != 0:
+                            registers[Register.PC] = pc
+                            sleep(control, queue, actors, processors, processor, actor, time, time + left)
+                            break
                         else:
                             time += left
                 elif signal == Op.POLL:
@@ -361,7 +394,7 @@ def run(rows, tags, base, control, queue, actors, processors, table, lengths, at
                         half = actors.measured[actor]
                         actors.halves[actor] = half
                 elif signal == Op.YIELD:
-                    if crowded and processors.first[processor] != NOBODY:
+                    if crowded and processors.first[processor] != NOBODY and not tag & IN_GUEST:
                         registers[Register.PC] = pc
                         get_ready(control, queue, actors, processors, actor, time)
                         dispatch(control, queue, actors, processors, processor, time)
@@ -391,7 +424,13 @@ def run(rows, tags, base, control, queue, actors, processors, table, lengths, at
                 if tag & IN_GUEST and actors.owed[actor] != 0 \
                         and not atomics.load64(base + registers[Register.KICK]) & control[REQUEST]:
                     slack = actors.owed[actor]
-                    actors.owed[actor] = 0
+                    if slack > 0:
+                        actors.owed[actor] = 0
+                    else:
+                        slack = max(0, -slack - time)
+                        if crowded and slack > 0 and processors.first[processor] != NOBODY:
+                            slack = 0
+                            processors.slice_end[processor] = time       # below it is asked to leave
                     time += slack
                 if crowded and time >= processors.slice_end[processor] \
                         and processors.first[processor] != NOBODY:

@@ -8,16 +8,17 @@ import pytest
 
 from harness import results
 from harness.config import check
-from harness.engines import processes
+from harness.engines import processes, simulate
 from harness.errors import UsageError
 from harness.plan import make_plan
-from kernels import arrivals, guest, record
+from kernels import arrivals, durations, guest, record
 from kernels.compiling import for_python
 from tests.stage import config
 
 arrive = for_python(arrivals.arrive)
 interval = for_python(arrivals.interval)
 mix = for_python(guest.mix)
+exponential_ticks = for_python(durations.exponential_ticks)
 
 
 # --- arrivals ---
@@ -128,3 +129,124 @@ def test_an_open_loop_that_cannot_keep_up_says_so():
 def test_removals_that_arrive_need_a_rate():
     with pytest.raises(UsageError, match="workload.removals_per_s = 0: must be more than 0 where workload.loop"):
         check({"name": "x", "policy": "kick_vcpus", "workload": {"loop": "open", "removals_per_s": 0.0}}, "x.toml")
+
+
+# --- virtual time: seeded, so that what is asserted is so on every machine ---
+
+SERVICE_NS = 10_000              # what the guest works after each touch: nearly all that a touch takes
+
+
+def in_virtual_time(touches_per_s: float, **keys) -> simulate.Simulation:
+    """vCPUs that touch 64 pages in turn, and no host unless one is asked for; it has not begun yet."""
+    workload = {"loop": "open", "touches_per_s": touches_per_s, "hosts": 0, "pattern": "sequential", "pages": 64,
+                "accept_first": 1.0, **keys.pop("workload", {})}
+    plan = make_plan(config(keys.pop("policy", "kick_on_busy"), engine="simulate", workload=workload, **{
+        "td": {"vcpus": 1}, "warmup_s": 0.01, "duration_s": 0.5, "costs_ns": {"guest_work": SERVICE_NS}, **keys}))
+    return simulate.Simulation(plan)
+
+
+def result_of(running: simulate.Simulation) -> dict:
+    running.run()
+    result = results.from_measured(running.measured())
+    assert not any(result["invariants"].values()) and not running.problems
+    return result
+
+
+def touches_of(running: simulate.Simulation) -> tuple[float, float, dict]:
+    """(served per second, mean time since the intended start in ns, the result)."""
+    result = result_of(running)
+    touches = result["arrivals"]["touches"]
+    whole = running.halves[:, 1].sum(axis=0)
+    at = running.plan.tables.spans + running.plan.program.spans.index("touch_since_intended") * record.HISTOGRAM
+    mean_ns = whole[at + record.SUM] / whole[at:at + record.BUCKETS].sum() / 10
+    return touches["served_per_s"], mean_ns, result
+
+
+@pytest.mark.parametrize("mean", [1000, 1 << 30, 10**14])
+def test_whole_ticks_are_exponential_too_however_long_their_mean_is(mean):
+    logarithms = durations.logarithms()
+    draws = np.array([exponential_ticks(logarithms, mean, mix(number)) for number in range(1, 10_001)])
+    assert 0 <= draws.min() and draws.max() < 44 * mean      # -ln of 2**-63
+    assert abs(draws.mean() / mean - 1) < 3 / np.sqrt(10_000) and abs(draws.std() / mean - 1) < 0.05
+    assert abs((draws > mean).mean() - np.exp(-1)) < 0.02
+
+
+@pytest.mark.parametrize("load", [0.5, 2.0])
+def test_arrivals_are_a_poisson_process_whatever_becomes_of_them(load):
+    """The intended times of 3,000 arrivals, read while it runs: intervals are exponential and independent."""
+    running = in_virtual_time(1e9 / SERVICE_NS * load, duration_s=1000.0, warmup_s=0.0)
+    running.hang_ticks, running._gets_on = 10 * SERVICE_NS // 2, lambda *_: True     # look twice in each touch
+    tables = running.plan.tables
+    at = tables.intended - tables.busy_count + running.plan.program.spans.index("touch_since_intended")
+    running.start()
+    times = []
+    while len(times) <= 3000:
+        assert running.goes_on(running.move(simulate.TURN))
+        if running.scratch[0, at] not in (0, *times[-1:]):
+            times.append(running.scratch[0, at])
+    counted = running.counters()["touch_arrivals"]
+    assert abs(counted - len(times)) <= 1, "an arrival was not seen"
+    intervals = np.diff(times)[1:] / (10 * SERVICE_NS / load)
+    assert abs(intervals.mean() - 1) < 3 / np.sqrt(len(intervals))
+    # The variance of an exponential's sample variance is 8 / n.
+    assert abs(intervals.var() - 1) < 3 * np.sqrt(8 / len(intervals))
+    assert abs(np.corrcoef(intervals[1:], intervals[:-1])[0, 1]) < 3 / np.sqrt(len(intervals))
+
+
+def test_at_low_load_everything_is_served_at_once():
+    """5,000 touches and 500 removals are expected; most find nobody before them."""
+    workload = {"hosts": 1, "removals_per_s": 1000.0, "remove_pattern": "uniform"}
+    result = result_of(in_virtual_time(10_000.0, workload=workload))
+    touches, removals = result["arrivals"]["touches"], result["arrivals"]["removals"]
+    assert abs(touches["served_per_s"] * 0.5 - 5000) < 3 * np.sqrt(5000)
+    assert abs(removals["served_per_s"] * 0.5 - 500) < 3 * np.sqrt(500)
+    # Where nobody waits, a touch that hits and a removal take what they take in a closed loop.
+    assert touches["since_intended_ns"]["p50"] < 20
+    assert removals["since_intended_ns"]["p90"] < 1.1 * result["spans_ns"]["removal"]["p90"]
+    assert result["verdict"]["status"] == "VALID"
+
+
+def test_waiting_grows_with_the_load_as_that_of_an_m_d_1_queue():
+    """Touches that all take the same: mean wait = load * service / (2 (1 - load)), within 3 %."""
+    served, _, _ = touches_of(in_virtual_time(1e6))
+    service_ns = 1e9 / served
+    assert SERVICE_NS < service_ns < 1.02 * SERVICE_NS
+    access_ns = result_of(in_virtual_time(10_000.0))["arrivals"]["touches"]["since_intended_ns"]["p50"]
+    for load in (0.3, 0.6, 0.8):
+        served, mean_ns, result = touches_of(in_virtual_time(load / service_ns * 1e9, duration_s=4.0))
+        load = served * service_ns / 1e9
+        assert mean_ns - access_ns == pytest.approx(load * service_ns / (2 * (1 - load)), rel=0.03), load
+        assert not any("saturated" in reason for reason in result["verdict"]["reasons"])
+
+
+def test_an_overload_is_served_at_capacity_and_those_that_wait_wait_ever_longer():
+    """Half as much again as can be served: at the end of the run, a third of it behind."""
+    result = result_of(in_virtual_time(1.5e9 / SERVICE_NS))
+    touches = result["arrivals"]["touches"]
+    assert touches["served_per_s"] == pytest.approx(1e9 / SERVICE_NS, rel=0.01)
+    assert touches["since_intended_ns"]["max"] == pytest.approx(0.51e9 / 3, rel=0.05)
+    assert touches["since_intended_ns"]["p50"] == pytest.approx(0.255e9 / 3, rel=0.1)
+    assert any("open loop saturated" in reason for reason in result["verdict"]["reasons"])
+
+
+def test_a_guest_that_is_kicked_while_it_has_nothing_to_do_is_not_late_for_it():
+    """Some ten kicks between two touches, each of 10 us; a touch waits for one of them at most."""
+    result = result_of(in_virtual_time(1000.0, policy="kick_vcpus", td={"vcpus": 16}, duration_s=0.1, workload={
+        "hosts": 1, "removals_per_s": 100_000.0}, costs_ns={"td_entry": 5000, "td_exit": 5000}))
+    assert result["kicks"]["vcpus_interrupted"] > 10 * result["counters"]["touch_arrivals"]
+    # (Were what a kick cuts of its idleness idled away later, this would be ten times as much.)
+    assert result["arrivals"]["touches"]["since_intended_ns"]["p50"] < 20_000
+    assert result["arrivals"]["touches"]["since_intended_ns"]["max"] < 100_000
+
+
+@pytest.mark.parametrize("preempt", ["outside", "anywhere"])
+def test_idle_guests_leave_their_processor_to_others(preempt):
+    """Eight vCPUs and a host on two processors, two fifths of which they need."""
+    result = result_of(in_virtual_time(10_000.0, td={"vcpus": 8}, duration_s=0.1, machine={
+        "processors": 2, "time_slice_ns": 50_000.0, "preempt": preempt},
+        workload={"hosts": 1, "removals_per_s": 1000.0}))
+    touches, removals = result["arrivals"]["touches"], result["arrivals"]["removals"]
+    assert abs(touches["served_per_s"] * 0.1 - 8000) < 3 * np.sqrt(8000)
+    assert abs(removals["served_per_s"] * 0.1 - 100) < 3 * np.sqrt(100)
+    # Those before it on the processor, and their slices: not the whole of somebody's idleness.
+    assert touches["since_intended_ns"]["p50"] < 50_000 and not result["hangs"]["count"]

@@ -85,7 +85,9 @@ class Simulation:
         self.lines = self._lines()
         self.control = self._control()
         self.busy_answers = np.array([answer.busy for answer in plan.program.answers], np.int64)
-        spent = [row.value for row in plan.program.listing if row.op == Op.SPEND]      # limits are no work
+        # Limits are no work; and a guest is idle for as long as nothing arrives.
+        spent = [row.value if row.op == Op.SPEND else row.mask for row in plan.program.listing
+                 if row.op in (Op.SPEND, Op.ARRIVE)]
         dearest = int(self.durations.table[spent, 1].max(initial=0))
         self.hang_ticks = max(prices.ticks(HANG_NS), HANG_COSTS * dearest)
         slices = self.control[simulate.SLICE] * self.count // self.processors_count
