@@ -2,9 +2,14 @@
 
 import json
 import os
+import pty
+import re
+import select
 import signal
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +92,45 @@ def test_an_interrupt_keeps_what_was_simulated_and_the_td_comes_to_rest():
     assert result["interrupted"] and 0 < result["measured_s"] < 1 and result["counters"]["touches"] > 0
     assert not any(result["invariants"].values()) and None not in result["invariants"].values()
     assert signal.getsignal(signal.SIGINT) == before
+
+
+LIMIT_S = 120                    # a test that waits for another process gives up after so long
+
+
+def test_ctrl_c_at_a_terminal_keeps_prints_and_marks_what_there_is_and_leaves_nobody(tmp_path):
+    """A run that would take hours; it is interrupted once its line on the terminal shows that it has begun."""
+    terminal, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 120))
+    run = subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", "configs/kick_on_busy.toml", "--set", "engine=simulate",
+         "--set", "td.vcpus=256", "--set", "duration_s=10000", "--out", str(tmp_path / "out")],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, text=True, start_new_session=True)
+    os.close(theirs)
+    try:
+        shown, limit = b"", time.monotonic() + LIMIT_S
+        while b"touches" not in shown and time.monotonic() < limit:
+            if select.select([terminal], [], [], 1)[0]:
+                shown += os.read(terminal, 65536)
+        os.killpg(run.pid, signal.SIGINT)            # as a terminal does: to all of the foreground
+        printed, _ = run.communicate(timeout=LIMIT_S)
+    finally:
+        run.kill()
+        os.close(terminal)
+    assert re.search(rb"kick_on_busy +0%.* \d+:\d\d:\d\d left, touches \d+", shown), shown
+    assert run.returncode == 130
+    [saved] = tmp_path.glob("out/*/result.json")
+    result = json.loads(saved.read_text())
+    assert result["interrupted"] and result["counters"]["touches"] > 0 and 0 < result["measured_s"] < 10_000
+    assert result["verdict"] == {"status": "DEGRADED", "reasons": ["interrupted"]}
+    assert "DEGRADED: interrupted" in printed and "256 vCPUs" in printed
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)                        # nobody is left of the group
+
+
+def test_a_log_is_spared_the_line_of_progress(small, tmp_path):
+    run = subprocess.run([sys.executable, "-m", "harness", "sweep", str(small), "--set", "sweep.policy=['kick_vcpus']",
+                          "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+    assert run.returncode == 0 and [line.split()[0] for line in run.stderr.splitlines()] == ["saved", "saved"]
 
 
 @pytest.mark.slow

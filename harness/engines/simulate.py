@@ -205,9 +205,8 @@ class Simulation:
             plan.choices.table, plan.choices.thresholds, plan.choices.aliases, turn)
 
     def _share(self) -> float:
-        control = self.control
-        gone = control[simulate.NOW] - control[simulate.BEGIN]
-        return min(1.0, max(0.0, gone / (control[simulate.END] - control[simulate.BEGIN])))
+        """How far it has come, warm-up included."""
+        return min(1.0, (self.control[simulate.NOW] - ORIGIN) / (self.control[simulate.END] - ORIGIN))
 
     # --- alarms: phases and hangs ---
 
