@@ -6,6 +6,7 @@ Names come from configs: they are drawn as they are, never as mathematics or mar
 """
 
 import io
+import math
 import re
 
 from harness.errors import UsageError
@@ -27,12 +28,12 @@ SETTINGS = {
 WIDE = 8.6                       # inches, of 72 CSS pixels
 
 
-def library():
+def library(wanted_by: str = "report"):
     """matplotlib, without a screen.  Raises UsageError if it is not installed."""
     try:
         import matplotlib
     except ImportError:
-        raise UsageError("report: matplotlib and jinja2 are not installed;"
+        raise UsageError(f"{wanted_by}: matplotlib and jinja2 are not installed;"
                          " `pip install '.[report]'` does it") from None
     matplotlib.use("Agg")
     matplotlib.rcParams.update(SETTINGS)
@@ -85,13 +86,67 @@ def save(made, path) -> list:
     return paths
 
 
+def write(made, path) -> None:
+    """As one file, on white; its kind is that of the path's ending.  Raises OSError or ValueError."""
+    dated = {".svg": "Date", ".pdf": "CreationDate"}.get(path.suffix)
+    made.savefig(path, metadata={dated: None} if dated else {}, dpi=110, facecolor="white")
+
+
+def curves(panels: list[tuple[str, str, list[tuple[str, list[tuple]]]]], x_name: str, title: str, tick=str):
+    """Three panels a row, in each a line for every name; one legend for all.
+
+    panels   (title, scale, [(name, [(x, y)])]); scale: "linear", "log", or "symlog", which is "log"
+             down to the least value but 0, and has 0 below it
+    tick     how a number at the left edge is written
+    The values of x are evenly apart if they are words, and doubled from one step to the next if numbers.
+    """
+    from matplotlib.ticker import FuncFormatter
+    made, axes = figure(-(-len(panels) // 3), 3, height=2.9 * -(-len(panels) // 3) + 0.4)
+    steps = list(dict.fromkeys(x for _, _, lines in panels for _, line in lines for x, _ in line))
+    counted = all(isinstance(x, int | float) and x > 0 for x in steps)
+    for axis, (name, scale, lines) in zip(axes, panels):
+        for number, (label, line) in enumerate(lines):
+            drawn = [(x if counted else steps.index(x), y) for x, y in line if y is not None and (y > 0 or scale != "log")]
+            axis.plot(*zip(*drawn) if drawn else ([], []), label=label, **style(number), markersize=3.5, fillstyle="none")
+        _scale_y(axis, scale, [y for _, line in lines for _, y in line if y])
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value) if value >= 1 else f"{value:g}"))
+        if counted:
+            axis.set_xscale("log", base=2)
+        axis.set_xticks(steps if counted else range(len(steps)), map(str, steps), fontsize=8.5)
+        axis.minorticks_off()
+        axis.set_title(name)
+        axis.set_xlabel(x_name)
+        axis.grid(True)
+    for axis in axes[len(panels):]:
+        axis.set_visible(False)
+    if len(panels[0][2]) > 1:
+        made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    made.suptitle(title, fontsize=10)
+    return made
+
+
+def _scale_y(axis, scale: str, values: list[float]) -> None:
+    """Set up the left edge for these values, none of them 0; see curves."""
+    from matplotlib.ticker import LogLocator
+    if scale == "linear" or not values:
+        axis.set_ylim(bottom=0)
+    elif scale == "log":
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 50 * min(values) else (1,)))
+    else:
+        first, last = (math.floor(math.log10(value)) for value in (min(values), max(values)))
+        axis.set_yscale("symlog", linthresh=10.0 ** first, linscale=0.5)
+        axis.set_ylim(bottom=0)
+        axis.set_yticks([0, *(10.0 ** decade for decade in range(first, last + 2))])
+        axis.set_ylim(top=2 * max(values))
+
+
 def heat_map(panels: list[tuple[str, dict[tuple[str, str], float]]], share_name: str):
     """One panel per policy: calls down, operands across, BUSY per attempt of the call in percent.
 
     panels   (policy, {(call, operand): percent})
     The depth of colour is logarithmic, as BUSY spans decades; the numbers are in the cells.
     """
-    import math
     from matplotlib.patches import Rectangle
     calls = list(dict.fromkeys(call for _, cells in panels for call, _ in cells))
     operands = sorted({operand for _, cells in panels for _, operand in cells})

@@ -9,27 +9,38 @@ A config for it has a table [sweep] with a list for each key that is varied:
 
 import itertools
 from pathlib import Path
+from typing import Callable, NamedTuple
 
-from harness import config
+from harness import config, plots
 from harness.errors import UsageError
 from harness.judge import lookup
 from harness.report import assumption_lines, microseconds, number, percent, table_of, wrap
 
-# What is shown of each run: heading (in lines), title of its plot or None, value, how it is printed.
+class Number(NamedTuple):
+    """A number that is shown of each run."""
+
+    heading: str                 # in lines
+    get: Callable[[dict], float | None]
+    show: Callable[[float | None], str]
+    title: str = ""              # of its plot, if it has one ...
+    scale: str = "linear"        # ... and the plot's (plots.curves)
+
+
 NUMBERS = (
-    ("BUSY %\nof at-\ntempts", "BUSY per attempt, %", lambda r: r["busy"]["per_attempt"], percent),
-    ("of\noper-\nations", None, lambda r: r["busy"]["per_operation"], percent),
-    ("bugs\n\nper s", None, lambda r: sum(r["bugs"].values()) / r["measured_s"], number),
-    ("hangs\n\nper s", None, lambda r: r["hangs"]["count"] / r["measured_s"], number),
-    ("re-\nmovals\nper s", None, lambda r: r["throughput"]["removals_per_s"], number),
-    ("removal\np50\nus", "removal, p50, us", lambda r: lookup(r, "spans_ns.removal.p50"), microseconds),
-    ("removal\np99\nus", "removal, p99, us", lambda r: lookup(r, "spans_ns.removal.p99"), microseconds),
-    ("armed\nper M\nfaults", "zero-step arms per million faults", lambda r: r["zero_step"]["armed_per_million_faults"],
-     number),
-    ("guest\ntime\nlost %", "guest time lost to kicks, %", lambda r: r["kicks"]["guest_time_lost_share"], percent),
-    ("touches\nper s", "touches per second", lambda r: r["throughput"]["touches_per_s"], number),
+    Number("BUSY %\nof at-\ntempts", lambda r: r["busy"]["per_attempt"], percent, "BUSY, % of attempts", "symlog"),
+    Number("of\noper-\nations", lambda r: r["busy"]["per_operation"], percent),
+    Number("bugs\n\nper s", lambda r: sum(r["bugs"].values()) / r["measured_s"], number),
+    Number("hangs\n\nper s", lambda r: r["hangs"]["count"] / r["measured_s"], number),
+    Number("re-\nmovals\nper s", lambda r: r["throughput"]["removals_per_s"], number),
+    Number("removal\np50\nus", lambda r: lookup(r, "spans_ns.removal.p50"), microseconds, "a removal, p50, us", "log"),
+    Number("removal\np99\nus", lambda r: lookup(r, "spans_ns.removal.p99"), microseconds, "a removal, p99, us", "log"),
+    Number("armed\nper M\nfaults", lambda r: r["zero_step"]["armed_per_million_faults"], number,
+           "zero-step armed, per M faults", "symlog"),
+    Number("guest\ntime\nlost %", lambda r: r["kicks"]["guest_time_lost_share"], percent, "guest time lost to kicks, %"),
+    Number("touches\nper s", lambda r: r["throughput"]["touches_per_s"], number, "touches per s", "log"),
 )
 SCALE = {percent: 100, microseconds: 1e-3, number: 1}         # from the result's unit to the plot's
+AXES = {"td.vcpus": "vCPUs", "td.count": "TDs"}               # what a key is called below a plot
 
 
 def load(path: str, overrides: list[str] = ()) -> tuple[list[str], list[tuple[dict, config.Config]]]:
@@ -69,19 +80,25 @@ def _copy(table):
 def rows(keys: list[str], found: list[tuple[dict, dict]]) -> list[dict]:
     """A row per run: the values that were varied, then NUMBERS."""
     return [{**{key.rpartition(".")[2]: str(point[key]) for key in keys},
-             **{heading: show(get(result)) for heading, _, get, show in NUMBERS}} for point, result in found]
+             **{each.heading: each.show(each.get(result)) for each in NUMBERS}} for point, result in found]
 
 
 def report(keys: list[str], found: list[tuple[dict, dict]], style: str = "table") -> str:
     """All runs of a sweep as one table, with what made it and what it rests on."""
     first = found[0][1]
-    head = f"{first['name']}: engine {first['engine']}, module {first['module']}, seed {first['seed']};" \
-           f" {first['measured_s']:g} s each"
     reasons = sorted({f"{result['verdict']['status']}: {reason}" for _, result in found
                       for reason in result["verdict"]["reasons"]})
     lines = [] if style == "csv" else [wrap(reason) for reason in reasons] + assumption_lines(first)
     table = table_of(rows(keys, found), style)
-    return table if style == "csv" else "\n".join([head, table, *lines])
+    return table if style == "csv" else "\n".join([summary(keys, first), table, *lines])
+
+
+def summary(keys: list[str], first: dict) -> str:
+    """What is the same for all runs of a sweep, from the first of them."""
+    same = [f"{key} {first[key]}" for key in ("engine", "module", "seed") if key not in keys]
+    if "duration_s" not in keys:
+        same.append(f"{first['config']['duration_s']:g} s each")
+    return f"{first['name']}: {', '.join(same)}"
 
 
 # --- the picture ------------------------------------------------------------------------------
@@ -89,37 +106,24 @@ def report(keys: list[str], found: list[tuple[dict, dict]], style: str = "table"
 def picture(keys: list[str], found: list[tuple[dict, dict]], path: str) -> None:
     """A plot per number that has a title, over the last key, a line per value of the others.
 
-    path   ends in .svg, .png or .pdf
-    Raises UsageError without the optional packages, or for a path that cannot be written.
+    path   as check_picture wants it
+    Raises UsageError for a path that cannot be written.
     """
+    first, last = found[0][1], keys[-1]
+    rests = "; times rest on assumptions" if assumption_lines(first) else ""
+    panels = [(each.title, each.scale,
+               [(label, [(point[last], _drawn(each, result)) for point, result in points])
+                for label, points in _curves(keys, found)]) for each in NUMBERS if each.title]
+    made = plots.curves(panels, AXES.get(last, last), f"{summary(keys, first)}{rests}", number)
     try:
-        import matplotlib
-    except ImportError:
-        raise UsageError("--picture: needs matplotlib: pip install 'tdx-sept-harness[report]'") from None
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    plots = [(title, get, SCALE[show]) for _, title, get, show in NUMBERS if title]
-    figure = Figure(figsize=(11, 6.5), layout="constrained")
-    for axes, (title, get, scale) in zip(figure.subplots(2, 3).flat, plots):
-        for label, points in _curves(keys, found):
-            drawn = [(point[keys[-1]], get(result)) for point, result in points]
-            drawn = [(x, y * scale) for x, y in drawn if y is not None]
-            axes.plot(*zip(*drawn), marker="o", markersize=3, label=label) if drawn else None
-        values = sorted({point[keys[-1]] for point, _ in found})
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(values, values)
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel(keys[-1])
-        axes.grid(alpha=0.3)
-    first = found[0][1]
-    axes.legend(fontsize=8)
-    figure.suptitle(f"{first['name']}: engine {first['engine']}, module {first['module']}, seed {first['seed']};"
-                    " times rest on assumptions", fontsize=10)
-    try:
-        figure.savefig(path)
+        plots.write(made, Path(path))
     except (OSError, ValueError) as problem:
         raise UsageError(f"--picture {path}: {problem}") from None
+
+
+def _drawn(each: Number, result: dict) -> float | None:
+    value = each.get(result)
+    return None if value is None else value * SCALE[each.show]
 
 
 def _curves(keys, found):
@@ -131,7 +135,8 @@ def _curves(keys, found):
 
 
 def check_picture(path: str) -> None:
-    """Refuse a picture that cannot be, before anything is run."""
+    """Refuse a picture that cannot be, before anything is run.  Raises UsageError."""
+    plots.library("--picture")
     allowed = (".svg", ".png", ".pdf")
     if Path(path).suffix not in allowed:
         raise UsageError(f"--picture {path}: must end in one of {', '.join(allowed)}")
