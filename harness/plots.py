@@ -8,6 +8,7 @@ Names come from configs: they are drawn as they are, never as mathematics or mar
 import io
 import math
 import re
+import statistics
 
 from harness.errors import UsageError
 
@@ -18,7 +19,7 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid",
              **{color: f"--s{index}" for index, color in enumerate(SERIES)}}
 SETTINGS = {
     "svg.fonttype": "none", "svg.hashsalt": "tdx-sept-harness", "text.parse_math": False,
-    "font.family": "sans-serif", "font.size": 10, "text.color": INK, "axes.labelcolor": INK,
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 10, "text.color": INK, "axes.labelcolor": INK,
     "axes.edgecolor": GRID, "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK,
     "ytick.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
     "axes.titlelocation": "left", "grid.color": GRID, "grid.linewidth": 0.7, "axes.axisbelow": True,
@@ -95,8 +96,9 @@ def write(made, path) -> None:
 def curves(panels: list[tuple[str, str, list[tuple[str, list[tuple]]]]], x_name: str, title: str, tick=str):
     """Three panels a row, in each a line for every name; one legend for all.
 
-    panels   (title, scale, [(name, [(x, y)])]); scale: "linear", "log", or "symlog", which is "log"
-             down to the least value but 0, and has 0 below it
+    panels   (title, scale, [(name, [(x, [y, ...])])]): the line goes through the medians, a band from the
+             least to the greatest; scale: "linear", "log", or "symlog", which is "log" down to the least
+             value but 0, and has 0 below it
     tick     how a number at the left edge is written
     The values of x are evenly apart if they are words, and doubled from one step to the next if numbers.
     """
@@ -106,14 +108,17 @@ def curves(panels: list[tuple[str, str, list[tuple[str, list[tuple]]]]], x_name:
     counted = all(isinstance(x, int | float) and x > 0 for x in steps)
     for axis, (name, scale, lines) in zip(axes, panels):
         for number, (label, line) in enumerate(lines):
-            drawn = [(x if counted else steps.index(x), y) for x, y in line if y is not None and (y > 0 or scale != "log")]
-            axis.plot(*zip(*drawn) if drawn else ([], []), label=label, **style(number), markersize=3.5, fillstyle="none")
-        _scale_y(axis, scale, [y for _, line in lines for _, y in line if y])
+            drawn = [(x if counted else steps.index(x), statistics.median(ys), min(ys), max(ys)) for x, ys in line if ys]
+            xs, middle, least, most = zip(*drawn) if drawn else ([], [], [], [])
+            axis.plot(xs, middle, label=label, **style(number), markersize=3.5, fillstyle="none")
+            axis.fill_between(xs, least, most, color=style(number)["color"], alpha=0.15, linewidth=0)
+        _scale_y(axis, scale, [y for _, line in lines for _, ys in line for y in ys if y])
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value) if value >= 1 else f"{value:g}"))
         if counted:
             axis.set_xscale("log", base=2)
         axis.set_xticks(steps if counted else range(len(steps)), map(str, steps), fontsize=8.5)
         axis.minorticks_off()
+        axis.tick_params(length=0)                       # the grid says where
         axis.set_title(name)
         axis.set_xlabel(x_name)
         axis.grid(True)

@@ -34,13 +34,19 @@ _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
-def reserve(size: int) -> mmap.mmap:
-    """A private zeroed mapping that takes memory as it is written.  Raises UsageError."""
+def reserve(size: int, scattered: bool) -> mmap.mmap:
+    """A private zeroed mapping that takes memory as it is written.  Raises UsageError.
+
+    scattered   whether words far apart are written: one of them must not take 2 MiB
+    """
     try:
-        return mmap.mmap(-1, max(size, PAGE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+        block = mmap.mmap(-1, max(size, PAGE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
     except (OSError, OverflowError):
         raise UsageError(f"engine simulate: these TDs need {size >> 30} GiB of address space at once, more than a"
                          " process has; td.count, td.vcpus or td.memory_mib must be smaller") from None
+    if scattered:
+        _libc.madvise(address_of(block), max(size, PAGE), MADV_NOHUGEPAGE)
+    return block
 
 
 class SparseMemory(Memory):
@@ -48,9 +54,8 @@ class SparseMemory(Memory):
 
     def __init__(self, layout):
         self.layout = layout
-        self.block = reserve(layout.size)
+        self.block = reserve(layout.size, scattered=True)
         self.base = address_of(self.block)
-        _libc.madvise(self.base, layout.size, MADV_NOHUGEPAGE)     # one word must not take 2 MiB
         self._bytes = np.frombuffer(self.block, np.uint8)
         self._patterns: dict[int, object] = {}
         self._touched = [np.zeros(0, np.int64)] * layout.tds

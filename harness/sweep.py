@@ -5,13 +5,17 @@ A config for it has a table [sweep] with a list for each key that is varied:
     [sweep]
     policy = ["kick_vcpus", "kick_on_busy"]
     "td.vcpus" = [2, 8, 32]
+
+With `repeats` each combination runs on so many seeds; what is shown is the median.
 """
 
 import itertools
+import statistics
 from pathlib import Path
 from typing import Callable, NamedTuple
 
 from harness import config, plots
+from harness.blocks import SEEDS
 from harness.errors import UsageError
 from harness.judge import lookup
 from harness.report import assumption_lines, microseconds, number, percent, table_of, wrap
@@ -24,6 +28,10 @@ class Number(NamedTuple):
     show: Callable[[float | None], str]
     title: str = ""              # of its plot, if it has one ...
     scale: str = "linear"        # ... and the plot's (plots.curves)
+
+    def values(self, results: list[dict]) -> list[float]:
+        """Of those results that have it."""
+        return [value for result in results if (value := self.get(result)) is not None]
 
 
 NUMBERS = (
@@ -44,7 +52,10 @@ AXES = {"td.vcpus": "vCPUs", "td.count": "TDs"}               # what a key is ca
 
 
 def load(path: str, overrides: list[str] = ()) -> tuple[list[str], list[tuple[dict, config.Config]]]:
-    """(keys that are varied, [(their values, config)]), in the order of the file.  Raises UsageError."""
+    """(keys that are varied, [(their values, config)]), in the order of the file, a seed after the other.
+
+    Raises UsageError.
+    """
     table, where, origins = config.load_table(path, overrides)
     axes = table.pop("sweep", None)
     if not isinstance(axes, dict) or not axes:
@@ -59,7 +70,9 @@ def load(path: str, overrides: list[str] = ()) -> tuple[list[str], list[tuple[di
         whole = _copy(table)
         for key, value in point.items():
             config.put(whole, key, value, f"sweep.{key}")
-        configs.append((point, config.check(whole, where, origins)))
+        each = config.check(whole, where, origins)
+        configs += [(point, each.model_copy(update={"seed": (each.seed + block) % SEEDS}))
+                    for block in range(each.repeats)]
     return list(axes), configs
 
 
@@ -78,9 +91,19 @@ def _copy(table):
 # --- the table --------------------------------------------------------------------------------
 
 def rows(keys: list[str], found: list[tuple[dict, dict]]) -> list[dict]:
-    """A row per run: the values that were varied, then NUMBERS."""
+    """A row per combination: the values that were varied, then NUMBERS."""
     return [{**{key.rpartition(".")[2]: str(point[key]) for key in keys},
-             **{each.heading: each.show(each.get(result)) for each in NUMBERS}} for point, result in found]
+             **{each.heading: each.show(median(each.values(results))) for each in NUMBERS}}
+            for point, results in by_point(found)]
+
+
+def by_point(found: list[tuple[dict, dict]]) -> list[tuple[dict, list[dict]]]:
+    """The results of each combination together."""
+    return [(point, [result for _, result in runs]) for point, runs in itertools.groupby(found, key=lambda run: run[0])]
+
+
+def median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None
 
 
 def report(keys: list[str], found: list[tuple[dict, dict]], style: str = "table") -> str:
@@ -95,7 +118,10 @@ def report(keys: list[str], found: list[tuple[dict, dict]], style: str = "table"
 
 def summary(keys: list[str], first: dict) -> str:
     """What is the same for all runs of a sweep, from the first of them."""
-    same = [f"{key} {first[key]}" for key in ("engine", "module", "seed") if key not in keys]
+    same = [f"{key} {first[key]}" for key in ("engine", "module") if key not in keys]
+    seed, repeats = first["seed"], first["config"]["repeats"]
+    if not {"seed", "repeats"} & set(keys):
+        same.append(f"medians of seeds {seed} to {seed + repeats - 1}" if repeats > 1 else f"seed {seed}")
     if "duration_s" not in keys:
         same.append(f"{first['config']['duration_s']:g} s each")
     return f"{first['name']}: {', '.join(same)}"
@@ -112,7 +138,8 @@ def picture(keys: list[str], found: list[tuple[dict, dict]], path: str) -> None:
     first, last = found[0][1], keys[-1]
     rests = "; times rest on assumptions" if assumption_lines(first) else ""
     panels = [(each.title, each.scale,
-               [(label, [(point[last], _drawn(each, result)) for point, result in points])
+               [(label, [(point[last], [value * SCALE[each.show] for value in each.values(results)])
+                         for point, results in points])
                 for label, points in _curves(keys, found)]) for each in NUMBERS if each.title]
     made = plots.curves(panels, AXES.get(last, last), f"{summary(keys, first)}{rests}", number)
     try:
@@ -121,16 +148,11 @@ def picture(keys: list[str], found: list[tuple[dict, dict]], path: str) -> None:
         raise UsageError(f"--picture {path}: {problem}") from None
 
 
-def _drawn(each: Number, result: dict) -> float | None:
-    value = each.get(result)
-    return None if value is None else value * SCALE[each.show]
-
-
 def _curves(keys, found):
-    """[(label, [(point, result)])] by the values of all keys but the last."""
+    """[(label, [(point, results)])] by the values of all keys but the last."""
     curves: dict[str, list] = {}
-    for point, result in found:
-        curves.setdefault(", ".join(str(point[key]) for key in keys[:-1]), []).append((point, result))
+    for point, results in by_point(found):
+        curves.setdefault(", ".join(str(point[key]) for key in keys[:-1]), []).append((point, results))
     return list(curves.items())
 
 

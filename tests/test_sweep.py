@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import report, results, sweep
+from harness import plots, report, results, sweep
 from harness.__main__ import main
 from harness.engines import simulate
 from harness.plan import make_plan
@@ -52,6 +52,32 @@ def test_a_sweep_is_one_table_and_one_picture(small, tmp_path, capsys):
     assert "engine simulate" in lines[0] and "seed 1" in lines[0]
     assert len(list(tmp_path.glob("out/*/result.json"))) == 4
     assert "<svg" in (tmp_path / "small.svg").read_text()
+
+
+def test_with_repeats_each_combination_runs_on_so_many_seeds_and_the_median_is_shown(small):
+    _, configs = sweep.load(small, ["repeats=3", 'sweep.policy=["kick_vcpus"]'])
+    assert [(point["td.vcpus"], each.seed) for point, each in configs] == [(vcpus, seed) for vcpus in (2, 4)
+                                                                           for seed in (1, 2, 3)]
+    found = [(point, results.from_measured(simulate.run(make_plan(each)))) for point, each in configs]
+    rows = sweep.rows(["policy", "td.vcpus"], found)
+    touches = [result["throughput"]["touches_per_s"] for _, result in found]
+    assert [row["touches\nper s"] for row in rows] == [report.number(sorted(touches[at:at + 3])[1]) for at in (0, 3)]
+    assert "medians of seeds 1 to 3, 0.001 s each" in sweep.report(["policy", "td.vcpus"], found)
+
+
+@pytest.mark.parametrize("steps", [(2, 8, 512), ("none", "hot")], ids=["numbers", "words"])
+def test_a_plot_is_over_numbers_or_words_and_shows_a_zero_on_a_scale_of_decades(steps, tmp_path):
+    panels = [(scale, scale, [("a line", [(step, [0, 0.03]) for step in steps]), ("nothing", [(steps[0], [])])])
+              for scale in ("linear", "symlog")] + [("log", "log", [("a line", [(step, [5, 70]) for step in steps])])]
+    plots.write(plots.curves(panels, "steps", "a title", report.number), tmp_path / "plot.svg")
+    texts = re.findall(r">([^<>\n]+)</text>", (tmp_path / "plot.svg").read_text())
+    assert {*map(str, steps), "steps", "a title", "a line", "0", "0.01", "10"} <= set(texts)
+
+
+def test_the_same_results_make_the_same_picture_to_the_last_byte(tmp_path):
+    for name in ("one.svg", "other.svg"):
+        plots.write(plots.curves([("x", "log", [("a", [(1, [2.0])])])], "x", "x"), tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
 
 
 @pytest.mark.parametrize("path", SCALE, ids=lambda path: path.stem)

@@ -22,7 +22,7 @@ from harness.memory import LINE
 from harness.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, IN_GUEST, REQUEST
 from harness.results import Hang, Measured
-from harness.sparse import SparseMemory, reserve
+from harness.sparse import GATHERED_PAGES, SparseMemory, reserve
 from kernels import lines, record, simulate, wheel
 from kernels.ops import LEVELS, REGISTERS, Op, Register as R
 from kernels.words import TDHP
@@ -125,14 +125,14 @@ class Simulation:
 
     def _lines(self) -> lines.Lines:
         layout, lines_count = self.plan.layout, self.plan.layout.size // LINE + 1
-        self._line_block = reserve(lines_count * lines.STRIDE * 8)
+        self._line_block = reserve(lines_count * lines.STRIDE * 8, scattered=layout.pages >= GATHERED_PAGES)
         words = np.frombuffer(self._line_block, np.int64)
         for actor in self.plan.actors:
             if actor.kind == "vcpu":
                 line = layout.at("kick", actor.index, actor.td) // LINE
                 words[line * lines.STRIDE] = lines.DOORBELL | actor.number << lines.WHOSE_SHIFT
         wide = lines.words_for(self.processors_count)
-        self._copies_block = reserve((lines_count + 1) * wide * 8 if wide > 1 else 8)
+        self._copies_block = reserve((lines_count + 1) * wide * 8 if wide > 1 else 8, scattered=False)
         copies = np.frombuffer(self._copies_block, np.int64)
         copies = copies[:len(copies) // wide * wide].reshape(-1, wide)
         sockets = np.arange(self.processors_count) * self.machine.sockets // self.processors_count
