@@ -333,6 +333,8 @@ def put(table: dict, key: str, value, override: str) -> None:
 
 def check(table: dict, path: str, origins: dict[str, str] = {}) -> Config:
     """A Config from tables; raises UsageError for the first problem found."""
+    if "sweep" in table:
+        raise UsageError(f"{path}: sweep: this config is for `python -m harness sweep {path}`")
     try:
         return Config.model_validate(table)
     except ValidationError as errors:

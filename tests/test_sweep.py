@@ -102,6 +102,11 @@ def test_a_mistake_in_a_sweep_is_one_line(small, tmp_path, capsys, arguments, sa
     assert not (tmp_path / "new").exists()
 
 
+def test_a_config_with_a_sweep_is_refused_as_one_run(small, tmp_path, capsys):
+    assert main(["run", str(small), "--out", str(tmp_path / "new")]) == 2
+    assert capsys.readouterr().err == f"{small}: sweep: this config is for `python -m harness sweep {small}`\n"
+
+
 def test_an_interrupt_keeps_what_was_simulated_and_the_td_comes_to_rest():
     before = signal.getsignal(signal.SIGINT)
     running = simulate.Simulation(make_plan(stage.config(engine="simulate", duration_s=1000.0, warmup_s=0.0)))
