@@ -162,8 +162,6 @@ class Player:
         if OP_TABLE[listed.op].kind not in (Kind.SHARED, Kind.WAIT) or span in (STEPPING, TRANSLATION):
             return 0, 0
         where = int(self.registers[row["base"]] + row["offset"])
-        if listed.op == Op.WALK:
-            where = int(self.registers[R.ENTRY_PT + int(self.registers[R.WALK])])
         if listed.op == Op.ZERO_PAGE:
             return where, 64
         return where, int(row["width"]) if span == WIDTH_OF_ROW else 8 * int(span)
