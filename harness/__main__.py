@@ -432,10 +432,10 @@ def do_doctor(options) -> int:
         from harness import calibrate
         try:
             open(options.calibrate, "a").close()         # before anything is measured
-            calibrate.run(options.calibrate)
+            costs = calibrate.run(options.calibrate)
         except OSError as problem:
             raise UsageError(f"--calibrate {options.calibrate}: cannot be written: {problem.strerror}") from None
-        print(Path(options.calibrate).read_text(), end="")
+        print(costs, end="")
     if options.validate is not None:
         from harness import validate
         from harness.progress import Progress

@@ -64,11 +64,11 @@ def costs_file(values: dict[str, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run(path: str) -> dict[str, float]:
-    """Measure, and write the costs file.  Raises OSError."""
-    values = measure()
-    Path(path).write_text(costs_file(values), encoding="utf-8")
-    return values
+def run(path: str) -> str:
+    """Measure, and write the costs file; returns its text.  Raises OSError."""
+    text = costs_file(measure())
+    Path(path).write_text(text, encoding="utf-8")
+    return text
 
 
 class Bench:

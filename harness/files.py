@@ -47,19 +47,24 @@ def write_file(text: str, path: Path) -> Path:
     return path
 
 
-def read(path: str | Path) -> dict:
-    """A result from its file, or from the folder that holds it.  Raises ResultError."""
-    path = Path(path)
-    if path.is_dir():
-        path /= "result.json"
+def read_json(path: str | Path):
+    """What a JSON file says.  Raises ResultError."""
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ResultError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as problem:
         raise ResultError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
     except json.JSONDecodeError as problem:
         raise ResultError(f"{path}: not JSON (damaged or cut off): {problem}") from None
+
+
+def read(path: str | Path) -> dict:
+    """A result from its file, or from the folder that holds it.  Raises ResultError."""
+    path = Path(path)
+    if path.is_dir():
+        path /= "result.json"
+    result = read_json(path)
     schema = result.get("schema") if isinstance(result, dict) else None
     if schema != SCHEMA:
         raise ResultError(f"{path}: schema = {schema!r}: must be {SCHEMA!r}")

@@ -72,7 +72,7 @@ def aspects(release: Release) -> dict[str, dict[str, str]]:
             {Op.STORE: "plain store", Op.ENTRY_REPLACE: "compare-and-swap that keeps TDHP"}[each.op]
             for each in written if each.base == R.ENTRY and each.op in (Op.STORE, Op.ENTRY_REPLACE)))
         for each in written:
-            if each.op in (Op.ANSWER, Op.IN, Op.LOAD) and each.text:
+            if each.op in (Op.ANSWER, Op.IN, Op.LOAD, Op.LOAD_IN, Op.READ_ENTRY) and each.text:
                 kind = "can answer" if each.op == Op.ANSWER else "checks"
                 about[f"{kind} {each.text}"] = "yes"
         found[row.name] = {key: value for key, value in about.items() if value}

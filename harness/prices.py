@@ -50,7 +50,7 @@ KEYS = {
 # What each kind of micro-op costs, by key of [machine].
 MARKS = (Op.COUNT, Op.BEGIN, Op.END, Op.CALL_BEGIN, Op.CALL_END, Op.SETTLE, Op.BUG, Op.ARRIVE)
 FREE = (Op.HALT, Op.SPEND, Op.RESET, Op.STOP)
-LOADS = (Op.HP_CHECK_EXCLUSIVE, Op.ENTRY_SEE_PRIORITY, Op.ENTRY_CHECK, Op.LOAD, Op.WALK, Op.WAIT_IS, Op.WAIT_NOT)
+LOADS = (Op.HP_CHECK_EXCLUSIVE, Op.ENTRY_SEE_PRIORITY, Op.ENTRY_CHECK, Op.LOAD, Op.LOAD_IN, Op.READ_ENTRY, Op.WALK, Op.WAIT_IS, Op.WAIT_NOT)
 
 
 def key_of(op: Op) -> str | None:
@@ -144,8 +144,6 @@ def make_tags(plan: Plan, machine: Machine) -> np.ndarray:
                 price = max(1, price)            # so that time goes on whatever is free
         if OP_TABLE[row.op].kind == Kind.WAIT:
             tag |= simulate.WAITS
-        if row.op == Op.WALK:
-            tag |= simulate.WALKS
         if row.op == Op.RESET:
             tag |= simulate.ORDERED
         if row.held == in_guest and place not in calls:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.errors import ResultError
-from harness.files import write_file
+from harness.files import read_json, write_file
 from harness.memory import Memory
 from harness.scenario import LEAVE, Scenario, parse
 from kernels.machine import step_once
@@ -82,15 +82,7 @@ class Schedule:
 
     @staticmethod
     def read(path: str | Path) -> "Schedule":
-        try:
-            given = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ResultError(f"{path}: no such file") from None
-        except (OSError, UnicodeDecodeError) as problem:
-            raise ResultError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
-        except json.JSONDecodeError as problem:
-            raise ResultError(f"{path}: not JSON (damaged or cut off): {problem}") from None
-        return Schedule.from_json(given, str(path))
+        return Schedule.from_json(read_json(path), str(path))
 
 
 def leave_of(scenario: Scenario, place: int) -> int:
@@ -162,8 +154,6 @@ class Player:
         if OP_TABLE[listed.op].kind not in (Kind.SHARED, Kind.WAIT) or span in (STEPPING, TRANSLATION):
             return 0, 0
         where = int(self.registers[row["base"]] + row["offset"])
-        if listed.op == Op.WALK:
-            where = int(self.registers[R.ENTRY_PT + int(self.registers[R.WALK])])
         if listed.op == Op.ZERO_PAGE:
             return where, 64
         return where, int(row["width"]) if span == WIDTH_OF_ROW else 8 * int(span)

@@ -44,5 +44,7 @@ What Numba punishes, and what the code here does about it:
     mixing signed and unsigned       becomes floating point, so every word is a signed int64
     wrappers for Python              as dear to compile as the function, so only entries have them
     many small functions             Numba spends tens of ms on each; most of that is left out (pipeline)
+    a target that must be loaded     a row that runs on into the one behind says so (ROW's `straight`):
+                                     a branch that the processor foresees, and nothing to wait for
     a cache that looks at one file   would miss a change in a helper (`compiling.source_hash`)
 """

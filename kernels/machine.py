@@ -19,9 +19,19 @@ from kernels import atomics, epoch, guest, locks, rwlock, stepping
 from kernels.compiling import kernel
 from kernels.locks import BUSY, DONE, HALTS, PRIORITY
 from kernels.ops import Op, Register
-from kernels.words import INDEX_OF_CODE, PS, RWX, STATE_BITS
+from kernels.words import ENTRY_STATES, PS, RWX, STATE_MASK, UNKNOWN_STATE
 
-STATE_INDEX = np.array(INDEX_OF_CODE, np.int64)
+# The state bits, 7:6, 9 and 56:53, side by side in eight bits, and which state they spell.
+LOW_SHIFT, HIGH_SHIFT, BYTE = 6, 49, 0xFF
+
+
+def _folded(word) -> int:
+    return (word & STATE_MASK) >> LOW_SHIFT & BYTE | (word & STATE_MASK) >> HIGH_SHIFT
+
+
+STATE_INDEX = np.full(BYTE + 1, UNKNOWN_STATE, np.int64)
+STATE_INDEX[[_folded(state.word()) for state in ENTRY_STATES]] = [state.index for state in ENTRY_STATES]
+assert _folded(STATE_MASK).bit_count() == STATE_MASK.bit_count()
 
 CONTINUE = -1                    # signals of step: nothing to report
 BLOCKED = -2                     # the row must be tried again
@@ -30,10 +40,8 @@ BLOCKED = -2                     # the row must be tried again
 @kernel
 def state_index(word):
     """The index of the state that an SEPT entry's bits spell (UNKNOWN_STATE for none)."""
-    code = 0
-    for position in range(len(STATE_BITS)):
-        code |= (word >> STATE_BITS[position] & 1) << position
-    return STATE_INDEX[code]
+    bits = word & STATE_MASK
+    return STATE_INDEX[bits >> LOW_SHIFT & BYTE | bits >> HIGH_SHIFT]
 
 
 @kernel
@@ -117,7 +125,7 @@ def step(rows, pc, registers, base):
     elif op == Op.ENTRY_DROP:
         outcome = locks.entry_drop(address, row.value, registers)
     elif op == Op.ENTRY_REPLACE:
-        registers[row.register] = locks.entry_replace(address, registers[row.source], registers)
+        registers[row.register] = locks.entry_replace(address, registers[row.source] + row.value, registers)
     elif op == Op.MUTEX_TAKE:
         outcome = locks.mutex_take(address)
     elif op == Op.MUTEX_DROP:
@@ -127,6 +135,10 @@ def step(rows, pc, registers, base):
         word = load_word(address, row.width)
         registers[row.register] = word
         outcome = DONE if word & row.mask == row.match else BUSY
+    elif op == Op.LOAD_IN:
+        word = load_word(address, row.width)
+        registers[row.register] = word
+        outcome = DONE if row.mask >> word & 1 else BUSY
     elif op == Op.STORE:
         store_word(address, row.width, registers[row.source] + row.value)
     elif op == Op.EXCHANGE:
@@ -161,15 +173,20 @@ def step(rows, pc, registers, base):
         registers[row.register] = word
         outcome = DONE if word & row.mask == row.match else BUSY
     elif op == Op.WALK:
-        level = registers[Register.WALK]
-        word = atomics.load64(base + registers[Register.ENTRY_PT + level])
+        word = atomics.load64(address)
         registers[Register.COPY] = word
-        if level != registers[Register.LEVEL]:
+        registers[Register.WALK] = row.value
+        if row.value != registers[Register.LEVEL]:
             if word & RWX == 0 or word & PS:
                 outcome = BUSY
-            else:
-                registers[Register.WALK] = level - 1
-                outcome = PRIORITY
+        elif row.value:                  # there; at level 0 that is the row behind anyway
+            outcome = PRIORITY
+    elif op == Op.READ_ENTRY:
+        word = atomics.load64(address)
+        state = state_index(word)
+        registers[Register.COPY] = word
+        registers[Register.STATE] = state
+        outcome = DONE if row.mask >> state & 1 else BUSY
     elif op == Op.ZERO_PAGE:
         atomics.zero(address, row.value)
 

@@ -146,54 +146,56 @@ class Op(IntEnum):
     MUTEX_TAKE = 22
     MUTEX_DROP = 23
     LOAD = 24
-    STORE = 25
-    EXCHANGE = 26
-    SWAP = 27
-    ADD = 28
-    OR = 29
-    AND = 30
-    WALK = 31
-    ZERO_PAGE = 32
-    WAIT_IS = 33
-    WAIT_NOT = 34
-    MMU_TAKE_SHARED = 35
-    MMU_TAKE_EXCLUSIVE = 36
-    MMU_DROP_SHARED = 37
-    MMU_DROP_EXCLUSIVE = 38
-    LET = 39
-    MERGE = 40
-    INDEX = 41
-    TEST = 42
-    STATE = 43
-    IN = 44
-    CALL = 45
-    GO = 46
-    ANSWER = 47
-    EPOCH_PREVIOUS = 48
-    EPOCH_TRACKED = 49
-    STEPPING_ENTER = 50
-    STEPPING_LISTED = 51
-    STEPPING_EXIT = 52
-    STEPPING_LOG = 53
-    TLB_FIND = 54
-    TLB_REMEMBER = 55
-    TLB_FORGET = 56
-    SIGN = 57
-    SPEND = 58
-    CHOOSE = 59
-    POLL = 60
-    YIELD = 61
-    OVERDUE = 62
-    COUNT = 63
-    BEGIN = 64
-    END = 65
-    CALL_BEGIN = 66
-    CALL_END = 67
-    SETTLE = 68
-    BUG = 69
-    RESET = 70
-    STOP = 71
-    ARRIVE = 72
+    LOAD_IN = 25
+    STORE = 26
+    EXCHANGE = 27
+    SWAP = 28
+    ADD = 29
+    OR = 30
+    AND = 31
+    WALK = 32
+    READ_ENTRY = 33
+    ZERO_PAGE = 34
+    WAIT_IS = 35
+    WAIT_NOT = 36
+    MMU_TAKE_SHARED = 37
+    MMU_TAKE_EXCLUSIVE = 38
+    MMU_DROP_SHARED = 39
+    MMU_DROP_EXCLUSIVE = 40
+    LET = 41
+    MERGE = 42
+    INDEX = 43
+    TEST = 44
+    STATE = 45
+    IN = 46
+    CALL = 47
+    GO = 48
+    ANSWER = 49
+    EPOCH_PREVIOUS = 50
+    EPOCH_TRACKED = 51
+    STEPPING_ENTER = 52
+    STEPPING_LISTED = 53
+    STEPPING_EXIT = 54
+    STEPPING_LOG = 55
+    TLB_FIND = 56
+    TLB_REMEMBER = 57
+    TLB_FORGET = 58
+    SIGN = 59
+    SPEND = 60
+    CHOOSE = 61
+    POLL = 62
+    YIELD = 63
+    OVERDUE = 64
+    COUNT = 65
+    BEGIN = 66
+    END = 67
+    CALL_BEGIN = 68
+    CALL_END = 69
+    SETTLE = 70
+    BUG = 71
+    RESET = 72
+    STOP = 73
+    ARRIVE = 74
 
 
 class OpInfo(NamedTuple):
@@ -226,18 +228,20 @@ OP_TABLE = (
     OpInfo(Op.ENTRY_SEE_PRIORITY, Kind.SHARED, 3, "load; priority: TDHP is set"),
     OpInfo(Op.ENTRY_CHECK, Kind.SHARED, 1, "load; halts unless TDEL is set"),
     OpInfo(Op.ENTRY_DROP, Kind.SHARED, 1, "clear TDEL"),
-    OpInfo(Op.ENTRY_REPLACE, Kind.SHARED, 1, "word = register = source, with the word's TDHP kept"),
+    OpInfo(Op.ENTRY_REPLACE, Kind.SHARED, 1, "word = register = source + value, with the word's TDHP kept"),
     OpInfo(Op.MUTEX_TAKE, Kind.SHARED, 2, "cmpxchg 0->1; otherwise: it is locked"),
     OpInfo(Op.MUTEX_DROP, Kind.SHARED, 1, "cmpxchg 1->0"),
 
     OpInfo(Op.LOAD, Kind.SHARED, 2, "register = word; test"),
+    OpInfo(Op.LOAD_IN, Kind.SHARED, 2, "register = word; otherwise: bit number `word` of mask is not set"),
     OpInfo(Op.STORE, Kind.SHARED, 1, "word = source + value"),
     OpInfo(Op.EXCHANGE, Kind.SHARED, 2, "register = word, word = source + value; test"),
     OpInfo(Op.SWAP, Kind.SHARED, 2, "if word == register: word = source + value; register = word before"),
     OpInfo(Op.ADD, Kind.SHARED, 1, "register = word, word += source + value"),
     OpInfo(Op.OR, Kind.SHARED, 2, "register = word, word |= value; test"),
     OpInfo(Op.AND, Kind.SHARED, 2, "register = word, word &= value; test"),
-    OpInfo(Op.WALK, Kind.SHARED, 3, "COPY = entry at level WALK; priority: go on a level down; otherwise: no way"),
+    OpInfo(Op.WALK, Kind.SHARED, 3, "COPY = word, WALK = value; priority: WALK is LEVEL, not the bottom; otherwise: no way down"),
+    OpInfo(Op.READ_ENTRY, Kind.SHARED, 2, "COPY = word, STATE = its state; otherwise: bit number STATE of mask is not set"),
     OpInfo(Op.ZERO_PAGE, Kind.SHARED, 1, "zero `value` bytes"),
 
     OpInfo(Op.WAIT_IS, Kind.WAIT, 1, "wait until (word - source) & mask == match"),

@@ -77,10 +77,10 @@ _SPANS = {
                      Op.HP_PROMOTE_OVER_PRIORITY), 2),
     **dict.fromkeys((Op.MUTEX_TAKE, Op.MUTEX_DROP), 1),
     **dict.fromkeys((Op.ENTRY_TAKE, Op.ENTRY_CLEAR_PRIORITY, Op.ENTRY_REQUEST_PRIORITY,
-                     Op.ENTRY_SEE_PRIORITY, Op.ENTRY_CHECK, Op.ENTRY_DROP, Op.ENTRY_REPLACE, Op.OR, Op.AND, Op.WALK,
+                     Op.ENTRY_SEE_PRIORITY, Op.ENTRY_CHECK, Op.ENTRY_DROP, Op.ENTRY_REPLACE, Op.OR, Op.AND, Op.WALK, Op.READ_ENTRY,
                      Op.ZERO_PAGE, Op.WAIT_IS, Op.WAIT_NOT, Op.MMU_TAKE_SHARED, Op.MMU_TAKE_EXCLUSIVE,
                      Op.MMU_DROP_SHARED, Op.MMU_DROP_EXCLUSIVE), 8),
-    **dict.fromkeys((Op.LOAD, Op.STORE, Op.EXCHANGE, Op.SWAP, Op.ADD), WIDTH_OF_ROW),
+    **dict.fromkeys((Op.LOAD, Op.LOAD_IN, Op.STORE, Op.EXCHANGE, Op.SWAP, Op.ADD), WIDTH_OF_ROW),
     **dict.fromkeys((Op.STEPPING_ENTER, Op.STEPPING_LISTED, Op.STEPPING_EXIT, Op.STEPPING_LOG), STEPPING),
     **dict.fromkeys((Op.TLB_FIND, Op.TLB_REMEMBER, Op.TLB_FORGET), TRANSLATION),
 }
@@ -151,8 +151,6 @@ def place_of(row, op, registers):
     """(first byte, bytes, first word, words) that a row accesses; bytes are < 0 where only this actor does."""
     span = SPANS[op]
     where = registers[row.base] + row.offset
-    if op == Op.WALK:
-        where = registers[Register.ENTRY_PT + registers[Register.WALK]]
     if span == WIDTH_OF_ROW:
         span = np.int64(row.width) // 8
     first = where >> 3

@@ -44,10 +44,9 @@ from kernels.wheel import NOBODY
 ORDERED = 1                      # others see it, or it sees others: in the order of time
 PRICED = 2                       # it reaches for a cache line
 WRITES = 4                       # it needs the line for itself
-WALKS = 8                        # its word is the SEPT entry at the level of the walk
-IN_GUEST = 16                    # the guest's own row: an interrupt takes it out
-CLOSED = 32                      # interrupts or preemption are off
-WAITS = 64                       # it may have to wait
+IN_GUEST = 8                     # the guest's own row: an interrupt takes it out
+CLOSED = 16                      # interrupts or preemption are off
+WAITS = 32                       # it may have to wait
 PRICE_SHIFT = 8                  # above: its price in ticks
 
 OUTSIDE, ANYWHERE = 0, 1         # where a time slice may end
@@ -291,10 +290,7 @@ def run(rows, tags, base, control, queue, actors, processors, table, lengths, at
             row = rows[here]
             special, word, before = 0, 0, 0
             if tag & PRICED:
-                if tag & WALKS:
-                    word = registers[Register.ENTRY_PT + registers[Register.WALK]]
-                else:
-                    word = registers[row.base] + row.offset
+                word = registers[row.base] + row.offset
                 line = (word >> lines.LINE_SHIFT) * lines.STRIDE
                 time += lines.reach(table, line, processor, tag & WRITES != 0, time)
                 if tag & WRITES:

@@ -154,7 +154,7 @@ def test_s11_aug_alone(stage):
     host = stage.actor("host0").begin("tdh_mem_page_aug", G)
     assert host.through(Op.ENTRY_TAKE) and stage.entry(G) == stage.as_state("FREE", G, lock=True)
     assert host.through(Op.ENTRY_CLEAR_PRIORITY) and stage.entry(G) == stage.as_state("FREE", G, lock=True)
-    assert host.through(Op.MERGE).through(Op.STORE) and stage.entry(G) == stage.as_state("PENDING", G)
+    assert host.through(Op.STORE) and stage.entry(G) == stage.as_state("PENDING", G)
     assert host.finish() == 0
 
 
@@ -273,7 +273,7 @@ def test_s19_sept_add_keeps_its_lock_until_the_end(stage):
     host = stage.actor("host0").begin("tdh_mem_sept_add", G, level=1)
     host.through(Op.ENTRY_TAKE)
     assert stage.entry(G, 1) == stage.as_state("FREE", G, 1, lock=True)
-    host.through(Op.MERGE).through(Op.STORE)
+    host.through(Op.STORE)
     assert stage.entry(G, 1) == stage.as_state("NL_MAPPED", G, 1, lock=True)
     host.through(Op.ENTRY_DROP)
     assert stage.entry(G, 1) == stage.as_state("NL_MAPPED", G, 1)

@@ -258,7 +258,9 @@ def _link(entry, number, row, where, rows_count) -> None:
         raise AssemblyError(f"row {number} ({row.op.name}): a target for an outcome it does not have")
     if outcomes == 3 and row.priority is None:
         raise AssemblyError(f"row {number} ({row.op.name}): no target for `priority`")
-    tested = row.op not in (Op.LOAD, Op.EXCHANGE, Op.OR, Op.AND, Op.ENTRY_SEE_PRIORITY) or row.mask
+    every = -1 if row.op == Op.READ_ENTRY else 0         # the mask that every word passes
+    tested = (row.op not in (Op.LOAD, Op.EXCHANGE, Op.OR, Op.AND, Op.READ_ENTRY, Op.ENTRY_SEE_PRIORITY)
+              or row.mask != every)
     if outcomes >= 2 and row.otherwise is None and tested:
         raise AssemblyError(f"row {number} ({row.op.name}): no target for `otherwise`")
     if row.next is None and outcomes and number + 1 == rows_count:

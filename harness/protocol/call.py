@@ -387,10 +387,11 @@ def write_walk(listing: Listing, stopped: str) -> None:
 
     sept_manager.c, secure_ept_walk: an entry above LEVEL must have access bits and be no leaf.
     """
-    again = listing.fresh("walk")
-    listing.row(Op.LET, register=R.WALK, value=LEVELS - 1, text="from the top of the SEPT")
-    listing.label(again)
-    listing.row(Op.WALK, otherwise=stopped, priority=again, text="SEPT walk")
+    found = listing.fresh("found")
+    for level in reversed(range(LEVELS)):
+        listing.row(Op.WALK, base=(R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT)[level], value=level, otherwise=stopped,
+                    priority=found, text=f"SEPT walk, level {level}")
+    listing.label(found)
 
 
 def index(listing, register, start, shift, stride, source=R.PAGE, text="", base=R.TD):

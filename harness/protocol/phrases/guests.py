@@ -69,12 +69,7 @@ class Accept:
         else:
             call.row(Op.ZERO_PAGE, base=R.CONTENT, value=call.options.layout.content_bytes, text="4 KiB")
         call.work(call.name + "_ns")
-        dirty, write = call.fresh("dirty"), call.fresh("write")
-        call.row(Op.IN, source=R.STATE, mask=states("PENDING"), otherwise=dirty, text="PENDING")
-        self._merge(call, "MAPPED", next=write)
-        call.listing.label(dirty)
-        self._merge(call, "EXP_DIRTY")
-        call.listing.label(write)
+        self._become(call, "MAPPED", "EXP_DIRTY")
         write_entry(call, releases=False)
 
     @staticmethod
@@ -94,9 +89,19 @@ class Accept:
         call.row(Op.LET, next=violation)
 
     @staticmethod
-    def _merge(call: Call, state: str, **fields):
-        call.row(Op.MERGE, register=R.NEW, value=STATE[state].word(lock=True), source=R.COPY,
-                 mask=page_mask(call.level) | TDHP, text=f"as {state}", **fields)
+    def _become(call: Call, pending: str, dirty: str):
+        """NEW = the entry in its next state: one for a page that was PENDING, one for an exported dirty page."""
+        other, built = call.fresh("dirty"), call.fresh("built")
+
+        def merge(state, **fields):
+            call.row(Op.MERGE, register=R.NEW, value=STATE[state].word(lock=True), source=R.COPY,
+                     mask=page_mask(call.level) | TDHP, text=f"as {state}", **fields)
+
+        call.row(Op.IN, source=R.STATE, mask=states("PENDING"), otherwise=other, text="PENDING")
+        merge(pending, next=built)
+        call.listing.label(other)
+        merge(dirty)
+        call.listing.label(built)
 
     def _zero_in_chunks(self, call: Call):
         chunks = ENTRIES ** call.level
@@ -118,12 +123,7 @@ class Accept:
 
     def _stop(self, call: Call):
         """How far it got goes into the entry; RAX and RIP stay as they were."""
-        dirty, write = call.fresh("dirty"), call.fresh("write")
-        call.row(Op.IN, source=R.STATE, mask=states("PENDING"), otherwise=dirty, text="PENDING")
-        self._merge(call, "PENDING", next=write)
-        call.listing.label(dirty)
-        self._merge(call, "PEND_EXP_DIRTY")
-        call.listing.label(write)
+        self._become(call, "PENDING", "PEND_EXP_DIRTY")
         call.row(Op.INDEX, register=R.NEW, base=R.NEW, source=R.INDEX, mask=-1, match=1 << COUNTER_SHIFT,
                  text="chunks done")
         write_entry(call, releases=False)

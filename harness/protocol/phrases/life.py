@@ -40,10 +40,9 @@ class Lifecycle:
     wrong: str = "TDX_LIFECYCLE_STATE_INCORRECT"
 
     def emit(self, call: Call):
-        call.row(Op.LOAD, base=R.TD, offset=call.td("tdr_state") + TDR_LIFECYCLE, width=8, register=R.OLD,
-                 text="lifecycle_state")
-        call.row(Op.IN, source=R.OLD, mask=sum(1 << state for state in self.allowed),
-                 otherwise=call.fail(self.wrong), text="allowed")
+        call.row(Op.LOAD_IN, base=R.TD, offset=call.td("tdr_state") + TDR_LIFECYCLE, width=8, register=R.OLD,
+                 mask=sum(1 << state for state in self.allowed), otherwise=call.fail(self.wrong),
+                 text="lifecycle_state allowed")
 
 
 @dataclass(frozen=True)
@@ -218,9 +217,9 @@ class Reclaimable:
 
     def emit(self, call: Call):
         tdr, other, page = call.fresh("tdr"), call.fresh("other"), NAMED["PAGE"][0]
-        call.row(Op.LOAD, base=page, offset=PAMT_TYPE, width=8, register=R.OLD, text="type of PAGE")
-        call.row(Op.IN, source=R.OLD, mask=sum(1 << kind for kind in (PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT)),
-                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="of a TD")
+        call.row(Op.LOAD_IN, base=page, offset=PAMT_TYPE, width=8, register=R.OLD,
+                 mask=sum(1 << kind for kind in (PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT)),
+                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="type of PAGE: of a TD")
         call.row(Op.TEST, register=R.OLD, mask=-1, match=PT_TDR, next=tdr, otherwise=other, text="TDR?")
         with call.listing.aside(tdr):
             Lifecycle((TD_TEARDOWN,)).emit(call)

@@ -108,8 +108,8 @@ class OpState:
             call.row(Op.LET, next=call.fail("TDX_TDCS_NOT_ALLOCATED"))
         for lock in self.locks():
             call.take(lock, status("TDX_OPERAND_BUSY", self.operand))
-        call.row(Op.LOAD, base=R.TD, offset=call.td("op_state"), register=R.OP_STATE, text="op_state")
-        call.row(Op.IN, source=R.OP_STATE, mask=sum(1 << state for state in self.allowed),
+        call.row(Op.LOAD_IN, base=R.TD, offset=call.td("op_state"), register=R.OP_STATE,
+                 mask=sum(1 << state for state in self.allowed),
                  otherwise=call.fail("TDX_OP_STATE_INCORRECT"), text="op_state allowed")
 
 
@@ -158,9 +158,8 @@ class Entry:
     def emit(self, call: Call):
         for lock in self.locks():
             call.take(lock, status("TDX_OPERAND_BUSY", self.operand))
-        call.row(Op.LOAD, base=R.ENTRY, register=R.COPY, text="SEPT entry")
-        call.row(Op.STATE, register=R.STATE, source=R.COPY, text="its state")
         if call.guest:
+            call.row(Op.READ_ENTRY, base=R.ENTRY, mask=-1, text="SEPT entry")
             return
         wrong = call.fail("TDX_EPT_ENTRY_STATE_INCORRECT", "RCX")
         if self.blocked:
@@ -169,7 +168,7 @@ class Entry:
                 call.row(Op.IN, source=R.STATE, mask=states(*ANY_BLOCKED),
                          next=call.fail(self.blocked, "RCX"), otherwise=wrong)
             wrong = other
-        call.row(Op.IN, source=R.STATE, mask=states(*self.allowed), otherwise=wrong,
+        call.row(Op.READ_ENTRY, base=R.ENTRY, mask=states(*self.allowed), otherwise=wrong,
                  text=" ".join(self.allowed))
 
 

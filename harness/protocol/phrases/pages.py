@@ -74,6 +74,10 @@ class Tracked:
         call.listing.label(skip)
 
 
+# What is added to the bits of a state where an entry is built anew, by `hpa` of Become.
+BUILT = {"none": R.ZERO, "new": R.HPA}
+
+
 @dataclass(frozen=True)
 class Become:
     """The new word of the entry.
@@ -95,8 +99,12 @@ class Become:
         return self.hpa == "copy"
 
     def emit(self, call: Call):
-        write = call.fresh("write")
         call.work(call.name + "_ns")
+        if self.hpa in BUILT:
+            [(_, after)] = self.transitions
+            write_entry(call, self.releases, BUILT[self.hpa], self._word(call, after), f"entry as {after}")
+            return
+        write = call.fresh("write")
         for before, after in self.transitions[:-1]:
             other = call.fresh("from")
             call.row(Op.IN, source=R.STATE, mask=states(*before), otherwise=other, text=" ".join(before))
@@ -108,28 +116,29 @@ class Become:
             call.row(Op.INDEX, register=R.NEW, base=R.NEW, source=R.HPA, mask=-1, match=1, text="to the new page")
         write_entry(call, self.releases)
 
-    def _merge(self, call, after, **fields):
+    def _word(self, call, after) -> int:
+        """The state's bits, and the lock if the write keeps it."""
         locked = any(lock.resource == "SEPT_ENTRY" for lock in call.listing.held)
-        word = STATE[after].word(lock=locked and not self.releases)
-        source, mask = {
-            "none": (R.ZERO, 0),
-            "new": (R.HPA, HPA_MASK),
-            "copy": (R.COPY, (page_mask(call.level) if STATE[after].leaf else HPA_MASK) | TDHP),
-            "moved": (R.COPY, TDHP),
-        }[self.hpa]
-        call.row(Op.MERGE, register=R.NEW, value=word, source=source, mask=mask, text=f"as {after}", **fields)
+        return STATE[after].word(lock=locked and not self.releases)
+
+    def _merge(self, call, after, **fields):
+        address = page_mask(call.level) if STATE[after].leaf else HPA_MASK
+        call.row(Op.MERGE, register=R.NEW, value=self._word(call, after), source=R.COPY,
+                 mask=(address if self.hpa == "copy" else 0) | TDHP, text=f"as {after}", **fields)
 
 
-def write_entry(call: Call, releases: bool) -> None:
-    """Write NEW into the entry, as the release does it; `releases`: that is the release of its lock."""
-    text = "SEPT entry" + " (releases it)" * releases
+def write_entry(call: Call, releases: bool, source: R = R.NEW, value: int = 0,
+                text: str = "SEPT entry") -> None:
+    """Write source + value into the entry, as the release does it; `releases`: that is the release of its lock."""
+    text += " (releases it)" * releases
     if releases:
         call.check_owner(next(lock for lock in call.listing.held if lock.resource == "SEPT_ENTRY"), taking=False)
     how = call.release.entry_write
     if how != STORE:
-        call.row(Op.ENTRY_REPLACE, base=R.ENTRY, register=R.NEW, source=R.NEW, text=text)
+        call.row(Op.ENTRY_REPLACE, base=R.ENTRY, register=R.NEW, source=source, value=value, text=text)
+        source, value = R.NEW, 0
     if how in (STORE, SWAP_STORE):
-        call.row(Op.STORE, base=R.ENTRY, source=R.NEW, text=text)
+        call.row(Op.STORE, base=R.ENTRY, source=source, value=value, text=text)
     if releases:
         call.listing.release("SEPT_ENTRY")
 
