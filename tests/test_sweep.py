@@ -107,9 +107,11 @@ def test_a_config_with_a_sweep_is_refused_as_one_run(small, tmp_path, capsys):
     assert capsys.readouterr().err == f"{small}: sweep: this config is for `python -m harness sweep {small}`\n"
 
 
-def test_an_interrupt_keeps_what_was_simulated_and_the_td_comes_to_rest():
+@pytest.mark.parametrize("phases", [{"duration_s": 1000.0, "warmup_s": 0.0}, {"duration_s": 1.0, "warmup_s": 60.0}],
+                         ids=["measured", "warm-up"])
+def test_an_interrupt_keeps_what_was_simulated_and_the_td_comes_to_rest(phases):
     before = signal.getsignal(signal.SIGINT)
-    running = simulate.Simulation(make_plan(stage.config(engine="simulate", duration_s=1000.0, warmup_s=0.0)))
+    running = simulate.Simulation(make_plan(stage.config(engine="simulate", **phases)))
     move, moves = running.move, iter(range(100))
 
     def moved(turn):

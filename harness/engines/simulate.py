@@ -329,8 +329,8 @@ class Simulation:
 
     def measured(self) -> Measured:
         control, plan = self.control, self.plan
-        in_warm_up = control[simulate.NOW] <= control[simulate.BEGIN]
         ended = min(int(control[simulate.NOW]), int(control[simulate.END]))
+        in_warm_up = ended <= control[simulate.BEGIN]        # interrupted, though coming to rest took longer
         records = np.zeros((plan.layout.tds, plan.tables.words), np.int64)
         records[:, :2 * plan.tables.half] = self.halves.reshape(plan.layout.tds, -1)
         quiet = not self.problems and not self.halt and not self.deadlocked
