@@ -250,7 +250,8 @@ def run_session(session, done, budget):
         started = time.monotonic()
         left_s = sum(blocks.run_s(session.config(each)) for each in session.runs[number + 1:] if each not in done)
         known_s = (blocks.run_s(plan.config), left_s) if plan.config.engine in blocks.REAL_TIME else ()
-        with Progress(plan.config.name, number, len(session.runs), run.block, session.blocks, *known_s) as progress:
+        with Progress(plan.config.name, number, len(session.runs), run.block, session.blocks,
+                      *known_s) as progress:
             measured = engine(plan.config.engine).run(plan, progress)
         result = results.from_measured(measured)
         result["block"] = session.mark(run)

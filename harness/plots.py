@@ -108,7 +108,8 @@ def curves(panels: list[tuple[str, str, list[tuple[str, list[tuple]]]]], x_name:
     counted = all(isinstance(x, int | float) and x > 0 for x in steps)
     for axis, (name, scale, lines) in zip(axes, panels):
         for number, (label, line) in enumerate(lines):
-            drawn = [(x if counted else steps.index(x), statistics.median(ys), min(ys), max(ys)) for x, ys in line if ys]
+            drawn = [(x if counted else steps.index(x), statistics.median(ys), min(ys), max(ys))
+                     for x, ys in line if ys]
             xs, middle, least, most = zip(*drawn) if drawn else ([], [], [], [])
             axis.plot(xs, middle, label=label, **style(number), markersize=3.5, fillstyle="none")
             axis.fill_between(xs, least, most, color=style(number)["color"], alpha=0.15, linewidth=0)
