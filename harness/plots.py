@@ -19,8 +19,8 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid",
              **{color: f"--s{index}" for index, color in enumerate(SERIES)}}
 SETTINGS = {
     "svg.fonttype": "none", "svg.hashsalt": "tdx-sept-harness", "text.parse_math": False,
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 10, "text.color": INK, "axes.labelcolor": INK,
-    "axes.edgecolor": GRID, "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK,
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 10,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GRID, "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK,
     "ytick.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
     "axes.titlelocation": "left", "grid.color": GRID, "grid.linewidth": 0.7, "axes.axisbelow": True,
     "legend.frameon": False, "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
