@@ -32,10 +32,9 @@ def arrive(record, at, span, other, next_interval, now):
     """
     intended = record + WORD * (at.intended + span)
     when = atomics.load64(intended)
-    if when == 0:                # the first one of this actor
-        when = now + next_interval
-        atomics.store64(intended, when)
-    elif when <= now:
+    if when == 0:                # the first one of this actor is there as soon as it looks
+        when = now
+    if when <= now:
         atomics.store64(record + WORD * (at.span_start + span), when)
         if other != 0:
             atomics.store64(record + WORD * (at.span_start + other - 1), 0)

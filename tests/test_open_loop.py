@@ -52,8 +52,8 @@ class Record:
 
 def test_an_arrival_begins_when_it_was_meant_to_however_late_the_actor_is():
     actor = Record()
-    assert actor.arrive(1000) == 100                     # the first is an interval away
-    assert actor.arrive(1060) == 40 and actor.began() == 0
+    assert actor.arrive(1000) == 0 and actor.began() == 1000    # the first is there at once
+    assert actor.arrive(1060) == 40 and actor.began() == 1000
     assert actor.arrive(1100) == 0 and actor.began() == 1100
     assert actor.arrive(1950) < 0 and actor.began() == 1200     # late by 750: it counts from 1200
     assert actor.arrive(1951) < 0 and actor.began() == 1300     # and those behind it are late, too
