@@ -64,6 +64,7 @@ def parser() -> Arguments:
     explore.add_argument("--preemptions", type=int, metavar="K", help="only interleavings with at most K preemptions")
     explore.add_argument("--seed", type=int, default=1, metavar="S", help="of --random and --pct (default: 1)")
     explore.add_argument("--no-reduction", action="store_true", help="every access to shared memory is a step")
+    explore.add_argument("--no-symmetry", action="store_true", help="actors that are alike in every order")
     explore.add_argument("--memory-mib", type=int, default=1024, metavar="M", help="limit of tables (default: 1024)")
     explore.add_argument("--show", type=int, metavar="N", help="print the way to the Nth outcome")
     explore.add_argument("--out", default="results", metavar="DIR", help="where schedules go (default: results)")

@@ -52,6 +52,7 @@ def coverage(found) -> str:
         return f"not complete: {found.how}; {found.transitions} steps in {found.seconds:.2f} s. {found.stopped}".rstrip()
     counts = (f"{found.states} states, {found.transitions} transitions, depth {found.depth},"
               f" {seconds(found.seconds)}")
+    counts += "".join(f"; {', '.join(names)} are alike: one order of them" for names in found.alike)
     if found.complete:
         return f"explored completely: {found.how}; {counts}"
     return f"NOT complete ({found.stopped}); {counts}"

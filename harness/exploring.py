@@ -66,7 +66,9 @@ def _search(scenario: Scenario, options):
         return engine.sample(scenario, options.random, options.seed, 0, options.memory_mib)
     tick = _progress(scenario)
     preemptions = -1 if options.preemptions is None else options.preemptions
-    return engine.run(scenario, options.memory_mib, not options.no_reduction, preemptions, tick)
+    reduce = not options.no_reduction
+    return engine.run(scenario, options.memory_mib, reduce, preemptions, tick,
+                      symmetry=reduce and not options.no_symmetry)
 
 
 def _progress(scenario: Scenario):

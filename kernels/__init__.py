@@ -24,6 +24,7 @@ it.  In reading order:
     durations.py  how long something takes                   } simulate.py
     simulate.py   `run`: calls `step` for all actors, in virtual time
     handover.py   a word to and fro between two processors, for calibration
+    alike.py      actors that may change places, for search.py
     search.py     `search`: calls `step` for a few actors in every order
 
 Three nouns.  A *word* is shared memory: an address and a width, only ever touched by one atomic

@@ -8,6 +8,7 @@ A livelock is a state from which no schedule whatever leads to an end, though so
 move: BUSY for ever.  A deadlock is a state in which somebody is not done and nobody can move.
 """
 
+import itertools
 import time
 from dataclasses import dataclass, field
 from typing import Callable
@@ -19,7 +20,7 @@ from harness.errors import UsageError
 from harness.memory import Memory
 from harness.scenario import Scenario, answers_of
 from harness.schedule import Turn, leave_of
-from kernels import search as kernel
+from kernels import alike, search as kernel
 from kernels.ops import REGISTERS, Register as R
 from kernels.words import unsigned
 
@@ -63,13 +64,14 @@ class Found:
     cycle: list[Turn] = field(default_factory=list)  # of the livelock, from where `violations` leads
     interrupted: bool = False
     answered: set = field(default_factory=set)       # (call, answer) of every call that has ended
+    alike: list[tuple[str, ...]] = field(default_factory=list)       # actors of which one order was searched
 
 
 class Search:
     """The tables of one search, and the world it takes place in."""
 
     def __init__(self, scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True,
-                 preemptions: int = -1, forget: bool | None = None):
+                 preemptions: int = -1, forget: bool | None = None, symmetry: bool | None = None):
         self.scenario, self.preemptions = scenario, preemptions
         self.forget = reduce if forget is None else forget
         program, self.actors = scenario.program, len(scenario.scripts)
@@ -96,6 +98,8 @@ class Search:
             self.ghosts[region.offset:region.end] = 1
         if not reduce:
             self.contested[:size] = 1 - self.ghosts[:size]
+        symmetry = reduce if symmetry is None else symmetry
+        self._tell_alike(self._groups() if symmetry and preemptions < 0 else [])
         self.cell_of = np.zeros(len(block), np.int32)
         self.cell_at, self.initial = np.zeros((2, WORDS_MAX), np.int64)
         self.answered = np.zeros((max(1, len(program.calls)), len(program.answers)), np.uint8)
@@ -105,19 +109,97 @@ class Search:
         self._allocate()
         self.seconds, self.interrupted = 0.0, False
 
+    # --- actors that are alike (kernels/alike.py) ---
+
+    def _groups(self) -> list[list[int]]:
+        """Places of actors with the same script and start, but for their number; none where numbers show."""
+        scenario, groups = self.scenario, {}
+        shown = any(self.ghosts[offset] for _, offset in scenario.watched())
+        if shown or self.initial_block.view(np.uint8)[self.ghosts != 0].any():
+            return []
+        for place, (script, registers) in enumerate(zip(scenario.scripts, self.start_registers)):
+            start = registers.copy()
+            live = int(scenario.live[start[R.PC]])
+            start[[register for register in range(64) if not live >> register & 1]] = 0
+            start[[R.ME, R.ROLE]] = 0
+            key = script.actor.kind, script.steps, script.flow, start.tobytes()
+            groups.setdefault(key, []).append(place)
+        return [places for places in groups.values() if len(places) > 1]
+
+    def _tell_alike(self, groups: list[list[int]]) -> None:
+        self.groups = groups
+        self.alike = np.zeros((self.actors, len(alike.COLUMNS)), np.int64)
+        for places in groups + [[place] for place in range(self.actors) if not any(place in each for each in groups)]:
+            for left, place in zip([-1, *places], places):
+                registers = self.start_registers[place]
+                self.alike[place] = (places[0], left, sum(1 << each for each in places),
+                                     registers[R.ME], registers[R.ROLE])
+
+    def _nobody_is_alike(self) -> None:
+        self._tell_alike([])
+        for noted in (self.contested, self.accessors, self.changed, self.ordered):
+            noted[:] = 0
+
+    def _settled_alike(self) -> bool:
+        """Whether the first state stays the same whoever of those alike is who."""
+        same = [register for register in range(REGISTERS) if register not in (R.ME, R.ROLE)]
+        ghosts = self.ghosts[self.cell_at[:self.counts[kernel.N_CELLS]]] != 0
+        return not self.memories[self.first[self.actors], :len(ghosts)][ghosts].any() and all(
+            (self.locals[self.first[place], same] == self.locals[self.first[places[0]], same]).all()
+            for places in self.groups for place in places)
+
+    def stands(self, local: int, place: int) -> int:
+        """Where an actor stands, as a number that is the same for all those that are alike."""
+        return int(self.twins[local, self.alike[place, alike.LEADER]]) - 1 if self.groups else local
+
+    def reorder(self, who: list[int], state: int, turn: Turn, local: int) -> list[int]:
+        """Which actor is at each place after a move; who: before it.  As the search puts them in order."""
+        who = who[:]
+        for places in self.groups:
+            if turn.actor in places:
+                stands = [self.stands(local if place == turn.actor else int(self.states[state, place]), place)
+                          for place in places]
+                behind = [who[place] for _, place in sorted(zip(stands, places), key=lambda pair: pair[0])]
+                for place, actor in zip(places, behind):
+                    who[place] = actor
+        return who
+
+    def arrangements(self) -> list[list[int]]:
+        """The ways to exchange those that are alike: for each place, where the actor goes that is there."""
+        found = [list(range(self.actors))]
+        for places in self.groups:
+            found = [[order[places.index(place)] if place in places else to[place] for place in range(self.actors)]
+                     for to in found for order in itertools.permutations(places)]
+        return found
+
+    def rearranged(self, state, to: list[int]) -> tuple[tuple[int, ...], bytes]:
+        """A state with its actors exchanged: where each stands, and memory (its names, exchanged too)."""
+        stands = [0] * self.actors
+        for place in range(self.actors):
+            stands[to[place]] = self.stands(int(state[place]), place)
+        memory = self.memories[state[self.actors], :self.counts[kernel.N_CELLS]]
+        ghosts = self.ghosts[self.cell_at[:len(memory)]] != 0
+        if memory[ghosts].any():
+            names = np.arange(1 << 16, dtype=np.uint16)
+            names[self.alike[:, alike.NAME]] = self.alike[to, alike.NAME]
+            memory = memory.copy()
+            memory[ghosts] = names[memory[ghosts].view(np.uint16)].view(np.int64)
+        return tuple(stands), memory.tobytes()
+
     # --- tables ---
 
     def _allocate(self) -> None:
         """Tables as large as the memory limit allows; pages of them that are never touched cost nothing."""
         per_state = 4 * (self.actors + 2) + 4 + 2 + 8 + 4 * 4 + 4 * self.actors     # states, index, arcs
         per_move = 8 + 8 + 8 + 4 + 4 * 4
-        per_memory = 8 * self.width + 4 * 4
+        per_memory = 8 * self.width + 4 * 4 + 4 * self.actors
         rows = max(4096, int(self.memory_bytes / (per_state + per_move + per_memory / 8)))
         locals_, memories = min(rows, 1 << 17), max(4096, rows // 8)
         index = lambda count: np.zeros(4 << 2 * ((2 * count).bit_length() // 2 + 1), np.int32)
         self.locals = np.zeros((locals_, REGISTERS + 1), np.int64)
         self.fanout, self.local_index = np.zeros(locals_, np.int8), index(locals_)
         self.memories, self.memory_index = np.zeros((memories, self.width), np.int64), index(memories)
+        self.twins, self.swapped = np.zeros((locals_, self.actors), np.int32), np.zeros((memories, self.actors), np.int32)
         self.states = np.zeros((rows, self.actors + 2), np.int32)
         self.parents, self.ways = np.zeros(rows, np.int32), np.zeros(rows, np.int16)
         self.first_arc, self.state_index = np.zeros(rows + 1, np.int64), index(rows)
@@ -134,7 +216,10 @@ class Search:
 
     def _reset(self) -> None:
         """Begin again, knowing which words there are and which bytes are contested."""
+        if self.counts[kernel.TOLD_APART]:
+            self._nobody_is_alike()
         cells = self.counts[kernel.N_CELLS]
+        self.twins[:self.counts[kernel.N_LOCALS]] = self.swapped[:self.counts[kernel.N_MEMORIES]] = 0
         self.counts[:] = 0
         self.counts[kernel.N_CELLS] = cells
         self.events[:] = 0
@@ -151,13 +236,13 @@ class Search:
         limits[kernel.PAUSE_STATES], limits[kernel.RUN_MOVES] = pause, moves
         limits[kernel.PREEMPTIONS], limits[kernel.FORGET] = self.preemptions, self.forget
         limits[kernel.TIME_OUTCOMES] = 2 if self.scenario.file.timeouts else 1
-        limits[kernel.WORDS] = self.width
+        limits[kernel.WORDS], limits[kernel.ALIKE] = self.width, bool(self.groups)
         return kernel.search(
             self.scenario.program.rows, self.scenario.live, self.memory.base, self.initial_block,
-            self.actors, self.scripts, self.script_values, self.choices, self.leave,
+            self.actors, self.scripts, self.script_values, self.choices, self.leave, self.alike,
             self.contested, self.accessors, self.changed, self.ordered, self.ghosts,
             self.cell_at, self.cell_of, self.initial,
-            self.locals, self.fanout, self.local_index, self.memories, self.memory_index,
+            self.locals, self.fanout, self.local_index, self.twins, self.memories, self.memory_index, self.swapped,
             self.states, self.parents, self.ways, self.first_arc, self.state_index,
             self.move_key, self.move_to, self.move_flags, self.move_rows, self.move_index,
             self.arcs, self.counts, self.events, self.counted, self.answered,
@@ -203,6 +288,9 @@ class Search:
         try:
             while True:
                 ending = self._settle()
+                if ending == kernel.RUN_ENDED and self.groups and not self._settled_alike():
+                    self._nobody_is_alike()
+                    continue
                 while ending == kernel.RUN_ENDED:
                     self.states[0] = self.first
                     self.counts[kernel.N_STATES] = 1
@@ -273,19 +361,32 @@ class Search:
         key = memory << 33 | local << 7 | branch
         return int(np.flatnonzero(self.move_key[:self.counts[kernel.N_MOVES], 0] == key)[0])
 
-    def turn(self, state: int, way: int) -> Turn:
+    def move(self, state: int, way: int) -> tuple[Turn, int]:
+        """A move out of a state, by places; and where the actor then stands."""
         actor, branch = way >> 8, way & 0xFF
         move = self.move_of(int(self.states[state, actor]), int(self.states[state, self.actors]), branch)
-        return Turn(actor, int(self.move_rows[move]), branch)
+        return Turn(actor, int(self.move_rows[move]), branch), int(self.move_to[move, 0])
 
-    def way_to(self, state: int) -> list[Turn]:
-        """The shortest schedule that leads to a state."""
-        turns = []
+    def walk_to(self, state: int) -> tuple[list[Turn], list[int]]:
+        """The shortest schedule that leads to a state; and which actor is at each place of it."""
+        states = []
         while state:
-            parent = int(self.parents[state])
-            turns.append(self.turn(parent, int(self.ways[state])))
-            state = parent
-        return self.settling + turns[::-1]
+            states.append(state)
+            state = int(self.parents[state])
+        turns, who, parent = [], list(range(self.actors)), 0
+        for state in reversed(states):
+            turn, local = self.move(parent, int(self.ways[state]))
+            turns.append(turn._replace(actor=who[turn.actor]))
+            who, parent = self.reorder(who, parent, turn, local), state
+        return self.settling + turns, who
+
+    def way_to(self, state: int, way: int | None = None) -> list[Turn]:
+        """The shortest schedule that leads to a state, and one move further."""
+        turns, who = self.walk_to(state)
+        if way is None:
+            return turns
+        turn, _ = self.move(state, way)
+        return turns + [turn._replace(actor=who[turn.actor])]
 
     def depth(self) -> int:
         """Moves of the longest of the shortest ways."""
@@ -326,13 +427,14 @@ class Search:
 
 
 def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, preemptions: int = -1,
-        tick=lambda *_: None, forget: bool | None = None) -> Found:
+        tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None) -> Found:
     """Everything that can happen in a scenario.
 
     reduce   whether accesses that nobody can tell the order of are part of the step before
     forget   whether the counts that lost tries leave in a lock word are told apart (default: as `reduce`)
+    symmetry whether of actors that are alike one order is enough (default: as `reduce`)
     """
-    search = Search(scenario, memory_mib, reduce, preemptions, forget)
+    search = Search(scenario, memory_mib, reduce, preemptions, forget, symmetry)
     if reduce:
         search.scout()
     ending = search.search(tick)
@@ -343,6 +445,7 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     found.states, found.transitions = int(counts[kernel.N_STATES]), int(counts[kernel.TRANSITIONS])
     found.executed, found.seconds, found.depth = int(counts[kernel.N_MOVES]), search.seconds, search.depth()
     found.interrupted = search.interrupted
+    found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
     found.answered = {(scenario.program.calls[call], scenario.program.answers[answer].name)
                       for call, answer in np.argwhere(search.answered)}
     _judge(search, found)
@@ -460,12 +563,11 @@ def _judge(search: Search, found: Found) -> None:
         state = int(doomed[0])
         if state == 0 and LIVELOCK not in search.scenario.must_violate:
             raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end")
-        lead, found.cycle = _cycle(search, state)
-        found.violations[LIVELOCK] = search.way_to(state) + lead
+        found.violations[LIVELOCK], found.cycle = _cycle(search, state)
     names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
     for name, (state, way, _) in zip(names, search.events):
         if state:
-            found.violations[name] = search.way_to(int(state) - 1) + [search.turn(int(state) - 1, int(way))]
+            found.violations[name] = search.way_to(int(state) - 1, int(way))
     found.checked = _checked(search)
 
 
@@ -491,19 +593,20 @@ def _endings(search: Search, found: Found, ended) -> None:
     rows = search.states[ended]
     unique, first, counts = np.unique(rows[:, :actors + 1], axis=0, return_index=True, return_counts=True)
     by_key: dict[tuple, Ending] = {}
-    shortest: dict[tuple, int] = {}
+    shortest: dict[tuple, tuple] = {}            # a state, and where its actors have to go
+    rearranged: set[tuple] = set()
     quiet_bad: dict[str, int] = {}
     looked: set[int] = set()
     for row, where, count in zip(unique, first, counts):
-        ending = search.ending_of(row)
         state = int(ended[where])
+        for to, ending in _each(search, row, rearranged):
+            key = (ending.kind, ending.answers, ending.words)
+            kept = by_key.setdefault(key, ending)
+            kept.count += int(count)
+            shortest[key] = min(shortest.get(key, (state, to)), (state, to))
         if ending.kind == DEADLOCK:
             found_at = quiet_bad.setdefault(DEADLOCK, state)
             quiet_bad[DEADLOCK] = min(found_at, state)
-        key = (ending.kind, ending.answers, ending.words)
-        kept = by_key.setdefault(key, ending)
-        kept.count += int(count)
-        shortest[key] = min(shortest.get(key, state), state)
         memory = int(row[actors])
         if ending.kind == DONE and memory not in looked:
             looked.add(memory)
@@ -515,29 +618,47 @@ def _endings(search: Search, found: Found, ended) -> None:
                 if check(search, real) and state < quiet_bad.get(name, state + 1):
                     quiet_bad[name] = state
     for key, ending in by_key.items():
-        ending.turns = search.way_to(shortest[key])
+        state, to = shortest[key]
+        turns, who = search.walk_to(state)
+        goes = dict(zip(who, to))
+        ending.turns = [turn._replace(actor=goes[turn.actor]) for turn in turns]
         found.endings.append(ending)
     found.endings.sort(key=lambda ending: (ending.kind, ending.answers, ending.words))
     for name, state in quiet_bad.items():
         found.violations[name] = search.way_to(state)
 
 
+def _each(search: Search, row, rearranged: set):
+    """An ending, and those in which actors that are alike are exchanged, unless they have been `rearranged` to
+    before: (for each place, where its actor goes; the ending)."""
+    if not search.groups:
+        yield list(range(search.actors)), search.ending_of(row)
+        return
+    for to in search.arrangements():
+        stands, memory = search.rearranged(row, to)
+        if (stands, memory) not in rearranged:
+            rearranged.add((stands, memory))
+            yield to, search.ending_of((*stands, row[search.actors]))
+
+
 def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
-    """From a state that cannot end: (the way into a cycle, the cycle), everybody taking turns fairly."""
-    seen, turns, last = {}, [], -1
-    while (state, last) not in seen:
-        seen[state, last] = len(turns)
-        moves = _moves(search, state)
+    """Of a state that cannot end: (the way to it and on into a cycle, the cycle), everybody taking turns fairly."""
+    turns, who = search.walk_to(state)
+    seen, last = {}, -1
+    while (state, *who, last) not in seen:
+        seen[state, *who, last] = len(turns)
+        moves = [(turn._replace(actor=who[turn.actor]), then, search.reorder(who, state, turn, local))
+                 for turn, local, then in _moves(search, state)]
         last = next(actor for actor in [*range(last + 1, search.actors), *range(last + 1)]
-                    if any(turn.actor == actor for turn, _ in moves))
-        turn, state = next(move for move in moves if move[0].actor == last)
+                    if any(turn.actor == actor for turn, *_ in moves))
+        turn, state, who = next(move for move in moves if move[0].actor == last)
         turns.append(turn)
-    begin = seen[state, last]
+    begin = seen[state, *who, last]
     return turns[:begin], turns[begin:]
 
 
-def _moves(search: Search, state: int) -> list[tuple[Turn, int]]:
-    """What can be done in a state, and where it leads."""
+def _moves(search: Search, state: int) -> list[tuple[Turn, int, int]]:
+    """What can be done in a state, by places: the turn, where the actor then stands, the state it leads to."""
     here, memory = search.states[state], int(search.states[state, search.actors])
     arcs = iter(search.arcs[search.first_arc[state]:search.first_arc[state + 1]])
     found = []
@@ -545,12 +666,14 @@ def _moves(search: Search, state: int) -> list[tuple[Turn, int]]:
         for branch in range(max(0, int(search.fanout[here[actor]]))):
             move = search.move_of(int(here[actor]), memory, branch)
             if search.move_flags[move] & kernel.CANNOT == 0:
-                found.append((Turn(actor, int(search.move_rows[move]), branch), int(next(arcs))))
+                found.append((Turn(actor, int(search.move_rows[move]), branch), int(search.move_to[move, 0]),
+                              int(next(arcs))))
     return found
 
 
 def interleavings(search: Search) -> int:
     """How many different schedules there are, of a finished search without cycles."""
+    assert not search.groups, "of alike actors one order was searched"
     ways = {}
     for state in range(int(search.counts[kernel.N_STATES]) - 1, -1, -1):
         arcs = search.arcs[search.first_arc[state]:search.first_arc[state + 1]]
