@@ -187,6 +187,9 @@ def do_run(options) -> int:
     budget_s = None if options.budget is None else blocks.seconds(options.budget)
     session = blocks.make_session(load_configs(options.configs, options.overrides, options.policies), options.repeats, budget_s)
     for each in session.configs:
+        if options.check_outcomes:
+            from harness import outcomes
+            outcomes.check_config(each)
         plan = make_plan(each)
         judge.check_expectations(plan, results.example(plan))
     check_out(Path(options.out))
@@ -261,8 +264,8 @@ def run_session(session, done, budget):
 
 def check_outcomes(result: dict, config) -> int:
     """The exit code for what explore says of a run's answers; says on stderr which it does not know."""
-    from harness import exploring
-    unknown = exploring.unexplored(result, config.policy)
+    from harness import outcomes
+    unknown = outcomes.unexplored(result, config.policy)
     for sentence in unknown:
         print(f"{result['name']}: {sentence}", file=sys.stderr)
     return FAILED if unknown else DONE

@@ -13,7 +13,7 @@ from harness.engines import explore as engine, turns
 from harness.errors import UsageError
 from harness.policies import POLICIES
 from harness.releases import NAMES as MODULES
-from harness.scenario import Scenario, load, parse
+from harness.scenario import Scenario, load
 from harness.schedule import Schedule, execute
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -174,50 +174,3 @@ def _policies(options) -> int:
     print("steps of the shortest counterexample, or holds (? where the search was not complete)")
     print(explored.matrix([policy.name for policy in POLICIES], list(checked), cells, incomplete))
     return DONE
-
-
-# --- run --check-outcomes --------------------------------------------------------------------
-
-# Small worlds that between them meet every answer that KVM's flows can get about a page.
-OUTCOME_WORLDS = (
-    {"actors": {"vcpu0": {"touch": [3, 3]}, "host0": {"remove": [3]}}, "start": {"pages": {"3": "MAPPED"}}},
-    {"actors": {"vcpu0": {"touch": [3]}, "host0": {"remove": [3]}},
-     "start": {"pages": {"3": "PENDING"}, "listed": {"vcpu0": [3]}}},
-    {"actors": {"vcpu0": {"touch": [3]}, "host0": {"remove": [3]}}, "start": {"pages": {"3": "PENDING"}}},
-    {"actors": {"vcpu0": {"touch": [3, 3]}, "host0": {"remove": [3, 3]}}, "start": {"pages": {"3": "MAPPED"}}},
-    {"actors": {"vcpu0": {"touch": [3]}, "vcpu1": {"touch": [3]}}, "start": {"tables": False}, "accept_first": True},
-    {"actors": {"vcpu0": {"touch": [3]}, "vcpu1": {"touch": [3]}, "host0": {"remove": [3]}},
-     "start": {"pages": {"3": "MAPPED"}, "listed": {"vcpu0": [3]}}, "accept_first": True},
-)
-
-
-def explored_answers(policy, module: str, primitive: str = "cas") -> tuple[set[tuple[str, str]], bool]:
-    """(call, answer) of everything that can be answered in OUTCOME_WORLDS; whether that is all."""
-    answered, complete = set(), True
-    for world in OUTCOME_WORLDS:
-        table = {"accept_first": "either"} | world | {
-            "policy": policy, "module": module, "primitive": primitive, "must_violate": ["livelock"],
-            "timeouts": True}
-        [scenario] = parse(table, "outcomes")
-        found = engine.run(scenario)
-        answered |= found.answered
-        complete &= found.complete
-    return answered, complete
-
-
-def unexplored(result: dict, policy) -> list[str]:
-    """Answers of a run that no interleaving of OUTCOME_WORLDS gives, as sentences."""
-    explored_, complete = explored_answers(policy, result["module"], result["primitive"])
-    seen = set()
-    for call, counts in result["seamcalls"].items():
-        seen |= {(call, "TDX_SUCCESS")} if counts["success"] else set()
-        seen |= {(call, _busy_name(operand)) for operand, count in counts["busy_by_operand"].items() if count}
-        seen |= {(call, name) for name, count in counts["other_by_status"].items() if count}
-    note = "" if complete else " (the search was not complete)"
-    return [f"outcome {call}: {answer} was not met by explore{note}" for call, answer in sorted(seen - explored_)]
-
-
-def _busy_name(operand: str) -> str:
-    name, _, priority = operand.partition(" ")
-    word = "TDX_OPERAND_BUSY_HOST_PRIORITY" if priority else "TDX_OPERAND_BUSY"
-    return word if name == "RAX" else f"{word}|{name}"

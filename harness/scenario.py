@@ -53,7 +53,7 @@ from harness.releases import BY_NAME as RELEASES, EXCLUSIVE, SHARED
 from kernels import stepping
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, PT_EPT, PT_REG, STATE, STATUS_CLASS, TDEL, TDHP, state_of, status,
+    EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, PT_EPT, PT_REG, STATE, STATUS_CLASS, spell_entry, status,
 )
 
 INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", *invariants.NAMES)))
@@ -235,8 +235,7 @@ class Scenario:
         """A word of an outcome, as [[expect]] writes it."""
         if not name.startswith("page "):
             return f"{word & 0xFFFF:#x}" if "lock" in name or "pamt" in name else f"{word:#x}"
-        state = state_of(word)
-        return (state.name if state else "?") + "+EL" * bool(word & TDEL) + "+HP" * bool(word & TDHP)
+        return spell_entry(word)
 
     def start(self, memory: Memory) -> list[np.ndarray]:
         """Write the start into memory; the registers of the actors that have a script."""

@@ -22,7 +22,7 @@ from harness.scenario import Scenario, answers_of
 from harness.schedule import Turn, leave_of
 from kernels import alike, search as kernel
 from kernels.ops import REGISTERS, Register as R
-from kernels.words import unsigned
+from kernels.words import spell_entry, unsigned
 
 MEMORY_MIB = 1024                # of tables, unless the command says more
 PAUSE_STATES = 200_000           # states between looks at the keyboard
@@ -64,6 +64,7 @@ class Found:
     cycle: list[Turn] = field(default_factory=list)  # of the livelock, from where `violations` leads
     interrupted: bool = False
     answered: set = field(default_factory=set)       # (call, answer) of every call that has ended
+    entries: set[str] = field(default_factory=set)   # what SEPT entries of 4K pages have spelled
     alike: list[tuple[str, ...]] = field(default_factory=list)       # actors of which one order was searched
 
 
@@ -417,6 +418,20 @@ class Search:
             value ^= int(self.memories[memory, self.cell_of[cell] - 1])
         return unsigned(value) >> 8 * (offset & 7)
 
+    def answers(self) -> set[tuple[str, str]]:
+        """(call, answer) of all that has been answered."""
+        program = self.scenario.program
+        return {(program.calls[call], program.answers[answer].name) for call, answer in np.argwhere(self.answered)}
+
+    def entries(self) -> set[str]:
+        """What the SEPT entries of 4K pages have spelled, in all memories that are in the table."""
+        region, count = self.scenario.layout.by_name["sept.0"], self.counts[kernel.N_MEMORIES]
+        words = {int(word) for word in np.unique(self.initial_block[region.offset >> 3:region.end >> 3])}
+        for cell in range(self.counts[kernel.N_CELLS]):
+            if region.offset <= self.cell_at[cell] < region.end:
+                words |= {int(word) for word in np.unique(self.memories[:count, cell] ^ self.initial[cell])}
+        return {spell_entry(unsigned(word)) for word in words}
+
     def put(self, memory: int) -> Memory:
         """Memory itself, as it is in a state."""
         self.block[:] = self.initial_block
@@ -446,8 +461,8 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     found.executed, found.seconds, found.depth = int(counts[kernel.N_MOVES]), search.seconds, search.depth()
     found.interrupted = search.interrupted
     found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
-    found.answered = {(scenario.program.calls[call], scenario.program.answers[answer].name)
-                      for call, answer in np.argwhere(search.answered)}
+    found.answered = search.answers()
+    found.entries = search.entries()
     _judge(search, found)
     return found
 
@@ -487,6 +502,7 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     found.transitions = int(search.counts[kernel.TRANSITIONS])
     found.endings = sorted(endings.values(), key=lambda ending: (ending.kind, ending.answers, ending.words))
     found.checked = _checked(search)
+    found.answered, found.entries = search.answers(), search.entries()
     found.stopped = f"{len(endings)} endings, the last new one in run {newest}"
     if cut:
         found.stopped += f"; {cut} runs were cut off after {RUN_MOVES_MAX} steps"
@@ -496,8 +512,6 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
         found.stopped += (f"; a bug of depth {depth} is hit with probability {1 - (1 - chance) ** runs:.3g} or more"
                           f" ({search.actors} actors, {longest} steps)")
     return found
-
-
 
 
 
