@@ -29,22 +29,33 @@ def explore(options) -> int:
     if not scenarios:
         raise UsageError(f"--module {', '.join(options.module)}: no scenario of these files is for it")
     brief, results, code = len(scenarios) > BRIEF, [], DONE
-    for scenario in scenarios:
-        found = _search(scenario, options)
-        judged = verdict.judge(found, lambda derived, preemptions: engine.run(derived, preemptions=preemptions))
-        results.append((found, judged))
-        if judged.failures or not brief:
-            print(explored.scenario_report(found, judged))
-            code = max(code, _counterexamples(found, judged, options))
-            print(flush=True)
-        if found.interrupted:
-            code = INTERRUPTED
-            break
-    if brief:
+    try:
+        for scenario in scenarios:
+            found = _search(scenario, options)
+            judged = verdict.judge(found, _derived)
+            results.append((found, judged))
+            if judged.failures or not brief:
+                print(explored.scenario_report(found, judged))
+                code = max(code, _counterexamples(found, judged, options))
+                print(flush=True)
+            if found.interrupted:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        print(f"interrupted in scenario {max(1, len(results))} of {len(scenarios)}", file=sys.stderr)
+    if brief and results:
         print(explored.summary(results))
         print(f"{len(results)} scenarios, {sum(found.states for found, _ in results)} states,"
               f" {sum(bool(judged.failures) for _, judged in results)} failed")
     return code
+
+
+def _derived(scenario: Scenario, preemptions: int):
+    """A search that a verdict asks for."""
+    found = engine.run(scenario, preemptions=preemptions)
+    if found.interrupted:
+        raise KeyboardInterrupt
+    return found
 
 
 def _check(options) -> None:
@@ -154,23 +165,35 @@ def replay(options) -> int:
 
 def _policies(options) -> int:
     """policy x invariant over all scenarios with KVM's flows."""
-    cells, checked, incomplete = {}, {}, set()
-    for policy in POLICIES:
-        for path in options.configs:
-            for scenario in load(path, options.module or ["1.5.05"], policy.name):
-                if not scenario.uses_flows or scenario.must_violate:
-                    continue
-                found = _search(scenario, options)
-                checked.update(dict.fromkeys(found.checked))
-                if not found.complete:
-                    incomplete.add(policy.name)
-                for name, way in found.violations.items():
-                    kept = cells.get((policy.name, name))
-                    cells[policy.name, name] = min(len(way), kept) if kept else len(way)
-                if found.interrupted:
-                    return INTERRUPTED
+    cells, checked, incomplete, code = {}, {}, {policy.name for policy in POLICIES}, DONE
+    try:
+        for policy in POLICIES:
+            if _policy(policy.name, options, cells, checked):
+                incomplete.discard(policy.name)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        print(f"interrupted in policy {policy.name}", file=sys.stderr)
+        if not checked:
+            return code
     if not checked:
         raise UsageError(f"{options.configs[0]}: no scenario with KVM's flows (touch, remove) for --policies")
     print("steps of the shortest counterexample, or holds (? where the search was not complete)")
     print(explored.matrix([policy.name for policy in POLICIES], list(checked), cells, incomplete))
-    return DONE
+    return code
+
+
+def _policy(name: str, options, cells: dict, checked: dict) -> bool:
+    """One line of the matrix; whether every search was complete."""
+    complete = True
+    for path in options.configs:
+        for scenario in load(path, options.module or ["1.5.05"], name):
+            if not scenario.uses_flows or scenario.must_violate:
+                continue
+            found = _search(scenario, options)
+            checked.update(dict.fromkeys(found.checked))
+            complete &= found.complete
+            for invariant, way in found.violations.items():
+                cells[name, invariant] = min(len(way), cells.get((name, invariant), len(way)))
+            if found.interrupted:
+                raise KeyboardInterrupt
+    return complete

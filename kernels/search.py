@@ -62,8 +62,9 @@ OVER, DOWN = 0, -1               # its script is over; the module is down
 
 # Named elements of `counts`.
 (N_LOCALS, N_MEMORIES, N_STATES, N_MOVES, N_ARCS, N_CELLS, NEXT, TRANSITIONS, STEPS,
- LOCAL_MASK, MEMORY_MASK, STATE_MASK, MOVE_MASK, FULL_TABLE, TOP, TOLD_APART) = range(16)
-COUNTS = 16
+ LOCAL_MASK, MEMORY_MASK, STATE_MASK, MOVE_MASK, FULL_TABLE, TOP, TOLD_APART,
+ LEFT_OUT) = range(17)
+COUNTS = 17
 ROOM = ACTORS_MAX * BRANCHES_MAX                 # rows that one state may need
 # With actors that are alike a move needs up to ACTORS_MAX rows more of some tables; it has two outcomes at most.
 ALIKE_BRANCHES_MAX = 2
@@ -538,6 +539,7 @@ def search(
             if preemptions >= 0:
                 spent = used + (1 if could and actor != last else 0)
                 if spent > preemptions:
+                    counts[LEFT_OUT] += 1
                     continue
                 note = spent << 8 | actor + 1
             counts[TRANSITIONS] += 1

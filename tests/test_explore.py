@@ -192,6 +192,33 @@ def test_a_long_failing_run_is_cut_down_until_each_step_is_needed():
     assert any("exclusive_ownership" in access.mark for access in accesses)
 
 
+def test_a_random_run_of_200000_steps_is_cut_down_to_as_few_as_the_shortest_has():
+    """Two hosts that break the entry lock take some ten steps each, among those of one who is BUSY for ever."""
+    aug = "tdh_mem_page_aug 3"
+    scenario = world({"host0": aug, "host1": aug, "host2": "tdh_mem_track 0 retry forever"}, {"3": "FREE"},
+                     start={"words": {"epoch_lock": 1}}, busted=["entry_lock"], must_violate=["livelock"])
+    search = explore.Search(scenario)
+    search.scout()
+    search.settle_again()
+    flag = 2 + search.counters.index("violation: exclusive_ownership")
+
+    def failed_after() -> int:
+        return int(search.events[flag, 0])
+
+    rare = 6e-5
+    for seed in range(1000):
+        actors = np.random.default_rng(seed).choice(3, size=200_000, p=[rare, rare, 1 - 2 * rare])
+        ways = (actors << 8).astype(np.int16)
+        if search.follow(ways) and failed_after() >= 100_000:
+            break
+    assert failed_after() >= 100_000
+    turns_ = search.shrink(ways, failed_after)
+    assert len(turns_) == len(explore.run(scenario).violations["exclusive_ownership"])
+    assert {turn.actor for turn in turns_[len(scenario.scripts):]} == {0, 1}
+    accesses, _ = execute(Schedule(scenario, turns_))
+    assert "exclusive_ownership" in accesses[-1].mark
+
+
 # --- schedules -------------------------------------------------------------------------------
 
 def test_a_schedule_runs_again_as_real_processes_with_the_same_words(tmp_path):

@@ -53,7 +53,9 @@ class Found:
     complete: bool
     stopped: str = ""                        # why it is not complete
     states: int = 0
+    expanded: int = 0                        # states that the search has gone on from
     transitions: int = 0
+    left_out: int = 0                        # moves that would have been one preemption too many
     executed: int = 0                        # moves that `step` was called for
     depth: int = 0
     runs: int = 0
@@ -324,6 +326,8 @@ class Search:
 
     def follow(self, ways: np.ndarray) -> bool:
         """Run as `ways` say, passing over what cannot be done; whether the run came to its end there."""
+        if len(ways) >= len(self.path):
+            self.path, self.path_rows = np.zeros(len(ways) + 1, np.int16), np.zeros(len(ways) + 1, np.int32)
         while True:
             self.here[:] = self.first
             self.counts[kernel.STEPS] = 0
@@ -335,24 +339,29 @@ class Search:
             if not self.settle_again():
                 return False
 
-    def shrink(self, ways: np.ndarray, fails: Callable[[], bool]) -> list[Turn]:
-        """A failing run without any step that it does not need (ddmin, Zeller and Hildebrandt 2002).
+    def shrink(self, ways: np.ndarray, fails: Callable[[], int]) -> list[Turn]:
+        """A failing run without any step that it does not need.
 
-        fails   whether the run just made is still of the kind that is wanted
+        fails   after how many steps the run just made has failed in the way that is wanted; 0: it has not
+
+        Pieces are left out that get smaller and smaller (ddmin, Zeller and Hildebrandt 2002), but going on
+        behind a piece that was not needed instead of from the beginning: long runs lose nearly all at once.
         """
-        assert self.follow(ways) and fails()
-        parts = 2
-        while len(ways) >= 2:
-            size = -(-len(ways) // parts)
-            for start in range(0, len(ways), size):
-                rest = np.concatenate([ways[:start], ways[start + size:]])
-                if self.follow(rest) and fails():
-                    ways, parts = rest, max(parts - 1, 2)
-                    break
-            else:
-                if size == 1:
-                    break
-                parts = min(2 * parts, len(ways))
+        def failing(some: np.ndarray) -> np.ndarray | None:
+            return some[:fails()] if len(some) and self.follow(some) and fails() else None
+
+        ways = failing(ways)
+        assert ways is not None
+        size, needed = len(ways), False
+        while not needed:
+            size, start = max(1, size // 2), 0
+            needed = size == 1
+            while start < len(ways):
+                rest = failing(np.concatenate([ways[:start], ways[start + size:]]))
+                if rest is None:
+                    start += size
+                else:
+                    ways, needed = rest, False
         self.follow(ways)
         return self.turns(len(ways))
 
@@ -454,9 +463,11 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
         search.scout()
     ending = search.search(tick)
     how = "every interleaving" if preemptions < 0 else f"every interleaving with at most {preemptions} preemptions"
-    bound = "" if preemptions < 0 else f"at most {preemptions} preemptions"
-    found = Found(scenario, how, ending == kernel.FINISHED and not bound, _why(ending, memory_mib) or bound)
     counts = search.counts
+    cut = bool(counts[kernel.LEFT_OUT])
+    found = Found(scenario, how, ending == kernel.FINISHED and not cut,
+                  _why(ending, memory_mib) or f"at most {preemptions} preemptions" * cut)
+    found.expanded, found.left_out = int(counts[kernel.NEXT]), int(counts[kernel.LEFT_OUT])
     found.states, found.transitions = int(counts[kernel.N_STATES]), int(counts[kernel.TRANSITIONS])
     found.executed, found.seconds, found.depth = int(counts[kernel.N_MOVES]), search.seconds, search.depth()
     found.interrupted = search.interrupted
@@ -501,11 +512,13 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     found.seconds, found.depth = time.perf_counter() - began, longest
     found.transitions = int(search.counts[kernel.TRANSITIONS])
     found.endings = sorted(endings.values(), key=lambda ending: (ending.kind, ending.answers, ending.words))
-    found.checked = _checked(search)
+    found.checked = tuple(name for name in _checked(search) if name != LIVELOCK)      # a run is not all schedules
     found.answered, found.entries = search.answers(), search.entries()
-    found.stopped = f"{len(endings)} endings, the last new one in run {newest}"
+    once = sum(ending.count == 1 for ending in found.endings)
+    found.stopped = (f"{len(endings)} endings, the last new one in run {newest};"
+                     f" {_share(once, sum(ending.count for ending in found.endings))} of runs would end in one not met yet")
     if cut:
-        found.stopped += f"; {cut} runs were cut off after {RUN_MOVES_MAX} steps"
+        found.stopped += f"; {cut} of the runs {'was' if cut == 1 else 'were'} cut off after {RUN_MOVES_MAX} steps"
     if depth:
         chance = 1 / (search.actors * longest ** (depth - 1))
         found.how = f"{runs} runs by priorities that change {depth - 1} times, seed {seed}"
@@ -513,6 +526,13 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
                           f" ({search.actors} actors, {longest} steps)")
     return found
 
+
+
+def _share(once: int, runs: int) -> str:
+    """What has not been met, from what has been met once (Good and Turing, 1953)."""
+    if not runs:
+        return "an unknown share"
+    return f"about {100 * once / runs:.2g} %" if once else f"probably less than {100 / runs:.2g} %"
 
 
 def _deal(search: Search, source, depth: int, steps: int) -> None:
@@ -532,7 +552,7 @@ def _note(search: Search, found: Found, endings: dict) -> bool:
     for flag, (name, (step, _, _)) in enumerate(zip(names, search.events)):
         if step and name not in found.violations:
             ways = search.path[:int(step)].copy()
-            found.violations[name] = search.shrink(ways, lambda flag=flag: search.events[flag, 0] != 0)
+            found.violations[name] = search.shrink(ways, lambda flag=flag: int(search.events[flag, 0]))
     if steps >= RUN_MOVES_MAX:
         return False
     ending = search.ending_of(search.here)
@@ -562,11 +582,19 @@ def _why(ending: int, memory_mib: int) -> str:
 
 
 def _judge(search: Search, found: Found) -> None:
-    counts, actors = search.counts, search.actors
-    expanded, states_count = int(counts[kernel.NEXT]), int(counts[kernel.N_STATES])
-    arcs_of = np.diff(search.first_arc[:expanded + 1])
-    ended = np.flatnonzero(arcs_of == 0)
+    ended = np.flatnonzero(np.diff(search.first_arc[:int(search.counts[kernel.NEXT]) + 1]) == 0)
     _endings(search, found, ended)
+    if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
+        _livelock(search, found, ended)
+    names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
+    for name, (state, way, _) in zip(names, search.events):
+        if state:
+            found.violations[name] = search.way_to(int(state) - 1, int(way))
+    found.checked = tuple(name for name in _checked(search) if name != LIVELOCK or search.preemptions < 0)
+
+
+def _livelock(search: Search, found: Found, ended) -> None:
+    expanded, states_count = int(search.counts[kernel.NEXT]), int(search.counts[kernel.N_STATES])
     # A state is doomed if no schedule leads from it to an end (or to where the search has not been).
     ends = np.zeros(states_count, np.uint8)
     ends[ended] = 1
@@ -578,11 +606,6 @@ def _judge(search: Search, found: Found) -> None:
         if state == 0 and LIVELOCK not in search.scenario.must_violate:
             raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end")
         found.violations[LIVELOCK], found.cycle = _cycle(search, state)
-    names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
-    for name, (state, way, _) in zip(names, search.events):
-        if state:
-            found.violations[name] = search.way_to(int(state) - 1, int(way))
-    found.checked = _checked(search)
 
 
 def _checked(search: Search) -> tuple[str, ...]:
