@@ -95,21 +95,22 @@ def _counterexamples(found, judged, options) -> int:
     scenario, wanted = found.scenario, []
     for name, turns_ in found.violations.items():
         expected = name in scenario.must_violate
-        wanted.append((name + " is violated" + " (as it must be)" * expected, turns_ + (found.cycle if name == "livelock" else [])))
+        wanted.append((name + " is violated" + " (as it must be)" * expected, turns_ + found.cycles.get(name, []),
+                       len(found.cycles.get(name, []))))
     for ending, (grade, note) in zip(found.endings, judged.grades):
         if grade in ("forbidden", "ungraded") and ending.kind == "done":
-            wanted.append((f"{grade}: {verdict.describe(scenario, ending)}", ending.turns))
+            wanted.append((f"{grade}: {verdict.describe(scenario, ending)}", ending.turns, 0))
     if options.show is not None:
         if not 1 <= options.show <= len(found.endings):
             raise UsageError(f"--show {options.show}: must be at least 1 and at most {len(found.endings)}")
         ending = found.endings[options.show - 1]
-        wanted.append((verdict.describe(scenario, ending), ending.turns))
-    for number, (reason, turns_) in enumerate(wanted):
+        wanted.append((verdict.describe(scenario, ending), ending.turns, 0))
+    for number, (reason, turns_, repeated) in enumerate(wanted):
         schedule = Schedule(scenario, turns_, reason)
         accesses, schedule.final = execute(schedule)
         print("\n" + explored.trace(schedule, accesses))
-        if found.cycle and reason.startswith("livelock"):
-            print(f"the last {len(found.cycle)} steps repeat for ever")
+        if repeated:
+            print(f"the last {repeated} steps repeat for ever")
         _save(schedule, options, number)
     return FAILED if judged.failures else DONE
 

@@ -56,7 +56,7 @@ from kernels.words import (
     EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, PT_EPT, PT_REG, STATE, STATUS_CLASS, spell_entry, status,
 )
 
-INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", *invariants.NAMES)))
+INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *invariants.NAMES)))
 GRADES = ("acceptable", "interesting", "forbidden")
 ANSWER_BITS = 9                  # of R.OUTCOMES, for each call of a script
 CALLS_MAX = 63 // ANSWER_BITS

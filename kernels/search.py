@@ -413,7 +413,7 @@ def search(
     memories, memory_index, swapped,
     states, parents, ways, first_arc, state_index,
     move_key, move_to, move_flags, move_rows, move_index,
-    arcs,
+    arcs, movers,
     counts, events, counted, answered,
     scheduler, limits, here, path, path_rows, dice, registers, candidates,
 ):
@@ -436,6 +436,7 @@ def search(
     fanout          int8: how many moves an actor has in each of the locals; OVER or DOWN
     twins           int32 (locals, actors), of actors that are alike: see `add_twins`; 0 where not known
     swapped         int32 (memories, actors): see `exchange_names`; 0 where not known
+    arcs, movers    int32: the state that a move leads to, by first_arc; int8: whose move it is
     events          int64 (flags, 3): the first state (run: step) in which a move had the flag, + 1;
                     its way, its move
     counted         int64 (counters,): the flag of each counter, or 0
@@ -571,6 +572,7 @@ def search(
                 parents[reached] = at
                 ways[reached] = way
             arcs[counts[N_ARCS]] = reached
+            movers[counts[N_ARCS]] = actor
             counts[N_ARCS] += 1
         if scheduler == BREADTH:
             counts[NEXT] += 1

@@ -103,8 +103,8 @@ def test_the_way_to_each_ending_leads_there_also_where_actors_changed_places(nam
 def test_a_livelock_of_actors_that_are_alike_comes_back_to_where_it_began():
     scenario = world("busy for ever")
     found = explore.run(scenario)
-    assert {turn.actor for turn in found.cycle} == {0, 1}
-    once, twice = (execute(Schedule(scenario, found.violations["livelock"] + times * found.cycle))
+    assert {turn.actor for turn in found.cycles["livelock"]} == {0, 1}
+    once, twice = (execute(Schedule(scenario, found.violations["livelock"] + times * found.cycles["livelock"]))
                    for times in (1, 2))
     assert once[1] == twice[1] and len(once[0]) < len(twice[0])
 

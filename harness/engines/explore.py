@@ -4,8 +4,11 @@
 shortest way to each, deadlocks, livelocks, violated invariants, and how much of everything was seen.
 `sample(scenario, ...)` makes many single runs instead, for scenarios that are too large.
 
-A livelock is a state from which no schedule whatever leads to an end, though somebody can always
-move: BUSY for ever.  A deadlock is a state in which somebody is not done and nobody can move.
+Three ways not to end.  A deadlock is a state in which somebody is not done and nobody can move.  A livelock
+is a state from which no schedule whatever leads to an end, though somebody can always move: BUSY for
+ever.  Starvation is a schedule that never ends although it is fair - everybody who is able to move again and
+again does - where another would end: two that get into each other's way each time, a hold as short as
+it may be (fairness.py).  A schedule that only stops giving somebody turns is none of these.
 """
 
 import itertools
@@ -16,6 +19,7 @@ from typing import Callable
 import numpy as np
 
 from harness import invariants
+from harness.engines import fairness
 from harness.errors import UsageError
 from harness.memory import Memory
 from harness.scenario import Scenario, answers_of
@@ -30,7 +34,7 @@ RUN_MOVES_MAX = 100_000          # of a single run; longer ones are cut off and 
 PATH_MAX = RUN_MOVES_MAX + 1
 WORDS_MAX = 4096
 
-DONE, HALTED, DEADLOCK, LIVELOCK = "done", "halted", "deadlock", "livelock"
+DONE, HALTED, DEADLOCK, LIVELOCK, STARVATION = "done", "halted", "deadlock", "livelock", "starvation"
 
 
 @dataclass
@@ -63,7 +67,7 @@ class Found:
     endings: list[Ending] = field(default_factory=list)
     violations: dict[str, list[Turn]] = field(default_factory=dict)      # invariant -> a way there
     checked: tuple[str, ...] = ()
-    cycle: list[Turn] = field(default_factory=list)  # of the livelock, from where `violations` leads
+    cycles: dict[str, list[Turn]] = field(default_factory=dict)      # what is repeated for ever where `violations` leads
     interrupted: bool = False
     answered: set = field(default_factory=set)       # (call, answer) of every call that has ended
     entries: set[str] = field(default_factory=set)   # what SEPT entries of 4K pages have spelled
@@ -193,7 +197,7 @@ class Search:
 
     def _allocate(self) -> None:
         """Tables as large as the memory limit allows; pages of them that are never touched cost nothing."""
-        per_state = 4 * (self.actors + 2) + 4 + 2 + 8 + 4 * 4 + 4 * self.actors     # states, index, arcs
+        per_state = 4 * (self.actors + 2) + 4 + 2 + 8 + 4 * 4 + 5 * self.actors     # states, index, arcs
         per_move = 8 + 8 + 8 + 4 + 4 * 4
         per_memory = 8 * self.width + 4 * 4 + 4 * self.actors
         rows = max(4096, int(self.memory_bytes / (per_state + per_move + per_memory / 8)))
@@ -209,7 +213,7 @@ class Search:
         self.move_key, self.move_to = np.zeros((rows, 1), np.int64), np.zeros((rows, 2), np.int32)
         self.move_flags, self.move_rows = np.zeros(rows, np.int64), np.zeros(rows, np.int32)
         self.move_index = index(rows)
-        self.arcs = np.zeros(self.actors * rows, np.int32)
+        self.arcs, self.movers = np.zeros(self.actors * rows, np.int32), np.zeros(self.actors * rows, np.int8)
         self.events = np.zeros((2 + len(self.counters), 3), np.int64)
         self.here = np.zeros(self.actors + 2, np.int32)
         self.path, self.path_rows = np.zeros(PATH_MAX + 1, np.int16), np.zeros(PATH_MAX + 1, np.int32)
@@ -248,7 +252,7 @@ class Search:
             self.locals, self.fanout, self.local_index, self.twins, self.memories, self.memory_index, self.swapped,
             self.states, self.parents, self.ways, self.first_arc, self.state_index,
             self.move_key, self.move_to, self.move_flags, self.move_rows, self.move_index,
-            self.arcs, self.counts, self.events, self.counted, self.answered,
+            self.arcs, self.movers, self.counts, self.events, self.counted, self.answered,
             scheduler, limits, self.here, self.path, self.path_rows, self.dice, self.registers, self.candidates)
 
     def _settle(self) -> int:
@@ -512,7 +516,7 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     found.seconds, found.depth = time.perf_counter() - began, longest
     found.transitions = int(search.counts[kernel.TRANSITIONS])
     found.endings = sorted(endings.values(), key=lambda ending: (ending.kind, ending.answers, ending.words))
-    found.checked = tuple(name for name in _checked(search) if name != LIVELOCK)      # a run is not all schedules
+    found.checked = tuple(name for name in _checked(search) if name not in (LIVELOCK, STARVATION))   # of all schedules
     found.answered, found.entries = search.answers(), search.entries()
     once = sum(ending.count == 1 for ending in found.endings)
     found.stopped = (f"{len(endings)} endings, the last new one in run {newest};"
@@ -584,33 +588,65 @@ def _why(ending: int, memory_mib: int) -> str:
 def _judge(search: Search, found: Found) -> None:
     ended = np.flatnonzero(np.diff(search.first_arc[:int(search.counts[kernel.NEXT]) + 1]) == 0)
     _endings(search, found, ended)
+    fair = False
     if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
-        _livelock(search, found, ended)
+        fair = _starvation(search, found, _livelock(search, found, ended))
     names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
     for name, (state, way, _) in zip(names, search.events):
         if state:
             found.violations[name] = search.way_to(int(state) - 1, int(way))
-    found.checked = tuple(name for name in _checked(search) if name != LIVELOCK or search.preemptions < 0)
+    left = {LIVELOCK: search.preemptions >= 0, STARVATION: not fair}
+    found.checked = tuple(name for name in _checked(search) if not left.get(name))
 
 
-def _livelock(search: Search, found: Found, ended) -> None:
-    expanded, states_count = int(search.counts[kernel.NEXT]), int(search.counts[kernel.N_STATES])
-    # A state is doomed if no schedule leads from it to an end (or to where the search has not been).
-    ends = np.zeros(states_count, np.uint8)
-    ends[ended] = 1
-    ends[expanded:] = 1
-    kernel.mark_ending(expanded, search.first_arc, search.arcs, ends)
-    doomed = np.flatnonzero(ends == 0)
+def _livelock(search: Search, found: Found, ended) -> np.ndarray:
+    """Look for states that cannot end; returns whether each state can."""
+    ends = _can_end(search, ended)
+    doomed = np.flatnonzero(~ends)
     if len(doomed):
         state = int(doomed[0])
         if state == 0 and LIVELOCK not in search.scenario.must_violate:
             raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end")
-        found.violations[LIVELOCK], found.cycle = _cycle(search, state)
+        found.violations[LIVELOCK], found.cycles[LIVELOCK] = _cycle(search, state)
+    return ends
+
+
+def _can_end(search: Search, ended) -> np.ndarray:
+    """Whether some schedule leads from each state to an end, or to where the search has not been."""
+    expanded = int(search.counts[kernel.NEXT])
+    ends = np.zeros(int(search.counts[kernel.N_STATES]), np.uint8)
+    ends[ended] = 1
+    ends[expanded:] = 1
+    kernel.mark_ending(expanded, search.first_arc, search.arcs, ends)
+    return ends != 0
+
+
+def _starvation(search: Search, found: Found, can_end: np.ndarray) -> bool:
+    """Look for a fair cycle in what can end; whether that was possible."""
+    expanded = int(search.counts[kernel.NEXT])
+    first_arc = search.first_arc[:expanded + 1]
+    arcs, movers = (table[:first_arc[-1]] for table in (search.arcs, search.movers))
+    if search.groups:
+        # Whether all of those that are alike have a turn is asked of each of them, not of one order.
+        if not (arcs <= np.repeat(np.arange(expanded), np.diff(first_arc))).any():
+            return True
+        whole = Search(search.scenario, search.memory_bytes >> 20, forget=search.forget, symmetry=False)
+        whole.scout()
+        if whole.search() != kernel.FINISHED:
+            return False
+        ended = np.flatnonzero(np.diff(whole.first_arc[:int(whole.counts[kernel.NEXT]) + 1]) == 0)
+        return _starvation(whole, found, _can_end(whole, ended))
+    members = fairness.fair_states(first_arc, arcs, movers, can_end[:expanded])
+    if len(members):
+        found.violations[STARVATION] = search.way_to(int(members[0]))
+        found.cycles[STARVATION] = [_moves(search, state)[place][0] for state, place in
+                                    fairness.round_trip(first_arc, arcs, movers, members)]
+    return True
 
 
 def _checked(search: Search) -> tuple[str, ...]:
     counted = tuple(name.removeprefix("violation: ") for name in search.counters)
-    names = ("no_bug", "no_halt", DEADLOCK, LIVELOCK, *counted, *QUIET)
+    names = ("no_bug", "no_halt", DEADLOCK, LIVELOCK, STARVATION, *counted, *QUIET)
     if not search.scenario.uses_flows:
         names = tuple(name for name in names if name not in ("no_bug", "quiet_mirror"))
     return names
