@@ -25,13 +25,14 @@ def explore(options) -> int:
     _check(options)
     if options.policies:
         return _policies(options)
-    scenarios = [scenario for path in options.configs for scenario in load(path, options.module, options.policy)]
+    scenarios = [(path, scenario) for path in options.configs
+                 for scenario in load(path, options.module, options.policy)]
     if not scenarios:
         raise UsageError(f"--module {', '.join(options.module)}: no scenario of these files is for it")
     brief, results, code = len(scenarios) > BRIEF, [], DONE
     try:
-        for scenario in scenarios:
-            found = _search(scenario, options)
+        for path, scenario in scenarios:
+            found = _search(scenario, options, path)
             judged = verdict.judge(found, _derived)
             results.append((found, judged))
             if judged.failures or not brief:
@@ -70,7 +71,15 @@ def _check(options) -> None:
         raise UsageError("--preemptions: not together with --random or --pct")
 
 
-def _search(scenario: Scenario, options):
+def _search(scenario: Scenario, options, path: str):
+    """What was found in a scenario of a file.  Raises UsageError."""
+    try:
+        return _found(scenario, options)
+    except UsageError as problem:
+        raise UsageError(f"{path}: {problem}") from None
+
+
+def _found(scenario: Scenario, options):
     if options.pct is not None:
         return engine.sample(scenario, options.random or PCT_RUNS, options.seed, options.pct, options.memory_mib)
     if options.random is not None:
@@ -190,7 +199,7 @@ def _policy(name: str, options, cells: dict, checked: dict) -> bool:
         for scenario in load(path, options.module or ["1.5.05"], name):
             if not scenario.uses_flows or scenario.must_violate:
                 continue
-            found = _search(scenario, options)
+            found = _search(scenario, options, path)
             checked.update(dict.fromkeys(found.checked))
             complete &= found.complete
             for invariant, way in found.violations.items():

@@ -14,7 +14,7 @@ from harness.engines import explore, turns
 from harness.errors import UsageError
 from harness.policies import POLICIES
 from harness.protocol.liveness import READS, live_registers
-from harness.scenario import load, parse
+from harness.scenario import answers_of_step, load, parse
 from harness.schedule import Schedule, execute, prepare
 from kernels import search as kernel
 from kernels.ops import OP_TABLE, Kind, Register as R
@@ -305,7 +305,23 @@ BAD = [
     ({"actors": {"host0": "tdh_mem_page_aug 3"}, "start": {"pages": {"3": "MAPED"}}}, "did you mean MAPPED"),
     ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "fine"}]}, "must be one of acceptable"),
     ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "forbidden", "host0": "TDX_SUCCES"}]},
-     "no call of this program answers that"),
+     "tdh_mem_page_aug never answers that; it answers TDX_EPT_ENTRY_STATE_INCORRECT|RCX, "),
+    ({"actors": {"host0": "tdh_mem_page_aug 3", "vcpu0": "tdg_mem_page_accept 3"},
+      "expect": [{"grade": "forbidden", "host0": "TDX_PAGE_SIZE_MISMATCH|level 0"}]},      # only ACCEPT answers that
+     "tdh_mem_page_aug never answers that"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "host0": 7}]}, "never answers that"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "page 3": 4}]}, "must be a state"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "module": 5}]}, "must be of 1.5.01"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "must": 5}]}, "true or false"),
+    ({"actors": {f"host{place}": "tdh_mem_track" for place in range(9)}}, "at most 8 actors"),
+    ({"actors": {"host0": "tdh_mem_track 0 retry 100001"}}, "at most 100000"),
+    ({"actors": {"vcpu0": "tdh_vp_enter"}, "start": {"listed": {"vcpu0": [512]}}}, "page numbers below 512"),
+    ({"actors": {"vcpu0": "tdh_vp_enter"}, "start": {"listed": {"vcpu0": list(range(33))}}}, "at most 32 page numbers"),
+    ({"actors": {"host0": "tdh_mem_track"}, "start": {"listed": {"host0": [3]}}}, "is no vCPU"),
+    ({"actors": {"host0": "tdh_mem_track"}, "start": {"words": {"epoch": 1 << 64}}}, "below 2^64"),
+    ({"actors": {"host0": "tdh_mem_track"}, "start": {"words": {"epoch": -1}}}, "below 2^64"),
+    ({"actors": {"host0": "tdh_mem_track"}, "must_violate": 5}, "must be a list of invariants"),
+    ({"actors": {"host0": "tdh_mem_track"}, "may_violate": {"1.5.05": "no_bug"}}, "must be a list of invariants"),
     ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "forbidden", "page 4": "FREE"}]},
      "no outcome has this"),
     ({"actors": {"host0": "tdh_mem_track"}, "must_violate": ["no_bugs"]}, "did you mean no_bug"),
@@ -322,10 +338,22 @@ def test_a_mistake_in_a_scenario_is_one_line(table, sentence):
     assert str(caught.value).startswith("bad.toml: ")
 
 
-def test_a_script_that_cannot_end_is_refused():
-    scenario = world({"host0": "tdh_mem_track 0 retry forever"}, start={"words": {"epoch_lock": 1}})
-    with pytest.raises(UsageError, match="no schedule lets all scripts end"):
-        explore.run(scenario)
+@pytest.mark.parametrize("others", ["", 'host1 = "tdh_mem_page_aug 3"', 'host1 = "tdh_mem_track 0 retry forever"'])
+def test_a_script_that_cannot_end_is_refused(tmp_path, capsys, others):
+    file = tmp_path / "never.toml"
+    file.write_text(f'start.words = {{ epoch_lock = 1 }}\n[actors]\nhost0 = "tdh_mem_track 0 retry forever"\n{others}\n')
+    code, out, err = command(capsys, "explore", str(file))
+    assert code == 2 and not out and len(err.splitlines()) == 1
+    assert err.startswith(f"{file}: never: actors: no schedule lets all scripts end")
+
+
+def test_what_a_call_is_said_to_answer_is_what_it_answers():
+    """Read off the rows, against all that any interleaving of a pair was answered."""
+    for name, module in (("pairs", "1.5.05"), ("pairs_tables", "1.5.24")):
+        for scenario in scenarios(name, module):
+            for place, script in enumerate(scenario.scripts):
+                can = answers_of_step(scenario, script.steps[0])
+                assert {ending.answers[place][0] for ending in explore.run(scenario).endings} <= can | {"-"}
 
 
 @pytest.mark.parametrize("arguments, sentence", [

@@ -606,7 +606,8 @@ def _livelock(search: Search, found: Found, ended) -> np.ndarray:
     if len(doomed):
         state = int(doomed[0])
         if state == 0 and LIVELOCK not in search.scenario.must_violate:
-            raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end")
+            raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end; if that is what is to be"
+                             ' shown, must_violate = ["livelock"]')
         found.violations[LIVELOCK], found.cycles[LIVELOCK] = _cycle(search, state)
     return ends
 
