@@ -1,5 +1,6 @@
 """Every interleaving: known answers, counts derived by hand, the reduction, replay, and the command."""
 
+import json
 import subprocess
 import sys
 from math import comb
@@ -230,6 +231,25 @@ def test_a_schedule_runs_again_as_real_processes_with_the_same_words(tmp_path):
         kept = Schedule.read(schedule.write(tmp_path / f"{name}.json"))
         assert kept.turns == schedule.turns and kept.final == schedule.final
         assert turns.run(kept) == schedule.final
+
+
+@pytest.mark.parametrize("damage, sentence", [
+    (lambda given: given.pop("turns"), "turns = None: must be a list"),
+    (lambda given: given.update(scenario=5), "scenario = 5: must be a table"),
+    (lambda given: given["turns"].append([2, 1, 0]), "must be [actor, rows, branch]"),
+    (lambda given: given["turns"].append([0, 10 ** 9, 0]), "must be [actor, rows, branch]"),
+    (lambda given: given["turns"].append([0, 1]), "must be [actor, rows, branch]"),
+    (lambda given: given["turns"].append([0, 9, 0]), "vcpu0 has come to its end before"),
+])
+def test_a_damaged_schedule_is_one_line(tmp_path, capsys, damage, sentence):
+    [scenario] = scenarios("accept_block", "1.5.05")
+    given = Schedule(scenario, explore.run(scenario).endings[-1].turns, "shown", {}).as_json()
+    given = json.loads(json.dumps(given))
+    damage(given)
+    file = tmp_path / "s.json"
+    file.write_text(json.dumps(given))
+    code, _, err = command(capsys, "replay", str(file))
+    assert code == 2 and sentence in err and len(err.splitlines()) == 1
 
 
 def test_a_schedule_ends_in_the_words_that_the_search_says():
