@@ -627,6 +627,9 @@ def _step(key: str, item: str, kind: str, module: str) -> Step:
     if words or retries > RETRIES_MAX:
         raise KeyProblem(key, item, "write CALL [PAGE] [level N] [retry N | retry forever]"
                          + f"; N at most {RETRIES_MAX}" * (retries > RETRIES_MAX))
+    if call in calls and level not in calls[call].levels:
+        raise KeyProblem(key, item, f"{call} is about an entry at level {' or '.join(map(str, calls[call].levels))}: write"
+                         " it behind the page, as 'level N'")
     return Step(call, page, level, retries)
 
 

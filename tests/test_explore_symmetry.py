@@ -27,6 +27,8 @@ WORLDS = {
     "a broken lock": ({f"host{place}": AUG for place in range(3)}, "FREE", True, {"busted": ["entry_lock"]}),
     "busy for ever": ({"host0": TRACK, "host1": TRACK}, "FREE", True,
                       {"must_violate": ["livelock"], "start": {"words": {"epoch_lock": 1}}}),
+    "a guest in the way": ({"vcpu0": f"{ACCEPT} retry forever", "host0": f"{AUG} retry forever",
+                            "host1": f"{AUG} retry forever"}, "FREE", True, {}),
     "two removals": ({"host0": {"remove": [3]}, "host1": {"remove": [3]}}, "MAPPED", False, {}),
     "owners are looked at": ({"host0": AUG, "host1": AUG}, "FREE", False, {"watch": ["mmu_owner"]}),
     "one has other calls": ({"host0": AUG, "host1": BLOCK}, "FREE", False, {}),
@@ -74,6 +76,15 @@ def test_a_pair_of_the_same_call_says_the_same_in_one_order_and_in_both(name, mo
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_world_says_the_same_in_one_order_and_in_all(name):
     assert bool(same(world(name)).alike) == WORLDS[name][2]
+
+
+def test_each_of_those_alike_has_a_turn_in_a_fair_cycle():
+    found = explore.run(world("a guest in the way"))
+    assert found.alike and set(found.violations) == {"starvation"}
+    cycle = found.cycles["starvation"]
+    once, twice = (execute(Schedule(found.scenario, found.violations["starvation"] + times * cycle)) for times in (1, 2))
+    assert once[1] == twice[1]
+    assert {turn.actor for turn in cycle} >= {0} and len({turn.actor for turn in cycle}) > 1
 
 
 def test_of_actors_that_always_differ_one_order_is_a_factorial_of_all():

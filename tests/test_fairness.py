@@ -117,6 +117,14 @@ def test_policies_differ_in_who_can_be_kept_waiting_for_ever(name, policy, expec
     assert set(found_in(name, policy).violations) & {"livelock", "starvation"} == expected
 
 
+@pytest.mark.parametrize("call", ["tdh_mem_page_aug 3", "tdh_mem_range_block 3"])
+@pytest.mark.parametrize("module", ["1.5.05", "1.5.24"])
+def test_accept_and_a_host_that_both_retry_for_ever_can_starve_each_other(module, call):
+    [scenario] = parse({"module": module, "actors": {"vcpu0": "tdg_mem_page_accept 3 retry forever",
+                                                     "host0": f"{call} retry forever"}}, "test")
+    assert "starvation" in explore.run(scenario).violations
+
+
 def test_who_retries_for_ever_is_not_starved_by_who_ends():
     [scenario] = parse({"actors": {f"host{place}": "tdh_mem_track 0 retry forever" for place in range(2)}}, "test")
     found = explore.run(scenario)
