@@ -251,7 +251,8 @@ def entries(plan: Plan, memory: Memory) -> dict[str, int]:
     """SEPT entries of 4K pages by what they spell (words.spell_entry), of all TDs."""
     counts: dict[str, int] = {}
     for td in range(plan.layout.tds):
-        words, each = np.unique(memory.view("sept.0", td=td) & np.uint64(STATE_MASK | TDEL | TDHP), return_counts=True)
+        bits = memory.view("sept.0", td=td) & np.uint64(STATE_MASK | TDEL | TDHP)
+        words, each = np.unique(bits, return_counts=True)
         for word, count in zip(words, each):
             name = spell_entry(int(word))
             counts[name] = counts.get(name, 0) + int(count)

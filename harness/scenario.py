@@ -117,7 +117,7 @@ class File(Table):
     def _invariants(cls, value, info):
         lists = [value, *value.values()][1:] if isinstance(value, dict) else [value]
         if not all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in lists):
-            raise KeyProblem(info.field_name, value, "must be a list of invariants, or a table of such lists by release")
+            raise KeyProblem(info.field_name, value, "must be a list of invariants, or a table of them by release")
         return value
 
     @field_validator("policy", mode="before")
@@ -532,7 +532,7 @@ def _scenario(file: File, module: str) -> Scenario:
         if not 0 <= value < 1 << 64:
             raise KeyProblem(f"start.words.{name}", value, "must be at least 0 and below 2^64")
     if len(scripts) > ACTORS_MAX:
-        raise KeyProblem("actors", [script.actor.name for script in scripts], f"at most {ACTORS_MAX} actors are explored")
+        raise KeyProblem("actors", sorted(file.actors), f"at most {ACTORS_MAX} actors are explored")
     layout = Layout(max(1, vcpus), max(1, vcpus) + max(1, hosts), PAGES, 0, content_bytes=8)
     for key, names in (("start.words", file.start.words), ("watch", file.watch)):
         for name in names:
@@ -628,8 +628,8 @@ def _step(key: str, item: str, kind: str, module: str) -> Step:
         raise KeyProblem(key, item, "write CALL [PAGE] [level N] [retry N | retry forever]"
                          + f"; N at most {RETRIES_MAX}" * (retries > RETRIES_MAX))
     if call in calls and level not in calls[call].levels:
-        raise KeyProblem(key, item, f"{call} is about an entry at level {' or '.join(map(str, calls[call].levels))}: write"
-                         " it behind the page, as 'level N'")
+        has = " or ".join(map(str, calls[call].levels))
+        raise KeyProblem(key, item, f"{call} is about an entry at level {has}: write 'level N' behind the page")
     return Step(call, page, level, retries)
 
 

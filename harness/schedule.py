@@ -82,7 +82,8 @@ class Schedule:
         table, name = given["scenario"] | {"policy": given["scenario"].get("policy", given["policy"])}, given["name"]
         for scenario in parse(table, name, path, [given["module"]]):
             if scenario.name == name:
-                turns = [_turn(path, number, turn, len(scenario.scripts)) for number, turn in enumerate(given["turns"])]
+                actors = len(scenario.scripts)
+                turns = [_turn(path, number, turn, actors) for number, turn in enumerate(given["turns"])]
                 return Schedule(scenario, turns, given["reason"], given["final"])
         raise ResultError(f"{path}: scenario = {name!r}: not in the file's own table")
 
@@ -104,7 +105,8 @@ def _turn(path: str, number: int, given, actors: int) -> Turn:
     limits = (actors - 1, 2 * ROWS_MAX, BRANCHES_MAX)
     if not (isinstance(given, list) and len(given) == len(limits) and all(
             isinstance(value, int) and 0 <= value <= limit for value, limit in zip(given, limits))):
-        raise ResultError(f"{path}: turns[{number}] = {given!r:.60}: must be [actor, rows, branch], at most {list(limits)}")
+        raise ResultError(f"{path}: turns[{number}] = {given!r:.60}: must be [actor, rows, branch],"
+                          f" at most {list(limits)}")
     return Turn(*given)
 
 
@@ -131,8 +133,8 @@ class Player:
         """Execute a turn's rows; notes its accesses."""
         for _ in range(turn.rows):
             if self.row_op() in (Op.STOP, Op.HALT):
-                raise ResultError(f"{self.scenario.name}: turns[{number}] = {list(turn)}: {self.script.actor.name} has"
-                                  " come to its end before")
+                raise ResultError(f"{self.scenario.name}: turns[{number}] = {list(turn)}:"
+                                  f" {self.script.actor.name} has come to its end before")
             self._row(turn, number, accesses)
 
     def _row(self, turn: Turn, number: int, accesses: list[Access]) -> None:

@@ -72,7 +72,7 @@ assert ACTORS_MAX * ALIKE_BRANCHES_MAX * (1 + ACTORS_MAX) <= ROOM
 
 # Named elements of `limits`: states to expand before PAUSED; preemptions allowed, or -1; length of a
 # run; whether to forget the counts that lost tries leave; 2 if time may run out where a row asks
-# (Op.OVERDUE), 1 if it never does; words that a memory has room for; whether there are actors that are alike.
+# (Op.OVERDUE), 1 if it never does; words that a memory has room for; whether some actors are alike.
 LIMITS = PAUSE_STATES, PREEMPTIONS, RUN_MOVES, FORGET, TIME_OUTCOMES, WORDS, ALIKE = range(7)
 TABLES = ("locals", "memories", "states", "moves", "arcs", "words")
 
@@ -191,7 +191,7 @@ def note_word(base, cell, initial_block, cell_at, cell_of, initial, counts):
 
 @kernel
 def note_bytes(where, span, who, change, shows, contested, accessors, changed, ordered, ghosts):
-    """Note an access (by the actors in `who`, as bits); whether a byte turns out to be contested that was not known to be."""
+    """Note an access by `who` (actors as bits); whether a byte turns out to be contested that was not known to be."""
     news = False
     for byte in range(where, where + span):
         accessors[byte] |= who
@@ -251,7 +251,7 @@ def drive(row, op, registers, actor, branch, fresh, scripts, script_values, choi
 
 @kernel
 def add_twins(local, alike, locals_, fanout, local_index, twins, counts):
-    """Note for an actor's locals those of each actor alike that stands where it stands: twins[local, place], + 1."""
+    """Note for an actor's locals what each actor alike would have in its place: twins[local, place], + 1."""
     mine = locals_[local, REGISTERS]
     for place in range(alike.shape[0]):
         if alike[place, LEADER] != alike[mine, LEADER]:
@@ -290,7 +290,8 @@ def exchange_names(memory, place, alike, memories, memory_index, swapped, ghosts
 
 @kernel
 def put_in_order(
-    states, state, alike, locals_, fanout, local_index, twins, memories, memory_index, swapped, ghosts, cell_at, counts,
+    states, state, alike, locals_, fanout, local_index, twins,
+    memories, memory_index, swapped, ghosts, cell_at, counts,
 ):
     """Exchange actors that are alike in a state, until what their leader would have as locals goes up."""
     actors = alike.shape[0]
@@ -306,8 +307,9 @@ def put_in_order(
                 break
             states[state, left] = twins[mine, left] - 1
             states[state, right] = twins[other, right] - 1
+            memory = np.int64(states[state, actors])
             states[state, actors] = exchange_names(
-                np.int64(states[state, actors]), right, alike, memories, memory_index, swapped, ghosts, cell_at, counts)
+                memory, right, alike, memories, memory_index, swapped, ghosts, cell_at, counts)
             right = left
 
 
@@ -335,8 +337,10 @@ def execute(
             if minds(row, op, read, live[pc], alike[actor, PEERS] & alike[actor, PEERS] - 1 != 0, ghost):
                 counts[TOLD_APART] = 1
                 return pc, flags, executed, RESTART
-            read = np.int64(row.register) if ghost and op != Op.STORE else np.int64(
-                NOTHING_READ) if read == NOTHING_READ or live[pc] >> read & 1 == 0 else read
+            if ghost and op != Op.STORE:
+                read = np.int64(row.register)
+            elif read != NOTHING_READ and live[pc] >> read & 1 == 0:
+                read = np.int64(NOTHING_READ)
         if kind == Kind.DRIVER:
             if op == Op.STOP or op == Op.HALT:
                 return pc, flags, executed, FINISHED
@@ -388,8 +392,8 @@ def execute(
             shows = 1
             if COUNTING[op] and signal != BLOCKED and after == row.next:
                 shows = 1 if op == Op.ADD and row.register != Register.SINK else 0
-            if note_bytes(where, span, alike[actor, PEERS], 1 if now != before else 0, shows, contested, accessors, changed,
-                          ordered, ghosts):
+            if note_bytes(where, span, alike[actor, PEERS], 1 if now != before else 0, shows, contested, accessors,
+                          changed, ordered, ghosts):
                 return pc, flags, executed, RESTART
         if signal == BLOCKED:
             return pc, CANNOT if now == before else flags, executed, FINISHED
@@ -565,8 +569,8 @@ def search(
             states[known, memory_at] = move_to[move, 1]
             states[known, scheduler_at] = note
             if limits[ALIKE]:
-                put_in_order(states, known, alike, locals_, fanout, local_index, twins, memories, memory_index, swapped,
-                             ghosts, cell_at, counts)
+                put_in_order(states, known, alike, locals_, fanout, local_index, twins,
+                             memories, memory_index, swapped, ghosts, cell_at, counts)
             reached = intern(states, state_index, counts, N_STATES, STATE_MASK)
             if reached == known:
                 parents[reached] = at

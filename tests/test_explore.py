@@ -335,7 +335,7 @@ BAD = [
     ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "must": 5}]}, "true or false"),
     ({"actors": {f"host{place}": "tdh_mem_track" for place in range(9)}}, "at most 8 actors"),
     ({"actors": {"host0": "tdh_mem_track 0 retry 100001"}}, "at most 100000"),
-    ({"actors": {"host0": "tdh_mem_page_demote 3"}}, "tdh_mem_page_demote is about an entry at level 1: write"),
+    ({"actors": {"host0": "tdh_mem_page_demote 3"}}, "tdh_mem_page_demote is about an entry at level 1: write 'level N'"),
     ({"actors": {"vcpu0": "tdh_vp_enter"}, "start": {"listed": {"vcpu0": [512]}}}, "page numbers below 512"),
     ({"actors": {"vcpu0": "tdh_vp_enter"}, "start": {"listed": {"vcpu0": list(range(33))}}}, "at most 32 page numbers"),
     ({"actors": {"host0": "tdh_mem_track"}, "start": {"listed": {"host0": [3]}}}, "is no vCPU"),

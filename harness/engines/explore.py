@@ -67,7 +67,7 @@ class Found:
     endings: list[Ending] = field(default_factory=list)
     violations: dict[str, list[Turn]] = field(default_factory=dict)      # invariant -> a way there
     checked: tuple[str, ...] = ()
-    cycles: dict[str, list[Turn]] = field(default_factory=dict)      # what is repeated for ever where `violations` leads
+    cycles: dict[str, list[Turn]] = field(default_factory=dict)      # what repeats for ever behind a violation
     interrupted: bool = False
     answered: set = field(default_factory=set)       # (call, answer) of every call that has ended
     entries: set[str] = field(default_factory=set)   # what SEPT entries of 4K pages have spelled
@@ -206,7 +206,8 @@ class Search:
         self.locals = np.zeros((locals_, REGISTERS + 1), np.int64)
         self.fanout, self.local_index = np.zeros(locals_, np.int8), index(locals_)
         self.memories, self.memory_index = np.zeros((memories, self.width), np.int64), index(memories)
-        self.twins, self.swapped = np.zeros((locals_, self.actors), np.int32), np.zeros((memories, self.actors), np.int32)
+        self.twins = np.zeros((locals_, self.actors), np.int32)
+        self.swapped = np.zeros((memories, self.actors), np.int32)
         self.states = np.zeros((rows, self.actors + 2), np.int32)
         self.parents, self.ways = np.zeros(rows, np.int32), np.zeros(rows, np.int16)
         self.first_arc, self.state_index = np.zeros(rows + 1, np.int64), index(rows)
@@ -356,7 +357,7 @@ class Search:
 
         ways = failing(ways)
         assert ways is not None
-        size, needed = len(ways), False
+        turns, size, needed = self.turns(len(ways)), len(ways), False
         while not needed:
             size, start = max(1, size // 2), 0
             needed = size == 1
@@ -365,9 +366,9 @@ class Search:
                 if rest is None:
                     start += size
                 else:
-                    ways, needed = rest, False
-        self.follow(ways)
-        return self.turns(len(ways))
+                    # As turns at once: a way is one of the moves that are known now, and there may be finer ones.
+                    ways, turns, needed = rest, self.turns(len(rest)), False
+        return turns
 
     # --- reading the tables ---
 
@@ -516,11 +517,12 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     found.seconds, found.depth = time.perf_counter() - began, longest
     found.transitions = int(search.counts[kernel.TRANSITIONS])
     found.endings = sorted(endings.values(), key=lambda ending: (ending.kind, ending.answers, ending.words))
-    found.checked = tuple(name for name in _checked(search) if name not in (LIVELOCK, STARVATION))   # of all schedules
+    # A run says nothing of all schedules.
+    found.checked = tuple(name for name in _checked(search) if name not in (LIVELOCK, STARVATION))
     found.answered, found.entries = search.answers(), search.entries()
-    once = sum(ending.count == 1 for ending in found.endings)
-    found.stopped = (f"{len(endings)} endings, the last new one in run {newest};"
-                     f" {_share(once, sum(ending.count for ending in found.endings))} of runs would end in one not met yet")
+    share = _share([ending.count for ending in found.endings])
+    found.stopped = (f"{len(endings)} endings, the last new one in run {newest}; {share} of runs would end in one"
+                     " not met yet")
     if cut:
         found.stopped += f"; {cut} of the runs {'was' if cut == 1 else 'were'} cut off after {RUN_MOVES_MAX} steps"
     if depth:
@@ -531,9 +533,9 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     return found
 
 
-
-def _share(once: int, runs: int) -> str:
-    """What has not been met, from what has been met once (Good and Turing, 1953)."""
+def _share(counts: list[int]) -> str:
+    """Of runs, those whose ending has not been met, from what has been met once (Good and Turing, 1953)."""
+    once, runs = counts.count(1), sum(counts)
     if not runs:
         return "an unknown share"
     return f"about {100 * once / runs:.2g} %" if once else f"probably less than {100 / runs:.2g} %"
@@ -606,8 +608,8 @@ def _livelock(search: Search, found: Found, ended) -> np.ndarray:
     if len(doomed):
         state = int(doomed[0])
         if state == 0 and LIVELOCK not in search.scenario.must_violate:
-            raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end; if that is what is to be"
-                             ' shown, must_violate = ["livelock"]')
+            raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end;"
+                             ' if that is what is to be shown, must_violate = ["livelock"]')
         found.violations[LIVELOCK], found.cycles[LIVELOCK] = _cycle(search, state)
     return ends
 
@@ -627,13 +629,18 @@ def _starvation(search: Search, found: Found, can_end: np.ndarray) -> bool:
     expanded = int(search.counts[kernel.NEXT])
     first_arc = search.first_arc[:expanded + 1]
     arcs, movers = (table[:first_arc[-1]] for table in (search.arcs, search.movers))
+    if search.groups and expanded < search.counts[kernel.N_STATES]:
+        return False
     if search.groups:
         # Whether all of those that are alike have a turn is asked of each of them, not of one order.
         if not (arcs <= np.repeat(np.arange(expanded), np.diff(first_arc))).any():
             return True
-        whole = Search(search.scenario, search.memory_bytes >> 20, forget=search.forget, symmetry=False)
+        unused = 1 - search.counts[kernel.N_STATES] / len(search.states)
+        whole = Search(search.scenario, int(search.memory_bytes * unused) >> 20, forget=search.forget, symmetry=False)
         whole.scout()
-        if whole.search() != kernel.FINISHED:
+        ending = whole.search()
+        found.interrupted |= whole.interrupted
+        if ending != kernel.FINISHED:
             return False
         ended = np.flatnonzero(np.diff(whole.first_arc[:int(whole.counts[kernel.NEXT]) + 1]) == 0)
         return _starvation(whole, found, _can_end(whole, ended))
@@ -672,17 +679,18 @@ def _endings(search: Search, found: Found, ended) -> None:
     quiet_bad: dict[str, int] = {}
     looked: set[int] = set()
     for row, where, count in zip(unique, first, counts):
-        state = int(ended[where])
+        state, kind = int(ended[where]), ""
         for to, ending in _each(search, row, rearranged):
+            kind = ending.kind
             key = (ending.kind, ending.answers, ending.words)
             kept = by_key.setdefault(key, ending)
             kept.count += int(count)
             shortest[key] = min(shortest.get(key, (state, to)), (state, to))
-        if ending.kind == DEADLOCK:
+        if kind == DEADLOCK:
             found_at = quiet_bad.setdefault(DEADLOCK, state)
             quiet_bad[DEADLOCK] = min(found_at, state)
         memory = int(row[actors])
-        if ending.kind == DONE and memory not in looked:
+        if kind == DONE and memory not in looked:
             looked.add(memory)
             real = search.put(memory)
             dead = real.word(search.scenario.layout.at("vm_dead"))
@@ -716,7 +724,7 @@ def _each(search: Search, row, rearranged: set):
 
 
 def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
-    """Of a state that cannot end: (the way to it and on into a cycle, the cycle), everybody taking turns fairly."""
+    """Of a state that cannot end: (the way into a cycle behind it, the cycle), everybody taking turns fairly."""
     turns, who = search.walk_to(state)
     seen, last = {}, -1
     while (state, *who, last) not in seen:

@@ -11,6 +11,8 @@ from collections import deque
 
 import numpy as np
 
+from kernels import components as graph
+
 
 def fair_states(first_arc: np.ndarray, arcs: np.ndarray, movers: np.ndarray, alive: np.ndarray) -> np.ndarray:
     """The fair set that the shortest way leads to, as sorted states; empty if there is none.
@@ -19,47 +21,27 @@ def fair_states(first_arc: np.ndarray, arcs: np.ndarray, movers: np.ndarray, ali
     arcs        where each move leads to;  movers: whose move it is
     alive       bool (states,): the states to look among
     """
-    states = len(first_arc) - 1
-    sources = np.repeat(np.arange(states), np.diff(first_arc))
-    able = np.zeros((states, int(movers.max(initial=0)) + 1), bool)
-    able[sources, movers] = True
-    within = arcs < states
-    within[within] = alive[sources[within]] & alive[arcs[within]]
-    if not (arcs[within] <= sources[within]).any():
-        return np.zeros(0, np.int64)     # no way back, so no cycle
-    found = states
-    best = np.zeros(0, np.int64)
-    while within.any():
-        component = _components(states, sources[within], arcs[within])
-        within[within] = component[sources[within]] == component[arcs[within]]
-        moves, can = (np.zeros((component.max(initial=0) + 1, able.shape[1]), bool) for _ in range(2))
-        moves[component[sources[within]], movers[within]] = True
-        np.logical_or.at(can, component, able)
-        cycles = moves.any(axis=1)
-        for each in np.flatnonzero(cycles & ~(can & ~moves).any(axis=1)):
-            members = np.flatnonzero(component == each)
-            if members[0] < found:
-                found, best = members[0], members
-        # What is fair has been looked at; in the others, take away who would be treated unfairly.
-        unfair = can & ~moves
-        stay = cycles & unfair.any(axis=1)
-        keep = stay[component] & ~(able & unfair[component]).any(axis=1)
-        within &= keep[sources] & np.append(keep, np.zeros(max(0, int(arcs.max(initial=0)) + 1 - states), bool))[arcs]
+    alive = alive.astype(np.uint8)
+    found, best = len(alive), np.zeros(0, np.int64)
+    while graph.has_cycle(first_arc, arcs, alive):
+        component = np.full(len(alive), graph.NONE, np.int32)
+        count = graph.components(first_arc, arcs, alive, component, *np.zeros((4, len(alive)), np.int32),
+                                 np.zeros(len(alive), np.int16))
+        able, can, stays = np.zeros(len(alive), np.uint8), *np.zeros((2, count), np.uint8)
+        graph.weigh(first_arc, arcs, movers, component, able, can, stays)
+        unfair = can & ~stays
+        cycles = (component != graph.NONE) & (stays != 0)[component]
+        fair = np.flatnonzero(cycles & (unfair == 0)[component])
+        if len(fair) and fair[0] < found:
+            found, best = fair[0], np.flatnonzero(component == component[fair[0]])
+        # Of what is not fair, take away where somebody could move who has no move inside.
+        alive = (cycles & (unfair != 0)[component] & (able & unfair[component] == 0)).astype(np.uint8)
     return best
 
 
-def _components(states: int, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """The number of each state's strongly connected component."""
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    graph = csr_matrix((np.ones(len(sources), np.int8), (sources, targets)), shape=(states, states))
-    return connected_components(graph, connection="strong")[1]
-
-
-def round_trip(first_arc: np.ndarray, arcs: np.ndarray, movers: np.ndarray, members: np.ndarray) -> list[tuple[int, int]]:
-    """A way from the first of a fair set's states back to it, on which everybody moves who can: (state, which of
-    its moves)."""
+def round_trip(first_arc: np.ndarray, arcs: np.ndarray, movers: np.ndarray,
+               members: np.ndarray) -> list[tuple[int, int]]:
+    """From the first of a fair set's states back to it, everybody moving who can: (state, which of its moves)."""
     inside = set(members.tolist())
 
     def moves(state: int):

@@ -1,8 +1,8 @@
 """What `make bench` says of the search: states and transitions per second, counted on one processor.
 
 As `explore` does it; with hosts that are alike in every order; and with every access a step (no reduction).
-The tables have been in use before, so that their pages are there.  Seconds are of the processor, not of the clock: the
-search is one thread that waits for nothing.
+The tables have been in use before, so that their pages are there.  Seconds are of the processor, not of
+the clock: the search is one thread that waits for nothing.
 """
 
 import time
