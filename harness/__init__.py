@@ -47,7 +47,8 @@
     explain.py      the micro-ops of a call, printed
     decode.py       an answer of a SEAMCALL, taken apart
     explored.py     tables of outcomes, counterexamples and policies
-    exploring.py    the commands `explore` and `replay`, and `run --check-outcomes`
+    exploring.py    the commands `explore` and `replay`
+    outcomes.py     `run --check-outcomes`: could what a run has met come out at all?
     __main__.py     the command line; the only place that prints errors and exits
 
 Each uses only what stands above it (and errors.py, machine.py, only_one.py, progress.py, which use

@@ -64,6 +64,7 @@ def parser() -> Arguments:
     explore.add_argument("--preemptions", type=int, metavar="K", help="only interleavings with at most K preemptions")
     explore.add_argument("--seed", type=int, default=1, metavar="S", help="of --random and --pct (default: 1)")
     explore.add_argument("--no-reduction", action="store_true", help="every access to shared memory is a step")
+    explore.add_argument("--no-symmetry", action="store_true", help="actors that are alike in every order")
     explore.add_argument("--memory-mib", type=int, default=1024, metavar="M", help="limit of tables (default: 1024)")
     explore.add_argument("--show", type=int, metavar="N", help="print the way to the Nth outcome")
     explore.add_argument("--out", default="results", metavar="DIR", help="where schedules go (default: results)")
@@ -186,6 +187,9 @@ def do_run(options) -> int:
     budget_s = None if options.budget is None else blocks.seconds(options.budget)
     session = blocks.make_session(load_configs(options.configs, options.overrides, options.policies), options.repeats, budget_s)
     for each in session.configs:
+        if options.check_outcomes:
+            from harness import outcomes
+            outcomes.check_config(each)
         plan = make_plan(each)
         judge.check_expectations(plan, results.example(plan))
     check_out(Path(options.out))
@@ -261,8 +265,8 @@ def run_session(session, done, budget):
 
 def check_outcomes(result: dict, config) -> int:
     """The exit code for what explore says of a run's answers; says on stderr which it does not know."""
-    from harness import exploring
-    unknown = exploring.unexplored(result, config.policy)
+    from harness import outcomes
+    unknown = outcomes.unexplored(result, config.policy)
     for sentence in unknown:
         print(f"{result['name']}: {sentence}", file=sys.stderr)
     return FAILED if unknown else DONE

@@ -52,8 +52,14 @@ def coverage(found) -> str:
         return f"not complete: {found.how}; {found.transitions} steps in {found.seconds:.2f} s. {found.stopped}".rstrip()
     counts = (f"{found.states} states, {found.transitions} transitions, depth {found.depth},"
               f" {seconds(found.seconds)}")
+    counts += "".join(f"; {', '.join(names)} are alike: one order of them" for names in found.alike)
     if found.complete:
         return f"explored completely: {found.how}; {counts}"
+    if found.left_out:
+        share = 1000 * found.transitions // (found.transitions + found.left_out) / 10
+        counts += f"; {share:g} % of the moves that were met are within the bound"
+    elif found.expanded < found.states:
+        counts += f"; {found.states - found.expanded} of the states were met and not gone on from"
     return f"NOT complete ({found.stopped}); {counts}"
 
 
@@ -105,4 +111,5 @@ def matrix(policies: list[str], invariants: list[str], cells: dict, incomplete: 
             for policy in policies]
     table = tabulate(rows, headers=["policy", *broken], tablefmt="simple", disable_numparse=True)
     kept = [name for name in invariants if name not in broken]
-    return table + "\n" + wrap(f"every policy keeps: {', '.join(kept)}")
+    says = "not seen to be broken" if incomplete else "every policy keeps"
+    return table + "\n" + wrap(f"{says}: {', '.join(kept)}")

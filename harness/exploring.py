@@ -13,7 +13,7 @@ from harness.engines import explore as engine, turns
 from harness.errors import UsageError
 from harness.policies import POLICIES
 from harness.releases import NAMES as MODULES
-from harness.scenario import Scenario, load, parse
+from harness.scenario import Scenario, load
 from harness.schedule import Schedule, execute
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -25,26 +25,38 @@ def explore(options) -> int:
     _check(options)
     if options.policies:
         return _policies(options)
-    scenarios = [scenario for path in options.configs for scenario in load(path, options.module, options.policy)]
+    scenarios = [(path, scenario) for path in options.configs
+                 for scenario in load(path, options.module, options.policy)]
     if not scenarios:
         raise UsageError(f"--module {', '.join(options.module)}: no scenario of these files is for it")
     brief, results, code = len(scenarios) > BRIEF, [], DONE
-    for scenario in scenarios:
-        found = _search(scenario, options)
-        judged = verdict.judge(found, lambda derived, preemptions: engine.run(derived, preemptions=preemptions))
-        results.append((found, judged))
-        if judged.failures or not brief:
-            print(explored.scenario_report(found, judged))
-            code = max(code, _counterexamples(found, judged, options))
-            print(flush=True)
-        if found.interrupted:
-            code = INTERRUPTED
-            break
-    if brief:
+    try:
+        for path, scenario in scenarios:
+            found = _search(scenario, options, path)
+            judged = verdict.judge(found, _derived)
+            results.append((found, judged))
+            if judged.failures or not brief:
+                print(explored.scenario_report(found, judged))
+                code = max(code, _counterexamples(found, judged, options))
+                print(flush=True)
+            if found.interrupted:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        print(f"interrupted in scenario {max(1, len(results))} of {len(scenarios)}", file=sys.stderr)
+    if brief and results:
         print(explored.summary(results))
         print(f"{len(results)} scenarios, {sum(found.states for found, _ in results)} states,"
               f" {sum(bool(judged.failures) for _, judged in results)} failed")
     return code
+
+
+def _derived(scenario: Scenario, preemptions: int):
+    """A search that a verdict asks for."""
+    found = engine.run(scenario, preemptions=preemptions)
+    if found.interrupted:
+        raise KeyboardInterrupt
+    return found
 
 
 def _check(options) -> None:
@@ -59,14 +71,24 @@ def _check(options) -> None:
         raise UsageError("--preemptions: not together with --random or --pct")
 
 
-def _search(scenario: Scenario, options):
+def _search(scenario: Scenario, options, path: str):
+    """What was found in a scenario of a file.  Raises UsageError."""
+    try:
+        return _found(scenario, options)
+    except UsageError as problem:
+        raise UsageError(f"{path}: {problem}") from None
+
+
+def _found(scenario: Scenario, options):
     if options.pct is not None:
         return engine.sample(scenario, options.random or PCT_RUNS, options.seed, options.pct, options.memory_mib)
     if options.random is not None:
         return engine.sample(scenario, options.random, options.seed, 0, options.memory_mib)
     tick = _progress(scenario)
     preemptions = -1 if options.preemptions is None else options.preemptions
-    return engine.run(scenario, options.memory_mib, not options.no_reduction, preemptions, tick)
+    reduce = not options.no_reduction
+    return engine.run(scenario, options.memory_mib, reduce, preemptions, tick,
+                      symmetry=reduce and not options.no_symmetry)
 
 
 def _progress(scenario: Scenario):
@@ -82,21 +104,22 @@ def _counterexamples(found, judged, options) -> int:
     scenario, wanted = found.scenario, []
     for name, turns_ in found.violations.items():
         expected = name in scenario.must_violate
-        wanted.append((name + " is violated" + " (as it must be)" * expected, turns_ + (found.cycle if name == "livelock" else [])))
+        wanted.append((name + " is violated" + " (as it must be)" * expected, turns_ + found.cycles.get(name, []),
+                       len(found.cycles.get(name, []))))
     for ending, (grade, note) in zip(found.endings, judged.grades):
         if grade in ("forbidden", "ungraded") and ending.kind == "done":
-            wanted.append((f"{grade}: {verdict.describe(scenario, ending)}", ending.turns))
+            wanted.append((f"{grade}: {verdict.describe(scenario, ending)}", ending.turns, 0))
     if options.show is not None:
         if not 1 <= options.show <= len(found.endings):
             raise UsageError(f"--show {options.show}: must be at least 1 and at most {len(found.endings)}")
         ending = found.endings[options.show - 1]
-        wanted.append((verdict.describe(scenario, ending), ending.turns))
-    for number, (reason, turns_) in enumerate(wanted):
+        wanted.append((verdict.describe(scenario, ending), ending.turns, 0))
+    for number, (reason, turns_, repeated) in enumerate(wanted):
         schedule = Schedule(scenario, turns_, reason)
         accesses, schedule.final = execute(schedule)
         print("\n" + explored.trace(schedule, accesses))
-        if found.cycle and reason.startswith("livelock"):
-            print(f"the last {len(found.cycle)} steps repeat for ever")
+        if repeated:
+            print(f"the last {repeated} steps repeat for ever")
         _save(schedule, options, number)
     return FAILED if judged.failures else DONE
 
@@ -152,70 +175,35 @@ def replay(options) -> int:
 
 def _policies(options) -> int:
     """policy x invariant over all scenarios with KVM's flows."""
-    cells, checked, incomplete = {}, {}, set()
-    for policy in POLICIES:
-        for path in options.configs:
-            for scenario in load(path, options.module or ["1.5.05"], policy.name):
-                if not scenario.uses_flows or scenario.must_violate:
-                    continue
-                found = _search(scenario, options)
-                checked.update(dict.fromkeys(found.checked))
-                if not found.complete:
-                    incomplete.add(policy.name)
-                for name, way in found.violations.items():
-                    kept = cells.get((policy.name, name))
-                    cells[policy.name, name] = min(len(way), kept) if kept else len(way)
-                if found.interrupted:
-                    return INTERRUPTED
+    cells, checked, incomplete, code = {}, {}, {policy.name for policy in POLICIES}, DONE
+    try:
+        for policy in POLICIES:
+            if _policy(policy.name, options, cells, checked):
+                incomplete.discard(policy.name)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        print(f"interrupted in policy {policy.name}", file=sys.stderr)
+        if not checked:
+            return code
     if not checked:
         raise UsageError(f"{options.configs[0]}: no scenario with KVM's flows (touch, remove) for --policies")
     print("steps of the shortest counterexample, or holds (? where the search was not complete)")
     print(explored.matrix([policy.name for policy in POLICIES], list(checked), cells, incomplete))
-    return DONE
+    return code
 
 
-# --- run --check-outcomes --------------------------------------------------------------------
-
-# Small worlds that between them meet every answer that KVM's flows can get about a page.
-OUTCOME_WORLDS = (
-    {"actors": {"vcpu0": {"touch": [3, 3]}, "host0": {"remove": [3]}}, "start": {"pages": {"3": "MAPPED"}}},
-    {"actors": {"vcpu0": {"touch": [3]}, "host0": {"remove": [3]}},
-     "start": {"pages": {"3": "PENDING"}, "listed": {"vcpu0": [3]}}},
-    {"actors": {"vcpu0": {"touch": [3]}, "host0": {"remove": [3]}}, "start": {"pages": {"3": "PENDING"}}},
-    {"actors": {"vcpu0": {"touch": [3, 3]}, "host0": {"remove": [3, 3]}}, "start": {"pages": {"3": "MAPPED"}}},
-    {"actors": {"vcpu0": {"touch": [3]}, "vcpu1": {"touch": [3]}}, "start": {"tables": False}, "accept_first": True},
-    {"actors": {"vcpu0": {"touch": [3]}, "vcpu1": {"touch": [3]}, "host0": {"remove": [3]}},
-     "start": {"pages": {"3": "MAPPED"}, "listed": {"vcpu0": [3]}}, "accept_first": True},
-)
-
-
-def explored_answers(policy, module: str, primitive: str = "cas") -> tuple[set[tuple[str, str]], bool]:
-    """(call, answer) of everything that can be answered in OUTCOME_WORLDS; whether that is all."""
-    answered, complete = set(), True
-    for world in OUTCOME_WORLDS:
-        table = {"accept_first": "either"} | world | {
-            "policy": policy, "module": module, "primitive": primitive, "must_violate": ["livelock"],
-            "timeouts": True}
-        [scenario] = parse(table, "outcomes")
-        found = engine.run(scenario)
-        answered |= found.answered
-        complete &= found.complete
-    return answered, complete
-
-
-def unexplored(result: dict, policy) -> list[str]:
-    """Answers of a run that no interleaving of OUTCOME_WORLDS gives, as sentences."""
-    explored_, complete = explored_answers(policy, result["module"], result["primitive"])
-    seen = set()
-    for call, counts in result["seamcalls"].items():
-        seen |= {(call, "TDX_SUCCESS")} if counts["success"] else set()
-        seen |= {(call, _busy_name(operand)) for operand, count in counts["busy_by_operand"].items() if count}
-        seen |= {(call, name) for name, count in counts["other_by_status"].items() if count}
-    note = "" if complete else " (the search was not complete)"
-    return [f"outcome {call}: {answer} was not met by explore{note}" for call, answer in sorted(seen - explored_)]
-
-
-def _busy_name(operand: str) -> str:
-    name, _, priority = operand.partition(" ")
-    word = "TDX_OPERAND_BUSY_HOST_PRIORITY" if priority else "TDX_OPERAND_BUSY"
-    return word if name == "RAX" else f"{word}|{name}"
+def _policy(name: str, options, cells: dict, checked: dict) -> bool:
+    """One line of the matrix; whether every search was complete."""
+    complete = True
+    for path in options.configs:
+        for scenario in load(path, options.module or ["1.5.05"], name):
+            if not scenario.uses_flows or scenario.must_violate:
+                continue
+            found = _search(scenario, options, path)
+            checked.update(dict.fromkeys(found.checked))
+            complete &= found.complete
+            for invariant, way in found.violations.items():
+                cells[name, invariant] = min(len(way), cells.get((name, invariant), len(way)))
+            if found.interrupted:
+                raise KeyboardInterrupt
+    return complete

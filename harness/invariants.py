@@ -20,7 +20,7 @@ from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT, REBU
 from kernels import epoch, guest
 from kernels.ops import LEVELS, Op
 from kernels.record import CAUSES
-from kernels.words import HP, HPA_MASK, STATE, STATE_MASK, TDEL, TDHP, signed
+from kernels.words import HP, HPA_MASK, STATE, STATE_MASK, TDEL, TDHP, signed, spell_entry
 
 
 class Invariant(NamedTuple):
@@ -247,6 +247,18 @@ def foreign_contents(plan: Plan, memory: Memory) -> int:
             memory.base + layout.at("generation", td=td), LINE, mapped,
             memory.page_numbers(td), signed(plan.config.seed))
     return foreign
+
+
+def entries(plan: Plan, memory: Memory) -> dict[str, int]:
+    """SEPT entries of 4K pages by what they spell (words.spell_entry), of all TDs."""
+    counts: dict[str, int] = {}
+    for td in range(plan.layout.tds):
+        bits = memory.view("sept.0", td=td) & np.uint64(STATE_MASK | TDEL | TDHP)
+        words, each = np.unique(bits, return_counts=True)
+        for word, count in zip(words, each):
+            name = spell_entry(int(word))
+            counts[name] = counts.get(name, 0) + int(count)
+    return counts
 
 
 def host_priority(plan: Plan, memory: Memory, records) -> dict[str, int]:

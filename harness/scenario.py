@@ -47,22 +47,23 @@ from harness.protocol.call import Call, Options, locate, locate_page
 from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import MMU_PRESENT
 from harness.protocol.flows.guest import STEPPING
-from harness.protocol.liveness import live_registers
+from harness.protocol.liveness import live_registers, successors
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label, write_calls
 from harness.releases import BY_NAME as RELEASES, EXCLUSIVE, SHARED
 from kernels import stepping
 from kernels.ops import Op, Register as R
+from kernels.search import ACTORS_MAX
 from kernels.words import (
-    EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, PT_EPT, PT_REG, STATE, STATUS_CLASS, TDEL, TDHP, state_of, status,
+    EPF_LIST_SIZE, EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, PT_EPT, PT_REG, STATE, STATUS_CLASS, spell_entry, status,
 )
 
-INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", *invariants.NAMES)))
+INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *invariants.NAMES)))
 GRADES = ("acceptable", "interesting", "forbidden")
 ANSWER_BITS = 9                  # of R.OUTCOMES, for each call of a script
 CALLS_MAX = 63 // ANSWER_BITS
 PAGES = 512                      # of the TD; scripts name pages below that
 FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
-FOREVER = -1
+FOREVER, RETRIES_MAX = -1, 100_000
 BUSY_STATUS = status("TDX_OPERAND_BUSY")
 LEAVE = "script.leave"
 PAIR_PAGE = 3                    # what pairs of calls are about
@@ -110,6 +111,14 @@ class File(Table):
     @classmethod
     def _list(cls, value):
         return [value] if isinstance(value, str) else value
+
+    @field_validator("must_violate", "may_violate", mode="before")
+    @classmethod
+    def _invariants(cls, value, info):
+        lists = [value, *value.values()][1:] if isinstance(value, dict) else [value]
+        if not all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in lists):
+            raise KeyProblem(info.field_name, value, "must be a list of invariants, or a table of them by release")
+        return value
 
     @field_validator("policy", mode="before")
     @classmethod
@@ -235,8 +244,7 @@ class Scenario:
         """A word of an outcome, as [[expect]] writes it."""
         if not name.startswith("page "):
             return f"{word & 0xFFFF:#x}" if "lock" in name or "pamt" in name else f"{word:#x}"
-        state = state_of(word)
-        return (state.name if state else "?") + "+EL" * bool(word & TDEL) + "+HP" * bool(word & TDHP)
+        return spell_entry(word)
 
     def start(self, memory: Memory) -> list[np.ndarray]:
         """Write the start into memory; the registers of the actors that have a script."""
@@ -514,9 +522,17 @@ def _scenario(file: File, module: str) -> Scenario:
         pages.append((page, level, _state(f"start.pages.{key}", state)))
     used = {page for script in scripts for page in (*(step.page for step in script.steps), *(script.flow or ()))}
     pages += [(page, 0, "FREE") for page in sorted(used - {page for page, *_ in pages})]
-    for name in file.start.listed:
-        if name not in {script.actor.name for script in scripts}:
+    for name, listed in file.start.listed.items():
+        if name not in {script.actor.name for script in scripts if script.actor.kind == "vcpu"}:
             raise KeyProblem(f"start.listed.{name}", name, "is no vCPU of this scenario")
+        if len(listed) > EPF_LIST_SIZE or not all(0 <= page < PAGES for page in listed):
+            raise KeyProblem(f"start.listed.{name}", listed,
+                             f"must be at most {EPF_LIST_SIZE} page numbers below {PAGES}")
+    for name, value in file.start.words.items():
+        if not 0 <= value < 1 << 64:
+            raise KeyProblem(f"start.words.{name}", value, "must be at least 0 and below 2^64")
+    if len(scripts) > ACTORS_MAX:
+        raise KeyProblem("actors", sorted(file.actors), f"at most {ACTORS_MAX} actors are explored")
     layout = Layout(max(1, vcpus), max(1, vcpus) + max(1, hosts), PAGES, 0, content_bytes=8)
     for key, names in (("start.words", file.start.words), ("watch", file.watch)):
         for name in names:
@@ -608,8 +624,12 @@ def _step(key: str, item: str, kind: str, module: str) -> Step:
         level, words = int(words[1]), words[2:]
     if words[:1] == ["retry"] and len(words) == 2 and (words[1] == "forever" or words[1].isdecimal()):
         retries, words = FOREVER if words[1] == "forever" else int(words[1]), []
-    if words:
-        raise KeyProblem(key, item, "write CALL [PAGE] [level N] [retry N | retry forever]")
+    if words or retries > RETRIES_MAX:
+        raise KeyProblem(key, item, "write CALL [PAGE] [level N] [retry N | retry forever]"
+                         + f"; N at most {RETRIES_MAX}" * (retries > RETRIES_MAX))
+    if call in calls and level not in calls[call].levels:
+        has = " or ".join(map(str, calls[call].levels))
+        raise KeyProblem(key, item, f"{call} is about an entry at level {has}: write 'level N' behind the page")
     return Step(call, page, level, retries)
 
 
@@ -639,7 +659,10 @@ def _graded(scenario: Scenario, rows: list[dict]) -> Scenario:
     """The scenario with its [[expect]] rows; refuses what no outcome can be."""
     names = {script.actor.name: script for script in scenario.scripts}
     words = [name for name, _ in scenario.watched()]
-    answers = {answer.name for answer in scenario.program.answers}
+    answers = set().union(*(answers_of_step(scenario, step) for script in scenario.scripts for step in script.steps
+                            if step.call != TD_EXIT))
+    if scenario.uses_flows:
+        answers = {answer.name for answer in scenario.program.answers}
     grades = []
     for number, row in enumerate(rows):
         key = f"expect[{number}]"
@@ -652,6 +675,10 @@ def _graded(scenario: Scenario, rows: list[dict]) -> Scenario:
                 continue                 # no call of this pair answers that
             raise KeyProblem(f"{key}.anyone", anyone, f"no call answers that{nearest(anyone, answers)}")
         modules = [modules] if isinstance(modules, str) else modules
+        if not isinstance(modules, list):
+            raise KeyProblem(f"{key}.module", modules, f"must be of {', '.join(MODULES)}")
+        if not isinstance(must, bool):
+            raise KeyProblem(f"{key}.must", must, "must be true or false")
         if grade not in GRADES:
             raise KeyProblem(f"{key}.grade", grade, f"must be one of {', '.join(GRADES)}{nearest(grade, GRADES)}")
         for module in modules:
@@ -660,7 +687,7 @@ def _graded(scenario: Scenario, rows: list[dict]) -> Scenario:
         actors, final = {}, {}
         for name, value in row.items():
             if name in names:
-                actors[name] = _answers(f"{key}.{name}", value, names[name], answers)
+                actors[name] = _answers(f"{key}.{name}", value, names[name], scenario)
             elif name in words:
                 final[name] = _final(f"{key}.{name}", name, value)
             else:
@@ -671,15 +698,41 @@ def _graded(scenario: Scenario, rows: list[dict]) -> Scenario:
     return replace(scenario, grades=tuple(grades))
 
 
-def _answers(key, value, script: Script, answers: set[str]) -> tuple[str, ...]:
-    given = tuple([value] if isinstance(value, str) else value)
-    calls = sum(step.call != TD_EXIT for step in script.steps)
-    if len(given) != calls:
-        raise KeyProblem(key, value, f"must be {calls} answers, one for each call")
-    for name in given:
-        if name not in answers and name not in ("*", "BUSY", "-"):
-            raise KeyProblem(key, name, f"no call of this program answers that{nearest(name, answers)}")
-    return given
+def _answers(key, value, script: Script, scenario: Scenario) -> tuple[str, ...]:
+    given = value if isinstance(value, list) else [value]
+    steps = [step for step in script.steps if step.call != TD_EXIT]
+    if len(given) != len(steps):
+        raise KeyProblem(key, value, f"must be {len(steps)} answers, one for each call")
+    for name, step in zip(given, steps):
+        can = sorted(answers_of_step(scenario, step))
+        if name not in can and name not in ("*", "BUSY", "-"):
+            raise KeyProblem(key, name, f"{step.call} never answers that; it answers {', '.join(can)}; or write"
+                             f" *, BUSY, - (not made){nearest(name, can)}")
+    return tuple(given)
+
+
+def answers_of_step(scenario: Scenario, step: Step) -> frozenset[str]:
+    row = calls_of(scenario.module).get(step.call)
+    _programs[id(scenario.program)] = scenario.program
+    return _answers_of_rows(id(scenario.program), entry_label(row, step.level) if row else str(step))
+
+
+@functools.lru_cache(maxsize=4096)
+def _answers_of_rows(program_id: int, entry: str) -> frozenset[str]:
+    """What a call can answer: of all rows between its entry and its return."""
+    program = _programs[program_id]
+    seen, waiting, found = set(), [program.labels[entry]], set()
+    while waiting:
+        number = waiting.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        row = program.rows[number]
+        if row["op"] == Op.ANSWER:
+            found.add(program.answers[row["mask"]].name)
+        if row["op"] != Op.GO or row["register"] != R.LINK:
+            waiting += successors(row, program.rows)
+    return frozenset(found)
 
 
 def _final(key, name, value) -> str:
@@ -688,6 +741,8 @@ def _final(key, name, value) -> str:
         if state in (*STATE, "*") and all(bit in ("EL", "HP", "*") for bit in bits):
             return value
         raise KeyProblem(key, value, f"must be a state, with +EL, +HP or +* behind it{nearest(state, STATE)}")
+    if name.startswith("page "):
+        raise KeyProblem(key, value, "must be a state, with +EL, +HP or +* behind it")
     return f"{value:#x}" if isinstance(value, int) else str(value)
 
 

@@ -21,10 +21,13 @@ from harness.memory import Memory
 from harness.scenario import LEAVE, Scenario, parse
 from kernels.machine import step_once
 from kernels.ops import OP_TABLE, Kind, Op, Register as R
-from kernels.search import SPANS, STEPPING, TRANSLATION, WIDTH_OF_ROW
+from kernels.search import BRANCHES_MAX, ROWS_MAX, SPANS, STEPPING, TRANSLATION, WIDTH_OF_ROW
 from kernels.words import unsigned
 
 SCHEMA = "tdx-sept-harness/schedule/1"
+KEYS = {"name": (str,), "module": (str,), "reason": (str,), "policy": (str,), "scenario": (dict,), "turns": (list,),
+        "final": (dict, type(None))}
+KIND_NAMES = {str: "text", dict: "a table", list: "a list"}
 
 
 class Turn(NamedTuple):
@@ -73,16 +76,30 @@ class Schedule:
         if not isinstance(given, dict) or given.get("schema") != SCHEMA:
             schema = given.get("schema") if isinstance(given, dict) else None
             raise ResultError(f"{path}: schema = {schema!r}: must be {SCHEMA!r}")
+        for key, kinds in KEYS.items():
+            if not isinstance(given.get(key), kinds):
+                raise ResultError(f"{path}: {key} = {given.get(key)!r:.60}: must be {KIND_NAMES[kinds[0]]}")
         table, name = given["scenario"] | {"policy": given["scenario"].get("policy", given["policy"])}, given["name"]
         for scenario in parse(table, name, path, [given["module"]]):
             if scenario.name == name:
-                turns = [Turn(*turn) for turn in given["turns"]]
+                actors = len(scenario.scripts)
+                turns = [_turn(path, number, turn, actors) for number, turn in enumerate(given["turns"])]
                 return Schedule(scenario, turns, given["reason"], given["final"])
         raise ResultError(f"{path}: scenario = {name!r}: not in the file's own table")
 
     @staticmethod
     def read(path: str | Path) -> "Schedule":
         return Schedule.from_json(read_json(path), str(path))
+
+
+def _turn(path: str, number: int, given, actors: int) -> Turn:
+    """Raises ResultError for what is no turn."""
+    limits = (actors - 1, 2 * ROWS_MAX, BRANCHES_MAX)
+    if not (isinstance(given, list) and len(given) == len(limits) and all(
+            isinstance(value, int) and 0 <= value <= limit for value, limit in zip(given, limits))):
+        raise ResultError(f"{path}: turns[{number}] = {given!r:.60}: must be [actor, rows, branch],"
+                          f" at most {list(limits)}")
+    return Turn(*given)
 
 
 def leave_of(scenario: Scenario, place: int) -> int:
@@ -107,6 +124,9 @@ class Player:
     def take(self, turn: Turn, number: int, accesses: list[Access]) -> None:
         """Execute a turn's rows; notes its accesses."""
         for _ in range(turn.rows):
+            if self.row_op() in (Op.STOP, Op.HALT):
+                raise ResultError(f"{self.scenario.name}: turns[{number}] = {list(turn)}:"
+                                  f" {self.script.actor.name} has come to its end before")
             self._row(turn, number, accesses)
 
     def _row(self, turn: Turn, number: int, accesses: list[Access]) -> None:

@@ -24,7 +24,9 @@ it.  In reading order:
     durations.py  how long something takes                   } simulate.py
     simulate.py   `run`: calls `step` for all actors, in virtual time
     handover.py   a word to and fro between two processors, for calibration
+    alike.py      actors that may change places, for search.py
     search.py     `search`: calls `step` for a few actors in every order
+    components.py what hangs together in what it has found
 
 Three nouns.  A *word* is shared memory: an address and a width, only ever touched by one atomic
 instruction at a time.  A *micro-op* is a row of a program with at most one such access.  An *actor*

@@ -21,6 +21,10 @@ access that breaks an assumption ends the search with RESTART, and it begins aga
 that breaks it.  Uncontested accesses in it can be moved up to the contested one they follow without
 anybody reading anything else, so the search meets the same access.)
 
+Of states that differ only in which of several *alike* actors is which (kernels/alike.py), one is kept:
+the one in which their locals are in the order in which they were first met.  A byte that one of them has
+accessed counts as accessed by all of them.
+
 The scheduler is an argument: every move in turn (BREADTH), a random one (RANDOM), by priorities that
 change a few times (PCT), or as given (GIVEN).
 """
@@ -28,6 +32,7 @@ change a few times (PCT), or as given (GIVEN).
 import numpy as np
 
 from kernels import atomics, stepping
+from kernels.alike import LEADER, LEFT, NAME, NOTHING_READ, PEERS, ROLE, exchanged, minds
 from kernels.compiling import kernel
 from kernels.guest import PAGE_MASK
 from kernels.machine import BLOCKED, step
@@ -57,14 +62,18 @@ OVER, DOWN = 0, -1               # its script is over; the module is down
 
 # Named elements of `counts`.
 (N_LOCALS, N_MEMORIES, N_STATES, N_MOVES, N_ARCS, N_CELLS, NEXT, TRANSITIONS, STEPS,
- LOCAL_MASK, MEMORY_MASK, STATE_MASK, MOVE_MASK, FULL_TABLE, TOP) = range(15)
-COUNTS = 16
+ LOCAL_MASK, MEMORY_MASK, STATE_MASK, MOVE_MASK, FULL_TABLE, TOP, TOLD_APART,
+ LEFT_OUT) = range(17)
+COUNTS = 17
 ROOM = ACTORS_MAX * BRANCHES_MAX                 # rows that one state may need
+# With actors that are alike a move needs up to ACTORS_MAX rows more of some tables; it has two outcomes at most.
+ALIKE_BRANCHES_MAX = 2
+assert ACTORS_MAX * ALIKE_BRANCHES_MAX * (1 + ACTORS_MAX) <= ROOM
 
 # Named elements of `limits`: states to expand before PAUSED; preemptions allowed, or -1; length of a
 # run; whether to forget the counts that lost tries leave; 2 if time may run out where a row asks
-# (Op.OVERDUE), 1 if it never does; words that a memory has room for.
-LIMITS = PAUSE_STATES, PREEMPTIONS, RUN_MOVES, FORGET, TIME_OUTCOMES, WORDS = range(6)
+# (Op.OVERDUE), 1 if it never does; words that a memory has room for; whether some actors are alike.
+LIMITS = PAUSE_STATES, PREEMPTIONS, RUN_MOVES, FORGET, TIME_OUTCOMES, WORDS, ALIKE = range(7)
 TABLES = ("locals", "memories", "states", "moves", "arcs", "words")
 
 # What an op accesses: bytes from its address on; 0: as wide as the row says; -1: nothing shared.
@@ -179,11 +188,11 @@ def note_word(base, cell, initial_block, cell_at, cell_of, initial, counts):
 
 
 @kernel
-def note_bytes(where, span, actor, change, shows, contested, accessors, changed, ordered, ghosts):
-    """Note an access; returns whether a byte turns out to be contested that was not known to be."""
+def note_bytes(where, span, who, change, shows, contested, accessors, changed, ordered, ghosts):
+    """Note an access by `who` (actors as bits); whether a byte turns out to be contested that was not known to be."""
     news = False
     for byte in range(where, where + span):
-        accessors[byte] |= 1 << actor
+        accessors[byte] |= who
         changed[byte] |= change
         ordered[byte] |= shows
         several = accessors[byte] & accessors[byte] - 1
@@ -239,8 +248,72 @@ def drive(row, op, registers, actor, branch, fresh, scripts, script_values, choi
 
 
 @kernel
+def add_twins(local, alike, locals_, fanout, local_index, twins, counts):
+    """Note for an actor's locals what each actor alike would have in its place: twins[local, place], + 1."""
+    mine = locals_[local, REGISTERS]
+    for place in range(alike.shape[0]):
+        if alike[place, LEADER] != alike[mine, LEADER]:
+            continue
+        row = local
+        if place != mine:
+            fresh = counts[N_LOCALS]
+            for register in range(REGISTERS):
+                locals_[fresh, register] = locals_[local, register]
+            locals_[fresh, Register.ME] = alike[place, NAME]
+            locals_[fresh, Register.ROLE] = alike[place, ROLE]
+            locals_[fresh, REGISTERS] = place
+            row = intern(locals_, local_index, counts, N_LOCALS, LOCAL_MASK)
+            fanout[row] = fanout[local]
+        twins[local, place] = row + 1
+    for place in range(alike.shape[0]):
+        if twins[local, place] != 0:
+            for other in range(alike.shape[0]):
+                twins[twins[local, place] - 1, other] = twins[local, other]
+
+
+@kernel
+def exchange_names(memory, place, alike, memories, memory_index, swapped, ghosts, cell_at, counts):
+    """Memory with the names of the actor at `place` and of the one before it that it is alike to exchanged."""
+    if swapped[memory, place] != 0:
+        return np.int64(swapped[memory, place]) - 1
+    fresh = counts[N_MEMORIES]
+    one, other = alike[place, NAME], alike[alike[place, LEFT], NAME]
+    for cell in range(counts[N_CELLS]):
+        word = memories[memory, cell]
+        memories[fresh, cell] = exchanged(word, one, other) if ghosts[cell_at[cell]] != 0 else word
+    row = intern(memories, memory_index, counts, N_MEMORIES, MEMORY_MASK)
+    swapped[memory, place], swapped[row, place] = row + 1, memory + 1
+    return row
+
+
+@kernel
+def put_in_order(
+    states, state, alike, locals_, fanout, local_index, twins,
+    memories, memory_index, swapped, ghosts, cell_at, counts,
+):
+    """Exchange actors that are alike in a state, until what their leader would have as locals goes up."""
+    actors = alike.shape[0]
+    for place in range(actors):
+        if twins[states[state, place], place] == 0:
+            add_twins(np.int64(states[state, place]), alike, locals_, fanout, local_index, twins, counts)
+    for place in range(actors):
+        right = place
+        while alike[right, LEFT] >= 0:
+            left, leader = alike[right, LEFT], alike[right, LEADER]
+            mine, other = np.int64(states[state, right]), np.int64(states[state, left])
+            if twins[other, leader] <= twins[mine, leader]:
+                break
+            states[state, left] = twins[mine, left] - 1
+            states[state, right] = twins[other, right] - 1
+            memory = np.int64(states[state, actors])
+            states[state, actors] = exchange_names(
+                memory, right, alike, memories, memory_index, swapped, ghosts, cell_at, counts)
+            right = left
+
+
+@kernel
 def execute(
-    rows, base, initial_block, registers, actor, branch, scripts, script_values, choices, leave,
+    rows, live, base, initial_block, registers, actor, branch, scripts, script_values, choices, leave, alike,
     contested, accessors, changed, ordered, ghosts, cell_at, cell_of, initial, counts, counted, answered, limits,
 ):
     """One move of an actor, in registers and memory: (row it stops at, flags, rows executed, ending).
@@ -248,7 +321,7 @@ def execute(
     The ending is FINISHED; RESTART if an assumption does not hold; FULL or ENDLESS.
     """
     pc = np.uint32(registers[Register.PC])
-    flags, executed = np.int64(0), 0
+    flags, executed, read = np.int64(0), 0, np.int64(NOTHING_READ)
     fresh = branch != SETTLE             # the one contested access is still to come
     while True:
         row = rows[pc]
@@ -256,6 +329,16 @@ def execute(
         kind = KINDS[op]
         if executed > 2 * ROWS_MAX:
             return pc, flags, executed, ENDLESS
+        where, span, first, words = place_of(row, op, registers)
+        if limits[ALIKE]:
+            ghost = span > 0 and ghosts[where] != 0
+            if minds(row, op, read, live[pc], alike[actor, PEERS] & alike[actor, PEERS] - 1 != 0, ghost):
+                counts[TOLD_APART] = 1
+                return pc, flags, executed, RESTART
+            if ghost and op != Op.STORE:
+                read = np.int64(row.register)
+            elif read != NOTHING_READ and live[pc] >> read & 1 == 0:
+                read = np.int64(NOTHING_READ)
         if kind == Kind.DRIVER:
             if op == Op.STOP or op == Op.HALT:
                 return pc, flags, executed, FINISHED
@@ -273,7 +356,6 @@ def execute(
             executed += 1
             continue
 
-        where, span, first, words = place_of(row, op, registers)
         contests = span > 0 and is_contested(where, span, kind, contested)
         if contests and not fresh:
             return pc, flags, executed, FINISHED
@@ -308,8 +390,8 @@ def execute(
             shows = 1
             if COUNTING[op] and signal != BLOCKED and after == row.next:
                 shows = 1 if op == Op.ADD and row.register != Register.SINK else 0
-            if note_bytes(where, span, actor, 1 if now != before else 0, shows, contested, accessors, changed,
-                          ordered, ghosts):
+            if note_bytes(where, span, alike[actor, PEERS], 1 if now != before else 0, shows, contested, accessors,
+                          changed, ordered, ghosts):
                 return pc, flags, executed, RESTART
         if signal == BLOCKED:
             return pc, CANNOT if now == before else flags, executed, FINISHED
@@ -326,14 +408,14 @@ def execute(
 @kernel(entry=True)
 def search(
     rows, live, base, initial_block,                      # the program and the memory
-    actors, scripts, script_values, choices, leave,       # what each actor is to do
+    actors, scripts, script_values, choices, leave, alike,        # what each actor is to do
     contested, accessors, changed, ordered, ghosts,       # bytes
     cell_at, cell_of, initial,                            # words
-    locals_, fanout, local_index,
-    memories, memory_index,
+    locals_, fanout, local_index, twins,
+    memories, memory_index, swapped,
     states, parents, ways, first_arc, state_index,
     move_key, move_to, move_flags, move_rows, move_index,
-    arcs,
+    arcs, movers,
     counts, events, counted, answered,
     scheduler, limits, here, path, path_rows, dice, registers, candidates,
 ):
@@ -347,12 +429,16 @@ def search(
     scripts         int64 (actors, 2): where an actor's script lies in script_values, and its length
     choices         int64 (choices,): outcomes to branch into, or 0: the next element of the script
     leave           int64 (actors,): where a vCPU goes on whose script is over; 0 for a host
+    alike           int64 (actors, columns): see kernels/alike.py
     contested ..    uint8 by byte of memory: known to be contested; which actors accessed it (bits);
                     whether it was changed; whether in ways whose order shows; ghosts: never contested
     cell_at         int64: where the words that were changed lie; cell_of: int32 (words of memory),
                     the place in cell_at + 1; initial: int64, their values at the start
     locals_ ...     the tables; see the top of this file and `intern`
     fanout          int8: how many moves an actor has in each of the locals; OVER or DOWN
+    twins           int32 (locals, actors), of actors that are alike: see `add_twins`; 0 where not known
+    swapped         int32 (memories, actors): see `exchange_names`; 0 where not known
+    arcs, movers    int32: the state that a move leads to, by first_arc; int8: whose move it is
     events          int64 (flags, 3): the first state (run: step) in which a move had the flag, + 1;
                     its way, its move
     counted         int64 (counters,): the flag of each counter, or 0
@@ -407,8 +493,8 @@ def search(
                     for register in range(REGISTERS):
                         registers[register] = locals_[local, register]
                     pc, flags, executed, ending = execute(
-                        rows, base, initial_block, registers, actor, branch, scripts, script_values, choices,
-                        leave, contested, accessors, changed, ordered, ghosts, cell_at, cell_of, initial, counts,
+                        rows, live, base, initial_block, registers, actor, branch, scripts, script_values, choices,
+                        leave, alike, contested, accessors, changed, ordered, ghosts, cell_at, cell_of, initial, counts,
                         counted, answered, limits)
                     if ending != FINISHED:
                         return ending
@@ -456,6 +542,7 @@ def search(
             if preemptions >= 0:
                 spent = used + (1 if could and actor != last else 0)
                 if spent > preemptions:
+                    counts[LEFT_OUT] += 1
                     continue
                 note = spent << 8 | actor + 1
             counts[TRANSITIONS] += 1
@@ -479,11 +566,15 @@ def search(
             states[known, actor] = move_to[move, 0]
             states[known, memory_at] = move_to[move, 1]
             states[known, scheduler_at] = note
+            if limits[ALIKE]:
+                put_in_order(states, known, alike, locals_, fanout, local_index, twins,
+                             memories, memory_index, swapped, ghosts, cell_at, counts)
             reached = intern(states, state_index, counts, N_STATES, STATE_MASK)
             if reached == known:
                 parents[reached] = at
                 ways[reached] = way
             arcs[counts[N_ARCS]] = reached
+            movers[counts[N_ARCS]] = actor
             counts[N_ARCS] += 1
         if scheduler == BREADTH:
             counts[NEXT] += 1

@@ -119,6 +119,12 @@ def state_of(word: int) -> EntryState | None:
     return None if index == UNKNOWN_STATE else ENTRY_STATES[index]
 
 
+def spell_entry(word: int) -> str:
+    """An SEPT entry's state, with its lock bits behind it: MAPPED+HP."""
+    state = state_of(word)
+    return (state.name if state else "?") + "+EL" * bool(word & TDEL) + "+HP" * bool(word & TDHP)
+
+
 def states(*names: str) -> int:
     """A set of states as the bit mask that compiled code tests (bit = index)."""
     return sum(1 << STATE[name].index for name in names)

@@ -276,6 +276,7 @@ class Coordinator:
             lost_swaps=int(sum(self.memory.registers(actor.number)[R.LOST_SWAPS] for actor in plan.actors)),
             bugs=self._bugs(records, calibration.ticks_per_ns), hangs=self.hangs,
             interrupted=self.interrupted, problems=self.problems, halt=self.halt,
+            extra={"entries": invariants.entries(plan, self.memory) if quiet else {}},
         )
 
 

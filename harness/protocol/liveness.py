@@ -65,7 +65,7 @@ def live_registers(program: Program, leave: tuple[int, ...] = ()) -> np.ndarray:
     rows = program.rows
     reads = [_bits(row, READS.get(row["op"], (BASE, SOURCE, REGISTER))) for row in rows]
     writes = [_bits(row, WRITES.get(row["op"], ())) for row in rows]
-    behind = [_successors(row, rows) + (list(leave) if row["op"] == Op.CHOOSE else []) for row in rows]
+    behind = [successors(row, rows) + (list(leave) if row["op"] == Op.CHOOSE else []) for row in rows]
     before: list[list[int]] = [[] for _ in rows]
     for number, targets in enumerate(behind):
         for target in targets:
@@ -85,7 +85,8 @@ def live_registers(program: Program, leave: tuple[int, ...] = ()) -> np.ndarray:
     return np.array([signed((bits | always) & ~never) for bits in live], np.int64)
 
 
-def _successors(row, rows) -> list[int]:
+def successors(row, rows) -> list[int]:
+    """The rows that a row may go on at."""
     op = Op(row["op"])
     if op == Op.GO:
         if row["register"] == R.LINK:
