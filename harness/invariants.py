@@ -222,7 +222,9 @@ def orphaned_entries(memory: Memory, td: int = 0) -> int:
     wrong = 0
     for level in range(LEVELS - 1):
         used = np.flatnonzero(~_is(_state(memory, level, td), "FREE", "REMOVED"))
-        parents = _state(memory, level + 1, td)[used >> 9]
+        # Of a large TD a view has the touched pages only, one behind the other.
+        entries = memory.page_numbers()[used] if level == 0 else used
+        parents = _state(memory, level + 1, td)[entries >> 9]
         wrong += int((~_is(parents, "NL_MAPPED", "NL_BLOCKED")).sum())
     return wrong
 
