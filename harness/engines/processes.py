@@ -246,7 +246,9 @@ class Coordinator:
         patience = Patience(began, self._living())
         while living := self._living():
             now = time.perf_counter()
-            if given_up() or patience.look(now, living) >= chance_s and now - began >= limit_s:
+            # (Not each time that one of hundreds ends.)
+            if given_up() or now - patience.at >= TICK_S \
+                    and patience.look(now, living) >= chance_s and now - began >= limit_s:
                 return
             self._until_one_ends(TICK_S)
 
