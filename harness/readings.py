@@ -129,6 +129,17 @@ def worker(pid: int) -> Worker | None:
     return parse_worker(schedstat, status) if schedstat and status else None
 
 
+def parse_state(stat: str) -> str:
+    """One letter, from /proc/PID/stat: R runs or is ready to, S sleeps, T is stopped, Z has ended (proc_pid_stat(5))."""
+    return stat.rpartition(")")[2].split()[0]        # the name before it may hold anything
+
+
+def state(pid: int) -> str | None:
+    """None if the process is gone."""
+    stat = text_of(PROC / str(pid) / "stat")
+    return parse_state(stat) if stat else None
+
+
 # --- clock and frequency ---------------------------------------------------------------------
 
 def parse_clock_flags(cpuinfo: str) -> bool | None:

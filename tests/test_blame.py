@@ -3,6 +3,7 @@
 import math
 import random
 import time
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -17,7 +18,9 @@ from harness.protocol.seamcalls import write_calls
 from kernels import blame, record
 from kernels.compiling import for_python
 from kernels.ops import Op, Register as R
+from kernels.words import EXCLUSIVE
 from tests.stage import config
+from tests.tries import LIMIT_S, until
 
 note_busy = for_python(blame.note_busy)
 end_call = for_python(record.end_call)
@@ -214,7 +217,8 @@ def _answer(plan, pc):
 # --- real processes: a worker that is stopped ---
 
 HOLD_NS, GAP_NS = 200_000, 200_000
-STOP_S = 0.01
+LATE_S = 0.005                   # a hold that has lasted for so long is over its time, whenever it began
+STOPS_MAX = 400
 
 
 def write_holder_and_taker(options, *_):
@@ -242,63 +246,87 @@ def write_holder_and_taker(options, *_):
     return listing.program()
 
 
-class Stopper:
-    """Stops the host now and then; notes whether it was in its hold, and whether that was noticed."""
+class Stop(NamedTuple):
+    """What came of one stop of the host."""
 
-    def __init__(self, watcher, stops):
-        self.watcher, self.stops = watcher, stops
-        self.random = random.Random(1)
-        self.inside, self.noticed, self.idle = [], [], 0
+    inside: bool                 # the lock was held
+    noticed: bool                # the taker has noted just this hold, or, outside, any hold, as over its time
+    began: int                   # when the host's call began
+
+
+class Stopper:
+    """Stops the host at random instants, each time until the taker has tried often enough to notice.
+
+    What is asked of the machine is only that it runs everybody sooner or later.
+    """
+
+    def __init__(self, watcher):
+        self.watcher, self.random, self.stops = watcher, random.Random(1), []
         program, at = watcher.plan.program, watcher.plan.tables
-        self.vcpu, self.host = watcher.plan.actors
+        vcpu, host = watcher.plan.actors
+        self.vcpu, self.host = (watcher.memory.record(actor.number) for actor in (vcpu, host))
+        self.worker = psutil.Process(watcher.workers[host].pid)
         self.late_hold, self.call_start = at.late_hold, at.call_start
         self.touches = at.half + at.counters + program.counters.index("touches")
 
-    def __call__(self, *_):
-        if self.stops == 0:
-            return
-        self.stops -= 1
+    def until(self, reached) -> None:
+        limit = time.monotonic() + LIMIT_S
+        while not reached():
+            assert time.monotonic() < limit, "nobody runs on this machine"
+            time.sleep(0.0005)
+
+    def tries(self, count: int) -> None:
+        """Let the taker try so often."""
+        wanted = self.vcpu[self.touches] + count
+        self.until(lambda: self.vcpu[self.touches] >= wanted)
+
+    def stop(self) -> Stop:
+        last = self.stops[-1].began if self.stops else 0
+        self.until(lambda: self.host[self.call_start] != last)       # it has got on since
         time.sleep(self.random.uniform(0, 0.003))
-        vcpu, host = (self.watcher.memory.record(actor.number) for actor in (self.vcpu, self.host))
-        worker = psutil.Process(self.watcher.workers[self.host].pid)
-        worker.suspend()
-        while worker.status() != psutil.STATUS_STOPPED:
-            pass
-        row = self.watcher.plan.program.listing[self.watcher.memory.registers(self.host.number)[R.PC]]
-        time.sleep(STOP_S / 2)
-        touches = vcpu[self.touches]
-        time.sleep(STOP_S / 2)
-        if vcpu[self.touches] - touches < 3:             # the taker had no processor to notice anything
-            self.idle += 1
-        else:
-            self.inside.append(any(lock.resource == "TD_EPOCH" for lock in row.held))
-            self.noticed.append(bool(vcpu[self.late_hold] == host[self.call_start]))
-        worker.resume()
+        self.worker.suspend()
+        try:
+            self.until(lambda: self.worker.status() == psutil.STATUS_STOPPED)
+            memory, layout = self.watcher.memory, self.watcher.plan.layout
+            inside = bool(memory.word(layout.at("epoch_lock"), 16) & EXCLUSIVE)
+            began = int(self.host[self.call_start])
+            if inside:
+                time.sleep(LATE_S)
+                self.tries(5)
+                return Stop(inside, self.vcpu[self.late_hold] == began, began)
+            self.tries(3)                        # the last one that the host has refused is noted by then
+            before = self.vcpu[self.late_hold]
+            time.sleep(LATE_S)
+            self.tries(20)
+            return Stop(inside, self.vcpu[self.late_hold] != before, began)
+        finally:
+            self.worker.resume()
 
 
-def stopped_run(monkeypatch, stops, duration_s):
+def stopped_run(monkeypatch, enough):
+    """A run in which the host is stopped again and again; until enough(stops)."""
     monkeypatch.setattr("harness.plan.write_program", write_holder_and_taker)
-    plan = make_plan(config(td={"vcpus": 1}, duration_s=duration_s, warmup_s=0.1,
-                            costs_ns={"tdh_mem_track": HOLD_NS}))
+    plan = make_plan(config(td={"vcpus": 1}, duration_s=3600.0, warmup_s=0.0, costs_ns={"tdh_mem_track": HOLD_NS}))
     stoppers = []
 
     def look(watcher, now):
-        if not stoppers and watcher.moments:
-            stoppers.append(Stopper(watcher, stops))
-        if stoppers:
-            stoppers[0]()
+        if not stoppers:
+            stoppers.append(Stopper(watcher))
+        [stopper] = stoppers
+        stopper.stops.append(stopper.stop())
+        watcher.interrupted = enough(stopper.stops) or len(stopper.stops) == STOPS_MAX
 
     monkeypatch.setattr(processes.Coordinator, "_look_for_hang", look)
-    return results.from_measured(processes.run(plan)), stoppers[0]
+    return results.from_measured(processes.run(plan)), stoppers[0].stops
 
 
 def test_a_holder_that_is_stopped_in_its_hold_is_noticed_and_one_outside_is_not(monkeypatch):
-    result, stopper = stopped_run(monkeypatch, stops=15, duration_s=1.2)
-    # On a busy machine the host may also have been put aside by another process, in the call that was just
-    # over when it was stopped; and a stop may fall between the last row of a hold and what is noted of it.
-    differ = sum(noticed != inside for noticed, inside in zip(stopper.noticed, stopper.inside))
-    assert differ <= 3, (stopper.noticed, stopper.inside)
-    assert result["busy"]["late_holds"] >= sum(noticed for noticed in stopper.noticed)
+    """Each stop alone, whatever else the machine does: the lock word says whether it fell into a hold."""
+    result, stops = stopped_run(
+        monkeypatch, lambda stops: min(sum(stop.inside == kind for stop in stops) for kind in (True, False)) >= 5)
+    assert {stop.inside for stop in stops} == {True, False}
+    assert all(stop.noticed == stop.inside for stop in stops), stops
+    assert result["busy"]["late_holds"] >= len({stop.began for stop in stops if stop.inside})
 
 
 def band(count, share, confidence=0.99):
@@ -311,28 +339,36 @@ def band(count, share, confidence=0.99):
 
 @pytest.mark.slow
 def test_stops_are_attributed_as_often_as_the_lock_is_held(monkeypatch):
-    """Stops at random instants fall into a hold as often as the lock is held: a binomial 99 % band."""
-    result, stopper = stopped_run(monkeypatch, stops=150, duration_s=13.0)
-    count = len(stopper.noticed)
-    assert count > 30, "the machine is too busy to notice anything"
+    """Stops at random instants fall into a hold as often as the lock is held: a binomial band.
+
+    A wide one, as a test may not fail once in a hundred times; and for a machine that takes processors away.
+    """
+    result, stops = stopped_run(monkeypatch, lambda stops: len(stops) >= 150)
+    assert all(stop.noticed == stop.inside for stop in stops), stops
     holds = result["seamcalls"]["tdh_mem_track"]["success"]
-    ran_s = result["conditions"]["workers"]["host0"]["ran_s"]
-    share = holds * HOLD_NS / 1e9 / ran_s
-    least, most = band(count, share)
-    noticed = sum(stopper.noticed)
-    print(f"{count} stops, held {share:.3f} of the time: {least} .. {most} expected, {noticed} noticed")
+    share = holds * HOLD_NS / 1e9 / result["conditions"]["workers"]["host0"]["ran_s"]
+    least, most = band(len(stops), min(1.0, share), confidence=1 - 1e-9)
+    noticed = sum(stop.noticed for stop in stops)
+    print(f"{len(stops)} stops, held {share:.3f} of the time: {least} .. {most} expected, {noticed} noticed")
     assert least <= noticed <= most
 
 
 @pytest.mark.slow
 def test_with_a_processor_for_each_worker_few_holds_are_late():
-    """No more than the operating system took processors away."""
-    keys = {"duration_s": 5.0, "td": {"vcpus": 1}, "workload": {"removals_per_s": 200_000.0}}
-    result = results.from_measured(processes.run(make_plan(config(**keys))))
-    conditions = result["conditions"]
-    print(result["busy"], conditions)
-    if result["verdict"]["status"] == "VALID":
-        assert result["busy"]["late_holds"] <= 10 + conditions["involuntary_switches_count"]
+    """No more than processors were taken away, by the operating system or by the hypervisor; of a few runs, in one.
+
+    (An interrupt that takes long makes a hold late, too, and nothing counts those.)
+    """
+    def few(result):
+        conditions = result["conditions"]
+        print(result["busy"], conditions)
+        stolen_s = (conditions["steal_share"] or 0) * result["measured_s"] * len(result["workers"]["processors"])
+        taken = conditions["involuntary_switches_count"] + stolen_s / 1e-3
+        return result["verdict"]["status"] != "VALID" or result["busy"]["late_holds"] <= 10 + taken
+
+    keys = {"td": {"vcpus": 1}, "workload": {"removals_per_s": 200_000.0}}
+    until(few, lambda duration_s: results.from_measured(processes.run(make_plan(config(duration_s=duration_s, **keys)))),
+          first_s=5.0)
 
 
 def test_each_busy_of_a_run_has_one_cause():

@@ -12,6 +12,7 @@ from harness.plan import make_plan
 from kernels import atomics, compiling, drive, locks, rwlock
 from kernels.compiling import for_python
 from tests.stage import config
+from tests.tries import LIMIT_S
 
 pytestmark = pytest.mark.skipif(not atomics.X86, reason="counts x86 instructions")
 
@@ -128,7 +129,9 @@ def test_shared_loads_are_not_moved_out_of_a_loop():
     worker.start()
     time.sleep(0.05)
     memory.set_word(memory.layout.at("parked"), 1)
-    worker.join(10)
+    worker.join(LIMIT_S)
+    worker.kill()
+    worker.join()
     assert worker.exitcode == 0
 
 

@@ -266,8 +266,13 @@ def test_a_schedule_ends_in_the_words_that_the_search_says():
 def test_what_real_processes_reach_is_among_what_was_explored(name):
     for scenario in scenarios(name, "1.5.05"):
         explored = {(ending.answers, ending.words) for ending in explore.run(scenario).endings}
-        met = turns.race(scenario, 150)
-        assert met <= explored and len(met) > 1
+        met = set()
+        for _ in range(100):                 # mostly once: on one processor they seldom get into each other's way
+            met |= turns.race(scenario, 150)
+            assert met <= explored
+            if len(met) > 1:
+                break
+        assert len(met) > 1
 
 
 # --- the command -----------------------------------------------------------------------------

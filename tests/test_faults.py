@@ -26,6 +26,7 @@ from kernels.words import (
 )
 from tests.ready import caller, levels, ready
 from tests.stage import Stage, config
+from tests.tries import until
 from tests.test_seamcalls import locks_of
 
 ROOT = Path(__file__).parent.parent
@@ -182,43 +183,62 @@ def test_without_the_fault_a_random_draw_is_no_row(row, level):
 
 # --- what a run makes of it ------------------------------------------------------------------
 
-def run(**keys) -> dict:
-    return results.from_measured(processes.run(make_plan(config(duration_s=0.4, warmup_s=0.0, **keys))))
+def run(duration_s=0.4, **keys) -> dict:
+    return results.from_measured(processes.run(make_plan(config(duration_s=duration_s, warmup_s=0.0, **keys))))
+
+
+def run_until(seen, always=lambda result: None, **keys) -> dict:
+    return until(seen, lambda duration_s: run(duration_s, **keys), always)
+
+
+def nothing_violated(result) -> None:
+    assert not any(result["invariants"].values()), result["invariants"]
 
 
 def test_without_a_module_the_first_entry_bugs_the_vm_and_would_have_been_taken_for_an_nmi():
-    result = run(faults={"seamcall": "not_loaded"})
+    result = run(3600.0, faults={"seamcall": "not_loaded"})
     assert list(result["bugs"]) == ["tdh_vp_enter: TDX_SEAMCALL_VMFAILINVALID"]
     assert sum(result["bugs"].values()) == 1                          # later ones are no news
     naive, faults = result["naive_decoding"], result["faults"]
     assert naive["nmi"] == naive["without_exit"] == faults["internal_errors"] >= 1
     assert naive["by_status"] == {"TDX_SEAMCALL_VMFAILINVALID": naive["nmi"]}
     assert faults["init_errno"] == "-ENODEV" and faults["refused"] >= naive["nmi"]
-    assert result["measured_s"] < 0.4 and not any(result["invariants"].values())
+    assert result["measured_s"] < 3600
+    nothing_violated(result)
 
 
 def test_while_rebooting_vcpus_leave_without_a_bug_and_nobody_hangs():
-    result = run(faults={"seamcall": "vmx_off", "rebooting": True}, td={"vcpus": 2}, workload={"hosts": 1})
-    assert not result["bugs"] and result["hangs"]["count"] == 0
-    assert result["faults"]["internal_errors"] == result["seamcalls"]["tdh_vp_enter"]["attempts"] == 2
-    assert result["naive_decoding"]["nmi"] == 0                       # #UD is 6
+    def always(result):
+        assert not result["bugs"] and result["hangs"]["count"] == 0
+        entries = result["seamcalls"]["tdh_vp_enter"]["attempts"]
+        assert result["faults"]["internal_errors"] == entries <= 2    # each vCPU's first is its last
+        assert result["naive_decoding"]["nmi"] == 0                   # #UD is 6
+
+    run_until(lambda result: result["faults"]["internal_errors"] == 2, always,
+              faults={"seamcall": "vmx_off", "rebooting": True}, td={"vcpus": 2}, workload={"hosts": 1})
 
 
 def test_a_machine_check_outside_vmx_operation_is_no_error():
     faults = {"seamcall": "vmx_off", "rebooting": True, "machine_check_share": 1.0}
-    result = run(td={"vcpus": 1}, faults=faults)
-    checks = result["faults"]["machine_checks"]
-    assert checks["count"] == checks["not_in_vmx_operation"] > 0 and not result["bugs"]
-    assert not any(result["invariants"].values())
+
+    def always(result):
+        checks = result["faults"]["machine_checks"]
+        assert checks["count"] == checks["not_in_vmx_operation"] and not result["bugs"]
+        nothing_violated(result)
+
+    run_until(lambda result: result["faults"]["machine_checks"]["count"], always, td={"vcpus": 1}, faults=faults)
 
 
 def test_machine_checks_in_a_running_td_come_to_one_thing_each():
-    result = run(workload={"pages": 4, "hosts": 2, "removals_per_s": 100_000.0},
-                 faults={"machine_check_share": 0.5}, costs_ns={"invalidate": 2000})
-    checks, probes = result["faults"]["machine_checks"], result["seamcalls"]["tdh_phymem_page_rdmd"]
-    assert checks["count"] == sum(checks[name] for name in PROBED) == probes["attempts"] > 0
-    assert checks["busy"] == probes["busy"] and checks["not_in_vmx_operation"] == checks["no_module"] == 0
-    assert not any(result["invariants"].values())
+    def always(result):
+        checks, probes = result["faults"]["machine_checks"], result["seamcalls"]["tdh_phymem_page_rdmd"]
+        assert checks["count"] == sum(checks[name] for name in PROBED) == probes["attempts"]
+        assert checks["busy"] == probes["busy"] and checks["not_in_vmx_operation"] == checks["no_module"] == 0
+        nothing_violated(result)
+
+    run_until(lambda result: result["faults"]["machine_checks"]["count"], always,
+              workload={"pages": 4, "hosts": 2, "removals_per_s": 100_000.0},
+              faults={"machine_check_share": 0.5}, costs_ns={"invalidate": 2000})
 
 
 def test_a_plain_run_says_what_the_naive_decoding_would_have_done_and_no_word_of_faults():
@@ -276,11 +296,19 @@ def test_shipped_faults_load_say_what_they_show_and_fit_the_page(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_faults_show_what_they_say(path):
-    plan = make_plan(load(path))
-    result = results.from_measured(processes.run(plan))
-    assert not judge.failures(result, plan.config.expect)
-    if path.stem == "machine_check":
-        assert result["faults"]["machine_checks"]["private"] > 0
+    expect = load(path).expect
+    first_s = load(path).duration_s
+
+    def always(result):
+        nothing_violated(result)
+        assert not judge.failures(result, {key: bound for key, bound in expect.items() if bound.max == 0})
+
+    def seen(result):
+        return not judge.failures(result, expect) and (
+            path.stem != "machine_check" or result["faults"]["machine_checks"]["private"] > 0)
+
+    until(seen, lambda duration_s: results.from_measured(
+        processes.run(make_plan(load(path, [f"duration_s={duration_s}"])))), always, first_s, longest_s=20.0)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -287,6 +287,43 @@ def test_a_dead_vm_is_built_anew_by_one_actor_once_all_are_parked():
     assert scene.entry() == "MAPPED"
 
 
+@pytest.mark.parametrize("hosts, rebuilder, parked, ending", [
+    (2, "host0", ["vcpu0", "vcpu2"], "host1"), (0, "vcpu0", ["vcpu2"], "vcpu3"),
+])
+def test_who_ends_while_a_vm_is_dead_lets_nobody_go_and_is_waited_for_by_nobody(hosts, rebuilder, parked, ending):
+    """The run is stopped while the rebuilder waits for vcpu1, which is still in the guest of the dead VM.
+
+    An actor that ended used to let the parked ones go; they ended, too, were counted a second time, and
+    the TD was made fresh under vcpu1.
+    """
+    scene = Scene("kick_on_busy", td={"vcpus": 4 if hosts == 0 else 3}, workload={"hosts": hosts},
+                  restart_on_bug=True)
+    for vcpu in (name for name in scene.numbers if name.startswith("vcpu")):
+        scene.until(vcpu, counter="touches")
+    scene.memory.set_word(scene.layout.at("vm_dead"), 1)
+
+    def interrupt(vcpu):
+        scene.memory.set_word(scene.layout.at("kick", int(vcpu[-1])), REQUEST | IN_GUEST)
+
+    def go(name, op):
+        if name.startswith("vcpu"):
+            interrupt(name)
+        scene.until(name, op=op)
+
+    go(rebuilder, Op.WAIT_IS)
+    for name in parked:
+        go(name, Op.WAIT_NOT)
+    scene.stopping = True
+    go(ending, Op.STOP)
+    assert all(scene.blocked(name) for name in (rebuilder, *parked))
+    go("vcpu1", Op.STOP)
+    assert invariants.locks_held(scene.plan, scene.memory) == 0
+    for name in (rebuilder, *parked):
+        scene.until(name, op=Op.STOP)
+    assert scene.counters["rebuilds"] == 1
+    assert invariants.locks_held(scene.plan, scene.memory) == invariants.counts_left(scene.plan, scene.memory) == 0
+
+
 def test_without_restart_all_end_when_the_vm_is_dead():
     scene = mapped("zero_tolerance")
     scene.hold_tree()

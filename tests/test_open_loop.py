@@ -14,6 +14,7 @@ from harness.plan import make_plan
 from kernels import arrivals, durations, guest, record
 from kernels.compiling import for_python
 from tests.stage import config
+from tests.tries import until
 
 arrive = for_python(arrivals.arrive)
 interval = for_python(arrivals.interval)
@@ -76,16 +77,29 @@ def open_loop(**keys):
     return config(td={"vcpus": 1}, warmup_s=0.1, workload=workload, **keys)
 
 
+def run_until(seen, always, first_s=1.0, longest_s=1.0, **keys):
+    return until(seen, lambda duration_s: results.from_measured(
+        processes.run(make_plan(open_loop(duration_s=duration_s, **keys)))), always, first_s, longest_s)
+
+
 def test_as_many_begin_as_arrive():
     """1,000 of each are expected in a second; a busy machine is late, but misses none that had come."""
-    result = results.from_measured(processes.run(make_plan(open_loop(duration_s=1.0))))
-    counters, arrived = result["counters"], result["arrivals"]
-    assert 500 < counters["touch_arrivals"] < 1500 and 500 < counters["removal_arrivals"] < 1500
-    assert result["loop"] == "open" and arrived["touches"]["offered_per_s"] == 1000
-    assert arrived["touches"]["since_intended_ns"]["count"] <= counters["touch_arrivals"] + 1
-    assert 0 < arrived["faults"]["since_intended_ns"]["count"] <= arrived["touches"]["since_intended_ns"]["count"]
-    assert counters["removals"] + counters["removals_skipped"] <= counters["removal_arrivals"] + 1
-    assert not any(result["invariants"].values())
+    def always(result):
+        counters, arrived = result["counters"], result["arrivals"]
+        assert result["loop"] == "open" and arrived["touches"]["offered_per_s"] == 1000
+        # One may have begun in the warm-up, and one may be in progress at the end.
+        touches = arrived["touches"]["since_intended_ns"]["count"]
+        assert touches <= counters["touch_arrivals"] + 1
+        assert arrived["faults"]["since_intended_ns"]["count"] <= touches + 1
+        assert counters["removals"] + counters["removals_skipped"] <= counters["removal_arrivals"] + 1
+        assert not any(result["invariants"].values())
+
+    def as_many(result):
+        counters = result["counters"]
+        return (500 < counters["touch_arrivals"] < 1500 and 500 < counters["removal_arrivals"] < 1500
+                and result["arrivals"]["faults"]["since_intended_ns"]["count"] > 0)
+
+    run_until(as_many, always)
 
 
 def test_a_closed_loop_has_no_arrivals():
@@ -95,11 +109,11 @@ def test_a_closed_loop_has_no_arrivals():
 
 def test_a_stall_shows_in_all_that_it_delayed(monkeypatch):
     """The host is stopped for 0.3 s: some 300 removals were meant to begin meanwhile, not one."""
-    stopped = []
+    stopped = []                                         # the coordinators that have done it
 
     def stop(watcher, now):
-        if watcher.moments and not stopped:
-            stopped.append(True)
+        if watcher.moments and watcher not in stopped:
+            stopped.append(watcher)
             host = psutil.Process(watcher.workers[watcher.plan.actors[1]].pid)
             host.suspend()
             time.sleep(0.3)
@@ -107,16 +121,20 @@ def test_a_stall_shows_in_all_that_it_delayed(monkeypatch):
 
     monkeypatch.setattr(processes.Coordinator, "_look_for_hang", stop)
     workload = {"pattern": "uniform", "pages": 512, "touches_per_s": 20_000.0}
-    plan = make_plan(open_loop(duration_s=1.2, workload=workload))
-    measured = processes.run(plan)
-    result = results.from_measured(measured)
-    sums = results.Sums(measured)
-    late = sums.span("removal_since_intended")
-    bucket = next(number for number in range(record.BUCKETS)
-                  if record.bucket_range(number)[0] / measured.ticks_per_ns > 50e6)
-    assert late[bucket:record.BUCKETS].sum() > 50        # of some 250 that were delayed by over 50 ms
-    # The closed view of the same removals has no more than a few that took long themselves.
-    assert sums.span("removal")[bucket:record.BUCKETS].sum() < 10
+
+    def run(duration_s):
+        measured = processes.run(make_plan(open_loop(duration_s=duration_s, workload=workload)))
+        sums = results.Sums(measured)
+        bucket = next(number for number in range(record.BUCKETS)
+                      if record.bucket_range(number)[0] / measured.ticks_per_ns > 50e6)
+        over_50_ms = {span: int(sums.span(span)[bucket:record.BUCKETS].sum())
+                      for span in ("removal_since_intended", "removal")}
+        return results.from_measured(measured) | {"over_50_ms": over_50_ms}
+
+    # Some 250 were delayed by over 50 ms.  In the closed view of the same removals only those are long that
+    # took long themselves, on a busy machine some; on a very busy one nobody has caught up by the end.
+    result = until(lambda result: result["over_50_ms"]["removal_since_intended"] > result["over_50_ms"]["removal"] + 50,
+                   run, first_s=1.2)
     assert result["arrivals"]["removals"]["since_intended_ns"]["max"] > 200e6
 
 

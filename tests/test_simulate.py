@@ -24,6 +24,7 @@ from kernels.machine import BLOCKED, step_once
 from kernels.ops import OP_TABLE, Kind, Register as R
 from tests.stage import config
 from tests.test_processes import armed_for_a_pending_page
+from tests.tries import LIMIT_S
 
 ROOT = Path(__file__).parent.parent
 BUSY_LOOP = {"engine": "simulate", "duration_s": 0.003, "warmup_s": 0.0005, "restart_on_bug": True,
@@ -170,7 +171,7 @@ def run_apart(out, name, **environment) -> str:
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     done = subprocess.run(
         [sys.executable, "-m", "harness", "run", f"configs/{name}.toml", *settings, "--out", str(out),
-         "--format", "json"], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=120)
+         "--format", "json"], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr
     return lasting(json.loads(done.stdout))
 

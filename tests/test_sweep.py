@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import plots, report, results, sweep
+from harness import invariants, plots, report, results, sweep
 from harness.__main__ import main
 from harness.engines import simulate
 from harness.plan import make_plan
 from harness.sparse import SparseMemory
+from kernels.words import STATE
 from tests import stage
 
 ROOT = Path(__file__).parent.parent
@@ -216,6 +217,16 @@ def test_a_sparse_view_tells_of_what_was_touched_only(sparse):
     assert list(sparse.page_numbers()[[0, -1]]) == [512 * 5, 512 * 71 - 1]
     assert len(sparse.view("sept.0")) == len(sparse.view("mirror.0")) == 1024
     assert sparse.view("sept.0")[3] == 7 and sparse.view("mirror.0")[512] == 9
+
+
+def test_the_parent_of_an_entry_is_found_though_the_view_has_gaps(sparse):
+    """The only touched page table is the 71st: its entry in the directory is number 70, not 0."""
+    stage.Memory.view(sparse, "sept.0")[512 * 70 + 3] = STATE["MAPPED"].word()
+    sparse.view("sept.2")[0] = STATE["NL_MAPPED"].word()
+    sparse.look()
+    assert invariants.orphaned_entries(sparse) == 1
+    sparse.view("sept.1")[70] = STATE["NL_MAPPED"].word()
+    assert invariants.orphaned_entries(sparse) == 0
 
 
 def test_a_reset_forgets_everything_that_was_written(sparse):

@@ -15,6 +15,7 @@ from harness.plan import make_plan
 from kernels import clock
 from tests.stage import config
 from tests.test_cli import harness
+from tests.tries import until
 
 GOOD_CONDITIONS = {
     "full_concurrency_share": 1.0, "involuntary_switches_count": 0, "steal_share": 0.0, "other_load_share": 0.0,
@@ -205,6 +206,14 @@ def test_a_worker_is_read_and_one_that_is_gone_is_none():
     assert readings.worker(os.getpid()).ran_s > 0
 
 
+@pytest.mark.parametrize("stat, letter", [
+    ("17 (python) S 1 17 17 0", "S"), ("17 (a) R (b) T 1 17", "T"),
+])
+def test_the_state_of_a_process_stands_behind_its_name(stat, letter):
+    assert readings.parse_state(stat) == letter
+    assert readings.state(threading.get_native_id()) == "R" and readings.state(2 ** 22 + 1) is None
+
+
 @pytest.mark.parametrize("flags, invariant", [
     ("flags\t: fpu tsc constant_tsc nonstop_tsc", True), ("flags\t: fpu tsc constant_tsc", False),
     ("bogomips: 3", None),
@@ -263,13 +272,17 @@ def test_conditions_are_differences_over_the_workers_processors():
 
 
 def test_every_run_says_how_its_workers_were_treated():
-    result = results.from_measured(processes.run(make_plan(config(duration_s=0.3, warmup_s=0.0))))
-    found = result["conditions"]
-    assert set(found["workers"]) == {"vcpu0", "vcpu1", "vcpu2", "vcpu3", "host0"}
-    assert all(each["ran_s"] > 0 for each in found["workers"].values())
-    assert 0 <= found["full_concurrency_share"] <= 1 and found["involuntary_switches_count"] >= 0
-    assert found["clock"]["offset_ns"] is None or found["clock"]["offset_ns"] < 1e6
-    assert set(result["records"].values()) == {"whole"}
+    def always(result):
+        found = result["conditions"]
+        assert set(found["workers"]) == {"vcpu0", "vcpu1", "vcpu2", "vcpu3", "host0"}
+        assert all(each["ran_s"] >= 0 for each in found["workers"].values())
+        assert 0 <= found["full_concurrency_share"] <= 1 and found["involuntary_switches_count"] >= 0
+        assert found["clock"]["offset_ns"] is None or found["clock"]["offset_ns"] < 1e6
+        assert set(result["records"].values()) == {"whole"}
+
+    until(lambda result: all(each["ran_s"] > 0 for each in result["conditions"]["workers"].values()),
+          lambda duration_s: results.from_measured(processes.run(make_plan(config(duration_s=duration_s, warmup_s=0.0)))),
+          always)
 
 
 # --- the clock itself ---
@@ -285,7 +298,8 @@ def test_two_clocks_are_found_as_far_apart_as_they_are():
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
-    ahead, error = clock.exchange(word.ctypes.data, False, 3, 50_000_000_000)
+    # Some minutes, for a thread that is put aside.
+    ahead, error = clock.exchange(word.ctypes.data, False, 3, 500_000_000_000)
     stop.append(True)
     thread.join()
     assert error > 0 and abs(ahead - 10_000_000_000) <= error

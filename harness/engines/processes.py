@@ -21,6 +21,7 @@ import numpy as np
 
 from harness import clocks, conditions, invariants, readings, seal
 from harness.errors import UsageError
+from harness.engines.patience import Patience
 from harness.engines.watchdog import Watchdog, where
 from harness.engines.worker import EXIT_CODES, Drive, work
 from harness.memory import Memory
@@ -32,8 +33,10 @@ from kernels.ops import Op, Register as R
 from kernels.record import BUG_LOG
 
 WORKERS_MAX = 512                # one process each
-START_LIMIT_S = 20.0             # forked workers are at the start line in milliseconds
-STOP_LIMIT_S = 1.5               # a worker that has not ended so long after the stop is stuck
+START_LIMIT_S = 60.0             # forked workers are at the start line in milliseconds
+STOP_LIMIT_S = 1.5               # a worker that has not ended so long after the stop is stuck ...
+STOP_CHANCE_S = 0.5              # ... if it has had so much of that time (patience.py)
+ABORT_CHANCE_S = 0.2             # the same of one that was told to give up wherever it is
 TICK_S = 0.05                    # how often the coordinator looks
 LOOKS_SHARE = 0.01               # of the coordinator's time, at most, goes into looking at the workers' times
 
@@ -89,7 +92,7 @@ class Coordinator:
         self.problems: list[str] = []
         self.halt = ""
         self.hangs: list[Hang] = []
-        self.watchdog = Watchdog(plan, memory)
+        self.watchdog = Watchdog(plan, memory, self._living)
         self.deadlocked = False
         self.interrupted = False
         self.ended_in_warm_up = False
@@ -129,16 +132,18 @@ class Coordinator:
         config = self.plan.config
         if not self._line_up():
             return
-        self._set_phase(drive.WARM_UP)
-        if config.warmup_s and not self._watch(config.warmup_s, report=False):
-            self.ended_in_warm_up = True
-            return
-        self._set_phase(drive.MEASURED)
+        if config.warmup_s:              # otherwise nobody may count anything as warm-up, for an instant
+            self._set_phase(drive.WARM_UP)
+            if not self._watch(config.warmup_s, report=False):
+                self.ended_in_warm_up = True
+                return
+        # What lies between the clock and the phase, at both ends, is as short as can be.
         self.moments.append(self._moment())
         self.began, self.began_ticks = time.perf_counter(), drive.read_clock()[0]
+        self._set_phase(drive.MEASURED)
         self._watch(config.duration_s, report=True)
-        self.measured_s = time.perf_counter() - self.began
         self.moments.append(self._moment())
+        self.measured_s = time.perf_counter() - self.began
 
     def _line_up(self) -> bool:
         """Wait until all workers stand at the start line."""
@@ -165,14 +170,20 @@ class Coordinator:
                 self.progress(1 - left / duration_s, self.counters())
             if left <= 0:
                 return True
-            running = [worker.sentinel for worker in self.workers.values() if worker.is_alive()]
-            if self.interrupted or not running or self._look():
+            if self.interrupted or not self._living() or self._look():
                 return False
             self._look_for_hang(now)
             if report and now >= self.look_again_at:
                 self.concurrency.look(now, self._times())
                 self.look_again_at = now + (time.perf_counter() - now) / LOOKS_SHARE
-            wait_for_any(running, min(left, TICK_S))
+            self._until_one_ends(min(left, TICK_S))
+
+    def _living(self) -> list[int]:
+        """The ids of the workers that have not ended."""
+        return [worker.pid for worker in self.workers.values() if worker.is_alive()]
+
+    def _until_one_ends(self, limit_s: float) -> None:
+        wait_for_any([worker.sentinel for worker in self.workers.values() if worker.is_alive()], limit_s)
 
     def _times(self) -> dict[str, readings.Worker | None]:
         """What the kernel counts of each worker; None of one that has ended."""
@@ -217,23 +228,29 @@ class Coordinator:
     def _end(self) -> None:
         """Stop the workers; end those that do not."""
         self._set_phase(drive.STOP)
-        limit = time.perf_counter() + STOP_LIMIT_S
-        while any(worker.is_alive() for worker in self.workers.values()):
-            left = limit - time.perf_counter()
-            if left <= 0 or self._lost_since():
-                break
-            wait_for_any([worker.sentinel for worker in self.workers.values() if worker.is_alive()],
-                         min(left, TICK_S))
+        self._await_end(STOP_LIMIT_S, STOP_CHANCE_S, given_up=self._lost_since)
         if not self._lost_since():
             self.problems += [f"worker {actor.name} (pid {worker.pid}) did not stop: {self.where(actor)}"
                               for actor, worker in self.workers.items() if worker.is_alive()]
         self.control[drive.ABORT // 8] = self.control[drive.ABORT // 8] or drive.WORKER_LOST
+        self._await_end(0.0, ABORT_CHANCE_S)
         for worker in self.workers.values():
-            if worker.pid:
-                worker.join(0.2)
             if worker.is_alive():
                 worker.kill()
+            if worker.pid:
                 worker.join()
+
+    def _await_end(self, limit_s: float, chance_s: float, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Wait until all workers have ended; or for so long, and until each has had its chance to."""
+        began = time.perf_counter()
+        patience = Patience(began, self._living())
+        while living := self._living():
+            now = time.perf_counter()
+            # (Not each time that one of hundreds ends.)
+            if given_up() or now - patience.at >= TICK_S \
+                    and patience.look(now, living) >= chance_s and now - began >= limit_s:
+                return
+            self._until_one_ends(TICK_S)
 
     def _lost_since(self) -> bool:
         return bool(self.problems or self.halt) or self._look()

@@ -19,7 +19,7 @@ from harness.schedule import Player, Schedule, Turn, difference, prepare
 from kernels.machine import step_once
 from kernels.ops import Op, Register as R
 
-LIMIT_S = 30.0                   # a schedule of some hundred turns takes milliseconds
+LIMIT_S = 120.0                  # a schedule of some hundred turns takes milliseconds
 NAP_S = 0.0002
 
 

@@ -4,10 +4,16 @@ The engine looks here every few ticks; two things are told apart.  A *hang*: no 
 though all may be running, refused again and again.  A *deadlock*: an actor stands at one wait and does
 not move, though the condition should long be true (invariant no_deadlock); other vCPUs may go on
 merrily, as beside a host thread that waits for one SRCU reader.
+
+Neither is told before every worker has had its chance since it was suspected (patience.py): on a busy
+machine whoever they all wait for may only have been put aside.
 """
+
+from typing import Callable
 
 import numpy as np
 
+from harness.engines.patience import Patience
 from harness.memory import Memory
 from harness.plan import Plan
 from harness.results import Hang
@@ -17,14 +23,16 @@ HANG_S = 1.5                     # no vCPU has completed a touch for so long: th
 HANG_COSTS = 100                 # ... or for so many times the dearest cost that is configured
 STUCK_S = 1.5                    # an actor has stood at one wait for so long ...
 STUCK_S_PER_ACTOR = 0.02         # ... or for its turn on a crowded processor, many times over
+CHANCE_S = 0.25                  # ... and since then everybody has had so much time, in which nothing came of it
 BLIND_S = 0.25                   # the engine itself was put aside for so long: nobody else is to blame
 
 
 class Watchdog:
     """Looks at actors' registers and records; `deadlocks` counts what it has found."""
 
-    def __init__(self, plan: Plan, memory: Memory):
-        self.plan, self.memory = plan, memory
+    def __init__(self, plan: Plan, memory: Memory, workers: Callable[[], list[int]]):
+        """`workers` gives the ids of the worker processes that live."""
+        self.plan, self.memory, self.workers = plan, memory, workers
         self.registers = memory.view("registers", np.int64)
         self.records = memory.view("records", np.int64)
         self.waits = np.array([OP_TABLE[row.op].kind == Kind.WAIT for row in plan.program.listing])
@@ -38,6 +46,7 @@ class Watchdog:
         self.since = np.zeros(len(plan.actors))      # ... and since when that is so
         self.told = False                    # whether the deadlock in progress has been reported
         self.looked = 0.0
+        self.patience: Patience | None = None        # since something was suspected
 
     def look(self, now: float) -> Hang | None:
         """What has been found since the last look, for the engine to end."""
@@ -46,22 +55,26 @@ class Watchdog:
             self.touches_seen = (self.touches_seen[0], self.touches_seen[1] + now - self.looked)
         self.looked = now
         waiting = self.waiting(now)
-        if not waiting:
-            self.told = False
-        elif not self.told:
-            self.told = True
-            self.deadlocks += 1
-            self.touches_seen = (-1, now)
-            # Whoever they wait for began to wait at about the same time.
-            return self._hang(now, self.waiting(now, self.stuck_s / 2))
+        self.told = self.told and bool(waiting)
         touches = self.touches()
         if touches != self.touches_seen[0]:
             self.touches_seen = (touches, now)
-        elif now - self.touches_seen[1] > self.hang_s and not self.waiting(now, self.hang_s / 2):
-            # (Where somebody waits, it is soon known whether that is why.)
-            self.touches_seen = (-1, now)
+        deadlock = bool(waiting) and not self.told
+        # (Where somebody waits, it is soon known whether that is why nobody gets on.)
+        hang = now - self.touches_seen[1] > self.hang_s and not self.waiting(now, self.hang_s / 2)
+        if not deadlock and not hang:
+            self.patience = None
+            return None
+        self.patience = self.patience or Patience(now, self.workers())
+        if self.patience.look(now, self.workers()) < CHANCE_S:
+            return None
+        self.patience, self.touches_seen = None, (-1, now)
+        if not deadlock:
             return self._hang(now, [])
-        return None
+        self.told = True
+        self.deadlocks += 1
+        # Whoever they wait for began to wait at about the same time.
+        return self._hang(now, self.waiting(now, self.stuck_s / 2))
 
     def waiting(self, now: float, limit_s: float | None = None) -> list:
         """The actors that have stood at one wait for too long."""

@@ -282,9 +282,12 @@ class Flow:
              begin_again=lambda: None) -> None:
         """End, and what to do when the VM is dead: end too, or have a fresh one built.
 
-        One actor waits until all others are parked, makes the TD fresh and lets them go.  One that
-        ends counts as parked, so that nobody waits for it.  Where the workload is teardown, that actor
-        first removes all memory of the TD that has ended.
+        One actor, the rebuilder, waits until all others are parked, makes the TD fresh and lets them go
+        by a new vm_generation.  One that ends counts as parked, so that nobody waits for it.  When the
+        rebuilder itself ends, there will be no fresh TD: it lets go whoever is parked, to end as well.
+        Nobody else may: an actor that is let go early ends and is counted a second time, in place of one
+        that is still in the old TD.  Where the workload is teardown, the rebuilder first removes all
+        memory of the TD that has ended.
 
         leave, destroy, begin_again   write what an actor of a dead VM, the one that rebuilds before and
                                       after it makes the TD fresh, do besides
@@ -297,7 +300,15 @@ class Flow:
             for word in ("created", "built"):
                 self.row(Op.STORE, value=1, **self.at(word))
             self.row(Op.ADD, value=1, **self.at("vcpus_created"))
-        self.row(Op.ADD, value=1, **self.at("vm_generation" if may_rebuild else "parked"))
+        if may_rebuild:
+            rebuilder = (self.layout.vcpus if self.hosts else 0) + 1     # first host, or first vCPU
+            others, ended = self.fresh(f"{who}.others"), self.fresh(f"{who}.ended")
+            self.row(Op.TEST, register=R.ROLE, mask=-1, match=rebuilder, otherwise=others, text="rebuilder")
+            self.row(Op.ADD, value=1, **self.at("vm_generation", next=ended))
+            self.label(others)
+        self.row(Op.ADD, value=1, **self.at("parked"))
+        if may_rebuild:
+            self.label(ended)
         self.row(Op.STOP)
         self.label(f"{who}.dead")
         if who == "vcpu":
@@ -310,7 +321,6 @@ class Flow:
             return
         parked = self.fresh(f"{who}.parked")
         if may_rebuild:
-            rebuilder = (self.layout.vcpus if self.hosts else 0) + 1     # first host, or first vCPU
             self.row(Op.TEST, register=R.ROLE, mask=-1, match=rebuilder, otherwise=parked, text="rebuilder")
             others = self.layout.actors // self.layout.tds - 1
             self.row(Op.WAIT_IS, **self.at("parked", mask=-1, match=others))
