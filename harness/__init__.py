@@ -17,7 +17,8 @@
     clocks.py       what is asked of the clock itself
     seal.py         is a worker's record whole
     judge.py        is a result to be believed, is it as expected
-    scenario.py     a small world whose every interleaving is tried, as a TOML file -> Scenario
+    scenario.py     a small world whose every interleaving is tried   Scenario
+    scenario_file.py  such worlds as TOML files                     -> Scenario
     shape.py        what every reader of a result counts on, with types
     files.py        result.json, written whole or not at all
     histogram.py    histograms that outlive their run

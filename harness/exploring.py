@@ -13,7 +13,8 @@ from harness.engines import explore as engine, turns
 from harness.errors import UsageError
 from harness.policies import POLICIES
 from harness.releases import NAMES as MODULES
-from harness.scenario import Scenario, load
+from harness.scenario import Scenario
+from harness.scenario_file import load
 from harness.schedule import Schedule, execute
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130

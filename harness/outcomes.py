@@ -17,7 +17,8 @@ from harness.errors import UsageError
 from harness.plan import behaviour
 from harness.policies import Policy
 from harness.protocol.flows.flow import Behaviour
-from harness.scenario import Scenario, parse
+from harness.scenario import Scenario
+from harness.scenario_file import parse
 
 MEMORY_MIB = 96                  # of tables for each world
 RUNS, SEED = 400, 1              # of a world that does not fit

@@ -18,7 +18,8 @@ import numpy as np
 from harness.errors import ResultError
 from harness.files import read_json, write_file
 from harness.memory import Memory
-from harness.scenario import LEAVE, Scenario, parse
+from harness.scenario import LEAVE, Scenario
+from harness.scenario_file import parse
 from kernels.machine import step_once
 from kernels.ops import OP_TABLE, Kind, Op, Register as R
 from kernels.search import BRANCHES_MAX, ROWS_MAX, SPANS, STEPPING, TRANSLATION, WIDTH_OF_ROW

@@ -15,7 +15,7 @@ from harness.engines import explore, turns
 from harness.errors import UsageError
 from harness.policies import POLICIES
 from harness.protocol.liveness import READS, live_registers
-from harness.scenario import answers_of_step, load, parse
+from harness.scenario_file import answers_of_step, load, parse
 from harness.schedule import Schedule, execute, prepare
 from kernels import search as kernel
 from kernels.ops import OP_TABLE, Kind, Register as R

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.engines import explore
-from harness.scenario import answers_of, load, parse
+from harness.scenario import answers_of
+from harness.scenario_file import load, parse
 from harness.schedule import Schedule, execute, prepare
 from kernels.ops import Op, Register as R
 

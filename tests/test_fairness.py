@@ -8,7 +8,7 @@ import pytest
 
 from harness.engines import explore
 from harness.engines.fairness import fair_states, round_trip
-from harness.scenario import load, parse
+from harness.scenario_file import load, parse
 from harness.schedule import Schedule, execute
 
 ROOT = Path(__file__).parent.parent

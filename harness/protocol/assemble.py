@@ -277,7 +277,7 @@ def _link(entry, number, row, where, rows_count) -> None:
     entry["mask"], entry["match"] = signed(row.mask), signed(row.match)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)        # told apart by identity, so that what follows from one can be kept
 class Program:
     """Rows that `step` executes, with the names of everything in them.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import verdict
 from harness.engines import explore
-from harness.scenario import load, parse
+from harness.scenario_file import load, parse
 
 ROOT = Path(__file__).parent.parent.parent
 ACCEPT, AUG = "tdg_mem_page_accept 3", "tdh_mem_page_aug 3 retry 2"
