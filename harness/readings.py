@@ -140,6 +140,18 @@ def state(pid: int) -> str | None:
     return parse_state(stat) if stat else None
 
 
+def parse_turns(schedstat: str) -> tuple[float, int]:
+    """Seconds on a processor, and how often it was put on one, from /proc/PID/schedstat."""
+    ran, _waited, turns = (int(field) for field in schedstat.split())
+    return ran / 1e9, turns
+
+
+def turns(pid: int) -> tuple[float, int] | None:
+    """None if the process is gone, or the kernel keeps no such statistics."""
+    schedstat = text_of(PROC / str(pid) / "schedstat")
+    return parse_turns(schedstat) if schedstat else None
+
+
 # --- clock and frequency ---------------------------------------------------------------------
 
 def parse_clock_flags(cpuinfo: str) -> bool | None:

@@ -15,7 +15,7 @@ import pytest
 from harness import files, results
 from harness.config import load
 from harness.engines import processes, watchdog
-from harness.engines.patience import LIMIT_S as LIMIT_OF_PATIENCE_S, Patience, Seen, see
+from harness.engines.patience import LIMIT_S as LIMIT_OF_PATIENCE_S, TURN_S, Patience, Seen, see
 from harness.judge import failures
 from harness.memory import TDVPS_STEPPING
 from harness.plan import make_plan
@@ -453,17 +453,26 @@ def test_without_a_warm_up_nothing_is_counted_as_one(monkeypatch):
 
 def test_time_counts_for_who_has_it():
     """`a` runs all the time, `b` is kept off its processor and then sleeps; of `c` the kernel says nothing."""
-    seen = {"a": Seen(True, 5.0), "b": Seen(True, 1.0), "c": None}
+    seen = {"a": Seen(True, 5.0, 9), "b": Seen(True, 1.0, 3), "c": None}
     patience = Patience(0.0, "abc", seen.get)
-    seen["a"] = Seen(True, 5.9)
+    seen["a"] = Seen(True, 5.9, 10)
     assert patience.look(1.0, "ac") == pytest.approx(0.9)
     assert patience.look(1.0, "abc") == 0
-    seen["b"] = Seen(True, 1.25)
+    seen["b"] = Seen(True, 1.25, 4)
     assert patience.look(2.0, "abc") == pytest.approx(0.25)
-    seen["a"], seen["b"] = Seen(True, 6.9), Seen(False, 1.25)        # asleep, or stopped
+    seen["a"], seen["b"] = Seen(True, 6.9, 10), Seen(False, 1.25, 4)     # asleep, or stopped
     assert patience.look(3.0, "abc") == pytest.approx(1.25)
     assert patience.look(3.0, "c") == patience.look(3.0, "") == 3.0  # the others have ended
     assert patience.look(LIMIT_OF_PATIENCE_S + 4, "abc") == LIMIT_OF_PATIENCE_S + 4
+
+
+def test_who_gives_its_processor_up_at_once_has_had_it_all_the_same():
+    seen = {"a": Seen(True, 1.0, 100)}
+    patience = Patience(0.0, "a", seen.get)
+    seen["a"] = Seen(True, 1.001, 140)
+    assert patience.look(1.0, "a") == pytest.approx(40 * TURN_S)
+    seen["a"] = Seen(True, 1.002, 10_000)
+    assert patience.look(1.5, "a") == pytest.approx(40 * TURN_S + 0.5)   # no more than there was
 
 
 def test_a_process_is_seen_as_it_is():

@@ -211,6 +211,7 @@ def test_a_worker_is_read_and_one_that_is_gone_is_none():
 ])
 def test_the_state_of_a_process_stands_behind_its_name(stat, letter):
     assert readings.parse_state(stat) == letter
+    assert readings.parse_turns("1500000000 20000000 7\n") == (1.5, 7)
     assert readings.state(threading.get_native_id()) == "R" and readings.state(2 ** 22 + 1) is None
 
 
