@@ -180,6 +180,8 @@ def test_a_block_that_is_busy_and_ignored_bugs_the_vm_at_the_removal(monkeypatch
 
 
 BROKEN = sorted(ROOT.glob("configs/broken/*.toml"))
+# What makes workers meet even on one processor: a call that holds its lock for longer than a time slice.
+MET_FOR_SURE = {"no_tdx_lock": ["costs_ns.tdh_phymem_cache_wb=5000000"]}
 
 
 @pytest.mark.parametrize("path", [
@@ -188,7 +190,8 @@ BROKEN = sorted(ROOT.glob("configs/broken/*.toml"))
 def test_every_broken_policy_is_caught_by_what_its_config_expects(path):
     """Each of these races comes within a second or two, where there are processors to run on."""
     def run(duration_s):
-        return results.from_measured(processes.run(make_plan(load(path, [f"duration_s={duration_s}"]))))
+        settings = MET_FOR_SURE.get(path.stem, []) if duration_s > 2 else []
+        return results.from_measured(processes.run(make_plan(load(path, [f"duration_s={duration_s}", *settings]))))
 
     expect = load(path).expect
     first_s = 6.0 if "deadlock" in path.read_text() else 0.5
