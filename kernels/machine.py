@@ -48,23 +48,23 @@ def state_index(word):
 def load_word(address, width):
     if width == 64:
         return atomics.load64(address)
-    if width == 32:
-        return atomics.load32(address)
+    if width == 8:
+        return atomics.load8(address)
     if width == 16:
         return atomics.load16(address)
-    return atomics.load8(address)
+    return atomics.load32(address)
 
 
 @kernel
 def store_word(address, width, value):
     if width == 64:
         atomics.store64(address, value)
-    elif width == 32:
-        atomics.store32(address, value)
+    elif width == 8:
+        atomics.store8(address, value)
     elif width == 16:
         atomics.store16(address, value)
     else:
-        atomics.store8(address, value)
+        atomics.store32(address, value)
 
 
 @kernel
