@@ -390,7 +390,7 @@ def write_walk(listing: Listing, stopped: str) -> None:
     found = listing.fresh("found")
     for level in reversed(range(LEVELS)):
         listing.row(Op.WALK, base=(R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT)[level], value=level, otherwise=stopped,
-                    priority=found, text=f"SEPT walk, level {level}")
+                    priority=found, text=f"SEPT, level {level}")
     listing.label(found)
 
 
