@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from harness import clocks, conditions, files, judge, readings, results, seal
+from harness.config import Bound
 from harness.engines import processes
 from harness.judge import DEGRADED, UNTRUSTWORTHY, VALID
 from harness.memory import Memory
@@ -320,3 +321,13 @@ def test_a_clock_runs_and_work_takes_time():
     assert other[0] > one[0] and other[1] > one[1] and one[2] > 0
     calibration = clocks.calibrate()
     assert calibration.ticks_per_ns > 0 and calibration.pace_ticks > 0
+
+
+@pytest.mark.parametrize("count, bound, fails", [
+    (3, None, True), (0, None, False), (None, None, False),
+    (3, {}, False), (None, {}, False),               # an empty bound asks nothing, not even that it was checked
+    (3, {"min": 1}, False), (0, {"min": 1}, True), (None, {"min": 1}, True), (3, {"max": 2}, True),
+])
+def test_an_invariant_is_judged_by_its_bound_if_it_has_one(count, bound, fails):
+    expect = {} if bound is None else {"invariants.quiet_mirror": Bound(**bound)}
+    assert bool(judge.failures({"invariants": {"quiet_mirror": count}}, expect)) == fails
