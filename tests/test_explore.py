@@ -402,8 +402,8 @@ def test_every_pair_of_calls_on_one_entry_comes_out_as_its_file_says(module, nam
         assert found.complete and not verdict_.failures, (scenario.name, verdict_.failures)
 
 
-@pytest.mark.slow
-def test_two_vcpus_and_a_removal_find_no_way_into_trouble_under_kick_on_busy():
-    [scenario] = scenarios("fault_zap_two_vcpus")
-    found = explore.run(scenario)
-    assert found.complete and set(found.violations) == {"starvation"}
+def test_two_vcpus_and_a_removal_find_no_way_into_trouble_under_kick_on_busy_but_in_1_5_20():
+    for scenario in scenarios("fault_zap_two_vcpus"):
+        found, verdict_ = judged(scenario)
+        known = {"no_halt", "exclusive_ownership"} if scenario.module == "1.5.20" else set()
+        assert found.complete and set(found.violations) == {"starvation"} | known and not verdict_.failures
