@@ -9,7 +9,7 @@ import pytest
 from harness.__main__ import main
 
 ROOT = Path(__file__).parent.parent
-TWO_VCPUS = str(ROOT / "configs/explore/fault_zap_two_vcpus.toml")
+TWO_VCPUS = [str(ROOT / "configs/explore/fault_zap_two_vcpus.toml"), "--module", "1.5.05"]
 
 # A real SIGINT to a real process, at the first (or a later) look at the keyboard, however slow the machine is.
 INTERRUPTED = """
@@ -36,7 +36,7 @@ def interrupted(at: int, *arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_ctrl_c_prints_what_is_known_of_the_scenario_so_far():
-    done = interrupted(30, TWO_VCPUS)
+    done = interrupted(30, *TWO_VCPUS)
     assert "NOT complete (interrupted)" in done.stdout and "were met and not gone on from" in done.stdout
     assert "no_bug not violated" in done.stdout and "holds" not in done.stdout
     assert done.stderr.splitlines()[-1] == "interrupted in scenario 1 of 1"
@@ -70,7 +70,7 @@ def test_ctrl_c_prints_the_policies_that_are_done():
     (["--preemptions", "1"], ["NOT complete (at most 1 preemptions)", "% of the moves that were met are within the bound"]),
 ])
 def test_a_part_of_all_says_which_part(capsys, arguments, says):
-    assert main(["explore", TWO_VCPUS, *arguments]) == 0
+    assert main(["explore", *TWO_VCPUS, *arguments]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert all(sentence in out for sentence in says)
     assert "explored completely" not in out and "holds" not in out
@@ -84,7 +84,7 @@ def test_a_bound_that_nothing_comes_up_against_is_complete(capsys):
 
 def test_within_a_bound_nothing_is_called_a_livelock(capsys, tmp_path):
     """Who spins within a bound may be kept from whoever could end it; the search asks for more than that."""
-    arguments = ["explore", TWO_VCPUS, "--policy", "kick_vcpus", "--out", str(tmp_path)]
+    arguments = ["explore", *TWO_VCPUS, "--policy", "kick_vcpus", "--out", str(tmp_path)]
     assert main([*arguments, "--preemptions", "2"]) == 0
     assert "livelock" not in capsys.readouterr().out
     assert main(arguments) == 1
