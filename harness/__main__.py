@@ -117,6 +117,8 @@ def parser() -> Arguments:
     sweep.add_argument("config", metavar="CONFIG", help="such as configs/scale/policies.toml")
     sweep.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
                        help="change a key of the config, e.g. --set 'sweep.td.vcpus=[2, 64]'")
+    sweep.add_argument("--policies", metavar="NAMES",
+                       help="sweep these policies in place of the config's (comma-separated, or: all)")
     sweep.add_argument("--out", default="results", metavar="DIR", help="where result folders go (default: results)")
     sweep.add_argument("--picture", metavar="FILE", help="draw it as well: .svg, .png or .pdf (needs matplotlib)")
     sweep.add_argument("--format", choices=FORMATS, default="table", help="how to print (default: table)")
@@ -227,7 +229,8 @@ def do_run(options) -> int:
 def load_configs(paths, overrides, policies: str | None = None) -> list:
     """Each config, under each of the policies asked for; raises UsageError."""
     from harness import config
-    return [config.load(path, [*overrides, *policy]) for path in paths for policy in chosen_policies(policies)]
+    chosen = [[f"policy={name}"] for name in chosen_policies(policies)] or [[]]
+    return [config.load(path, [*overrides, *policy]) for path in paths for policy in chosen]
 
 
 def measuring(configs, what: str):
@@ -272,18 +275,18 @@ def check_outcomes(result: dict, config) -> int:
     return FAILED if unknown else DONE
 
 
-def chosen_policies(names: str | None) -> list[list[str]]:
-    """The overrides of each run of a config that --policies asks for.  Raises UsageError."""
+def chosen_policies(names: str | None) -> list[str]:
+    """The policies that --policies asks for, none where it was not given.  Raises UsageError."""
     from harness.errors import nearest
     from harness.policies import BY_NAME, POLICIES
     if names is None:
-        return [[]]
+        return []
     chosen = [policy.name for policy in POLICIES] if names == "all" else names.split(",")
     for name in chosen:
         if name not in BY_NAME:
             raise UsageError(f"--policies {names}: {name!r} is not a policy; known: all,"
                              f" {', '.join(BY_NAME)}{nearest(name, BY_NAME)}")
-    return [[f"policy={name}"] for name in chosen]
+    return chosen
 
 
 def engine(name: str):
@@ -388,7 +391,7 @@ def do_sweep(options) -> int:
     from harness.plan import make_plan
     from harness.progress import Progress
 
-    keys, configs = sweep.load(options.config, options.overrides)
+    keys, configs = sweep.load(options.config, options.overrides, chosen_policies(options.policies))
     plans = [(point, make_plan(each)) for point, each in configs]
     check_out(Path(options.out))
     if options.picture:

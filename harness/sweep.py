@@ -54,9 +54,11 @@ SCALE = {percent: 100, microseconds: 1e-3, number: 1}         # from the result'
 AXES = {"td.vcpus": "vCPUs", "td.count": "TDs"}               # what a key is called below a plot
 
 
-def load(path: str, overrides: list[str] = ()) -> tuple[list[str], list[tuple[dict, config.Config]]]:
+def load(path: str, overrides: list[str] = (),
+         policies: list[str] = ()) -> tuple[list[str], list[tuple[dict, config.Config]]]:
     """(keys that are varied, [(their values, config)]), in the order of the file, a seed after the other.
 
+    policies   in place of those that the file varies
     Raises UsageError.
     """
     table, where, origins = config.load_table(path, overrides)
@@ -64,6 +66,8 @@ def load(path: str, overrides: list[str] = ()) -> tuple[list[str], list[tuple[di
     if not isinstance(axes, dict) or not axes:
         raise UsageError(f"{where}: sweep: is missing; must be a table with a list for each key that is varied")
     axes = dict(_flat(axes))
+    if policies:
+        axes = {"policy": list(policies)} | {key: values for key, values in axes.items() if key != "policy"}
     for key, values in axes.items():
         if not isinstance(values, list) or not values:
             raise UsageError(f"{where}: sweep.{key} = {values!r}: must be a list of values")

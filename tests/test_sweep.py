@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness import invariants, plots, report, results, sweep
-from harness.__main__ import main
+from harness.__main__ import chosen_policies, main
 from harness.engines import simulate
 from harness.plan import make_plan
 from harness.sparse import SparseMemory
@@ -40,6 +40,15 @@ def test_a_sweep_has_every_combination_in_the_order_of_the_file(small):
     assert keys == ["policy", "td.vcpus"]
     assert [(each.policy.name, each.td.vcpus) for _, each in configs] == [
         ("kick_vcpus", 2), ("kick_vcpus", 4), ("kick_on_busy", 2), ("kick_on_busy", 4)]
+
+
+@pytest.mark.parametrize("asked", ["retry16,inject47", "all"])
+def test_a_sweep_is_of_other_policies_where_they_are_asked_for(small, asked):
+    names = chosen_policies(asked)
+    keys, configs = sweep.load(small, policies=names)
+    assert keys == ["policy", "td.vcpus"]
+    assert [(each.policy.name, each.td.vcpus) for _, each in configs] == [
+        (name, vcpus) for name in names for vcpus in (2, 4)]
 
 
 @pytest.mark.slow
