@@ -61,9 +61,10 @@ To add something:
     a policy        a row in policies.py, or a [policy] table in a config
     a workload      a file in configs/
     a metric        a row in metrics.py
-    a check         a function in invariants.py and its name in NAMES
+    a check         a row in invariants.py, its predicate, and a negative control that it catches
     a scenario      a file in configs/explore/
-    an engine       a module in engines/ with `run(plan, progress) -> Measured`, its name in config.ENGINES
+    an engine       of plans: a module in engines/ with `run(plan, progress) -> Measured`, its name in
+                    config.ENGINES
 
 Two rules keep results honest.  A number is either measured or marked as an assumption (costs in a
 config).  And each check is seen to fail: the suite breaks the entry lock, leaves out TRACK, leaves

@@ -144,7 +144,7 @@ def parser() -> Arguments:
     doctor.add_argument("--format", choices=FORMATS, default="table", help="how to print (default: table)")
     doctor.add_argument("--calibrate", metavar="FILE", help="measure what micro-ops cost, for a config's machine.costs")
     doctor.add_argument("--validate", nargs="*", metavar="CONFIG",
-                        help="run configs in real and in virtual time, side by side (default: all of configs/)")
+                        help="run configs in real and in virtual time, side by side (default: the five policies of configs/)")
     doctor.set_defaults(do=do_doctor)
 
     explain = commands.add_parser("explain", help="print the micro-ops of a call")
@@ -170,6 +170,12 @@ def main(arguments: list[str] | None = None) -> int:
         return options.do(options)
     except UsageError as mistake:
         print(mistake, file=sys.stderr)
+        return USAGE
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] in ("harness", "kernels"):
+            raise
+        print(f"{missing.name} is not installed for {sys.executable}: `make run` creates .venv/bin/python, which has it",
+              file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED           # between runs; an engine keeps what it has measured itself

@@ -301,6 +301,8 @@ def load_table(path: str | Path, overrides: list[str] = ()) -> tuple[dict, str, 
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise UsageError(f"{path}: not TOML: {problem}") from None
+    if "actors" in table or "pairs" in table:
+        raise UsageError(f"{path}: is a scenario, not a config: python -m harness explore {path}")
     origins = {}
     for override in overrides:
         key, value = parse_override(override)

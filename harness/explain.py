@@ -20,8 +20,9 @@ def explanation(name: str, module: str = "1.5.05", level: int | None = None) -> 
     release = find_release(module, "--module")
     calls = seamcalls.by_name(release)
     known = [*calls, seamcalls.TD_EXIT]
+    given, name = name, name.lower().replace(".", "_")           # TDH.MEM.PAGE.AUG is one of the names, too
     if name not in known:
-        raise UsageError(f"explain {name}: no such call; known: {', '.join(known)}{nearest(name, known)}")
+        raise UsageError(f"explain {given}: no such call; known: {', '.join(known)}{nearest(name, known)}")
     listing = Listing()
     options = Options(Layout(vcpus=1, actors=1, pages=512, record_words=0), owners=False, release=release)
     row = calls["tdh_vp_enter" if name == seamcalls.TD_EXIT else name]

@@ -7,6 +7,7 @@ from harness.schedule import Access, Schedule
 from harness.verdict import Verdict
 
 OP_WIDTH, WORD_WIDTH = 22, 27
+SCENARIO_WIDTH = 38               # longer names take two lines
 
 
 def scenario_report(found, verdict: Verdict) -> str:
@@ -34,10 +35,15 @@ def scenario_report(found, verdict: Verdict) -> str:
     notes = sorted({f"  {grade}: {note}" for grade, note in verdict.grades if note and grade in ("interesting", "forbidden")})
     lines += [wrap(note) for note in notes]
     lines += ["", wrap("invariants: " + ", ".join(
-        f"{name} {'VIOLATED' if name in found.violations else 'holds' if found.complete else 'not violated'}"
+        f"{named(name)} {'VIOLATED' if name in found.violations else 'holds' if found.complete else 'not violated'}"
         for name in found.checked))]
     lines += [wrap(f"FAILED: {failure}") for failure in verdict.failures]
     return "\n".join(lines)
+
+
+def named(invariant: str) -> str:
+    """An invariant as what it asks for, so that it can be said to hold."""
+    return f"no_{invariant}" if invariant in ("deadlock", "livelock", "starvation") else invariant
 
 
 def _narrow(text: str) -> str:
@@ -76,7 +82,8 @@ def summary(results: list) -> str:
                      *(grades.count(grade) or "" for grade in ("acceptable", "interesting", "forbidden", "ungraded")),
                      "FAILED" if verdict.failures else "ok" if found.complete else "part"])
     return tabulate(rows, headers=["scenario", "module", "states", "out-\ncomes", "accept-\nable", "inter-\nesting",
-                                   "forbid-\nden", "un-\ngraded", ""], tablefmt="simple", disable_numparse=True)
+                                   "forbid-\nden", "un-\ngraded", ""], tablefmt="simple", disable_numparse=True,
+                    maxcolwidths=[SCENARIO_WIDTH] + [None] * 8, break_long_words=False)
 
 
 def trace(schedule: Schedule, accesses: list[Access], everything: bool = False) -> str:
@@ -109,7 +116,7 @@ def matrix(policies: list[str], invariants: list[str], cells: dict, incomplete: 
     broken = [name for name in invariants if any((policy, name) in cells for policy in policies)]
     rows = [[policy, *(cells.get((policy, name)) or ("?" if policy in incomplete else "holds") for name in broken)]
             for policy in policies]
-    table = tabulate(rows, headers=["policy", *broken], tablefmt="simple", disable_numparse=True)
+    table = tabulate(rows, headers=["policy", *map(named, broken)], tablefmt="simple", disable_numparse=True)
     kept = [name for name in invariants if name not in broken]
     says = "not seen to be broken" if incomplete else "every policy keeps"
-    return table + "\n" + wrap(f"{says}: {', '.join(kept)}")
+    return table + "\n" + wrap(f"{says}: {', '.join(map(named, kept))}")

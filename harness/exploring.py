@@ -15,11 +15,13 @@ from harness.policies import POLICIES
 from harness.releases import NAMES as MODULES
 from harness.scenario import Scenario
 from harness.scenario_file import load
+from harness.report import wrap
 from harness.schedule import Schedule, execute
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 BRIEF = 4                        # more scenarios than that get a line each
 PCT_RUNS = 1000
+POLICIES_MODULE = "1.5.05"       # of --policies, unless --module says more
 
 
 def explore(options) -> int:
@@ -30,6 +32,9 @@ def explore(options) -> int:
                  for scenario in load(path, options.module, options.policy)]
     if not scenarios:
         raise UsageError(f"--module {', '.join(options.module)}: no scenario of these files is for it")
+    if options.show is not None and len(scenarios) > 1:
+        raise UsageError(f"--show {options.show}: these are {len(scenarios)} scenarios; name one file, and one release"
+                         " by --module")
     brief, results, code = len(scenarios) > BRIEF, [], DONE
     try:
         for path, scenario in scenarios:
@@ -188,7 +193,9 @@ def _policies(options) -> int:
             return code
     if not checked:
         raise UsageError(f"{options.configs[0]}: no scenario with KVM's flows (touch, remove) for --policies")
-    print("steps of the shortest counterexample, or holds (? where the search was not complete)")
+    print(wrap(f"{' '.join(Path(path).stem for path in options.configs)}; module {', '.join(options.module or [POLICIES_MODULE])}:"
+               " steps of the"
+               " shortest counterexample, or holds (? where the search was not complete)"))
     print(explored.matrix([policy.name for policy in POLICIES], list(checked), cells, incomplete))
     return code
 
@@ -197,7 +204,7 @@ def _policy(name: str, options, cells: dict, checked: dict) -> bool:
     """One line of the matrix; whether every search was complete."""
     complete = True
     for path in options.configs:
-        for scenario in load(path, options.module or ["1.5.05"], name):
+        for scenario in load(path, options.module or [POLICIES_MODULE], name):
             if not scenario.uses_flows or scenario.must_violate:
                 continue
             found = _search(scenario, options, path)

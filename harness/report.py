@@ -62,10 +62,10 @@ def microseconds(nanoseconds) -> str:
 
 def title(result: dict) -> str:
     workers = result["workers"]
-    return (f"{result['name']}: policy {result['policy']}\n"
-            f"engine {result['engine']}, module {result['module']}, seed {result['seed']}, primitive"
-            f" {result['primitive']}; {count(workers['vcpus'], 'vCPU')} + {count(workers['hosts'], 'host')}"
-            f" on {count(len(workers['processors']), 'processor')}; {result['measured_s']:g} s")
+    made_by = (f"engine {result['engine']}, module {result['module']}, seed {result['seed']}, primitive"
+               f" {result['primitive']}; {count(workers['vcpus'], 'vCPU')} + {count(workers['hosts'], 'host')}"
+               f" on {count(len(workers['processors']), 'processor')}; {result['measured_s']:.4g} s")
+    return f"{result['name']}: policy {result['policy']}\n{wrap(made_by)}"
 
 
 def count(number_of: int, noun: str) -> str:
@@ -246,7 +246,7 @@ def bug_lines(result: dict) -> list[str]:
     lines = [f"KVM_BUG_ON: {total}"]
     if result["bug_log"]:
         first = result["bug_log"][0]
-        when = f"{abs(first['at_s']):.6f} s {'into the measurement' if first['at_s'] >= 0 else 'before it (warm-up)'}"
+        when = f"{abs(first['at_s']):.6f} s {'into the measurement' if first['at_s'] >= 0 else 'before it, in the warm-up,'}"
         lines[0] += f", the first {when} on {first['actor']}"
     return lines + [f"  {count} x {cause}" for cause, count in result["bugs"].items()]
 

@@ -41,6 +41,8 @@ def load(path: str | Path, modules: list[str] | None = None, policy: str | None 
         raise UsageError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
     except tomllib.TOMLDecodeError as problem:
         raise UsageError(f"{path}: not TOML: {problem}") from None
+    if "td" in table or "workload" in table:
+        raise UsageError(f"{path}: is a config, not a scenario: python -m harness run {path}")
     if policy is not None:
         table["policy"] = policy
     return parse(table, path.stem, str(path), modules)

@@ -40,15 +40,15 @@ NUMBERS = (
     Number("bugs\n\nper s", lambda r: sum(r["bugs"].values()) / r["measured_s"], number),
     Number("hangs\n\nper s", lambda r: r["hangs"]["count"] / r["measured_s"], number),
     Number("re-\nmovals\nper s", lambda r: r["throughput"]["removals_per_s"], number),
-    Number("removal\np50\nus", lambda r: lookup(r, "spans_ns.removal.p50"), microseconds,
+    Number("remo-\nval us\np50", lambda r: lookup(r, "spans_ns.removal.p50"), microseconds,
            "a removal, p50, us", "log"),
-    Number("removal\np99\nus", lambda r: lookup(r, "spans_ns.removal.p99"), microseconds,
+    Number("remo-\nval us\np99", lambda r: lookup(r, "spans_ns.removal.p99"), microseconds,
            "a removal, p99, us", "log"),
     Number("armed\nper M\nfaults", lambda r: r["zero_step"]["armed_per_million_faults"], number,
            "zero-step armed, per M faults", "symlog"),
     Number("guest\ntime\nlost %", lambda r: r["kicks"]["guest_time_lost_share"], percent,
            "guest time lost to kicks, %"),
-    Number("touches\nper s", lambda r: r["throughput"]["touches_per_s"], number, "touches per s", "log"),
+    Number("touch-\nes\nper s", lambda r: r["throughput"]["touches_per_s"], number, "touches per s", "log"),
 )
 SCALE = {percent: 100, microseconds: 1e-3, number: 1}         # from the result's unit to the plot's
 AXES = {"td.vcpus": "vCPUs", "td.count": "TDs"}               # what a key is called below a plot

@@ -111,9 +111,9 @@ def report(rows: list[dict]) -> str:
         mine = [row for row in rows if row["case"] == case]
         parts.append(f"\n{case}; both workers ran for {100 * mine[0]['workers_ran']:.0f} % of the time or more")
         parts.append(table_of([
-            {"number": row["number"], "unit": row["unit"], "processes": shown(row["processes"]),
+            {"": ", ".join(filter(None, (row["number"], row["unit"]))), "processes": shown(row["processes"]),
              "simulate": shown(row["simulate"]), "ratio": number(row["ratio"]),
-             "": row["verdict"]} for row in mine], "table"))
+             "verdict": row["verdict"]} for row in mine], "table"))
     counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in (AGREE, NEAR, DIFFER)}
     parts.append("\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + f" of {len(rows)} numbers")
     if min(row["workers_ran"] for row in rows) < QUIET_SHARE:

@@ -384,7 +384,8 @@ def test_what_a_call_is_said_to_answer_is_what_it_answers():
 
 @pytest.mark.parametrize("arguments, sentence", [
     (["--module", "1.5.06"], "must be one of"), (["--random", "0"], "must be at least 1"),
-    (["--preemptions", "1", "--random", "5"], "not together"), (["--show", "99"], "at most"),
+    (["--preemptions", "1", "--random", "5"], "not together"), (["--show", "99"], "these are 2 scenarios"),
+    (["--show", "99", "--module", "1.5.05"], "at most"),
 ])
 def test_a_mistake_in_the_arguments_is_one_line(capsys, arguments, sentence):
     code, _, err = command(capsys, "explore", str(ROOT / "configs/explore/two_hosts.toml"), *arguments)

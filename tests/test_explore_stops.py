@@ -88,4 +88,4 @@ def test_within_a_bound_nothing_is_called_a_livelock(capsys, tmp_path):
     assert main([*arguments, "--preemptions", "2"]) == 0
     assert "livelock" not in capsys.readouterr().out
     assert main(arguments) == 1
-    assert "livelock VIOLATED" in capsys.readouterr().out
+    assert "no_livelock VIOLATED" in capsys.readouterr().out

@@ -4,7 +4,12 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 import harness
+import harness.engines
+import harness.protocol
+import kernels
 
 ROOT = Path(harness.__file__).parent
 SMALL_CHANGE = {"errors", "machine", "only_one", "progress"}
@@ -35,6 +40,13 @@ def layer_of(path: Path) -> str:
 def test_the_tour_names_every_module():
     named = {*layers(), *SMALL_CHANGE, "__init__"}
     assert {layer_of(path) for path in ROOT.rglob("*.py")} == named
+
+
+@pytest.mark.parametrize("package", [harness.protocol, harness.engines, kernels], ids=lambda each: each.__name__)
+def test_the_tour_of_a_package_names_its_modules(package):
+    folder = Path(package.__file__).parent
+    there = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert set(re.findall(r"^    (\w+)(?:\.py|/) ", package.__doc__, re.MULTILINE)) == there - {"__init__"}
 
 
 def test_each_layer_uses_only_what_stands_above_it_in_the_tour():

@@ -71,7 +71,7 @@ def test_with_repeats_each_combination_runs_on_so_many_seeds_and_the_median_is_s
     found = [(point, results.from_measured(simulate.run(make_plan(each)))) for point, each in configs]
     rows = sweep.rows(["policy", "td.vcpus"], found)
     touches = [result["throughput"]["touches_per_s"] for _, result in found]
-    assert [row["touches\nper s"] for row in rows] == [
+    assert [row["touch-\nes\nper s"] for row in rows] == [
         report.number(sorted(touches[at:at + 3])[1]) for at in (0, 3)]
     assert "medians of seeds 1 to 3, 0.001 s each" in sweep.report(["policy", "td.vcpus"], found)
 

@@ -57,4 +57,7 @@ def test_a_validation_says_what_it_is_worth(monkeypatch):
     text = validate.report([{**row, "workers_ran": 0.5} for row in rows])
     assert "DEGRADED: other work" in text and "50 %" in text
     assert "DEGRADED" not in validate.report([{**row, "workers_ran": 0.95} for row in rows])
+    wide = [123456.7, 0.000123]
+    assert max(map(len, validate.report([{**row, "processes": wide, "simulate": wide, "ratio": 1.23456,
+                                          "verdict": validate.NEAR, "workers_ran": 1.0} for row in rows]).splitlines())) <= 100
     assert max(map(len, text.splitlines())) <= 100

@@ -125,8 +125,10 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
         found.stopped += f"; {cut} of the runs {'was' if cut == 1 else 'were'} cut off after {RUN_MOVES_MAX} steps"
     if depth:
         chance = 1 / (search.actors * longest ** (depth - 1))
-        found.how = f"{runs} runs by priorities that change {depth - 1} times, seed {seed}"
-        found.stopped += (f"; a bug of depth {depth} is hit with probability {1 - (1 - chance) ** runs:.3g} or more"
+        times = "once" if depth == 2 else f"{depth - 1} times"
+        found.how = f"{runs} runs by priorities that change {times}, seed {seed}"
+        bound = min(1 - (1 - chance) ** runs, 0.999)         # as it is printed, never certain
+        found.stopped += (f"; a bug of depth {depth} is hit with probability {bound:.3g} or more"
                           f" ({search.actors} actors, {longest} steps)")
     return found
 

@@ -7,6 +7,9 @@
     seamcall_abi.py   what an answer means: layout, errno, decoding of TDH.VP.ENTER's, retries, faults
     faults.py      injected faults as micro-ops; none in a program without them
     assemble.py    from rows with names to rows with numbers
+    liveness.py    which registers may still be read at a row
+    contention.py  which calls can make each other BUSY, read off the rows
+    kvm_locks.py   what KVM's own locks keep apart
 
 What differs between releases of the module is in harness/releases.py: a row asks it.
 
