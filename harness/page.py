@@ -32,7 +32,7 @@ class Plot(NamedTuple):
 def write(results: list[dict], out: str, plots_folder: str | None = None, history_folder: str | None = None,
           baseline: str | None = None, across: tuple[str, ...] = ()) -> list[str]:
     """Write the page, and the plots where they are wanted; returns remarks.  Raises UsageError."""
-    plots.library()
+    plots.load_matplotlib()
     table = compare.make_table(results, baseline, across=across)
     series = history.folder_series(history_folder) if history_folder else []
     remarks = [problem for each in series for problem in each.problems]

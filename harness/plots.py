@@ -29,7 +29,7 @@ SETTINGS = {
 WIDE = 8.6                       # inches, of 72 CSS pixels
 
 
-def library(wanted_by: str = "report"):
+def load_matplotlib(wanted_by: str = "report"):
     """matplotlib, without a screen.  Raises UsageError if it is not installed."""
     try:
         import matplotlib
@@ -43,7 +43,7 @@ def library(wanted_by: str = "report"):
 
 def figure(rows=1, columns=1, height=3.0):
     """(Figure, axes as a flat list)"""
-    library()
+    load_matplotlib()
     from matplotlib.figure import Figure
     made = Figure(figsize=(WIDE, height))
     return made, list(made.subplots(rows, columns, squeeze=False).flat)

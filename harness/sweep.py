@@ -166,7 +166,7 @@ def _curves(keys, found):
 
 def check_picture(path: str) -> None:
     """Refuse a picture that cannot be, before anything is run.  Raises UsageError."""
-    plots.library("--picture")
+    plots.load_matplotlib("--picture")
     allowed = (".svg", ".png", ".pdf")
     if Path(path).suffix not in allowed:
         raise UsageError(f"--picture {path}: must end in one of {', '.join(allowed)}")

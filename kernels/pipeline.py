@@ -112,8 +112,8 @@ class LeaveForEntries(LoweringPass):
         name = description.qualname.split(".")[-1]
         no_address = 0                                   # Python cannot call a kernel, only an entry
         stand_in = _dynfunc.make_function(
-            description.lookup_module(), name, "", no_address, lowered.env, (state.library,))
-        state.targetctx.insert_user_function(stand_in, description, [state.library])
+            description.lookup_module(), name, "", no_address, lowered.env, (state["library"],))
+        state.targetctx.insert_user_function(stand_in, description, [state["library"]])
         state.cr = lowered._replace(cfunc=stand_in)
         return True
 
@@ -148,9 +148,9 @@ class KernelCompiler(CompilerBase):
         state = self.state
         is_entry = not state.flags.no_cpython_wrapper
         state.flags.no_compile = not is_entry
-        library = EntryLibrary if is_entry else KernelLibrary
-        state.library = library(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.enable_object_caching()
+        made = (EntryLibrary if is_entry else KernelLibrary)(state.targetctx.codegen(), state.func_id.func_qualname)
+        made.enable_object_caching()
+        state["library"] = made
 
         state.typingctx = RememberingContext(state.typingctx)
 

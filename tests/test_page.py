@@ -165,6 +165,6 @@ def test_without_matplotlib_it_says_what_to_install():
             "from harness.__main__ import main; sys.exit(main(['report', sys.argv[1]]))")
     found = subprocess.run([sys.executable, "-c", code, "x.json"], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 2 and "no such file" in found.stderr      # the argument is looked at first
-    code = "import sys; sys.modules['matplotlib'] = None\nfrom harness import plots; plots.library()"
+    code = "import sys; sys.modules['matplotlib'] = None\nfrom harness import plots; plots.load_matplotlib()"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "pip install '.[report]'" in found.stderr.splitlines()[-1]

@@ -70,8 +70,9 @@ def test_kernels_of_kernels_are_in_the_entry_and_have_no_machine_code_of_their_o
     assert function(5) == 18
     for one in (inner, middle):
         [result] = one.overloads.values()
-        assert isinstance(result.library, pipeline.KernelLibrary)
-        assert not result.library.codegen._engine.is_symbol_defined(result.fndesc.llvm_func_name)
+        code = result._asdict()["library"]
+        assert isinstance(code, pipeline.KernelLibrary)
+        assert not code.codegen._engine.is_symbol_defined(result.fndesc.llvm_func_name)
 
 
 def test_what_is_remembered_of_an_operator_is_what_numba_says_of_it():
