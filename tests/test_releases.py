@@ -14,7 +14,7 @@ from kernels.ops import Op, Register as R
 from kernels.words import (
     EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EXTERNAL_INTERRUPT, PT_EPT, PT_NDA, PT_REG, STATE, TDHP, status,
 )
-from tests.ready import PAGE, ready
+from tests.ready import PAGE, ready, tracked
 from tests.stage import Stage
 from tests.test_interleavings import BUSY_ENTRY, BUSY_TREE, listed
 
@@ -273,6 +273,16 @@ def test_promote_and_demote_turn_512_entries_and_pamt_entries_around(release, pr
     assert [stage.entry(part) for part in (0, 1, 511)] == [stage.as_state("MAPPED", part) for part in (0, 1, 511)]
     assert stage.type_of("data", 0, "2m") == PT_NDA and stage.type_of("data", 300) == PT_REG
     assert stage.type_of("pt_pages", 0) == PT_EPT
+
+
+@pytest.mark.parametrize("release", SOURCES)
+def test_demote_turns_the_pamt_entries_of_its_own_page_and_of_no_other(release):
+    """It is this actor's first call, and the page is not the first: nothing that an earlier call left can help."""
+    stage = Stage(release=release)
+    stage.map_page(512, "BLOCKED", 1)
+    tracked(stage)
+    assert stage.actor("host0").call("tdh_mem_page_demote", 512, 1) == SUCCESS
+    assert [stage.type_of("data", page) for page in (0, 300, 511, 512, 700, 1023)] == [PT_NDA] * 3 + [PT_REG] * 3
 
 
 def test_promote_wants_512_entries_in_one_state_of_pages_that_follow_each_other():

@@ -22,17 +22,17 @@ from kernels.words import PT_NDA, PT_REG, STATE, TDEL, TDHP, states, status
 LARGE = Held("PAMT large page", EXCLUSIVE, "hp", R.OWN_SIZE, PAMT_LOCK)
 
 
-def _turn_pamt(call: Call, large: int, parts: int, clear_bepoch: bool) -> None:
-    """Types of the large page's PAMT entry and of its 512 parts; FIRST holds the first part's address.
+def _turn_pamt(call: Call, entry: R, large: int, parts: int, clear_bepoch: bool) -> None:
+    """Types of the PAMT entries of a large page and of its 512 parts; `entry` maps it, or the first of them.
 
     pamt_manager.c, pamt_promote and pamt_demote
     """
     size, part = (("4k", "2m", "1g")[level] for level in (call.level, call.level - 1))
-    call.row(Op.INDEX, register=R.OWN_SIZE, base=R.TD, offset=call.td(f"pamt_{size}.data"), source=R.FIRST,
+    call.row(Op.INDEX, register=R.OWN_SIZE, base=R.TD, offset=call.td(f"pamt_{size}.data"), source=entry,
              width=12 + 9 * call.level, mask=(1 << 28) - 1 >> 9 * call.level, match=PAMT_BYTES,
              text="PAMT entry of the large page")
     lock = call.take(LARGE, status("TDX_OPERAND_BUSY", Merged.operand))
-    call.row(Op.INDEX, register=R.OLD, base=R.TD, offset=call.td(f"pamt_{part}.data"), source=R.FIRST,
+    call.row(Op.INDEX, register=R.OLD, base=R.TD, offset=call.td(f"pamt_{part}.data"), source=entry,
              width=12 + 9 * (call.level - 1), mask=(1 << 28) - 1 >> 9 * (call.level - 1), match=PAMT_BYTES,
              text="PAMT entry of its first part")
 
@@ -107,7 +107,7 @@ class Merged:
         return (LARGE,)
 
     def emit(self, call: Call):
-        _turn_pamt(call, PT_REG, PT_NDA, clear_bepoch=False)
+        _turn_pamt(call, R.FIRST, PT_REG, PT_NDA, clear_bepoch=False)
         call.row(Op.MERGE, register=R.NEW, value=TDEL, source=R.FIRST, mask=-1, text="as the first entry")
         write_entry(call, releases=False)
         for lock in Merge().locks(release=call.release):
@@ -152,4 +152,4 @@ class SplitPamt:
         return (LARGE,)
 
     def emit(self, call: Call):
-        _turn_pamt(call, PT_NDA, PT_REG, clear_bepoch=True)
+        _turn_pamt(call, R.COPY, PT_NDA, PT_REG, clear_bepoch=True)
