@@ -8,7 +8,6 @@ arguments or a config; 3 the metrics cannot be trusted; 130 interrupted (what wa
 
 import argparse
 import contextlib
-import importlib
 import json
 import os
 import sys
@@ -16,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from harness import engines
 from harness.errors import UsageError
 
 DONE, FAILED, USAGE, UNTRUSTWORTHY, INTERRUPTED = 0, 1, 2, 3, 130
@@ -76,16 +76,16 @@ def parser() -> Arguments:
     replay.add_argument("--all", action="store_true", dest="everything", help="show every access")
     replay.set_defaults(do=do_replay)
 
-    compare = commands.add_parser("compare", help="put results side by side, with intervals and differences")
-    compare.add_argument("results", nargs="+", metavar="RESULT", help="a result.json, or the folder that holds it")
-    compare.add_argument("--format", choices=FORMATS, default="table", help="how to print (default: table)")
-    compare.add_argument("--baseline", metavar="POLICY", help="compare with this row (default: the first)")
-    compare.add_argument("--columns", metavar="KEY,...", help="metrics, by the keys that --format csv prints")
-    compare.add_argument("--rows", metavar="PATTERN,...", help="policies, such as 'kick*,retry16'")
-    compare.add_argument("--sort", metavar="KEY", help="sort rows by a metric, least first")
-    compare.add_argument("--across", action="append", default=[], choices=ACROSS,
+    comparison = commands.add_parser("compare", help="put results side by side, with intervals and differences")
+    comparison.add_argument("results", nargs="+", metavar="RESULT", help="a result.json, or the folder that holds it")
+    comparison.add_argument("--format", choices=FORMATS, default="table", help="how to print (default: table)")
+    comparison.add_argument("--baseline", metavar="POLICY", help="compare with this row (default: the first)")
+    comparison.add_argument("--columns", metavar="KEY,...", help="metrics, by the keys that --format csv prints")
+    comparison.add_argument("--rows", metavar="PATTERN,...", help="policies, such as 'kick*,retry16'")
+    comparison.add_argument("--sort", metavar="KEY", help="sort rows by a metric, least first")
+    comparison.add_argument("--across", action="append", default=[], choices=ACROSS,
                          help="compare results that differ in this; may be given again")
-    compare.set_defaults(do=do_compare)
+    comparison.set_defaults(do=do_compare)
 
     nightly = commands.add_parser("nightly", help="run a folder of configs, judge them and look for changes")
     nightly.add_argument("configs", metavar="DIR", help="such as configs/nightly; one config must be a canary")
@@ -147,16 +147,16 @@ def parser() -> Arguments:
                         help="run configs in real and in virtual time, side by side (default: the five policies of configs/)")
     doctor.set_defaults(do=do_doctor)
 
-    explain = commands.add_parser("explain", help="print the micro-ops of a call")
-    explain.add_argument("name", metavar="NAME", help="a call, such as tdh_mem_range_block")
-    explain.add_argument("--module", metavar="RELEASE", default="1.5.05", help="a release (default: 1.5.05)")
-    explain.add_argument("--level", type=int, metavar="N", help="level of the SEPT entry: 0 4K, 1 2M, 2 1G")
-    explain.set_defaults(do=do_explain)
+    listing = commands.add_parser("explain", help="print the micro-ops of a call")
+    listing.add_argument("name", metavar="NAME", help="a call, such as tdh_mem_range_block")
+    listing.add_argument("--module", metavar="RELEASE", default="1.5.05", help="a release (default: 1.5.05)")
+    listing.add_argument("--level", type=int, metavar="N", help="level of the SEPT entry: 0 4K, 1 2M, 2 1G")
+    listing.set_defaults(do=do_explain)
 
-    decode = commands.add_parser("decode", help="take one answer of a SEAMCALL apart")
-    decode.add_argument("status", metavar="STATUS",
+    answer = commands.add_parser("decode", help="take one answer of a SEAMCALL apart")
+    answer.add_argument("status", metavar="STATUS",
                         help="a number such as 0x8000020000000092, or a name such as 'TDX_OPERAND_BUSY|SEPT_TREE'")
-    decode.set_defaults(do=do_decode)
+    answer.set_defaults(do=do_decode)
     return top
 
 
@@ -187,8 +187,9 @@ def main(arguments: list[str] | None = None) -> int:
 # --- commands --------------------------------------------------------------------------------
 
 def do_run(options) -> int:
-    from harness import blocks, compare, judge, results
-    from harness.plan import make_plan
+    from harness.commands import session as blocks
+    from harness.results import comparison, trust, document
+    from harness.experiment.plan import make_plan
 
     if options.repeats is not None and not 1 <= options.repeats <= 10_000:
         raise UsageError(f"--repeats {options.repeats}: must be at least 1 and at most 10000")
@@ -196,10 +197,10 @@ def do_run(options) -> int:
     session = blocks.make_session(load_configs(options.configs, options.overrides, options.policies), options.repeats, budget_s)
     for each in session.configs:
         if options.check_outcomes:
-            from harness import outcomes
+            from harness.commands import check_outcomes as outcomes
             outcomes.check_config(each)
         plan = make_plan(each)
-        judge.check_expectations(plan, results.example(plan))
+        trust.check_expectations(plan, document.example(plan))
     check_out(Path(options.out))
     done = {}
     if options.resume:
@@ -215,7 +216,7 @@ def do_run(options) -> int:
                 finished[run] = result
                 kept = keep(result, options.out)
                 if options.format != "csv" or len(session.runs) == 1:
-                    from harness import report
+                    from harness.reports import text as report
                     print(report.run_report(result, options.format) + "\n", flush=True)
                 code = max(code, kept, exit_code(result, session.configs[run.config]))
                 if options.check_outcomes:
@@ -228,29 +229,31 @@ def do_run(options) -> int:
                 print("interrupted; the same command with --resume goes on", file=sys.stderr)
     if len(session.runs) > 1 and finished and options.format != "json":
         ordered = sorted(finished, key=lambda run: (run.config, run.block))
-        print(compare.overview([finished[run] for run in ordered], options.format))
+        print(comparison.overview([finished[run] for run in ordered], options.format))
     return code
 
 
 def load_configs(paths, overrides, policies: str | None = None) -> list:
     """Each config, under each of the policies asked for; raises UsageError."""
-    from harness import config
+    from harness.experiment import config
     chosen = [[f"policy={name}"] for name in chosen_policies(policies)] or [[]]
     return [config.load(path, [*overrides, *policy]) for path in paths for policy in chosen]
 
 
 def measuring(configs, what: str):
     """The lock that a measurement needs; nothing for engines that do not measure this machine."""
-    from harness import blocks, only_one
+    from harness.commands import session as blocks
+    from harness.host import lock
     real = any(each.engine in blocks.REAL_TIME for each in configs)
-    return only_one.only_one(what) if real else contextlib.nullcontext()
+    return lock.only_one(what) if real else contextlib.nullcontext()
 
 
 def run_session(session, done, budget):
     """Run what is not done, block by block, as long as the budget lasts; yields (run, result)."""
-    from harness import blocks, results
-    from harness.plan import make_plan
-    from harness.progress import Progress
+    from harness.commands import session as blocks
+    from harness.results import document
+    from harness.experiment.plan import make_plan
+    from harness.commands.progress import Progress
 
     for number, run in enumerate(session.runs):
         if run in done:
@@ -265,8 +268,8 @@ def run_session(session, done, budget):
         known_s = (blocks.run_s(plan.config), left_s) if plan.config.engine in blocks.REAL_TIME else ()
         with Progress(plan.config.name, number, len(session.runs), run.block, session.blocks,
                       *known_s) as progress:
-            measured = engine(plan.config.engine).run(plan, progress)
-        result = results.from_measured(measured)
+            measured = engines.load(plan.config.engine).run(plan, progress)
+        result = document.from_measured(measured)
         result["block"] = session.mark(run)
         budget.ran(time.monotonic() - started)
         yield run, result
@@ -274,7 +277,7 @@ def run_session(session, done, budget):
 
 def check_outcomes(result: dict, config) -> int:
     """The exit code for what explore says of a run's answers; says on stderr which it does not know."""
-    from harness import outcomes
+    from harness.commands import check_outcomes as outcomes
     unknown = outcomes.unexplored(result, config.policy)
     for sentence in unknown:
         print(f"{result['name']}: {sentence}", file=sys.stderr)
@@ -284,7 +287,7 @@ def check_outcomes(result: dict, config) -> int:
 def chosen_policies(names: str | None) -> list[str]:
     """The policies that --policies asks for, none where it was not given.  Raises UsageError."""
     from harness.errors import nearest
-    from harness.policies import BY_NAME, POLICIES
+    from harness.protocol.policies import BY_NAME, POLICIES
     if names is None:
         return []
     chosen = [policy.name for policy in POLICIES] if names == "all" else names.split(",")
@@ -293,11 +296,6 @@ def chosen_policies(names: str | None) -> list[str]:
             raise UsageError(f"--policies {names}: {name!r} is not a policy; known: all,"
                              f" {', '.join(BY_NAME)}{nearest(name, BY_NAME)}")
     return chosen
-
-
-def engine(name: str):
-    """The module of an engine; loaded only when it is used."""
-    return importlib.import_module(f"harness.engines.{name}")
 
 
 def check_out(out: Path) -> None:
@@ -311,15 +309,15 @@ def check_out(out: Path) -> None:
 
 def keep(result: dict, out: str) -> int:
     """Save a result; if that fails, put it where it is not lost and say where."""
-    from harness import files
+    from harness.results import store
     try:
-        path = files.write(result, out)
+        path = store.write(result, out)
         print(f"saved {path}", file=sys.stderr)
         return DONE
     except OSError as problem:
         elsewhere = tempfile.gettempdir()
         try:
-            saved = f"saved {files.write(result, elsewhere)} instead"
+            saved = f"saved {store.write(result, elsewhere)} instead"
         except OSError:
             print(json.dumps(result))
             saved = "printed it instead"
@@ -329,27 +327,27 @@ def keep(result: dict, out: str) -> int:
 
 def exit_code(result: dict, config) -> int:
     """The exit code that one result deserves; says why on stderr."""
-    from harness import judge
-    if result["verdict"]["status"] == judge.UNTRUSTWORTHY:
+    from harness.results import trust
+    if result["verdict"]["status"] == trust.UNTRUSTWORTHY:
         for reason in result["verdict"]["reasons"]:
             print(f"{result['name']}: {reason}", file=sys.stderr)
         return UNTRUSTWORTHY
-    failed = judge.failures(result, config.expect)
+    failed = trust.failures(result, config.expect)
     for failure in failed:
         print(f"{result['name']}: {failure}", file=sys.stderr)
     return FAILED if failed else DONE
 
 
 def do_compare(options) -> int:
-    from harness import compare, files
-    table = compare.make_table([files.read(path) for path in options.results], options.baseline,
+    from harness.results import comparison, store
+    table = comparison.make_table([store.read(path) for path in options.results], options.baseline,
                                options.columns, options.rows, options.sort, tuple(options.across))
-    print(compare.report(table, options.format))
+    print(comparison.report(table, options.format))
     return DONE
 
 
 def do_nightly(options) -> int:
-    from harness import nightly
+    from harness.commands import nightly
     try:
         told = nightly.night(options, run_session, measuring, keep)
     except KeyboardInterrupt:
@@ -362,30 +360,31 @@ def do_nightly(options) -> int:
 
 
 def do_report(options) -> int:
-    from harness import files, page
-    for remark in page.write([files.read(path) for path in options.results], options.out, options.plots,
+    from harness.results import store
+    from harness.reports import page
+    for remark in page.write([store.read(path) for path in options.results], options.out, options.plots,
                              options.history, options.baseline, tuple(options.across)):
         print(remark, file=sys.stderr)
     return DONE
 
 
 def do_explore(options) -> int:
-    from harness import exploring
+    from harness.commands import explore as exploring
     return exploring.explore(options)
 
 
 def do_replay(options) -> int:
-    from harness import exploring
+    from harness.commands import explore as exploring
     return exploring.replay(options)
 
 
 def do_histograms(options) -> int:
-    from harness import files, merge
-    results = [files.read(path) for path in options.results]
-    text = merge.merged_report(results, options.format)
+    from harness.results import store, merging
+    results = [store.read(path) for path in options.results]
+    text = merging.merged_report(results, options.format)
     if options.hdr:
         try:
-            merge.write_log(results, Path(options.hdr))
+            merging.write_log(results, Path(options.hdr))
         except OSError as problem:
             raise UsageError(f"--hdr {options.hdr}: cannot be written: {problem.strerror}") from None
     print(text)
@@ -393,9 +392,10 @@ def do_histograms(options) -> int:
 
 
 def do_sweep(options) -> int:
-    from harness import results, sweep
-    from harness.plan import make_plan
-    from harness.progress import Progress
+    from harness.results import document
+    from harness.commands import sweep
+    from harness.experiment.plan import make_plan
+    from harness.commands.progress import Progress
 
     keys, configs = sweep.load(options.config, options.overrides, chosen_policies(options.policies))
     plans = [(point, make_plan(each)) for point, each in configs]
@@ -405,7 +405,7 @@ def do_sweep(options) -> int:
     found, code = [], DONE
     for number, (point, plan) in enumerate(plans):
         with Progress(", ".join(map(str, point.values())), number, len(plans)) as progress:
-            result = results.from_measured(engine(plan.config.engine).run(plan, progress))
+            result = document.from_measured(engines.load(plan.config.engine).run(plan, progress))
         found.append((point, result))
         code = max(code, keep(result, options.out), exit_code(result, plan.config))
         if result["interrupted"]:
@@ -418,32 +418,33 @@ def do_sweep(options) -> int:
 
 
 def do_policies(options) -> int:
-    from harness import report
+    from harness.reports import text as report
     print(report.policy_report())
     return DONE
 
 
 def do_seamcalls(options) -> int:
-    from harness import module_tables
+    from harness.reports import module
     if options.diff:
-        print(module_tables.difference_report(*options.diff, options.format))
+        print(module.difference_report(*options.diff, options.format))
     else:
-        print(module_tables.seamcall_report(options.module, options.format))
+        print(module.seamcall_report(options.module, options.format))
     return DONE
 
 
 def do_contention(options) -> int:
-    from harness import module_tables
-    print(module_tables.contention_report(options.module, options.resource, options.under_kvm, options.format))
+    from harness.reports import module
+    print(module.contention_report(options.module, options.resource, options.under_kvm, options.format))
     return DONE
 
 
 def do_doctor(options) -> int:
-    from harness import doctor, report
+    from harness.commands import doctor
+    from harness.reports import text as report
     if options.calibrate is None and options.validate is None:
         print(report.doctor_report(doctor.rows(doctor.examine()), options.format))
     if options.calibrate is not None:
-        from harness import calibrate
+        from harness.commands import calibrate
         try:
             open(options.calibrate, "a").close()         # before anything is measured
             costs = calibrate.run(options.calibrate)
@@ -451,8 +452,8 @@ def do_doctor(options) -> int:
             raise UsageError(f"--calibrate {options.calibrate}: cannot be written: {problem.strerror}") from None
         print(costs, end="")
     if options.validate is not None:
-        from harness import validate
-        from harness.progress import Progress
+        from harness.commands import validate
+        from harness.commands.progress import Progress
         with Progress("validate", 0, 1) as progress:
             rows = validate.run(options.validate or validate.shipped(), lambda share: progress(share, {}))
         print(validate.report(rows))
@@ -460,14 +461,14 @@ def do_doctor(options) -> int:
 
 
 def do_explain(options) -> int:
-    from harness import explain
-    print(explain.explanation(options.name, options.module, options.level))
+    from harness.reports import listing
+    print(listing.explanation(options.name, options.module, options.level))
     return DONE
 
 
 def do_decode(options) -> int:
-    from harness import decode
-    print(decode.explanation(options.status))
+    from harness.reports import answer
+    print(answer.explanation(options.status))
     return DONE
 
 

@@ -5,7 +5,7 @@ it.  In reading order:
 
     words.py      what every bit, status and operand id means (plain Python)
     compiling.py  how kernels are compiled and where compiled code is kept
-    pipeline.py   the short way through Numba's compiler
+    short_compiler.py the short way through Numba's compiler
     atomics.py    one shared word, one instruction
     locks.py      the module's four locks: single steps, and the whole operations made of them
     epoch.py      TLB tracking          } rules of the module,
@@ -17,16 +17,16 @@ it.  In reading order:
     record.py     counters and histograms that an actor writes while it runs
     blame.py      who held the lock that an actor was refused, and whether it was put aside
     arrivals.py   an open loop: when the next thing is meant to begin
-    clock.py      two processors' clocks compared, and the pace of one (for the coordinator)
-    drive.py      `run`: calls `step` for one actor in real time
+    clock_checks.py two processors' clocks compared, and the pace of one (for the coordinator)
+    realtime.py   `run`: calls `step` for one actor in real time
     wheel.py      who is next in virtual time
     lines.py      what it costs to reach a cache line        } for
     durations.py  how long something takes                   } simulate.py
     simulate.py   `run`: calls `step` for all actors, in virtual time
-    handover.py   a word to and fro between two processors, for calibration
-    alike.py      actors that may change places, for search.py
+    pingpong.py   a word to and fro between two processors, for calibration
+    symmetry.py   actors that may change places, for search.py
     search.py     `search`: calls `step` for a few actors in every order
-    components.py what hangs together in what it has found
+    connected.py  what hangs together in what it has found
 
 Three nouns.  A *word* is shared memory: an address and a width, only ever touched by one atomic
 instruction at a time.  A *micro-op* is a row of a program with at most one such access.  An *actor*
@@ -45,7 +45,7 @@ What Numba punishes, and what the code here does about it:
     arrays that cross a call         counted with locked instructions, so nothing is counted (`kernel`)
     mixing signed and unsigned       becomes floating point, so every word is a signed int64
     wrappers for Python              as dear to compile as the function, so only entries have them
-    many small functions             Numba spends tens of ms on each; most of that is left out (pipeline)
+    many small functions             Numba spends tens of ms on each; most of that is left out (short_compiler)
     a target that must be loaded     a row that runs on into the one behind says so (ROW's `straight`):
                                      a branch that the processor foresees, and nothing to wait for
     a cache that looks at one file   would miss a change in a helper (`compiling.source_hash`)

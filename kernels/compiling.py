@@ -1,6 +1,6 @@
 """How kernels are compiled: one decorator, and a disk cache that cannot be stale.
 
-Two facts about Numba decide everything here (both are held by tests/test_compiled_code.py):
+Two facts about Numba decide everything here (both are held by tests/kernels/test_compiled_code.py):
 
 * An array that crosses a call is reference-counted, with locked instructions, and one pair costs
   several times a whole micro-op.  `_nrt=False` leaves the counting out; it also makes an allocation
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numba
 
-from kernels.pipeline import KernelCompiler
+from kernels.short_compiler import KernelCompiler
 
 CACHED_VERSIONS = 4              # directories of older sources that are kept
 

@@ -106,7 +106,7 @@ class Register(IntEnum):
     RANGE_END = 66               # page number behind the range that is removed or converted
     CONTENDED = 67               # where the lock word lies that refused last (kernels/blame.py)
     ROLE = 68                    # this actor's number + 1 among those of its TD
-    OUTCOMES = 69                # answers of a script's calls so far (harness/scenario.py)
+    OUTCOMES = 69                # answers of a script's calls so far (harness/experiment/scenario.py)
 
 
 class Kind(IntEnum):

@@ -77,7 +77,7 @@ class Tables(NamedTuple):
     call_start: int
     bug_count: int               # KVM_BUG_ONs so far, and of the first BUG_LOG of them:
     bug_log: int                 # when (ticks), which call, which answer
-    seal: int                    # sequence and checksum of all words before (harness/seal.py)
+    seal: int                    # sequence and checksum of all words before (harness/engines/processes/record_seal.py)
     words: int                   # words of the whole record
 
 

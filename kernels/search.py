@@ -21,7 +21,7 @@ access that breaks an assumption ends the search with RESTART, and it begins aga
 that breaks it.  Uncontested accesses in it can be moved up to the contested one they follow without
 anybody reading anything else, so the search meets the same access.)
 
-Of states that differ only in which of several *alike* actors is which (kernels/alike.py), one is kept:
+Of states that differ only in which of several *alike* actors is which (kernels/symmetry.py), one is kept:
 the one in which their locals are in the order in which they were first met.  A byte that one of them has
 accessed counts as accessed by all of them.
 
@@ -32,7 +32,7 @@ change a few times (PCT), or as given (GIVEN).
 import numpy as np
 
 from kernels import atomics, stepping
-from kernels.alike import LEADER, LEFT, NAME, NOTHING_READ, PEERS, ROLE, exchanged, minds
+from kernels.symmetry import LEADER, LEFT, NAME, NOTHING_READ, PEERS, ROLE, exchanged, minds
 from kernels.compiling import kernel
 from kernels.guest import PAGE_MASK
 from kernels.machine import BLOCKED, step
@@ -429,7 +429,7 @@ def search(
     scripts         int64 (actors, 2): where an actor's script lies in script_values, and its length
     choices         int64 (choices,): outcomes to branch into, or 0: the next element of the script
     leave           int64 (actors,): where a vCPU goes on whose script is over; 0 for a host
-    alike           int64 (actors, columns): see kernels/alike.py
+    alike           int64 (actors, columns): see kernels/symmetry.py
     contested ..    uint8 by byte of memory: known to be contested; which actors accessed it (bits);
                     whether it was changed; whether in ways whose order shows; ghosts: never contested
     cell_at         int64: where the words that were changed lie; cell_of: int32 (words of memory),

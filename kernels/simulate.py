@@ -25,7 +25,7 @@ Where a slice may end:
     OUTSIDE        as on real hardware: never inside a SEAMCALL, never with a spinning lock held; a
                    guest is interrupted, as by a timer, and gives way once it is out
 
-What is drawn, counted and recorded is as in kernels/drive.py; a time stamp is the virtual clock.
+What is drawn, counted and recorded is as in kernels/realtime.py; a time stamp is the virtual clock.
 """
 
 from typing import NamedTuple
@@ -34,7 +34,7 @@ import numpy as np
 
 from kernels import arrivals, atomics, durations, lines, record, wheel
 from kernels.compiling import kernel
-from kernels.drive import GOLDEN, choose
+from kernels.realtime import GOLDEN, choose
 from kernels.guest import mix
 from kernels.machine import BLOCKED, CONTINUE, step
 from kernels.ops import Op, Register

@@ -6,9 +6,9 @@
 import copy
 import functools
 
-from harness import results
-from harness.judge import VALID
-from harness.plan import make_plan
+from harness.results import document
+from harness.results.trust import VALID
+from harness.experiment.plan import make_plan
 from tests.stage import config
 
 NUMBERS = {
@@ -21,7 +21,7 @@ NUMBERS = {
 
 @functools.cache
 def _empty(policy: str) -> dict:
-    return results.example(make_plan(config(policy, name=policy)))
+    return document.example(make_plan(config(policy, name=policy)))
 
 
 def made(policy="kick_vcpus", name=None, block=0, session="s1", order=0, of=7, **numbers) -> dict:

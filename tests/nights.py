@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.changes import confirmed, night_value, suspect
+from harness.results.changes import confirmed, night_value, suspect
 
 NIGHTS, BLOCKS = 200, 7
 BLOCK_NOISE, NIGHT_NOISE = 0.05, 0.01

@@ -1,6 +1,6 @@
 """For each call, a TD in which it succeeds: what tests start from when they ask the same of all calls."""
 
-from harness.memory import KOT_PACKAGES, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX
+from harness.memory.layout import KOT_PACKAGES, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX
 from kernels.epoch import epoch_word
 from kernels.words import (
     HKID_ASSIGNED, HKID_FLUSHED, HKID_FREE, PT_EPT, PT_NDA, PT_REG, TD_BLOCKED, TD_HKID_ASSIGNED,

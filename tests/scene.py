@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from harness.memory import Memory
-from harness.plan import make_plan
+from harness.memory.block import Memory
+from harness.experiment.plan import make_plan
 from kernels.machine import BLOCKED, step_once
 from kernels.ops import Op, Register as R
 from kernels.words import STATE, STATE_MASK, TDHP

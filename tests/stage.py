@@ -12,14 +12,15 @@ import functools
 
 import numpy as np
 
-from harness.config import Config
-from harness.memory import GROUPS, PAMT_TYPE, TDR_LIFECYCLE, TDR_TDCX, Layout, Memory
-from harness.plan import make_actors, start_registers
+from harness.experiment.config import Config
+from harness.memory.layout import GROUPS, PAMT_TYPE, TDR_LIFECYCLE, TDR_TDCX, Layout
+from harness.memory.block import Memory
+from harness.experiment.plan import make_actors, start_registers
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options, locate, locate_page
 from harness.protocol.seamcall_abi import Faults
 from harness.protocol.seamcalls import by_name, entry_label, write_calls
-from harness.releases import BY_NAME as RELEASES
+from harness.protocol.releases import BY_NAME as RELEASES
 from kernels.machine import CONTINUE, step_once
 from kernels.ops import Op, Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, TDCS_PAGES, unsigned, status_name

@@ -1,15 +1,20 @@
-"""Engines: ways to run a plan, `run(plan, progress) -> Measured`, or a scenario, `run(scenario)`.
+"""Engines: ways to run a plan, `run(plan, progress) -> Measured`, or a scenario, `run(scenario) -> Found`.
 
-    searching.py   the tables of a search through the interleavings of a scenario
-    fairness.py    fair schedules that never end
-    explore.py     every interleaving of a scenario (or many single ones), breadth-first: verdicts
-    turns.py       a scenario as real processes: by the turns of a schedule, or all at once
-    processes.py   a worker process per actor, in real time on real processors; its coordinator
-    worker.py      the life of one such process
-    patience.py    whether worker processes have had their chance
-    watchdog.py    hangs and deadlocks, as seen from outside
-    simulate.py    all actors in one loop, in virtual time
+    processes/   a worker process per actor, in real time on real processors
+    simulate/    all actors in one loop, in virtual time
+    explore/     every interleaving of a scenario (or many single ones): verdicts
+    replay/      a scenario as real processes: by the turns of a schedule, or all at once
+    whereabouts.py   what an actor is doing, and what it holds
 
 An engine decides when which actor's `step` is called, and what time means.  It knows no call and no
-policy: those are in the plan's program.
+policy: those are in the plan's program.  No engine knows another.
 """
+
+import importlib
+
+RUN_A_PLAN = {"processes": "processes.coordinator", "simulate": "simulate.simulation"}     # config's `engine`
+
+
+def load(name: str):
+    """The module of an engine that runs plans; loaded only when it is used."""
+    return importlib.import_module(f"{__name__}.{RUN_A_PLAN[name]}")

@@ -10,8 +10,9 @@
     liveness.py    which registers may still be read at a row
     contention.py  which calls can make each other BUSY, read off the rows
     kvm_locks.py   what KVM's own locks keep apart
-
-What differs between releases of the module is in harness/releases.py: a row asks it.
+    policy.py      the language of policies: sites, responses, switches
+    policies.py    what the host does on BUSY, as rows
+    releases.py    what differs between releases of the module, as rows
 
 Read seamcalls.py first; it can be laid beside the module's C files.  `python -m harness explain
 tdh_mem_range_block` prints what a row becomes.

@@ -8,11 +8,11 @@ ladders do.  Two failures that hold the same locks share that code.
 
 from typing import NamedTuple
 
-from harness.memory import PAMT_BYTES, Layout
-from harness import releases
+from harness.memory.layout import PAMT_BYTES, Layout
+from harness.protocol import releases
 from harness.protocol.assemble import HALT, SUCCESS, Held, Listing
 from harness.protocol.seamcall_abi import Faults
-from harness.releases import EXCLUSIVE, SHARED, Release
+from harness.protocol.releases import EXCLUSIVE, SHARED, Release
 from kernels.locks import PRIMITIVES
 from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import TDEL, status

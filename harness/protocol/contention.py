@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from harness.protocol.kvm_locks import RUN, SMALL_PAGES_ONLY, excluded
 from harness.protocol.seamcalls import seamcalls
-from harness.releases import BY_NAME, EXCLUSIVE, Release
+from harness.protocol.releases import BY_NAME, EXCLUSIVE, Release
 from kernels.ops import Register as R
 
 RESOURCES = ("TDR", "OP_STATE", "TDVPR", "TD_EPOCH", "SEPT_TREE", "SEPT_ENTRY", "PAGE", "PAMT_2M", "PAMT_1G", "KOT",

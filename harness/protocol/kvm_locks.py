@@ -15,7 +15,7 @@ Linux 6.16: arch/x86/kvm/vmx/tdx.c, arch/x86/kvm/mmu/tdp_mmu.c, virt/kvm/kvm_mai
 
 from typing import NamedTuple
 
-from harness.releases import EXCLUSIVE, SHARED
+from harness.protocol.releases import EXCLUSIVE, SHARED
 
 CREATE, BUILD, RUN, DESTROY = "create", "build", "run", "destroy"
 

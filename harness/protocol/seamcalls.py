@@ -42,13 +42,13 @@ from harness.protocol.phrases.pages import (
 from harness.protocol.phrases.vcpus import (
     REFCOUNT, Associate, CountIn, Dissociate, EntryFilter, Exit, InitVcpu, NewVcpu, NewVcpuPage, VcpuIs,
 )
-from harness.releases import DEFAULT, Release
+from harness.protocol.releases import DEFAULT, Release
 from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import (
     ENTRY_STATES, GUEST_ACCESSIBLE, HKID_ASSIGNED, HKID_FLUSHED, HKID_FREE, OP_STATE_INITIALIZED,
     OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT, OP_STATE_RUNNABLE, OP_STATE_UNINITIALIZED, PT_EPT, PT_NDA, PT_REG,
     PT_TDCX, PT_TDR, PT_TDVPR, TD_BLOCKED, TD_HKID_ASSIGNED, TD_KEYS_CONFIGURED, TD_TEARDOWN,
-    VCPU_READY, VCPU_UNINITIALIZED,
+    VCPU_UNINITIALIZED,
 )
 
 # op_state_lookup.c, as far as a TD that is not migrated gets.

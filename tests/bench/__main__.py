@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from harness.memory import PAMT_TYPE, TDR_READY
-from kernels import drive
+from harness.memory.layout import PAMT_TYPE, TDR_READY
+from kernels import realtime
 from kernels.locks import PRIMITIVES
 from kernels.ops import Register as R
 from kernels.words import STATE, signed
@@ -137,10 +137,10 @@ def against_itself() -> list[list]:
 
 def recording() -> list[list]:
     """What marks and clock add to a call in a run (drive.run), measured on one actor."""
-    cost = drive.read_clock()[1]
-    ticks = drive.read_clock()[0], time.perf_counter_ns()
+    cost = realtime.read_clock()[1]
+    ticks = realtime.read_clock()[0], time.perf_counter_ns()
     time.sleep(0.02)
-    per_ns = (drive.read_clock()[0] - ticks[0]) / (time.perf_counter_ns() - ticks[1])
+    per_ns = (realtime.read_clock()[0] - ticks[0]) / (time.perf_counter_ns() - ticks[1])
     return [["reading the clock, ns", f"{cost / per_ns:.1f}"]]
 
 

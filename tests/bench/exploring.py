@@ -8,9 +8,9 @@ the clock: the search is one thread that waits for nothing.
 import time
 from pathlib import Path
 
-from harness import verdict
-from harness.engines import explore
-from harness.scenario_file import load, parse
+from harness.results import grading
+from harness.engines.explore import search as explore
+from harness.experiment.scenario_file import load, parse
 
 ROOT = Path(__file__).parent.parent.parent
 ACCEPT, AUG = "tdg_mem_page_accept 3", "tdh_mem_page_aug 3 retry 2"
@@ -53,7 +53,7 @@ def pairs() -> list[list]:
     began, count = time.process_time(), 0
     for file in sorted((ROOT / "configs/explore").glob("pairs*.toml")):
         for scenario in load(file, [PAIRS_MODULE]):
-            verdict.judge(explore.run(scenario), lambda derived, bound: explore.run(derived, preemptions=bound))
+            grading.judge(explore.run(scenario), lambda derived, bound: explore.run(derived, preemptions=bound))
             count += 1
     return [[f"explore of all {count} pair scenarios of {PAIRS_MODULE}, s of processor",
              f"{time.process_time() - began:.1f}", "under 20"]]

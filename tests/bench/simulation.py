@@ -11,8 +11,8 @@ import time
 import simpy
 from tabulate import tabulate
 
-from harness.engines import simulate
-from harness.plan import make_plan
+from harness.engines.simulate import simulation
+from harness.experiment.plan import make_plan
 from kernels import simulate as loop
 from tests.stage import config
 
@@ -28,7 +28,7 @@ class Simulated:
     """A simulation that goes on for as long as it is asked to."""
 
     def __init__(self, vcpus: int):
-        self.running = simulate.Simulation(make_plan(config(
+        self.running = simulation.Simulation(make_plan(config(
             "kick_on_busy", engine="simulate", duration_s=1000.0, warmup_s=0.0,
             td={"vcpus": vcpus, "memory_mib": 64},
             workload={"hosts": 4, "removals_per_s": 50_000.0, "accept_first": 0.9, "hot_pages": 1024},

@@ -18,15 +18,20 @@ A *host* thread takes memory back:
 
     machine_check.py   with that fault: the probe a machine check makes, in a host thread's turn
 
-They are written with the words of flow.py (a kick, mmu_lock, KVM_BUG_ON, the end of a VM) and seam.py
-(a SEAMCALL as KVM makes it), and what happens on BUSY is not written in any of them but in a policy,
-whose rows ladder.py turns into micro-ops.  A program holds only what its workload and policy use.
+The words they are written with:
+
+    flow.py     a kick, mmu_lock, KVM_BUG_ON, the end of a VM
+    seam.py     a SEAMCALL as KVM makes it
+    ladder.py   a policy's responses to BUSY as micro-ops
+
+What happens on BUSY is not written in any flow but in a policy.  A program holds only what its workload
+and policy use.
 
 Unless a comment says otherwise, what is said of KVM is Linux 6.16: arch/x86/kvm/vmx/tdx.c,
 arch/x86/kvm/mmu/tdp_mmu.c, arch/x86/kvm/x86.c, virt/kvm/kvm_main.c.
 """
 
-from harness.policy import Policy
+from harness.protocol.policy import Policy
 from harness.protocol.assemble import Program
 from harness.protocol.flows import fault, guest, guests, host, map_gpa, vcpu, zap
 from harness.protocol.flows.flow import Behaviour, Flow

@@ -15,8 +15,8 @@ userspace converts it, or puts the memslot back, and enters the guest again, whi
 instruction.
 """
 
-from harness.memory import MMU_NONPRESENT
-from harness.policy import Response
+from harness.memory.layout import MMU_NONPRESENT
+from harness.protocol.policy import Response
 from harness.protocol.call import index, locate
 from harness.protocol.flows import memslot, seam, zap
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_LARGE, MMU_PRESENT, Flow

@@ -15,8 +15,8 @@ is in the guest or not (`tell_all`).
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from harness.memory import LINE, MMU_NONPRESENT
-from harness.policy import Policy
+from harness.memory.layout import LINE, MMU_NONPRESENT
+from harness.protocol.policy import Policy
 from harness.protocol.assemble import Held, Listing
 from harness.protocol.call import REFUSED_FOR_PRIORITY, Options
 from harness.protocol.faults import call_with_entropy_retries

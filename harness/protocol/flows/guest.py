@@ -10,8 +10,8 @@ R.RIP / 4 counts instructions; the ACCEPT that belongs to one stands at RIP | 1.
 did not complete is executed again at the same RIP, which is what the zero-step mitigation looks at.
 """
 
-from harness.memory import LINE, TDVPS_STEPPING, TDVPS_TLB, TLB_ENTRIES
-from harness.policy import Response
+from harness.memory.layout import LINE, TDVPS_STEPPING, TDVPS_TLB, TLB_ENTRIES
+from harness.protocol.policy import Response
 from harness.protocol.flows import guests
 from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.ladder import Ladder

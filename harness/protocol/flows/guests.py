@@ -10,7 +10,7 @@ Why the string instruction needs a helper: an ACCEPT of its own is an exit at an
 forward progress to the zero-step mitigation and empties its list.
 """
 
-from harness.memory import KICK_MAILBOX, LINE, TDVPS_STEPPING
+from harness.memory.layout import KICK_MAILBOX, LINE, TDVPS_STEPPING
 from harness.protocol.call import index, locate
 from harness.protocol.flows import guest
 from harness.protocol.flows.flow import Flow

@@ -8,7 +8,7 @@
 from dataclasses import dataclass, field
 from typing import Callable
 
-from harness.policy import FOREVER, Response
+from harness.protocol.policy import FOREVER, Response
 from harness.protocol.flows import seam
 from harness.protocol.flows.flow import Flow
 from kernels.ops import Op, Register as R

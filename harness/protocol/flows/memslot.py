@@ -11,7 +11,7 @@ at each end of a read side, so that a wait for "this reader" is a wait for anoth
 Source: Linux virt/kvm/kvm_main.c (kvm_invalidate_memslot, kvm_swap_active_memslots), 6.16.
 """
 
-from harness.memory import KICK_SRCU, LINE
+from harness.memory.layout import KICK_SRCU, LINE
 from harness.protocol.call import index
 from harness.protocol.flows.flow import Flow
 from kernels.ops import Op, Register as R

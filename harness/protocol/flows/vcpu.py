@@ -8,7 +8,7 @@
 The guest goes on at the row in R.RESUME.
 """
 
-from harness.policy import Response
+from harness.protocol.policy import Response
 from harness.protocol.flows import build, guest
 from harness.protocol.flows.flow import IN_GUEST, REQUEST, Flow
 from harness.protocol.flows.ladder import TREE_BUSY, Ladder

@@ -15,7 +15,7 @@ mirror entry as they do.  With `freeze = false` nobody freezes, and with both a 
 SEPT that the mirror says is gone (sources: Sean Christopherson, 19 Jan 2023).
 """
 
-from harness.memory import (
+from harness.memory.layout import (
     INVALIDATE_COUNT, INVALIDATE_END, INVALIDATE_SEQUENCE, INVALIDATE_START, LINE, MMU_NONPRESENT,
 )
 from harness.protocol.call import index, locate

@@ -10,7 +10,7 @@ from typing import ClassVar
 from harness.protocol.call import Call, write_walk
 from harness.protocol.phrases.locking import INTERRUPT, Entry
 from harness.protocol.phrases.pages import ENTRIES, page_mask, write_entry
-from harness.releases import DEFAULT, Release
+from harness.protocol.releases import DEFAULT, Release
 from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import (
     ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EXTERNAL_INTERRUPT, GUEST_ACCESSIBLE, PS, STATE, TDHP, states,

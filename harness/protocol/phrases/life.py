@@ -11,9 +11,8 @@ Abstracted away: measurement, the parameters of TDH.MNG.INIT, contents of contro
 
 from dataclasses import dataclass
 
-from harness.memory import (
-    KOT_PACKAGES, KOT_STATE, LINE, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX, all_packages,
-)
+from harness.memory.layout import KOT_PACKAGES, KOT_STATE, LINE, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX
+from harness.memory.block import all_packages
 from harness.protocol.call import Call
 from harness.protocol.faults import draw_random
 from harness.protocol.phrases.locking import NAMED

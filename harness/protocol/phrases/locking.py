@@ -6,10 +6,10 @@ Busy is TDX_OPERAND_BUSY with the operand that a phrase names; the call then get
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.memory import PAMT_LOCK, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_READY
+from harness.memory.layout import PAMT_LOCK, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_READY
 from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, SHARED, Call, write_walk
-from harness.releases import DEFAULT, Release
+from harness.protocol.releases import DEFAULT, Release
 from kernels.ops import Op, Register as R
 from kernels.words import ANY_BLOCKED, HP, TD_KEYS_CONFIGURED, states, status
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from harness.memory import PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
+from harness.memory.layout import PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
 from harness.protocol.call import Call
 from harness.protocol.phrases.locking import NAMED
-from harness.releases import STORE, SWAP_STORE
+from harness.protocol.releases import STORE, SWAP_STORE
 from kernels import epoch
 from kernels.ops import Op, Register as R
 from kernels.words import (

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.memory import TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_STEPPING, TDVPS_TDCX, TDVPS_TLB, TLB_ENTRIES
+from harness.memory.layout import TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_STEPPING, TDVPS_TDCX, TDVPS_TLB, TLB_ENTRIES
 from harness.protocol.assemble import Held
 from harness.protocol.call import SHARED, Call, locate_entries, write_walk
 from harness.protocol.phrases.locking import Drop, EpochLock
-from harness.releases import DEFAULT, Release
+from harness.protocol.releases import DEFAULT, Release
 from kernels import epoch, stepping
 from kernels.ops import Op, Register as R
 from kernels.words import (

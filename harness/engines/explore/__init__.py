@@ -1,0 +1,6 @@
+"""Engine explore: every interleaving of a scenario, breadth-first, or many single ones: verdicts.
+
+    fairness.py   Runs that never end although everybody who can move does, again and again: cycles of a finished search
+    search.py     The engine that tries every interleaving of a scenario: breadth-first, states kept whole
+    tables.py     A search in progress: its tables, the world it takes place in, and how to read what it has found
+"""

@@ -1,0 +1,365 @@
+"""The engine that tries every interleaving of a scenario: breadth-first, states kept whole.
+
+`run(scenario)` searches (kernels/search.py says how) and says what was found: the outcomes with the
+shortest way to each, deadlocks, livelocks, violated invariants, and how much of everything was seen.
+`sample(scenario, ...)` makes many single runs instead, for scenarios that are too large.
+
+Three ways not to end.  A deadlock is a state in which somebody is not done and nobody can move.  A livelock
+is a state from which no schedule whatever leads to an end, though somebody can always move: BUSY for
+ever.  Starvation is a schedule that never ends although it is fair - everybody who is able to move again and
+again does - where another would end: two that get into each other's way each time, a hold as short as
+it may be (fairness.py).  A schedule that only stops giving somebody turns is none of these.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.experiment import invariants
+from harness.engines.explore import fairness
+from harness.engines.explore.tables import DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
+from harness.errors import UsageError
+from harness.experiment.scenario import Scenario
+from harness.experiment.schedule import Turn
+from kernels import search as kernel
+
+LIVELOCK, STARVATION = "livelock", "starvation"              # how none does
+
+
+@dataclass
+class Found:
+    """What a search has found."""
+
+    scenario: Scenario
+    how: str                                 # "every interleaving", "10000 random runs" ...
+    complete: bool
+    stopped: str = ""                        # why it is not complete
+    states: int = 0
+    expanded: int = 0                        # states that the search has gone on from
+    transitions: int = 0
+    left_out: int = 0                        # moves that would have been one preemption too many
+    executed: int = 0                        # moves that `step` was called for
+    depth: int = 0
+    runs: int = 0
+    seconds: float = 0.0
+    endings: list[Ending] = field(default_factory=list)
+    violations: dict[str, list[Turn]] = field(default_factory=dict)      # invariant -> a way there
+    checked: tuple[str, ...] = ()
+    cycles: dict[str, list[Turn]] = field(default_factory=dict)      # what repeats for ever behind a violation
+    interrupted: bool = False
+    answered: set = field(default_factory=set)       # (call, answer) of every call that has ended
+    entries: set[str] = field(default_factory=set)   # what SEPT entries of 4K pages have spelled
+    alike: list[tuple[str, ...]] = field(default_factory=list)       # actors of which one order was searched
+
+
+def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, preemptions: int = -1,
+        tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None) -> Found:
+    """Everything that can happen in a scenario.
+
+    reduce   whether accesses that nobody can tell the order of are part of the step before
+    forget   whether the counts that lost tries leave in a lock word are told apart (default: as `reduce`)
+    symmetry whether of actors that are alike one order is enough (default: as `reduce`)
+    """
+    search = Search(scenario, memory_mib, reduce, preemptions, forget, symmetry)
+    if reduce:
+        search.scout()
+    ending = search.search(tick)
+    how = "every interleaving" if preemptions < 0 else f"every interleaving with at most {preemptions} preemptions"
+    counts = search.counts
+    cut = bool(counts[kernel.LEFT_OUT])
+    found = Found(scenario, how, ending == kernel.FINISHED and not cut,
+                  _why(ending, memory_mib) or f"at most {preemptions} preemptions" * cut)
+    found.expanded, found.left_out = int(counts[kernel.NEXT]), int(counts[kernel.LEFT_OUT])
+    found.states, found.transitions = int(counts[kernel.N_STATES]), int(counts[kernel.TRANSITIONS])
+    found.executed, found.seconds, found.depth = int(counts[kernel.N_MOVES]), search.seconds, search.depth()
+    found.interrupted = search.interrupted
+    found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
+    found.answered = search.answers()
+    found.entries = search.entries()
+    _judge(search, found)
+    return found
+
+
+def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib: int = MEMORY_MIB) -> Found:
+    """Many single runs: each step any actor's, or (with a depth) that of the highest priority.
+
+    depth   of PCT (Burckhardt et al., ASPLOS 2010): priorities are drawn for each run and change at
+            depth - 1 steps; a run hits a bug of that depth with probability 1 / (n k^(depth - 1)) or
+            more, for n actors and k steps
+    """
+    search = Search(scenario, memory_mib)
+    search.scout()
+    found = Found(scenario, f"{runs} random runs, seed {seed}", False, runs=runs)
+    source, began, longest, cut, newest = np.random.default_rng(seed), time.perf_counter(), 1, 0, 0
+    endings: dict[tuple, Ending] = {}
+    ready = search.settle_again()
+    try:
+        for number in range(runs):
+            _deal(search, source, depth, longest)
+            dealt = search.dice.copy()
+            while True:
+                search.dice[:] = dealt
+                search.here[:] = search.first
+                search.counts[kernel.STEPS] = 0
+                search.events[:] = 0
+                ending = search._call(kernel.PCT if depth else kernel.RANDOM)
+                if ending == kernel.RUN_ENDED:
+                    break
+                ready = search.settle_again()        # knowing better, or with empty tables
+            longest, new = max(longest, int(search.counts[kernel.STEPS])), _note(search, found, endings)
+            cut += search.counts[kernel.STEPS] >= RUN_MOVES_MAX
+            newest = number + 1 if new else newest
+    except KeyboardInterrupt:
+        found.interrupted, found.runs = True, number
+    found.seconds, found.depth = time.perf_counter() - began, longest
+    found.transitions = int(search.counts[kernel.TRANSITIONS])
+    found.endings = sorted(endings.values(), key=lambda ending: (ending.kind, ending.answers, ending.words))
+    # A run says nothing of all schedules.
+    found.checked = tuple(name for name in _checked(search) if name not in (LIVELOCK, STARVATION))
+    found.answered, found.entries = search.answers(), search.entries()
+    share = _share([ending.count for ending in found.endings])
+    found.stopped = (f"{len(endings)} endings, the last new one in run {newest}; {share} of runs would end in one"
+                     " not met yet")
+    if cut:
+        found.stopped += f"; {cut} of the runs {'was' if cut == 1 else 'were'} cut off after {RUN_MOVES_MAX} steps"
+    if depth:
+        chance = 1 / (search.actors * longest ** (depth - 1))
+        times = "once" if depth == 2 else f"{depth - 1} times"
+        found.how = f"{runs} runs by priorities that change {times}, seed {seed}"
+        bound = min(1 - (1 - chance) ** runs, 0.999)         # as it is printed, never certain
+        found.stopped += (f"; a bug of depth {depth} is hit with probability {bound:.3g} or more"
+                          f" ({search.actors} actors, {longest} steps)")
+    return found
+
+
+def _share(counts: list[int]) -> str:
+    """Of runs, those whose ending has not been met, from what has been met once (Good and Turing, 1953)."""
+    once, runs = counts.count(1), sum(counts)
+    if not runs:
+        return "an unknown share"
+    return f"about {100 * once / runs:.2g} %" if once else f"probably less than {100 / runs:.2g} %"
+
+
+def _deal(search: Search, source, depth: int, steps: int) -> None:
+    """Random state of one run, and PCT's priorities and change points."""
+    search.dice[:] = 0
+    search.dice[0] = source.integers(1 << 62)
+    search.dice[1] = max(0, depth - 1)
+    search.dice[3:3 + search.actors] = 1 + source.permutation(search.actors)
+    first = 3 + kernel.ACTORS_MAX
+    search.dice[first:first + max(0, depth - 1)] = np.sort(source.integers(steps, size=max(0, depth - 1)))
+
+
+def _note(search: Search, found: Found, endings: dict) -> bool:
+    """Note how a run has ended and what it has violated; whether the ending is new."""
+    steps = int(search.counts[kernel.STEPS])
+    names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
+    for flag, (name, (step, _, _)) in enumerate(zip(names, search.events)):
+        if step and name not in found.violations:
+            ways = search.path[:int(step)].copy()
+            found.violations[name] = search.shrink(ways, lambda flag=flag: int(search.events[flag, 0]))
+    if steps >= RUN_MOVES_MAX:
+        return False
+    ending = search.ending_of(search.here)
+    key = (ending.kind, ending.answers, ending.words)
+    kept = endings.setdefault(key, ending)
+    kept.count += 1
+    if kept.turns:
+        return False
+    kept.turns = search.turns(steps)
+    memory, bad = int(search.here[search.actors]), []
+    if ending.kind == DEADLOCK:
+        bad.append(DEADLOCK)
+    elif ending.kind == DONE:
+        real = search.put(memory)
+        dead = real.word(search.scenario.layout.at("vm_dead"))
+        bad += [name for name, check in QUIET.items() if check(search, real) and not (
+            name == "quiet_mirror" and (dead or not search.scenario.uses_flows))]
+    for name in bad:
+        found.violations.setdefault(name, kept.turns)
+    return True
+
+
+def _why(ending: int, memory_mib: int) -> str:
+    return {kernel.FINISHED: "", kernel.PAUSED: "interrupted",
+            kernel.FULL: f"the tables are full; --memory-mib {memory_mib} is the limit",
+            kernel.ENDLESS: "an actor runs in a loop that touches nothing"}[ending]
+
+
+def _judge(search: Search, found: Found) -> None:
+    ended = np.flatnonzero(np.diff(search.first_arc[:int(search.counts[kernel.NEXT]) + 1]) == 0)
+    _endings(search, found, ended)
+    fair = False
+    if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
+        fair = _starvation(search, found, _livelock(search, found, ended))
+    names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
+    for name, (state, way, _) in zip(names, search.events):
+        if state:
+            found.violations[name] = search.way_to(int(state) - 1, int(way))
+    left = {LIVELOCK: search.preemptions >= 0, STARVATION: not fair}
+    found.checked = tuple(name for name in _checked(search) if not left.get(name))
+
+
+def _livelock(search: Search, found: Found, ended) -> np.ndarray:
+    """Look for states that cannot end; returns whether each state can."""
+    ends = _can_end(search, ended)
+    doomed = np.flatnonzero(~ends)
+    if len(doomed):
+        state = int(doomed[0])
+        if state == 0 and LIVELOCK not in search.scenario.must_violate:
+            raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end;"
+                             ' if that is what is to be shown, must_violate = ["livelock"]')
+        found.violations[LIVELOCK], found.cycles[LIVELOCK] = _cycle(search, state)
+    return ends
+
+
+def _can_end(search: Search, ended) -> np.ndarray:
+    """Whether some schedule leads from each state to an end, or to where the search has not been."""
+    expanded = int(search.counts[kernel.NEXT])
+    ends = np.zeros(int(search.counts[kernel.N_STATES]), np.uint8)
+    ends[ended] = 1
+    ends[expanded:] = 1
+    kernel.mark_ending(expanded, search.first_arc, search.arcs, ends)
+    return ends != 0
+
+
+def _starvation(search: Search, found: Found, can_end: np.ndarray) -> bool:
+    """Look for a fair cycle in what can end; whether that was possible."""
+    expanded = int(search.counts[kernel.NEXT])
+    first_arc = search.first_arc[:expanded + 1]
+    arcs, movers = (table[:first_arc[-1]] for table in (search.arcs, search.movers))
+    if search.groups and expanded < search.counts[kernel.N_STATES]:
+        return False
+    if search.groups:
+        # Whether all of those that are alike have a turn is asked of each of them, not of one order.
+        if not (arcs <= np.repeat(np.arange(expanded), np.diff(first_arc))).any():
+            return True
+        unused = 1 - search.counts[kernel.N_STATES] / len(search.states)
+        whole = Search(search.scenario, int(search.memory_bytes * unused) >> 20, forget=search.forget, symmetry=False)
+        whole.scout()
+        ending = whole.search()
+        found.interrupted |= whole.interrupted
+        if ending != kernel.FINISHED:
+            return False
+        ended = np.flatnonzero(np.diff(whole.first_arc[:int(whole.counts[kernel.NEXT]) + 1]) == 0)
+        return _starvation(whole, found, _can_end(whole, ended))
+    members = fairness.fair_states(first_arc, arcs, movers, can_end[:expanded])
+    if len(members):
+        found.violations[STARVATION] = search.way_to(int(members[0]))
+        found.cycles[STARVATION] = [_moves(search, state)[place][0] for state, place in
+                                    fairness.round_trip(first_arc, arcs, movers, members)]
+    return True
+
+
+def _checked(search: Search) -> tuple[str, ...]:
+    counted = tuple(name.removeprefix("violation: ") for name in search.counters)
+    names = ("no_bug", "no_halt", DEADLOCK, LIVELOCK, STARVATION, *counted, *QUIET)
+    if not search.scenario.uses_flows:
+        names = tuple(name for name in names if name not in ("no_bug", "quiet_mirror"))
+    return names
+
+
+# With everybody done: see invariants.py.  Each takes (search, memory) and counts violations.
+QUIET = {
+    "quiet_locks": lambda search, memory: invariants.locks_held(search.scenario, memory),
+    "quiet_counts": lambda search, memory: invariants.counts_left(search.scenario, memory),
+    "quiet_mirror": lambda search, memory: invariants.mirror_differs(memory),
+}
+
+
+def _endings(search: Search, found: Found, ended) -> None:
+    """Endings, told apart; and the invariants of quiet memory, in each memory that an ending has."""
+    actors = search.actors
+    rows = search.states[ended]
+    unique, first, counts = np.unique(rows[:, :actors + 1], axis=0, return_index=True, return_counts=True)
+    by_key: dict[tuple, Ending] = {}
+    shortest: dict[tuple, tuple] = {}            # a state, and where its actors have to go
+    rearranged: set[tuple] = set()
+    quiet_bad: dict[str, int] = {}
+    looked: set[int] = set()
+    for row, where, count in zip(unique, first, counts):
+        state, kind = int(ended[where]), ""
+        for to, ending in _each(search, row, rearranged):
+            kind = ending.kind
+            key = (ending.kind, ending.answers, ending.words)
+            kept = by_key.setdefault(key, ending)
+            kept.count += int(count)
+            shortest[key] = min(shortest.get(key, (state, to)), (state, to))
+        if kind == DEADLOCK:
+            found_at = quiet_bad.setdefault(DEADLOCK, state)
+            quiet_bad[DEADLOCK] = min(found_at, state)
+        memory = int(row[actors])
+        if kind == DONE and memory not in looked:
+            looked.add(memory)
+            real = search.put(memory)
+            dead = real.word(search.scenario.layout.at("vm_dead"))
+            for name, check in QUIET.items():
+                if name == "quiet_mirror" and (dead or not search.scenario.uses_flows):
+                    continue
+                if check(search, real) and state < quiet_bad.get(name, state + 1):
+                    quiet_bad[name] = state
+    for key, ending in by_key.items():
+        state, to = shortest[key]
+        turns, who = search.walk_to(state)
+        goes = dict(zip(who, to))
+        ending.turns = [turn._replace(actor=goes[turn.actor]) for turn in turns]
+        found.endings.append(ending)
+    found.endings.sort(key=lambda ending: (ending.kind, ending.answers, ending.words))
+    for name, state in quiet_bad.items():
+        found.violations[name] = search.way_to(state)
+
+
+def _each(search: Search, row, rearranged: set):
+    """An ending, and those in which actors that are alike are exchanged, unless they have been `rearranged` to
+    before: (for each place, where its actor goes; the ending)."""
+    if not search.groups:
+        yield list(range(search.actors)), search.ending_of(row)
+        return
+    for to in search.arrangements():
+        stands, memory = search.rearranged(row, to)
+        if (stands, memory) not in rearranged:
+            rearranged.add((stands, memory))
+            yield to, search.ending_of((*stands, row[search.actors]))
+
+
+def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
+    """Of a state that cannot end: (the way into a cycle behind it, the cycle), everybody taking turns fairly."""
+    turns, who = search.walk_to(state)
+    seen, last = {}, -1
+    while (state, *who, last) not in seen:
+        seen[state, *who, last] = len(turns)
+        moves = [(turn._replace(actor=who[turn.actor]), then, search.reorder(who, state, turn, local))
+                 for turn, local, then in _moves(search, state)]
+        last = next(actor for actor in [*range(last + 1, search.actors), *range(last + 1)]
+                    if any(turn.actor == actor for turn, *_ in moves))
+        turn, state, who = next(move for move in moves if move[0].actor == last)
+        turns.append(turn)
+    begin = seen[state, *who, last]
+    return turns[:begin], turns[begin:]
+
+
+def _moves(search: Search, state: int) -> list[tuple[Turn, int, int]]:
+    """What can be done in a state, by places: the turn, where the actor then stands, the state it leads to."""
+    here, memory = search.states[state], int(search.states[state, search.actors])
+    arcs = iter(search.arcs[search.first_arc[state]:search.first_arc[state + 1]])
+    found = []
+    for actor in range(search.actors):
+        for branch in range(max(0, int(search.fanout[here[actor]]))):
+            move = search.move_of(int(here[actor]), memory, branch)
+            if search.move_flags[move] & kernel.CANNOT == 0:
+                found.append((Turn(actor, int(search.move_rows[move]), branch), int(search.move_to[move, 0]),
+                              int(next(arcs))))
+    return found
+
+
+def interleavings(search: Search) -> int:
+    """How many different schedules there are, of a finished search without cycles."""
+    assert not search.groups, "of alike actors one order was searched"
+    ways = {}
+    for state in range(int(search.counts[kernel.N_STATES]) - 1, -1, -1):
+        arcs = search.arcs[search.first_arc[state]:search.first_arc[state + 1]]
+        assert all(arc > state for arc in arcs), "a cycle"
+        ways[state] = sum(ways[int(arc)] for arc in arcs) if len(arcs) else 1
+    return ways[0]
+

@@ -1,0 +1,200 @@
+"""The simulated machine in numbers: what each micro-op costs, and where each number comes from.
+
+Every number has a provenance, which results carry and tables print:
+
+    assumption        nobody has published it; the text says what it leans on
+    measured FILE     a file that `python -m harness doctor --calibrate` wrote
+    this config       given in the config
+
+`KEYS` is the table; `make_tags` and `make_durations` turn a plan into the arrays that
+kernels/simulate.py reads.  Times become whole ticks of a tenth of a nanosecond.
+"""
+
+import csv
+import tomllib
+from pathlib import Path
+
+import numpy as np
+
+from harness.protocol import releases
+from harness.experiment.config import Config, Costs, Machine
+from harness.errors import UsageError, nearest
+from harness.experiment.plan import Plan, alias_table
+from harness.protocol.assemble import FLOWS
+from harness.protocol.flows.flow import IN_GUEST, REQUEST
+from harness.protocol.seamcalls import TD_EXIT, held_in_guest
+from kernels import durations, simulate
+from kernels.ops import OP_TABLE, Kind, Op
+
+TICKS_PER_NS = 10
+
+ASSUMED, DEFINED = "assumption", "definition"
+
+# key of [machine] -> what its default leans on.  No cycle count of a SEAMCALL, of an interrupt in a TD
+# or of cache traffic under the TDX module has been published.
+KEYS = {
+    "local_ns": "a few instructions on registers at 3 GHz",
+    "load_ns": "a load that hits the first-level cache, partly hidden",
+    "store_ns": "a store that hits the first-level cache, partly hidden",
+    "locked_ns": "18 to 20 cycles of a locked instruction on x86 at 3 GHz",
+    "mark_ns": "hardware does no bookkeeping for us",
+    "transfer_ns": "a cache-to-cache transfer within a socket of a server",
+    "transfer_far_ns": "a cache-to-cache transfer between two sockets",
+    "page_zero_ns": "4 KiB at 10 bytes a nanosecond",
+    "ipi_ns": "an interrupt sent to another processor, and the exit it forces",
+    "ipi_handled_ns": "KVM's empty handler for a request",
+    "switch_ns": "a switch to another thread",
+    "time_slice_ns": "Linux' base slice for a few runnable threads",
+}
+
+# What each kind of micro-op costs, by key of [machine].
+MARKS = (Op.COUNT, Op.BEGIN, Op.END, Op.CALL_BEGIN, Op.CALL_END, Op.SETTLE, Op.BUG, Op.ARRIVE)
+FREE = (Op.HALT, Op.SPEND, Op.RESET, Op.STOP)
+LOADS = (Op.HP_CHECK_EXCLUSIVE, Op.ENTRY_SEE_PRIORITY, Op.ENTRY_CHECK, Op.LOAD, Op.LOAD_IN, Op.READ_ENTRY, Op.WALK, Op.WAIT_IS, Op.WAIT_NOT)
+
+
+def key_of(op: Op) -> str | None:
+    """The key of [machine] that prices a micro-op."""
+    if op in FREE:
+        return None
+    if op in MARKS:
+        return "mark_ns"
+    if op == Op.ZERO_PAGE:
+        return "page_zero_ns"
+    if op == Op.STORE:
+        return "store_ns"
+    if op in LOADS:
+        return "load_ns"
+    return "locked_ns" if OP_TABLE[op].kind in (Kind.SHARED, Kind.WAIT) else "local_ns"
+
+
+def ticks(nanoseconds: float) -> int:
+    return round(nanoseconds * TICKS_PER_NS)
+
+
+# --- values and where they come from ----------------------------------------------------------
+
+def resolve(config: Config) -> tuple[Machine, dict[str, str]]:
+    """The machine with its costs file applied, and the provenance of each of its numbers."""
+    given = config.machine.model_fields_set
+    provenance = {key: "this config" if key in given else f"{ASSUMED}: {text}" for key, text in KEYS.items()}
+    if not config.machine.costs:
+        return config.machine, provenance
+    values, where = read_costs(config.machine.costs)
+    fresh = {key: value for key, value in values.items() if key not in given}
+    provenance |= {key: f"measured {where}" for key in fresh}
+    return config.machine.model_copy(update=fresh), provenance
+
+
+def read_costs(path: str) -> tuple[dict[str, float], str]:
+    """([machine] values, where they were measured) of a costs file.  Raises UsageError."""
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError(f"machine.costs = {path!r}: cannot be read:"
+                         f" {getattr(problem, 'strerror', None) or problem}") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise UsageError(f"machine.costs = {path!r}: not TOML: {problem}") from None
+    values = table.get("machine", {})
+    for key, value in values.items():
+        if key not in KEYS:
+            raise UsageError(f"{path}: machine.{key}: unknown key; known: {', '.join(KEYS)}{nearest(key, KEYS)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e9:
+            raise UsageError(f"{path}: machine.{key} = {value!r}: must be a number of nanoseconds, 0 to 1e9")
+    return {key: float(value) for key, value in values.items()}, table.get("measured_on", path)
+
+
+def assumptions(config: Config) -> list[dict]:
+    """Every number that a simulated result rests on: key, value, unit, provenance."""
+    machine, provenance = resolve(config)
+    found = [{"key": f"machine.{key}", "value": getattr(machine, key), "unit": "ns", "provenance": text}
+             for key, text in provenance.items()]
+    found += [{"key": f"costs_ns.{key}", "value": value, "unit": "ns",
+               "provenance": "this config, an assumption: nobody has published times of SEAMCALLs"}
+              for key, value in config.costs_ns if value or key in config.costs_ns.model_fields_set]
+    found += [{"key": f"machine.distribution.{key}", "value": value, "unit": "", "provenance": "this config"}
+              for key, value in sorted(machine.distribution.items())]
+    return found
+
+
+# --- arrays for the loop ----------------------------------------------------------------------
+
+def make_tags(plan: Plan, machine: Machine) -> np.ndarray:
+    """int64 (rows,): what kernels/simulate.py must know of each row, and its price.
+
+    The shadow owners that check exclusive ownership belong to no real machine: they cost nothing, and
+    are looked at together with the access that they watch.
+    """
+    prices = [ticks(getattr(machine, key)) if (key := key_of(op)) else 0 for op in Op]
+    calls = {*plan.program.calls, TD_EXIT}
+    in_guest = held_in_guest(releases.BY_NAME[plan.config.module])
+    watchers, spinning = plan.layout.at("mmu_owner"), plan.layout.at("mmu_lock")
+    assert plan.layout.at("num_assoc_vcpus") < plan.layout.shadow_delta
+    tags, place = np.zeros(len(plan.program.rows), np.int64), ""
+    for number, row in enumerate(plan.program.listing):
+        for label in row.labels:
+            stem = label.partition(".")[0]
+            place = stem if stem in calls or stem in FLOWS else place
+        tag, price = 0, prices[row.op]
+        if OP_TABLE[row.op].kind in (Kind.SHARED, Kind.WAIT):
+            if row.offset >= plan.layout.shadow_delta or row.offset == watchers:
+                price = 0
+            else:
+                tag |= simulate.ORDERED | simulate.PRICED | (simulate.WRITES if row.op not in LOADS else 0)
+                price = max(1, price)            # so that time goes on whatever is free
+        if OP_TABLE[row.op].kind == Kind.WAIT:
+            tag |= simulate.WAITS
+        if row.op == Op.RESET:
+            tag |= simulate.ORDERED
+        if row.held == in_guest and place not in calls:
+            tag |= simulate.IN_GUEST
+        elif row.held or place in calls or row.offset == spinning and OP_TABLE[row.op].kind == Kind.WAIT:
+            tag |= simulate.CLOSED
+        tags[number] = tag | price << simulate.PRICE_SHIFT
+    return tags
+
+
+def make_durations(plan: Plan, machine: Machine) -> durations.Durations:
+    """How long each cost of the program takes.  Raises UsageError for a distribution that cannot be."""
+    known = [*Costs.model_fields, "removal_interval"]
+    for name in machine.distribution:
+        if name not in known:
+            raise UsageError(f"{plan.config.name}: machine.distribution.{name}: no such cost; known:"
+                             f" {', '.join(known)}{nearest(name, known)}")
+    rows, buckets = [], []
+    for name, value in zip(plan.program.costs, plan.costs_ns()):
+        words = machine.distribution.get(name.removesuffix("_ns"), "constant").split(maxsplit=1)
+        rows.append((durations.CONSTANT, ticks(value), 0, 0))
+        if words == ["exponential"]:
+            rows[-1] = (durations.EXPONENTIAL, ticks(value), 0, 0)
+        elif words[0] == "histogram" and len(words) == 2:
+            found = read_histogram(words[1])
+            rows[-1] = (durations.HISTOGRAM, 0, len(buckets), len(found))
+            buckets += found
+        elif words != ["constant"]:
+            raise UsageError(f"{plan.config.name}: machine.distribution.{name.removesuffix('_ns')} ="
+                             f" {' '.join(words)!r}: must be 'constant', 'exponential' or 'histogram FILE'")
+    columns = np.array(buckets or [(0, 0, 0, 0)], np.int64)
+    return durations.Durations(np.array(rows or [(0, 0, 0, 0)], np.int64), *np.ascontiguousarray(columns.T),
+                               durations.logarithms())
+
+
+def read_histogram(path: str) -> list[tuple[int, int, int, int]]:
+    """(threshold, alias, begin, width) per bucket of a CSV file with columns from_ns, to_ns, count."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = [(float(row["from_ns"]), float(row["to_ns"]), float(row["count"])) for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"{path}: not a histogram; must be CSV with columns from_ns, to_ns, count") from None
+    if not rows or any(not 0 <= begin <= end <= 1e9 or not 0 <= count < 1e18 for begin, end, count in rows) \
+            or not sum(count for _, _, count in rows):
+        raise UsageError(f"{path}: not a histogram; must have buckets with 0 <= from_ns <= to_ns <= 1e9 and counts")
+    thresholds, aliases = alias_table(np.array([count for _, _, count in rows]))
+    return [(int(threshold), int(alias), ticks(begin), ticks(end) - ticks(begin))
+            for threshold, alias, (begin, end, _) in zip(thresholds, aliases, rows)]
+
+
+assert REQUEST & IN_GUEST == 0
+assert set(KEYS) | {"costs", "processors", "sockets", "preempt", "distribution"} == set(Machine.model_fields)

@@ -1,0 +1,396 @@
+"""Configs: TOML files, checked before anything is started.
+
+The models below are the one statement of what a config may say; `python -m harness run` refuses
+anything else with one line that names file, key, value and what is allowed.  Units are in the names
+of keys.  Checking and its bookkeeping are pydantic's; the sentences are ours.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from harness.protocol import policies, releases
+from harness.protocol import policy as policy_words
+from harness.errors import UsageError, nearest
+
+ENGINES = ("processes", "simulate")
+MODULES = releases.NAMES
+PATTERNS = ("uniform", "hot", "zipf", "sequential")
+SEAMCALL_FAULTS = ("none", "bios_off", "vmx_off", "not_loaded")
+REMOVALS = ("punch_hole", "conversion", "memslot_delete", "split", "teardown", "build")
+BUSTED = ("entry_lock", "no_track", "no_kick", "tracking_check")
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Td(Table):
+    """The TD."""
+
+    vcpus: int = Field(4, ge=1, le=4096)
+    memory_mib: int = Field(2, ge=2, le=1 << 20, multiple_of=2)
+    count: int = Field(1, ge=1, le=128)              # TDs at once; each has vCPUs and hosts of its own
+    hp_lock_timeout_ms: int = Field(1_000, ge=10, le=100_000)    # TDCS.hp_lock_timeout
+
+
+class Workload(Table):
+    """What vCPUs touch and what host threads remove."""
+
+    pattern: Literal[PATTERNS] = "hot"
+    pages: int | None = Field(None, ge=1)            # how many pages are in play; default: all
+    hot_pages: int = Field(16, ge=1)                 # pattern "hot"
+    hot_share: float = Field(0.9, ge=0, le=1)
+    zipf_exponent: float = Field(1.0, gt=0, le=10)   # pattern "zipf"
+    accept_first: float = Field(0.75, ge=0, le=1)    # share of first touches that ACCEPT beforehand
+    hosts: int = Field(1, ge=0, le=64)
+    removals_per_s: float = Field(20_000, ge=0, le=1e9)      # by each host thread; 0: as fast as it can
+    remove_pattern: Literal["same", *PATTERNS] = "same"
+    removal: Literal[REMOVALS] = "punch_hole"        # what host threads do
+    removal_pages: int = Field(1, ge=1)              # pages per removal, a power of two
+    may_sleep: bool = True                           # whether a removal's caller may (an MMU notifier may not)
+    userspace_skips: int = Field(0, ge=0, le=1000)   # memory-fault exits until userspace converts a page
+    map_gpa_share: float = Field(0, ge=0, le=1)      # share of the guest's steps that convert, and back
+    map_gpa_pages: int = Field(512, ge=1)            # how many pages, a power of two
+    map_gpa_retries: int | None = Field(None, ge=0)  # how often the guest repeats MapGPA; default: for ever
+    migrate_share: float = Field(0, ge=0, le=1)      # share of entries with the vCPU on another processor
+    build_pages: int = Field(64, ge=1)               # pages of initial memory ("build")
+    string_pages: int = Field(1, ge=1, le=512)       # pages that one instruction touches, a power of two
+    spammers: int = Field(0, ge=0)                   # vCPUs that only ACCEPT page 0, the last ones
+    loop: Literal["closed", "open"] = "closed"       # open: touches and removals arrive by themselves
+    touches_per_s: float = Field(50_000, gt=0, le=1e9)       # by each vCPU, in an open loop
+
+
+class Costs(Table):
+    """Time spent inside, in nanoseconds, beyond what the accesses themselves take.
+
+    Nobody has published times of SEAMCALLs; what a config says here is an assumption.
+    """
+
+    seamcall: int = Field(0, ge=0, le=10**9)         # getting into and out of the module
+    td_entry: int = Field(0, ge=0, le=10**9)         # of TDH.VP.ENTER, with the SEPT tree if suspected
+    td_exit: int = Field(0, ge=0, le=10**9)
+    kick: int = Field(0, ge=0, le=10**9)             # sending the interrupts of one broadcast
+    userspace_exit: int = Field(0, ge=0, le=10**9)
+    guest_work: int = Field(0, ge=0, le=10**9)       # between touches
+    invalidate: int = Field(0, ge=0, le=10**9)       # after a removal, while faults on the page are stale
+    tdh_mem_sept_add: int = Field(0, ge=0, le=10**9)     # under the call's innermost locks
+    tdh_mem_page_aug: int = Field(0, ge=0, le=10**9)
+    tdh_mem_range_block: int = Field(0, ge=0, le=10**9)
+    tdh_mem_track: int = Field(0, ge=0, le=10**9)
+    tdh_mem_page_remove: int = Field(0, ge=0, le=10**9)
+    tdg_mem_page_accept: int = Field(0, ge=0, le=10**9)
+    tdh_mng_key_config: int = Field(0, ge=0, le=10**9)
+    tdh_phymem_cache_wb: int = Field(0, ge=0, le=10**9)
+
+
+class Machine(Table):
+    """The machine of engine simulate; harness/engines/simulate/prices.py says where each default comes from.
+
+    `costs` names a file that `python -m harness doctor --calibrate` wrote: its values stand in for the
+    defaults here.
+    """
+
+    costs: str = ""
+    processors: int = Field(0, ge=0, le=4160)        # 0: one for each vCPU and host thread
+    sockets: int = Field(1, ge=1, le=64)
+    preempt: Literal["outside", "anywhere"] = "outside"      # where a time slice may end
+    time_slice_ns: float = Field(3_000_000, ge=100, le=1e9)
+    switch_ns: float = Field(1_500, ge=0, le=1e9)    # to another thread on the same processor
+    local_ns: float = Field(0.3, ge=0, le=1e6)       # a micro-op on registers
+    load_ns: float = Field(0.5, ge=0, le=1e6)        # of a word in this processor's cache
+    store_ns: float = Field(0.5, ge=0, le=1e6)
+    locked_ns: float = Field(6, ge=0, le=1e6)        # a locked instruction on such a word
+    mark_ns: float = Field(0, ge=0, le=1e6)          # counting and time stamps of the harness itself
+    transfer_ns: float = Field(60, ge=0, le=1e6)     # a line from another processor of the socket ...
+    transfer_far_ns: float = Field(140, ge=0, le=1e6)        # ... or of another one
+    page_zero_ns: float = Field(400, ge=0, le=1e9)
+    ipi_ns: float = Field(1_000, ge=0, le=1e9)       # from a kick to its delivery in the guest
+    ipi_handled_ns: float = Field(500, ge=0, le=1e9)         # until the guest has begun to leave
+    distribution: dict[str, str] = {}                # of a cost: "exponential", or "histogram FILE"
+
+
+class Checks(Table):
+    """What a run checks of itself, and what is broken on purpose so that it must find something."""
+
+    exclusive_ownership: bool = True
+    attribution: bool = True         # look up at each BUSY whose fault it was (engine processes)
+    busted: tuple[Literal[BUSTED], ...] = ()
+
+    @field_validator("busted", mode="before")
+    @classmethod
+    def _tuple(cls, value):
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Faults(Table):
+    """What goes wrong below the module (harness/protocol/seamcall_abi.py)."""
+
+    seamcall: Literal[SEAMCALL_FAULTS] = "none"              # why SEAMCALL does not reach the module
+    seamcall_share: float = Field(1.0, gt=0, le=1)           # of the SEAMCALLs
+    rebooting: bool = False                                  # kvm_rebooting: then it is no bug at entry
+    no_entropy_share: float = Field(0.0, ge=0, le=1)         # of the random draws in the module
+    machine_check_share: float = Field(0.0, ge=0, le=1)      # of the turns of a host thread
+
+
+class Bound(Table):
+    """What a number of the result must be."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+class Config(Table):
+    """A whole config."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    engine: Literal[ENGINES] = "processes"
+    module: Literal[MODULES] = "1.5.05"
+    policy: Any
+    seed: int = Field(1, ge=0, lt=1 << 63)
+    duration_s: float = Field(5.0, ge=0, le=86_400)
+    warmup_s: float = Field(0.5, ge=0, le=3_600)
+    repeats: int = Field(1, ge=1, le=10_000)
+    primitive: Literal["cas", "bts"] = "cas"
+    restart_on_bug: bool = False
+    td: Td = Td()
+    workload: Workload = Workload()
+    costs_ns: Costs = Costs()
+    machine: Machine = Machine()
+    checks: Checks = Checks()
+    faults: Faults = Faults()
+    expect: dict[str, Bound] = {}
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _policy(cls, value):
+        return resolve_policy(value)
+
+    @field_validator("expect", mode="before")
+    @classmethod
+    def _expect(cls, value):
+        if not isinstance(value, dict):
+            return value
+        return {key: {"min": bound, "max": bound} if isinstance(bound, int | float) else bound
+                for key, bound in _flat(value)}
+
+    @model_validator(mode="after")
+    def _somebody_is_hit(self):
+        if self.faults.machine_check_share and not self.workload.hosts:
+            raise KeyProblem("faults.machine_check_share", self.faults.machine_check_share,
+                             "machine checks hit host threads, and workload.hosts is 0; must be 0")
+        return self
+
+    @model_validator(mode="after")
+    def _arrivals_have_a_rate(self):
+        if self.workload.loop == "open" and self.workload.hosts and not self.workload.removals_per_s:
+            raise KeyProblem("workload.removals_per_s", 0, "must be more than 0 where workload.loop = 'open':"
+                             " removals arrive at that rate")
+        return self
+
+    @model_validator(mode="after")
+    def _long_enough(self):
+        least = {"simulate": 1e-5}.get(self.engine, 0.05)
+        if self.duration_s < least:
+            raise KeyProblem("duration_s", self.duration_s, f"must be at least {least:g} seconds"
+                             f" (engine {self.engine})")
+        return self
+
+    @model_validator(mode="after")
+    def _pages_fit(self):
+        pages = self.td.memory_mib * 256
+        for key in ("pages", "hot_pages"):
+            value = getattr(self.workload, key)
+            if value is not None and value > pages and (key == "pages" or self.workload.pattern == "hot"):
+                raise KeyProblem(f"workload.{key}", value, f"must be at most {pages}, the pages of"
+                                 f" td.memory_mib = {self.td.memory_mib}")
+        for key in ("removal_pages", "map_gpa_pages", "string_pages"):
+            value = getattr(self.workload, key)
+            if value & value - 1 or value > pages:
+                raise KeyProblem(f"workload.{key}", value, f"must be a power of two, at most {pages}, the pages of"
+                                 f" td.memory_mib = {self.td.memory_mib}")
+        if self.workload.removal == "split" and not (pages > 512 and self.workload.hosts == 1):
+            raise KeyProblem("workload.removal", "split", "needs td.memory_mib of at least 4, and workload.hosts = 1:"
+                             " the first 2 MiB are touched, the others are large pages")
+        if self.workload.removal == "build":
+            if self.workload.hosts < 1:
+                raise KeyProblem("workload.hosts", self.workload.hosts, "must be at least 1 to build a TD")
+            if self.workload.build_pages > pages:
+                raise KeyProblem("workload.build_pages", self.workload.build_pages, f"must be at most {pages}, the"
+                                 f" pages of td.memory_mib = {self.td.memory_mib}")
+        if self.workload.spammers > self.td.vcpus:
+            raise KeyProblem("workload.spammers", self.workload.spammers, f"must be at most {self.td.vcpus}, td.vcpus")
+        if self.workload.string_pages > 1 and self.td.vcpus < 2:
+            raise KeyProblem("workload.string_pages", self.workload.string_pages, "needs td.vcpus of at least 2:"
+                             " every second vCPU accepts for the one before it")
+        return self
+
+    def resolved(self) -> dict:
+        """All keys with their values, as JSON can hold them; the policy by its words."""
+        plain = self.model_dump(mode="json", exclude={"policy"})
+        plain["policy"] = {
+            "name": self.policy.name,
+            **{site: str(self.policy.ladder(site)) for site in policy_words.SITES},
+            **{name: list(value) if isinstance(value, tuple) else value
+               for name, value in self.policy.switches().items()},
+        }
+        return plain
+
+
+class KeyProblem(ValueError):
+    """A problem with a key that pydantic did not find itself."""
+
+    def __init__(self, key, value, message):
+        super().__init__(message)
+        self.key, self.value, self.message = key, value, message
+
+
+def _flat(table, prefix=""):
+    """[expect] may nest tables or use dotted keys; leaves are numbers or tables of min and max."""
+    for key, value in table.items():
+        if isinstance(value, dict) and not set(value) <= {"min", "max"}:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def resolve_policy(value) -> policies.Policy:
+    """A policy from a config: a name, or a table that changes sites of a `base`."""
+    if isinstance(value, str):
+        if value not in policies.BY_NAME:
+            known = policies.BY_NAME
+            raise KeyProblem("policy", value, f"not a policy; known: {', '.join(known)}{nearest(value, known)}")
+        return policies.BY_NAME[value]
+    if not isinstance(value, dict):
+        raise KeyProblem("policy", value, "must be the name of a policy, or a table")
+    table = dict(value)
+    base = resolve_policy(table.pop("base", "kick_on_busy"))
+    named = base._replace(name=table.pop("name", "custom"), source="this config", also="",
+                          meaning=table.pop("meaning", f"{base.name}, changed"))
+    try:
+        return policy_words.change(named, table)
+    except policy_words.PolicyError as problem:
+        given = value
+        for part in problem.key.split("."):
+            given = given.get(part) if isinstance(given, dict) else given
+        raise KeyProblem(f"policy.{problem.key}", given, problem.message) from None
+
+
+# --- loading ---------------------------------------------------------------------------------
+
+def load(path: str | Path, overrides: list[str] = ()) -> Config:
+    """The config in a TOML file, with `KEY=VALUE` overrides (dotted keys, TOML values).
+
+    Raises UsageError: one line that names file, key, value and what is allowed.
+    """
+    return check(*load_table(path, overrides))
+
+
+def load_table(path: str | Path, overrides: list[str] = ()) -> tuple[dict, str, dict[str, str]]:
+    """The tables of a TOML file with overrides put in, its path, and which override set which key."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = [str(other) for other in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        raise UsageError(f"{path}: no such file{nearest(path, near)}") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise UsageError(f"{path}: not TOML: {problem}") from None
+    if "actors" in table or "pairs" in table:
+        raise UsageError(f"{path}: is a scenario, not a config: python -m harness explore {path}")
+    origins = {}
+    for override in overrides:
+        key, value = parse_override(override)
+        put(table, key, value, override)
+        origins[key] = f"--set {override}"
+    table.setdefault("name", path.stem)
+    return table, str(path), origins
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`td.vcpus=8` -> ("td.vcpus", 8).  A value that is no TOML is taken as a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text}: must be KEY=VALUE, with a dotted KEY such as td.vcpus")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def put(table: dict, key: str, value, override: str) -> None:
+    """Set a dotted key in nested tables."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {override}: {parent} is a value, not a table")
+    table[last] = value
+
+
+def check(table: dict, path: str, origins: dict[str, str] = {}) -> Config:
+    """A Config from tables; raises UsageError for the first problem found."""
+    if "sweep" in table:
+        raise UsageError(f"{path}: sweep: this config is for `python -m harness sweep {path}`")
+    try:
+        return Config.model_validate(table)
+    except ValidationError as errors:
+        error = errors.errors(include_url=False)[0]
+    key, value, message = explain(error)
+    where = origins.get(key, path)
+    if error["type"] == "missing":
+        raise UsageError(f"{path}: {key}: is missing; {message}")
+    raise UsageError(f"{where}: {key} = {_show(value)}: {message}")
+
+
+def explain(error: dict, model: type[Table] = Config) -> tuple[str, Any, str]:
+    """(dotted key, value given, what is wrong and what is allowed) of a pydantic error about `model`."""
+    problem = error.get("ctx", {}).get("error")
+    if isinstance(problem, KeyProblem):
+        return problem.key, problem.value, problem.message
+    location = [part for part in error["loc"] if not isinstance(part, int)]
+    key, context = ".".join(map(str, location)), error.get("ctx", {})
+    limits = {
+        "greater_than_equal": "must be at least {ge}",
+        "greater_than": "must be more than {gt}",
+        "less_than_equal": "must be at most {le}",
+        "less_than": "must be less than {lt}",
+        "multiple_of": "must be a multiple of {multiple_of}",
+        "int_type": "must be a whole number", "float_type": "must be a number",
+        "bool_type": "must be true or false", "string_type": "must be a string",
+        "tuple_type": "must be a list",
+        "model_type": "must be a table", "dict_type": "must be a table",
+        "string_pattern_mismatch": "must be letters, digits, '_', '-' or '.', at most 64",
+        "missing": "every config names a policy",
+    }
+    if error["type"] == "extra_forbidden":
+        known = known_keys(location[:-1], model)
+        return key, error["input"], f"unknown key; known: {', '.join(known)}{nearest(location[-1], known)}"
+    if error["type"] == "literal_error":
+        allowed = [part.strip("' ") for part in context["expected"].replace(" or ", ", ").split(",")]
+        return key, error["input"], f"must be one of {', '.join(allowed)}{nearest(error['input'], allowed)}"
+    message = limits.get(error["type"], error["msg"])
+    if error["type"].endswith("_type") and key.endswith("_s"):
+        message += " of seconds"
+    return key, error["input"], message.format(**context)
+
+
+def known_keys(location, model: type[Table] = Config) -> list[str]:
+    """The keys that a table of a config may have."""
+    for part in location:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, Table):
+            return list(Bound.model_fields)
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _show(value) -> str:
+    text = repr(value) if not isinstance(value, bool) else str(value).lower()
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,285 @@
+"""What must be true of every run, as named predicates; a result counts the violations of each.
+
+The table INVARIANTS says what each one means.  Some are counted while the run goes on, by rows that
+flows write where they belong ("running"), some follow from the answers that calls gave ("answers"),
+some are looked up once everybody is done ("quiet"), one is read off the program ("program"), and two
+are what an engine notices itself ("engine").
+
+None stands for "not checked": a run that lost a worker is not quiet, and the ones that need a shadow
+owner are not counted where `checks.exclusive_ownership` is off.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.protocol import releases
+from harness.memory.layout import LINE, PAMT_LOCK
+from harness.memory.block import Memory
+from harness.experiment.plan import Plan
+from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT, REBUILT_OVER_PRIORITY
+from kernels import epoch, guest
+from kernels.ops import LEVELS, Op
+from kernels.record import CAUSES
+from kernels.words import HP, HPA_MASK, STATE, STATE_MASK, TDEL, TDHP, signed, spell_entry
+
+
+class Invariant(NamedTuple):
+    """One predicate; `number` is that of the list of KVM's invariants, I1 to I10."""
+
+    name: str
+    number: str
+    found: str                   # "running", "owners" (running, with shadow owners), "answers", "quiet", ...
+    meaning: str
+
+
+INVARIANTS = (
+    Invariant("exclusive_ownership", "", "owners",
+              "an exclusively taken lock word had no other owner, and a shared one no exclusive owner"),
+    Invariant("stale_translation", "", "running",
+              "no access went through a translation to a page that the host had taken back"),
+    Invariant("page_signature", "", "running",
+              "an accepted page holds zero or what its vCPUs wrote, at each touch and at the end"),
+    Invariant("conservation", "", "quiet",
+              "per call: attempts = success + busy + other, and each BUSY has one cause"),
+    Invariant("quiet_locks", "", "quiet",
+              "with everybody done, every lock word is free (host priority may be left)"),
+    Invariant("quiet_counts", "", "quiet", "with everybody done, no vCPU is counted as running"),
+    Invariant("quiet_mirror", "I1", "quiet",
+              "with everybody done and the VM alive, KVM's mirror says what the SEPT says; none is frozen"),
+    Invariant("mirror_race", "I1", "running", "a page that has just been put into the SEPT is in the mirror too"),
+    Invariant("one_freezer", "I2", "owners", "between freeze and publish a mirror entry is one actor's"),
+    Invariant("seamcall_covered", "I3", "owners",
+              "who makes a SEAMCALL on an entry has frozen its mirror, or holds mmu_lock for write"),
+    Invariant("quiet_tree", "I4", "quiet", "an SEPT entry that is not free lies below a mapped SEPT page"),
+    Invariant("removal_tracked", "I5", "answers",
+              "a page is removed once blocked and tracked, and TRACK finds nobody of the epoch before"),
+    Invariant("barred_retry", "I6", "running", "with entry barred and all vCPUs out, no call comes back BUSY"),
+    Invariant("bar_under_lock", "I7", "owners",
+              "entry is barred only by who holds mmu_lock for write, and not longer"),
+    Invariant("single_mapping", "I8", "answers", "no page is added where one is mapped; no page is mapped twice"),
+    Invariant("no_sleep_under_lock", "I9", "program", "nothing sleeps, yields or polls with mmu_lock held"),
+    Invariant("no_deadlock", "I10", "engine", "no actor waits for ever"),
+    Invariant("no_halt", "", "engine", "no sanity check of the module failed, which would have shut it down"),
+)
+NAMES = tuple(invariant.name for invariant in INVARIANTS)
+RUNNING = tuple(each.name for each in INVARIANTS if each.found in ("running", "owners"))
+OWNERS = tuple(each.name for each in INVARIANTS if each.found == "owners")
+
+# What TRACK may not answer, and what may not kill a VM (I5, I8): once it is dead, more follows from that.
+OLD_EPOCH = {"tdh_mem_track": ("TDX_PREVIOUS_TLB_EPOCH_BUSY",)}
+NOT_TRACKED = {
+    "tdh_mem_page_remove": ("TDX_GPA_RANGE_NOT_BLOCKED", "TDX_TLB_TRACKING_NOT_DONE"),
+    "tdh_mem_page_demote": ("TDX_GPA_RANGE_NOT_BLOCKED", "TDX_TLB_TRACKING_NOT_DONE"),
+}
+MAPPED_TWICE = {
+    "tdh_mem_page_aug": ("TDX_EPT_ENTRY_STATE_INCORRECT", "TDX_PAGE_METADATA_INCORRECT"),
+    "tdh_mem_page_add": ("TDX_EPT_ENTRY_STATE_INCORRECT", "TDX_PAGE_METADATA_INCORRECT"),
+}
+KVM_LOCKS = ("mmu_lock", "mmu_owner", "wait_for_sept_zap", "seamcall_lock", "vm_state_lock", "slots_lock",
+             "invalidate")
+SLEEPS = (Op.YIELD, Op.POLL)     # and SPEND where it is idle
+
+PRIORITY = ("set", "cleared", "timeouts", "locks_set", "locks_cleared", "orphaned", "lost", "locks_left")
+
+
+def check(plan: Plan, memory: Memory, records: list[np.ndarray], quiet: bool) -> dict[str, int | None]:
+    """Violations of each invariant, by name.
+
+    records   int64, whole records of all actors
+    quiet     whether all actors have ended by themselves
+    """
+    found: dict[str, int | None] = dict.fromkeys(NAMES)
+    found |= {name: counted(plan, records, f"violation: {name}") for name in RUNNING}
+    if not plan.config.checks.exclusive_ownership:
+        found |= dict.fromkeys(OWNERS)
+    found["removal_tracked"] = (answered(plan, records, "answered", OLD_EPOCH)
+                                + answered(plan, records, "bugs", NOT_TRACKED))
+    found["single_mapping"] = answered(plan, records, "bugs", MAPPED_TWICE)
+    found["no_sleep_under_lock"] = sleeps_under_lock(plan)
+    if not quiet:
+        return found
+    found["conservation"] = conservation(plan, records)
+    found["quiet_locks"] = locks_held(plan, memory)
+    found["quiet_counts"] = counts_left(plan, memory)
+    tds = range(plan.layout.tds)
+    found["quiet_tree"] = sum(orphaned_entries(memory, td) for td in tds)
+    found["single_mapping"] += sum(pages_mapped_twice(memory, td) for td in tds)
+    alive = [td for td in tds if memory.word(plan.layout.at("vm_dead", td=td)) == 0]
+    if alive:
+        found["quiet_mirror"] = sum(mirror_differs(memory, td) for td in alive)
+    found["page_signature"] += foreign_contents(plan, memory)
+    return found
+
+
+def counted(plan: Plan, records, counter: str) -> int:
+    """A counter summed over actors and both halves; 0 if the program has no such counter."""
+    if counter not in plan.program.counters:
+        return 0
+    at = plan.tables.counters + plan.program.counters.index(counter)
+    return int(sum(record[at] + record[plan.tables.half + at] for record in records))
+
+
+def answered(plan: Plan, records, table: str, answers: dict[str, tuple[str, ...]]) -> int:
+    """How often calls gave one of the answers, by call and the answer's name without its operand.
+
+    table   of the records: "answered", or "bugs" for those that led to a KVM_BUG_ON
+    """
+    program, tables, total = plan.program, plan.tables, 0
+    for call, names in answers.items():
+        if call not in program.calls:
+            continue
+        row = program.calls.index(call) * len(program.answers)
+        for number, answer in enumerate(program.answers):
+            if answer.name.partition("|")[0] in names:
+                at = getattr(tables, table) + row + number
+                total += int(sum(record[at] + record[tables.half + at] for record in records))
+    return total
+
+
+def sleeps_under_lock(plan: Plan) -> int:
+    """Rows of the program that sleep, yield or poll with mmu_lock held."""
+    return sum(any(held.resource == "mmu_lock" for held in row.held)
+               and (row.op in SLEEPS or row.op == Op.SPEND and row.width == 1)
+               for row in plan.program.listing)
+
+
+def conservation(plan: Plan, records) -> int:
+    """How many (actor, half, call) have attempts that were never answered, or the reverse.
+
+    And, where each BUSY is looked into, how many have another number of causes than of BUSYs.
+    """
+    tables, calls, answers = plan.tables, len(plan.program.calls), len(plan.program.answers)
+    busy = [number for number, answer in enumerate(plan.program.answers) if answer.busy]
+    wrong = 0
+    for record in records:
+        for start in (0, tables.half):
+            attempts = record[start + tables.attempts:][:calls]
+            answered = record[start + tables.answered:][:calls * answers].reshape(calls, answers)
+            wrong += int((attempts != answered.sum(axis=1)).sum())
+            if plan.attributes():
+                causes = record[start + tables.causes:][:calls * CAUSES].reshape(calls, CAUSES)
+                wrong += int((answered[:, busy].sum(axis=1) != causes.sum(axis=1)).sum())
+    return wrong
+
+
+def _pamt_words(plan: Plan, memory: Memory, td: int = 0) -> np.ndarray:
+    names = [region.name for region in plan.layout.regions if region.name.startswith("pamt_")]
+    return np.concatenate([memory.view(name, np.uint16, td)[:, PAMT_LOCK // 2] for name in names])
+
+
+def locks_held(plan: Plan, memory: Memory) -> int:
+    """Lock words that are not free."""
+    layout = plan.layout
+    held = memory.word(layout.at("kot_lock"), 16) != 0
+    held += sum(int((memory.view(name)[:, 0] & np.uint64(0xFF) != 0).sum()) for name in ("ket", "wbt"))
+    for td in range(layout.tds):
+        held += int(((_pamt_words(plan, memory, td) & ~np.uint16(HP)) != 0).sum())
+        # A sharex_hp lock may keep host priority; a sharex lock has no such bit.
+        for name, kept in (("op_state_lock", HP), ("epoch_lock", 0),
+                           ("secure_ept_lock", HP if releases.BY_NAME[plan.config.module].tree == "hp" else 0)):
+            held += memory.word(layout.at(name, td=td), 16) & ~kept != 0
+        held += sum(memory.word(layout.at(name, td=td)) != 0 for name in KVM_LOCKS)
+        for level in range(LEVELS):
+            held += int(((memory.view(f"sept.{level}", td=td) & np.uint64(TDEL)) != 0).sum())
+    return int(held)
+
+
+def counts_left(plan: Plan, memory: Memory) -> int:
+    """vCPUs that are still counted as running, or marked as in the guest."""
+    left = 0
+    for td in range(plan.layout.tds):
+        word = memory.word(plan.layout.at("epoch", td=td))
+        left += sum(word >> 16 * parity & epoch.REFCOUNT_MASK for parity in (0, 1))
+        left += int(((memory.view("kick", td=td)[:, 0] & np.uint64(IN_GUEST)) != 0).sum())
+    return left
+
+
+def mirror_differs(memory: Memory, td: int = 0) -> int:
+    """Entries of a TD where KVM's mirror and the SEPT say different things, or that are frozen (I1)."""
+    wrong = 0
+    for level in range(LEVELS):
+        mirror, sept = memory.view(f"mirror.{level}", td=td), memory.view(f"sept.{level}", td=td)
+        state = sept & np.uint64(STATE_MASK)
+        names = ("NL_MAPPED", "MAPPED", "PENDING") if level else ("MAPPED", "PENDING")
+        mapped = np.isin(state, [STATE[name].word() & STATE_MASK for name in names])
+        present = (mirror & np.uint64(MMU_PRESENT)) != 0
+        same_page = (mirror & np.uint64(HPA_MASK)) == (sept & np.uint64(HPA_MASK))
+        wrong += int((mirror == np.uint64(FROZEN_SPTE)).sum())
+        wrong += int(((mapped != present) | (mapped & ~same_page)).sum())
+    return wrong
+
+
+def _state(memory: Memory, level: int, td: int) -> np.ndarray:
+    return memory.view(f"sept.{level}", td=td) & np.uint64(STATE_MASK)
+
+
+def _is(state: np.ndarray, *names: str) -> np.ndarray:
+    return np.isin(state, [STATE[name].word() & STATE_MASK for name in names])
+
+
+def orphaned_entries(memory: Memory, td: int = 0) -> int:
+    """SEPT entries in use that lie in no SEPT page that is in use (I4)."""
+    wrong = 0
+    for level in range(LEVELS - 1):
+        used = np.flatnonzero(~_is(_state(memory, level, td), "FREE", "REMOVED"))
+        if level == 0:
+            used = memory.page_numbers(td)[used]     # of a large TD the view is of touched pages only
+        parents = _state(memory, level + 1, td)[used >> 9]
+        wrong += int((~_is(parents, "NL_MAPPED", "NL_BLOCKED")).sum())
+    return wrong
+
+
+def pages_mapped_twice(memory: Memory, td: int = 0) -> int:
+    """SEPT entries in use whose page another entry maps too (I8)."""
+    pages = np.concatenate([
+        memory.view(f"sept.{level}", td=td)[~_is(_state(memory, level, td), "FREE", "REMOVED")] & np.uint64(HPA_MASK)
+        for level in range(LEVELS)])
+    return len(pages) - len(np.unique(pages))
+
+
+def foreign_contents(plan: Plan, memory: Memory) -> int:
+    layout, foreign = plan.layout, 0
+    for td in range(layout.tds):
+        state = memory.view("sept.0", td=td) & np.uint64(STATE_MASK)
+        mapped = state == np.uint64(STATE["MAPPED"].word() & STATE_MASK)
+        foreign += guest.count_foreign_contents(
+            memory.base + layout.at("content", td=td), layout.content_bytes,
+            memory.base + layout.at("generation", td=td), LINE, mapped,
+            memory.page_numbers(td), signed(plan.config.seed))
+    return foreign
+
+
+def entries(plan: Plan, memory: Memory) -> dict[str, int]:
+    """SEPT entries of 4K pages by what they spell (words.spell_entry), of all TDs."""
+    counts: dict[str, int] = {}
+    for td in range(plan.layout.tds):
+        bits = memory.view("sept.0", td=td) & np.uint64(STATE_MASK | TDEL | TDHP)
+        words, each = np.unique(bits, return_counts=True)
+        for word, count in zip(words, each):
+            name = spell_entry(int(word))
+            counts[name] = counts.get(name, 0) + int(count)
+    return counts
+
+
+def host_priority(plan: Plan, memory: Memory, records) -> dict[str, int]:
+    """What became of TDHP, the host-priority bit of SEPT entries, over the whole run.
+
+    set, cleared   by hosts that lost, that got in
+    orphaned       left on an unlocked entry when its TD ended: no host came back, and the guest is refused
+    lost           set, but neither cleared nor there when the TD ended: overwritten by a plain store
+    timeouts       TD exits because a TDCALL was refused for hp_lock_timeout
+    locks_...      the same bit of PAMT entries, op_state and (from 1.5.20) the SEPT tree
+    """
+    counts = {name: counted(plan, records, f"host_priority.{name}")
+              for name in ("set", "cleared", "timeouts", "locks_set", "locks_cleared")}
+    left, orphaned, locks_left = 0, 0, 0
+    for td in range(plan.layout.tds):
+        for level in range(LEVELS):
+            bits = memory.view(f"sept.{level}", td=td) & np.uint64(TDEL | TDHP)
+            left += int(((bits & np.uint64(TDHP)) != 0).sum())
+            orphaned += int((bits == np.uint64(TDHP)).sum())
+        locks_left += int((_pamt_words(plan, memory, td) & HP != 0).sum())
+    rebuilt = counted(plan, records, REBUILT_OVER_PRIORITY)
+    lost = counts["set"] - counts["cleared"] - left - rebuilt
+    return counts | {"orphaned": orphaned + rebuilt, "lost": lost, "locks_left": locks_left}

@@ -1,0 +1,268 @@
+"""A plan: everything about a run that is decided before it starts, the same for every engine.
+
+    config -> policy, layout of memory, program, actors, choices
+
+Two plans made from the same config are the same, bit for bit.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+
+from harness.protocol import releases
+from harness.experiment.config import Config, Workload
+from harness.errors import UsageError
+from harness.memory.layout import LINE, PAGE, TD_HPA_STEP, Layout
+from harness.protocol.policy import Policy
+from harness.protocol.assemble import Program
+from harness.protocol.flows import write_program
+from harness.protocol.flows.flow import Behaviour
+from harness.protocol.call import Options
+from harness.protocol.seamcall_abi import Faults
+from harness.protocol.seamcalls import draws_random
+from kernels import record
+from kernels.realtime import SEQUENCE, SPLIT, WEIGHTED
+from kernels.ops import REGISTERS, Register as R
+from kernels.words import signed
+
+PAGES_PER_MIB = 256
+WEIGHTED_PAGES = 1 << 22         # a weight for each of more pages takes too long to prepare
+
+# Choices that are faults, and the share of each in the config.
+FAULT_SHARES = {"seamcall_fault": "seamcall_share", "no_entropy": "no_entropy_share",
+                "machine_check": "machine_check_share"}
+
+
+class Actor(NamedTuple):
+    """One actor: vcpu0, vcpu1 ..., host0 ...; numbered in that order."""
+
+    number: int
+    name: str
+    kind: str                    # "vcpu" or "host": also the label where it begins
+    index: int                   # among its kind
+    td: int = 0                  # its TD
+
+
+class Choices(NamedTuple):
+    """The choices of a program as arrays (kernels.drive.choose).
+
+    table        int64 (choices, 3): kind, first element in the arrays below, count
+    thresholds   int64
+    aliases      int64
+    """
+
+    table: np.ndarray
+    thresholds: np.ndarray
+    aliases: np.ndarray
+
+
+@dataclass(frozen=True)
+class Plan:
+    config: Config
+    policy: Policy
+    program: Program
+    layout: Layout
+    actors: tuple[Actor, ...]
+    choices: Choices
+    tables: record.Tables
+
+    def costs_ns(self) -> list[int]:
+        """Nanoseconds of each cost that the program names, in its order."""
+        configured = configured_costs(self.config)
+        return [configured.get(name) or int(name.removesuffix(" ns")) for name in self.program.costs]
+
+    def attributes(self) -> bool:
+        """Whether each BUSY is looked into (kernels/blame.py)."""
+        return attributes(self.config)
+
+    def start(self, actor: Actor) -> np.ndarray:
+        """An actor's registers before its first step."""
+        registers = start_registers(self.layout, actor)
+        registers[R.PC] = self.program.labels[actor.kind]
+        # Where a sequence of choices begins: spread over the pages.
+        share = actor.index * working_pages(self.config) // self.layout.vcpus
+        registers[R.GUEST_PAGE] = registers[R.PAGE] = share - 1
+        return registers
+
+    def random_key(self, actor: Actor) -> int:
+        """The key of an actor's random stream, a signed 64-bit integer."""
+        text = f"{self.config.seed} {actor.name}".encode()
+        return signed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
+
+
+def make_actors(vcpus: int, hosts: int, tds: int = 1) -> tuple[Actor, ...]:
+    """The vCPUs and then the host threads of each TD in turn; with several TDs a name begins with its TD's."""
+    kinds = [("vcpu", index) for index in range(vcpus)] + [("host", index) for index in range(hosts)]
+    return tuple(Actor(td * len(kinds) + place, f"{kind}{index}" if tds == 1 else f"td{td}.{kind}{index}",
+                       kind, index, td)
+                 for td in range(tds) for place, (kind, index) in enumerate(kinds))
+
+
+def start_registers(layout: Layout, actor: Actor) -> np.ndarray:
+    """The registers that say who an actor is, int64 (REGISTERS,); PC is left to the caller."""
+    registers = np.zeros(REGISTERS, np.int64)
+    td, package = actor.td, actor.number % layout.packages
+    registers[R.ME] = actor.number + 1
+    registers[R.ROLE] = 1 + actor.index + (layout.vcpus if actor.kind == "host" else 0)
+    registers[R.TD], registers[R.TD_HPA] = td * layout.td_stride, td * TD_HPA_STEP
+    registers[R.KOT_ENTRY] = layout.at("kot", td)
+    registers[R.PACKAGE] = package
+    registers[R.KET], registers[R.WBT] = layout.at("ket", package), layout.at("wbt", package)
+    for size, shift, tdr, tdvpr in (("4k", 0, R.TDR_4K, R.TDVPR_4K), ("2m", 9, R.TDR_2M, R.TDVPR_2M),
+                                    ("1g", 18, R.TDR_1G, R.TDVPR_1G)):
+        registers[tdr] = layout.at(f"pamt_{size}.control", td=td)
+        if actor.kind == "vcpu":
+            registers[tdvpr] = layout.at(f"pamt_{size}.control", 1 + actor.index >> shift, td)
+    if actor.kind == "vcpu":
+        registers[R.TDVPS] = layout.at("tdvps", actor.index, td)
+        registers[R.KICK] = layout.at("kick", actor.index, td)
+    else:
+        registers[R.KICK] = layout.at("host_interrupt", actor.index, td)
+    return registers
+
+
+def working_pages(config: Config) -> int:
+    """The pages that are touched and removed one by one."""
+    all_pages = 512 if config.workload.removal == "split" else config.td.memory_mib * PAGES_PER_MIB
+    return min(config.workload.pages or all_pages, all_pages)
+
+
+def attributes(config: Config) -> bool:
+    """Only processes can be preempted inside a call."""
+    return config.engine == "processes" and config.checks.attribution
+
+
+def configured_costs(config: Config) -> dict[str, int]:
+    """Nanoseconds by the names that flows use."""
+    costs = {f"{name}_ns": value for name, value in config.costs_ns}
+    costs["hp_lock_timeout_ns"] = config.td.hp_lock_timeout_ms * 1_000_000
+    if config.workload.removals_per_s:
+        costs["removal_interval_ns"] = round(1e9 / config.workload.removals_per_s)
+    if config.workload.loop == "open":
+        costs["touch_interval_ns"] = round(1e9 / config.workload.touches_per_s)
+    return costs
+
+
+def make_plan(config: Config) -> Plan:
+    """Raises UsageError if the machine cannot hold it."""
+    vcpus, hosts = config.td.vcpus, config.workload.hosts
+    actors = make_actors(vcpus, hosts, config.td.count)
+    # The layout needs the size of a record, which depends on the program's names, which do not
+    # depend on the layout: write the program twice.
+    program = _program(config, _layout(config, actors, 0))
+    tables = record.tables(len(program.calls), len(program.answers), len(program.counters),
+                           len(program.spans))
+    layout = _layout(config, actors, tables.words)
+    _fits(config, layout)
+    program = _program(config, layout)
+    _faults_can_happen(config, program)
+    return Plan(config, config.policy, program, layout, actors, _choices(config, program), tables)
+
+
+def _layout(config: Config, actors, record_words: int) -> Layout:
+    # A simulated page is zeroed in virtual time only; its first line is all that is ever looked at.
+    content_bytes = LINE if config.engine == "simulate" else PAGE
+    return Layout(config.td.vcpus, len(actors), config.td.memory_mib * PAGES_PER_MIB, record_words, content_bytes,
+                  tds=config.td.count, created=config.workload.removal != "build")
+
+
+def _faults_can_happen(config: Config, program: Program) -> None:
+    if config.faults.no_entropy_share and not any(map(draws_random, program.calls)):
+        raise UsageError(f"{config.name}: faults.no_entropy_share = {config.faults.no_entropy_share:g}: no call of"
+                         " this run draws a random number; must be 0")
+
+
+def _fits(config: Config, layout: Layout) -> None:
+    if config.engine == "simulate":
+        return                       # takes what is touched (sparse.py)
+    machine = psutil.virtual_memory().total
+    if layout.size > machine * 0.9:
+        per_mib = layout.size / config.td.memory_mib
+        most = int(machine * 0.9 / per_mib) // 2 * 2
+        raise UsageError(f"td.memory_mib = {config.td.memory_mib}: needs {layout.size >> 20} MiB of shared"
+                         f" memory, this machine has {machine >> 20}; must be at most {most}")
+
+
+def _program(config: Config, layout: Layout) -> Program:
+    costs = frozenset(name for name, value in configured_costs(config).items() if value)
+    busted = frozenset(config.checks.busted)
+    if busted & {"no_track", "no_kick"}:
+        # The module itself would refuse to remove a page that is not tracked.
+        busted |= {"tracking_check"}
+    options = Options(layout, config.primitive, config.checks.exclusive_ownership, costs, busted,
+                      releases.BY_NAME[config.module], faults=Faults(**config.faults.model_dump()),
+                      attribution=attributes(config))
+    return write_program(options, config.policy, config.workload.hosts, signed(config.seed),
+                         config.workload.accept_first, config.restart_on_bug, behaviour(config.workload))
+
+
+def behaviour(workload: Workload) -> Behaviour:
+    """What flows have to know of a workload."""
+    return Behaviour(**{name: getattr(workload, name) for name in Behaviour._fields})
+
+
+def _choices(config: Config, program: Program) -> Choices:
+    rows, thresholds, aliases, at = [], [], [], 0
+    for name in program.choices:
+        kind, count, threshold, alias = _choice(config, name)
+        rows.append((kind, at, count))
+        thresholds.append(threshold)
+        aliases.append(alias)
+        at += len(threshold)
+    return Choices(np.array(rows, np.int64).reshape(-1, 3),
+                   np.concatenate([[0], *thresholds])[1:].astype(np.int64),
+                   np.concatenate([[0], *aliases])[1:].astype(np.int64))
+
+
+def _choice(config: Config, choice: str):
+    """(kind, number of outcomes, thresholds, aliases) of a choice that flows make; see drive.choose."""
+    workload = config.workload
+    if choice in FAULT_SHARES:
+        share = getattr(config.faults, FAULT_SHARES[choice])
+        return WEIGHTED, 2, *alias_table(np.array([1 - share, share]))
+    if choice == "migrate":
+        return WEIGHTED, 2, *alias_table(np.array([1 - workload.migrate_share, workload.migrate_share]))
+    if choice == "split":
+        return SEQUENCE, config.td.memory_mib // 2 - 1, [0], [0]
+    if choice == "map_gpa":
+        return WEIGHTED, 2, *alias_table(np.array([1 - workload.map_gpa_share, workload.map_gpa_share]))
+    if choice == "accept_first":
+        return WEIGHTED, 2, *alias_table(np.array([1 - workload.accept_first, workload.accept_first]))
+    pattern = workload.pattern
+    if choice == "remove" and workload.remove_pattern != "same":
+        pattern = workload.remove_pattern
+    pages = working_pages(config)
+    if pattern == "sequential":
+        return SEQUENCE, pages, [0], [0]
+    if pattern == "zipf":
+        if pages > WEIGHTED_PAGES:
+            raise UsageError(f"{config.name}: workload.pattern = 'zipf': {pages} pages are in play; must be at most"
+                             f" {WEIGHTED_PAGES} (set workload.pages)")
+        return WEIGHTED, pages, *alias_table(1 / np.arange(1, pages + 1) ** workload.zipf_exponent)
+    hot = min(workload.hot_pages, pages) if pattern == "hot" else pages
+    share = workload.hot_share if hot < pages else 1
+    return SPLIT, pages, [round(share * (1 << 32))], [hot]
+
+
+def alias_table(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Walker's alias method: (thresholds, aliases), both int64 (outcomes,).
+
+    An outcome is drawn by picking an index evenly and then, with a 32-bit number below
+    thresholds[index], that index, otherwise aliases[index].
+    """
+    count = len(weights)
+    scaled = np.asarray(weights, float) * count / np.sum(weights)
+    thresholds = np.full(count, 1 << 32, np.int64)
+    aliases = np.arange(count, dtype=np.int64)
+    small = [index for index in range(count) if scaled[index] < 1]
+    large = [index for index in range(count) if scaled[index] >= 1]
+    while small and large:
+        less, more = small.pop(), large[-1]
+        thresholds[less], aliases[less] = int(scaled[less] * (1 << 32)), more
+        scaled[more] -= 1 - scaled[less]
+        if scaled[more] < 1:
+            small.append(large.pop())
+    return thresholds, aliases

@@ -1,0 +1,107 @@
+"""Shared memory: the block that actors share, and a fresh TD written into it.
+
+Nothing is named in the file system: the block is an anonymous mapping that forked workers inherit,
+so nothing can be left behind.
+"""
+
+import mmap
+
+import numpy as np
+
+from harness.memory.layout import (
+    MMU_NONPRESENT, PAMT_TYPE, TDR_READY, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX, Layout,
+)
+from kernels import epoch, guest
+from kernels.atomics import address_of
+from kernels.ops import LEVELS
+from kernels.words import (
+    HKID_ASSIGNED, NO_LP, OP_STATE_RUNNABLE, PT_NDA, PT_TDCX, PT_TDR, PT_TDVPR, STATE, TDCS_PAGES, TDVPS_PAGES,
+    VCPU_READY, signed,
+)
+
+
+class Memory:
+    """The block itself, with numpy views of its regions.  Inherited by forked workers.
+
+    The TDs in it have been built and finalized, unless the layout says that there are none yet.
+    """
+
+    def __init__(self, layout: Layout):
+        self.layout = layout
+        self.block = mmap.mmap(-1, layout.size)
+        self.base = address_of(self.block)
+        self._bytes = np.frombuffer(self.block, np.uint8)
+        self.format_td()
+        start, first = layout.at("image"), layout.td_start
+        image = self._bytes[start:start + layout.td_bytes]
+        image[:] = self._bytes[first:first + layout.td_bytes]
+        for td in range(layout.tds):
+            place = first + td * layout.td_stride
+            self._bytes[place:place + layout.td_bytes] = image
+            if layout.created:
+                self.set_word(layout.at("kot", td), HKID_ASSIGNED)
+
+    def view(self, name: str, dtype=np.uint64, td: int = 0) -> np.ndarray:
+        """A region as an array (count, stride / width of dtype); flat if that is one word each."""
+        region = self.layout.by_name[name]
+        start = self.layout.at(name, td=td)
+        words = self._bytes[start:start + region.stride * region.count].view(dtype)
+        per_item = region.stride // np.dtype(dtype).itemsize
+        return words.reshape(region.count, per_item) if per_item > 1 else words
+
+    def page_numbers(self, td: int = 0) -> np.ndarray:
+        """The guest pages that `view` of a TD's table with an element per page tells of."""
+        return np.arange(self.layout.pages)
+
+    def word(self, offset: int, width: int = 64) -> int:
+        """One word, as an unsigned integer."""
+        dtype = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}[width]
+        return int(self._bytes[offset:offset + width // 8].view(dtype)[0])
+
+    def set_word(self, offset: int, value: int, width: int = 64) -> None:
+        dtype = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}[width]
+        self._bytes[offset:offset + width // 8].view(dtype)[0] = value
+
+    def registers(self, actor: int) -> np.ndarray:
+        """The register file of an actor, int64, in shared memory."""
+        return self.view("registers", np.int64)[actor]
+
+    def record(self, actor: int) -> np.ndarray:
+        return self.view("records", np.int64)[actor]
+
+    def format_td(self) -> None:
+        """Write the first TD: built and finalized, with no memory yet; or not there at all."""
+        for level in range(LEVELS):
+            self.view(f"sept.{level}")[:] = STATE["FREE"].word()
+            self.view(f"mirror.{level}")[:] = MMU_NONPRESENT
+        self.format_control()
+
+    def format_control(self, td: int = 0) -> None:
+        """The words of a fresh TD that are neither zero nor entries."""
+        layout = self.layout
+        for vcpu in range(layout.vcpus):
+            self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_LP, NO_LP, 32)
+        assert PT_NDA == 0           # all pages belong to nobody yet
+        if not layout.created:
+            return
+        self.set_word(layout.at("op_state", td=td), OP_STATE_RUNNABLE)
+        self.set_word(layout.at("tdr_state", td=td), TDR_READY)
+        self.set_word(layout.at("keys", td=td), all_packages(layout.packages))
+        self.set_word(layout.at("epoch", td=td), epoch.epoch_word(epoch.FIRST_EPOCH))
+        self.set_word(layout.at("pamt_4k.control", 0, td) + PAMT_TYPE, PT_TDR, 8)
+        self.set_word(layout.at("num_vcpus", td=td), layout.vcpus)
+        self.set_word(layout.at("chldcnt", td=td), TDCS_PAGES + layout.vcpus * TDVPS_PAGES)
+        for vcpu in range(layout.vcpus):
+            self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_STATE, VCPU_READY, 8)
+            self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_TDCX, TDVPS_PAGES - 1, 8)
+            self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_EPOCH, epoch.FIRST_EPOCH)
+            self.set_word(layout.at("pamt_4k.control", 1 + vcpu, td) + PAMT_TYPE, PT_TDVPR, 8)
+        self.view("pamt_4k.tdcx", np.uint8, td)[:, PAMT_TYPE] = PT_TDCX
+
+
+def all_packages(packages: int) -> int:
+    """A word with a byte for each package, all of them 1."""
+    return sum(1 << 8 * package for package in range(packages))
+
+
+assert signed(MMU_NONPRESENT) < 0 and guest.POISON > 0

@@ -1,0 +1,210 @@
+"""Shared memory: one block, laid out by one table, and a fresh TD written into it.
+
+Every word that an actor can reach has a place here and a name (`Memory.name_of`).  Lock words have
+their real width, SEPT and mirror entries lie packed eight to a cache line as in real page tables,
+PAMT entries are 16 bytes apart.  The TD's own fields lie a cache line apart, as do the words of each
+vCPU; where the module puts them relative to each other is not modelled.
+
+First come the words of the machine (Key Ownership Table, key tables, write-back mutexes), then one
+block for each TD, all alike: KVM's words about the VM, the module's words, their shadows, the pages.
+A row names a TD's word as it lies in the first block; Register.TD is how far the actor's own is away.
+
+Pages of one use lie together in physical memory: the TD's control pages (TDR, one TDVPR per vCPU),
+the TDCX pages behind them, the SEPT pages of each level, the data pages and a spare one per host
+thread.  Each such group has PAMT words of its own for the 1G, 2M and 4K entries above its pages.  A
+guest page always gets the same physical page, as with guest_memfd, until TDH.MEM.PAGE.RELOCATE takes
+a spare one; what can be told apart is its *generation* (kernels/guest.py).  Contents are kept by guest
+page, not by physical page.
+
+Nothing is named in the file system: the block is an anonymous mapping that forked workers inherit,
+so nothing can be left behind.
+"""
+
+from typing import NamedTuple
+
+
+from kernels import realtime, stepping
+from kernels.ops import REGISTERS
+from kernels.words import (
+    TD_KEYS_CONFIGURED, TDCS_PAGES, TDVPS_PAGES,
+)
+
+LINE = 64                        # bytes of a cache line
+PAGE = 4096
+ENTRIES = 512                    # entries of a page table
+TLB_ENTRIES = 64                 # translations that a vCPU remembers (kernels/guest.py)
+MMU_NONPRESENT = 1 << 63         # SHADOW_NONPRESENT_VALUE: a mirror entry that maps nothing (spte.h)
+
+# Within a PAMT entry.  The module keeps the page's owner there too; every page here has one owner.
+PAMT_BYTES, PAMT_LOCK, PAMT_TYPE, PAMT_BEPOCH = 16, 0, 2, 8
+
+# Within the words of a vCPU (its TDVPS, plus the translations its processor remembers).
+TDVPS_STATE, TDVPS_TDCX, TDVPS_LP, TDVPS_EPOCH, TDVPS_STEPPING = 0, 1, 8, 16, LINE
+TDVPS_TLB = -(-(TDVPS_STEPPING + stepping.STEPPING_BYTES) // LINE) * LINE
+TDVPS_BYTES = TDVPS_TLB + 8 * TLB_ENTRIES
+
+# Within the words that KVM keeps of a vCPU ("kick"), and of invalidations in progress.
+KICK_MODE, KICK_SRCU, KICK_MAILBOX = 0, 8, 16
+INVALIDATE_COUNT, INVALIDATE_START, INVALIDATE_END, INVALIDATE_SEQUENCE = 0, 8, 16, 24
+
+# Within the word of a TDR that says how far its TD has come: three bytes, read in one access.
+TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX = 0, 1, 2
+TDR_READY = TD_KEYS_CONFIGURED << 8 * TDR_LIFECYCLE | TDCS_PAGES << 8 * TDR_TDCX     # and not fatal
+
+# Within words that have a byte for each package; the KOT's has the HKID's state in its lowest byte.
+KOT_STATE, KOT_PACKAGES = 0, 1
+PACKAGES_MAX = 7
+
+# Physical pages by use, far apart so that no two groups and no two TDs share a 1G region.
+HPA_STEP, TD_HPA_STEP = 1 << 40, 1 << 44
+GROUPS = ("control", "pd_pages", "pt_pages", "data", "tdcx")
+TDS_MAX = 128
+assert (1 + len(GROUPS)) * HPA_STEP <= TD_HPA_STEP and TDS_MAX * TD_HPA_STEP <= 1 << 52
+
+
+class Region(NamedTuple):
+    """`count` things that lie `stride` bytes apart from `offset` on."""
+
+    name: str
+    offset: int
+    stride: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.stride * self.count
+
+
+class Layout:
+    """Where everything lies, in bytes from the start of the block.
+
+    vcpus           number of vCPUs of each TD
+    actors          number of actors (vCPUs and host threads of all TDs)
+    pages           guest pages of 4 KiB of each TD, a multiple of 512
+    record_words    words of an actor's record
+    content_bytes   bytes kept of each data page: 4096, or 8 where only the signature matters
+    tds             number of TDs
+    packages        number of processor packages: each has a key table and a write-back mutex
+    created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
+    """
+
+    def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
+                 created=True):
+        assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
+        assert actors % tds == 0
+        self.vcpus, self.actors, self.pages = vcpus, actors, pages
+        self.hosts = actors // tds - vcpus
+        self.tds, self.packages, self.created = tds, packages, created
+        self.content_bytes = content_bytes
+        self.regions: list[Region] = []
+        self.by_name: dict[str, Region] = {}
+        self.size = 0
+        tables = pages // ENTRIES
+        directories = -(-tables // ENTRIES)
+
+        self._add("control", 1, realtime.CONTROL_BYTES)
+        self._add("kot_lock", 1, LINE)
+        self._add("kot", tds, LINE)
+        self._add("ket", packages, LINE)
+        self._add("wbt", packages, LINE)
+        self._add("tdx_lock", 1, LINE)
+
+        # The first TD; the others follow at distances of td_stride.
+        self.first_td = self._align(PAGE)
+        for name in ("mmu_lock", "mmu_owner", "wait_for_sept_zap", "vm_dead", "vm_generation", "parked",
+                     "seamcall_lock", "vm_state_lock", "slots_lock", "created", "built", "vcpus_created", "retry_limit",
+                     "calls_injected", "invalidate"):
+            self._add(name, 1, LINE)
+        self._add("kick", vcpus, LINE)
+        self._add("host_interrupt", max(1, self.hosts), LINE)
+        self._add("memslot", tables, LINE)
+
+        # From here to td_end lies what a fresh TD starts from; `shadow` mirrors it word by word.
+        self.td_start = self._align(PAGE)
+        for name in ("op_state_lock", "op_state", "tdr_state", "keys", "secure_ept_lock", "epoch_lock", "epoch",
+                     "chldcnt", "num_vcpus", "num_assoc_vcpus"):
+            self._add(name, 1, LINE)
+        self._add("tdvps", vcpus, TDVPS_BYTES)
+        spares = max(1, self.hosts)
+        tdcx = TDCS_PAGES + vcpus * (TDVPS_PAGES - 1)
+        for group, count in zip(GROUPS, (1 + vcpus, directories, tables, pages + spares, tdcx)):
+            for size, shift in (("4k", 0), ("2m", 9), ("1g", 18)):
+                align = PAGE if (size, group) == ("4k", "data") else LINE
+                self._add(f"pamt_{size}.{group}", (count - 1 >> shift) + 1, PAMT_BYTES, align)
+        for kind in ("sept", "mirror"):
+            for level, count in enumerate((pages, directories * ENTRIES, -(-directories // 8) * 8)):
+                self._add(f"{kind}.{level}", count, 8, PAGE)
+        self._add("generation", pages, LINE)
+        self._add("accepted", pages, 8, LINE)
+        self._add("shared", pages, 8, LINE)
+        self.td_end = self._align(PAGE)
+        self.td_bytes = self.td_end - self.td_start
+        self._add("shadow", 1, self.td_bytes)
+        self.shadow_delta = self.by_name["shadow"].offset - self.td_start
+        self._add("content", pages, content_bytes, PAGE)
+        self.td_stride = self._align(PAGE) - self.first_td
+        self.size += (tds - 1) * self.td_stride
+
+        self._add("image", 1, self.td_bytes, PAGE)
+        self._add("registers", actors, 8 * REGISTERS, PAGE)
+        self._add("records", actors, -(-8 * record_words // PAGE) * PAGE, PAGE)
+        self._align(PAGE)
+
+    def _align(self, bytes_) -> int:
+        self.size = -(-self.size // bytes_) * bytes_
+        return self.size
+
+    def _add(self, name, count, stride, align=LINE):
+        region = Region(name, self._align(align), stride, count)
+        self.regions.append(region)
+        self.by_name[name] = region
+        self.size = region.end
+
+    def at(self, name: str, index: int = 0, td: int = 0) -> int:
+        """The offset of the `index`-th thing called `name` (of a TD, where each has its own)."""
+        region = self.by_name[name]
+        assert 0 <= index < region.count, (name, index)
+        assert td == 0 or self.first_td <= region.offset < self.first_td + self.td_stride
+        return region.offset + index * region.stride + td * self.td_stride
+
+    def hpa(self, group: str, index: int = 0, td: int = 0) -> int:
+        """The physical address of a page."""
+        return td * TD_HPA_STEP + (1 + GROUPS.index(group)) * HPA_STEP + index * PAGE
+
+    def name_of(self, offset: int) -> str:
+        """What lies at an offset, as a person reads it."""
+        td, within = divmod(offset - self.first_td, self.td_stride)
+        if 0 < td < self.tds:
+            return f"{self.name_of(self.first_td + within)}, TD {td}"
+        if self.td_start <= offset - self.shadow_delta < self.td_end:
+            return f"owner of {self.name_of(offset - self.shadow_delta)}"
+        for region in self.regions:
+            if region.offset <= offset < region.end:
+                index, byte = divmod(offset - region.offset, region.stride)
+                return _describe(region, index, byte)
+        return f"byte {offset:#x}"
+
+
+LEVEL_NAMES = ("PT", "PD", "PDPT")
+
+
+def _describe(region: Region, index: int, byte: int) -> str:
+    name, _, part = region.name.partition(".")
+    if name in ("sept", "mirror"):
+        level = int(part)
+        gpa = index << 12 + 9 * level
+        return f"{'SEPT' if name == 'sept' else 'mirror'} {LEVEL_NAMES[level]} entry of GPA {gpa:#x}"
+    if name.startswith("pamt_"):
+        size = name[5:].upper()
+        owner = {"control": "TDR" if index == 0 else f"TDVPR of vcpu{index - 1}",
+                 "data": f"GPA {index << 12:#x}"}.get(part, f"{part} {index}")
+        if size != "4K":
+            owner = f"the {part} pages"
+        return f"PAMT {size} entry of {owner}"
+    if name == "tdvps":
+        return f"TDVPS of vcpu{index} + {byte}"
+    if name in ("generation", "accepted", "shared", "content"):
+        return f"{name} of GPA {index << 12:#x}" + (f" + {byte}" if byte else "")
+    if region.count > 1:
+        return f"{name}[{index}]" + (f" + {byte}" if byte else "")
+    return name + (f" + {byte}" if byte else "")

@@ -1,0 +1,122 @@
+"""Tables of what `explore` and `replay` found, for a person; nothing is wider than 100 columns."""
+
+from tabulate import tabulate
+
+from harness.reports.text import wrap
+from harness.experiment.schedule import Access, Schedule
+from harness.results.grading import Verdict
+
+OP_WIDTH, WORD_WIDTH = 22, 27
+SCENARIO_WIDTH = 38               # longer names take two lines
+
+
+def scenario_report(found, verdict: Verdict) -> str:
+    """One scenario: what was searched, the outcomes with their grades, invariants."""
+    scenario = found.scenario
+    lines = [f"{scenario.name}: module {scenario.module}, primitive {scenario.primitive}"
+             + f", policy {scenario.policy.name}" * scenario.uses_flows]
+    for script in scenario.scripts:
+        what = (f"{'touches' if script.actor.kind == 'vcpu' else 'removes'} {', '.join(map(str, script.flow))}"
+                if script.flow is not None else ", ".join(map(str, script.steps)))
+        lines.append(wrap(f"  {script.actor.name}: {what}"))
+    lines += [wrap(coverage(found)), ""]
+    names = [script.actor.name for script in scenario.scripts]
+    watched = [name for name, _ in scenario.watched()]
+    rows = []
+    for ending, (grade, note) in zip(found.endings, verdict.grades):
+        answers = ["\n".join(answers) or "-" for answers in ending.answers]
+        rows.append([*answers, *ending.words, grade, ending.count, len(ending.turns)])
+        if note:
+            rows[-1][-3] = f"{grade}"
+    rows = [[_narrow(str(cell)) for cell in row] for row in rows]
+    counted = "runs" if found.runs else "states"
+    lines.append(tabulate(rows, headers=[*names, *watched, "grade", counted, "steps"], tablefmt="simple",
+                          disable_numparse=True))
+    notes = sorted({f"  {grade}: {note}" for grade, note in verdict.grades if note and grade in ("interesting", "forbidden")})
+    lines += [wrap(note) for note in notes]
+    lines += ["", wrap("invariants: " + ", ".join(
+        f"{named(name)} {'VIOLATED' if name in found.violations else 'holds' if found.complete else 'not violated'}"
+        for name in found.checked))]
+    lines += [wrap(f"FAILED: {failure}") for failure in verdict.failures]
+    return "\n".join(lines)
+
+
+def named(invariant: str) -> str:
+    """An invariant as what it asks for, so that it can be said to hold."""
+    return f"no_{invariant}" if invariant in ("deadlock", "livelock", "starvation") else invariant
+
+
+def _narrow(text: str) -> str:
+    """Statuses as short as they are still told apart."""
+    return text.replace("TDX_OPERAND_BUSY_HOST_PRIORITY", "BUSY_HOST_PRIORITY").replace("TDX_", "").replace(
+        "EXIT_REASON_EPT_VIOLATION", "EPT_VIOLATION").replace("OPERAND_BUSY", "BUSY")
+
+
+def coverage(found) -> str:
+    """How much of everything was looked at."""
+    if found.runs:
+        return f"not complete: {found.how}; {found.transitions} steps in {found.seconds:.2f} s. {found.stopped}".rstrip()
+    counts = (f"{found.states} states, {found.transitions} transitions, depth {found.depth},"
+              f" {seconds(found.seconds)}")
+    counts += "".join(f"; {', '.join(names)} are alike: one order of them" for names in found.alike)
+    if found.complete:
+        return f"explored completely: {found.how}; {counts}"
+    if found.left_out:
+        share = 1000 * found.transitions // (found.transitions + found.left_out) / 10
+        counts += f"; {share:g} % of the moves that were met are within the bound"
+    elif found.expanded < found.states:
+        counts += f"; {found.states - found.expanded} of the states were met and not gone on from"
+    return f"NOT complete ({found.stopped}); {counts}"
+
+
+def seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 0.1 else f"{1000 * value:.2f} ms"
+
+
+def summary(results: list) -> str:
+    """Many scenarios, a line each: (found, verdict)."""
+    rows = []
+    for found, verdict in results:
+        grades = [grade for grade, _ in verdict.grades]
+        rows.append([found.scenario.name, found.scenario.module, found.states, len(found.endings),
+                     *(grades.count(grade) or "" for grade in ("acceptable", "interesting", "forbidden", "ungraded")),
+                     "FAILED" if verdict.failures else "ok" if found.complete else "part"])
+    return tabulate(rows, headers=["scenario", "module", "states", "out-\ncomes", "accept-\nable", "inter-\nesting",
+                                   "forbid-\nden", "un-\ngraded", ""], tablefmt="simple", disable_numparse=True,
+                    maxcolwidths=[SCENARIO_WIDTH] + [None] * 8, break_long_words=False)
+
+
+def trace(schedule: Schedule, accesses: list[Access], everything: bool = False) -> str:
+    """A schedule as a table: the contested access of each step, the answers of calls, what went wrong."""
+    rows, step, last = [], 0, -1
+    for access in accesses:
+        if access.word.startswith("owner of") or access.word.startswith("mmu_owner"):
+            continue
+        if access.bits:
+            first = access.turn != last
+            last = access.turn
+            if not first and not everything or access.turn < len(schedule.scenario.scripts) and not everything:
+                continue
+            step += 1
+            digits = access.bits // 4
+            rows.append([step, access.actor, access.text[:OP_WIDTH], access.word[:WORD_WIDTH],
+                         f"{access.before:0{digits}x}",
+                         f"{access.after:0{digits}x}" if access.after != access.before else "="])
+        else:
+            rows.append(["", access.actor, access.mark or _narrow(access.status),
+                         "" if access.mark else f"<- {access.text}"[:WORD_WIDTH + 16], "", ""])
+    head = f"{schedule.scenario.name}, module {schedule.scenario.module}: {schedule.reason}" if schedule.reason else ""
+    table = tabulate(rows, headers=["step", "actor", "micro-op", "word", "before", "after"], tablefmt="simple",
+                     disable_numparse=True, colalign=("right", "left", "left", "left", "right", "right"))
+    return f"{wrap(head)}\n{table}" if head else table
+
+
+def matrix(policies: list[str], invariants: list[str], cells: dict, incomplete: set) -> str:
+    """policy x invariant: holds, or the steps of the shortest counterexample; what all keep is said once."""
+    broken = [name for name in invariants if any((policy, name) in cells for policy in policies)]
+    rows = [[policy, *(cells.get((policy, name)) or ("?" if policy in incomplete else "holds") for name in broken)]
+            for policy in policies]
+    table = tabulate(rows, headers=["policy", *map(named, broken)], tablefmt="simple", disable_numparse=True)
+    kept = [name for name in invariants if name not in broken]
+    says = "not seen to be broken" if incomplete else "every policy keeps"
+    return table + "\n" + wrap(f"{says}: {', '.join(map(named, kept))}")

@@ -1,0 +1,55 @@
+"""The micro-ops of a call, printed so that they can be laid beside the module's C file."""
+
+from tabulate import tabulate
+
+from harness.errors import UsageError, nearest
+from harness.memory.layout import Layout
+from harness.protocol import seamcalls
+from harness.protocol.assemble import Listing
+from harness.protocol.call import Options
+from harness.reports.module import find_release, lock_text
+from harness.reports.text import wrap
+from kernels.ops import OP_TABLE
+
+
+def explanation(name: str, module: str = "1.5.05", level: int | None = None) -> str:
+    """The micro-ops of a call, in the order in which they are written.  Raises UsageError.
+
+    level   of the SEPT entry that the call is about; default: the lowest at which it can be made
+    """
+    release = find_release(module, "--module")
+    calls = seamcalls.by_name(release)
+    known = [*calls, seamcalls.TD_EXIT]
+    given, name = name, name.lower().replace(".", "_")           # TDH.MEM.PAGE.AUG is one of the names, too
+    if name not in known:
+        raise UsageError(f"explain {given}: no such call; known: {', '.join(known)}{nearest(name, known)}")
+    listing = Listing()
+    options = Options(Layout(vcpus=1, actors=1, pages=512, record_words=0), owners=False, release=release)
+    row = calls["tdh_vp_enter" if name == seamcalls.TD_EXIT else name]
+    level = row.levels[0] if level is None else level
+    if level not in row.levels:
+        raise UsageError(f"explain {name} --level {level}: must be one of {', '.join(map(str, row.levels))}")
+    if name == seamcalls.TD_EXIT:
+        seamcalls.write_exit(listing, options)
+        head = "TD exit, the other half of tdh_vp_enter"
+    else:
+        seamcalls.write_call(listing, row, options, level)
+        head = f"{'SEAMCALL' if row.side == 'host' else 'TDCALL'} leaf {row.leaf}"
+        head += f", on an entry at level {level}" if row.leveled else ""
+    source = row.source
+    program = listing.program()
+    rows = []
+    for number, (written, linked) in enumerate(zip(program.listing, program.rows)):
+        if not number:
+            continue                     # row 0 is HALT, of every program
+        goes = [f"{word} {linked[field]}" for word, field, given in (
+            ("next", "next", written.next), ("otherwise", "otherwise", written.otherwise),
+            ("priority", "priority", written.priority)) if given]
+        rows.append((number, written.op.name.lower(), written.text[:34], ", ".join(goes)))
+    used = sorted({written.op for written in program.listing[1:]})
+    legend = [(op.name.lower(), OP_TABLE[op].text[:72]) for op in used]
+    return "\n".join([
+        f"{name}: {head}, module {module}", wrap(f"source: {source}"),
+        wrap("locks: " + ", ".join(map(lock_text, seamcalls.held_by(row, level, release)))), "",
+        tabulate(rows, headers=("row", "micro-op", "of", "goes to"), tablefmt="simple"), "",
+        tabulate(legend, tablefmt="plain")])

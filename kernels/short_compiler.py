@@ -1,0 +1,175 @@
+"""A short way through Numba's compiler, for sources as plain as the kernels are.
+
+Numba compiles any Python function; a kernel is integers, arrays of them, loops, and calls of other
+kernels.  Most of what compiling one costs by default is spent on what a kernel cannot have, and on
+optimizing and loading dozens of functions of which nobody ever calls a copy, as all are inlined.
+So there are four differences:
+
+* Passes that only matter to closures, generators, array expressions, literals and the like are
+  left out.  Source that needs one does not compile.
+* A name that stands for a number (locks.BUSY, Op.LOAD), or for something in a module, is looked up
+  once, before types are inferred, and a number is then an ordinary 64-bit integer.  By default an
+  IntEnum member has a type of its own, and each integer another one; each comparison with them
+  walks through the overloads of == again.
+* What an operator makes of integers is worked out once and remembered, not at every + again.
+* A kernel is translated to LLVM's language, tidied and left there.  LLVM optimizes, and makes machine
+  code of, an entry with all its kernels inside: once, not once for each kernel on the way.
+
+All of this leans on insides of Numba, which is pinned exactly (pyproject.toml);
+tests/kernels/test_short_compiler.py notices when they have changed.
+"""
+
+import enum
+import types as python_types
+
+from numba import _dynfunc
+from numba.core import ir, typed_passes, types, untyped_passes
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase
+from numba.core.compiler_machinery import FunctionPass, LoweringPass, PassManager, register_pass
+from numba.core.ir_utils import build_definitions
+
+NAMESPACES = (python_types.ModuleType, enum.EnumMeta)    # their attributes do not change
+PLAIN = (types.Integer, types.Boolean)                   # no literals: those have types of their own
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class LookUpNames(FunctionPass):
+    """Put the value in place of each name of a number, and of each attribute of a namespace."""
+
+    _name = "kernels_look_up_names"
+
+    def __init__(self):                                  # abstract in Numba
+        super().__init__()
+
+    def run_pass(self, state):
+        values = {}
+        for block in state.func_ir.blocks.values():
+            for assignment in block.find_insts(ir.Assign):
+                right = assignment.value
+                if isinstance(right, (ir.Global, ir.FreeVar)):
+                    value = right.value
+                elif isinstance(right, ir.Const):
+                    value = right.value
+                    if type(value) is not int:
+                        continue
+                elif isinstance(right, ir.Expr) and right.op == "getattr" and right.value.name in values:
+                    value = getattr(values[right.value.name], right.attr)
+                else:
+                    continue
+                if isinstance(value, int) and not isinstance(value, bool):
+                    assignment.value = ir.Const(int(value), right.loc, use_literal_type=False)
+                elif isinstance(right, ir.Expr):
+                    assignment.value = ir.Global(right.attr, value, right.loc)
+                if isinstance(value, NAMESPACES):
+                    values[assignment.target.name] = value
+        state.func_ir._definitions = build_definitions(state.func_ir.blocks)
+        return True
+
+
+class RememberingContext:
+    """Numba's typing context, but what an operator makes of integers is worked out once.
+
+    By default each + walks through all overloads of +.
+    """
+
+    known = {}                       # signature, by operator and types of operands
+
+    def __init__(self, context):
+        self._context = context
+
+    def __getattr__(self, name):
+        return getattr(self._context, name)
+
+    def resolve_function_type(self, function, arguments, keywords):
+        if keywords or not is_operator(function) or not all(type(one) in PLAIN for one in arguments):
+            return self._context.resolve_function_type(function, arguments, keywords)
+        key = function, tuple(arguments)
+        if key not in self.known:
+            self.known[key] = self._context.resolve_function_type(function, arguments, keywords)
+        return self.known[key]
+
+
+def is_operator(function) -> bool:
+    """Whether Numba's type of a function is that of an operator, or of the bool() behind each `if`."""
+    if not isinstance(function, types.Function):
+        return False
+    return function.typing_key is bool or getattr(function.typing_key, "__module__", "") == "_operator"
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class LeaveForEntries(LoweringPass):
+    """Let callers find a kernel that has been translated, but has no machine code of its own."""
+
+    _name = "kernels_leave_for_entries"
+
+    def __init__(self):                                  # abstract in Numba
+        super().__init__()
+
+    def run_pass(self, state):
+        lowered = state.cr
+        description = lowered.fndesc
+        name = description.qualname.split(".")[-1]
+        no_address = 0                                   # Python cannot call a kernel, only an entry
+        stand_in = _dynfunc.make_function(
+            description.lookup_module(), name, "", no_address, lowered.env, (state["library"],))
+        state.targetctx.insert_user_function(stand_in, description, [state["library"]])
+        state.cr = lowered._replace(cfunc=stand_in)
+        return True
+
+
+class KernelLibrary(JITCodeLibrary):
+    """The LLVM module of one kernel: only for linking into entries.
+
+    Each function in it is tidied by itself, as everywhere in Numba.  Without that `step`, once inside an
+    entry, is no longer one jump by opcode, and a micro-op costs a tenth more.
+    """
+
+    def finalize(self):
+        self._finalized = True
+
+
+class EntryLibrary(JITCodeLibrary):
+    """The LLVM module of an entry: takes in all kernels that it calls, and those that they call."""
+
+    def finalize(self):
+        libraries = list(self._linking_libraries)
+        for library in libraries:                        # grows while it is walked
+            if isinstance(library, KernelLibrary):
+                libraries += [other for other in library._linking_libraries if other not in libraries]
+        self._linking_libraries = libraries
+        super().finalize()
+
+
+class KernelCompiler(CompilerBase):
+    """The passes that a kernel needs; an entry is a kernel with a way in from Python."""
+
+    def define_pipelines(self):
+        state = self.state
+        is_entry = not state.flags.no_cpython_wrapper
+        state.flags.no_compile = not is_entry
+        made = (EntryLibrary if is_entry else KernelLibrary)(state.targetctx.codegen(), state.func_id.func_qualname)
+        made.enable_object_caching()
+        state["library"] = made
+
+        state.typingctx = RememberingContext(state.typingctx)
+
+        passes = PassManager("kernel")
+        for step in (
+            untyped_passes.TranslateByteCode,
+            untyped_passes.FixupArgs,
+            untyped_passes.IRProcessing,
+            LookUpNames,
+            untyped_passes.ReconstructSSA,
+            typed_passes.NopythonTypeInference,
+            typed_passes.PreLowerStripPhis,
+            typed_passes.NoPythonSupportedFeatureValidation,
+            typed_passes.IRLegalization,
+            typed_passes.AnnotateTypes,
+            typed_passes.NativeLowering,
+            *(() if is_entry else (LeaveForEntries,)),
+            typed_passes.NoPythonBackend,
+        ):
+            passes.add_pass(step, step._name)
+        passes.finalize()
+        return [passes]

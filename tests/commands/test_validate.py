@@ -1,0 +1,64 @@
+"""Calibration and validation: files that can be used, tables that say what they are worth."""
+
+import pytest
+
+from harness.commands import calibrate, validate
+from harness.engines.simulate import prices
+from harness.__main__ import main
+from tests import stage
+
+
+def test_what_is_measured_here_can_be_used_by_a_config(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(calibrate, "HANDOVERS_S", 0.2)
+    path = tmp_path / "costs.toml"
+    assert main(["doctor", "--calibrate", str(path)]) == 0
+    assert capsys.readouterr().out == path.read_text()
+    values, where = prices.read_costs(str(path))
+    assert {"local_ns", "load_ns", "store_ns", "locked_ns", "mark_ns", "page_zero_ns"} <= set(values)
+    assert 0 < values["locked_ns"] < 10_000 and values["page_zero_ns"] > values["store_ns"]
+    machine, provenance = prices.resolve(stage.config(engine="simulate", machine={"costs": str(path)}))
+    assert machine.locked_ns == values["locked_ns"] and provenance["locked_ns"] == f"measured {where}"
+    assert provenance["switch_ns"].startswith("assumption")
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["--calibrate", "{}/nowhere/costs.toml"], "nowhere"), (["--validate", "{}/none.toml"], "no such file"),
+])
+def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch, arguments, says):
+    monkeypatch.setattr(calibrate, "measure", lambda: {"local_ns": 1.0})
+    assert main(["doctor", *(argument.format(tmp_path) for argument in arguments)]) == 2
+    printed = capsys.readouterr()
+    assert says in printed.err and printed.err.count("\n") == 1 and not printed.out
+
+
+def fake(value):
+    return {"busy": {"per_attempt": value / 100}}
+
+
+def metric(real, virtual):
+    get = dict((name, get) for name, _, get in validate.METRICS)["BUSY per attempt"]
+    return validate.row("policy", "BUSY per attempt", "%", get, [fake(v) for v in real], [fake(v) for v in virtual], 1.0)
+
+
+def test_engines_agree_where_their_intervals_meet_and_only_there():
+    assert metric([1, 2, 3], [2.5, 4, 5])["verdict"] == validate.AGREE
+    assert metric([1, 2, 3], [3.5, 4, 5])["verdict"] == validate.DIFFER
+    assert metric([1, 2.0, 2.05], [2.1, 2.1, 5])["verdict"] == validate.NEAR
+    assert metric([1, 2, 3], [3, 4, 5])["ratio"] == 2
+    assert metric([0, 0], [0, 0]) is None
+
+
+@pytest.mark.slow
+def test_a_validation_says_what_it_is_worth(monkeypatch):
+    monkeypatch.setattr(validate, "TRIES", 2)             # too few, so the best of them count
+    monkeypatch.setattr(validate, "RUNS", 2)
+    rows = validate.run([validate.shipped()[0]])
+    numbers = {row["number"] for row in rows}
+    assert {"removals", "installs", "removal, p50"} <= numbers
+    text = validate.report([{**row, "workers_ran": 0.5} for row in rows])
+    assert "DEGRADED: other work" in text and "50 %" in text
+    assert "DEGRADED" not in validate.report([{**row, "workers_ran": 0.95} for row in rows])
+    wide = [123456.7, 0.000123]
+    assert max(map(len, validate.report([{**row, "processes": wide, "simulate": wide, "ratio": 1.23456,
+                                          "verdict": validate.NEAR, "workers_ran": 1.0} for row in rows]).splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 100

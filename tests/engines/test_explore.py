@@ -1,0 +1,411 @@
+"""Every interleaving: known answers, counts derived by hand, the reduction, replay, and the command."""
+
+import json
+import subprocess
+import sys
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.results import grading
+from harness.__main__ import main
+from harness.engines.explore import search as explore
+from harness.engines.replay import processes
+from harness.errors import UsageError
+from harness.protocol.policies import POLICIES
+from harness.protocol.liveness import READS, live_registers
+from harness.experiment.scenario_file import answers_of_step, load, parse
+from harness.experiment.schedule import Schedule, execute, prepare
+from kernels import search as kernel
+from kernels.ops import OP_TABLE, Kind, Register as R
+
+ROOT = Path(__file__).parent.parent.parent
+FILES = sorted((ROOT / "configs/explore").glob("*.toml"))
+LONG = {"pairs", "pairs_suspected", "pairs_tables", "fault_zap_two_vcpus"}
+SMALL = [file.stem for file in FILES if file.stem not in LONG]
+
+
+def scenarios(name: str, *modules: str):
+    return load(ROOT / f"configs/explore/{name}.toml", list(modules) or None)
+
+
+def world(actors: dict, pages: dict | None = None, **keys):
+    """One scenario from its actors."""
+    [scenario] = parse({"actors": actors, "start": {"pages": pages or {}} | keys.pop("start", {})} | keys, "test")
+    return scenario
+
+
+def judged(scenario):
+    found = explore.run(scenario)
+    return found, grading.judge(found, lambda derived, preemptions: explore.run(derived, preemptions=preemptions))
+
+
+def kinds(found) -> set:
+    return {(ending.kind, ending.answers, ending.words) for ending in found.endings}
+
+
+# --- known answers ---------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_shipped_scenario_comes_out_as_its_file_says(name):
+    for scenario in scenarios(name):
+        found, verdict_ = judged(scenario)
+        assert found.complete and not verdict_.failures, (scenario.module, verdict_.failures)
+
+
+def lost_priority(found) -> bool:
+    return ("done", (("TDX_SUCCESS",), ("TDX_OPERAND_BUSY|RCX",)), ("MAPPED",)) in kinds(found)
+
+
+@pytest.mark.parametrize("module, lost", [
+    ("1.5.01", True), ("1.5.05", True), ("1.5.16", True), ("1.5.20", True), ("1.5.24", False)])
+def test_accept_against_block_loses_host_priority_until_it_is_kept(module, lost):
+    [scenario] = scenarios("accept_block", module)
+    assert lost_priority(explore.run(scenario)) == lost
+
+
+def test_the_shortest_way_to_lose_host_priority_is_known():
+    """G reads, takes, looks for priority, reads; H reads, is refused, asks; G stores: then the release."""
+    [scenario] = scenarios("accept_block", "1.5.05")
+    [ending] = [each for each in explore.run(scenario).endings
+                if each.words == ("MAPPED",) and each.answers[1] == ("TDX_OPERAND_BUSY|RCX",)]
+    assert [turn.actor for turn in ending.turns[2:]] == [0, 0, 0, 0, 1, 1, 1, 0, 0, 0]
+
+
+@pytest.mark.slow
+def test_policies_are_told_apart_by_what_they_can_reach():
+    """No kick before the removal: KVM_BUG_ON.  Back to the guest after a lost install: BUSY for ever."""
+    found = {policy.name: set() for policy in POLICIES}
+    for policy in POLICIES:
+        for name in ("fault_zap_pending", "mirror_race"):
+            for scenario in load(ROOT / f"configs/explore/{name}.toml", ["1.5.05"], policy.name):
+                found[policy.name] |= set(explore.run(scenario).violations)
+    assert "no_bug" in found["retry16"] & found["zero_tolerance"] & found["resume_guest"]
+    assert "no_bug" not in found["kick_on_busy"] | found["kick_vcpus"]
+    assert "livelock" in found["kick_vcpus"] and found["kick_on_busy"] == {"starvation"}
+
+
+def test_a_wait_that_nobody_ends_is_a_deadlock():
+    found = explore.run(world({"vcpu0": {"touch": [3]}}, {"3": "MAPPED"}, start={"words": {"wait_for_sept_zap": 1}}))
+    assert set(found.violations) == {"deadlock"} and found.complete
+
+
+# --- counts derived by hand ------------------------------------------------------------------
+
+@pytest.mark.parametrize("takes", [(1, 1), (2, 1), (3, 2), (2, 2)])
+def test_independent_steps_have_as_many_interleavings_as_there_are_paths(takes):
+    """Taking and dropping a lock shared is two steps: n and m steps give n + m choose n paths."""
+    scripts = {f"host{place}": ["hp_shared op_state_lock"] * count for place, count in enumerate(takes)}
+    search = explore.Search(world(scripts), reduce=False)
+    assert search.search() == kernel.FINISHED
+    n, m = (2 * count for count in takes)
+    assert search.counts[kernel.N_STATES] == (n + 1) * (m + 1)
+    assert search.counts[kernel.TRANSITIONS] == n * (m + 1) + m * (n + 1)
+    assert explore.interleavings(search) == comb(n + m, n)
+
+
+def test_three_actors_have_the_multinomial_number_of_interleavings():
+    search = explore.Search(world({f"host{place}": "hp_shared op_state_lock" for place in range(3)}), reduce=False)
+    search.search()
+    assert explore.interleavings(search) == 90           # 6! / (2! 2! 2!)
+
+
+def test_no_preemption_is_one_after_the_other():
+    scenario = world({f"host{place}": "hp_shared op_state_lock" for place in range(3)})
+    search = explore.Search(scenario, reduce=False, preemptions=0)
+    search.search()
+    assert explore.interleavings(search) == 6
+
+
+# --- what the reduction may not change -------------------------------------------------------
+
+@pytest.mark.parametrize("name", [name for name in SMALL if not name.startswith("accept_two")])
+def test_the_reduction_changes_no_verdict(name):
+    """Lost tries for ever leave counts for ever: where flows retry, those are forgotten on both sides."""
+    scenario = scenarios(name)[-1]
+    endless = scenario.uses_flows or name in ("filter_block", "accept_aug")
+    reduced, whole = explore.run(scenario), explore.run(scenario, reduce=False, forget=endless)
+    assert whole.complete
+    assert kinds(reduced) == kinds(whole)
+    assert set(reduced.violations) == set(whole.violations)
+    assert reduced.states <= whole.states
+
+
+def test_every_op_says_what_it_reads_and_accesses():
+    assert {info.op for info in OP_TABLE} == set(READS)
+    for info in OP_TABLE:
+        assert (kernel.SPANS[info.op] != kernel.NOTHING) >= (info.kind in (Kind.SHARED, Kind.WAIT)), info
+
+
+@pytest.mark.parametrize("name", ["accept_block", "fault_zap_pending", "listed_pending"])
+def test_a_register_that_nobody_reads_may_hold_anything(name):
+    """Garbage in the registers that are said to be dead, before each turn: the words are the same."""
+    scenario = scenarios(name, "1.5.05")[0]
+    found = explore.run(scenario)
+    ways = [ending.turns for ending in found.endings] + list(found.violations.values())
+    live = live_registers(scenario.program, (scenario.program.labels.get("script.leave", 0),))
+    source = np.random.default_rng(1)
+    for turns_ in ways:
+        _, expected = execute(Schedule(scenario, turns_))
+        memory, players, start = prepare(scenario)
+        for number, turn in enumerate(turns_):
+            registers = players[turn.actor].registers
+            dead = [register for register in range(1, 64) if not live[registers[R.PC]] >> register & 1]
+            registers[dead] = source.integers(1 << 40, size=len(dead))
+            players[turn.actor].take(turn, number, [])
+        from harness.experiment.schedule import difference
+        assert difference(scenario, memory, start) == expected
+
+
+# --- more than fits --------------------------------------------------------------------------
+
+def test_a_search_that_does_not_fit_says_so():
+    [scenario] = scenarios("fault_zap_two_vcpus", "1.5.05")
+    found = explore.run(scenario, memory_mib=16)
+    assert not found.complete and "--memory-mib 16" in found.stopped
+    assert 0 < found.states < 213_000
+
+
+def test_random_runs_repeat_with_their_seed_and_stay_within_what_can_happen():
+    [scenario] = scenarios("accept_block", "1.5.05")
+    whole = explore.run(scenario)
+    one, again, other = (explore.sample(scenario, 200, seed) for seed in (1, 1, 2))
+    counts = [[ending.count for ending in found.endings] for found in (one, again, other)]
+    assert counts[0] == counts[1] != counts[2]
+    assert kinds(one) == kinds(whole) and sum(counts[0]) == 200
+
+
+def test_pct_states_its_bound():
+    [scenario] = scenarios("accept_block", "1.5.05")
+    found = explore.sample(scenario, 300, 1, depth=3)
+    assert "with probability" in found.stopped and lost_priority(found)
+
+
+def test_a_long_failing_run_is_cut_down_until_each_step_is_needed():
+    scenario = world({f"host{place}": "tdh_mem_page_aug 3 retry 30" for place in range(2)},
+                     {"3": "FREE"}, busted=["entry_lock"])
+    found = explore.sample(scenario, 50, 1)
+    turns_ = found.violations["exclusive_ownership"]
+    shortest = explore.run(scenario).violations["exclusive_ownership"]
+    assert len(shortest) <= len(turns_) <= len(shortest) + 2
+    accesses, _ = execute(Schedule(scenario, turns_))
+    assert any("exclusive_ownership" in access.mark for access in accesses)
+
+
+def test_a_random_run_of_200000_steps_is_cut_down_to_as_few_as_the_shortest_has():
+    """Two hosts that break the entry lock take some ten steps each, among those of one who is BUSY for ever."""
+    aug = "tdh_mem_page_aug 3"
+    scenario = world({"host0": aug, "host1": aug, "host2": "tdh_mem_track 0 retry forever"}, {"3": "FREE"},
+                     start={"words": {"epoch_lock": 1}}, busted=["entry_lock"], must_violate=["livelock"])
+    search = explore.Search(scenario)
+    search.scout()
+    search.settle_again()
+    flag = 2 + search.counters.index("violation: exclusive_ownership")
+
+    def failed_after() -> int:
+        return int(search.events[flag, 0])
+
+    rare = 6e-5
+    for seed in range(1000):
+        actors = np.random.default_rng(seed).choice(3, size=200_000, p=[rare, rare, 1 - 2 * rare])
+        ways = (actors << 8).astype(np.int16)
+        if search.follow(ways) and failed_after() >= 100_000:
+            break
+    assert failed_after() >= 100_000
+    turns_ = search.shrink(ways, failed_after)
+    assert len(turns_) == len(explore.run(scenario).violations["exclusive_ownership"])
+    assert {turn.actor for turn in turns_[len(scenario.scripts):]} == {0, 1}
+    accesses, _ = execute(Schedule(scenario, turns_))
+    assert "exclusive_ownership" in accesses[-1].mark
+
+
+# --- schedules -------------------------------------------------------------------------------
+
+def test_a_schedule_runs_again_as_real_processes_with_the_same_words(tmp_path):
+    for name in ("accept_block", "fault_zap"):
+        [scenario] = scenarios(name, "1.5.05")
+        ending = explore.run(scenario).endings[-1]
+        schedule = Schedule(scenario, ending.turns, "shown")
+        _, schedule.final = execute(schedule)
+        kept = Schedule.read(schedule.write(tmp_path / f"{name}.json"))
+        assert kept.turns == schedule.turns and kept.final == schedule.final
+        assert processes.run(kept) == schedule.final
+
+
+@pytest.mark.parametrize("damage, sentence", [
+    (lambda given: given.pop("turns"), "turns = None: must be a list"),
+    (lambda given: given.update(scenario=5), "scenario = 5: must be a table"),
+    (lambda given: given["turns"].append([2, 1, 0]), "must be [actor, rows, branch]"),
+    (lambda given: given["turns"].append([0, 10 ** 9, 0]), "must be [actor, rows, branch]"),
+    (lambda given: given["turns"].append([0, 1]), "must be [actor, rows, branch]"),
+    (lambda given: given["turns"].append([0, 9, 0]), "vcpu0 has come to its end before"),
+])
+def test_a_damaged_schedule_is_one_line(tmp_path, capsys, damage, sentence):
+    [scenario] = scenarios("accept_block", "1.5.05")
+    given = Schedule(scenario, explore.run(scenario).endings[-1].turns, "shown", {}).as_json()
+    given = json.loads(json.dumps(given))
+    damage(given)
+    file = tmp_path / "s.json"
+    file.write_text(json.dumps(given))
+    code, _, err = command(capsys, "replay", str(file))
+    assert code == 2 and sentence in err and len(err.splitlines()) == 1
+
+
+def test_a_schedule_ends_in_the_words_that_the_search_says():
+    [scenario] = scenarios("two_hosts", "1.5.24")
+    for ending in explore.run(scenario).endings:
+        memory, players, _ = prepare(scenario)
+        for number, turn in enumerate(ending.turns):
+            players[turn.actor].take(turn, number, [])
+        words = tuple(scenario.spell(name, memory.word(offset)) for name, offset in scenario.watched())
+        assert words == ending.words
+
+
+@pytest.mark.parametrize("name", ["accept_block", "two_hosts"])
+def test_what_real_processes_reach_is_among_what_was_explored(name):
+    for scenario in scenarios(name, "1.5.05"):
+        explored = {(ending.answers, ending.words) for ending in explore.run(scenario).endings}
+        met = set()
+        for _ in range(100):                 # mostly once: on one processor they seldom get into each other's way
+            met |= processes.race(scenario, 150)
+            assert met <= explored
+            if len(met) > 1:
+                break
+        assert len(met) > 1
+
+
+# --- the command -----------------------------------------------------------------------------
+
+def command(capsys, *arguments: str):
+    code = main(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_explore_prints_outcomes_and_a_counterexample_that_replays(tmp_path, capsys):
+    file = "configs/explore/accept_block.toml"
+    test = tmp_path / "test_found.py"
+    code, out, err = command(capsys, "explore", str(ROOT / file), "--module", "1.5.05", "--show", "4",
+                             "--out", str(tmp_path), "--as-test", str(test))
+    assert code == 0 and "explored completely" in out and "host priority is lost" in out
+    assert max(map(len, out.splitlines())) <= 100
+    [saved] = tmp_path.glob("*.schedule.json")
+    code, out, err = command(capsys, "replay", str(saved))
+    assert code == 0 and out.count("all as saved") == 2
+    ran = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)], cwd=ROOT,
+                         capture_output=True, text=True)
+    assert "1 passed" in ran.stdout
+    saved.write_text(saved.read_text().replace("80000400000030f7", "80100400000030f7"))
+    code, out, err = command(capsys, "replay", str(saved))
+    assert code == 1 and "NOT as saved" in out
+
+
+def test_a_forbidden_or_ungraded_outcome_fails_with_its_counterexample(tmp_path, capsys):
+    file = tmp_path / "s.toml"
+    text = (ROOT / "configs/explore/accept_block.toml").read_text()
+    file.write_text(text.replace('"1.5.16", "1.5.20"]\ngrade = "interesting"', '"1.5.16", "1.5.20"]\ngrade = "forbidden"'))
+    code, out, _ = command(capsys, "explore", str(file), "--module", "1.5.05", "--out", str(tmp_path))
+    assert code == 1 and "FAILED: forbidden outcome" in out and "entry_request_priority" in out
+    file.write_text(text[:text.index('[[expect]]\nvcpu0 = "TDX_SUCCESS"\nhost0 = "TDX_OPERAND_BUSY|RCX"')])
+    code, out, _ = command(capsys, "explore", str(file), "--module", "1.5.05", "--out", str(tmp_path))
+    assert code == 1 and "FAILED: ungraded outcome" in out
+
+
+def test_a_negative_control_that_is_not_caught_fails():
+    scenario = world({"host0": "tdh_mem_track"}, must_violate=["no_halt"], expect=[{"grade": "acceptable"}])
+    assert judged(scenario)[1].failures == ["no_halt was to be violated and holds"]
+
+
+BAD = [
+    ({"actors": {"vcpu0": "tdg_mem_page_acept 3"}}, "did you mean tdg_mem_page_accept"),
+    ({"actors": {"host0": "tdg_mem_page_accept 3"}}, "is made by a vCPU"),
+    ({"actors": {"guest0": "tdh_mem_track"}}, "must be called vcpu0"),
+    ({"actors": {"host1": "tdh_mem_track"}}, "numbered from 0"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3 retry often"}}, "write CALL"),
+    ({"actors": {"host0": {"touch": [3]}}}, "remove = [PAGE"),
+    ({"actors": {"host0": "tdh_mem_page_aug 512"}}, "below 512"),
+    ({"actors": {"vcpu0": "td_exit"}}, "without a tdh_vp_enter"),
+    ({"actors": {}}, "must name actors"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "start": {"pages": {"3": "MAPED"}}}, "did you mean MAPPED"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "fine"}]}, "must be one of acceptable"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "forbidden", "host0": "TDX_SUCCES"}]},
+     "tdh_mem_page_aug never answers that; it answers TDX_EPT_ENTRY_STATE_INCORRECT|RCX, "),
+    ({"actors": {"host0": "tdh_mem_page_aug 3", "vcpu0": "tdg_mem_page_accept 3"},
+      "expect": [{"grade": "forbidden", "host0": "TDX_PAGE_SIZE_MISMATCH|level 0"}]},      # only ACCEPT answers that
+     "tdh_mem_page_aug never answers that"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "host0": 7}]}, "never answers that"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "page 3": 4}]}, "must be a state"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "module": 5}]}, "must be of 1.5.01"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "must": 5}]}, "true or false"),
+    ({"actors": {f"host{place}": "tdh_mem_track" for place in range(9)}}, "at most 8 actors"),
+    ({"actors": {"host0": "tdh_mem_track 0 retry 100001"}}, "at most 100000"),
+    ({"actors": {"host0": "tdh_mem_page_demote 3"}}, "tdh_mem_page_demote is about an entry at level 1: write 'level N'"),
+    ({"actors": {"vcpu0": "tdh_vp_enter"}, "start": {"listed": {"vcpu0": [512]}}}, "page numbers below 512"),
+    ({"actors": {"vcpu0": "tdh_vp_enter"}, "start": {"listed": {"vcpu0": list(range(33))}}}, "at most 32 page numbers"),
+    ({"actors": {"host0": "tdh_mem_track"}, "start": {"listed": {"host0": [3]}}}, "is no vCPU"),
+    ({"actors": {"host0": "tdh_mem_track"}, "start": {"words": {"epoch": 1 << 64}}}, "below 2^64"),
+    ({"actors": {"host0": "tdh_mem_track"}, "start": {"words": {"epoch": -1}}}, "below 2^64"),
+    ({"actors": {"host0": "tdh_mem_track"}, "must_violate": 5}, "must be a list of invariants"),
+    ({"actors": {"host0": "tdh_mem_track"}, "may_violate": {"1.5.05": "no_bug"}}, "must be a list of invariants"),
+    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "forbidden", "page 4": "FREE"}]},
+     "no outcome has this"),
+    ({"actors": {"host0": "tdh_mem_track"}, "must_violate": ["no_bugs"]}, "did you mean no_bug"),
+    ({"actors": {"host0": "tdh_mem_track"}, "modul": "1.5.05"}, "did you mean module"),
+    ({"actors": {"host0": "tdh_mem_track"}, "watch": ["epok"]}, "no such word"),
+]
+
+
+@pytest.mark.parametrize("table, sentence", BAD, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_mistake_in_a_scenario_is_one_line(table, sentence):
+    with pytest.raises(UsageError) as caught:
+        parse(table, "bad", "bad.toml")
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith("bad.toml: ")
+
+
+@pytest.mark.parametrize("others", ["", 'host1 = "tdh_mem_page_aug 3"', 'host1 = "tdh_mem_track 0 retry forever"'])
+def test_a_script_that_cannot_end_is_refused(tmp_path, capsys, others):
+    file = tmp_path / "never.toml"
+    file.write_text(f'start.words = {{ epoch_lock = 1 }}\n[actors]\nhost0 = "tdh_mem_track 0 retry forever"\n{others}\n')
+    code, out, err = command(capsys, "explore", str(file))
+    assert code == 2 and not out and len(err.splitlines()) == 1
+    assert err.startswith(f"{file}: never: actors: no schedule lets all scripts end")
+
+
+def test_what_a_call_is_said_to_answer_is_what_it_answers():
+    """Read off the rows, against all that any interleaving of a pair was answered."""
+    for name, module in (("pairs", "1.5.05"), ("pairs_tables", "1.5.24")):
+        for scenario in scenarios(name, module):
+            for place, script in enumerate(scenario.scripts):
+                can = answers_of_step(scenario, script.steps[0])
+                assert {ending.answers[place][0] for ending in explore.run(scenario).endings} <= can | {"-"}
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["--module", "1.5.06"], "must be one of"), (["--random", "0"], "must be at least 1"),
+    (["--preemptions", "1", "--random", "5"], "not together"), (["--show", "99"], "these are 2 scenarios"),
+    (["--show", "99", "--module", "1.5.05"], "at most"),
+])
+def test_a_mistake_in_the_arguments_is_one_line(capsys, arguments, sentence):
+    code, _, err = command(capsys, "explore", str(ROOT / "configs/explore/two_hosts.toml"), *arguments)
+    assert code == 2 and sentence in err and len(err.splitlines()) == 1
+
+
+# --- slow ------------------------------------------------------------------------------------
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pairs", "pairs_suspected", "pairs_tables"])
+@pytest.mark.parametrize("module", ["1.5.01", "1.5.05", "1.5.16", "1.5.20", "1.5.24"])
+def test_every_pair_of_calls_on_one_entry_comes_out_as_its_file_says(module, name):
+    for scenario in scenarios(name, module):
+        found, verdict_ = judged(scenario)
+        assert found.complete and not verdict_.failures, (scenario.name, verdict_.failures)
+
+
+def test_two_vcpus_and_a_removal_find_no_way_into_trouble_under_kick_on_busy_but_in_1_5_20():
+    for scenario in scenarios("fault_zap_two_vcpus"):
+        found, verdict_ = judged(scenario)
+        known = {"no_halt", "exclusive_ownership"} if scenario.module == "1.5.20" else set()
+        assert found.complete and set(found.violations) == {"starvation"} | known and not verdict_.failures

@@ -1,0 +1,91 @@
+"""A search that stops early says so: at Ctrl-C, when its tables are full, and where only a part was asked for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.__main__ import main
+
+ROOT = Path(__file__).parent.parent.parent
+TWO_VCPUS = [str(ROOT / "configs/explore/fault_zap_two_vcpus.toml"), "--module", "1.5.05"]
+
+# A real SIGINT to a real process, at the first (or a later) look at the keyboard, however slow the machine is.
+INTERRUPTED = """
+import itertools, os, signal, sys
+from harness.commands import explore as exploring
+from harness.__main__ import main
+from harness.engines.explore import search as explore
+
+looks = itertools.count(1)
+def tick(*_):
+    if next(looks) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGINT)
+exploring._progress = lambda scenario: tick
+explore.Search._call.__defaults__ = (500, *explore.Search._call.__defaults__[1:])
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def interrupted(at: int, *arguments: str) -> subprocess.CompletedProcess:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, str(at), "explore", *arguments], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def test_ctrl_c_prints_what_is_known_of_the_scenario_so_far():
+    done = interrupted(30, *TWO_VCPUS)
+    assert "NOT complete (interrupted)" in done.stdout and "were met and not gone on from" in done.stdout
+    assert "no_bug not violated" in done.stdout and "holds" not in done.stdout
+    assert done.stderr.splitlines()[-1] == "interrupted in scenario 1 of 1"
+
+
+def test_ctrl_c_prints_the_line_of_every_scenario_that_was_searched():
+    files = [str(ROOT / f"configs/explore/{name}.toml") for name in ("accept_block", "fault_zap", "two_hosts")]
+    done = interrupted(2, *files)
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith(("accept_block ", "fault_zap ", "two_hosts "))] == [
+        "accept_block"] * 5 + ["fault_zap"]
+    assert any(line.startswith("fault_zap ") and line.endswith("part") for line in lines)
+    assert lines[-1].startswith("6 scenarios")
+
+
+def test_ctrl_c_prints_the_policies_that_are_done():
+    done = interrupted(40, "--policies", str(ROOT / "configs/explore/fault_zap_pending.toml"))
+    assert "interrupted in policy" in done.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line[:1].isalpha()}
+    assert "?" in rows["inject47"] and "?" not in rows["spinlock_vm"]
+    assert "every policy keeps" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["--memory-mib", "16"], ["NOT complete (the tables are full; --memory-mib 16 is the limit)",
+                              "of the states were met and not gone on from"]),
+    (["--random", "20"], ["not complete: 20 random runs, seed 1", "the last new one in run",
+                          "of runs would end in one not met yet"]),
+    (["--pct", "3", "--random", "20"], ["not complete: 20 runs by priorities that change 2 times, seed 1",
+                                        "a bug of depth 3 is hit with probability"]),
+    (["--preemptions", "1"], ["NOT complete (at most 1 preemptions)", "% of the moves that were met are within the bound"]),
+])
+def test_a_part_of_all_says_which_part(capsys, arguments, says):
+    assert main(["explore", *TWO_VCPUS, *arguments]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert all(sentence in out for sentence in says)
+    assert "explored completely" not in out and "holds" not in out
+
+
+def test_a_bound_that_nothing_comes_up_against_is_complete(capsys):
+    assert main(["explore", str(ROOT / "configs/explore/two_hosts.toml"), "--preemptions", "50"]) == 0
+    out = capsys.readouterr().out
+    assert "explored completely: every interleaving with at most 50 preemptions" in " ".join(out.split())
+
+
+def test_within_a_bound_nothing_is_called_a_livelock(capsys, tmp_path):
+    """Who spins within a bound may be kept from whoever could end it; the search asks for more than that."""
+    arguments = ["explore", *TWO_VCPUS, "--policy", "kick_vcpus", "--out", str(tmp_path)]
+    assert main([*arguments, "--preemptions", "2"]) == 0
+    assert "livelock" not in capsys.readouterr().out
+    assert main(arguments) == 1
+    assert "no_livelock VIOLATED" in capsys.readouterr().out

@@ -1,0 +1,137 @@
+"""One order of actors that are alike stands for all: with it and without, a search says the same."""
+
+from dataclasses import replace
+from math import factorial
+from pathlib import Path
+
+import pytest
+
+from harness.engines.explore import search as explore
+from harness.experiment.scenario import answers_of
+from harness.experiment.scenario_file import load, parse
+from harness.experiment.schedule import Schedule, execute, prepare
+from kernels.ops import Op, Register as R
+
+ROOT = Path(__file__).parent.parent.parent
+CONFIGS = {file.stem: file for file in sorted((ROOT / "configs/explore").glob("*.toml"))}
+SMALL = [name for name in CONFIGS if not name.startswith("pairs") and name != "fault_zap_two_vcpus"]
+ACCEPT, AUG, BLOCK, TRACK = ("tdg_mem_page_accept 3", "tdh_mem_page_aug 3", "tdh_mem_range_block 3",
+                             "tdh_mem_track 0 retry forever")
+
+# name: actors, state of page 3, whether some are alike, further keys
+WORLDS = {
+    "three hosts": ({f"host{place}": AUG for place in range(3)}, "FREE", True, {}),
+    "two and two": ({"host0": AUG, "host1": BLOCK, "host2": AUG, "host3": BLOCK}, "FREE", True, {}),
+    "two vCPUs": ({"vcpu0": ACCEPT, "vcpu1": ACCEPT, "host0": AUG}, "FREE", True, {}),
+    "two calls each": ({"vcpu0": ACCEPT, "host0": [BLOCK, TRACK], "host1": [BLOCK, TRACK]}, "MAPPED", True, {}),
+    "the module halts": ({"vcpu0": ACCEPT, "host0": AUG, "host1": AUG}, "FREE", True, {"module": "1.5.20"}),
+    "a broken lock": ({f"host{place}": AUG for place in range(3)}, "FREE", True, {"busted": ["entry_lock"]}),
+    "busy for ever": ({"host0": TRACK, "host1": TRACK}, "FREE", True,
+                      {"must_violate": ["livelock"], "start": {"words": {"epoch_lock": 1}}}),
+    "a guest in the way": ({"vcpu0": f"{ACCEPT} retry forever", "host0": f"{AUG} retry forever",
+                            "host1": f"{AUG} retry forever"}, "FREE", True, {}),
+    "two removals": ({"host0": {"remove": [3]}, "host1": {"remove": [3]}}, "MAPPED", False, {}),
+    "owners are looked at": ({"host0": AUG, "host1": AUG}, "FREE", False, {"watch": ["mmu_owner"]}),
+    "one has other calls": ({"host0": AUG, "host1": BLOCK}, "FREE", False, {}),
+}
+
+
+def world(name: str):
+    actors, state, _, keys = WORLDS[name]
+    table = {"actors": actors} | keys
+    [scenario] = parse(table | {"start": {"pages": {"3": state}} | keys.get("start", {})}, "test")
+    return scenario
+
+
+def says(found) -> tuple:
+    """All that a user is told, but for the number of states and the ways themselves."""
+    endings = {(each.kind, each.answers, each.words): (each.count, len(each.turns)) for each in found.endings}
+    # The lead into a livelock is followed as far as everybody has had a turn, which may differ.
+    lengths = {name: len(turns) for name, turns in found.violations.items() if name != explore.LIVELOCK}
+    return endings, lengths, set(found.violations), found.depth, found.answered
+
+
+def same(scenario) -> explore.Found:
+    found, whole = explore.run(scenario), explore.run(scenario, symmetry=False)
+    assert found.complete and whole.complete and not whole.alike
+    assert says(found) == says(whole), scenario.name
+    assert (found.states < whole.states) == bool(found.alike) or whole.states == 1
+    return found
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_shipped_scenario_says_the_same_in_one_order_and_in_all(name):
+    for scenario in load(CONFIGS[name]):
+        same(scenario)
+
+
+@pytest.mark.parametrize("name", ["pairs", "pairs_suspected", "pairs_tables"])
+@pytest.mark.parametrize("module", ["1.5.05", "1.5.20"])
+def test_a_pair_of_the_same_call_says_the_same_in_one_order_and_in_both(name, module):
+    scenarios = load(CONFIGS[name], [module])
+    twice = [scenario for scenario in scenarios if len({script.steps for script in scenario.scripts}) == 1]
+    alike = [same(scenario).alike for scenario in twice]
+    assert alike.count([("host0", "host1")]) >= 12
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_world_says_the_same_in_one_order_and_in_all(name):
+    assert bool(same(world(name)).alike) == WORLDS[name][2]
+
+
+def test_each_of_those_alike_has_a_turn_in_a_fair_cycle():
+    found = explore.run(world("a guest in the way"))
+    assert found.alike and set(found.violations) == {"starvation"}
+    cycle = found.cycles["starvation"]
+    once, twice = (execute(Schedule(found.scenario, found.violations["starvation"] + times * cycle)) for times in (1, 2))
+    assert once[1] == twice[1]
+    assert {turn.actor for turn in cycle} >= {0} and len({turn.actor for turn in cycle}) > 1
+
+
+def test_of_actors_that_always_differ_one_order_is_a_factorial_of_all():
+    """Each takes and drops the lock alone or is refused: with three hosts nearly every state has six."""
+    whole, one = (explore.run(world("three hosts"), symmetry=symmetry) for symmetry in (False, True))
+    assert whole.states / factorial(3) < one.states < whole.states / factorial(3) * 1.2
+
+
+@pytest.mark.parametrize("name", ["two and two", "a broken lock", "two calls each"])
+def test_the_way_to_each_ending_leads_there_also_where_actors_changed_places(name):
+    scenario = world(name)
+    found = explore.run(scenario)
+    for ending in found.endings:
+        memory, players, _ = prepare(scenario)
+        for number, turn in enumerate(ending.turns):
+            players[turn.actor].take(turn, number, [])
+        answers = tuple(answers_of(scenario, place, int(player.registers[R.OUTCOMES]))
+                        for place, player in enumerate(players))
+        words = tuple(scenario.spell(name, memory.word(offset)) for name, offset in scenario.watched())
+        assert (answers, words) == (ending.answers, ending.words)
+    for name, turns in found.violations.items():
+        if name == "exclusive_ownership":
+            accesses, _ = execute(Schedule(scenario, turns))
+            assert "exclusive_ownership" in accesses[-1].mark
+
+
+def test_a_livelock_of_actors_that_are_alike_comes_back_to_where_it_began():
+    scenario = world("busy for ever")
+    found = explore.run(scenario)
+    assert {turn.actor for turn in found.cycles["livelock"]} == {0, 1}
+    once, twice = (execute(Schedule(scenario, found.violations["livelock"] + times * found.cycles["livelock"]))
+                   for times in (1, 2))
+    assert once[1] == twice[1] and len(once[0]) < len(twice[0])
+
+
+@pytest.mark.parametrize("change", [{"value": 1}, {"source": R.ROLE}, {"mask": -1, "match": 1}])
+def test_a_row_that_makes_more_of_a_number_than_a_name_ends_the_short_cut(change):
+    """The row that leaves the owner's name is spoilt; the search must notice, and take every order."""
+    scenario = world("three hosts")
+    rows = scenario.program.rows.copy()
+    names = (rows["op"] == Op.EXCHANGE) & (rows["source"] == R.ME)
+    assert names.any()
+    for field, value in change.items():
+        rows[field][names] = value
+    scenario.__dict__["program"] = replace(scenario.program, rows=rows)
+    search = explore.Search(scenario)
+    assert search.groups
+    search.search()
+    assert not search.groups and search.counts[explore.kernel.N_STATES] > 1000

@@ -1,0 +1,145 @@
+"""The short way through Numba's compiler: same answers as the long one, and no more than was meant."""
+
+import contextlib
+import enum
+import inspect
+
+import numba
+import numpy as np
+import pytest
+from numba.core import compiler, typed_passes
+from numba.core.codegen import CPUCodeLibrary, JITCodeLibrary
+
+from kernels import guest, locks, short_compiler, words
+from kernels.compiling import for_python, kernel
+
+
+class Colour(enum.IntEnum):
+    RED = 3
+    BLUE = 1 << 40
+
+
+BIG = -7046029254386353131
+
+
+@kernel
+def names(word):
+    """Constants of all kinds: of a module, of an enum, plain, negative, wider than 32 bits, shadowed."""
+    BIG_TOO = word
+    if word == Colour.RED:
+        return locks.PRIORITY
+    if word == Colour.BLUE:
+        return words.TDHP
+    for index in range(4):
+        if word == index - 2:
+            BIG_TOO = index
+    return BIG_TOO ^ BIG
+
+
+@pytest.mark.parametrize("word", [3, 1 << 40, -2, 0, 1, 77, BIG, -1])
+def test_names_of_numbers_mean_what_they_mean_in_python(word):
+    assert for_python(names)(word) == names.py_func(word)
+
+
+@pytest.mark.parametrize("function", [guest.mix, guest.signature], ids=lambda one: one.__name__)
+def test_a_kernel_answers_as_numbas_own_pipeline_does(function):
+    ours = for_python(function)
+    theirs = numba.njit(function.py_func, error_model="numpy")
+    count = len(inspect.signature(function.py_func).parameters)
+    for row in np.random.default_rng(1).integers(-2**63, 2**63 - 1, (200, count)).tolist():
+        assert ours(*row) == theirs(*row)
+
+
+@kernel
+def inner(word):
+    return word + 1
+
+
+@kernel
+def middle(word):
+    return inner(word) * 2
+
+
+@kernel
+def outer(word):
+    return middle(word) + inner(word)
+
+
+def test_kernels_of_kernels_are_in_the_entry_and_have_no_machine_code_of_their_own():
+    function = for_python(outer)
+    assert function(5) == 18
+    for one in (inner, middle):
+        [result] = one.overloads.values()
+        code = result._asdict()["library"]
+        assert isinstance(code, short_compiler.KernelLibrary)
+        assert not code.codegen._engine.is_symbol_defined(result.fndesc.llvm_func_name)
+
+
+def test_what_is_remembered_of_an_operator_is_what_numba_says_of_it():
+    for_python(kernel(names.py_func))(1)
+    context = numba.core.registry.cpu_target.typing_context
+    assert len(short_compiler.RememberingContext.known) >= 5
+    for (function, arguments), signature in short_compiler.RememberingContext.known.items():
+        assert context.resolve_function_type(function, arguments, {}) == signature
+
+
+def needs_a_closure(word):
+    def add(other):
+        return word + other
+    return add(1)
+
+
+def needs_an_array(word):
+    return np.zeros(word).sum()
+
+
+def needs_a_list(word):
+    return len([index for index in range(word)])
+
+
+def needs_a_context(word):
+    with contextlib.nullcontext():
+        return word
+
+
+@pytest.mark.parametrize("function", [needs_a_closure, needs_an_array, needs_a_list, needs_a_context],
+                         ids=lambda one: one.__name__)
+def test_source_that_needs_what_is_left_out_does_not_compile(function):
+    with pytest.raises(numba.core.errors.NumbaError):
+        for_python(kernel(function))(3)
+
+
+def test_numba_still_has_the_insides_that_the_short_way_replaces():
+    """Each is called by Numba under this name; under another it would go its long way, silently."""
+    for name in ("_linking_libraries", "_get_module_for_linking", "_optimize_final_module"):
+        assert name in inspect.getsource(CPUCodeLibrary.finalize)
+    assert "_finalized" in inspect.getsource(CPUCodeLibrary._ensure_finalized)
+    assert "no_compile" in inspect.getsource(typed_passes.BaseNativeLowering.run_pass)
+    assert "library is None" in inspect.getsource(typed_passes.BaseNativeLowering.run_pass)
+    assert "make_function" in inspect.getsource(numba.core.cpu.CPUContext.get_executable)
+    assert JITCodeLibrary in short_compiler.KernelLibrary.__mro__
+
+
+# What Numba runs by default and the short way does not; a pass that is in neither list is new.
+LEFT_OUT = {
+    "WithLifting", "InlineClosureLikes", "RewriteSemanticConstants", "DeadBranchPrune", "GenericRewrites",
+    "RewriteDynamicRaises", "MakeFunctionToJitFunction", "InlineInlinables", "FindLiterallyCalls",
+    "LiteralUnroll", "LiteralPropagationSubPipelinePass", "InlineOverloads", "NopythonRewrites",
+    "DumpParforDiagnostics",
+}
+
+
+def test_every_pass_of_numba_is_either_taken_or_left_out_on_purpose():
+    long, short = passes(compiler.Compiler), passes(short_compiler.KernelCompiler)
+    assert {name for name in long if name not in short} == LEFT_OUT
+    own = {"LookUpNames"}
+    assert [name for name in long if name in short] == [name for name in short if name not in own]
+
+
+def passes(pipeline_class) -> list[str]:
+    target = numba.core.registry.cpu_target
+    flags = compiler.Flags()
+    one = pipeline_class(target.typing_context, target.target_context, None, (), None, flags, {})
+    one.state.func_id = numba.core.bytecode.FunctionIdentity.from_function(needs_a_list)
+    [manager] = one.define_pipelines()
+    return [step.__name__ for step, _ in manager.passes]

@@ -1,0 +1,450 @@
+"""KVM's and the guest's flows, moved step by step: what each policy makes of BUSY, in counts and words."""
+
+import numpy as np
+import pytest
+
+from harness.experiment import invariants
+from harness.memory.layout import MMU_NONPRESENT, TDVPS_STEPPING
+from harness.experiment.plan import make_plan
+from harness.protocol.policies import POLICIES
+from harness.protocol.assemble import AssemblyError, Listing
+from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT, REQUEST
+from kernels import realtime, stepping
+from kernels.ops import OP_TABLE, Kind, Op
+from kernels.words import TDHP, status, unsigned
+from tests.scene import Scene
+from tests.stage import config
+
+
+
+def test_a_first_touch_builds_the_tree_adds_accepts_and_signs_the_page():
+    scene = Scene("kick_on_busy").until("vcpu0", counter="touches")
+    assert scene.entry() == "MAPPED"
+    assert scene.attempts["tdh_mem_sept_add"] == 2 and scene.attempts["tdh_mem_page_aug"] == 1
+    assert scene.attempts["tdg_mem_page_accept"] == 1
+    assert scene.counters["private_faults"] == 1
+    assert [call for _, call in scene.trace] == [
+        "tdh_vp_enter", "tdh_mem_sept_add", "tdh_mem_sept_add", "tdh_mem_page_aug", "tdh_vp_enter",
+        "tdg_mem_page_accept"]
+    hpa = scene.layout.hpa("data", scene.page)
+    assert scene.mirror() == hpa | MMU_PRESENT
+    content = scene.memory.view("content")[scene.page]
+    assert content[0] != 0 and not content[1:].any()
+    scene.until("vcpu0", counter="touches")
+    assert scene.attempts["tdh_vp_enter"] == 2                      # the second touch is a hit
+
+
+def test_s29_faults_of_accept_are_not_counted_however_many():
+    scene = Scene("resume_guest", accept_first=1.0)
+    scene.hold_tree()                                               # SEPT.ADD stays BUSY, the guest faults again
+    for _ in range(100):
+        scene.until("vcpu0", counter="accept_faults")
+    stepping_words = scene.memory.view("tdvps", np.uint8)[0][TDVPS_STEPPING:]
+    assert stepping_words[stepping.EPF_COUNT] == stepping_words[stepping.EPF_LENGTH] == 0
+    assert scene.counters["private_faults"] == 0
+
+
+def test_a_guest_that_touches_in_the_same_place_is_armed_by_the_seventh_fault():
+    scene = Scene("resume_guest")
+    scene.hold_tree()
+    for fault in range(1, 8):
+        scene.until("vcpu0", counter="private_faults").until("vcpu0", label="vcpu.run")
+        assert scene.counters["zero_step.armed"] == (fault == 7)
+
+
+def test_host_priority_that_nobody_takes_back_ends_in_a_td_exit_and_the_host_enters_again():
+    scene = Scene("kick_on_busy").until("vcpu0", counter="installs").until("vcpu0", label="guest.accept")
+    place = scene.layout.at("sept.0", scene.page)
+    scene.memory.set_word(place, scene.memory.word(place) | TDHP)   # a host lost the entry and gave up
+    refused = "tdg_mem_page_accept", "TDX_OPERAND_BUSY_HOST_PRIORITY|RCX"
+    scene.until("vcpu0", op=Op.OVERDUE).until("vcpu0", op=Op.OVERDUE)
+    assert scene.answered[refused] == 1
+    scene.overdue = 1
+    scene.until("vcpu0", counter="userspace_exits")
+    assert scene.counters["host_priority.timeouts"] == 1
+    assert scene.answered["tdg_mem_page_accept", "TDX_HOST_PRIORITY_BUSY_TIMEOUT"] == 1
+    assert scene.word("epoch") & 0xFFFF_FFFF == 0                   # outside
+    scene.overdue = 0
+    scene.memory.set_word(place, scene.memory.word(place) & ~TDHP)
+    scene.until("vcpu0", counter="touches")
+
+
+def test_a_guest_that_accepts_first_takes_its_violation_through_accept_and_is_not_counted():
+    scene = Scene("kick_on_busy", accept_first=1.0).until("vcpu0", counter="touches")
+    assert scene.counters["private_faults"] == 0
+    assert scene.counters["accept_faults"] == 1                     # KVM fills in all levels at once
+    assert scene.entry() == "MAPPED"
+
+
+def test_a_second_vcpu_finds_the_page_and_its_signature():
+    scene = Scene("kick_on_busy").until("vcpu0", counter="touches").until("vcpu1", counter="touches")
+    assert scene.attempts["tdh_mem_page_aug"] == 1
+    assert scene.counters["violation: page_signature"] == 0
+
+
+def test_contents_that_nobody_wrote_are_seen():
+    scene = Scene("kick_on_busy").until("vcpu0", counter="touches")
+    scene.memory.view("content")[scene.page][0] ^= 1
+    scene.until("vcpu0", counter="touches")
+    assert scene.counters["violation: page_signature"] == 1
+
+
+def test_a_stale_translation_is_seen():
+    scene = Scene("kick_on_busy").until("vcpu0", counter="touches")
+    scene.memory.view("generation")[scene.page] += 1                # the host took the page, no flush
+    scene.until("vcpu0", counter="violation: stale_translation")
+
+
+# --- installs that come back BUSY ---
+
+@pytest.mark.parametrize("policy, attempts, ends_at", [
+    ("retry16", 17, "vcpu.run"),             # 1 + 16 retries, then back to the guest
+    ("resume_guest", 1, "vcpu.run"),
+    ("kick_vcpus", 1, "vcpu.run"),
+    ("kick_on_busy", 1, "fault.retry"),
+    ("zero_tolerance", 1, "bug"),
+])
+def test_what_a_policy_does_when_the_tree_is_busy_at_an_install(policy, attempts, ends_at):
+    scene = Scene(policy).until("vcpu0", counter="touches")
+    scene.page = 4
+    scene.until("vcpu0", label="fault")
+    scene.hold_tree()
+    if ends_at == "bug":
+        scene.until("vcpu0", label="vcpu.run")
+        assert scene.bugs == [("tdh_mem_page_aug", "TDX_OPERAND_BUSY|SEPT_TREE")]
+        assert scene.word("vm_dead") == 1
+    else:
+        scene.until("vcpu0", label=ends_at)
+        assert not scene.bugs
+    assert scene.attempts["tdh_mem_page_aug"] == 1 + attempts
+    assert scene.mirror() == MMU_NONPRESENT                         # rolled back
+    assert scene.word("mmu_lock") == 0
+
+
+def test_the_retries_of_one_operation_do_not_count_against_the_next():
+    scene = Scene("retry16").until("vcpu0", counter="touches")
+    scene.page = 4
+    scene.until("vcpu0", label="fault")
+    scene.hold_tree()
+    for _ in range(5):
+        scene.until("vcpu0", op=Op.CALL_END)
+    scene.hold_tree(0)
+    scene.until("vcpu0", counter="touches")
+    scene.page = 5
+    scene.until("vcpu0", label="fault")
+    scene.hold_tree()
+    before = scene.attempts["tdh_mem_page_aug"]
+    scene.until("vcpu0", label="vcpu.run")
+    assert scene.attempts["tdh_mem_page_aug"] == before + 17
+
+
+def test_retry16_does_not_retry_an_entry_that_is_busy_and_bugs_the_vm():
+    scene = Scene("retry16").until("vcpu0", counter="touches")
+    scene.page = 4
+    scene.until("vcpu0", label="fault")
+    scene.hold_entry()
+    scene.until("vcpu0", label="vcpu.run")
+    assert scene.bugs == [("tdh_mem_page_aug", "TDX_OPERAND_BUSY|RCX")]
+    assert scene.attempts["tdh_mem_page_aug"] == 2
+
+
+def test_local_retry_stops_for_a_kick_and_goes_on_without_one():
+    scene = Scene("kick_on_busy").until("vcpu0", counter="touches")
+    scene.page = 4
+    scene.until("vcpu0", label="fault")
+    scene.hold_tree()
+    entries = scene.attempts["tdh_vp_enter"]
+    for _ in range(10):
+        scene.until("vcpu0", label="fault.retry")
+    assert scene.attempts["tdh_vp_enter"] == entries                # never went back to the guest
+    scene.memory.set_word(scene.layout.at("kick"), REQUEST)
+    scene.until("vcpu0", label="vcpu.run")
+
+
+def test_local_retry_never_arms_and_resuming_does():
+    for policy, armed in (("kick_on_busy", 0), ("resume_guest", 1)):
+        scene = Scene(policy).until("vcpu0", counter="touches")
+        scene.page = 4
+        scene.memory.set_word(scene.layout.at("mirror.0", 4), FROZEN_SPTE)
+        for _ in range(7):
+            scene.until("vcpu0", counter="frozen_met")
+        assert scene.counters["zero_step.armed"] == armed, policy
+        assert scene.counters["private_faults"] == 1 + (7 if armed else 1)
+
+
+# --- removals ---
+
+def mapped(policy, **keys) -> Scene:
+    """A scene where vcpu0 is in the guest and page 3 is mapped, and the host is about to remove it."""
+    scene = Scene(policy, **keys).until("vcpu0", counter="touches")
+    return scene.until("host0", label="host.start")
+
+
+def test_a_removal_takes_the_page_and_the_guest_faults_it_in_again():
+    scene = mapped("kick_on_busy")
+    scene.until("host0", op=Op.WAIT_NOT)
+    assert scene.entry() == "BLOCKED" and scene.mirror() == MMU_NONPRESENT
+    assert scene.blocked("host0")                                   # vcpu0 is in the guest
+    scene.until("vcpu0", label="vcpu.run")
+    assert scene.counters["kicks_taken"] == 1
+    scene.until("host0", counter="removals")
+    assert scene.entry() == "FREE" and scene.word("generation", 3) == 1
+    assert scene.memory.view("content")[3][0] != 0                  # poisoned
+    scene.until("host0", label="host.next")
+    scene.until("vcpu0", counter="installs").until("vcpu0", counter="touches")
+    assert scene.entry() == "MAPPED" and scene.counters["violation: stale_translation"] == 0
+
+
+@pytest.mark.parametrize("step, site", [("tdh_mem_range_block", "block"), ("tdh_mem_page_remove", "remove")])
+def test_kick_on_busy_kicks_bars_and_repeats_the_call_once(step, site):
+    scene = mapped("kick_on_busy")
+    if site == "remove":
+        scene.until("host0", op=Op.WAIT_NOT).until("vcpu0", label="vcpu.run")
+        scene.until("host0", label="zap.remove")
+    scene.hold_tree()
+    scene.until("host0", op=Op.CALL_END)
+    if site == "block":
+        scene.until("host0", op=Op.WAIT_NOT)
+        assert scene.word("wait_for_sept_zap") == 1
+        assert scene.blocked("host0")
+        scene.until("vcpu0", label="vcpu.barred")                   # left, and cannot come back
+        scene.until("vcpu0", op=Op.WAIT_IS)
+        assert scene.blocked("vcpu0")
+    scene.hold_tree(0)
+    scene.until("host0", label=f"zap.{site}.done")
+    assert scene.attempts[step] == 2
+    assert scene.word("wait_for_sept_zap") == 0 and not scene.bugs
+
+
+@pytest.mark.parametrize("policy", ["kick_on_busy", "zero_tolerance", "kick_vcpus", "resume_guest"])
+def test_a_second_busy_bugs_the_vm(policy):
+    scene = mapped(policy)
+    scene.until("vcpu0", op=Op.CHOOSE)
+    scene.memory.set_word(scene.layout.at("kick"), 0)               # nobody to wait for
+    scene.hold_tree()
+    scene.until("host0", label="host.next")
+    assert scene.bugs == [("tdh_mem_range_block", "TDX_OPERAND_BUSY|SEPT_TREE")]
+    assert scene.attempts["tdh_mem_range_block"] == (2 if policy == "kick_on_busy" else 1)
+    assert scene.word("wait_for_sept_zap") == 0 and scene.word("mmu_lock") == 0
+
+
+def test_kick_vcpus_keeps_them_out_from_before_block_until_remove_is_done():
+    scene = mapped("kick_vcpus")
+    scene.until("host0", op=Op.WAIT_NOT)
+    assert scene.word("wait_for_sept_zap") == 1 and scene.entry() == "MAPPED"
+    scene.until("vcpu0", op=Op.WAIT_IS)
+    for label in ("zap.block", "zap.track", "zap.remove"):
+        scene.until("host0", label=label)
+        assert scene.word("wait_for_sept_zap") == 1
+        assert scene.word("kick") & IN_GUEST == 0
+    scene.until("host0", label="host.next")
+    assert scene.word("wait_for_sept_zap") == 0 and scene.entry() == "FREE"
+    assert scene.counters["kick_broadcasts"] == 1
+
+
+def test_retry16_gives_block_17_tries_and_remove_as_many_as_it_takes():
+    scene = mapped("retry16")
+    scene.hold_tree()
+    scene.until("host0", label="host.next")
+    assert scene.attempts["tdh_mem_range_block"] == 17 and len(scene.bugs) == 1
+    scene = mapped("retry16")
+    scene.until("host0", op=Op.WAIT_NOT).until("vcpu0", label="vcpu.run").until("host0", label="zap.remove")
+    scene.hold_tree()
+    for _ in range(100):
+        scene.until("host0", op=Op.CALL_END)
+    assert scene.attempts["tdh_mem_page_remove"] >= 100 and not scene.bugs
+    scene.hold_tree(0)
+    scene.until("host0", counter="removals")
+
+
+def test_only_the_first_bug_of_a_vm_counts():
+    scene = mapped("zero_tolerance")
+    scene.memory.set_word(scene.layout.at("kick"), 0)
+    scene.hold_tree()
+    scene.until("host0", label="host.next")
+    scene.page = 9
+    scene.until("vcpu0", label="vcpu.dead")
+    assert len(scene.bugs) == 1
+
+
+# --- the end of a VM ---
+
+def test_a_dead_vm_is_built_anew_by_one_actor_once_all_are_parked():
+    scene = mapped("zero_tolerance", restart_on_bug=True)
+    scene.hold_tree()
+    scene.until("host0", label="host.dead")
+    scene.hold_tree(0)
+    scene.until("host0", op=Op.WAIT_IS)
+    assert scene.blocked("host0")
+    scene.until("vcpu0", op=Op.WAIT_NOT)
+    assert scene.blocked("host0")
+    scene.until("vcpu1", op=Op.WAIT_NOT)
+    assert scene.blocked("vcpu0") and scene.blocked("vcpu1")
+    scene.until("host0", label="host.next")
+    assert scene.counters["rebuilds"] == 1
+    assert scene.entry() == "FREE" and scene.word("vm_dead") == 0 and scene.word("parked") == 0
+    scene.until("vcpu0", counter="touches").until("vcpu1", counter="touches")
+    assert scene.entry() == "MAPPED"
+
+
+@pytest.mark.parametrize("hosts, rebuilder, parked, ending", [
+    (2, "host0", ["vcpu0", "vcpu2"], "host1"), (0, "vcpu0", ["vcpu2"], "vcpu3"),
+])
+def test_who_ends_while_a_vm_is_dead_lets_nobody_go_and_is_waited_for_by_nobody(hosts, rebuilder, parked, ending):
+    """The run is stopped while the rebuilder waits for vcpu1, which is still in the guest of the dead VM.
+
+    An actor that ended used to let the parked ones go; they ended, too, were counted a second time, and
+    the TD was made fresh under vcpu1.
+    """
+    scene = Scene("kick_on_busy", td={"vcpus": 4 if hosts == 0 else 3}, workload={"hosts": hosts},
+                  restart_on_bug=True)
+    for vcpu in (name for name in scene.numbers if name.startswith("vcpu")):
+        scene.until(vcpu, counter="touches")
+    scene.memory.set_word(scene.layout.at("vm_dead"), 1)
+
+    def interrupt(vcpu):
+        scene.memory.set_word(scene.layout.at("kick", int(vcpu[-1])), REQUEST | IN_GUEST)
+
+    def go(name, op):
+        if name.startswith("vcpu"):
+            interrupt(name)
+        scene.until(name, op=op)
+
+    go(rebuilder, Op.WAIT_IS)
+    for name in parked:
+        go(name, Op.WAIT_NOT)
+    scene.stopping = True
+    go(ending, Op.STOP)
+    assert all(scene.blocked(name) for name in (rebuilder, *parked))
+    go("vcpu1", Op.STOP)
+    assert invariants.locks_held(scene.plan, scene.memory) == 0
+    for name in (rebuilder, *parked):
+        scene.until(name, op=Op.STOP)
+    assert scene.counters["rebuilds"] == 1
+    assert invariants.locks_held(scene.plan, scene.memory) == invariants.counts_left(scene.plan, scene.memory) == 0
+
+
+def test_without_restart_all_end_when_the_vm_is_dead():
+    scene = mapped("zero_tolerance")
+    scene.hold_tree()
+    for name in ("host0", "vcpu0", "vcpu1"):
+        scene.until(name, op=Op.STOP)
+    assert len(scene.bugs) == 1 and scene.word("mmu_lock") == 0
+
+
+@pytest.mark.parametrize("policy", [policy.name for policy in POLICIES])
+def test_an_ended_run_leaves_everything_quiet(policy):
+    scene = mapped(policy)
+    scene.stopping = True
+    scene.memory.set_word(scene.layout.at("kick"), REQUEST | IN_GUEST)
+    scene.until("vcpu0", op=Op.STOP).until("host0", op=Op.STOP)
+    assert invariants.locks_held(scene.plan, scene.memory) == 0
+    assert invariants.counts_left(scene.plan, scene.memory) == 0
+    assert invariants.mirror_differs(scene.memory) == 0
+    assert invariants.foreign_contents(scene.plan, scene.memory) == 0
+
+
+# --- invariants can fail ---
+
+def test_each_quiet_check_sees_what_it_is_for():
+    scene = Scene("kick_on_busy").until("vcpu0", counter="touches")
+    scene.stopping = True
+    scene.memory.set_word(scene.layout.at("kick"), REQUEST | IN_GUEST)
+    scene.until("vcpu0", op=Op.STOP)
+    plan, memory = scene.plan, scene.memory
+    scene.hold_entry()
+    assert invariants.locks_held(plan, memory) == 1
+    scene.hold_entry(False)
+    memory.set_word(plan.layout.at("pamt_2m.data"), 4, 16)
+    assert invariants.locks_held(plan, memory) == 1
+    memory.set_word(plan.layout.at("pamt_2m.data"), 2, 16)
+    assert invariants.locks_held(plan, memory) == 0
+    records = [memory.record(actor.number) for actor in plan.actors]
+    assert invariants.host_priority(plan, memory, records)["locks_left"] == 1
+    entry = memory.word(plan.layout.at("sept.0", 3))
+    memory.set_word(plan.layout.at("sept.0", 3), entry | TDHP)
+    at = plan.tables.counters + plan.program.counters.index("host_priority.set")
+    records[0][at], records[1][plan.tables.half + at] = 2, 1         # three were set: one is here, one cleared
+    records[0][plan.tables.counters + plan.program.counters.index("host_priority.cleared")] = 1
+    found = invariants.host_priority(plan, memory, records)
+    assert (found["set"], found["cleared"], found["orphaned"], found["lost"]) == (3, 1, 1, 1)
+    memory.set_word(plan.layout.at("sept.0", 3), entry)
+    memory.set_word(plan.layout.at("epoch"), 1 << 32 | 1, 64)
+    assert invariants.counts_left(plan, memory) == 1
+    memory.set_word(plan.layout.at("mirror.0", 3), MMU_NONPRESENT)
+    assert invariants.mirror_differs(memory) == 1
+    memory.set_word(plan.layout.at("mirror.0", 3), FROZEN_SPTE)
+    assert invariants.mirror_differs(memory) == 2
+    memory.view("content")[3][0] = 12345
+    assert invariants.foreign_contents(plan, memory) == 1
+
+
+# --- programs ---
+
+WORKLOADS = ({}, {"removal": "conversion", "removal_pages": 8, "may_sleep": False}, {"removal": "memslot_delete"},
+             {"removal": "teardown"}, {"map_gpa_share": 0.1, "map_gpa_retries": 3}, {"string_pages": 8},
+             {"spammers": 1}, {"removal": "build"}, {"migrate_share": 0.1})
+
+
+@pytest.mark.parametrize("policy, workload, owners", [
+    *((policy.name, {}, True) for policy in POLICIES), ("kick_on_busy", {}, False), ("spinlock_vm", {}, False),
+    *(("kick_on_busy", workload, True) for workload in WORKLOADS[1:]),
+    *((name, WORKLOADS[2], True) for name in ("kick_on_busy_618", "mmu_local2")),
+])
+def test_every_row_of_a_program_can_be_reached(policy, workload, owners):
+    plan = make_plan(config(policy, restart_on_bug=True, checks={"exclusive_ownership": owners},
+                            workload=workload, costs_ns={"invalidate": 1000}))
+    program, reached = plan.program, set()
+    targets = {row.value for row in program.listing if isinstance(row.value, str)}
+    todo = [program.labels[name] for name in ("vcpu", "host", "fault.retry", "td_exit", *program.calls, *targets)]
+    while todo:
+        pc = todo.pop()
+        if pc in reached:
+            continue
+        reached.add(pc)
+        row, entry = program.listing[pc], program.rows[pc]
+        if OP_TABLE[row.op].outcomes:
+            todo.append(int(entry["next"]))
+        if row.otherwise:
+            todo.append(int(entry["otherwise"]))
+        if row.priority:
+            todo.append(int(entry["priority"]))
+    unreached = [f"{pc}: {program.listing[pc].op.name} {program.listing[pc].text} near {program.label_at(pc)}"
+                 for pc in range(1, len(program.rows)) if pc not in reached]
+    assert not unreached
+
+
+def test_a_row_makes_at_most_one_shared_access():
+    """By its kind: only ops listed as SHARED or WAIT touch shared words, and each calls one access."""
+    assert {info.kind for info in OP_TABLE} == set(Kind)
+    assert all(info.text for info in OP_TABLE)
+
+
+@pytest.mark.parametrize("write, message", [
+    (lambda l: l.row(Op.ENTRY_TAKE), "no target for `otherwise`"),
+    (lambda l: l.row(Op.STORE, otherwise="x"), "an outcome it does not have"),
+    (lambda l: l.row(Op.HP_TAKE_SHARED, otherwise="x"), "no target for `priority`"),
+    (lambda l: l.row(Op.LET, next="nowhere"), "no label 'nowhere'"),
+    (lambda l: l.row(Op.LET), "runs off the end"),
+    (lambda l: (l.label("x"), l.label("x")), "defined twice"),
+    (lambda l: l.label("x"), "names no row"),
+    (lambda l: l.release("SEPT_TREE"), "not held"),
+])
+def test_the_linker_refuses_programs_that_cannot_be(write, message):
+    listing = Listing()
+    with pytest.raises(AssemblyError, match=message):
+        write(listing)
+        listing.program()
+
+
+def test_plans_from_one_config_are_the_same_bit_for_bit():
+    one, other = make_plan(config(seed=7)), make_plan(config(seed=7))
+    assert one.program.rows.tobytes() == other.program.rows.tobytes()
+    assert one.choices.thresholds.tobytes() == other.choices.thresholds.tobytes()
+    assert [one.random_key(actor) for actor in one.actors] == [other.random_key(actor) for actor in other.actors]
+    assert one.random_key(one.actors[0]) != make_plan(config(seed=8)).random_key(one.actors[0])
+
+
+def test_an_unknown_status_is_not_taken_for_busy():
+    assert unsigned(status("TDX_PREVIOUS_TLB_EPOCH_BUSY")) >> 32 != status("TDX_OPERAND_BUSY") >> 32
+    assert realtime.STOP > realtime.MEASURED > realtime.WARM_UP > realtime.START_LINE

@@ -1,0 +1,171 @@
+"""The report page: complete, self-contained, and safe against what results say."""
+
+import html.parser
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.results import comparison, store, history
+from harness.reports import page, plots
+from harness.__main__ import main
+from tests.made import made
+from tests.results.test_changes import key, night
+
+ROOT = Path(__file__).parent.parent.parent
+NASTY = '<script>alert("x")</script> & $\\frac{1}{0}$ \'"'
+
+
+def busy_session(policy, speed, name=None, **keys):
+    results = []
+    for block in range(4):
+        result = made(policy, name=name, block=block, removals_per_s=speed + block, lost_share=0.01 * (block + 1),
+                      armed=100.0 * block, **keys)
+        call = result["seamcalls"]["tdh_mem_track"]
+        call |= {"attempts": 1000, "success": 990, "busy": 10, "operations": 990, "busy_by_operand": {"TD_EPOCH": 10},
+                 "latency_ns": {"count": 990, "p50": 300.0, "p90": 400.0, "p99": 900.0, "p99_9": 2000.0, "max": 9000.0},
+                 "retries": {"count": 990, "p50": 0, "p90": 0, "p99": 1, "p99_9": 1, "max": 3}}
+        results.append(result)
+    return results
+
+
+def history_folder(tmp_path) -> Path:
+    series = history.open_series(tmp_path / "history", key())
+    random = np.random.default_rng(1)
+    for index in range(40):
+        history.append(series, night(key(), index, (100 + 20 * (index >= 20)) * (1 + 0.02 * random.standard_normal(5))))
+    return tmp_path / "history"
+
+
+class Reader(html.parser.HTMLParser):
+    """Tags that stay open, ids, references, text."""
+
+    VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.tags, self.references, self.words = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        attributes = dict(attributes)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        self.references += [value for name, value in attributes.items()
+                            if name in ("href", "xlink:href", "src", "srcset", "action", "data")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A page over two policies with hostile names, with a history and plots as files."""
+    folder = tmp_path_factory.mktemp("page")
+    results = busy_session("kick_vcpus", 100.0, bugs={NASTY: 3}) + busy_session("kick_on_busy", 200.0)
+    results[0]["verdict"] = {"status": "DEGRADED", "reasons": [NASTY]}
+    for result in results[:4]:
+        result["policy"] = NASTY
+    for result in results:
+        result["machine"]["processor"] = NASTY
+    remarks = page.write(results, str(folder / "report.html"), str(folder / "plots"), str(history_folder(folder)))
+    return folder, (folder / "report.html").read_text(), remarks
+
+
+def test_the_page_is_whole_and_needs_nothing_else(written):
+    _, text, _ = written
+    reader = Reader(text)
+    assert not reader.open and not {"script", "link", "img", "iframe", "object"} & set(reader.tags)
+    assert all(reference.startswith("#") for reference in reader.references)
+    assert not re.search(r"url\((?!#)|@import", text)
+    assert len(reader.ids) == len(set(reader.ids))
+    assert {reference.removeprefix("#") for reference in reader.references} <= set(reader.ids)
+
+
+def test_everything_that_results_say_is_escaped_and_shown(written):
+    _, text, _ = written
+    assert "<script" not in text
+    assert "".join(Reader(text).words).count(NASTY) >= 5     # verdict, table, reason, bug, plots
+
+
+def test_the_sections_stand_in_the_order_a_person_reads(written):
+    _, text, _ = written
+    titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
+    assert titles == ["Verdicts", "Comparison", "BUSY by call and operand", "Latency of an operation",
+                      "Retries of an operation", "Zero-step mitigation armed", "Kick cost against retries saved",
+                      "History", "What made these numbers"]
+
+
+def test_the_plots_follow_the_colours_of_the_page(written):
+    _, text, _ = written
+    assert "prefers-color-scheme: dark" in text
+    drawn = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
+    assert "var(--ink)" in drawn and "var(--s0)" in drawn
+    for color in plots.VARIABLES:
+        assert color not in drawn, color
+    assert set(re.findall(r"#[0-9a-f]{6}\b", drawn)) <= {"#ffffff", "#000000"}
+
+
+def test_the_plots_are_files_too(written):
+    folder, _, remarks = written
+    names = {path.name for path in (folder / "plots").iterdir()}
+    assert names == {f"{name}.{kind}" for name in ("busy", "latency", "retries", "zero-step", "pareto", "history")
+                     for kind in ("svg", "png")}
+    assert len(remarks) == 1 + len(names)
+    assert (folder / "plots" / "pareto.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_same_results_make_the_same_page(written, tmp_path):
+    results = busy_session("kick_vcpus", 100.0)
+    table = comparison.make_table(results)
+    assert page.page(table, page.make_plots(table, [])) == page.page(table, page.make_plots(table, []))
+
+
+def test_what_has_nothing_to_show_is_left_out(tmp_path):
+    page.write([made()], str(tmp_path / "report.html"))
+    titles = re.findall(r"<h2[^>]*>(.*?)</h2>", (tmp_path / "report.html").read_text())
+    assert "BUSY by call and operand" not in titles and "History" not in titles and "Verdicts" in titles
+
+
+def test_a_pareto_front_holds_what_no_other_betters():
+    points = [("a", 1, 9), ("b", 5, 5), ("c", 9, 1), ("d", 6, 6), ("e", 1, 9)]
+    assert plots.pareto_front(points) == {"a", "b", "c", "e"}
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["nowhere.json"], "no such file"),
+    (["RESULT", "--out", "/nowhere/report.html"], "/nowhere/report.html: cannot be written"),
+    (["RESULT", "--history", "nowhere"], "--history nowhere: no such folder"),
+    (["RESULT", "--baseline", "x"], "--baseline x: must be one of kick_vcpus"),
+])
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, says):
+    path = store.write_file(json.dumps(made()), tmp_path / "result.json")
+    arguments = [str(path) if word == "RESULT" else word for word in arguments]
+    assert main(["report", "--out", str(tmp_path / "report.html"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1, error
+
+
+def test_without_matplotlib_it_says_what_to_install():
+    code = ("import sys; sys.modules['matplotlib'] = None\n"
+            "from harness.__main__ import main; sys.exit(main(['report', sys.argv[1]]))")
+    found = subprocess.run([sys.executable, "-c", code, "x.json"], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 2 and "no such file" in found.stderr      # the argument is looked at first
+    code = "import sys; sys.modules['matplotlib'] = None\nfrom harness.reports import plots; plots.load_matplotlib()"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "pip install '.[report]'" in found.stderr.splitlines()[-1]

@@ -1,0 +1,254 @@
+"""Does the detector cry wolf, and does it find what is there?  On simulated nights whose truth is known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from harness.results import changes, history
+from harness.results.identity import Identity
+from tests import nights
+
+STEPS = {0.03: None, 0.05: 7, 0.10: 3}           # step: nights within which it should be found
+
+
+# --- rules, by hand ---
+
+def test_a_flat_history_without_noise_has_no_change_and_a_clear_step_has_one():
+    flat = [100.0, 101, 99, 100, 101, 99, 100, 101, 99, 100]
+    assert changes.suspect(flat) is None
+    found = changes.suspect(flat + [120.0, 121, 119])
+    assert (found.since, found.kind, found.before, found.after) == (10, "step", 100.0, 120.0)
+    assert found.percent == pytest.approx(20)
+
+
+def test_two_nights_are_never_a_change():
+    flat = [100.0, 101, 99, 100, 101, 99, 100, 101, 99, 100]
+    assert changes.suspect(flat + [150.0]) is None
+    found = changes.suspect(flat + [150.0, 151.0])
+    assert found is None or found.since < 10      # a segment of three would have to include a quiet night
+
+
+def test_fewer_than_eight_nights_say_nothing():
+    assert changes.MIN_NIGHTS == 8
+    assert changes.suspect([100.0, 101, 99, 100, 200, 201, 199]) is None
+
+
+def test_better_and_worse_are_found_alike():
+    random = np.random.default_rng(5)
+    noise = random.standard_normal(40)
+    up = changes.suspect(100 + noise + 10 * (np.arange(40) >= 30))
+    down = changes.suspect(100 - noise - 10 * (np.arange(40) >= 30))
+    assert up.since == down.since == 30 and up.percent > 5 and down.percent < -5
+
+
+def test_the_noise_floor_does_not_follow_a_step_or_a_spike():
+    random = np.random.default_rng(1)
+    noise = 100 + random.standard_normal(60)
+    floor = changes.noise_floor(noise)
+    assert 0.7 < floor < 1.4
+    assert changes.noise_floor(noise + 50 * (np.arange(60) >= 30)) == pytest.approx(floor, rel=0.1)
+    assert changes.noise_floor(noise + 50 * (np.arange(60) == 30)) == pytest.approx(floor, rel=0.1)
+
+
+def test_a_change_that_a_rerun_does_not_show_is_not_confirmed():
+    flat = [100.0, 101, 99, 100, 101, 99, 100, 101, 99, 100]
+    numbers = flat + [120.0, 121, 119]
+    found = changes.suspect(numbers)
+    assert changes.confirmed(numbers, 0, found, 119.0)
+    assert not changes.confirmed(numbers, 0, found, 101.0)
+    assert not changes.confirmed(numbers, 0, found, 80.0)
+
+
+def test_a_change_that_rests_on_one_night_is_not_confirmed_even_if_its_rerun_agrees():
+    """That night's neighbours are still there when it is rerun."""
+    quiet = [100.0, 101, 99, 100, 101, 99, 100, 101, 99, 100, 99, 101]
+    change = changes.Change(len(quiet), "step", 100.0, 101.0)
+    assert not changes.confirmed([*quiet, 100.5, 101.0, 140.0], 0, change, 140.0)
+
+
+def test_after_an_alarm_the_new_level_is_the_one_to_differ_from():
+    random = np.random.default_rng(2)
+    numbers = 100 + random.standard_normal(60) + 20 * (np.arange(60) >= 30)
+    assert changes.suspect(numbers).since == 30
+    assert changes.suspect(numbers, start=30) is None
+
+
+def test_a_series_without_any_noise_alarms_on_any_step():
+    """A simulated engine: the same number every night, until somebody changes a row."""
+    assert changes.suspect([5.0] * 20) is None and changes.suspect([0.0] * 20) is None
+    assert changes.suspect([5.0] * 20 + [5.01] * 3).since == 20
+    assert changes.suspect([0.0] * 20 + [3.0] * 3).percent is None
+
+
+def test_a_drift_is_called_one():
+    assert changes.suspect(np.linspace(100, 120, 60) + np.random.default_rng(3).standard_normal(60)).kind == "drift"
+
+
+def test_the_more_is_watched_the_more_a_change_must_be_worth():
+    random = np.random.default_rng(4)
+    noise = 100 + random.standard_normal(30)
+    steps = [step for step in np.arange(0.5, 6, 0.1)
+             if changes.suspect(noise + step * (np.arange(30) >= 26), among=1)]
+    strict = [step for step in np.arange(0.5, 6, 0.1)
+              if changes.suspect(noise + step * (np.arange(30) >= 26), among=100)]
+    assert min(steps) < min(strict)
+
+
+def test_the_same_history_gives_the_same_alarms():
+    truth = nights.stepped(0.10)
+    assert nights.watch(truth, 7) == nights.watch(truth, 7)
+
+
+# --- how often, and how soon ---
+
+def first_alarms(step, count, among=1, at=100):
+    """Nights until the first alarm after a step; inf where there is none."""
+    found = []
+    for seed in range(count):
+        alarms = [alarm for alarm in nights.watch(nights.stepped(step, at), 1000 + seed, among=among)
+                  if alarm.night >= at]
+        found.append(alarms[0].night - at + 1 if alarms else np.inf)
+    return np.array(found)
+
+
+def false_alarms(count, among=1, spiked=False) -> float:
+    """Alarms per 100 nights of a level that never changes."""
+    alarms = sum(len(nights.watch(nights.flat(), seed, nights.spikes(seed) if spiked else (), among))
+                 for seed in range(count))
+    return alarms / count / nights.NIGHTS * 100
+
+
+def test_a_quiet_history_rarely_alarms_and_a_10_percent_step_is_found_in_three_nights():
+    assert false_alarms(5) <= 1 and false_alarms(5, spiked=True) <= 1
+    delays = first_alarms(0.10, 5)
+    assert np.median(delays) <= 3 and max(delays) <= 7
+    assert np.median(first_alarms(-0.05, 5)) <= 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("among", [1, 24])
+def test_over_many_histories_of_200_nights(among):
+    """The table of the README; `make test-slow` prints it with -s."""
+    count = 100
+    quiet, spiked = false_alarms(count, among), false_alarms(count, among, spiked=True)
+    print(f"\nwatched {among}: false alarms per 100 nights: {quiet:.2f} quiet, {spiked:.2f} with spikes")
+    assert quiet <= 1 and spiked <= 1
+    for step, limit in STEPS.items():
+        for sign in (1, -1):
+            delays = first_alarms(sign * step, count, among)
+            print(f"  step {sign * step:+.0%}: within 3 nights {np.mean(delays <= 3):.0%}, within 7"
+                  f" {np.mean(delays <= 7):.0%}, within 30 {np.mean(delays <= 30):.0%}, median {np.median(delays):g}")
+            if limit:
+                assert np.median(delays) <= limit
+                if among == 1:
+                    assert np.mean(delays <= limit) >= 0.9
+    drifts = [nights.watch(nights.drifting(10), seed, among=among) for seed in range(count // 4)]
+    kinds = [alarm.kind for alarms in drifts for alarm in alarms]
+    real = [np.sign(alarm.percent) > 0 for alarms in drifts for alarm in alarms]
+    print(f"  drift of 10 % in 100 nights: {len(kinds) / len(drifts):.1f} alarms in 200 nights,"
+          f" {kinds.count('drift') / len(kinds):.0%} named a drift, {np.mean(real):.0%} of the right sign")
+    assert np.mean(real) > 0.95 and kinds.count("drift") > len(kinds) / 2
+
+
+# --- the files ---
+
+def key(machine="m1", **keys):
+    return history.key_of("kick_vcpus", Identity(**{
+        "engine": "processes", "module": "1.5.05", "primitive": "cas", "workload": "w", "machine": machine,
+        "policy": "kick_vcpus", "words": "p"} | keys))
+
+
+def night(series, index, values=(1.0, 2.0, 3.0), **keys):
+    return history.Night(series=series, night=f"2026-{1 + index // 28:02d}-{1 + index % 28:02d}T03:00:00Z",
+                         commit=f"c{index}", verdict=keys.pop("verdict", "VALID"),
+                         values={"removals_per_s": list(values)}, **keys)
+
+
+def test_what_is_appended_is_read_again(tmp_path):
+    series = history.open_series(tmp_path, key())
+    wanted = [night(key(), index) for index in range(3)]
+    for each in wanted:
+        history.append(series, each)
+    again = history.open_series(tmp_path, key())
+    assert again.nights == wanted and not again.problems
+    assert all(json.loads(line)["schema"] == history.SCHEMA for line in again.path.read_text().splitlines())
+
+
+def test_another_machine_release_or_workload_is_a_series_of_its_own(tmp_path):
+    keys = [key(), key("m2"), key(module="1.5.20"), key(workload="v"), key(words="q"), key(engine="simulate")]
+    assert len({history.path_of(tmp_path, each) for each in keys}) == len(keys)
+
+
+def test_a_machine_change_starts_anew_and_does_not_alarm(tmp_path):
+    """Forty nights on one machine, then a machine that is a fifth faster."""
+    random = np.random.default_rng(6)
+    alarms = 0
+    for index in range(80):
+        speed, name = (100.0, "m1") if index < 40 else (120.0, "m2")
+        series = history.open_series(tmp_path, key(name))
+        history.append(series, night(key(name), index, speed * (1 + 0.05 * random.standard_normal(7))))
+        alarms += changes.suspect([value for _, value in series.told("removals_per_s")]) is not None
+    assert alarms <= 1
+    assert sorted(len(series.nights) for series in history.folder_series(tmp_path)) == [40, 40]
+
+
+@pytest.mark.parametrize("line, says", [
+    ('{"schema": "tdx-sept-harness/hist', "not JSON (damaged or cut off)"),
+    ("\x00\x00\x00", "not JSON"),
+    ("[]", "schema = None"),
+    ('{"schema": "tdx-sept-harness/history/2"}', "must be 'tdx-sept-harness/history/1'"),
+    ('{"schema": "tdx-sept-harness/history/1"}', "series: field required"),
+])
+def test_a_bad_line_is_named_and_skipped_and_the_rest_is_used(tmp_path, line, says):
+    series = history.open_series(tmp_path, key())
+    history.append(series, night(key(), 0))
+    with open(series.path, "a") as file:
+        file.write(line + "\n")
+    history.append(series, night(key(), 1))
+    again = history.open_series(tmp_path, key())
+    assert [each.commit for each in again.nights] == ["c0", "c1"]
+    [problem] = again.problems
+    assert problem.startswith(f"{series.path}: line 2: skipped: ") and says in problem
+
+
+@pytest.mark.parametrize("change, says", [
+    ({"values": {"removals_per_s": [1, "x"]}}, "values.removals_per_s.1"),
+    ({"values": {"removals_per_s": [float("nan")]}}, "values.removals_per_s.0"),
+    ({"night": "yesterday"}, "night: string should match"),
+    ({"verdict": "GOOD"}, "verdict: string should match"),
+    ({"alarms": [{"metric": "x"}]}, "alarms.0"),
+    ({"series": key("m2").model_dump()}, "of another series"),
+])
+def test_a_line_that_is_wrong_inside_is_not_half_used(tmp_path, change, says):
+    series = history.open_series(tmp_path, key())
+    document = {"schema": history.SCHEMA, **night(key(), 0).model_dump(), **change}
+    series.path.write_text(json.dumps(document) + "\n")
+    nights_, [problem] = history.read(series.path, key())
+    assert nights_ == [] and says in problem
+
+
+def test_a_line_that_was_cut_off_does_not_take_the_next_with_it(tmp_path):
+    series = history.open_series(tmp_path, key())
+    history.append(series, night(key(), 0))
+    whole = series.path.read_bytes()
+    series.path.write_bytes(whole + whole[:100])             # a crash while writing
+    history.append(history.open_series(tmp_path, key()), night(key(), 2))
+    again = history.open_series(tmp_path, key())
+    assert [each.commit for each in again.nights] == ["c0", "c2"] and len(again.problems) == 1
+
+
+def test_untrustworthy_nights_count_for_nothing(tmp_path):
+    series = history.open_series(tmp_path, key())
+    for index, verdict in enumerate(["VALID", "UNTRUSTWORTHY", "DEGRADED"]):
+        history.append(series, night(key(), index, verdict=verdict))
+    assert [each.commit for each, _ in series.told("removals_per_s")] == ["c0", "c2"]
+
+
+def test_the_search_starts_where_the_last_alarm_of_that_metric_was_seen_from(tmp_path):
+    series = history.open_series(tmp_path, key())
+    for index in range(10):
+        alarms = [history.Alarm(metric="removals_per_s", kind="step", since=night(key(), 6).night, before=1.0,
+                                after=2.0, first_bad="c6", last_good="c5")] if index == 8 else []
+        history.append(series, night(key(), index, alarms=alarms))
+    assert series.start("removals_per_s") == 6 and series.start("bugs_per_s") == 0
