@@ -32,7 +32,7 @@ import numpy as np
 from kernels import atomics
 from kernels.compiling import kernel
 from kernels.ops import Register
-from kernels.record import CAUSES, WORD, bump
+from kernels.record import CAUSES, WORD, bump, half_of
 
 RUNNING, GONE, PREEMPTED, PRIORITY, RECAPTURED = range(CAUSES)
 CAUSE_NAMES = ("running", "gone", "preempted", "host_priority", "recaptured")
@@ -71,7 +71,7 @@ class Others(NamedTuple):
 
 
 @kernel
-def note_busy(record, half, at, others, me, call, kind, word, now):
+def note_busy(record, at, others, me, call, kind, word, now):
     """An attempt came back BUSY: count it by its cause.  Before record.end_call.
 
     others   Others
@@ -79,6 +79,7 @@ def note_busy(record, half, at, others, me, call, kind, word, now):
     kind     BUSY or BUSY_FOR_PRIORITY
     word     offset of the lock word from the start of memory
     """
+    half = half_of(record, at, call)
     last = record + WORD * (at.last_refusal + 3 * call)          # holder, when its call began, word
     last_holder, last_start = atomics.load64(last), atomics.load64(last + WORD)
     again = (atomics.load64(record + WORD * (at.busy_count + call)) != 0

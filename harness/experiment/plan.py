@@ -24,7 +24,7 @@ from harness.protocol.call import Options
 from harness.protocol.seamcall_abi import Faults
 from harness.protocol.seamcalls import draws_random
 from kernels import record
-from kernels.realtime import SEQUENCE, SPLIT, WEIGHTED
+from kernels.dice import SEQUENCE, SPLIT, WEIGHTED
 from kernels.ops import REGISTERS, Register as R
 from kernels.words import signed
 
@@ -47,7 +47,7 @@ class Actor(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """The choices of a program as arrays (kernels.drive.choose).
+    """The choices of a program as arrays (kernels.dice.choose).
 
     table        int64 (choices, 3): kind, first element in the arrays below, count
     thresholds   int64
@@ -218,7 +218,7 @@ def _choices(config: Config, program: Program) -> Choices:
 
 
 def _choice(config: Config, choice: str):
-    """(kind, number of outcomes, thresholds, aliases) of a choice that flows make; see drive.choose."""
+    """(kind, number of outcomes, thresholds, aliases) of a choice that flows make; see dice.choose."""
     workload = config.workload
     if choice in FAULT_SHARES:
         share = getattr(config.faults, FAULT_SHARES[choice])

@@ -18,24 +18,24 @@ from tests.stage import config
 from tests.tries import until
 
 arrive = for_python(arrivals.arrive)
-interval = for_python(arrivals.interval)
 mix = for_python(guest.mix)
 exponential_ticks = for_python(durations.exponential_ticks)
 
 
 # --- arrivals ---
 
-def test_intervals_are_exponential_with_the_mean_that_was_asked_for():
+@pytest.mark.parametrize("mean", [1000, 1 << 30, 10**14])
+def test_intervals_are_exponential_however_long_their_mean_is(mean):
     """10,000 draws: mean and standard deviation are both the mean; a share e**-1 is longer than it."""
-    draws = np.array([interval(1000.0, mix(number)) for number in range(1, 10_001)])
-    assert draws.min() >= 0
-    assert abs(draws.mean() - 1000) < 50 and abs(draws.std() - 1000) < 60
-    assert abs((draws > 1000).mean() - np.exp(-1)) < 0.02
+    logarithms = durations.logarithms()
+    draws = np.array([exponential_ticks(logarithms, mean, mix(number)) for number in range(1, 10_001)])
+    assert abs(draws.mean() / mean - 1) < 3 / np.sqrt(10_000) and abs(draws.std() / mean - 1) < 0.05
+    assert abs((draws > mean).mean() - np.exp(-1)) < 0.02
 
 
 @pytest.mark.parametrize("word", [0, -1, 1 << 63 - 1, -(1 << 63)])
 def test_no_draw_is_out_of_range(word):
-    assert 0 <= interval(1000.0, word) < 1000 * 40
+    assert 0 <= exponential_ticks(durations.logarithms(), 1000, word) < 44 * 1000        # -ln of 2**-63
 
 
 class Record:
@@ -145,6 +145,18 @@ def test_an_open_loop_that_cannot_keep_up_says_so():
     assert any("open loop saturated" in reason for reason in result["verdict"]["reasons"])
 
 
+def queue_before_faults(result: dict) -> bool:
+    """Whether the greatest fault since its intended time has waited for as long as the median touch."""
+    touches, faults = (result["arrivals"][name]["since_intended_ns"] for name in ("touches", "faults"))
+    return faults["max"] is not None and touches["p50"] is not None and faults["max"] >= touches["p50"]
+
+
+def test_a_fault_has_waited_in_the_queue_like_every_touch():
+    """Twice as many touches as one vCPU can serve; a fault is a touch, so its time counts from there too."""
+    workload = {"touches_per_s": 2e6, "removals_per_s": 20_000.0, "pages": 4, "hot_pages": 4}
+    run_until(queue_before_faults, lambda result: None, costs_ns={"guest_work": 1000}, workload=workload)
+
+
 def test_removals_that_arrive_need_a_rate():
     with pytest.raises(UsageError, match="workload.removals_per_s = 0: must be more than 0 where workload.loop"):
         check({"name": "x", "policy": "kick_vcpus", "workload": {"loop": "open", "removals_per_s": 0.0}}, "x.toml")
@@ -179,15 +191,6 @@ def touches_of(running: simulation.Simulation) -> tuple[float, float, dict]:
     at = running.plan.tables.spans + running.plan.program.spans.index("touch_since_intended") * record.HISTOGRAM
     mean_ns = whole[at + record.SUM] / whole[at:at + record.BUCKETS].sum() / 10
     return touches["served_per_s"], mean_ns, result
-
-
-@pytest.mark.parametrize("mean", [1000, 1 << 30, 10**14])
-def test_whole_ticks_are_exponential_too_however_long_their_mean_is(mean):
-    logarithms = durations.logarithms()
-    draws = np.array([exponential_ticks(logarithms, mean, mix(number)) for number in range(1, 10_001)])
-    assert 0 <= draws.min() and draws.max() < 44 * mean      # -ln of 2**-63
-    assert abs(draws.mean() / mean - 1) < 3 / np.sqrt(10_000) and abs(draws.std() / mean - 1) < 0.05
-    assert abs((draws > mean).mean() - np.exp(-1)) < 0.02
 
 
 @pytest.mark.parametrize("load", [0.5, 2.0])
@@ -246,6 +249,14 @@ def test_an_overload_is_served_at_capacity_and_those_that_wait_wait_ever_longer(
     assert touches["since_intended_ns"]["max"] == pytest.approx(0.51e9 / 3, rel=0.05)
     assert touches["since_intended_ns"]["p50"] == pytest.approx(0.255e9 / 3, rel=0.1)
     assert any("open loop saturated" in reason for reason in result["verdict"]["reasons"])
+
+
+def test_a_fault_in_virtual_time_has_waited_in_the_queue_like_every_touch():
+    workload = {"hosts": 1, "removals_per_s": 20_000.0, "pages": 4, "hot_pages": 4}
+    result = result_of(in_virtual_time(2e9 / SERVICE_NS, duration_s=0.1, workload=workload))
+    assert result["arrivals"]["faults"]["since_intended_ns"]["count"] > 100
+    assert result["arrivals"]["touches"]["since_intended_ns"]["p50"] > 1_000_000
+    assert queue_before_faults(result)
 
 
 def test_a_guest_that_is_kicked_while_it_has_nothing_to_do_is_not_late_for_it():

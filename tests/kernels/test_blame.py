@@ -24,7 +24,7 @@ from tests.stage import config
 from tests.tries import LIMIT_S, until
 
 note_busy = for_python(blame.note_busy)
-end_call = for_python(record.end_call)
+begin_call, end_call = for_python(record.begin_call), for_python(record.end_call)
 LATE, IN_TIME = 1_000_000, 100       # ticks since the holder's call began (a tick is a nanosecond here)
 
 
@@ -62,14 +62,16 @@ class Scene:
         """`me` is refused once; returns the cause that was counted."""
         address = self.memory.record(self.me).ctypes.data
         before = self.causes()
-        note_busy(address, address, self.at, self.others, self.me, self.call(call), kind, word, self.now)
-        end_call(address, address, self.at, self.call(call), 1, True, self.now)
+        begin_call(address, address, self.at, self.call(call), self.now)
+        note_busy(address, self.at, self.others, self.me, self.call(call), kind, word, self.now)
+        end_call(address, self.at, self.call(call), 1, True, self.now)
         [cause] = np.flatnonzero(self.causes() - before)
         return blame.CAUSE_NAMES[cause]
 
     def succeed(self, call="tdh_mem_track"):
         address = self.memory.record(self.me).ctypes.data
-        end_call(address, address, self.at, self.call(call), 0, False, self.now)
+        begin_call(address, address, self.at, self.call(call), self.now)
+        end_call(address, self.at, self.call(call), 0, False, self.now)
 
     def causes(self):
         calls = len(self.program.calls)

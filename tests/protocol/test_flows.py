@@ -9,7 +9,7 @@ from harness.experiment.plan import make_plan
 from harness.protocol.policies import POLICIES
 from harness.protocol.assemble import AssemblyError, Listing
 from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT, REQUEST
-from kernels import realtime, stepping
+from kernels import marks, stepping
 from kernels.ops import OP_TABLE, Kind, Op
 from kernels.words import TDHP, status, unsigned
 from tests.scene import Scene
@@ -447,4 +447,4 @@ def test_plans_from_one_config_are_the_same_bit_for_bit():
 
 def test_an_unknown_status_is_not_taken_for_busy():
     assert unsigned(status("TDX_PREVIOUS_TLB_EPOCH_BUSY")) >> 32 != status("TDX_OPERAND_BUSY") >> 32
-    assert realtime.STOP > realtime.MEASURED > realtime.WARM_UP > realtime.START_LINE
+    assert marks.STOP > marks.MEASURED > marks.WARM_UP > marks.START_LINE

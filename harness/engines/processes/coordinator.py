@@ -31,7 +31,7 @@ from harness.memory.block import Memory
 from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, REQUEST
 from harness.results.document import Hang, Measured
-from kernels import realtime
+from kernels import marks, realtime
 from kernels.ops import Op, Register as R
 from kernels.record import BUG_LOG
 
@@ -72,7 +72,7 @@ def _compile(plan: Plan, drive_actor: Drive) -> None:
     registers = drive_actor.memory.registers(0)
     start = registers.copy()
     registers[R.PC] = next(number for number, row in enumerate(plan.program.listing) if row.op == Op.STOP)
-    control[realtime.PHASE // 8] = realtime.WARM_UP
+    control[realtime.PHASE // 8] = marks.WARM_UP
     assert drive_actor(plan.actors[0]) == realtime.DONE
     control[:] = 0                   # nobody is ready, all are at the start line
     registers[:] = start
@@ -136,14 +136,14 @@ class Coordinator:
         if not self._line_up():
             return
         if config.warmup_s:              # otherwise nobody may count anything as warm-up, for an instant
-            self._set_phase(realtime.WARM_UP)
+            self._set_phase(marks.WARM_UP)
             if not self._watch(config.warmup_s, report=False):
                 self.ended_in_warm_up = True
                 return
         # What lies between the clock and the phase, at both ends, is as short as can be.
         self.moments.append(self._moment())
         self.began, self.began_ticks = time.perf_counter(), realtime.read_clock()[0]
-        self._set_phase(realtime.MEASURED)
+        self._set_phase(marks.MEASURED)
         self._watch(config.duration_s, report=True)
         self.moments.append(self._moment())
         self.measured_s = time.perf_counter() - self.began
@@ -230,7 +230,7 @@ class Coordinator:
 
     def _end(self) -> None:
         """Stop the workers; end those that do not."""
-        self._set_phase(realtime.STOP)
+        self._set_phase(marks.STOP)
         self._await_end(STOP_LIMIT_S, STOP_CHANCE_S, given_up=self._lost_since)
         if not self._lost_since():
             self.problems += [f"worker {actor.name} (pid {worker.pid}) did not stop: {self.where(actor)}"
