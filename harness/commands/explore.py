@@ -12,13 +12,14 @@ from harness.reports import exploration
 from harness.results import grading
 from harness.engines.explore import search as engine
 from harness.engines.replay import processes
+from harness.engines.replay.steps import execute
 from harness.errors import UsageError
 from harness.protocol.policies import POLICIES
 from harness.protocol.releases import NAMES as MODULES
 from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import load
 from harness.reports.text import wrap
-from harness.experiment.schedule import Schedule, execute
+from harness.experiment.schedule import Schedule
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 BRIEF = 4                        # more scenarios than that get a line each
@@ -151,7 +152,8 @@ def as_test(schedule: Schedule) -> str:
     name = re.sub(r"\W+", "_", f"{schedule.scenario.name} {schedule.scenario.module}").strip("_").lower()
     return f'''"""{schedule.reason}: found by `explore`, kept as a schedule."""
 
-from harness.experiment.schedule import Schedule, execute
+from harness.engines.replay.steps import execute
+from harness.experiment.schedule import Schedule
 
 SCHEDULE = {schedule.as_json()!r}
 

@@ -25,7 +25,7 @@ from harness.experiment.scenario import (
     File, Grade, Scenario, Script, Step, calls_of, kind_of, pair_calls, pair_script,
 )
 from kernels.ops import Op, Register as R
-from kernels.search import ACTORS_MAX
+from kernels.moves import ACTORS_MAX
 from kernels.words import EPF_LIST_SIZE, STATE
 
 

@@ -13,12 +13,13 @@ from harness.results import grading
 from harness.__main__ import main
 from harness.engines.explore import search as explore
 from harness.engines.replay import processes
+from harness.engines.replay.steps import Replay, execute
 from harness.errors import UsageError
 from harness.protocol.policies import POLICIES
 from harness.protocol.liveness import READS, live_registers
 from harness.experiment.scenario_file import answers_of_step, load, parse
-from harness.experiment.schedule import Schedule, execute, prepare
-from kernels import search as kernel
+from harness.experiment.schedule import Schedule
+from kernels import moves, states
 from kernels.ops import OP_TABLE, Kind, Register as R
 
 ROOT = Path(__file__).parent.parent.parent
@@ -99,10 +100,10 @@ def test_independent_steps_have_as_many_interleavings_as_there_are_paths(takes):
     """Taking and dropping a lock shared is two steps: n and m steps give n + m choose n paths."""
     scripts = {f"host{place}": ["hp_shared op_state_lock"] * count for place, count in enumerate(takes)}
     search = explore.Search(world(scripts), reduce=False)
-    assert search.search() == kernel.FINISHED
+    assert search.search() == moves.FINISHED
     n, m = (2 * count for count in takes)
-    assert search.counts[kernel.N_STATES] == (n + 1) * (m + 1)
-    assert search.counts[kernel.TRANSITIONS] == n * (m + 1) + m * (n + 1)
+    assert search.counts[states.N_STATES] == (n + 1) * (m + 1)
+    assert search.counts[states.TRANSITIONS] == n * (m + 1) + m * (n + 1)
     assert explore.interleavings(search) == comb(n + m, n)
 
 
@@ -136,7 +137,7 @@ def test_the_reduction_changes_no_verdict(name):
 def test_every_op_says_what_it_reads_and_accesses():
     assert {info.op for info in OP_TABLE} == set(READS)
     for info in OP_TABLE:
-        assert (kernel.SPANS[info.op] != kernel.NOTHING) >= (info.kind in (Kind.SHARED, Kind.WAIT)), info
+        assert (moves.SPANS[info.op] != moves.NOTHING) >= (info.kind in (Kind.SHARED, Kind.WAIT)), info
 
 
 @pytest.mark.parametrize("name", ["accept_block", "fault_zap_pending", "listed_pending"])
@@ -149,14 +150,13 @@ def test_a_register_that_nobody_reads_may_hold_anything(name):
     source = np.random.default_rng(1)
     for turns_ in ways:
         _, expected = execute(Schedule(scenario, turns_))
-        memory, players, start = prepare(scenario)
+        replay = Replay(scenario)
         for number, turn in enumerate(turns_):
-            registers = players[turn.actor].registers
+            registers = replay.registers[turn.actor]
             dead = [register for register in range(1, 64) if not live[registers[R.PC]] >> register & 1]
             registers[dead] = source.integers(1 << 40, size=len(dead))
-            players[turn.actor].take(turn, number, [])
-        from harness.experiment.schedule import difference
-        assert difference(scenario, memory, start) == expected
+            replay.follow(turn, number)
+        assert replay.difference() == expected
 
 
 # --- more than fits --------------------------------------------------------------------------
@@ -201,8 +201,8 @@ def test_a_random_run_of_200000_steps_is_cut_down_to_as_few_as_the_shortest_has(
                      start={"words": {"epoch_lock": 1}}, busted=["entry_lock"], must_violate=["livelock"])
     search = explore.Search(scenario)
     search.scout()
-    search.settle_again()
-    flag = 2 + search.counters.index("violation: exclusive_ownership")
+    search.settle()
+    flag = 2 + search.violations.index("violation: exclusive_ownership")
 
     def failed_after() -> int:
         return int(search.events[flag, 0])
@@ -256,11 +256,10 @@ def test_a_damaged_schedule_is_one_line(tmp_path, capsys, damage, sentence):
 def test_a_schedule_ends_in_the_words_that_the_search_says():
     [scenario] = scenarios("two_hosts", "1.5.24")
     for ending in explore.run(scenario).endings:
-        memory, players, _ = prepare(scenario)
+        replay = Replay(scenario)
         for number, turn in enumerate(ending.turns):
-            players[turn.actor].take(turn, number, [])
-        words = tuple(scenario.spell(name, memory.word(offset)) for name, offset in scenario.watched())
-        assert words == ending.words
+            replay.follow(turn, number)
+        assert replay.watched() == ending.words
 
 
 @pytest.mark.parametrize("name", ["accept_block", "two_hosts"])
