@@ -79,7 +79,7 @@ COUNTING = np.array([info.op in (Op.SHAREX_TAKE_SHARED, Op.SHAREX_DROP_SHARED, O
 assert all(info.op in _SPANS for info in OP_TABLE if info.kind in (Kind.SHARED, Kind.WAIT))
 
 # What `take` notes of a row: its number, where it accesses memory, bits there (0: nowhere), the word before and
-# after (of CALL_END: the answer), and the next row.
+# after (elsewhere: the register that it names; of CALL_END: the answer), and the next row.
 NOTED = ROW, WHERE, BITS, BEFORE, AFTER, THEN = range(6)
 
 
@@ -408,7 +408,8 @@ def take(world, registers, actor, branch, rows, noted):
         registers[Register.PC] = then
         noted[number, ROW], noted[number, WHERE], noted[number, BITS] = pc, where, bits
         noted[number, BEFORE], noted[number, THEN] = before, then
-        noted[number, AFTER] = load_word(world.base + where, bits) if bits else registers[Register.ANSWER]
+        noted[number, AFTER] = (load_word(world.base + where, bits) if bits else
+                                registers[Register.ANSWER if op == Op.CALL_END else row.register])
     return rows
 
 

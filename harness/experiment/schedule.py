@@ -48,7 +48,7 @@ class Access(NamedTuple):
     after: int
     bits: int
     status: str = ""             # the call's answer, where one ends
-    mark: str = ""               # KVM_BUG_ON, a violation that was counted
+    mark: str = ""               # KVM_BUG_ON, a violation that was counted, time that has run out
 
 
 @dataclass

@@ -82,6 +82,8 @@ def _accesses(replay: Replay, turn: Turn, number: int, pc: int, where: int, bits
                             unsigned(after), bits))
     elif row.op == Op.CALL_END:
         found.append(Access(number, name, row.text, "", 0, 0, 0, replay.program.answers[after].name))
+    elif row.op == Op.OVERDUE and after:
+        found.append(Access(number, name, row.text, "", 0, 0, 0, mark="time has run out"))
     elif row.op == Op.BUG or row.op == Op.COUNT and row.text.startswith(VIOLATION):
         found.append(Access(number, name, row.text, "", 0, 0, 0, mark=row.text))
     if then == 0:
