@@ -30,6 +30,9 @@ def unsigned(word: int) -> int:
 # --- the SEPT entry, a 64-bit word -----------------------------------------------------------
 
 RWX = 0b111                      # read, write, execute; all three or none in an L1 entry
+READ, WRITE = 0b001, 0b010       # two of them
+ACCESSED, DIRTY = 1 << 8, 1 << 9 # set by the processor; DIRTY is a state bit as well
+XU = 1 << 10                     # execute in user mode: from 1.5.13 one more bit of full access
 MEMORY_TYPE_WB = 6 << 3          # write-back; only in leaves
 IPAT = 1 << 6                    # state bit: set in every leaf
 PS = 1 << 7                      # state bit: leaf, set even for 4 KiB leaves
@@ -45,8 +48,8 @@ LEAF_BITS = MEMORY_TYPE_WB | IPAT | PS
 assert STATE_MASK == 0x01E0_0000_0000_02C0
 assert LEAF_BITS == 0xF0
 assert TDEL & TDHP == 0
-assert (TDEL | TDHP) & (STATE_MASK | HPA_MASK | RWX | SVE) == 0
-assert STATE_MASK & (HPA_MASK | RWX | SVE) == 0
+assert (TDEL | TDHP) & (STATE_MASK | HPA_MASK | RWX | XU | SVE) == 0
+assert STATE_MASK & (HPA_MASK | RWX | XU | SVE) == 0
 
 
 class EntryState(NamedTuple):
@@ -55,48 +58,53 @@ class EntryState(NamedTuple):
     index   the module's own number of the state, 0 to 15
     code    the 7-bit code that its state bits spell (STATE_BITS)
     public  the state as reported to the host in bits 15:8 of RDX
-    rwx     the access bits 2:0; 0b101 where writing is blocked (only live migration makes those)
+    access  which of the bits of full access are set; writing is blocked only by live migration
     """
 
     name: str
     index: int
     code: int
     public: int
-    rwx: int
+    access: int
 
     @property
     def leaf(self) -> bool:
         return bool(self.word() & PS)
 
-    def word(self, hpa: int = 0, lock: bool = False, priority: bool = False) -> int:
-        """The entry in this state, mapping physical address `hpa`, with TDEL and TDHP as given."""
+    def word(self, hpa: int = 0, lock: bool = False, priority: bool = False, access: int = RWX) -> int:
+        """The entry in this state, mapping physical address `hpa`, with TDEL and TDHP as given.
+
+        access   the bits of full access: RWX, from release 1.5.13 on RWX | XU
+        """
         assert hpa & ~HPA_MASK == 0
         word = SVE | hpa | (TDEL if lock else 0) | (TDHP if priority else 0)
         for position, bit in enumerate(STATE_BITS):
             word |= (self.code >> position & 1) << bit
         if word & PS:
             word |= MEMORY_TYPE_WB
-        return word | self.rwx
+        return word | self.access & access
 
+
+NONE, ALL, NO_WRITE = 0, RWX | XU, (RWX | XU) & ~WRITE
 
 ENTRY_STATES = (
-    #           name                       index  code  public rwx
-    EntryState("FREE",                        0, 0x0E,    0, 0b000),
-    EntryState("REMOVED",                     1, 0x0C,    5, 0b000),
-    EntryState("NL_MAPPED",                   2, 0x00,  132, 0b111),
-    EntryState("NL_BLOCKED",                  3, 0x08,  129, 0b000),
-    EntryState("MAPPED",                      4, 0x60,    4, 0b111),
-    EntryState("BLOCKED",                     5, 0x68,    1, 0b000),
-    EntryState("BLOCKEDW",                    6, 0x64,    8, 0b101),
-    EntryState("EXP_BLOCKEDW",                7, 0x66,    9, 0b101),
-    EntryState("EXP_DIRTY",                   8, 0x63,   11, 0b111),
-    EntryState("EXP_DIRTY_BLOCKEDW",          9, 0x67,   12, 0b101),
-    EntryState("PENDING",                    10, 0x70,    2, 0b000),
-    EntryState("PEND_BLOCKED",               11, 0x78,    3, 0b000),
-    EntryState("PEND_BLOCKEDW",              12, 0x74,   16, 0b000),
-    EntryState("PEND_EXP_BLOCKEDW",          13, 0x76,   17, 0b000),
-    EntryState("PEND_EXP_DIRTY",             14, 0x73,   19, 0b000),
-    EntryState("PEND_EXP_DIRTY_BLOCKEDW",    15, 0x77,   20, 0b000),
+    #           name                       index  code  public access
+    EntryState("FREE",                        0, 0x0E,    0, NONE),
+    EntryState("REMOVED",                     1, 0x0C,    5, NONE),
+    EntryState("NL_MAPPED",                   2, 0x00,  132, ALL),
+    EntryState("NL_BLOCKED",                  3, 0x08,  129, NONE),
+    EntryState("MAPPED",                      4, 0x60,    4, ALL),
+    EntryState("BLOCKED",                     5, 0x68,    1, NONE),
+    EntryState("BLOCKEDW",                    6, 0x64,    8, NO_WRITE),
+    EntryState("EXP_BLOCKEDW",                7, 0x66,    9, NO_WRITE),
+    EntryState("EXP_DIRTY",                   8, 0x63,   11, ALL),
+    EntryState("EXP_DIRTY_BLOCKEDW",          9, 0x67,   12, NO_WRITE),
+    EntryState("PENDING",                    10, 0x70,    2, NONE),
+    EntryState("PEND_BLOCKED",               11, 0x78,    3, NONE),
+    EntryState("PEND_BLOCKEDW",              12, 0x74,   16, NONE),
+    EntryState("PEND_EXP_BLOCKEDW",          13, 0x76,   17, NONE),
+    EntryState("PEND_EXP_DIRTY",             14, 0x73,   19, NONE),
+    EntryState("PEND_EXP_DIRTY_BLOCKEDW",    15, 0x77,   20, NONE),
 )
 STATE = {state.name: state for state in ENTRY_STATES}
 UNKNOWN_STATE = 16               # index of a word that spells no state; a run that meets one is broken
@@ -109,6 +117,7 @@ assert [state.index for state in ENTRY_STATES] == list(range(16))
 assert len({state.code for state in ENTRY_STATES}) == 16
 assert STATE["FREE"].word() == 0x80E0_0000_0000_0000
 assert STATE["MAPPED"].word(0x1_2345_6000) == 0x8000_0001_2345_60F7
+assert STATE["MAPPED"].word(0x1_2345_6000, access=RWX | XU) == 0x8000_0001_2345_64F7
 assert STATE["PENDING"].word(0x1_2345_6000) == 0x8100_0001_2345_60F0
 
 
@@ -160,10 +169,15 @@ TD_HKID_ASSIGNED, TD_KEYS_CONFIGURED, TD_BLOCKED, TD_TEARDOWN = 0, 1, 2, 3
 HKID_FREE, HKID_ASSIGNED, HKID_FLUSHED = 0, 1, 2
 
 TDCS_PAGES = 6                   # MIN_NUM_TDCS_PAGES: what TDH.MNG.ADDCX adds
+TDCS_PAGES_MAX = 9               # MAX_NUM_TDCS_PAGES: with one for each L2 VM
 TDVPS_PAGES = 6                  # MIN_TDVPS_PAGES: the TDVPR, and five that TDH.VP.ADDCX adds
+TDVPS_PAGES_MAX = 15             # MAX_TDVPS_PAGES: with three for each L2 VM
 
 OP_STATE_UNINITIALIZED, OP_STATE_INITIALIZED, OP_STATE_RUNNABLE = 0, 1, 2
-OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT = 3, 9
+OP_STATE_LIVE_EXPORT, OP_STATE_PAUSED_EXPORT, OP_STATE_POST_EXPORT = 3, 4, 5
+OP_STATE_MEMORY_IMPORT, OP_STATE_STATE_IMPORT, OP_STATE_POST_IMPORT, OP_STATE_LIVE_IMPORT = 6, 7, 8, 9
+OP_STATE_FAILED_IMPORT = 10
+OP_STATE_START_IMPORT, OP_STATE_START_EXPORT = 11, 12            # from 1.5.24, from 1.5.34
 
 VCPU_UNINITIALIZED, VCPU_READY, VCPU_ACTIVE = 0, 2, 4
 NO_LP = 0xFFFF_FFFF              # assoc_lpid of a vCPU that is associated with no processor
@@ -205,11 +219,14 @@ STATUSES = {
     "TDX_TSC_ROLLBACK":                       0xC000_0706_0000_0000,
     "TDX_KEY_GENERATION_FAILED":              0x8000_0800_0000_0000,
     "TDX_TD_KEYS_NOT_CONFIGURED":             0x8000_0810_0000_0000,
+    "TDX_KEY_CONFIGURED":                     0x0000_0815_0000_0000,
     "TDX_WBCACHE_NOT_COMPLETE":               0x8000_0817_0000_0000,
     "TDX_HKID_NOT_FREE":                      0xC000_0820_0000_0000,
     "TDX_FLUSHVP_NOT_DONE":                   0x8000_0824_0000_0000,
     "TDX_INCONSISTENT_MSR":                   0xC000_0920_0000_0000,
+    "TDX_NO_HKID_READY_TO_WBCACHE":           0x0000_0821_0000_0000,
     "TDX_EPT_WALK_FAILED":                    0xC000_0B00_0000_0000,
+    "TDX_EPT_ENTRY_NOT_PRESENT":              0xC000_0B03_0000_0000,
     "TDX_GPA_RANGE_NOT_BLOCKED":              0xC000_0B06_0000_0000,
     "TDX_GPA_RANGE_ALREADY_BLOCKED":          0x0000_0B07_0000_0000,
     "TDX_TLB_TRACKING_NOT_DONE":              0xC000_0B08_0000_0000,

@@ -62,6 +62,8 @@ FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
 FOREVER, RETRIES_MAX = -1, 100_000
 BUSY_STATUS = status("TDX_OPERAND_BUSY")
 LEAVE = "script.leave"
+NOT_MADE, HALT = "-", "HALT"     # in place of an answer: of a call that was not made; that shut the module down
+TYPE = " type"                   # behind the name of a PAMT entry: its type, not its lock
 PAIR_PAGE = 3                    # what pairs of calls are about
 
 
@@ -70,7 +72,8 @@ PAIR_PAGE = 3                    # what pairs of calls are about
 class Start(Table):
     """How memory is at the start, besides a finalized TD."""
 
-    pages: dict[str, str] = {}
+    pages: dict[str, str] = {}                       # "PAGE" or "PAGE level N" -> STATE, with +EL and +HP as wanted
+    children: dict[str, str] = {}                    # "PAGE level N" -> state of the 512 entries below
     tables: bool = True                              # SEPT pages above the pages are there
     listed: dict[str, list[int]] = {}                # vCPU -> pages in its zero-step list
     words: dict[str, int] = {}                       # "NAME" or "NAME INDEX" -> value
@@ -177,7 +180,8 @@ class Scenario:
     primitive: str
     scripts: tuple[Script, ...]
     file: File = field(repr=False)
-    pages: tuple[tuple[int, int, str], ...] = ()     # (page, level, state) at the start
+    pages: tuple[tuple[int, int, str], ...] = ()     # (page, level, state, with +EL and +HP) at the start
+    children: tuple[tuple[int, int, str], ...] = ()  # the same of the 512 entries below an entry
     grades: tuple[Grade, ...] = ()
     serial: bool = False         # outcomes of calls made one after the other are acceptable
     vcpus: int = 1
@@ -238,6 +242,8 @@ class Scenario:
 
     def spell(self, name: str, word: int) -> str:
         """A word of an outcome, as [[expect]] writes it."""
+        if name.endswith(TYPE):
+            return f"{word & 0xFF:#x}"
         if not name.startswith("page "):
             return f"{word & 0xFFFF:#x}" if "lock" in name or "pamt" in name else f"{word:#x}"
         return spell_entry(word)
@@ -246,7 +252,11 @@ class Scenario:
         """Write the start into memory; the registers of the actors that have a script."""
         layout = self.layout
         for page, level, state in self.pages:
-            _set_page(memory, page, level, state, self.file.start.tables)
+            _set_page(memory, page, level, state, self.file.start.tables, RELEASES[self.module].access)
+        for page, level, state in self.children:
+            first = page >> 9 * level << 9 * level
+            for part in range(first, first + (1 << 9 * level), 1 << 9 * (level - 1)):
+                _set_page(memory, part, level - 1, state, False, RELEASES[self.module].access)
         for name, pages in self.file.start.listed.items():
             place = layout.at("tdvps", int(name.removeprefix("vcpu"))) + TDVPS_STEPPING
             memory.set_word(place + stepping.EPF_LENGTH, len(pages), 8)
@@ -308,7 +318,7 @@ def answers_of(scenario: Scenario, place: int, outcomes: int) -> tuple[str, ...]
     """What the calls of a script have answered, from its register OUTCOMES; "-" where none was made."""
     calls = sum(step.call != TD_EXIT for step in scenario.scripts[place].steps)
     numbers = [outcomes >> ANSWER_BITS * (calls - 1 - call) & (1 << ANSWER_BITS) - 1 for call in range(calls)]
-    return tuple(scenario.program.answers[number - 1].name if number else "-" for number in numbers)
+    return tuple(scenario.program.answers[number - 1].name if number else NOT_MADE for number in numbers)
 
 
 def entry_name(page: int, level: int) -> str:
@@ -316,21 +326,24 @@ def entry_name(page: int, level: int) -> str:
 
 
 def word_offset(layout: Layout, name: str) -> int:
-    region, _, index = name.partition(" ")
-    return layout.at(region, int(index or 0))
+    """Where NAME, NAME INDEX, or of a PAMT entry NAME INDEX type lies."""
+    region, _, index = name.removesuffix(TYPE).partition(" ")
+    return layout.at(region, int(index or 0)) + (PAMT_TYPE if name.endswith(TYPE) else 0)
 
 
-def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool) -> None:
+def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, access: int) -> None:
     """An entry in a state, KVM's mirror entry to match, and the tables above."""
     layout = memory.layout
 
-    def put(at_level, name):
+    def put(at_level, spelled):
+        name, *bits = spelled.split("+")
         index, leaf = page >> 9 * at_level, STATE[name].leaf
         group = "data" if leaf else ("", "pt_pages", "pd_pages")[at_level]
         number = index << 9 * at_level if leaf else index
         used = name not in ("FREE", "REMOVED")
         hpa = layout.hpa(group, number) if used else 0
-        memory.set_word(layout.at(f"sept.{at_level}", index), STATE[name].word(hpa))
+        memory.set_word(layout.at(f"sept.{at_level}", index),
+                        STATE[name].word(hpa, lock="EL" in bits, priority="HP" in bits, access=access))
         if name in ("NL_MAPPED", "MAPPED", "PENDING"):
             memory.set_word(layout.at(f"mirror.{at_level}", index), hpa | MMU_PRESENT)
         if used:
@@ -342,7 +355,7 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool) -
         for above in range(level + 1, 3):
             put(above, "NL_MAPPED")
     put(level, state)
-    if state == "MAPPED" and level == 0:
+    if state.partition("+")[0] == "MAPPED" and level == 0:
         memory.set_word(layout.at("accepted", page), 1)
 
 

@@ -21,7 +21,7 @@ from harness.protocol.liveness import successors
 from harness.protocol.seamcalls import TD_EXIT, entry_label
 from harness.protocol.releases import BY_NAME as RELEASES
 from harness.experiment.scenario import (
-    CALLS_MAX, FLOW_KEYS, FOREVER, GRADES, INVARIANTS, LOCK_STEPS, LOCK_WORDS, PAGES, PAIR_PAGE, RETRIES_MAX,
+    CALLS_MAX, FLOW_KEYS, FOREVER, GRADES, INVARIANTS, LOCK_STEPS, LOCK_WORDS, PAGES, PAIR_PAGE, RETRIES_MAX, TYPE,
     File, Grade, Scenario, Script, Step, calls_of, kind_of, pair_calls, pair_script,
 )
 from kernels.ops import Op, Register as R
@@ -74,6 +74,12 @@ def _scenario(file: File, module: str) -> Scenario:
     for key, state in file.start.pages.items():
         page, level = _page_and_level(f"start.pages.{key}", key)
         pages.append((page, level, _state(f"start.pages.{key}", state)))
+    children = []
+    for key, state in file.start.children.items():
+        page, level = _page_and_level(f"start.children.{key}", key)
+        if not level:
+            raise KeyProblem(f"start.children.{key}", state, "an entry at level 0 has none below: write 'PAGE level N'")
+        children.append((page, level, _state(f"start.children.{key}", state)))
     used = {page for script in scripts for page in (*(step.page for step in script.steps), *(script.flow or ()))}
     pages += [(page, 0, "FREE") for page in sorted(used - {page for page, *_ in pages})]
     for name, listed in file.start.listed.items():
@@ -91,8 +97,8 @@ def _scenario(file: File, module: str) -> Scenario:
     for key, names in (("start.words", file.start.words), ("watch", file.watch)):
         for name in names:
             _word(layout, f"{key}.{name}" if key == "start.words" else key, name)
-    scenario = Scenario(file.name, module, file.policy, file.primitive, scripts, file, tuple(pages), (),
-                        False, max(1, vcpus), max(1, hosts))
+    scenario = Scenario(file.name, module, file.policy, file.primitive, scripts, file, tuple(pages),
+                        tuple(children), (), False, max(1, vcpus), max(1, hosts))
     return _graded(scenario, file.expect)
 
 
@@ -196,13 +202,17 @@ def _page_and_level(key, text) -> tuple[int, int]:
 
 
 def _state(key, name) -> str:
-    if name not in STATE:
-        raise KeyProblem(key, name, f"no such state; known: {', '.join(STATE)}{nearest(name, STATE)}")
+    """STATE, with +EL and +HP behind it as wanted."""
+    state, *bits = name.split("+")
+    if state not in STATE or not set(bits) <= {"EL", "HP"}:
+        raise KeyProblem(key, name, f"no such state; known: {', '.join(STATE)}{nearest(state, STATE)}; behind it +EL, +HP")
     return name
 
 
 def _word(layout: Layout, key, name) -> None:
-    region, _, index = name.partition(" ")
+    region, _, index = name.removesuffix(TYPE).partition(" ")
+    if name.endswith(TYPE) and not region.startswith("pamt_"):
+        raise KeyProblem(key, name, "only a PAMT entry has a type: write 'pamt_4k.data 3 type'")
     if region not in layout.by_name:
         raise KeyProblem(key, name, f"no such word; known: {', '.join(layout.by_name)}{nearest(region, layout.by_name)}")
     if index and not (index.isdecimal() and int(index) < layout.by_name[region].count):
@@ -324,7 +334,7 @@ def pair_scenario(file: File, module: str, one: str, other: str, state: str) -> 
         counts[kind] += 1
     scripts.sort(key=lambda script: script.actor.number)
     scenario = Scenario(f"{one} / {other}, {state}", module, file.policy, file.primitive, tuple(scripts), file,
-                        ((PAIR_PAGE, level, state),), (), True, 2, 2)
+                        ((PAIR_PAGE, level, state),), (), (), True, 2, 2)
     return _graded(scenario, file.expect)
 
 

@@ -12,7 +12,7 @@ from harness.memory.layout import PAMT_BYTES, Layout
 from harness.protocol import releases
 from harness.protocol.assemble import HALT, SUCCESS, Held, Listing
 from harness.protocol.seamcall_abi import Faults
-from harness.protocol.releases import EXCLUSIVE, SHARED, Release
+from harness.protocol.releases import EXCLUSIVE, LOOK_SET, SET_LOOK, SHARED, Release
 from kernels.locks import PRIMITIVES
 from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import TDEL, status
@@ -81,6 +81,13 @@ class Call:
                 ("mutex", EXCLUSIVE): self._take_mutex,
                 ("entry", EXCLUSIVE): self._take_entry_guest if self.guest else self._take_entry_host,
             }[lock.discipline, lock.mode])
+        self.check_owner(lock, taking=True)
+        return lock
+
+    def promote(self, lock: Held, busy: int) -> Held:
+        """A lock that is held shared becomes exclusive, in one try."""
+        lock = self.placed(lock)._replace(mode=EXCLUSIVE)
+        self._take(lock, busy, self._promote_hp)
         self.check_owner(lock, taking=True)
         return lock
 
@@ -175,16 +182,22 @@ class Call:
         self.listing.label(clear)
 
     def _take_entry_guest(self, lock, place, lost, busy):
+        """Up to 1.5.28 a guest that has set TDEL looks for host priority, and gives back; then it looks first."""
         refused = self.fresh("refused")
+        if self.release.guest_entry == LOOK_SET:
+            self.row(Op.ENTRY_SEE_PRIORITY, priority=refused, **place)
+        with self.listing.aside(refused):
+            if self.release.guest_entry == SET_LOOK:
+                self.listing.hold(lock)
+                self.row(Op.ENTRY_DROP, value=self.primitive, **place)
+                self.listing.release(lock.resource)
+            self._refuse_for_priority(busy)
         self._take_entry(place, lost)
         with self.listing.aside(lost):
             self.answer_busy(busy, place)
         self.listing.hold(lock)
-        self.row(Op.ENTRY_SEE_PRIORITY, priority=refused, **place)
-        with self.listing.aside(refused):
-            self.row(Op.ENTRY_DROP, value=self.primitive, **place)
-            self.listing.release(lock.resource)
-            self._refuse_for_priority(busy)
+        if self.release.guest_entry == SET_LOOK:
+            self.row(Op.ENTRY_SEE_PRIORITY, priority=refused, **place)
 
     def _refuse_for_priority(self, busy):
         """A guest is refused for host priority; after hp_lock_timeout of that the TD exits.
@@ -308,11 +321,15 @@ class Call:
         self.drop(order[0])
         self.listing.jump(self._unwind(order[1:]))
 
-    def fail(self, name: str, operand: str | int = "RAX") -> str:
-        """The label of code that ends the call with a status that is not BUSY."""
+    def fail(self, name: str, operand: str | int = "RAX", carries: R | None = None) -> str:
+        """The label of code that ends the call with a status that is not BUSY.
+
+        carries   a register: what is in it is added to the status, as its lower half
+        """
         label = self.listing.fresh(f"{self.name}.fails")
         with self.listing.aside(label):
-            self.listing.answer(status(name, operand), next=self.unwinding())
+            self.listing.answer(status(name, operand), next=self.unwinding(),
+                                **({"source": carries} if carries is not None else {}))
         return label
 
     def succeed(self, keeping: bool = False) -> None:
