@@ -252,7 +252,8 @@ def step(rows, pc, registers, base):
     elif op == Op.STEPPING_EXIT:
         stepping.exit_filter(address, registers[Register.RIP])
     elif op == Op.STEPPING_LOG:
-        armed = stepping.log_fault(address, registers[Register.RIP], registers[Register.PAGE])
+        armed = stepping.log_fault(
+            address, registers[Register.RIP], registers[Register.PAGE], row.value, row.mask)
         outcome = BUSY if armed else DONE
     elif op == Op.TLB_FIND:
         found = guest.find_translation(address, row.value, registers[Register.GUEST_PAGE])

@@ -107,6 +107,7 @@ class Register(IntEnum):
     CONTENDED = 67               # where the lock word lies that refused last (kernels/blame.py)
     ROLE = 68                    # this actor's number + 1 among those of its TD
     OUTCOMES = 69                # answers of a script's calls so far (harness/experiment/scenario.py)
+    REFUSED = 70                 # whether the vCPU's last TDCALL was refused for host priority
 
 
 class Kind(IntEnum):
@@ -265,7 +266,7 @@ OP_TABLE = (
     OpInfo(Op.STEPPING_ENTER, Kind.LOCAL, 2, "note RIP; otherwise: GPAs are listed"),
     OpInfo(Op.STEPPING_LISTED, Kind.LOCAL, 2, "register = listed page number INDEX; otherwise: no more"),
     OpInfo(Op.STEPPING_EXIT, Kind.LOCAL, 1, "forward progress empties the list"),
-    OpInfo(Op.STEPPING_LOG, Kind.LOCAL, 2, "count the fault on PAGE; otherwise: it arms the vCPU"),
+    OpInfo(Op.STEPPING_LOG, Kind.LOCAL, 2, "count the fault on PAGE (threshold value, room for mask); otherwise: it arms the vCPU"),
     OpInfo(Op.TLB_FIND, Kind.LOCAL, 2, "GENERATION = remembered for GUEST_PAGE; otherwise: none"),
     OpInfo(Op.TLB_REMEMBER, Kind.LOCAL, 1, "remember GUEST_PAGE, GENERATION"),
     OpInfo(Op.TLB_FORGET, Kind.LOCAL, 1, "forget all translations"),

@@ -14,7 +14,7 @@ from harness.engines.explore import search as engine
 from harness.engines.replay import processes
 from harness.errors import UsageError
 from harness.protocol.policies import POLICIES
-from harness.protocol.releases import NAMES as MODULES
+from harness.experiment.config import KeyProblem, resolve_module
 from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import load
 from harness.reports.text import wrap
@@ -68,9 +68,10 @@ def _derived(scenario: Scenario, preemptions: int):
 
 
 def _check(options) -> None:
-    for module in options.module or ():
-        if module not in MODULES:
-            raise UsageError(f"--module {module}: must be one of {', '.join(MODULES)}")
+    try:
+        options.module = options.module and [resolve_module(module) for module in options.module]
+    except KeyProblem as problem:
+        raise UsageError(f"--module {problem.value}: {problem.message}") from None
     for name, least in (("random", 1), ("pct", 1), ("preemptions", 0), ("memory_mib", 16)):
         value = getattr(options, name)
         if value is not None and value < least:

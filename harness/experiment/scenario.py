@@ -34,10 +34,11 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from harness.experiment import config, invariants
-from harness.experiment.config import BUSTED, MODULES, KeyProblem, Table
+from harness.experiment.config import BUSTED, KeyProblem, Table
 from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
 from harness.memory.block import Memory
 from harness.experiment.plan import Actor, start_registers
+from harness.protocol import releases
 from harness.protocol.policies import Policy
 from harness.protocol.assemble import Held, Listing, Program
 from harness.protocol.call import Call, Options, locate, locate_page
@@ -46,7 +47,7 @@ from harness.protocol.flows.flow import MMU_PRESENT
 from harness.protocol.flows.guest import STEPPING
 from harness.protocol.liveness import live_registers
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label, write_calls
-from harness.protocol.releases import BY_NAME as RELEASES, EXCLUSIVE, SHARED
+from harness.protocol.releases import EXCLUSIVE, SHARED
 from kernels import stepping
 from kernels.ops import Op, Register as R
 from kernels.words import (
@@ -91,10 +92,12 @@ class File(Table):
     """A scenario file."""
 
     name: str = ""
-    module: list[Literal[MODULES]] = ["1.5.05"]
+    module: list[str] = ["1.5.05"]                   # releases; or a table: one of your own (releases.py)
     policy: Any = Field("kick_on_busy", validate_default=True)
     primitive: Literal["cas", "bts"] = "cas"
     accept_first: Literal[True, False, "either"] = True
+    pending_ve: bool = True                          # a touch of a PENDING page is a #VE for the guest
+    dynamic_pamt: bool = False                       # PAMT entries of 4 KiB pages in pages that the host gives
     timeouts: bool = False                           # the guest's time for host priority may run out
     exclusive_ownership: bool = True
     busted: list[Literal[BUSTED]] = []
@@ -108,8 +111,8 @@ class File(Table):
 
     @field_validator("module", mode="before")
     @classmethod
-    def _list(cls, value):
-        return [value] if isinstance(value, str) else value
+    def _releases(cls, value):
+        return [config.resolve_module(each) for each in (value if isinstance(value, list) else [value])]
 
     @field_validator("must_violate", "may_violate", mode="before")
     @classmethod
@@ -223,7 +226,7 @@ class Scenario:
         if busted & {"no_track", "no_kick"}:
             busted |= {"tracking_check"}             # the module itself would refuse otherwise
         return _program(self.vcpus, self.hosts, self.module, self.primitive, self.file.exclusive_ownership,
-                        busted, self.policy if self.uses_flows else None, self.file.accept_first, labels)
+                        self.file.pending_ve, self.file.dynamic_pamt, busted, self.policy if self.uses_flows else None, self.file.accept_first, labels)
 
     @functools.cached_property
     def live(self) -> np.ndarray:
@@ -252,11 +255,11 @@ class Scenario:
         """Write the start into memory; the registers of the actors that have a script."""
         layout = self.layout
         for page, level, state in self.pages:
-            _set_page(memory, page, level, state, self.file.start.tables, RELEASES[self.module].access)
+            _set_page(memory, page, level, state, self.file.start.tables, releases.find(self.module).access)
         for page, level, state in self.children:
             first = page >> 9 * level << 9 * level
             for part in range(first, first + (1 << 9 * level), 1 << 9 * (level - 1)):
-                _set_page(memory, part, level - 1, state, False, RELEASES[self.module].access)
+                _set_page(memory, part, level - 1, state, False, releases.find(self.module).access)
         for name, pages in self.file.start.listed.items():
             place = layout.at("tdvps", int(name.removeprefix("vcpu"))) + TDVPS_STEPPING
             memory.set_word(place + stepping.EPF_LENGTH, len(pages), 8)
@@ -287,7 +290,7 @@ LOCK_STEPS = {"hp_shared": SHARED, "hp_exclusive": EXCLUSIVE, "hp_shared_guest":
 @functools.cache
 def calls_of(module: str) -> dict:
     """The calls of a release, by name."""
-    return by_name(RELEASES[module])
+    return by_name(releases.find(module))
 
 
 def about_entry(call: str) -> bool:
@@ -362,9 +365,11 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
 # --- programs --------------------------------------------------------------------------------
 
 @functools.lru_cache(maxsize=64)
-def _program(vcpus, hosts, module, primitive, owners, busted, policy, accept_first, scripts) -> Program:
+def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, busted, policy, accept_first,
+             scripts) -> Program:
     layout = Layout(vcpus, vcpus + hosts, PAGES, record_words=0, content_bytes=8)
-    options = Options(layout, primitive, owners, busted=busted, release=RELEASES[module], attribution=False)
+    options = Options(layout, primitive, owners, busted=busted, release=releases.find(module), attribution=False,
+                      pending_ve=pending_ve, dynamic_pamt=dynamic_pamt)
     calls = [(step.call, step.level) for _, steps in scripts for step in steps
              if step.call != TD_EXIT and not step.word]
     if policy:

@@ -12,14 +12,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.experiment import config
-from harness.experiment.config import MODULES, KeyProblem
+from harness.experiment.config import KeyProblem
 from harness.errors import UsageError, nearest
 from harness.memory.layout import Layout
 from harness.experiment.plan import Actor
 from harness.protocol.assemble import Program
 from harness.protocol.liveness import successors
 from harness.protocol.seamcalls import TD_EXIT, entry_label
-from harness.protocol.releases import BY_NAME as RELEASES
+from harness.protocol.releases import BY_NAME as RELEASES, suggestion
 from harness.experiment.scenario import (
     CALLS_MAX, FLOW_KEYS, FOREVER, GRADES, INVARIANTS, LOCK_STEPS, LOCK_WORDS, PAGES, PAIR_PAGE, RETRIES_MAX, TYPE,
     File, Grade, Scenario, Script, Step, calls_of, kind_of, pair_calls, pair_script,
@@ -105,12 +105,17 @@ def _scenario(file: File, module: str) -> Scenario:
 def _known_invariants(file: File) -> None:
     for key, given in (("must_violate", file.must_violate), ("may_violate", file.may_violate)):
         for module in given if isinstance(given, dict) else ():
-            if module not in MODULES:
-                raise KeyProblem(key, module, f"must be of {', '.join(MODULES)}")
+            _known_release(key, module, file)
         for name in itertools.chain(*given.values()) if isinstance(given, dict) else given:
             if name not in INVARIANTS:
                 raise KeyProblem(key, name, f"is no invariant; known: {', '.join(INVARIANTS)}"
                                  f"{nearest(name, INVARIANTS)}")
+
+
+def _known_release(key: str, name, file: File) -> None:
+    known = (*RELEASES, *(module for module in file.module if module not in RELEASES))
+    if name not in known:
+        raise KeyProblem(key, name, f"must be of {', '.join(known)}{suggestion(str(name))}")
 
 
 def _in_order(actors: dict) -> list:
@@ -232,7 +237,7 @@ def _graded(scenario: Scenario, rows: list[dict]) -> Scenario:
         key = f"expect[{number}]"
         row = dict(row)
         grade, note = row.pop("grade", None), row.pop("note", "")
-        modules, must = row.pop("module", list(MODULES)), row.pop("must", True)
+        modules, must = row.pop("module", [scenario.module]), row.pop("must", True)
         anyone = row.pop("anyone", "")
         if anyone and anyone not in answers:
             if scenario.serial:
@@ -240,14 +245,13 @@ def _graded(scenario: Scenario, rows: list[dict]) -> Scenario:
             raise KeyProblem(f"{key}.anyone", anyone, f"no call answers that{nearest(anyone, answers)}")
         modules = [modules] if isinstance(modules, str) else modules
         if not isinstance(modules, list):
-            raise KeyProblem(f"{key}.module", modules, f"must be of {', '.join(MODULES)}")
+            raise KeyProblem(f"{key}.module", modules, "must be a release, or a list of them")
         if not isinstance(must, bool):
             raise KeyProblem(f"{key}.must", must, "must be true or false")
         if grade not in GRADES:
             raise KeyProblem(f"{key}.grade", grade, f"must be one of {', '.join(GRADES)}{nearest(grade, GRADES)}")
         for module in modules:
-            if module not in MODULES:
-                raise KeyProblem(f"{key}.module", module, f"must be of {', '.join(MODULES)}")
+            _known_release(f"{key}.module", module, scenario.file)
         actors, final = {}, {}
         for name, value in row.items():
             if name in names and scenario.module not in modules:

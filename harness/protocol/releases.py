@@ -10,12 +10,17 @@ release: it follows from an equal text, from its callers or from the other line;
 `report-2024` is the table of the lock report taken literally, so that what the source says otherwise shows as a
 difference.
 
-To add a release: a row here; the tests run every table over all rows.  For a single question no row is needed: a
-config or scenario may say `[module] base = "1.5.34"` and then any field of a row.
+To add a release: a row here; the tests run every table over all rows.
+
+A release of one's own needs no row: a config or scenario may say `[module] base = "1.5.34"` and then any field of a
+row (`epf_threshold = 12`).  It is called what it is, "1.5.34+epf_threshold=12", and goes by that name everywhere.
 """
 
+import functools
+import re
 from typing import NamedTuple
 
+from harness.errors import nearest
 from kernels.words import EPF_LIST_SIZE, EPF_THRESHOLD, RWX, XU
 
 SHARED, EXCLUSIVE = "shared", "exclusive"
@@ -182,4 +187,99 @@ def _named(release: Release) -> dict[str, Release]:
 BY_NAME = {name: named for release in RELEASES for name, named in _named(release).items()}
 NAMES = tuple(BY_NAME)
 DEFAULT = BY_NAME["1.5.05"]
-NEWEST = BY_NAME["1.5.34"]       # of the 1.5 line, which has no TDX Connect
+NEWEST = "newest"                # of the 1.5 line, which has no TDX Connect
+_NEWEST_OF_1_5 = "1.5.34"
+
+
+# --- by name, and changed ---------------------------------------------------------------------
+
+class ReleaseError(ValueError):
+    """A release that does not exist, or a field that cannot be so: key ("" or the field), value, what is allowed."""
+
+    def __init__(self, key: str, value, message: str):
+        super().__init__(message)
+        self.key, self.value, self.message = key, value, message
+
+
+FIELDS = tuple(name for name in Release._fields if name not in ("name", "source", "also", "derived", "report_only"))
+NUMBERS = {"epf_threshold": (1, 255), "epf_list": (1, EPF_LIST_SIZE), "hp_lock_timeout_ms": (10, 100_000),
+           "op_states": (11, 13)}
+ACCESSES = (RWX, RWX | XU)
+
+
+@functools.cache
+def find(text: str) -> Release:
+    """A release by its name, `newest`, or BASE+FIELD=VALUE+...  Raises ReleaseError."""
+    base, *changes = text.split("+")
+    base = _NEWEST_OF_1_5 if base == NEWEST else base
+    if base not in BY_NAME:
+        raise ReleaseError("", text, f"not a release; known: {', '.join(NAMES)}, {NEWEST}{suggestion(base)}")
+    release = BY_NAME[base]
+    for change in changes:
+        key, _, value = change.partition("=")
+        release = release._replace(**{_known(key, value): _value(key, value)})
+    if PRIORITY in (release.promote_gives_way, release.demote_gives_way) and release.tree != "hp":
+        raise ReleaseError("tree", release.tree, "must be 'hp' where a long call gives way to priority on it")
+    changed = [f"+{name}={_spelled(getattr(release, name))}" for name in FIELDS
+               if getattr(release, name) != getattr(BY_NAME[base], name)]
+    if not changed:
+        return release
+    return release._replace(name=base + "".join(changed), source=f"{release.source}; changed: "
+                            + ", ".join(change[1:] for change in changed))
+
+
+def spell(table: dict) -> str:
+    """The name of the release that a [module] table says.  Raises ReleaseError."""
+    table = dict(table)
+    base = table.pop("base", DEFAULT.name)
+    if not isinstance(base, str):
+        raise ReleaseError("base", base, "must be the name of a release")
+    try:
+        find(base)
+    except ReleaseError as problem:
+        raise ReleaseError("base", base, problem.message) from None
+    for key, value in table.items():
+        _value(_known(key, value), _spelled(value))
+    return find("".join([base, *(f"+{key}={_spelled(value)}" for key, value in table.items())])).name
+
+
+def _known(key: str, value) -> str:
+    if key not in FIELDS:
+        raise ReleaseError(key, value, f"no field of a release; known: {', '.join(FIELDS)}{nearest(key, FIELDS)}")
+    return key
+
+
+def _value(key: str, text: str):
+    """A field's value from its spelling.  Raises ReleaseError."""
+    kind = type(getattr(DEFAULT, key))
+    if key in CHOICES:
+        if text not in CHOICES[key]:
+            raise ReleaseError(key, text, f"must be {' or '.join(map(repr, CHOICES[key]))}{nearest(text, CHOICES[key])}")
+        return text
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise ReleaseError(key, text, "must be true or false")
+        return text == "true"
+    number = int(text) if re.fullmatch(r"\d+", text) else -1
+    least, most = NUMBERS.get(key, (0, 0))
+    if key == "access" and number not in ACCESSES or key != "access" and not least <= number <= most:
+        allowed = " or ".join(map(str, ACCESSES)) if key == "access" else f"a number from {least} to {most}"
+        raise ReleaseError(key, text, f"must be {allowed}")
+    return number
+
+
+def _spelled(value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def suggestion(text: str) -> str:
+    """`; did you mean X?`: the nearest release that is earlier in the same line, or the first that is known of it."""
+    def numbers(name: str) -> tuple[int, ...]:
+        return tuple(map(int, re.findall(r"\d+", name)))
+
+    wanted = numbers(text)
+    line = [name for name in NAMES if numbers(name)[:2] == wanted[:2] and re.fullmatch(r"[\d.]+", name)]
+    if len(wanted) != 3 or not line:
+        return nearest(text, (*NAMES, NEWEST))
+    earlier = [name for name in line if numbers(name) <= wanted]
+    return f"; did you mean {max(earlier, key=numbers) if earlier else min(line, key=numbers)}?"

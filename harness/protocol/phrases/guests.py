@@ -23,7 +23,7 @@ def _violation(call: Call) -> str:
     """The label of code that ends the call as an EPT-violation TD exit."""
     label = call.fresh("violation")
     with call.listing.aside(label):
-        call.listing.answer(EXIT_REASON_EPT_VIOLATION, next=call.unwinding())
+        call.listing.answer(EXIT_REASON_EPT_VIOLATION, next=call.unwinding(forgets=False))
     return label
 
 
@@ -55,7 +55,7 @@ class Accept:
             call.row(Op.LET, register=R.UNLOCKED, source=R.COPY)
         Entry(()).emit(call)
         with call.listing.aside(refused):
-            call.listing.answer(EXIT_REASON_EPT_VIOLATION, next=call.unwinding())
+            call.listing.answer(EXIT_REASON_EPT_VIOLATION, next=call.unwinding(forgets=False))
         # What is no leaf is no page; from 1.5.28 on that is asked of the entry itself, and REMOVED is free too.
         locked = call.release.accept_leaf == ENTRY
         call.row(Op.IN, source=R.STATE, mask=states("FREE", *("REMOVED",) * locked), next=refused, otherwise=decide,

@@ -82,9 +82,9 @@ class EntryFilter:
     is taken first (exclusively; from 1.5.20 shared, as a lock with host priority); if a listed GPA
     would fault again the call ends with an EPT-violation exit for that GPA (PAGE); if none would, the
     tree is held until just before the vCPU becomes ACTIVE.  From 1.5.20 a page that is PENDING does
-    not refuse entry: the guest gets a #VE for it.
-    Abstracted away: the #VE notification that a TD can ask for, L2, and TDs that have pending #VE
-    disabled.
+    not refuse entry while the TD has pending #VE enabled: the guest gets a #VE for it.
+    (td_exit_stepping.c:162-169 in 1.5.24)
+    Abstracted away: the #VE notification that a TD can ask for, L2.
     """
 
     operand: ClassVar[str] = "SEPT_TREE"
@@ -133,7 +133,7 @@ class EntryFilter:
         call.row(Op.TEST, register=R.COPY, mask=RWX, match=RWX, otherwise=denied, next=accessible,
                  text="accessible")
         with call.listing.aside(denied):
-            if call.release.filter_pending:
+            if call.release.filter_pending or not call.options.pending_ve:
                 call.row(Op.LET, next=faults)
             else:
                 call.row(Op.STATE, register=R.STATE, source=R.COPY)
