@@ -245,7 +245,7 @@ def _graded(scenario: Scenario, rows: list[dict]) -> Scenario:
             raise KeyProblem(f"{key}.anyone", anyone, f"no call answers that{nearest(anyone, answers)}")
         modules = [modules] if isinstance(modules, str) else modules
         if not isinstance(modules, list):
-            raise KeyProblem(f"{key}.module", modules, "must be a release, or a list of them")
+            raise KeyProblem(f"{key}.module", modules, f"must be of {', '.join(RELEASES)}")
         if not isinstance(must, bool):
             raise KeyProblem(f"{key}.must", must, "must be true or false")
         if grade not in GRADES:
