@@ -3,7 +3,9 @@
     test_words, test_locks          bit by bit, against tests/vectors and plain statements of each rule
     test_seamcalls                  lock order, statuses and writes of every row; allowed states
     test_interleavings              two or three actors moved micro-op by micro-op (stage.py)
-    test_seamcall_abi, test_decode  what an answer means, both decodings, errno; the command
+    test_seamcall_abi, test_answer  what an answer means, both decodings, errno
+    test_spelling, test_decode      answers as people paste them, read; the command
+    test_statuses, test_answers     every status and operand id; who gives which, read off the rows
     test_faults                     SEAMCALLs that do not reach the module, entropy, machine checks
     test_epoch, test_stepping       TLB tracking, zero-step
     test_fence, test_compiled_code  what the compiled code may not contain, and must

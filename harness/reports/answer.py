@@ -1,113 +1,434 @@
-"""One answer of a SEAMCALL, taken apart for a person: fields, name, errno, and both decodings."""
+"""One answer of a SEAMCALL or a TDCALL, taken apart for a person: what it is, who gives it, what KVM does with it.
+
+`facts` puts everything into one document, as `decode --format json` prints it; `explanation` prints that
+document, the answer first.  Which call gives an answer and who may hold a lock is read off the rows of a
+release (harness/protocol/answers.py); all else is tables of harness/protocol.
+"""
+
+import textwrap
 
 from tabulate import tabulate
 
-from harness.errors import UsageError, nearest
+from harness.protocol import answers
+from harness.protocol.leaves import GUEST, HOST, INSTRUCTION, Leaf, by_name, rows_of
+from harness.protocol.releases import DEFAULT, EXCLUSIVE, SHARED, Release
 from harness.protocol.seamcall_abi import (
-    BASIC, EXIT_REASONS, FIELDS, KVM_STATUSES, NO_REASON, SITES, decode_naive, decode_upstream, errno_name,
-    errno_of, reason_name, status_class,
+    BASIC, FIELDS, GUEST_SITES, KVM_STATUSES, NO_REASON, SITES, decode_naive,
+    decode_upstream, errno_name, errno_of, is_software_error, known_at, reason_name, status_class,
 )
-from kernels.words import OPERANDS, SOFTWARE_ERRORS, STATUSES, status, status_name
+from harness.protocol.spelling import HYPERCALL, Asked, shown
+from harness.protocol.statuses import CLASSES, LOWS, MEANING, OPERAND, SPEAKS_SINCE, again
+from harness.reports.module import INITIALS
+from harness.reports.registers import register_rows
+from harness.reports.text import formatted
+from kernels import statuses as rows
+from kernels.words import (
+    LOW_HALF, NAME_OF_OPERAND, NAME_OF_SOFTWARE_ERROR, NAME_OF_STATUS, OPERAND_ID, STATUSES, known_class, status_name,
+)
 
-REASONS = {f"EXIT_REASON_{name}": reason for reason, name in EXIT_REASONS.items()}
+ENTER = "TDH.VP.ENTER"
+NARROW = 80                      # columns in which everything fits
 HANDLERS = {"nmi": "handled as an NMI or exception", "external_interrupt": "handled as an interrupt",
             "tdcall": "handled as a TDCALL", "other": "not handled as an NMI, interrupt or TDCALL"}
+SOFTWARE = {
+    "TDX_SEAMCALL_UD": "SEAMCALL raised #UD: the processor is not in VMX operation",
+    "TDX_SEAMCALL_GP": "SEAMCALL raised #GP: the BIOS did not enable TDX",
+    "TDX_SEAMCALL_VMFAILINVALID": "SEAMCALL failed: no module is loaded, or it has been shut down",
+}
 
 
-def parse(text: str) -> int:
-    """An answer from a number (any of Python's spellings) or a name with an operand.
+# --- the document --------------------------------------------------------------------------------
 
-    `0x8000020000000092`, `0x8000_0200_0000_0092`, `TDX_OPERAND_BUSY|SEPT_TREE`, `TDX_PAGE_SIZE_MISMATCH|1`.
-    Raises UsageError.
+def facts(asked: Asked, release: Release | None = None, lines: int = 1) -> dict:
+    """Everything about one answer.
+
+    release   of the rows that are looked at; by default the first that has the status, DEFAULT if it can be
+    lines     in how many places it was found
     """
-    if text[:1].isdigit() or text.startswith(("+", "-")):
-        try:
-            word = int(text, 0)
-        except ValueError:
-            raise UsageError(f"decode {text}: not a number; must be like 0x8000020000000092") from None
-        if not 0 <= word < 1 << 64:
-            raise UsageError(f"decode {text}: must be at least 0 and less than 2**64")
-        return word
-    if text in REASONS:
-        return REASONS[text]
-    name, bar, operand = text.partition("|")
-    known = [*STATUSES, *SOFTWARE_ERRORS, *REASONS]
-    if name not in known:
-        raise UsageError(f"decode {text}: neither a number, a status nor an exit reason"
-                         f"{nearest(name, known)}")
-    if not bar:
-        return status(name)
-    if name in SOFTWARE_ERRORS:
-        raise UsageError(f"decode {text}: {name} takes no operand")
-    if operand in OPERANDS:
-        return status(name, operand)
-    try:
-        low = int(operand.removeprefix("level ").removeprefix("exit reason "), 0)
-    except ValueError:
-        low = -1
-    if not 0 <= low < 1 << 32:
-        raise UsageError(f"decode {text}: {operand!r} is no operand; must be one of {', '.join(OPERANDS)},"
-                         f" or a number of 32 bits{nearest(operand, OPERANDS)}")
-    return status(name, low)
+    if asked.word is None:
+        return _errno_facts(asked, lines)
+    word = asked.word
+    upper, fatal = known_class(word)
+    row = _row(upper, release)
+    kind = _kind(word, row)
+    asked_release, release = release, release or _release_of(row)
+    givers = answers.givers(word) if kind == "status" else []
+    calls = [asked.leaf] if asked.leaf else [by_name(ENTER)] if kind == "exit" else \
+        list(dict.fromkeys(giver.leaf for giver in givers))
+    sides = {leaf.side for leaf in calls}
+    locks = answers.holders(word, release, asked.leaf) if kind == "status" else []
+    helps, after = again(word, row.name if row else None)
+    entered = kind not in ("hypercall", "mark") and (not calls or any(leaf.name == ENTER for leaf in calls))
+    return {
+        "given": shown(asked.given), "lines": lines, "word": f"{word:#018x}", "name": _name(word, kind), "kind": kind,
+        "says": _says(word, kind, row, fatal), "notes": _notes(asked, row, sides),
+        "call": _call(asked.leaf), "module": release.name,
+        "low": _low(word, kind, row, release) if kind in ("status", "exit") else None,
+        "releases": _releases(row, asked_release) if row and kind in ("status", "exit") else None,
+        "again": {"helps": helps, "after": _after(after, locks)} if kind == "status" else None,
+        "registers": register_rows(asked.registers, asked.leaf, word),
+        "given_by": [{"call": giver.name, "leaf": giver.leaf.number, "instruction": giver.leaf.instruction, "releases": list(giver.releases)}
+                     for giver in givers],
+        "locks": [lock._asdict() for lock in locks],
+        "kvm": _sites(word, calls, kind) if kind not in ("success", "hypercall", "mark") else [],
+        "guest": _guest_sites([leaf for leaf in calls if leaf.side == GUEST]) if kind == "status" else [],
+        "fields": {field.name.rstrip("_"): field.of(word) for field in FIELDS},
+        "entry": _decoded(word) if entered else None,
+    }
 
 
-def explanation(text: str) -> str:
-    """Everything about one answer, at most 100 columns wide.  Raises UsageError."""
-    word = parse(text)
-    return "\n".join([f"{word:#018x}  {_name(word)}", "", _fields(word), "", _errnos(word), "",
-                      *_decodings(word)])
+def _row(upper: int, release: Release | None) -> rows.Status | None:
+    """The row of a status in a release; where its name has changed the newest, unless the release is older."""
+    found = [row for row in rows.STATUS_ROWS if row.word == upper]
+    fitting = [row for row in found if release and rows.has(release.name, row)]
+    return (fitting or found or [None])[-1]
 
 
-def _name(word: int) -> str:
+def _kind(word: int, row: rows.Status | None) -> str:
+    """success, status, exit (of a TD), software error, hypercall (R10 of a TDG.VP.VMCALL), mark, or unknown."""
+    if word == rows.UNINITIALIZED:
+        return "mark"
+    if word == 0:
+        return "success"
+    if word in HYPERCALL.values() and word >> 63:
+        return "hypercall"
+    if word in NAME_OF_SOFTWARE_ERROR or is_software_error(word) and row is None:
+        return "software error"
+    if (row and row.name == "TDX_SUCCESS" or status_class(word) in KVM_STATUSES.values()):
+        return "exit"
+    return "status" if row else "unknown"
+
+
+def _release_of(row: rows.Status | None) -> Release:
+    """DEFAULT, or the first release whose rows are there that has a status."""
+    if row is None or rows.has(DEFAULT.name, row):
+        return DEFAULT
+    return next((release for release in answers.READ if rows.has(release.name, row)), DEFAULT)
+
+
+def _name(word: int, kind: str) -> str:
     kvms = [name for name, value in KVM_STATUSES.items() if value == status_class(word)]
     if kvms:
         return f"{kvms[0]} to KVM (to the module {STATUSES[kvms[0]]:#x})"
-    if 0 < word < 1 << 32:
+    if kind == "exit":
         return f"TDX_SUCCESS, exit reason {word & BASIC} {reason_name(word & BASIC)}"
-    return status_name(word)
+    if kind == "hypercall":
+        return next(name for name, value in HYPERCALL.items() if value == word)
+    return {"mark": "UNINITIALIZE_ERROR", "unknown": "not a status of any release"}.get(kind) or status_name(word)
 
 
-def _fields(word: int) -> str:
-    rows = []
-    for field in FIELDS:
-        value = field.of(word)
-        text = _details(word) if field.name == "details_l2" else field.text if value else ""
-        bits = str(field.high) if field.high == field.low else f"{field.high}:{field.low}"
-        rows.append((field.name.rstrip("_"), bits, f"{value:#x}" if field.high > field.low else value, text))
-    return tabulate(rows, headers=("field", "bits", "value", "says"), tablefmt="simple",
-                    disable_numparse=True, colalign=("left", "right", "right", "left"))
+def _says(word: int, kind: str, row: rows.Status | None, fatal: bool) -> list[str]:
+    """What has happened, in sentences."""
+    if kind == "success":
+        return ["The call has gone through."]
+    if kind == "mark":
+        return ["What the module's return value starts with; no call ever returns it."]
+    if kind == "hypercall":
+        return ["What a host returns to a guest in R10 of TDG.VP.VMCALL; not an answer of the module."]
+    if kind == "software error":
+        text = SOFTWARE.get(NAME_OF_SOFTWARE_ERROR.get(word), "SEAMCALL did not reach the module, for no reason that Linux 6.16 knows")
+        return [f"{text}.  The kernel's own status; the module never uses class 0xff."]
+    if kind == "exit":
+        return ["The TD has exited, as TDH.VP.ENTER says when the guest has run.",
+                *["Bit 31 is set: the VM entry failed."] * (word >> 31 & 1)]
+    if kind == "unknown":
+        return _unknown(word)
+    text = MEANING.get(row.name) or f"Of class {row.word >> 40 & 0xFF:#04x}, {CLASSES[row.word >> 40 & 0xFF]}; its name says what is known of it"
+    lost = ["Bit 61 is set besides: the import has failed for good, and the TD can only be torn down."] if fatal else []
+    return [f"{text}.", *lost]
 
 
-def _details(word: int) -> str:
-    """What bits 31:0 say: an operand, a level, or an exit reason."""
-    if word in SOFTWARE_ERRORS.values():
-        return "trap number, or VMfailInvalid"
-    detail = _name(word).partition("|")[2]
-    if decode_upstream(word).reason != NO_REASON and word:
-        return f"exit reason {reason_name(word & BASIC)}"
-    return detail if " " in detail else f"operand {detail}" if detail else ""
+def _unknown(word: int) -> list[str]:
+    like = [row for row in rows.STATUS_ROWS if row.word >> 32 & 0xFFFF == word >> 32 & 0xFFFF and word >> 32 & 0xFFFF]
+    if like:
+        return [f"Bits 47:32 are those of {like[-1].name}, which is {like[-1].word:#018x}: bits 63:48 differ."]
+    subject = CLASSES.get(word >> 40 & 0xFF)
+    return [f"No release up to {' and '.join(rows.LAST)} has it." + (f"  Class {word >> 40 & 0xFF:#04x} is {subject}." if subject else "")]
 
 
-def _errnos(word: int) -> str:
-    rows = []
+def _notes(asked: Asked, row: rows.Status | None, sides: set[str]) -> list[str]:
+    """What a person may have meant besides, and what else is to be known."""
+    word, found = asked.word, list(asked.notes)
+    if word >> 32 == 0 and (name := NAME_OF_STATUS.get(word << 32)) and word > BASIC:
+        found.append(f"If it is only the upper half of an answer, as Linux prints it in a guest: {name}.")
+    if asked.given.strip().isdecimal() and 0 < word < 4096 and (name := errno_name(-word)) != str(-word):
+        found.append(f"If it is an errno: write -{word} or {name[1:]}.")
+    if word == HYPERCALL["TDVMCALL_STATUS_RETRY"]:
+        found.append("If it is R10 of TDG.VP.VMCALL: TDVMCALL_STATUS_RETRY.")
+    if row and row.name in answers.INTERNAL:
+        found.append("It never leaves the module.")
+    if row and row.name == "TDX_OPERAND_BUSY" and GUEST in sides:
+        found.append("A guest cannot tell an entry that is held from one that a host has priority for: it gets this for both.")
+    return found
+
+
+def _call(leaf) -> dict | None:
+    return leaf and {"call": leaf.spelled, "instruction": leaf.instruction, "leaf": leaf.number,
+                     "modelled": any(rows_of(leaf, release) for release in answers.READ)}
+
+
+def _low(word: int, kind: str, row: rows.Status | None, release: Release) -> dict:
+    """Bits 31:0: what kind of thing they are, and what they say."""
+    low, what = word & OPERAND_ID, LOW_HALF.get(row.word, rows.NOTHING) if row else rows.EXIT_REASON
+    if what == rows.EXIT_REASON:
+        text = f"VMX exit reason {low & BASIC}, {reason_name(low & BASIC)}" if word else ""
+    elif what in (rows.NOTHING, rows.UNSEEN):
+        text = "nothing is known to stand there" if low else ""
+    elif what == rows.OPERAND:
+        text = _operand(low, row)
+    else:
+        text = "; ".join(f"{part.says}: {part.spelled(part.of(low))}" for part in LOWS[what])
+        since = SPEAKS_SINCE.get(what)
+        if since and not low:
+            text = f"0 in releases before {since}; from then on {text}"
+    return {"value": f"{low:#x}", "kind": what, "says": text}
+
+
+def _operand(low: int, row: rows.Status) -> str:
+    name = NAME_OF_OPERAND.get(low)
+    if not low:
+        return "no operand, or RAX"
+    if name is None:
+        return f"operand {low:#x}, which no release has"
+    known = next(each for each in rows.OPERAND_ROWS if each.id == low)
+    since = operand_since(known)
+    return f"operand {name}: {OPERAND[name]}" + (f" ({since})" if since else "")
+
+
+def operand_since(row: rows.Operand) -> str:
+    """`from 1.5.34 and 2.0.18`; nothing for an operand id of all releases."""
+    return "" if row.since == rows.FIRST else "from " + " and ".join(name for name in row.since if name)
+
+
+def releases_of(row: rows.Status) -> str:
+    """`1.5.01 to 1.5.34, 2.0.08 to 2.0.18`"""
+    return ", ".join(since if since == until else f"{since} to {until}"
+                     for since, until in zip(row.since, row.until) if since)
+
+
+def _releases(row: rows.Status, release: Release | None) -> str:
+    """The releases that have a status, with what that means for the one that was asked about."""
+    missing = release and not rows.has(release.name, row)
+    return f"not {release.name}: {releases_of(row)}" if missing else releases_of(row)
+
+
+def _after(after: str, locks: list[answers.Lock]) -> str:
+    locks = [lock for lock in locks if not lock.resource.startswith("PAMT")] or locks
+    if locks and all(lock.in_guest and (not lock.under_kvm or "tdh_vp_enter" in lock.under_kvm) for lock in locks):
+        return f"{after}; a vCPU that runs holds it until its TD exits: kick it"
+    return after
+
+
+def _sites(word: int, calls: list[Leaf], kind: str) -> list[dict]:
+    """What becomes of an answer at each place of KVM and the kernel that may get it.
+
+    Of an answer that no call is known to give, at the places that know it.
+    """
+    spelled = {leaf.name.replace(".", "_") for leaf in calls}
+    found = []
     for name, site in SITES.items():
-        value = errno_of(word, name)
-        bug = value and site.bugs and value not in {-known.errno for known in site.errnos}
-        rows.append((site.text, errno_name(value) + (" and KVM_BUG_ON" if bug else ""), site.source))
-    return tabulate(rows, headers=("errno, where", "is", "by"), tablefmt="simple", disable_numparse=True)
+        value, known = errno_of(word, name), known_at(word, name)
+        if calls and not spelled & set(site.calls) or not calls and not known:
+            continue
+        here = [call for call in site.calls if call in spelled] or site.calls
+        found.append({
+            "calls": [call.lower() for call in here], "at": site.text,
+            "errno": errno_name(value) if site.returns else None, "bug": site.bugs and known is None,
+            "also": known.then if known else site.then,
+            "first": site.first if status_class(word) == STATUSES["TDX_OPERAND_BUSY"] else "", "source": site.source})
+    return found
 
 
-def _decodings(word: int) -> list[str]:
+def _guest_sites(calls) -> list[dict]:
+    """What Linux as a guest does, for the TDCALLs that it makes."""
+    known = [(leaf, GUEST_SITES.get(leaf.name.replace(".", "_"))) for leaf in calls]
+    return [{"call": leaf.spelled, "does": site[0], "source": site[1]} for leaf, site in known if site]
+
+
+def _decoded(word: int) -> dict:
+    """As the answer of TDH.VP.ENTER: what upstream makes of it, and what bits 15:0 alone would have."""
     upstream, naive = decode_upstream(word), decode_naive(word)
-    reason = "none (-1)" if upstream.reason == NO_REASON else \
-        f"{upstream.reason:#x} {reason_name(upstream.reason & BASIC)}"
+    none = upstream.reason == NO_REASON
+    return {
+        "reason": None if none else upstream.reason, "reason_name": None if none else reason_name(upstream.reason & BASIC),
+        "outcome": upstream.outcome, "looks_nmi": upstream.looks_nmi,
+        "rules": [{"source": rule.source, "condition": rule.condition, "outcome": outcome} for rule, outcome in zip(
+            upstream.rules, ("none (-1)" if none else f"{upstream.reason:#x} {reason_name(upstream.reason & BASIC)}",
+                             upstream.fastpath, upstream.outcome))],
+        "naive": {"reason": naive.reason, "reason_name": reason_name(naive.reason), "does": HANDLERS[naive.handler],
+                  "verdict": "spurious: no VM exit took place" if naive.spurious else
+                             "the same as upstream" if naive.reason == upstream.reason else
+                             "upstream sees no exit reason here" if none else "bits 31:16 are lost"},
+    }
+
+
+def _errno_facts(asked: Asked, lines: int) -> dict:
+    """An errno: which answers end as that, at which place."""
+    value = -asked.errno
+    found = []
+    for name, site in SITES.items():
+        if not site.returns or asked.leaf and asked.leaf.name.replace(".", "_") not in site.calls:
+            continue
+        from_here = [known.status + (" with any operand" if known.any_operand else "") for known in site.errnos if known.errno == asked.errno]
+        if value == errno_of(STATUSES["TDX_TD_FATAL"], name):
+            known = [each.status for each in site.errnos]
+            from_here.append("every error" + (f" but {', '.join(known)}" if known else ""))
+        if from_here:
+            found.append({"calls": [call.lower() for call in site.calls], "at": site.text, "answers": from_here, "source": site.source})
+    says = "The kernel returns it for these answers:" if found else "No answer of the module ends as that."
+    return {"given": shown(asked.given), "lines": lines, "errno": errno_name(value), "number": value, "kind": "errno", "says": [says],
+            "notes": [], "call": _call(asked.leaf), "from": found}
+
+
+# --- as text -------------------------------------------------------------------------------------
+
+def explanation(document: dict, whole: bool = True) -> str:
+    """A document of `facts` for a person, at most NARROW columns wide.
+
+    whole   with its bits, and how it is decoded at entry
+    """
+    if document["kind"] == "errno":
+        return "\n".join(_errno_lines(document))
+    lines = textwrap.wrap(f"{document['word']}  {document['name']}", NARROW, subsequent_indent=" " * 20)
+    if document["call"]:
+        lines.append("  from {call}, {instruction} leaf {leaf}".format(**document["call"]))
+    lines += paragraphs(document["says"], "  ")
+    if document["again"]:
+        lines += _item("try again", f"{document['again']['helps']}: {document['again']['after']}")
+    if document["low"] and document["low"]["says"]:
+        lines += _item("bits 31:0", f"{document['low']['value']}, {document['low']['says']}")
+    for row in document["registers"]:
+        lines += _item(row["register"], f"{row['value']}: {row['says']}")
+    if document["lines"] > 1:
+        lines += _item("found", f"in {document['lines']} lines")
+    if document["releases"]:
+        lines += _item("releases", document["releases"])
+    lines += _giver_lines(document)
+    lines += _lock_lines(document)
+    lines += _kvm_lines(document)
+    lines += [line for note in document["notes"] for line in _item("note", note)]
+    if whole:
+        lines += ["", *_field_lines(document)]
+        if document["entry"]:
+            lines += ["", *_entry_lines(document["entry"])]
+    return "\n".join(lines)
+
+
+def _giver_lines(document: dict) -> list[str]:
+    if document["kind"] != "status":
+        return []
+    call, givers = document["call"], document["given_by"]
+    if call:
+        known = any((giver["instruction"], giver["leaf"]) == (call["instruction"], call["leaf"]) for giver in givers)
+        missing = "a row has a call's locks and states, not the form of its operands" if call["modelled"] else \
+            f"{call['call']} is not modelled"
+        return [] if known else _item("given by", f"no row: {missing}")
+    if not givers:
+        return _item("given by", "no row: a row has a call's locks and states, not the form of its operands")
+    all_names = [release.name for release in answers.READ]
+    lines = []
+    for kind in (INSTRUCTION[HOST], INSTRUCTION[GUEST]):
+        calls = [giver["call"] + ("" if giver["releases"] in ([], all_names) else f" ({', '.join(giver['releases'])})")
+                 for giver in givers if giver["instruction"] == kind]
+        lines += _item(f"{kind}s", ", ".join(calls)) if calls else []
+    return lines
+
+
+def _lock_lines(document: dict) -> list[str]:
+    """Who may hold what was lost; of locks that KVM's own locks keep free, in short."""
+    lines, locks = [], document["locks"]
+    for lock in locks:
+        kvm = ", ".join(lock["under_kvm"])
+        if not kvm:
+            continue
+        if document["call"]:
+            held = "; ".join(f"{INITIALS[mode]} {_listed(lock[mode])}" for mode in (EXCLUSIVE, SHARED) if lock[mode])
+            lines += _item(lock["resource"], f"may be held by {kvm}; were it not for KVM's own locks by {held}")
+        else:
+            lines += _item(lock["resource"], f"KVM's own locks leave {kvm} to contend for it")
+    free = [lock["resource"] for lock in locks if not lock["under_kvm"]]
+    if free:
+        lines += _item("kept apart", f"{', '.join(free)}: KVM's own locks keep apart all calls that could hold it")
+    return [*lines, *_item("rows of", f"module {document['module']}")] if locks else lines
+
+
+def _listed(names) -> str:
+    return ", ".join(names) if len(names) <= 6 else f"{len(names)} calls"
+
+
+def _kvm_lines(document: dict) -> list[str]:
+    """What becomes of it: of a call that is known in full, else outcome by outcome."""
+    lines = []
+    outcomes: dict[str, list[str]] = {}
+    for site in document["kvm"]:
+        first = f"{site['first']}; then " if site["first"] else ""
+        outcome = first + (" and ".join(filter(None, [site["errno"], "KVM_BUG_ON" * site["bug"]])) or site["also"] or "0")
+        if document["call"]:
+            also = f"; {site['also']}" if site["also"] not in ("", outcome) else ""
+            lines += _item("KVM", f"{site['at']}: {outcome}{also} [{site['source']}]")
+        else:
+            outcomes.setdefault(outcome, []).extend(site["calls"])
+    for outcome, calls in outcomes.items():
+        lines += _item("KVM", f"{outcome}: {', '.join(calls)}")
+    if document["kind"] in ("software error", "unknown") and not document["call"] or \
+            document["kind"] == "status" and not document["call"] and not document["given_by"]:
+        lines += _item("KVM", f"-EIO {'elsewhere' if lines else 'everywhere'}, with KVM_BUG_ON where no failure is"
+                              " expected; name the call to know which")
+    elif document["kind"] == "status" and not (lines or document["guest"] or document["entry"]):
+        lines += _item("KVM", "Linux 6.16 does not make " + ("it" if document["call"] else "these calls"))
+    for site in document["guest"]:
+        behind = f" [{site['source']}]" if document["call"] else f": {site['call']}"
+        lines += _item("Linux guest", site["does"] + behind)
+    if document["entry"]:
+        lines += _item("KVM", f"{document['entry']['outcome']}" + ("" if document["call"] else ": tdh_vp_enter"))
+    return lines
+
+
+def _field_lines(document: dict) -> list[str]:
+    named = {field.name.rstrip("_"): field for field in FIELDS}
+    low = document["low"]["says"] if document["low"] else ""
+    table = [(name, str(named[name].high) if named[name].high == named[name].low else f"{named[name].high}:{named[name].low}",
+              f"{value:#x}" if named[name].high > named[name].low else value,
+              low.split(": ")[0] if name == "details_l2" else CLASSES.get(value, "no class of the module") if name == "class"
+              else named[name].text if value else "")
+             for name, value in document["fields"].items()]
+    return tabulate(table, headers=("field", "bits", "value", "says"), tablefmt="simple", disable_numparse=True,
+                    colalign=("left", "right", "right", "left"), maxcolwidths=[None, None, None, 36]).splitlines()
+
+
+def _entry_lines(entry: dict) -> list[str]:
     lines = ["as the answer of TDH.VP.ENTER, Linux 6.16"]
-    for rule, outcome in zip(upstream.rules, (f"exit reason {reason}", upstream.fastpath, upstream.outcome)):
-        lines += [f"  {rule.source}: {rule.condition}", f"    -> {outcome}"]
-    if upstream.looks_nmi:
+    for number, rule in enumerate(entry["rules"]):
+        lines += [f"  {rule['source']}: {rule['condition']}", f"    -> {'exit reason ' * (number == 0)}{rule['outcome']}"]
+    if entry["looks_nmi"]:
         lines.insert(3, "    -> the NMI handler looks at R9 too, as the reason is EXCEPTION_NMI")
-    verdict = "spurious: no VM exit took place" if naive.spurious else \
-        "the same as upstream" if naive.reason == upstream.reason else \
-        "upstream sees no exit reason here" if upstream.reason == NO_REASON else "bits 31:16 are lost"
-    return [*lines, "", "naive, bits 15:0 alone", f"  {naive.reason}: {reason_name(naive.reason)}",
-            f"    -> {HANDLERS[naive.handler]}; {verdict}"]
+    naive = entry["naive"]
+    return [*lines, "", "naive, bits 15:0 alone", f"  {naive['reason']}: {naive['reason_name']}",
+            *paragraphs([f"-> {naive['does']}; {naive['verdict']}"], "    ")]
+
+
+def summary(documents: list[dict], style: str) -> str:
+    """A row for each answer."""
+    return formatted([{
+        "answer": each.get("word", each.get("errno")), "name": each.get("name", each["says"][0]),
+        "call": each["call"]["call"] if each["call"] else "", "lines": each["lines"],
+        "try again": each["again"]["helps"] if each.get("again") else ""} for each in documents], style)
+
+
+def _errno_lines(document: dict) -> list[str]:
+    lines = [f"{document['errno']} ({document['number']})", *paragraphs(document["says"], "  ")]
+    for place in document["from"]:
+        lines += _item("KVM", f"{place['at']} ({', '.join(place['calls'])}): {'; '.join(place['answers'])} [{place['source']}]")
+    return lines
+
+
+def _item(label: str, text: str) -> list[str]:
+    """A labelled paragraph."""
+    return textwrap.wrap(text, NARROW, initial_indent=f"  {label:<12}", subsequent_indent=" " * 14,
+                         break_long_words=True, break_on_hyphens=False) or [f"  {label}"]
+
+
+def paragraphs(texts: list[str], indent: str) -> list[str]:
+    """Texts one after the other, indented."""
+    return [line for text in texts for line in textwrap.wrap(
+        text, NARROW, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)]

@@ -1,0 +1,105 @@
+"""`decode`: answers in whatever form people have them, from arguments or a log, taken apart one by one."""
+
+import json
+import re
+import sys
+from typing import Iterable
+
+from harness.errors import UsageError
+from harness.protocol import spelling
+from harness.protocol.spelling import Asked, shown
+
+USAGE = "must be like 0x8000020000000092, TDX_OPERAND_BUSY|RCX, or a line of the kernel's log"
+# A line of a log that begins so is meant to be an answer.
+MEANT = re.compile(r"[\s(\"'`]*(?:TDX_|[-+]?0x)", re.IGNORECASE)
+
+
+def decode(options) -> int:
+    """Print what was asked for.  Raises UsageError if there is nothing to decode, or something that is no answer."""
+    from harness.reports import answer, statuses
+    from harness.reports.module import find_release
+
+    release = find_release(options.module, "--module") if options.module else None
+    if options.list:
+        if options.status:
+            raise UsageError(f"decode --list {shown(' '.join(options.status))}: --list takes no answer")
+        print(statuses.listed(release, options.format))
+        return 0
+    documents = [answer.facts(asked, release, lines) for asked, lines in asked_for(options.status)]
+    if options.format == "json":
+        print(json.dumps(documents, indent=1))
+    elif options.format == "table":
+        print("\n\n".join(answer.explanation(each, whole=len(documents) == 1) for each in documents))
+    else:
+        print(answer.summary(documents, options.format))
+    return 0
+
+
+def asked_for(arguments: list[str]) -> list[tuple[Asked, int]]:
+    """The answers of all arguments, or of standard input, each with the number of places where it was found."""
+    if arguments in ([], ["-"]):
+        return counted(from_log(read_input(), "standard input"))
+    if any("\n" in argument for argument in arguments):
+        return counted(from_log("\n".join(arguments).splitlines(), "the text"))
+    return counted(from_arguments(arguments))
+
+
+def from_arguments(arguments: list[str]) -> list[Asked]:
+    """Each argument by itself; together, if they are the words of one line that a shell has taken apart."""
+    try:
+        return [asked for argument in arguments for asked in spelling.read(argument)]
+    except UsageError:
+        words = [word.strip("[]():,") for word in arguments]
+        if len(arguments) == 1 or not any(word == "|" or spelling.by_name(word) or re.match(r"(?i)(sea|td)mcall|failed", word)
+                                          for word in words):
+            raise
+    return spelling.read(" ".join(arguments))
+
+
+def from_log(lines: Iterable[str], where: str) -> list[Asked]:
+    """The answers in the lines of a log; lines without one are passed over.  Raises UsageError if none has one."""
+    found: list[Asked] = []
+    number = fresh = 0
+    for number, line in enumerate(lines, 1):
+        if found and fresh and (registers := spelling.registers_only(line)):
+            found[-fresh:] = [asked._replace(registers=asked.registers + registers) for asked in found[-fresh:]]
+            continue
+        here = _in_line(line, f"{where}, line {number}")
+        found += here
+        fresh = len(here)
+    if not found:
+        raise UsageError(f"decode: no answer in the {number} lines of {where}; {USAGE}")
+    return found
+
+
+def _in_line(line: str, where: str) -> list[Asked]:
+    """The answers in a line of a log: all of it if it is one word, or begins as an answer does."""
+    meant = MEANT.match(line)
+    if meant or len(line.split()) == 1:
+        try:
+            return spelling.read(line)
+        except UsageError as mistake:
+            if meant:
+                raise UsageError(f"{where}: {mistake}") from None
+    return spelling.line(line)
+
+
+def read_input() -> Iterable[str]:
+    """Lines of standard input, whatever bytes they are, without those that are empty."""
+    if sys.stdin.isatty():
+        print("decode: reading standard input; end it with Ctrl-D", file=sys.stderr)
+    for line in sys.stdin.buffer:
+        yield line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+
+
+def counted(found: list[Asked]) -> list[tuple[Asked, int]]:
+    """Each answer of each call once, with how often it was found; registers are those of the first."""
+    groups: dict[tuple, list[Asked]] = {}
+    for asked in found:
+        groups.setdefault((asked.word, asked.errno, asked.leaf), []).append(asked)
+    return [(_first(group), len(group)) for group in groups.values()]
+
+
+def _first(group: list[Asked]) -> Asked:
+    differ = len({asked.registers for asked in group}) > 1
+    return group[0]._replace(notes=(*group[0].notes, "The registers are those of the first line.")) if differ else group[0]
