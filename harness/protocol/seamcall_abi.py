@@ -145,6 +145,7 @@ class Site(NamedTuple):
 
 
 _BUSY = Errno("TDX_OPERAND_BUSY", errno.EBUSY, any_operand=True)
+_KICKED = "entry barred, all vCPUs kicked, one more try"
 SITES = {
     "init": Site("initialization of the module", "sc_retry_prerr", False, (
         Errno("TDX_SEAMCALL_VMFAILINVALID", errno.ENODEV),
@@ -167,10 +168,13 @@ SITES = {
         _BUSY._replace(then="the fault is handled again on the spot, until an event or a signal is pending"),
     ), ("TDH_MEM_SEPT_ADD", "TDH_MEM_PAGE_AUG")),
     "finalize": Site("the end of building", "tdx_td_finalize", True, (_BUSY,), ("TDH_MR_FINALIZE",)),
-    # tdx_sept_zap_private_spte, tdx_track do the same.
-    "no_fail": Site("a page is taken away", "tdx_sept_drop_private_spte ...", True, (),
-                    ("TDH_MEM_RANGE_BLOCK", "TDH_MEM_TRACK", "TDH_MEM_PAGE_REMOVE"),
-                    first="entry barred, all vCPUs kicked, one more try", then="the page is leaked"),
+    "block": Site("a page is taken away, first step", "tdx_sept_zap_private_spte", True, (), ("TDH_MEM_RANGE_BLOCK",),
+                  first=_KICKED, then="but before the TD runs TDX_EPT_ENTRY_STATE_INCORRECT|RCX of a page that was never"
+                                      " added is no error"),
+    "track": Site("a page is taken away, second step", "tdx_track", True, (), ("TDH_MEM_TRACK",), first=_KICKED,
+                  then="TDH_MEM_PAGE_REMOVE is made all the same", returns=False),
+    "no_fail": Site("a page is taken away, last step", "tdx_sept_drop_private_spte", True, (), ("TDH_MEM_PAGE_REMOVE",),
+                    first=_KICKED, then="the page is leaked"),
     "vcpu": Site("creation of a vCPU", "tdx_td_vcpu_init", True, (), ("TDH_VP_CREATE", "TDH_VP_ADDCX", "TDH_VP_INIT")),
     "vcpu_field": Site("a vCPU's field", "tdh_vp_rd_failed, tdh_vp_wr_failed", True, (), ("TDH_VP_RD", "TDH_VP_WR"),
                        then="the field reads as 0", returns=False),

@@ -27,6 +27,7 @@ from kernels.words import (
 )
 
 ENTER = "TDH.VP.ENTER"
+KVM = "KVM 6.16"                 # whose sites seamcall_abi.py has
 NARROW = 80                      # columns in which everything fits
 HANDLERS = {"nmi": "handled as an NMI or exception", "external_interrupt": "handled as an interrupt",
             "tdcall": "handled as a TDCALL", "other": "not handled as an NMI, interrupt or TDCALL"}
@@ -342,8 +343,10 @@ def _lock_lines(document: dict) -> list[str]:
         if not kvm:
             continue
         if document["call"]:
-            held = "; ".join(f"{INITIALS[mode]} {_listed(lock[mode])}" for mode in (EXCLUSIVE, SHARED) if lock[mode])
-            lines += _item(lock["resource"], f"may be held by {kvm}; were it not for KVM's own locks by {held}")
+            may, kept = ("; ".join(f"{INITIALS[mode]} {_listed(names)}" for mode in (EXCLUSIVE, SHARED)
+                                   if (names := [name for name in lock[mode] if (name in lock["under_kvm"]) == met]))
+                         for met in (True, False))
+            lines += _item(lock["resource"], f"may be held by {may}" + (f"; KVM's own locks keep out {kept}" if kept else ""))
         else:
             lines += _item(lock["resource"], f"KVM's own locks leave {kvm} to contend for it")
     free = [lock["resource"] for lock in locks if not lock["under_kvm"]]
@@ -365,22 +368,22 @@ def _kvm_lines(document: dict) -> list[str]:
         outcome = first + (" and ".join(filter(None, [site["errno"], "KVM_BUG_ON" * site["bug"]])) or site["also"] or "0")
         if document["call"]:
             also = f"; {site['also']}" if site["also"] not in ("", outcome) else ""
-            lines += _item("KVM", f"{site['at']}: {outcome}{also} [{site['source']}]")
+            lines += _item(KVM, f"{site['at']}: {outcome}{also} [{site['source']}]")
         else:
             outcomes.setdefault(outcome, []).extend(site["calls"])
     for outcome, calls in outcomes.items():
-        lines += _item("KVM", f"{outcome}: {', '.join(calls)}")
+        lines += _item(KVM, f"{outcome}: {', '.join(calls)}")
     if document["kind"] in ("software error", "unknown") and not document["call"] or \
             document["kind"] == "status" and not document["call"] and not document["given_by"]:
-        lines += _item("KVM", f"-EIO {'elsewhere' if lines else 'everywhere'}, with KVM_BUG_ON where no failure is"
+        lines += _item(KVM, f"-EIO {'elsewhere' if lines else 'everywhere'}, with KVM_BUG_ON where no failure is"
                               " expected; name the call to know which")
     elif document["kind"] == "status" and not (lines or document["guest"] or document["entry"]):
-        lines += _item("KVM", "Linux 6.16 does not make " + ("it" if document["call"] else "these calls"))
+        lines += _item(KVM, "Linux 6.16 does not make " + ("it" if document["call"] else "these calls"))
     for site in document["guest"]:
         behind = f" [{site['source']}]" if document["call"] else f": {site['call']}"
         lines += _item("Linux guest", site["does"] + behind)
     if document["entry"]:
-        lines += _item("KVM", f"{document['entry']['outcome']}" + ("" if document["call"] else ": tdh_vp_enter"))
+        lines += _item(KVM, f"{document['entry']['outcome']}" + ("" if document["call"] else ": tdh_vp_enter"))
     return lines
 
 
@@ -418,7 +421,7 @@ def summary(documents: list[dict], style: str) -> str:
 def _errno_lines(document: dict) -> list[str]:
     lines = [f"{document['errno']} ({document['number']})", *paragraphs(document["says"], "  ")]
     for place in document["from"]:
-        lines += _item("KVM", f"{place['at']} ({', '.join(place['calls'])}): {'; '.join(place['answers'])} [{place['source']}]")
+        lines += _item(KVM, f"{place['at']} ({', '.join(place['calls'])}): {'; '.join(place['answers'])} [{place['source']}]")
     return lines
 
 

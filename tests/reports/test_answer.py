@@ -25,16 +25,16 @@ def test_a_busy_tree_is_named_explained_and_taken_apart():
     assert text.startswith("0x8000020000000092  TDX_OPERAND_BUSY|SEPT_TREE\n")
     for words in ("A lock that the call needs was held", "yes: once the holder has returned", "operand SEPT_TREE: the lock of",
                   "1.5.01 to 1.5.34, 2.0.08 to 2.0.18", "-EBUSY: tdh_mem_sept_add, tdh_mem_page_aug",
-                  "one more try; then -EIO and KVM_BUG_ON: tdh_mem_range_block", "back to the vCPU loop, which enters again: tdh_vp_enter",
+                  "-EIO and KVM_BUG_ON: tdh_mem_range_block, tdh_mem_page_remove", "back to the vCPU loop, which enters again: tdh_vp_enter",
                   "EXIT_FASTPATH_EXIT_HANDLED", "exit reason none (-1)", "146: no exit reason that KVM knows",
                   *(field.name.rstrip("_") for field in FIELDS)):
         assert words in text, words
 
 
 def test_of_a_call_that_is_named_only_its_own_holders_and_sites_are_told():
-    text = told("SEAMCALL TDH_MEM_PAGE_REMOVE failed: 0x8000020000000092, rcx 0x0, rdx 0x0", whole=False)
-    for words in ("from tdh_mem_page_remove, SEAMCALL leaf 29", "may be held by tdh_vp_enter; were it not for KVM's own locks by EX",
-                  "a page is taken away: entry barred, all vCPUs kicked, one more try; then -EIO and KVM_BUG_ON; the page is leaked",
+    text = " ".join(told("SEAMCALL TDH_MEM_PAGE_REMOVE failed: 0x8000020000000092, rcx 0x0, rdx 0x0", whole=False).split())
+    for words in ("from tdh_mem_page_remove, SEAMCALL leaf 29", "may be held by EX tdh_vp_enter; KVM's own locks keep out EX tdh_mem_range_block, tdh_mem_range_unblock, tdh_mem_sept_remove",
+                  "a page is taken away, last step: entry barred, all vCPUs kicked, one more try; then -EIO and KVM_BUG_ON; the page is leaked",
                   "the call did not get as far as an SEPT entry"):
         assert words in text, words
     assert "tdh_mem_page_aug" not in text and "the vCPU loop" not in text and "SEAMCALLs" not in text
