@@ -153,14 +153,10 @@ def parser() -> Arguments:
     listing.add_argument("--level", type=int, metavar="N", help="level of the SEPT entry: 0 4K, 1 2M, 2 1G")
     listing.set_defaults(do=do_explain)
 
-    answer = commands.add_parser("decode", help="take answers of SEAMCALLs and TDCALLs apart, from a log or by hand")
-    answer.add_argument("status", nargs="*", metavar="STATUS",
-                        help="a number, a name such as 'TDX_OPERAND_BUSY|SEPT_TREE', an errno, a line of the kernel's"
-                             " log, or - for standard input (default)")
-    answer.add_argument("--module", metavar="RELEASE", help="of whose rows (default: one that has the status)")
-    answer.add_argument("--list", action="store_true", help="every status and operand id instead, with its releases")
-    answer.add_argument("--format", choices=FORMATS, default="table", help="how to print (default: table)")
-    answer.set_defaults(do=do_decode)
+    from harness.commands import decode
+    answer = commands.add_parser("decode", help="explain answers of SEAMCALLs and TDCALLs, by hand or from a log")
+    decode.add(answer)
+    answer.set_defaults(do=decode.do)
     return top
 
 
@@ -468,11 +464,6 @@ def do_explain(options) -> int:
     from harness.reports import listing
     print(listing.explanation(options.name, options.module, options.level))
     return DONE
-
-
-def do_decode(options) -> int:
-    from harness.commands import decode
-    return decode.decode(options)
 
 
 if __name__ == "__main__":

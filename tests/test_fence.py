@@ -100,7 +100,8 @@ def test_the_tour_of_a_package_names_its_modules(package):
     assert set(re.findall(r"^    (\w+)(?:\.py|/) ", package.__doc__, re.MULTILINE)) == there - {"__init__"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], [], ["run", "--help"], ["policies"]])
+@pytest.mark.parametrize("arguments", [["--help"], [], ["run", "--help"], ["policies"], ["decode", "0x30", "EBUSY"],
+                                       ["decode", "--list"]])
 def test_help_does_not_import_numba(arguments):
     code = ("import sys; sys.argv = ['harness', *%r]\n"
             "from harness.__main__ import main\n"

@@ -8,18 +8,26 @@ from typing import Iterable
 from harness.errors import UsageError
 from harness.protocol import spelling
 from harness.protocol.spelling import Asked, shown
+from harness.reports import answer, statuses
 
+FORMATS = ("table", "github", "csv", "json")
 USAGE = "must be like 0x8000020000000092, TDX_OPERAND_BUSY|RCX, or a line of the kernel's log"
 # A line of a log that begins so is meant to be an answer.
 MEANT = re.compile(r"[\s(\"'`]*(?:TDX_|[-+]?0x)", re.IGNORECASE)
 
 
-def decode(options) -> int:
-    """Print what was asked for.  Raises UsageError if there is nothing to decode, or something that is no answer."""
-    from harness.reports import answer, statuses
-    from harness.reports.module import find_release
+def add(parser) -> None:
+    parser.add_argument("status", nargs="*", metavar="STATUS",
+                        help="a number, a name such as 'TDX_OPERAND_BUSY|SEPT_TREE', an errno, a line of the kernel's"
+                             " log, or - for standard input (default)")
+    parser.add_argument("--module", metavar="RELEASE", help="of whose rows (default: one that has the status)")
+    parser.add_argument("--list", action="store_true", help="every status and operand id instead, with its releases")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="how to print (default: table)")
 
-    release = find_release(options.module, "--module") if options.module else None
+
+def do(options) -> int:
+    """Print what was asked for.  Raises UsageError if there is nothing to decode, or something that is no answer."""
+    release = _release(options.module)
     if options.list:
         if options.status:
             raise UsageError(f"decode --list {shown(' '.join(options.status))}: --list takes no answer")
@@ -33,6 +41,13 @@ def decode(options) -> int:
     else:
         print(answer.summary(documents, options.format))
     return 0
+
+
+def _release(name: str | None):
+    if name is None:
+        return None
+    from harness.reports.module import find_release          # loads the rows
+    return find_release(name, "--module")
 
 
 def asked_for(arguments: list[str]) -> list[tuple[Asked, int]]:

@@ -15,13 +15,11 @@ from harness.memory.layout import Layout
 from harness.protocol import contention
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
-from harness.protocol.leaves import GUEST, Leaf, by_name, rows_of
-from harness.protocol.releases import EXCLUSIVE, RELEASES, SHARED, Release
-from harness.protocol.seamcalls import seamcalls, write_call
+from harness.protocol.leaves import GUEST, HOST, SHARED_ROWS, Leaf, by_name
+from harness.protocol.releases import EXCLUSIVE, READ, SHARED, Release
+from harness.protocol.seamcalls import Seamcall, seamcalls, write_call
 from kernels.statuses import EXIT_REASON, OPERAND
 from kernels.words import LOW_HALF, NAME_OF_OPERAND, NAME_OF_STATUS, OPERAND_ID, known_class
-
-READ = tuple(release for release in RELEASES if not release.report_only)
 
 # What calls can answer that the rows do not say, by status: the calls, as the documents spell them.
 _ENTER = ("TDH.VP.ENTER",)
@@ -79,10 +77,15 @@ MORE = {
 # Who sets bit 61 in an answer: a failed import, which its TD does not survive.
 IMPORTS = ("TDH.IMPORT.MEM", "TDH.IMPORT.TRACK", "TDH.IMPORT.STATE.IMMUTABLE", "TDH.IMPORT.STATE.TD", "TDH.IMPORT.STATE.VP",
            "TDH.IMPORT.COMMIT", "TDH.IMPORT.END")
-# What nobody outside the module ever sees.
-INTERNAL = ("TDX_OPERAND_BUSY_HOST_PRIORITY",)
 
 assert MORE.keys() <= set(NAME_OF_STATUS.values()) and all(by_name(call) for calls in MORE.values() for call in calls)
+
+
+def rows_of(leaf: Leaf, release: Release) -> list[Seamcall]:
+    """The rows of a release that are this call: none if it is not modelled, two if a version has its own."""
+    rows = [row for row in seamcalls(release) if row.side == leaf.side]
+    exact = [row for row in rows if row.leaf == leaf.number]
+    return exact or [row for row in rows if leaf.side == HOST and row.leaf == SHARED_ROWS.get(leaf.number)]
 
 
 @functools.cache

@@ -2,18 +2,15 @@
 
 seamcalls.py has the calls that are modelled, as rows; here is the number and the name of each, modelled
 or not.  A call is found by any of its spellings: `TDH.MEM.PAGE.AUG`, `TDH_MEM_PAGE_AUG`,
-`tdh_mem_page_aug`, or the leaf that the kernel prints (leaf in bits 15:0, version in 23:16).
+`tdh_mem_page_aug`, or the leaf that the kernel prints (leaf in bits 15:0, version in 23:16).  Nothing here
+needs the rows, so a log can be read without them.
 
 Sources: include/tdx_api_defs.h of 2.0.18 (both lists of leaves, and the layouts of leaf, page_info and
 exit qualification); the calls' own files for what they write to registers.
 """
 
-import functools
 import re
 from typing import NamedTuple
-
-from harness.protocol.releases import RELEASES
-from harness.protocol.seamcalls import Seamcall, seamcalls
 
 HOST, GUEST = "host", "guest"
 INSTRUCTION = {HOST: "SEAMCALL", GUEST: "TDCALL"}
@@ -58,7 +55,9 @@ GUEST_LEAVES = {
     72: "TDG.IQ.INV.REQUEST",
 }
 LEAVES = {HOST: HOST_LEAVES, GUEST: GUEST_LEAVES}
-# A row of seamcalls.py that stands for two leaves has the number of the first.
+# Names of rows that stand for two leaves, or for one version of a leaf, and the leaf that they have.
+ROW_NAMES = {"tdh_mng_rdwr": 11, "tdh_mem_rd_wr": 12, "tdh_vp_rd_wr": 26, "tdh_vp_init_apicid": 22}
+# The second leaf of such a row -> the first.
 SHARED_ROWS = {13: 11, 14: 12, 43: 26}
 
 
@@ -90,28 +89,20 @@ def bare(name: str) -> str:
     return re.sub(r"[._]", "", name).upper().removesuffix("LEAF")
 
 
-@functools.cache
-def _by_bare_name() -> dict[str, Leaf]:
-    spelled = {bare(name): Leaf(side, number, name) for side, leaves in LEAVES.items() for number, name in leaves.items()}
-    rows = {bare(row.name): by_number(row.side, row.leaf) for release in RELEASES for row in seamcalls(release)}
-    return {name: leaf for name, leaf in rows.items() if leaf} | spelled
+_BY_BARE_NAME = {
+    **{bare(name): Leaf(HOST, number, HOST_LEAVES[number]) for name, number in ROW_NAMES.items()},
+    **{bare(name): Leaf(side, number, name) for side, leaves in LEAVES.items() for number, name in leaves.items()},
+}
 
 
 def by_name(name: str) -> Leaf | None:
     """The call of a name, spelled as the documents, the kernel or this project spell it."""
-    return _by_bare_name().get(bare(name))
+    return _BY_BARE_NAME.get(bare(name))
 
 
 def names() -> tuple[str, ...]:
     """All calls, as the kernel spells them."""
     return tuple(name.replace(".", "_") for leaves in LEAVES.values() for name in leaves.values())
-
-
-def rows_of(leaf: Leaf, release) -> list[Seamcall]:
-    """The rows of a release that are this call: none if it is not modelled, two if a version has its own."""
-    rows = [row for row in seamcalls(release) if row.side == leaf.side]
-    exact = [row for row in rows if row.leaf == leaf.number]
-    return exact or [row for row in rows if row.leaf == SHARED_ROWS.get(leaf.number) and leaf.side == HOST]
 
 
 # --- what a call leaves in registers -----------------------------------------------------------

@@ -2,23 +2,21 @@
 
 `facts` puts everything into one document, as `decode --format json` prints it; `explanation` prints that
 document, the answer first.  Which call gives an answer and who may hold a lock is read off the rows of a
-release (harness/protocol/answers.py); all else is tables of harness/protocol.
+release (harness/protocol/answers.py), which are loaded when an answer needs them; all else is tables.
 """
 
 import textwrap
 
 from tabulate import tabulate
 
-from harness.protocol import answers
-from harness.protocol.leaves import GUEST, HOST, INSTRUCTION, Leaf, by_name, rows_of
-from harness.protocol.releases import DEFAULT, EXCLUSIVE, SHARED, Release
+from harness.protocol.leaves import GUEST, HOST, INSTRUCTION, Leaf, by_name
+from harness.protocol.releases import DEFAULT, EXCLUSIVE, READ, SHARED, Release
 from harness.protocol.seamcall_abi import (
     BASIC, FIELDS, GUEST_SITES, KVM_STATUSES, NO_REASON, SITES, decode_naive,
     decode_upstream, errno_name, errno_of, is_software_error, known_at, reason_name, status_class,
 )
 from harness.protocol.spelling import HYPERCALL, Asked, shown
 from harness.protocol.statuses import CLASSES, LOWS, MEANING, OPERAND, SPEAKS_SINCE, again
-from harness.reports.module import INITIALS
 from harness.reports.registers import register_rows
 from harness.reports.text import formatted
 from kernels import statuses as rows
@@ -27,10 +25,13 @@ from kernels.words import (
 )
 
 ENTER = "TDH.VP.ENTER"
+NOT_IN_ROWS = "a call that is modelled has its locks and states there, not the form of its operands"
 KVM = "KVM 6.16"                 # whose sites seamcall_abi.py has
 NARROW = 80                      # columns in which everything fits
 HANDLERS = {"nmi": "handled as an NMI or exception", "external_interrupt": "handled as an interrupt",
             "tdcall": "handled as a TDCALL", "other": "not handled as an NMI, interrupt or TDCALL"}
+INITIALS = {EXCLUSIVE: "EX", SHARED: "SH"}
+INTERNAL = ("TDX_OPERAND_BUSY_HOST_PRIORITY",)       # what nobody outside the module ever sees
 SOFTWARE = {
     "TDX_SEAMCALL_UD": "SEAMCALL raised #UD: the processor is not in VMX operation",
     "TDX_SEAMCALL_GP": "SEAMCALL raised #GP: the BIOS did not enable TDX",
@@ -53,11 +54,10 @@ def facts(asked: Asked, release: Release | None = None, lines: int = 1) -> dict:
     row = _row(upper, release)
     kind = _kind(word, row)
     asked_release, release = release, release or _release_of(row)
-    givers = answers.givers(word) if kind == "status" else []
+    givers, locks = _givers_and_locks(word, release, asked.leaf) if kind == "status" else ([], [])
     calls = [asked.leaf] if asked.leaf else [by_name(ENTER)] if kind == "exit" else \
         list(dict.fromkeys(giver.leaf for giver in givers))
     sides = {leaf.side for leaf in calls}
-    locks = answers.holders(word, release, asked.leaf) if kind == "status" else []
     helps, after = again(word, row.name if row else None)
     entered = kind not in ("hypercall", "mark") and (not calls or any(leaf.name == ENTER for leaf in calls))
     return {
@@ -104,7 +104,7 @@ def _release_of(row: rows.Status | None) -> Release:
     """DEFAULT, or the first release whose rows are there that has a status."""
     if row is None or rows.has(DEFAULT.name, row):
         return DEFAULT
-    return next((release for release in answers.READ if rows.has(release.name, row)), DEFAULT)
+    return next((release for release in READ if rows.has(release.name, row)), DEFAULT)
 
 
 def _name(word: int, kind: str) -> str:
@@ -156,16 +156,20 @@ def _notes(asked: Asked, row: rows.Status | None, sides: set[str]) -> list[str]:
         found.append(f"If it is an errno: write -{word} or {name[1:]}.")
     if word == HYPERCALL["TDVMCALL_STATUS_RETRY"]:
         found.append("If it is R10 of TDG.VP.VMCALL: TDVMCALL_STATUS_RETRY.")
-    if row and row.name in answers.INTERNAL:
+    if row and row.name in INTERNAL:
         found.append("It never leaves the module.")
     if row and row.name == "TDX_OPERAND_BUSY" and GUEST in sides:
         found.append("A guest cannot tell an entry that is held from one that a host has priority for: it gets this for both.")
     return found
 
 
-def _call(leaf) -> dict | None:
-    return leaf and {"call": leaf.spelled, "instruction": leaf.instruction, "leaf": leaf.number,
-                     "modelled": any(rows_of(leaf, release) for release in answers.READ)}
+def _givers_and_locks(word: int, release: Release, leaf: Leaf | None) -> tuple[list, list]:
+    from harness.protocol import answers                     # the rows, and with them Numba
+    return answers.givers(word), answers.holders(word, release, leaf)
+
+
+def _call(leaf: Leaf | None) -> dict | None:
+    return leaf and {"call": leaf.spelled, "instruction": leaf.instruction, "leaf": leaf.number}
 
 
 def _low(word: int, kind: str, row: rows.Status | None, release: Release) -> dict:
@@ -213,7 +217,7 @@ def _releases(row: rows.Status, release: Release | None) -> str:
     return f"not {release.name}: {releases_of(row)}" if missing else releases_of(row)
 
 
-def _after(after: str, locks: list[answers.Lock]) -> str:
+def _after(after: str, locks: list) -> str:
     locks = [lock for lock in locks if not lock.resource.startswith("PAMT")] or locks
     if locks and all(lock.in_guest and (not lock.under_kvm or "tdh_vp_enter" in lock.under_kvm) for lock in locks):
         return f"{after}; a vCPU that runs holds it until its TD exits: kick it"
@@ -321,12 +325,10 @@ def _giver_lines(document: dict) -> list[str]:
     call, givers = document["call"], document["given_by"]
     if call:
         known = any((giver["instruction"], giver["leaf"]) == (call["instruction"], call["leaf"]) for giver in givers)
-        missing = "a row has a call's locks and states, not the form of its operands" if call["modelled"] else \
-            f"{call['call']} is not modelled"
-        return [] if known else _item("given by", f"no row: {missing}")
+        return [] if known else _item("given by", f"no row of {call['call']}: {NOT_IN_ROWS}")
     if not givers:
-        return _item("given by", "no row: a row has a call's locks and states, not the form of its operands")
-    all_names = [release.name for release in answers.READ]
+        return _item("given by", f"no row: {NOT_IN_ROWS}")
+    all_names = [release.name for release in READ]
     lines = []
     for kind in (INSTRUCTION[HOST], INSTRUCTION[GUEST]):
         calls = [giver["call"] + ("" if giver["releases"] in ([], all_names) else f" ({', '.join(giver['releases'])})")

@@ -3,8 +3,9 @@
 import pytest
 
 from harness.protocol import answers, contention, leaves
-from harness.protocol.leaves import GUEST, HOST, by_name, by_number, rows_of
-from harness.protocol.releases import BY_NAME, DEFAULT, RELEASES
+from harness.protocol.answers import rows_of
+from harness.protocol.leaves import GUEST, HOST, by_name, by_number
+from harness.protocol.releases import BY_NAME, DEFAULT, READ, RELEASES
 from harness.protocol.seamcall_abi import GUEST_SITES, SITES
 from harness.protocol.seamcalls import seamcalls
 from kernels.words import status
@@ -41,7 +42,7 @@ def test_a_row_of_two_leaves_stands_for_both():
     assert not rows_of(by_name("TDH.SYS.INFO"), DEFAULT)
 
 
-@pytest.mark.parametrize("release", answers.READ, ids=lambda release: release.name)
+@pytest.mark.parametrize("release", READ, ids=lambda release: release.name)
 def test_every_answer_of_every_row_leads_back_to_it(release):
     for name, words in answers.answers(release).items():
         for word in words:
