@@ -398,7 +398,7 @@ def _field_lines(document: dict) -> list[str]:
               else named[name].text if value else "")
              for name, value in document["fields"].items()]
     return tabulate(table, headers=("field", "bits", "value", "says"), tablefmt="simple", disable_numparse=True,
-                    colalign=("left", "right", "right", "left"), maxcolwidths=[None, None, None, 36]).splitlines()
+                    colalign=("left", "right", "right", "left"), maxcolwidths=[None, None, None, 34]).splitlines()
 
 
 def _entry_lines(entry: dict) -> list[str]:

@@ -146,6 +146,7 @@ def test_every_errno_of_every_site_leads_back_there():
 
 def test_everything_is_readable_in_eighty_columns():
     words = [*STATUSES.values(), *SOFTWARE_ERRORS.values(), *KVM_STATUSES.values(), 0, 0x30, 0x31, (1 << 64) - 1,
+             status("TDX_OPERAND_BUSY", 0x1000_0000), status("TDX_PAMT_OVERLAP", 0xFFFF_FFFF),
              *(status("TDX_OPERAND_BUSY", operand) for operand in OPERANDS)]
     assert max(len(line) for word in words for line in explanation(facts(Asked("", word))).splitlines()) <= NARROW == 80
 
