@@ -8,10 +8,12 @@ from typing import Iterable
 from harness.errors import UsageError
 from harness.protocol import spelling
 from harness.protocol.spelling import Asked, shown
-from harness.reports import answer, statuses
+from harness.reports import answer, explained, statuses
 
 FORMATS = ("table", "github", "csv", "json")
 USAGE = "must be like 0x8000020000000092, TDX_OPERAND_BUSY|RCX, or a line of the kernel's log"
+# A word that is one of several of a line.
+OF_A_LINE = re.compile(r"\W*(?:SEAMCALL|TDCALL|failed)", re.IGNORECASE)
 # A line of a log that begins so is meant to be an answer.
 MEANT = re.compile(r"[\s(\"'`]*(?:TDX_|[-+]?0x)", re.IGNORECASE)
 
@@ -37,9 +39,9 @@ def do(options) -> int:
     if options.format == "json":
         print(json.dumps(documents, indent=1))
     elif options.format == "table":
-        print("\n\n".join(answer.explanation(each, whole=len(documents) == 1) for each in documents))
+        print("\n\n".join(explained.explanation(each, whole=len(documents) == 1) for each in documents))
     else:
-        print(answer.summary(documents, options.format))
+        print(explained.summary(documents, options.format))
     return 0
 
 
@@ -64,9 +66,8 @@ def from_arguments(arguments: list[str]) -> list[Asked]:
     try:
         return [asked for argument in arguments for asked in spelling.read(argument)]
     except UsageError:
-        words = [word.strip("[]():,") for word in arguments]
-        if len(arguments) == 1 or not any(word == "|" or spelling.by_name(word) or re.match(r"(?i)(sea|td)mcall|failed", word)
-                                          for word in words):
+        parted = any(word == "|" or spelling.by_name(word.strip("[]():,")) or OF_A_LINE.match(word) for word in arguments)
+        if len(arguments) == 1 or not parted:
             raise
     return spelling.read(" ".join(arguments))
 
@@ -116,5 +117,7 @@ def counted(found: list[Asked]) -> list[tuple[Asked, int]]:
 
 
 def _first(group: list[Asked]) -> Asked:
-    differ = len({asked.registers for asked in group}) > 1
-    return group[0]._replace(notes=(*group[0].notes, "The registers are those of the first line.")) if differ else group[0]
+    notes = group[0].notes
+    if len({asked.registers for asked in group}) > 1:
+        notes = (*notes, "The registers are those of the first line.")
+    return group[0]._replace(notes=notes)

@@ -24,18 +24,19 @@ from kernels.words import LOW_HALF, NAME_OF_OPERAND, NAME_OF_STATUS, OPERAND_ID,
 # What calls can answer that the rows do not say, by status: the calls, as the documents spell them.
 _ENTER = ("TDH.VP.ENTER",)
 _EXPORT_LISTS = ("TDH.EXPORT.BLOCKW", "TDH.EXPORT.RESTORE", "TDH.EXPORT.MEM")
-_STREAMS = ("TDH.EXPORT.MEM", "TDH.EXPORT.STATE.IMMUTABLE", "TDH.EXPORT.STATE.TD", "TDH.EXPORT.STATE.VP", "TDH.IMPORT.MEM",
-            "TDH.IMPORT.STATE.IMMUTABLE", "TDH.IMPORT.STATE.TD", "TDH.IMPORT.STATE.VP")
+_STREAMS = tuple(f"TDH.{way}.{what}" for way in ("EXPORT", "IMPORT")
+                 for what in ("MEM", "STATE.IMMUTABLE", "STATE.TD", "STATE.VP"))
 _SERVTD = ("TDG.SERVTD.RD", "TDG.SERVTD.WR")
 _DYNAMIC_PAMT = ("TDH.PHYMEM.PAMT.ADD", "TDH.PHYMEM.PAMT.REMOVE")
 MORE = {
-    "TDX_NON_RECOVERABLE_VCPU": _ENTER, "TDX_NON_RECOVERABLE_TD": _ENTER, "TDX_NON_RECOVERABLE_TD_NON_ACCESSIBLE": _ENTER,
-    "TDX_NON_RECOVERABLE_TD_WRONG_APIC_MODE": _ENTER, "TDX_NON_RECOVERABLE_TD_CORRUPTED_MD": _ENTER,
-    "TDX_HOST_PRIORITY_BUSY_TIMEOUT": _ENTER, "TDX_TSC_ROLLBACK": _ENTER, "TDX_LIMIT_CPUID_MAXVAL_SET": _ENTER,
-    "TDX_CROSS_TD_TRAP": _ENTER, "TDX_CROSS_TD_FAULT": _ENTER,
+    **dict.fromkeys((
+        "TDX_NON_RECOVERABLE_VCPU", "TDX_NON_RECOVERABLE_TD", "TDX_NON_RECOVERABLE_TD_NON_ACCESSIBLE",
+        "TDX_NON_RECOVERABLE_TD_WRONG_APIC_MODE", "TDX_NON_RECOVERABLE_TD_CORRUPTED_MD", "TDX_HOST_PRIORITY_BUSY_TIMEOUT",
+        "TDX_TSC_ROLLBACK", "TDX_LIMIT_CPUID_MAXVAL_SET", "TDX_CROSS_TD_TRAP", "TDX_CROSS_TD_FAULT"), _ENTER),
     "TDX_INCONSISTENT_MSR": (*_ENTER, "TDH.VP.INIT", "TDH.SYS.LP.INIT"),
     "TDX_INCORRECT_MSR_VALUE": ("TDH.SYS.INIT", "TDH.SYS.LP.INIT", "TDH.MNG.INIT", "TDH.VP.ENTER"),
-    "TDX_INCONSISTENT_CPUID_FIELD": ("TDH.SYS.LP.INIT",), "TDX_INCORRECT_CPUID_VALUE": ("TDH.SYS.INIT", "TDH.SYS.LP.INIT"),
+    "TDX_INCONSISTENT_CPUID_FIELD": ("TDH.SYS.LP.INIT",),
+    "TDX_INCORRECT_CPUID_VALUE": ("TDH.SYS.INIT", "TDH.SYS.LP.INIT"),
     "TDX_INTERRUPTED_RESUMABLE": ("TDH.PHYMEM.CACHE.WB", "TDH.MEM.SEPT.ADD", *_STREAMS, *_EXPORT_LISTS[:2]),
     "TDX_INTERRUPTED_RESTARTABLE": ("TDH.MEM.PAGE.DEMOTE", "TDH.MEM.PAGE.PROMOTE"),
     "TDX_INTERRUPTED_BUSY": (*_EXPORT_LISTS, "TDH.IMPORT.MEM", "TDH.MEM.SCAN.RANGE"),
@@ -62,8 +63,8 @@ MORE = {
     "TDX_UPDATE_COMPATIBILITY_SENSITIVE": ("TDH.SYS.SHUTDOWN",),
     "TDX_CPUID_LEAF_NOT_SUPPORTED": ("TDH.SYS.INIT",),
     "TDX_BLOCKED_MEMORY_EXISTS": ("TDH.EXPORT.PAUSE",), "TDX_BLOCKING_DISALLOWED": ("TDH.MEM.RANGE.BLOCK",),
-    **dict.fromkeys(("TDX_EXPORTED_DIRTY_PAGES_REMAIN", "TDX_MEM_SCAN_DCHECK_NOT_DONE", "TDX_UNEXPORTED_MEMORY_REMAINS",
-                     "TDX_MIGRATION_EPOCH_OVERFLOW"), ("TDH.EXPORT.TRACK",)),
+    **dict.fromkeys(("TDX_EXPORTED_DIRTY_PAGES_REMAIN", "TDX_MEM_SCAN_DCHECK_NOT_DONE",
+                     "TDX_UNEXPORTED_MEMORY_REMAINS", "TDX_MIGRATION_EPOCH_OVERFLOW"), ("TDH.EXPORT.TRACK",)),
     "TDX_MAX_MIGS_NUM_EXCEEDED": ("TDH.MIG.STREAM.CREATE",),
     **dict.fromkeys(("TDX_SERVTD_TYPE_MISMATCH", "TDX_SERVTD_ATTR_MISMATCH", "TDX_SERVTD_INFO_HASH_MISMATCH"),
                     ("TDH.SERVTD.BIND",)),
@@ -75,8 +76,8 @@ MORE = {
     "TDX_IOMMU_MT_PAGE_IN_USE": ("TDH.PHYMEM.PAGE.RECLAIM",),
 }
 # Who sets bit 61 in an answer: a failed import, which its TD does not survive.
-IMPORTS = ("TDH.IMPORT.MEM", "TDH.IMPORT.TRACK", "TDH.IMPORT.STATE.IMMUTABLE", "TDH.IMPORT.STATE.TD", "TDH.IMPORT.STATE.VP",
-           "TDH.IMPORT.COMMIT", "TDH.IMPORT.END")
+IMPORTS = tuple(f"TDH.IMPORT.{what}" for what in ("MEM", "TRACK", "STATE.IMMUTABLE", "STATE.TD", "STATE.VP", "COMMIT",
+                                                  "END"))
 
 assert MORE.keys() <= set(NAME_OF_STATUS.values()) and all(by_name(call) for calls in MORE.values() for call in calls)
 
@@ -172,7 +173,8 @@ def locks(operand: str, release: Release, leaf: Leaf | None = None) -> list[Lock
     for resource in contention.RESOURCES:
         refused = [side for side in _sides(release) if side.resource == resource and side.operand == operand
                    and side.loser in wanted]
-        by_mode = {mode: tuple(sorted({side.holder for side in refused if side.mode == mode})) for mode in (EXCLUSIVE, SHARED)}
+        by_mode = {mode: tuple(sorted({side.holder for side in refused if side.mode == mode}))
+                   for mode in (EXCLUSIVE, SHARED)}
         if refused:
             found.append(Lock(
                 resource, tuple(sorted({side.loser for side in refused})), by_mode[EXCLUSIVE], by_mode[SHARED],

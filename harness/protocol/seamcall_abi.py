@@ -156,7 +156,8 @@ SITES = {
     "create": Site("creation of a TD", "__tdx_td_init", False, (
         Errno("TDX_RND_NO_ENTROPY", errno.EAGAIN),
     ), ("TDH_MNG_CREATE", "TDH_MNG_ADDCX"), then="WARN; the TD is torn down"),
-    "key_config": Site("the TD's key on each package", "tdx_do_tdh_mng_key_config", True, (), ("TDH_MNG_KEY_CONFIG",)),
+    "key_config": Site("the TD's key on each package", "tdx_do_tdh_mng_key_config", True, (),
+                       ("TDH_MNG_KEY_CONFIG",)),
     "td_init": Site("TD parameters from userspace", "__tdx_td_init", False, (
         Errno("TDX_OPERAND_INVALID", errno.EINVAL, any_operand=True, then="the answer goes to userspace as hw_error"),
     ), ("TDH_MNG_INIT",), then="WARN; the TD is torn down"),
@@ -169,13 +170,14 @@ SITES = {
     ), ("TDH_MEM_SEPT_ADD", "TDH_MEM_PAGE_AUG")),
     "finalize": Site("the end of building", "tdx_td_finalize", True, (_BUSY,), ("TDH_MR_FINALIZE",)),
     "block": Site("a page is taken away, first step", "tdx_sept_zap_private_spte", True, (), ("TDH_MEM_RANGE_BLOCK",),
-                  first=_KICKED, then="but before the TD runs TDX_EPT_ENTRY_STATE_INCORRECT|RCX of a page that was never"
-                                      " added is no error"),
+                  first=_KICKED, then="but before the TD runs TDX_EPT_ENTRY_STATE_INCORRECT|RCX of a page that was"
+                                      " never added is no error"),
     "track": Site("a page is taken away, second step", "tdx_track", True, (), ("TDH_MEM_TRACK",), first=_KICKED,
                   then="TDH_MEM_PAGE_REMOVE is made all the same", returns=False),
-    "no_fail": Site("a page is taken away, last step", "tdx_sept_drop_private_spte", True, (), ("TDH_MEM_PAGE_REMOVE",),
-                    first=_KICKED, then="the page is leaked"),
-    "vcpu": Site("creation of a vCPU", "tdx_td_vcpu_init", True, (), ("TDH_VP_CREATE", "TDH_VP_ADDCX", "TDH_VP_INIT")),
+    "no_fail": Site("a page is taken away, last step", "tdx_sept_drop_private_spte", True, (),
+                    ("TDH_MEM_PAGE_REMOVE",), first=_KICKED, then="the page is leaked"),
+    "vcpu": Site("creation of a vCPU", "tdx_td_vcpu_init", True, (),
+                 ("TDH_VP_CREATE", "TDH_VP_ADDCX", "TDH_VP_INIT")),
     "vcpu_field": Site("a vCPU's field", "tdh_vp_rd_failed, tdh_vp_wr_failed", True, (), ("TDH_VP_RD", "TDH_VP_WR"),
                        then="the field reads as 0", returns=False),
     "td_field": Site("a TD's field", "tdx_td_metadata_field_read", False, (), ("TDH_MNG_RD",)),

@@ -25,7 +25,7 @@ from harness.protocol.leaves import GUEST, HOST, VARIABLES, Leaf, by_name, by_nu
 from harness.protocol.seamcall_abi import EXIT_REASONS
 from harness.protocol.statuses import OP_STATES, VCPU_STATES
 from kernels.words import (
-    NAME_OF_STATUS, OPERANDS, SOFTWARE_ERRORS, STATUS_CLASS, STATUSES, TDX_FATAL, known_class, status, unsigned,
+    NAME_OF_STATUS, OPERANDS, SOFTWARE_ERRORS, STATUS_CLASS, STATUSES, TDX_FATAL, known_class, unsigned,
 )
 
 ERRNOS = {name: number for number, name in errno.errorcode.items()} | {"EOPNOTSUPP": errno.EOPNOTSUPP}
@@ -38,7 +38,7 @@ HYPERCALL = {
 }
 KNOWN = {**STATUSES, **SOFTWARE_ERRORS, **REASONS, **HYPERCALL}
 OPERAND_NAMES = {**OPERANDS, "SEPT": OPERANDS["SEPT_TREE"]}         # the kernel's TDX_OPERAND_ID_SEPT
-STATES = {name: number for number, name in VCPU_STATES.items()} | {name: number for number, name in enumerate(OP_STATES)}
+STATES = {name: number for number, name in (*VCPU_STATES.items(), *enumerate(OP_STATES))}
 # Words that a report puts before what is in the low half.
 LABELS = r"(?:level|exit\s+reason|op_state|vcpu\s+state|msr|cpuid\s+leaf|operand|vmcs\s+field)\s+"
 LAST_ERRNO = 4095                # MAX_ERRNO
@@ -133,8 +133,8 @@ def _low_half(text: str) -> int:
     except ValueError:
         value = -1
     if not 0 <= value < 1 << 32 or not bare.isascii():
-        raise UsageError(f"{shown(text.strip())!r} is no operand; must be a name such as RCX or SEPT_TREE, or a number"
-                         f" of 32 bits{_nearest(name, OPERAND_NAMES)}")
+        raise UsageError(f"{shown(text.strip())!r} is no operand; must be a name such as RCX or SEPT_TREE, or a"
+                         f" number of 32 bits{_nearest(name, OPERAND_NAMES)}")
     return value
 
 
@@ -173,8 +173,11 @@ def _undressed(text: str) -> str:
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HEX = r"(?:0[xX][0-9a-fA-F_]+|[0-9a-fA-F]{16})\b"
-_CALL = re.compile(r"(?<![A-Za-z0-9])(TD[HG][_.]?[A-Z][A-Z_.]*[A-Z])(?![A-Za-z0-9])(\[[^\]]*\])?(=[^ ]*)?", re.IGNORECASE)
-_LEAF = re.compile(rf"\b(SEAMCALL|TDCALL)\b\s*(?:leaf\s*)?[\[(#]?\s*(?:leaf\s*)?({_HEX}|\d{{1,3}}\b)\s*[\])]?", re.IGNORECASE)
+# A name, and behind it what KVM prints of a field and what was written to it.
+_CALL = re.compile(r"(?<![A-Za-z0-9])(TD[HG][_.]?[A-Z][A-Z_.]*[A-Z])(?![A-Za-z0-9])(\[[^\]]*\])?(=[^ ]*)?",
+                   re.IGNORECASE)
+_LEAF = re.compile(rf"\b(SEAMCALL|TDCALL)\b\s*(?:leaf\s*)?[\[(#]?\s*(?:leaf\s*)?({_HEX}|\d{{1,3}}\b)\s*[\])]?",
+                   re.IGNORECASE)
 _ENTER = re.compile(r"\bvp_enter_ret\b")
 _REGISTER = re.compile(rf"\b(r[abcd]x|r[sd]i|rbp|r0?[89]|r1[0-5]|entry|level_state)\b[\s:=,]*({_HEX})", re.IGNORECASE)
 _AFTER = re.compile(r"\b(?:failed(?:\s+with)?|returned|returns|ret|err|error|status|rc|result|vp_enter_ret)\b[\s:=(]*"
@@ -196,7 +199,7 @@ def line(text: str) -> list[Asked]:
     take(_CALL)
     for match in take(_LEAF):
         side = GUEST if match[1].upper() == "TDCALL" else HOST
-        leaf = leaf or by_number(side, int(match[2], 0 if match[2][:2].lower() == "0x" else 10 if len(match[2]) < 16 else 16))
+        leaf = leaf or by_number(side, int(match[2], 10 if len(match[2]) <= 3 and match[2].isdecimal() else 16))
     if leaf is None and _ENTER.search(bare):
         leaf = by_name("TDH.VP.ENTER")
     registers, rax = {}, []

@@ -1,45 +1,34 @@
-"""One answer of a SEAMCALL or a TDCALL, taken apart for a person: what it is, who gives it, what KVM does with it.
+"""One answer of a SEAMCALL or a TDCALL, taken apart: what it is, who gives it, what KVM does with it.
 
-`facts` puts everything into one document, as `decode --format json` prints it; `explanation` prints that
-document, the answer first.  Which call gives an answer and who may hold a lock is read off the rows of a
-release (harness/protocol/answers.py), which are loaded when an answer needs them; all else is tables.
+`facts` puts everything into one document, as `decode --format json` prints it; explained.py puts that in
+words.  Which call gives an answer and who may hold a lock is read off the rows of a release
+(harness/protocol/answers.py), which are loaded when an answer needs them; all else is tables.
 """
 
-import textwrap
-
-from tabulate import tabulate
-
-from harness.protocol.leaves import GUEST, HOST, INSTRUCTION, Leaf, by_name
-from harness.protocol.releases import DEFAULT, EXCLUSIVE, READ, SHARED, Release
+from harness.protocol.leaves import GUEST, Leaf, by_name
+from harness.protocol.releases import DEFAULT, READ, Release
 from harness.protocol.seamcall_abi import (
-    BASIC, FIELDS, GUEST_SITES, KVM_STATUSES, NO_REASON, SITES, decode_naive,
-    decode_upstream, errno_name, errno_of, is_software_error, known_at, reason_name, status_class,
+    BASIC, FIELDS, GUEST_SITES, KVM_STATUSES, NO_REASON, SITES, decode_naive, decode_upstream, errno_name, errno_of,
+    is_software_error, known_at, reason_name, status_class,
 )
 from harness.protocol.spelling import HYPERCALL, Asked, shown
 from harness.protocol.statuses import CLASSES, LOWS, MEANING, OPERAND, SPEAKS_SINCE, again
 from harness.reports.registers import register_rows
-from harness.reports.text import formatted
 from kernels import statuses as rows
 from kernels.words import (
     LOW_HALF, NAME_OF_OPERAND, NAME_OF_SOFTWARE_ERROR, NAME_OF_STATUS, OPERAND_ID, STATUSES, known_class, status_name,
 )
 
 ENTER = "TDH.VP.ENTER"
-NOT_IN_ROWS = "a call that is modelled has its locks and states there, not the form of its operands"
-KVM = "KVM 6.16"                 # whose sites seamcall_abi.py has
-NARROW = 80                      # columns in which everything fits
 HANDLERS = {"nmi": "handled as an NMI or exception", "external_interrupt": "handled as an interrupt",
             "tdcall": "handled as a TDCALL", "other": "not handled as an NMI, interrupt or TDCALL"}
-INITIALS = {EXCLUSIVE: "EX", SHARED: "SH"}
 INTERNAL = ("TDX_OPERAND_BUSY_HOST_PRIORITY",)       # what nobody outside the module ever sees
 SOFTWARE = {
     "TDX_SEAMCALL_UD": "SEAMCALL raised #UD: the processor is not in VMX operation",
     "TDX_SEAMCALL_GP": "SEAMCALL raised #GP: the BIOS did not enable TDX",
     "TDX_SEAMCALL_VMFAILINVALID": "SEAMCALL failed: no module is loaded, or it has been shut down",
 }
-
-
-# --- the document --------------------------------------------------------------------------------
+OTHER_SOFTWARE = "SEAMCALL did not reach the module, for no reason that Linux 6.16 knows"
 
 def facts(asked: Asked, release: Release | None = None, lines: int = 1) -> dict:
     """Everything about one answer.
@@ -68,8 +57,8 @@ def facts(asked: Asked, release: Release | None = None, lines: int = 1) -> dict:
         "releases": _releases(row, asked_release) if row and kind in ("status", "exit") else None,
         "again": {"helps": helps, "after": _after(after, locks)} if kind == "status" else None,
         "registers": register_rows(asked.registers, asked.leaf, word),
-        "given_by": [{"call": giver.name, "leaf": giver.leaf.number, "instruction": giver.leaf.instruction, "releases": list(giver.releases)}
-                     for giver in givers],
+        "given_by": [{"call": giver.name, "leaf": giver.leaf.number, "instruction": giver.leaf.instruction,
+                      "releases": list(giver.releases)} for giver in givers],
         "locks": [lock._asdict() for lock in locks],
         "kvm": _sites(word, calls, kind) if kind not in ("success", "hypercall", "mark") else [],
         "guest": _guest_sites([leaf for leaf in calls if leaf.side == GUEST]) if kind == "status" else [],
@@ -127,24 +116,26 @@ def _says(word: int, kind: str, row: rows.Status | None, fatal: bool) -> list[st
     if kind == "hypercall":
         return ["What a host returns to a guest in R10 of TDG.VP.VMCALL; not an answer of the module."]
     if kind == "software error":
-        text = SOFTWARE.get(NAME_OF_SOFTWARE_ERROR.get(word), "SEAMCALL did not reach the module, for no reason that Linux 6.16 knows")
+        text = SOFTWARE.get(NAME_OF_SOFTWARE_ERROR.get(word), OTHER_SOFTWARE)
         return [f"{text}.  The kernel's own status; the module never uses class 0xff."]
     if kind == "exit":
         return ["The TD has exited, as TDH.VP.ENTER says when the guest has run.",
                 *["Bit 31 is set: the VM entry failed."] * (word >> 31 & 1)]
     if kind == "unknown":
         return _unknown(word)
-    text = MEANING.get(row.name) or f"Of class {row.word >> 40 & 0xFF:#04x}, {CLASSES[row.word >> 40 & 0xFF]}; its name says what is known of it"
-    lost = ["Bit 61 is set besides: the import has failed for good, and the TD can only be torn down."] if fatal else []
-    return [f"{text}.", *lost]
+    number = row.word >> 40 & 0xFF
+    text = MEANING.get(row.name) or f"Of class {number:#04x}, {CLASSES[number]}; its name says what is known of it"
+    lost = "Bit 61 is set besides: the import has failed for good, and the TD can only be torn down."
+    return [f"{text}.", *[lost] * fatal]
 
 
 def _unknown(word: int) -> list[str]:
-    like = [row for row in rows.STATUS_ROWS if row.word >> 32 & 0xFFFF == word >> 32 & 0xFFFF and word >> 32 & 0xFFFF]
+    which, number = word >> 32 & 0xFFFF, word >> 40 & 0xFF
+    like = [row for row in rows.STATUS_ROWS if row.word >> 32 & 0xFFFF == which and which]
     if like:
         return [f"Bits 47:32 are those of {like[-1].name}, which is {like[-1].word:#018x}: bits 63:48 differ."]
-    subject = CLASSES.get(word >> 40 & 0xFF)
-    return [f"No release up to {' and '.join(rows.LAST)} has it." + (f"  Class {word >> 40 & 0xFF:#04x} is {subject}." if subject else "")]
+    subject = [f"Class {number:#04x} is {CLASSES[number]}."] if number in CLASSES else []
+    return [f"No release up to {' and '.join(rows.LAST)} has it.", *subject]
 
 
 def _notes(asked: Asked, row: rows.Status | None, sides: set[str]) -> list[str]:
@@ -159,7 +150,8 @@ def _notes(asked: Asked, row: rows.Status | None, sides: set[str]) -> list[str]:
     if row and row.name in INTERNAL:
         found.append("It never leaves the module.")
     if row and row.name == "TDX_OPERAND_BUSY" and GUEST in sides:
-        found.append("A guest cannot tell an entry that is held from one that a host has priority for: it gets this for both.")
+        found.append("A guest cannot tell an entry that is held from one that a host has priority for: it gets this"
+                     " for both.")
     return found
 
 
@@ -255,7 +247,8 @@ def _decoded(word: int) -> dict:
     upstream, naive = decode_upstream(word), decode_naive(word)
     none = upstream.reason == NO_REASON
     return {
-        "reason": None if none else upstream.reason, "reason_name": None if none else reason_name(upstream.reason & BASIC),
+        "reason": None if none else upstream.reason,
+        "reason_name": None if none else reason_name(upstream.reason & BASIC),
         "outcome": upstream.outcome, "looks_nmi": upstream.looks_nmi,
         "rules": [{"source": rule.source, "condition": rule.condition, "outcome": outcome} for rule, outcome in zip(
             upstream.rules, ("none (-1)" if none else f"{upstream.reason:#x} {reason_name(upstream.reason & BASIC)}",
@@ -274,166 +267,14 @@ def _errno_facts(asked: Asked, lines: int) -> dict:
     for name, site in SITES.items():
         if not site.returns or asked.leaf and asked.leaf.name.replace(".", "_") not in site.calls:
             continue
-        from_here = [known.status + (" with any operand" if known.any_operand else "") for known in site.errnos if known.errno == asked.errno]
-        if value == errno_of(STATUSES["TDX_TD_FATAL"], name):
-            known = [each.status for each in site.errnos]
-            from_here.append("every error" + (f" but {', '.join(known)}" if known else ""))
-        if from_here:
-            found.append({"calls": [call.lower() for call in site.calls], "at": site.text, "answers": from_here, "source": site.source})
+        here = [known.status + " with any operand" * known.any_operand for known in site.errnos
+                if known.errno == asked.errno]
+        if value == errno_of(STATUSES["TDX_TD_FATAL"], name):                # which no site knows
+            known = ", ".join(each.status for each in site.errnos)
+            here.append("every error" + (f" but {known}" if known else ""))
+        if here:
+            found.append({"calls": [call.lower() for call in site.calls], "at": site.text, "answers": here,
+                          "source": site.source})
     says = "The kernel returns it for these answers:" if found else "No answer of the module ends as that."
-    return {"given": shown(asked.given), "lines": lines, "errno": errno_name(value), "number": value, "kind": "errno", "says": [says],
-            "notes": [], "call": _call(asked.leaf), "from": found}
-
-
-# --- as text -------------------------------------------------------------------------------------
-
-def explanation(document: dict, whole: bool = True) -> str:
-    """A document of `facts` for a person, at most NARROW columns wide.
-
-    whole   with its bits, and how it is decoded at entry
-    """
-    if document["kind"] == "errno":
-        return "\n".join(_errno_lines(document))
-    lines = textwrap.wrap(f"{document['word']}  {document['name']}", NARROW, subsequent_indent=" " * 20)
-    if document["call"]:
-        lines.append("  from {call}, {instruction} leaf {leaf}".format(**document["call"]))
-    lines += paragraphs(document["says"], "  ")
-    if document["again"]:
-        lines += _item("try again", f"{document['again']['helps']}: {document['again']['after']}")
-    if document["low"] and document["low"]["says"]:
-        lines += _item("bits 31:0", f"{document['low']['value']}, {document['low']['says']}")
-    for row in document["registers"]:
-        lines += _item(row["register"], f"{row['value']}: {row['says']}")
-    if document["lines"] > 1:
-        lines += _item("found", f"in {document['lines']} lines")
-    if document["releases"]:
-        lines += _item("releases", document["releases"])
-    lines += _giver_lines(document)
-    lines += _lock_lines(document)
-    lines += _kvm_lines(document)
-    lines += [line for note in document["notes"] for line in _item("note", note)]
-    if whole:
-        lines += ["", *_field_lines(document)]
-        if document["entry"]:
-            lines += ["", *_entry_lines(document["entry"])]
-    return "\n".join(lines)
-
-
-def _giver_lines(document: dict) -> list[str]:
-    if document["kind"] != "status":
-        return []
-    call, givers = document["call"], document["given_by"]
-    if call:
-        known = any((giver["instruction"], giver["leaf"]) == (call["instruction"], call["leaf"]) for giver in givers)
-        return [] if known else _item("given by", f"no row of {call['call']}: {NOT_IN_ROWS}")
-    if not givers:
-        return _item("given by", f"no row: {NOT_IN_ROWS}")
-    all_names = [release.name for release in READ]
-    lines = []
-    for kind in (INSTRUCTION[HOST], INSTRUCTION[GUEST]):
-        calls = [giver["call"] + ("" if giver["releases"] in ([], all_names) else f" ({', '.join(giver['releases'])})")
-                 for giver in givers if giver["instruction"] == kind]
-        lines += _item(f"{kind}s", ", ".join(calls)) if calls else []
-    return lines
-
-
-def _lock_lines(document: dict) -> list[str]:
-    """Who may hold what was lost; of locks that KVM's own locks keep free, in short."""
-    lines, locks = [], document["locks"]
-    for lock in locks:
-        kvm = ", ".join(lock["under_kvm"])
-        if not kvm:
-            continue
-        if document["call"]:
-            may, kept = ("; ".join(f"{INITIALS[mode]} {_listed(names)}" for mode in (EXCLUSIVE, SHARED)
-                                   if (names := [name for name in lock[mode] if (name in lock["under_kvm"]) == met]))
-                         for met in (True, False))
-            lines += _item(lock["resource"], f"may be held by {may}" + (f"; KVM's own locks keep out {kept}" if kept else ""))
-        else:
-            lines += _item(lock["resource"], f"KVM's own locks leave {kvm} to contend for it")
-    free = [lock["resource"] for lock in locks if not lock["under_kvm"]]
-    if free:
-        lines += _item("kept apart", f"{', '.join(free)}: KVM's own locks keep apart all calls that could hold it")
-    return [*lines, *_item("rows of", f"module {document['module']}")] if locks else lines
-
-
-def _listed(names) -> str:
-    return ", ".join(names) if len(names) <= 6 else f"{len(names)} calls"
-
-
-def _kvm_lines(document: dict) -> list[str]:
-    """What becomes of it: of a call that is known in full, else outcome by outcome."""
-    lines = []
-    outcomes: dict[str, list[str]] = {}
-    for site in document["kvm"]:
-        first = f"{site['first']}; then " if site["first"] else ""
-        outcome = first + (" and ".join(filter(None, [site["errno"], "KVM_BUG_ON" * site["bug"]])) or site["also"] or "0")
-        if document["call"]:
-            also = f"; {site['also']}" if site["also"] not in ("", outcome) else ""
-            lines += _item(KVM, f"{site['at']}: {outcome}{also} [{site['source']}]")
-        else:
-            outcomes.setdefault(outcome, []).extend(site["calls"])
-    for outcome, calls in outcomes.items():
-        lines += _item(KVM, f"{outcome}: {', '.join(calls)}")
-    if document["kind"] in ("software error", "unknown") and not document["call"] or \
-            document["kind"] == "status" and not document["call"] and not document["given_by"]:
-        lines += _item(KVM, f"-EIO {'elsewhere' if lines else 'everywhere'}, with KVM_BUG_ON where no failure is"
-                              " expected; name the call to know which")
-    elif document["kind"] == "status" and not (lines or document["guest"] or document["entry"]):
-        lines += _item(KVM, "Linux 6.16 does not make " + ("it" if document["call"] else "these calls"))
-    for site in document["guest"]:
-        behind = f" [{site['source']}]" if document["call"] else f": {site['call']}"
-        lines += _item("Linux guest", site["does"] + behind)
-    if document["entry"]:
-        lines += _item(KVM, f"{document['entry']['outcome']}" + ("" if document["call"] else ": tdh_vp_enter"))
-    return lines
-
-
-def _field_lines(document: dict) -> list[str]:
-    named = {field.name.rstrip("_"): field for field in FIELDS}
-    low = document["low"]["says"] if document["low"] else ""
-    table = [(name, str(named[name].high) if named[name].high == named[name].low else f"{named[name].high}:{named[name].low}",
-              f"{value:#x}" if named[name].high > named[name].low else value,
-              low.split(": ")[0] if name == "details_l2" else CLASSES.get(value, "no class of the module") if name == "class"
-              else named[name].text if value else "")
-             for name, value in document["fields"].items()]
-    return tabulate(table, headers=("field", "bits", "value", "says"), tablefmt="simple", disable_numparse=True,
-                    colalign=("left", "right", "right", "left"), maxcolwidths=[None, None, None, 34]).splitlines()
-
-
-def _entry_lines(entry: dict) -> list[str]:
-    lines = ["as the answer of TDH.VP.ENTER, Linux 6.16"]
-    for number, rule in enumerate(entry["rules"]):
-        lines += [f"  {rule['source']}: {rule['condition']}", f"    -> {'exit reason ' * (number == 0)}{rule['outcome']}"]
-    if entry["looks_nmi"]:
-        lines.insert(3, "    -> the NMI handler looks at R9 too, as the reason is EXCEPTION_NMI")
-    naive = entry["naive"]
-    return [*lines, "", "naive, bits 15:0 alone", f"  {naive['reason']}: {naive['reason_name']}",
-            *paragraphs([f"-> {naive['does']}; {naive['verdict']}"], "    ")]
-
-
-def summary(documents: list[dict], style: str) -> str:
-    """A row for each answer."""
-    return formatted([{
-        "answer": each.get("word", each.get("errno")), "name": each.get("name", each["says"][0]),
-        "call": each["call"]["call"] if each["call"] else "", "lines": each["lines"],
-        "try again": each["again"]["helps"] if each.get("again") else ""} for each in documents], style)
-
-
-def _errno_lines(document: dict) -> list[str]:
-    lines = [f"{document['errno']} ({document['number']})", *paragraphs(document["says"], "  ")]
-    for place in document["from"]:
-        lines += _item(KVM, f"{place['at']} ({', '.join(place['calls'])}): {'; '.join(place['answers'])} [{place['source']}]")
-    return lines
-
-
-def _item(label: str, text: str) -> list[str]:
-    """A labelled paragraph."""
-    return textwrap.wrap(text, NARROW, initial_indent=f"  {label:<12}", subsequent_indent=" " * 14,
-                         break_long_words=True, break_on_hyphens=False) or [f"  {label}"]
-
-
-def paragraphs(texts: list[str], indent: str) -> list[str]:
-    """Texts one after the other, indented."""
-    return [line for text in texts for line in textwrap.wrap(
-        text, NARROW, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)]
+    return {"given": shown(asked.given), "lines": lines, "errno": errno_name(value), "number": value, "kind": "errno",
+            "says": [says], "notes": [], "call": _call(asked.leaf), "from": found}

@@ -68,7 +68,7 @@ def cpuid(value: int) -> str:
 PLAIN = {
     leaves.SEPT_ENTRY: sept_entry, leaves.LEVEL_STATE: level_state,
     leaves.PAGE_TYPE: lambda value: f"type of the page: {name_in(PAGE_TYPES)(value)}",
-    leaves.PAGE_OWNER: lambda value: "owner of the page: " + (f"the TDR at physical address {value:#x}" if value else "none"),
+    leaves.PAGE_OWNER: lambda value: f"owner of the page: the TDR at physical address {value:#x}" if value else "no owner",
     leaves.PAGE_SIZE: lambda value: f"size of the page: {name_in(PAGE_SIZES)(value)}",
     leaves.BEPOCH: lambda value: "epoch in which the page was blocked",
     leaves.GPA: lambda value: f"guest physical address, page {value >> 12:#x}",
@@ -83,7 +83,10 @@ OF_AN_EXIT = {leaves.QUALIFICATION: qualification, leaves.EXTENDED: extended}
 
 
 def register_rows(given, leaf: leaves.Leaf | None, word: int | None) -> list[dict]:
-    """Each register that was given: its value, and what it means after this call; none that is 0 and means nothing."""
+    """Each register that was given: its value, and what it means after this call.
+
+    One that is 0 and means nothing is left out.
+    """
     meaning = leaves.RETURNS.get(leaf.name, {}) if leaf else {}
     values = dict(given)
     nowhere = meaning.get("RDX") == leaves.LEVEL_STATE and values.get("RCX") == values.get("RDX") == 0

@@ -2,7 +2,8 @@
 
 from harness.protocol.releases import Release
 from harness.protocol.statuses import CLASSES, MEANING, OPERAND, again
-from harness.reports.answer import operand_since, paragraphs, releases_of
+from harness.reports.answer import operand_since, releases_of
+from harness.reports.explained import paragraphs
 from harness.reports.text import formatted
 from kernels import statuses as rows
 
@@ -37,7 +38,8 @@ def _status_rows(release: Release | None) -> list[dict]:
 
 
 def _operand_rows(release: Release | None) -> list[dict]:
-    return [{"operand": row.name, "id": f"{row.id:#04x}", "releases": operand_since(row) or ALL, "what it is": OPERAND[row.name]}
+    return [{"operand": row.name, "id": f"{row.id:#04x}", "releases": operand_since(row) or ALL,
+             "what it is": OPERAND[row.name]}
             for row in rows.OPERAND_ROWS if release is None or rows.has(release.name, row)]
 
 

@@ -9,7 +9,8 @@ from harness.protocol.leaves import LEAVES, by_name, by_number
 from harness.protocol.releases import BY_NAME, NAMES
 from harness.protocol.seamcall_abi import FIELDS, KVM_STATUSES, SITES
 from harness.protocol.spelling import Asked, read
-from harness.reports.answer import ENTER, NARROW, explanation, facts, summary
+from harness.reports.answer import ENTER, facts
+from harness.reports.explained import NARROW, explanation, summary
 from kernels.words import OPERANDS, SOFTWARE_ERRORS, STATUSES, status, unsigned
 
 
