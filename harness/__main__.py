@@ -235,9 +235,9 @@ def do_run(options) -> int:
 
 def load_configs(paths, overrides, policies: str | None = None) -> list:
     """Each config, under each of the policies asked for; raises UsageError."""
-    from harness.experiment import config
+    from harness.experiment import config_file
     chosen = [[f"policy={name}"] for name in chosen_policies(policies)] or [[]]
-    return [config.load(path, [*overrides, *policy]) for path in paths for policy in chosen]
+    return [config_file.load(path, [*overrides, *policy]) for path in paths for policy in chosen]
 
 
 def measuring(configs, what: str):

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from harness.commands import session as blocks
 from harness.results import changes, history, identity, trust, inference
-from harness.experiment import config as configs
+from harness.experiment import config_file
 from harness.reports import ci
 from harness.experiment.config import Config
 from harness.errors import UsageError
@@ -134,7 +134,7 @@ def load(folder: str, overrides: list[str]) -> tuple[list[Config], list[Judged]]
     paths = sorted(Path(folder).glob("*.toml"))
     if not paths:
         raise UsageError(f"{folder}: no configs here; must be a folder of TOML files")
-    loaded = [configs.load(path, overrides) for path in paths]
+    loaded = [config_file.load(path, overrides) for path in paths]
     twice = [name for name, times in Counter(each.name for each in loaded).items() if times > 1]
     if twice:
         raise UsageError(f"{folder}: two configs are named {twice[0]}; must each have a name of its own")

@@ -9,12 +9,14 @@ A config for it has a table [sweep] with a list for each key that is varied:
 With `repeats` each combination runs on so many seeds; what is shown is the median.
 """
 
+import copy
 import itertools
 import statistics
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from harness.experiment import config
+from harness.experiment import config_file
+from harness.experiment.config import Config, dotted
 from harness.reports import plots
 from harness.commands.session import SEEDS
 from harness.errors import UsageError
@@ -56,17 +58,17 @@ AXES = {"td.vcpus": "vCPUs", "td.count": "TDs"}               # what a key is ca
 
 
 def load(path: str, overrides: list[str] = (),
-         policies: list[str] = ()) -> tuple[list[str], list[tuple[dict, config.Config]]]:
+         policies: list[str] = ()) -> tuple[list[str], list[tuple[dict, Config]]]:
     """(keys that are varied, [(their values, config)]), in the order of the file, a seed after the other.
 
     policies   in place of those that the file varies
     Raises UsageError.
     """
-    table, where, origins = config.load_table(path, overrides)
-    axes = table.pop("sweep", None)
+    given = config_file.read(path, overrides)
+    where, axes = given.path, given.table.pop("sweep", None)
     if not isinstance(axes, dict) or not axes:
         raise UsageError(f"{where}: sweep: is missing; must be a table with a list for each key that is varied")
-    axes = dict(_flat(axes))
+    axes = dict(dotted(axes))
     if policies:
         axes = {"policy": list(policies)} | {key: values for key, values in axes.items() if key != "policy"}
     for key, values in axes.items():
@@ -75,25 +77,13 @@ def load(path: str, overrides: list[str] = (),
     configs = []
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values))
-        whole = _copy(table)
+        whole = copy.deepcopy(given.table)
         for key, value in point.items():
-            config.put(whole, key, value, f"sweep.{key}")
-        each = config.check(whole, where, origins)
+            config_file.put(whole, key, value, f"sweep.{key}")
+        each = config_file.check(given._replace(table=whole))
         configs += [(point, each.model_copy(update={"seed": (each.seed + block) % SEEDS}))
                     for block in range(each.repeats)]
     return list(axes), configs
-
-
-def _flat(table, prefix=""):
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _copy(table):
-    return {key: _copy(value) for key, value in table.items()} if isinstance(table, dict) else table
 
 
 # --- the table --------------------------------------------------------------------------------

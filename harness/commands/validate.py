@@ -28,7 +28,7 @@ from typing import Callable
 
 from harness import engines
 from harness.commands import calibrate
-from harness.experiment import config
+from harness.experiment import config_file
 from harness.results import document
 from harness.results.trust import lookup
 from harness.experiment.plan import make_plan
@@ -138,7 +138,7 @@ def _real(path: str, settings: list[str]) -> tuple[list[dict], float]:
 
 
 def _result(path: str, seed: int, settings: list[str]) -> dict:
-    plan = make_plan(config.load(path, [*settings, f"seed={seed}"]))
+    plan = make_plan(config_file.load(path, [*settings, f"seed={seed}"]))
     return document.from_measured(engines.load(plan.config.engine).run(plan))
 
 

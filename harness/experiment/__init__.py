@@ -1,6 +1,8 @@
 """Experiments: what is to be run - files checked, everything decided before anything starts.
 
-    config.py          Configs: TOML files, checked before anything is started
+    choices.py         The random choices of a program as tables, from which a driver draws with one random word each
+    config.py          What a config may say, as models
+    config_file.py     Configs as TOML files: read, changed by `--set KEY=VALUE`, and checked before anything is started
     invariants.py      What must be true of every run, as named predicates; a result counts the violations of each
     plan.py            A plan: everything about a run that is decided before it starts, the same for every engine
     scenario.py        Scenarios: small worlds whose every interleaving is explored, as TOML files

@@ -5,24 +5,26 @@ scenario.py says what a file may contain.
 
 import functools
 import itertools
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.experiment import config
-from harness.experiment.config import MODULES, KeyProblem
 from harness.errors import UsageError, nearest
+from harness.experiment.config import MODULES, KeyProblem
+from harness.experiment.config_file import explain, mistake
+from harness.files import read_toml
 from harness.memory.layout import Layout
 from harness.experiment.plan import Actor
 from harness.protocol.assemble import Program
+from harness.protocol.flows.script import CALLS_MAX, LOCK_STEPS, LOCK_WORDS, Step
 from harness.protocol.liveness import successors
+from harness.protocol.policy import FOREVER
 from harness.protocol.seamcalls import TD_EXIT, entry_label
 from harness.protocol.releases import BY_NAME as RELEASES
 from harness.experiment.scenario import (
-    CALLS_MAX, FLOW_KEYS, FOREVER, GRADES, INVARIANTS, LOCK_STEPS, LOCK_WORDS, PAGES, PAIR_PAGE, RETRIES_MAX,
-    File, Grade, Scenario, Script, Step, calls_of, kind_of, pair_calls, pair_script,
+    FLOW_KEYS, GRADES, INVARIANTS, PAGES, PAIR_PAGE, RETRIES_MAX, File, Grade, Scenario, Script, calls_of, kind_of,
+    pair_calls, pair_script,
 )
 from kernels.ops import Op, Register as R
 from kernels.search import ACTORS_MAX
@@ -31,21 +33,12 @@ from kernels.words import EPF_LIST_SIZE, STATE
 
 def load(path: str | Path, modules: list[str] | None = None, policy: str | None = None) -> list[Scenario]:
     """The scenarios of a file.  Raises UsageError: one line with file, key, value, what is allowed."""
-    path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        near = [str(other) for other in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        raise UsageError(f"{path}: no such file{nearest(path, near)}") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UsageError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
-    except tomllib.TOMLDecodeError as problem:
-        raise UsageError(f"{path}: not TOML: {problem}") from None
+    table = read_toml(path)
     if "td" in table or "workload" in table:
         raise UsageError(f"{path}: is a config, not a scenario: python -m harness run {path}")
     if policy is not None:
         table["policy"] = policy
-    return parse(table, path.stem, str(path), modules)
+    return parse(table, Path(path).stem, str(path), modules)
 
 
 def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | None = None) -> list[Scenario]:
@@ -53,8 +46,7 @@ def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | N
     try:
         file = File.model_validate({"name": name} | table)
     except ValidationError as errors:
-        key, value, message = config.explain(errors.errors(include_url=False)[0], File)
-        raise UsageError(f"{path}: {key} = {config._show(value)}: {message}") from None
+        raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
     wanted = [module for module in file.module if modules is None or module in modules]
     try:
         _known_invariants(file)
@@ -62,7 +54,7 @@ def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | N
                      for scenario in (_pairs(file, module) if file.pairs else [_scenario(file, module)])]
         return [replace(scenario, table=table) for scenario in scenarios]
     except KeyProblem as problem:
-        raise UsageError(f"{path}: {problem.key} = {config._show(problem.value)}: {problem.message}") from None
+        raise mistake(path, problem.key, problem.value, problem.message) from None
 
 
 def _scenario(file: File, module: str) -> Scenario:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import __main__ as command_line
-from harness.experiment import config
+from harness.experiment import config_file
 from harness.commands import check_outcomes
 from harness.errors import UsageError
 from harness.protocol.policies import BY_NAME, POLICIES
@@ -72,13 +72,13 @@ POSSIBLE = ({"tdh_mem_track": {"success": 1, "busy_by_operand": {"TD_EPOCH": 2}}
 ])
 def test_an_outcome_that_cannot_be_fails_the_run(capsys, calls, entries, sentence):
     result = result_with(POSSIBLE[0] | calls, POSSIBLE[1] | entries)
-    config_ = config.load(ROOT / "configs/fault_vs_zap.toml")
+    config_ = config_file.load(ROOT / "configs/fault_vs_zap.toml")
     assert command_line.check_outcomes(result, config_) == command_line.FAILED
     assert capsys.readouterr().err == f"made up: outcome {sentence} was not met by explore\n"
 
 
 def test_an_outcome_that_can_be_passes(capsys):
-    config_ = config.load(ROOT / "configs/fault_vs_zap.toml")
+    config_ = config_file.load(ROOT / "configs/fault_vs_zap.toml")
     assert command_line.check_outcomes(result_with(*POSSIBLE), config_) == command_line.DONE
     assert capsys.readouterr().err == ""
 
@@ -108,7 +108,7 @@ def test_answers_that_a_policy_injects_are_explored():
     ("fault_vs_zap", ["checks.busted=['no_kick']"], "checks.busted = ('no_kick',)"),
 ])
 def test_a_run_that_the_worlds_are_not_like_is_refused(name, overrides, sentence):
-    given = config.load(ROOT / f"configs/{name}.toml", overrides)
+    given = config_file.load(ROOT / f"configs/{name}.toml", overrides)
     with pytest.raises(UsageError, match="--check-outcomes knows") as caught:
         check_outcomes.check_config(given)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
