@@ -52,13 +52,15 @@ class Session:
         return self.configs[run.config].model_copy(update={"seed": run.seed})
 
     def mark(self, run: Run) -> dict:
-        """What a result says of its place (shape.Block)."""
+        """What a result says of its place (results/schema.py, Block)."""
         return {"session": self.name, "plan": self.plan, "number": run.block, "order": run.order,
                 "of": self.blocks}
 
 
-def seconds(text: str, option: str = "--budget") -> float:
-    """`90`, `90s`, `10m`, `1.5h` -> seconds.  Raises UsageError."""
+def seconds(text: str | None, option: str = "--budget") -> float | None:
+    """`90`, `90s`, `10m`, `1.5h` -> seconds; None where no time was given.  Raises UsageError."""
+    if text is None:
+        return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     value = float(match[1]) * UNITS_S[match[2]] if match else 0
     if not 0 < value <= 7 * 86_400:

@@ -1,4 +1,4 @@
-"""A sweep: one config run for every combination of some of its values, as one table or one picture.
+"""The command `sweep`: one config run for every combination of some of its values, as one table or one picture.
 
 A config for it has a table [sweep] with a list for each key that is varied:
 
@@ -15,13 +15,16 @@ import statistics
 from pathlib import Path
 from typing import Callable, NamedTuple
 
+from harness.commands import arguments, running
+from harness.commands.progress import Progress
+from harness.commands.session import SEEDS
+from harness.errors import DONE, INTERRUPTED, UsageError
 from harness.experiment import config_file
 from harness.experiment.config import Config, dotted
 from harness.reports import plots
-from harness.commands.session import SEEDS
-from harness.errors import UsageError
-from harness.results.trust import lookup
 from harness.reports.text import assumption_lines, microseconds, number, percent, table_of, wrap
+from harness.results.trust import lookup
+
 
 class Number(NamedTuple):
     """A number that is shown of each run."""
@@ -55,6 +58,43 @@ NUMBERS = (
 )
 SCALE = {percent: 100, microseconds: 1e-3, number: 1}         # from the result's unit to the plot's
 AXES = {"td.vcpus": "vCPUs", "td.count": "TDs"}               # what a key is called below a plot
+
+
+def add(parser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="such as configs/scale/policies.toml")
+    arguments.add_overrides(parser, "change a key of the config, e.g. --set 'sweep.td.vcpus=[2, 64]'")
+    parser.add_argument("--policies", metavar="NAMES",
+                        help="sweep these policies in place of the config's (comma-separated, or: all)")
+    arguments.add_out(parser)
+    parser.add_argument("--picture", metavar="FILE", help="draw it as well: .svg, .png or .pdf (needs matplotlib)")
+    arguments.add_format(parser)
+
+
+def do(options) -> int:
+    out = Path(options.out)
+    keys, configs = load(options.config, options.overrides, arguments.policies(options.policies))
+    plans = [(point, running.prepare(config)) for point, config in configs]
+    arguments.check_folder("--out", out)
+    if options.picture:
+        check_picture(options.picture)
+    code, found = run(plans, out)
+    print(report(keys, found, options.format))
+    if options.picture:
+        picture(keys, found, options.picture)
+    return code
+
+
+def run(plans: list, out: Path) -> tuple[int, list[tuple[dict, dict]]]:
+    """Run (values, plan) one after the other, until Ctrl-C: (exit code, [(values, result)])."""
+    code, found = DONE, []
+    for place, (point, plan) in enumerate(plans):
+        with Progress(", ".join(map(str, point.values())), place, len(plans)) as progress:
+            result = running.measure(plan, progress)
+        found.append((point, result))
+        code = max(code, running.keep(result, out), running.exit_code(result, plan.config.expect))
+        if result["interrupted"]:
+            return INTERRUPTED, found
+    return code, found
 
 
 def load(path: str, overrides: list[str] = (),

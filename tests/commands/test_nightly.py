@@ -1,6 +1,5 @@
 """A night from end to end, with a stage in place of workers: what is judged, told, kept and written."""
 
-import argparse
 import contextlib
 import json
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.commands import session as blocks, nightly
+from harness.commands import nightly, running, session as sessions
 from harness.reports import ci
 from harness.results import history
 from harness.__main__ import main
@@ -49,14 +48,12 @@ class Theatre:
             budget.ran(0.1)
             yield run, result
 
-    def __call__(self, **keys) -> nightly.Told:
-        options = argparse.Namespace(configs=str(self.folder / "configs"), overrides=[], blocks=5, budget=None,
-                                     history=str(self.folder / "history"), out=str(self.folder / "results"),
-                                     commit=f"c{self.night}")
-        vars(options).update(keys)
-        told = nightly.night(options, self.run_session, lambda *_: contextlib.nullcontext(), lambda *_: 0)
+    def __call__(self, **keys) -> nightly.Report:
+        asked = nightly.Request(str(self.folder / "configs"), [], self.folder / "history", self.folder / "results",
+                                blocks=5, commit=f"c{self.night}")
+        report = nightly.night(asked._replace(**keys))
         self.night += 1
-        return told
+        return report
 
     def quiet_nights(self, count: int) -> None:
         """One night as it is, and the rest of them straight into the history."""
@@ -74,8 +71,6 @@ class Theatre:
         return (newest / name).read_text()
 
 
-
-
 def noisy(level=lambda name, night: 1.0):
     random = np.random.default_rng(11)
     return lambda name, night, seed: 1e4 * level(name, night) * (1 + 0.02 * random.standard_normal())
@@ -87,7 +82,10 @@ def theatre(tmp_path, monkeypatch):
     def make(level=lambda name, night: 1.0, checked=False):
         stage = Theatre(tmp_path, noisy(level))
         if not checked:                                      # the same three configs, each time
-            monkeypatch.setattr(nightly, "check_configs", lambda configs: None)
+            monkeypatch.setattr(running, "prepare", lambda config: None)
+        monkeypatch.setattr(running, "run_session", lambda *arguments: stage.run_session(*arguments))
+        monkeypatch.setattr(running, "only_one", lambda *_: contextlib.nullcontext())
+        monkeypatch.setattr(running, "keep", lambda *_: 0)
         monkeypatch.setattr(nightly, "now", lambda: EPOCH + DAY_S * stage.night)
         return stage
     return make
@@ -176,7 +174,7 @@ def test_a_single_wild_night_does_not_alarm(theatre):
 def test_without_time_for_a_rerun_a_suspicion_is_told_and_does_not_alarm(theatre, monkeypatch):
     stage = theatre(lambda name, night: 0.7 if night >= 10 else 1.0)
     stage.quiet_nights(10)
-    monkeypatch.setattr(blocks.Budget, "left_s", lambda budget: 1.0)
+    monkeypatch.setattr(sessions.Budget, "left_s", lambda budget: 1.0)
     told = [stage() for _ in range(3)][-1]
     assert told.code == 0
     assert "suspected: removals per s" in told.text and "no time left to confirm it" in told.text.replace("\n    ", " ")
@@ -185,11 +183,9 @@ def test_without_time_for_a_rerun_a_suspicion_is_told_and_does_not_alarm(theatre
 def test_a_budget_decides_the_number_of_blocks(theatre):
     """Run: 0.3 + 0.1 + 1 s. 44.4 s less the canary are 43, two thirds of it are ten blocks of 2.8 s."""
     stage = theatre()
-    assert "10 blocks" in stage(blocks=None, budget="44.4s").text
+    assert "10 blocks" in stage(blocks=None, budget_s=44.4).text
     with pytest.raises(UsageError, match="--budget 5s: one block, the canaries and reruns take about 6 s"):
-        stage(blocks=None, budget="5s")
-    with pytest.raises(UsageError, match="--blocks 0"):
-        stage(blocks=0)
+        stage(blocks=None, budget_s=5)
 
 
 def test_a_config_that_the_budget_left_no_time_for_is_named_and_not_passed(theatre):
@@ -305,6 +301,19 @@ def test_the_step_summary_is_added_where_github_wants_it(theatre, tmp_path, monk
 
 
 # --- as a user meets it ---
+
+@pytest.mark.parametrize("arguments, says", [
+    (["--blocks", "0"], "--blocks 0: must be at least 1 and at most 1000"),
+    (["--budget", "soon"], "--budget soon: must be a time such as"),
+    (["--history", str(ROOT / "Makefile")], "is a file; must be a folder"),
+    (["--out", str(ROOT / "Makefile/x")], "is a file; must be a folder"),
+])
+def test_a_mistake_is_one_line_before_anything_runs(tmp_path, capsys, arguments, says):
+    places = ["--history", str(tmp_path / "history"), "--out", str(tmp_path / "results")]
+    assert main(["nightly", str(ROOT / "configs/nightly"), *places, *arguments]) == 2
+    printed = capsys.readouterr()
+    assert says in printed.err and printed.err.count("\n") == 1 and not printed.out and not list(tmp_path.iterdir())
+
 
 @pytest.mark.slow
 def test_a_real_night_judges_the_shipped_configs(tmp_path, capsys):

@@ -199,13 +199,13 @@ def test_an_interrupted_session_goes_on_where_it_was(tmp_path, capsys):
     # Of four runs the third is interrupted, by itself: nobody else could be sure to be in time.
     code = ("import os, signal, sys\n"
             "from harness.__main__ import main\n"
-            "from harness.engines import processes\n"
-            "runs, watch = [], processes.Coordinator._watch\n"
+            "from harness.engines.processes import coordinator\n"
+            "runs, watch = [], coordinator.Coordinator._watch\n"
             "def interrupted(watcher, duration_s, report):\n"
             "    runs.extend([watcher] * report)\n"
             "    if report and len(runs) == 3: os.kill(os.getpid(), signal.SIGINT)\n"
             "    return watch(watcher, duration_s, report)\n"
-            "processes.Coordinator._watch = interrupted\n"
+            "coordinator.Coordinator._watch = interrupted\n"
             "sys.exit(main(sys.argv[1:]))\n")
     first = subprocess.run([sys.executable, "-c", code, *command], cwd=ROOT, text=True, capture_output=True,
                            timeout=LIMIT_S)

@@ -17,8 +17,8 @@ import pytest
 from harness.experiment import invariants
 from harness.reports import plots, text
 from harness.results import document
-from harness.commands import sweep
-from harness.__main__ import chosen_policies, main
+from harness.commands import arguments as shared, sweep
+from harness.__main__ import main
 from harness.engines.simulate import simulation
 from harness.experiment.plan import make_plan
 from harness.memory.sparse import SparseMemory
@@ -47,7 +47,7 @@ def test_a_sweep_has_every_combination_in_the_order_of_the_file(small):
 
 @pytest.mark.parametrize("asked", ["retry16,inject47", "all"])
 def test_a_sweep_is_of_other_policies_where_they_are_asked_for(small, asked):
-    names = chosen_policies(asked)
+    names = shared.policies(asked)
     keys, configs = sweep.load(small, policies=names)
     assert keys == ["policy", "td.vcpus"]
     assert [(each.policy.name, each.td.vcpus) for _, each in configs] == [
@@ -188,13 +188,13 @@ def test_4096_vcpus_and_a_terabyte_take_what_is_touched():
     """In a process of its own, as the greatest memory ever used is asked for."""
     code = ("import resource, json\n"
             "from harness.results import document as results\n"
-            "from harness.engines import simulate\n"
-            "from harness.plan import make_plan\n"
+            "from harness.engines.simulate import simulation\n"
+            "from harness.experiment.plan import make_plan\n"
             "from tests.stage import config\n"
             "plan = make_plan(config('kick_on_busy', engine='simulate', duration_s=0.0001, warmup_s=0.0,\n"
             "    td={'vcpus': 4096, 'memory_mib': 1 << 20}, workload={'pattern': 'uniform', 'hosts': 1},\n"
             "    costs_ns={'guest_work': 1000}))\n"
-            "result = results.from_measured(simulate.run(plan))\n"
+            "result = results.from_measured(simulation.run(plan))\n"
             "result['mib'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10\n"
             "result['layout_mib'] = plan.layout.size >> 20\n"
             "print(json.dumps(result))\n")
