@@ -8,7 +8,7 @@ from harness.commands import doctor
 from harness.results import trust
 from harness.reports import text
 from harness.host.procfs import Quota
-from tests.commands.test_main import harness
+from tests.command_line import harness
 
 GOOD = doctor.Facts(
     processors=[0, 1, 2, 3], siblings=[], quota=Quota(None, 0, 0.0), throttled_count=0, steal_share=0.0,
