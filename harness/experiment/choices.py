@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.errors import UsageError
-from harness.experiment.config import PAGES_PER_MIB, Config
+from harness.experiment.config import Config
 from kernels.realtime import SEQUENCE, SPLIT, WEIGHTED
 
 WEIGHTED_PAGES = 1 << 22         # a weight for each of more pages takes too long to prepare
@@ -69,7 +69,7 @@ def make_choice(config: Config, name: str) -> Choice:
 
 def working_pages(config: Config) -> int:
     """The pages that are touched and removed one by one."""
-    all_pages = 512 if config.workload.removal == "split" else config.td.memory_mib * PAGES_PER_MIB
+    all_pages = 512 if config.workload.removal == "split" else config.td.pages
     return min(config.workload.pages or all_pages, all_pages)
 
 

@@ -32,6 +32,11 @@ class Td(Table):
     count: int = Field(1, ge=1, le=128)              # TDs at once; each has vCPUs and hosts of its own
     hp_lock_timeout_ms: int = Field(1_000, ge=10, le=100_000)    # TDCS.hp_lock_timeout
 
+    @property
+    def pages(self) -> int:
+        """Guest pages of 4 KiB."""
+        return self.memory_mib * PAGES_PER_MIB
+
 
 class Workload(Table):
     """What vCPUs touch and what host threads remove."""
@@ -174,7 +179,7 @@ class Config(Table):
                 for key, bound in dotted(value, _holds_more)}
 
     @model_validator(mode="after")
-    def _somebody_is_hit(self):
+    def _machine_checks_hit_hosts(self):
         if self.faults.machine_check_share and not self.workload.hosts:
             raise KeyProblem("faults.machine_check_share", self.faults.machine_check_share,
                              "machine checks hit host threads, and workload.hosts is 0; must be 0")
@@ -197,30 +202,39 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _pages_fit(self):
-        pages = self.td.memory_mib * PAGES_PER_MIB
-        for key in ("pages", "hot_pages"):
+        hot = ("hot_pages",) * (self.workload.pattern == "hot")
+        for key in ("pages", *hot):
             value = getattr(self.workload, key)
-            if value is not None and value > pages and (key == "pages" or self.workload.pattern == "hot"):
-                raise KeyProblem(f"workload.{key}", value, f"must be at most {pages}, the pages of"
+            if value is not None and value > self.td.pages:
+                raise KeyProblem(f"workload.{key}", value, f"must be at most {self.td.pages}, the pages of"
                                  f" td.memory_mib = {self.td.memory_mib}")
         for key in ("removal_pages", "map_gpa_pages", "string_pages"):
             value = getattr(self.workload, key)
-            if value & value - 1 or value > pages:
-                raise KeyProblem(f"workload.{key}", value, f"must be a power of two, at most {pages}, the pages of"
-                                 f" td.memory_mib = {self.td.memory_mib}")
-        if self.workload.removal == "split" and not (pages > 512 and self.workload.hosts == 1):
+            if value & value - 1 or value > self.td.pages:
+                raise KeyProblem(f"workload.{key}", value, f"must be a power of two, at most {self.td.pages}, the"
+                                 f" pages of td.memory_mib = {self.td.memory_mib}")
+        return self
+
+    @model_validator(mode="after")
+    def _hosts_have_what_they_remove(self):
+        hosts, removal = self.workload.hosts, self.workload.removal
+        if removal == "split" and not (self.td.pages > 512 and hosts == 1):
             raise KeyProblem("workload.removal", "split", "needs td.memory_mib of at least 4, and workload.hosts = 1:"
                              " the first 2 MiB are touched, the others are large pages")
-        if self.workload.removal == "build":
-            if self.workload.hosts < 1:
-                raise KeyProblem("workload.hosts", self.workload.hosts, "must be at least 1 to build a TD")
-            if self.workload.build_pages > pages:
-                raise KeyProblem("workload.build_pages", self.workload.build_pages, f"must be at most {pages}, the"
-                                 f" pages of td.memory_mib = {self.td.memory_mib}")
-        if self.workload.spammers > self.td.vcpus:
-            raise KeyProblem("workload.spammers", self.workload.spammers, f"must be at most {self.td.vcpus}, td.vcpus")
-        if self.workload.string_pages > 1 and self.td.vcpus < 2:
-            raise KeyProblem("workload.string_pages", self.workload.string_pages, "needs td.vcpus of at least 2:"
+        if removal == "build" and not hosts:
+            raise KeyProblem("workload.hosts", hosts, "must be at least 1 to build a TD")
+        if removal == "build" and self.workload.build_pages > self.td.pages:
+            raise KeyProblem("workload.build_pages", self.workload.build_pages, f"must be at most {self.td.pages}, the"
+                             f" pages of td.memory_mib = {self.td.memory_mib}")
+        return self
+
+    @model_validator(mode="after")
+    def _vcpus_are_enough(self):
+        workload, vcpus = self.workload, self.td.vcpus
+        if workload.spammers > vcpus:
+            raise KeyProblem("workload.spammers", workload.spammers, f"must be at most {vcpus}, td.vcpus")
+        if workload.string_pages > 1 and vcpus < 2:
+            raise KeyProblem("workload.string_pages", workload.string_pages, "needs td.vcpus of at least 2:"
                              " every second vCPU accepts for the one before it")
         return self
 

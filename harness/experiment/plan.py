@@ -14,7 +14,7 @@ import psutil
 
 from harness.protocol import releases
 from harness.experiment.choices import Choices, make_choices, working_pages
-from harness.experiment.config import PAGES_PER_MIB, Config, Workload
+from harness.experiment.config import Config, Workload
 from harness.errors import UsageError
 from harness.memory.layout import LINE, PAGE, TD_HPA_STEP, Layout
 from harness.protocol.policy import Policy
@@ -135,7 +135,7 @@ def make_plan(config: Config) -> Plan:
 def _layout(config: Config, actors, record_words: int = 0) -> Layout:
     # A simulated page is zeroed in virtual time only; its first line is all that is ever looked at.
     content_bytes = LINE if config.engine == "simulate" else PAGE
-    return Layout(config.td.vcpus, len(actors), config.td.memory_mib * PAGES_PER_MIB, record_words, content_bytes,
+    return Layout(config.td.vcpus, len(actors), config.td.pages, record_words, content_bytes,
                   tds=config.td.count, created=config.workload.removal != "build")
 
 

@@ -11,7 +11,8 @@ from harness.engines.explore import search as explore
 from harness.engines.replay import processes
 from harness.protocol.policies import POLICIES
 from harness.protocol.liveness import READS, live_registers
-from harness.experiment.scenario_file import answers_of_step, load, parse
+from harness.experiment.scenario_file import load, parse
+from harness.experiment.scenario_grades import answers_of_step
 from harness.experiment.schedule import Schedule, execute, prepare
 from kernels import search as kernel
 from kernels.ops import OP_TABLE, Kind, Register as R

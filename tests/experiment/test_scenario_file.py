@@ -1,14 +1,47 @@
-"""Scenario files: the one line that a mistake gets."""
+"""Scenario files: how scripts are read, and the one line that a mistake gets."""
 
 import pytest
 
 from harness.errors import UsageError
 from harness.experiment.scenario_file import parse
+from harness.protocol.flows.script import Step
+from harness.protocol.policy import FOREVER
+
+
+@pytest.mark.parametrize("words, steps", [
+    ("tdh_mem_track", [Step("tdh_mem_track")]),
+    ("  tdh_mem_track   retry  2 ", [Step("tdh_mem_track", retries=2)]),
+    ("tdh_mem_page_aug 3 level 1 retry forever", [Step("tdh_mem_page_aug", 3, 1, FOREVER)]),
+    (["tdh_mem_range_block 511", "hp_shared op_state_lock"],
+     [Step("tdh_mem_range_block", 511), Step("hp_shared", word="op_state_lock")]),
+])
+def test_a_script_is_read_call_by_call(words, steps):
+    [scenario] = parse({"actors": {"host0": words}}, "good")
+    [script] = scenario.scripts
+    assert script.steps == tuple(steps)
+
+
+def test_a_step_is_written_as_it_is_read():
+    for words in ("tdh_mem_page_aug 3", "tdh_mem_page_aug 0 level 1 retry 16", "tdh_mem_track 0 retry forever",
+                  "hp_exclusive op_state_lock"):
+        [scenario] = parse({"actors": {"host0": words}}, "good")
+        assert str(scenario.scripts[0].steps[0]) == words
+
+
+def test_a_vcpu_that_enters_leaves_and_actors_stand_in_the_order_of_their_numbers():
+    actors = {"host0": {"remove": [3]}, "vcpu1": ["tdh_vp_enter", "tdg_mem_page_accept 3"], "vcpu0": {"touch": [4, 4]}}
+    [scenario] = parse({"actors": actors}, "good")
+    assert [(script.actor.name, script.actor.number) for script in scenario.scripts] == [
+        ("vcpu0", 0), ("vcpu1", 1), ("host0", 2)]
+    assert [step.call for step in scenario.scripts[1].steps] == ["tdh_vp_enter", "tdg_mem_page_accept", "td_exit"]
+    assert (scenario.scripts[0].flow, scenario.scripts[2].flow) == ((4, 4), (3,))
+
 
 BAD = [
     ({"actors": {"vcpu0": "tdg_mem_page_acept 3"}}, "did you mean tdg_mem_page_accept"),
     ({"actors": {"host0": "tdg_mem_page_accept 3"}}, "is made by a vCPU"),
     ({"actors": {"guest0": "tdh_mem_track"}}, "must be called vcpu0"),
+    ({"actors": {"host00": "tdh_mem_track"}}, "must be called vcpu0"),
     ({"actors": {"host1": "tdh_mem_track"}}, "numbered from 0"),
     ({"actors": {"host0": "tdh_mem_page_aug 3 retry often"}}, "write CALL"),
     ({"actors": {"host0": {"touch": [3]}}}, "remove = [PAGE"),
