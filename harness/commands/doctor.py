@@ -185,7 +185,7 @@ def _synchronous(facts):
                    "try again when idle")
     apart = f"at least {facts.clock_offset_ns:.0f} ns apart"
     return Row("clocks agree", apart if facts.clock_offset_ns >= 1 else "no difference to be seen",
-               "whose fault a BUSY is cannot be told across these processors: look for"
+               "what a BUSY was due to cannot be found out across these processors: look for"
                " `Marking TSC unstable` in dmesg"
                if facts.clock_offset_ns > trust.CLOCK_OFFSET_NS else "")
 
@@ -206,7 +206,7 @@ def _frequency(facts):
 def _statistics(facts):
     return Row("scheduler statistics", "kept" if facts.scheduler_statistics else "not kept",
                "" if facts.scheduler_statistics else
-               "without /proc/PID/schedstat nobody can tell whether all workers ran: CONFIG_SCHED_INFO")
+               "without /proc/PID/schedstat it is not known whether all workers ran: CONFIG_SCHED_INFO")
 
 
 def _control(facts):

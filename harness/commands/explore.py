@@ -38,7 +38,7 @@ class Bounds(NamedTuple):
 
     memory_mib: int
     preemptions: int = PREEMPTIONS_ANY
-    reduce: bool = True          # accesses of which nobody can tell the order are one step
+    reduce: bool = True          # accesses are one step where their order does not show
     symmetry: bool = True        # actors that are alike: one order of them
 
     def search(self, scenario: Scenario) -> engine.Found:

@@ -11,7 +11,7 @@ from harness.reports.text import count, number
 from harness.results import changes, history, identity, inference, trust
 from harness.results.metrics import BY_KEY, LESS, WATCHED, Metric
 
-NOISE_METRIC = "removals_per_s"  # whose noise from night to night is reported
+NOISE_METRIC = "removals_per_s"  # its noise from night to night is reported
 
 
 class Tonight(NamedTuple):

@@ -118,7 +118,7 @@ class Checks(Table):
     """What a run checks of itself, and what is broken on purpose so that it must find something."""
 
     exclusive_ownership: bool = True
-    attribution: bool = True         # look up at each BUSY whose fault it was (engine processes)
+    attribution: bool = True         # look up what each BUSY was due to (engine processes)
     busted: tuple[Literal[BUSTED], ...] = ()
 
     @field_validator("busted", mode="before")

@@ -20,7 +20,7 @@ def advised(facts) -> set[str]:
     return {row.check for row in doctor.rows(facts) if row.advice}
 
 
-def test_a_good_machine_is_only_told_how_many_workers_it_has_room_for():
+def test_a_good_machine_gets_no_advice_but_how_many_workers_it_has_room_for():
     assert advised(GOOD) == {"processors"}
 
 

@@ -146,7 +146,7 @@ def test_one_workload_runs_under_several_policies(tmp_path):
     assert wrong.returncode == 2 and "did you mean kick_on_busy?" in wrong.stderr
 
 
-def test_ctrl_c_at_a_terminal_keeps_prints_and_marks_what_there_is_and_leaves_nobody(tmp_path):
+def test_ctrl_c_at_a_terminal_keeps_prints_and_marks_what_there_is_and_leaves_no_process(tmp_path):
     """A run that would take hours; it is interrupted once its line on the terminal shows that it has begun."""
     terminal, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 120))

@@ -185,7 +185,7 @@ def test_every_response_that_is_allowed_at_a_site_can_be_assembled_there(tmp_pat
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
-def test_every_value_of_a_switch_can_be_assembled_and_is_told_in_the_result(tmp_path, switch):
+def test_every_value_of_a_switch_can_be_assembled_and_stands_in_the_result(tmp_path, switch):
     values = [["event", "invalid_slot"], []] if switch.several else list(switch.allowed)
     for value in values:
         word = json.dumps(value)
