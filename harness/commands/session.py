@@ -45,7 +45,7 @@ class Session:
     blocks: int
     plan: str                    # the same for the same configs and number of blocks
     runs: tuple[Run, ...]
-    name: str                    # plan and time of the start
+    name: str                    # the plan, and the time of the start if that can matter
 
     def config(self, run: Run) -> Config:
         """The config of a run, with its block's seed."""
@@ -109,9 +109,12 @@ def make_session(configs: list[Config], repeats: int | None = None, budget_s: fl
         random.Random(f"{plan} {block}").shuffle(members)
         runs += [Run(block, order, index, (chosen[index].seed + block) % SEEDS)
                  for order, index in enumerate(members)]
-    started = time.time() if now is None else now
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started)) + f".{int(started * 1000) % 1000:03d}"
-    return Session(tuple(chosen), blocks, plan, tuple(runs), f"{stamp}-{plan}")
+    name = plan
+    if any(config.engine in REAL_TIME for config in chosen):         # in virtual time every session is the same
+        started = time.time() if now is None else now
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started)) + f".{int(started * 1000) % 1000:03d}"
+        name = f"{stamp}-{plan}"
+    return Session(tuple(chosen), blocks, plan, tuple(runs), name)
 
 
 # --- going on after an interruption ------------------------------------------------------------

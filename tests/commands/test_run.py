@@ -16,6 +16,7 @@ import time
 
 import pytest
 
+from harness.__main__ import main
 from harness.reports import text as report
 from harness.results import store
 from tests.command_line import ROOT, SHORT, harness
@@ -174,3 +175,15 @@ def test_ctrl_c_at_a_terminal_keeps_prints_and_marks_what_there_is_and_leaves_no
     assert "DEGRADED: interrupted" in printed and "256 vCPUs" in printed
     with pytest.raises(ProcessLookupError):
         os.killpg(run.pid, 0)                        # nobody is left of the group
+
+
+def test_two_results_of_one_plan_in_virtual_time_differ_in_when_and_where_only(tmp_path, capsys):
+    for out in ("one", "other"):
+        assert main(["run", str(ROOT / "configs/kick_on_busy.toml"), "--set", "engine=simulate", "--set",
+                     "duration_s=0.001", "--set", "warmup_s=0", "--repeats", "2", "--out", str(tmp_path / out)]) == 0
+    capsys.readouterr()
+    results = [{store.read(path)["block"]["number"]: store.read(path) for path in tmp_path.glob(f"{out}/*/result.json")}
+               for out in ("one", "other")]
+    for block in range(2):
+        one, other = (found[block] for found in results)
+        assert {key for key in one if one[key] != other[key]} <= {"started_at", "machine"}
