@@ -5,12 +5,12 @@ import re
 import sys
 from typing import Iterable
 
-from harness.errors import UsageError
+from harness.commands import arguments
+from harness.errors import DONE, UsageError
 from harness.protocol import spelling
 from harness.protocol.spelling import Asked, shown
 from harness.reports import answer, explained, statuses
 
-FORMATS = ("table", "github", "csv", "json")
 USAGE = "must be like 0x8000020000000092, TDX_OPERAND_BUSY|RCX, or a line of the kernel's log"
 # A word that is one of several of a line.
 OF_A_LINE = re.compile(r"\W*(?:SEAMCALL|TDCALL|failed)", re.IGNORECASE)
@@ -19,12 +19,14 @@ MEANT = re.compile(r"[\s(\"'`]*(?:TDX_|[-+]?0x)", re.IGNORECASE)
 
 
 def add(parser) -> None:
+    # The kernel writes -EBUSY, which is no option: argparse asks this which words with a dash are none.
+    parser._negative_number_matcher = re.compile(r"-(?:\d|E[A-Z]+$)", re.IGNORECASE)
     parser.add_argument("status", nargs="*", metavar="STATUS",
                         help="a number, a name such as 'TDX_OPERAND_BUSY|SEPT_TREE', an errno, a line of the kernel's"
                              " log, or - for standard input (default)")
     parser.add_argument("--module", metavar="RELEASE", help="of whose rows (default: one that has the status)")
     parser.add_argument("--list", action="store_true", help="every status and operand id instead, with its releases")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="how to print (default: table)")
+    arguments.add_format(parser)
 
 
 def do(options) -> int:
@@ -34,7 +36,7 @@ def do(options) -> int:
         if options.status:
             raise UsageError(f"decode --list {shown(' '.join(options.status))}: --list takes no answer")
         print(statuses.listed(release, options.format))
-        return 0
+        return DONE
     documents = [answer.facts(asked, release, lines) for asked, lines in asked_for(options.status)]
     if options.format == "json":
         print(json.dumps(documents, indent=1))
@@ -42,7 +44,7 @@ def do(options) -> int:
         print("\n\n".join(explained.explanation(each, whole=len(documents) == 1) for each in documents))
     else:
         print(explained.summary(documents, options.format))
-    return 0
+    return DONE
 
 
 def _release(name: str | None):
@@ -52,24 +54,24 @@ def _release(name: str | None):
     return find_release(name, "--module")
 
 
-def asked_for(arguments: list[str]) -> list[tuple[Asked, int]]:
+def asked_for(texts: list[str]) -> list[tuple[Asked, int]]:
     """The answers of all arguments, or of standard input, each with the number of places where it was found."""
-    if arguments in ([], ["-"]):
+    if texts in ([], ["-"]):
         return counted(from_log(read_input(), "standard input"))
-    if any("\n" in argument for argument in arguments):
-        return counted(from_log("\n".join(arguments).splitlines(), "the text"))
-    return counted(from_arguments(arguments))
+    if any("\n" in text for text in texts):
+        return counted(from_log("\n".join(texts).splitlines(), "the text"))
+    return counted(from_arguments(texts))
 
 
-def from_arguments(arguments: list[str]) -> list[Asked]:
+def from_arguments(texts: list[str]) -> list[Asked]:
     """Each argument by itself; together, if they are the words of one line that a shell has taken apart."""
     try:
-        return [asked for argument in arguments for asked in spelling.read(argument)]
+        return [asked for text in texts for asked in spelling.read(text)]
     except UsageError:
-        parted = any(word == "|" or spelling.by_name(word.strip("[]():,")) or OF_A_LINE.match(word) for word in arguments)
-        if len(arguments) == 1 or not parted:
+        parted = any(word == "|" or spelling.by_name(word.strip("[]():,")) or OF_A_LINE.match(word) for word in texts)
+        if len(texts) == 1 or not parted:
             raise
-    return spelling.read(" ".join(arguments))
+    return spelling.read(" ".join(texts))
 
 
 def from_log(lines: Iterable[str], where: str) -> list[Asked]:

@@ -76,6 +76,11 @@ def test_other_formats_have_a_row_for_each(feed, capsys):
     assert printed(capsys, "--format", "github").startswith("| answer")
 
 
+@pytest.mark.parametrize("text", ["-EBUSY", "-16", "-ebusy"])
+def test_an_errno_is_no_option(text, capsys):
+    assert printed(capsys, text).startswith("-EBUSY (-16)\n")
+
+
 def test_the_release_is_chosen(capsys):
     [document] = json.loads(printed(capsys, "tdh_mem_page_aug 0x8000020000000092", "--module", "1.5.20", "--format", "json"))
     assert document["module"] == "1.5.20" and "tdh_vp_enter" not in document["locks"][0]["exclusive"]
