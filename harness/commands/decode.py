@@ -24,7 +24,7 @@ def add(parser) -> None:
     parser.add_argument("status", nargs="*", metavar="STATUS",
                         help="a number, a name such as 'TDX_OPERAND_BUSY|SEPT_TREE', an errno, a line of the kernel's"
                              " log, or - for standard input (default)")
-    parser.add_argument("--module", metavar="RELEASE", help="of whose rows (default: one that has the status)")
+    parser.add_argument("--module", metavar="RELEASE", help="the release in which a lock is held (default: one that has the status)")
     parser.add_argument("--list", action="store_true", help="every status and operand id instead, with its releases")
     arguments.add_format(parser)
 

@@ -112,7 +112,7 @@ def alike(word: int, other: int) -> bool:
 
 
 class Giver(NamedTuple):
-    """A call that can give an answer, and in which releases; in none whose rows were read if only MORE says so.
+    """A call that can give an answer, and in which of the releases READ; in none if only MORE says so.
 
     name   of its row, or as the kernel spells it if it has none
     """

@@ -127,7 +127,7 @@ class Errno(NamedTuple):
 class Site(NamedTuple):
     """A place that turns answers into errnos: success is 0, what `errnos` does not list is -EIO.
 
-    calls    whose answers it turns, as the kernel spells them
+    calls    the calls that end there, as the kernel spells them
     bugs     whether -EIO comes with KVM_BUG_ON there
     first    what is done about TDX_OPERAND_BUSY before the answer counts
     then     what else comes of an error

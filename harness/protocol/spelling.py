@@ -7,8 +7,8 @@
     virt/tdx: SEAMCALL (0x0000000000000021) failed: 0xc000050000000000
     TDH_VP_RD[VMCS.0x1234] failed 0x8000070100000000
 
-A number of 16 digits is hexadecimal, always: nobody writes a status in decimal without its 19 or 20
-digits, and 8000020000000092 has no letter that would tell.  A small negative number is an errno.
+A number of 16 digits is hexadecimal, always: a status has 19 or 20 digits in decimal, and 8000020000000092
+has no letter to go by.  A small negative number is an errno.
 
 Sources of the kernel's forms: arch/x86/kvm/vmx/tdx.c (pr_tdx_error of 6.16, TDX_BUG_ON of 6.19,
 tdh_vp_rd_failed, tdx_handle_exit), arch/x86/virt/vmx/tdx/tdx.c (seamcall_err, seamcall_err_ret),
@@ -46,7 +46,7 @@ LONGEST = 72                     # of a text that is shown or looked up
 
 
 class Asked(NamedTuple):
-    """One answer that somebody asks about.
+    """One answer that is asked about.
 
     given       the text it was found in
     word        RAX, or None for an errno

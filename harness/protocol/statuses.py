@@ -22,7 +22,7 @@ CLASSES = {
     0x04: "pages of a TD", 0x05: "the module and its initialization", 0x06: "the TD", 0x07: "the vCPU",
     0x08: "keys and caches", 0x09: "the platform: CPUID, MSRs, SMRRs", 0x0A: "TDMRs and PAMTs, at initialization",
     0x0B: "Secure EPT", 0x0C: "metadata fields", 0x0D: "service TDs", 0x0E: "migration", 0x0F: "TDX Connect",
-    0x10: "measurement and reports", 0x11: "L2 VMs, and what a guest is told", 0xFF: "the kernel's own",
+    0x10: "measurement and reports", 0x11: "L2 VMs and the guest", 0xFF: "the kernel's own",
 }
 
 MEANING = {
@@ -94,7 +94,7 @@ MEANING = {
     "TDX_VCPU_STATE_INCORRECT": "The vCPU is in a state in which the call is not allowed",
     "TDX_VCPU_ASSOCIATED": "The vCPU is associated with another processor",
     "TDX_VCPU_NOT_ASSOCIATED": "The vCPU is not associated with this processor",
-    "TDX_NO_VALID_VE_INFO": "There is no #VE whose information could be read",
+    "TDX_NO_VALID_VE_INFO": "There is no information about a #VE to read",
     "TDX_MAX_VCPUS_EXCEEDED": "The TD has as many vCPUs as it may have",
     "TDX_TSC_ROLLBACK": "The processor's TSC is behind the vCPU's last exit",
     "TDX_TD_VMCS_FIELD_NOT_INITIALIZED": "A VMCS field that the host must write first has not been written",
@@ -235,8 +235,8 @@ AGAIN = {
     "TDX_SYS_BUSY": (YES, "once the other processors have left the module"),
     "TDX_RND_NO_ENTROPY": (YES, "at once; the kernel's wrapper has made 10 attempts already"),
     "TDX_OPERAND_BUSY_HOST_PRIORITY": (YES, "once a host has got the lock"),
-    "TDX_HOST_PRIORITY_BUSY_TIMEOUT": (YES, "enter again; it comes back until a host call takes the entry whose"
-                                            " priority bit is set"),
+    "TDX_HOST_PRIORITY_BUSY_TIMEOUT": (YES, "enter again; it comes back until a host call takes the entry that"
+                                            " has its priority bit set"),
     "TDX_INTERRUPTED_BUSY": (YES, "once the host that wants the tree exclusively has had it"),
     "TDX_HPA_RANGE_NOT_FREE": (NO, "if a pair is there, nothing is left to do"),
     "TDX_PAMT_PAGE_NOT_EMPTY": (NO, "not before the last page of the 2 MiB has been given back"),
@@ -255,7 +255,7 @@ AGAIN = {
     "TDX_KEY_CONFIGURED": (NEEDLESS, "go on with the next package"),
     "TDX_WBCACHE_NOT_COMPLETE": (YES, "after TDH.PHYMEM.CACHE.WB on every package"),
     "TDX_HKID_NOT_FREE": (NO, "only with another HKID"),
-    "TDX_NO_HKID_READY_TO_WBCACHE": (NEEDLESS, "somebody else has done it, or nothing was to do"),
+    "TDX_NO_HKID_READY_TO_WBCACHE": (NEEDLESS, "another processor has done it, or nothing was to do"),
     "TDX_FLUSHVP_NOT_DONE": (YES, "after TDH.VP.FLUSH of every vCPU, each on its processor"),
     "TDX_EPT_WALK_FAILED": (NO, "not before the tables above are there (TDH.MEM.SEPT.ADD)"),
     "TDX_GPA_RANGE_NOT_BLOCKED": (NO, "not before TDH.MEM.RANGE.BLOCK, TDH.MEM.TRACK and an exit of every vCPU"),
@@ -373,7 +373,7 @@ LOWS = {
     rows.TDMR_AREA: (_TDMR, Part("reserved area", 15, 8)),
     rows.SENSITIVE: (Part("how many", 31, 16), Part("of what", 15, 0, name_in(("TDs being built", "interrupted migrations")))),
 }
-# Statuses whose bits 31:0 are 0 in releases before these.
+# Kinds of bits 31:0 that are 0 in releases before these.
 SPEAKS_SINCE = {rows.OP_STATE: "1.5.20", rows.VCPU_STATE: "1.5.16"}
 
 OPERAND = {

@@ -22,7 +22,7 @@ from kernels.words import (
 ENTER = "TDH.VP.ENTER"
 HANDLERS = {"nmi": "handled as an NMI or exception", "external_interrupt": "handled as an interrupt",
             "tdcall": "handled as a TDCALL", "other": "not handled as an NMI, interrupt or TDCALL"}
-INTERNAL = ("TDX_OPERAND_BUSY_HOST_PRIORITY",)       # what nobody outside the module ever sees
+INTERNAL = ("TDX_OPERAND_BUSY_HOST_PRIORITY",)       # never leaves the module
 SOFTWARE = {
     "TDX_SEAMCALL_UD": "SEAMCALL raised #UD: the processor is not in VMX operation",
     "TDX_SEAMCALL_GP": "SEAMCALL raised #GP: the BIOS did not enable TDX",
@@ -90,7 +90,7 @@ def _kind(word: int, row: rows.Status | None) -> str:
 
 
 def _release_of(row: rows.Status | None) -> Release:
-    """DEFAULT, or the first release whose rows are there that has a status."""
+    """DEFAULT, or the first release in READ that has a status."""
     if row is None or rows.has(DEFAULT.name, row):
         return DEFAULT
     return next((release for release in READ if rows.has(release.name, row)), DEFAULT)

@@ -10,7 +10,7 @@ from harness.protocol.seamcall_abi import FIELDS
 from harness.protocol.statuses import CLASSES
 from harness.reports.text import formatted
 
-KVM = "KVM 6.16"                 # whose sites seamcall_abi.py has
+KVM = "KVM 6.16"                 # the release that SITES is of
 NARROW = 80                      # columns in which everything fits
 INITIALS = {EXCLUSIVE: "EX", SHARED: "SH"}
 NOT_IN_ROWS = "a call that is modelled has its locks and states there, not the form of its operands"

@@ -72,6 +72,6 @@ def _page(statuses: list[dict], operands: list[dict]) -> str:
 
 
 def _markdown(table: list[dict]) -> list[str]:
-    """A table whose columns are as narrow as each cell: a page of long ones is not read as text."""
+    """A table in Markdown, its cells not padded: the page is long."""
     cells = [list(table[0]), ["---"] * len(table[0]), *(row.values() for row in table)]
     return [f"| {' | '.join(row)} |" for row in cells]

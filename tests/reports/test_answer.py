@@ -14,7 +14,7 @@ from harness.reports.explained import NARROW, explanation, summary
 from kernels.words import OPERANDS, SOFTWARE_ERRORS, STATUSES, status, unsigned
 
 
-def told(text, module=None, whole=True):
+def printed(text, module=None, whole=True):
     """What is printed about the one answer in a text, on one line per item."""
     [asked] = read(text)
     lines = explanation(facts(asked, BY_NAME.get(module)), whole).replace("\n              ", " ")
@@ -22,7 +22,7 @@ def told(text, module=None, whole=True):
 
 
 def test_a_busy_tree_is_named_explained_and_taken_apart():
-    text = told("0x8000020000000092")
+    text = printed("0x8000020000000092")
     assert text.startswith("0x8000020000000092  TDX_OPERAND_BUSY|SEPT_TREE\n")
     for words in ("A lock that the call needs was held", "yes: once the holder has returned", "operand SEPT_TREE: the lock of",
                   "1.5.01 to 1.5.34, 2.0.08 to 2.0.18", "-EBUSY: tdh_mem_sept_add, tdh_mem_page_aug",
@@ -32,8 +32,8 @@ def test_a_busy_tree_is_named_explained_and_taken_apart():
         assert words in text, words
 
 
-def test_of_a_call_that_is_named_only_its_own_holders_and_sites_are_told():
-    text = " ".join(told("SEAMCALL TDH_MEM_PAGE_REMOVE failed: 0x8000020000000092, rcx 0x0, rdx 0x0", whole=False).split())
+def test_of_a_call_that_is_named_only_its_own_holders_and_sites_are_printed():
+    text = " ".join(printed("SEAMCALL TDH_MEM_PAGE_REMOVE failed: 0x8000020000000092, rcx 0x0, rdx 0x0", whole=False).split())
     for words in ("from tdh_mem_page_remove, SEAMCALL leaf 29", "may be held by EX tdh_vp_enter; KVM's own locks keep out EX tdh_mem_range_block, tdh_mem_range_unblock, tdh_mem_sept_remove",
                   "a page is taken away, last step: entry barred, all vCPUs kicked, one more try; then -EIO and KVM_BUG_ON; the page is leaked",
                   "the call did not get as far as an SEPT entry"):
@@ -59,7 +59,7 @@ def test_who_may_hold_a_lock_is_the_releases():
     ("0", "exception or NMI handled: tdh_vp_enter"),
 ])
 def test_what_the_entry_makes_of_an_answer_is_in_its_text(text, says):
-    assert says in told(text)
+    assert says in printed(text)
 
 
 @pytest.mark.parametrize("text, says", [
@@ -76,7 +76,7 @@ def test_what_the_entry_makes_of_an_answer_is_in_its_text(text, says):
     ("TDX_PREVIOUS_TLB_EPOCH_BUSY|5", "nothing is known to stand there"),
 ])
 def test_bits_31_to_0_are_explained_as_what_they_are(text, says):
-    assert says in told(text, whole=False) + "\n"
+    assert says in printed(text, whole=False) + "\n"
 
 
 @pytest.mark.parametrize("text, says", [
@@ -88,10 +88,10 @@ def test_bits_31_to_0_are_explained_as_what_they_are(text, says):
     ("tdh_vp_flush TDX_OPERAND_BUSY|RCX", "a vCPU that runs holds it until its TD exits: kick it"),
 ])
 def test_whether_trying_again_can_help_and_after_what(text, says):
-    assert f"try again {says}" in told(text, whole=False) or says in told(text, whole=False)
+    assert f"try again {says}" in printed(text, whole=False) or says in printed(text, whole=False)
 
 
-def test_a_tdcalls_answer_is_told_from_a_seamcalls():
+def test_a_tdcalls_answer_is_distinguished_from_a_seamcalls():
     both = facts(*read("TDX_OPERAND_BUSY|RCX"))
     assert {giver["instruction"] for giver in both["given_by"]} == {"SEAMCALL", "TDCALL"} and both["kvm"] and both["guest"]
     guests = facts(*read("TDX_PAGE_SIZE_MISMATCH|0"))
@@ -123,7 +123,7 @@ def test_what_may_have_been_meant_instead_is_noted():
 
 def test_a_release_that_has_not_got_the_status_is_said_not_to():
     assert facts(*read("TDX_INTERRUPTED_BUSY"), BY_NAME["1.5.05"])["releases"].startswith("not 1.5.05: 1.5.20 to")
-    assert facts(*read("TDX_INTERRUPTED_BUSY"))["module"] == "1.5.20"            # the first whose rows are there
+    assert facts(*read("TDX_INTERRUPTED_BUSY"))["module"] == "1.5.20"            # the first that has it
     assert facts(*read("TDX_SPDM_INVALID_MESSAGE"), BY_NAME.get("2.0.08"))["name"] == "TDX_SPDM_INVALID_MESSAGE"
 
 
@@ -133,7 +133,7 @@ def test_a_release_that_has_not_got_the_status_is_said_not_to():
     ("EIO", "every error but TDX_OPERAND_BUSY [tdx_mem_page_aug ...]"), ("ENOMEM", "No answer of the module ends as that"),
 ])
 def test_an_errno_leads_back_to_the_answers_that_end_as_it(text, says):
-    assert says in told(text, whole=False)
+    assert says in printed(text, whole=False)
 
 
 def test_every_errno_of_every_site_leads_back_there():
@@ -177,5 +177,5 @@ def test_a_summary_is_a_row_for_each():
 
 
 def test_a_call_that_is_not_modelled_or_not_made_is_said_to_be():
-    text = told("tdh_sys_info 0xc000050500000000", whole=False)
+    text = printed("tdh_sys_info 0xc000050500000000", whole=False)
     assert by_name("tdh_sys_info").name == "TDH.SYS.INFO" and "Linux 6.16 does not make it" in text
