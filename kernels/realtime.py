@@ -88,7 +88,7 @@ def run(rows, registers, base, records, at, busy_answers, costs, choices, thresh
         key, ticks_per_us, crowded, image, image_at, image_bytes, others):
     """Drive one actor from Register.PC until it stops, is aborted, or the module halts.
 
-    rows            (R,) of machine.ROW
+    rows            (R,) of ops.ROW
     registers       int64 (REGISTERS,), in shared memory so that others can see where it is
     base            address of shared memory
     records         address of this actor's record

@@ -2,7 +2,7 @@
 
 from harness.experiment.plan import Plan
 from harness.memory.block import Memory
-from kernels.ops import OP_TABLE, Kind, Register as R
+from kernels.ops import OP_TABLE, Fact, Kind, Register as R
 
 
 def where(plan: Plan, memory: Memory, actor) -> str:
@@ -12,9 +12,9 @@ def where(plan: Plan, memory: Memory, actor) -> str:
     row, place = plan.program.listing[pc], plan.program.place_of(pc)
     held = [f"{lock} = {plan.layout.name_of(int(registers[lock.base]) + lock.offset)}" for lock in row.held]
     text = f"in {place}; it held {', '.join(held) or 'no lock'}"
-    if row.op.name.endswith(("TAKE_SHARED", "TAKE_EXCLUSIVE", "TAKE_OVER_PRIORITY", "ENTRY_TAKE")):
-        text += f", and was taking {row.text}"
-    elif OP_TABLE[row.op].kind == Kind.WAIT:
+    if OP_TABLE[row.op].kind == Kind.WAIT:
         word = plan.layout.name_of(int(registers[row.base]) + row.offset)
         text += f", and was waiting for {word} ({row.text})"
+    elif Fact.TAKES in OP_TABLE[row.op].facts:
+        text += f", and was taking {row.text}"
     return text

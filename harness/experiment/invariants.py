@@ -19,7 +19,7 @@ from harness.memory.block import Memory
 from harness.experiment.plan import Plan
 from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT, REBUILT_OVER_PRIORITY
 from kernels import epoch, guest
-from kernels.ops import LEVELS, Op
+from kernels.ops import LEVELS, OP_TABLE, Fact
 from kernels.record import CAUSES
 from kernels.words import HP, HPA_MASK, STATE, STATE_MASK, TDEL, TDHP, signed, spell_entry
 
@@ -78,7 +78,6 @@ MAPPED_TWICE = {
 }
 KVM_LOCKS = ("mmu_lock", "mmu_owner", "wait_for_sept_zap", "seamcall_lock", "vm_state_lock", "slots_lock",
              "invalidate")
-SLEEPS = (Op.YIELD, Op.POLL)     # and SPEND where it is idle
 
 PRIORITY = ("set", "cleared", "timeouts", "locks_set", "locks_cleared", "orphaned", "lost", "locks_left")
 
@@ -140,7 +139,7 @@ def answered(plan: Plan, records, table: str, answers: dict[str, tuple[str, ...]
 def sleeps_under_lock(plan: Plan) -> int:
     """Rows of the program that sleep, yield or poll with mmu_lock held."""
     return sum(any(held.resource == "mmu_lock" for held in row.held)
-               and (row.op in SLEEPS or row.op == Op.SPEND and row.width == 1)
+               and Fact.SLEEPS in OP_TABLE[row.op].facts and row.width != 0
                for row in plan.program.listing)
 
 

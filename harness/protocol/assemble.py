@@ -51,7 +51,7 @@ class Held(NamedTuple):
 
 @dataclass
 class Row:
-    """One micro-op, targets still by name.  The fields are those of kernels.machine.ROW."""
+    """One micro-op, targets still by name.  The fields are those of kernels.ops.ROW."""
 
     op: Op
     base: R = R.ZERO
@@ -258,10 +258,7 @@ def _link(entry, number, row, where, rows_count) -> None:
         raise AssemblyError(f"row {number} ({row.op.name}): a target for an outcome it does not have")
     if outcomes == 3 and row.priority is None:
         raise AssemblyError(f"row {number} ({row.op.name}): no target for `priority`")
-    every = -1 if row.op == Op.READ_ENTRY else 0         # the mask that every word passes
-    tested = (row.op not in (Op.LOAD, Op.EXCHANGE, Op.OR, Op.AND, Op.READ_ENTRY, Op.ENTRY_SEE_PRIORITY)
-              or row.mask != every)
-    if outcomes >= 2 and row.otherwise is None and tested:
+    if outcomes >= 2 and row.otherwise is None and row.mask != OP_TABLE[row.op].passes:
         raise AssemblyError(f"row {number} ({row.op.name}): no target for `otherwise`")
     if row.next is None and outcomes and number + 1 == rows_count:
         raise AssemblyError(f"row {number} ({row.op.name}) runs off the end")
@@ -281,7 +278,7 @@ def _link(entry, number, row, where, rows_count) -> None:
 class Program:
     """Rows that `step` executes, with the names of everything in them.
 
-    rows      (R,) of kernels.machine.ROW
+    rows      (R,) of kernels.ops.ROW
     listing   the same rows as they were written, for explanations and post-mortems
     labels    row number of each label
     calls, answers, counters, spans, costs, choices: the names that row values are indices of

@@ -12,7 +12,7 @@ from harness.memory.block import Memory
 from harness.experiment.plan import Plan
 from harness.protocol.assemble import Program
 from kernels import blame
-from kernels.ops import OP_TABLE, Op
+from kernels.ops import OP_TABLE, Fact, Op
 
 # What a call takes beyond its programmed work: ten times a contended call's p99 (about 1 us), far
 # below any scheduler's slice (0.7 ms).
@@ -23,8 +23,6 @@ ZEROING_BYTES_PER_NS = 2         # slower than any memory that this runs on
 
 
 MODES = {"shared": blame.SHARED, "exclusive": blame.EXCLUSIVE}
-TAKING = (Op.SHAREX_TAKE_SHARED, Op.SHAREX_TAKE_EXCLUSIVE, Op.HP_TAKE_SHARED, Op.HP_TAKE_EXCLUSIVE,
-          Op.HP_TAKE_OVER_PRIORITY, Op.HP_PROMOTE, Op.HP_PROMOTE_OVER_PRIORITY, Op.MUTEX_TAKE, Op.ENTRY_TAKE)
 
 
 def others(plan: Plan, memory: Memory, processors: list[int], ticks_per_ns: float) -> blame.Others:
@@ -47,7 +45,7 @@ def rows_and_locks(program: Program) -> tuple[np.ndarray, np.ndarray]:
     locks, holds = [], []
     for row, call in zip(program.listing, calls_of(program)):
         found = [(lock.base, lock.offset, MODES[lock.mode]) for lock in row.held]
-        if row.op in TAKING:
+        if Fact.TAKES in OP_TABLE[row.op].facts:
             found.append((row.base, row.offset, blame.PERHAPS))
         first = first_of.setdefault(tuple(found), len(locks))
         locks += found if first == len(locks) else []
