@@ -15,7 +15,7 @@ it.  In reading order:
     ops.py        the table of micro-ops, the registers, the format of a row
     machine.py    `step`: executes one micro-op
     record.py     counters and histograms that an actor writes while it runs
-    blame.py      who held the lock that an actor was refused, and whether it was put aside
+    blame.py      who held the lock that an actor was refused, and whether it was preempted
     arrivals.py   an open loop: when the next thing is meant to begin
     clock_checks.py two processors' clocks compared, and the pace of one (for the coordinator)
     realtime.py   `run`: calls `step` for one actor in real time

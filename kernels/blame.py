@@ -19,7 +19,7 @@ is over its time would have ended there, so nobody would have been refused.  A B
 a preempted holder's time is not over yet would have come there too, and counts as RUNNING.
 
 A vCPU holds some locks while its guest runs; how long is up to the guest, so there only the
-processor tells.  An actor that was put aside right behind the instruction that took the lock still
+processor tells.  An actor that was preempted right behind the instruction that took the lock still
 seems to be about to take it; it is found out when an operation is refused again with nobody to be
 seen.  What is read of another actor can be old by the time it is used (it works on), so a
 single BUSY may be given to the wrong cause; that takes tens of nanoseconds, and calls take hundreds.

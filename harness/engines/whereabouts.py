@@ -9,9 +9,9 @@ def where(plan: Plan, memory: Memory, actor) -> str:
     """What an actor is doing, and the locks it holds."""
     registers = memory.registers(actor.number)
     pc = int(registers[R.PC]) or int(registers[R.HALTED_AT])
-    row, place = plan.program.listing[pc], plan.program.place_of(pc)
+    row = plan.program.listing[pc]
     held = [f"{lock} = {plan.layout.name_of(int(registers[lock.base]) + lock.offset)}" for lock in row.held]
-    text = f"in {place}; it held {', '.join(held) or 'no lock'}"
+    text = f"in {row.place}; it held {', '.join(held) or 'no lock'}"
     if OP_TABLE[row.op].kind == Kind.WAIT:
         word = plan.layout.name_of(int(registers[row.base]) + row.offset)
         text += f", and was waiting for {word} ({row.text})"

@@ -358,14 +358,17 @@ def _program(vcpus, hosts, module, primitive, owners, busted, policy, accept_fir
         chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
         flow = write_flows(options, policy, hosts, accept_first=chance, calls=calls)
         listing = flow.listing
-        _write_leave(flow)
+        with listing.within(flow="script"):
+            _write_leave(flow)
     else:
         listing = Listing()
         write_calls(listing, options, calls)
-    for label, steps in scripts:
-        _write_script(listing, layout, module, label, steps)
+    with listing.within(flow="script"):
+        for label, steps in scripts:
+            _write_script(listing, layout, module, label, steps)
     for step in dict.fromkeys(step for _, steps in scripts for step in steps if step.word):
-        _write_lock_step(listing, options, step)
+        with listing.within(call=str(step)):
+            _write_lock_step(listing, options, step)
     return listing.program()
 
 

@@ -1,17 +1,18 @@
 """From rows in words to rows in numbers: `Listing` collects micro-ops, `Listing.program` links them.
 
 A listing is written front to back, as one reads it.  Code that is rarely reached (a lost try, a
-response of the policy) is put aside with `aside` and comes out behind the code that is in progress,
-so that the ordinary path runs straight on.
+response of the policy) is written with `aside` and comes out behind the code that is in progress, so
+that the ordinary path runs straight on.
 
     listing = Listing()
     listing.label("again")
     listing.row(Op.ENTRY_TAKE, base=R.ENTRY, otherwise="lost")
     ...
 
-Each row remembers what the actor *holds* when it is about to execute it (`hold`, `release`).  That
-is how a killed worker's locks are named, and how the unwinding of a SEAMCALL is derived instead of
-written.
+Each row remembers where it is written: what the actor *holds* when it is about to execute it (`hold`,
+`release`), and which call or flow it belongs to (`within`).  That is how a killed worker's locks are
+named, how whoever is refused finds out how long the holder may take, and how the unwinding of a
+SEAMCALL is derived instead of written.
 
 The linker refuses: an outcome without a target, a target for an outcome that cannot occur, a label
 that is missing or defined twice, a value that does not fit.
@@ -28,8 +29,6 @@ from kernels.words import signed, status_name, unsigned
 
 
 HALT = "halt"                    # label of row 0
-# Labels of everything that is no call begin with these.
-FLOWS = ("vcpu", "guest", "fault", "host", "zap", "split", "map_gpa", "td_exit")
 
 
 class AssemblyError(Exception):
@@ -67,7 +66,14 @@ class Row:
     priority: str | None = None
     text: str = ""               # what it does here, for a person
     held: tuple[Held, ...] = ()
+    call: str = ""               # the call that it is a part of, or the TD exit ...
+    flow: str = ""               # ... or the flow around the calls
     labels: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """The call or the flow that it is a part of, for a person."""
+        return self.call or self.flow or "start"
 
 
 class Answer(NamedTuple):
@@ -92,6 +98,7 @@ class Listing:
     def __init__(self):
         self.rows: list[Row] = []
         self.held: tuple[Held, ...] = ()
+        self.call = self.flow = ""
         self.calls: list[str] = []
         self.answers: list[Answer] = [SUCCESS]
         self.counters: list[str] = []
@@ -122,7 +129,7 @@ class Listing:
 
     def row(self, op: Op, **fields) -> None:
         """Add one micro-op; see Row for the fields."""
-        self.rows.append(Row(op, held=self.held, labels=self._pending, **fields))
+        self.rows.append(Row(op, held=self.held, call=self.call, flow=self.flow, labels=self._pending, **fields))
         self._pending = []
 
     def jump(self, target: str) -> None:
@@ -149,11 +156,19 @@ class Listing:
         self.rows, self._pending, self.held = rows, pending, held
 
     def flush(self) -> None:
-        """Bring out what was put aside; the row before must not run on into it."""
+        """Bring out what was written aside; the row before must not run on into it."""
         while self._aside:
             self.rows.extend(self._aside.pop(0))
 
-    # --- what is held ---
+    # --- where rows are written, and what is held there ---
+
+    @contextmanager
+    def within(self, call: str = "", flow: str = ""):
+        """Rows written inside are a part of a call, or of a flow."""
+        outer = self.call, self.flow
+        self.call, self.flow = call, flow
+        yield
+        self.call, self.flow = outer
 
     def hold(self, held: Held) -> None:
         self.held += (held,)
@@ -294,16 +309,6 @@ class Program:
     costs: tuple[str, ...]
     choices: tuple[str, ...]
 
-    def held_at(self, pc: int) -> tuple[Held, ...]:
-        """The locks an actor holds when it is about to execute row `pc`."""
-        return self.listing[pc].held
-
-    def label_at(self, pc: int) -> str:
-        """The label at or before row `pc`: roughly, where an actor is."""
-        return next((label for number in range(pc, -1, -1) for label in self.listing[number].labels), "start")
-
-    def place_of(self, pc: int) -> str:
-        """The call or flow that row `pc` belongs to: "tdh_mem_page_aug", "guest", "fault" ..."""
-        places = {*self.calls, *FLOWS}
-        stems = (label.partition(".")[0] for number in range(pc, -1, -1) for label in self.listing[number].labels)
-        return next((stem for stem in stems if stem in places), "start")
+    def call_number(self, row: Row) -> int:
+        """The number of the call that a row is a part of; their count for rows of flows and of the TD exit."""
+        return self.calls.index(row.call) if row.call in self.calls else len(self.calls)

@@ -335,7 +335,7 @@ def test_slices_end_with_something_held_only_where_they_may(preempt, inside):
         nonlocal seen
         reason = move(50)
         for actor in np.flatnonzero(running.actors.place == loop.OFF):
-            seen += bool(running.plan.program.held_at(running.actors.registers[actor, R.PC]))
+            seen += bool(running.plan.program.listing[running.actors.registers[actor, R.PC]].held)
         return reason
 
     running.move = moved

@@ -12,7 +12,7 @@ from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT, REQU
 from kernels import realtime, stepping
 from kernels.ops import OP_TABLE, Kind, Op
 from kernels.words import TDHP, status, unsigned
-from tests.scene import Scene
+from tests.scene import Scene, label_at
 from tests.stage import config
 
 
@@ -409,7 +409,7 @@ def test_every_row_of_a_program_can_be_reached(policy, workload, owners):
             todo.append(int(entry["otherwise"]))
         if row.priority:
             todo.append(int(entry["priority"]))
-    unreached = [f"{pc}: {program.listing[pc].op.name} {program.listing[pc].text} near {program.label_at(pc)}"
+    unreached = [f"{pc}: {program.listing[pc].op.name} {program.listing[pc].text} near {label_at(program, pc)}"
                  for pc in range(1, len(program.rows)) if pc not in reached]
     assert not unreached
 

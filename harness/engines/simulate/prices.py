@@ -20,9 +20,8 @@ from harness.protocol import releases
 from harness.experiment.config import Config, Costs, Machine
 from harness.errors import UsageError, nearest
 from harness.experiment.plan import Plan, alias_table
-from harness.protocol.assemble import FLOWS
 from harness.protocol.flows.flow import IN_GUEST, REQUEST
-from harness.protocol.seamcalls import TD_EXIT, held_in_guest
+from harness.protocol.seamcalls import held_in_guest
 from kernels import durations, simulate
 from kernels.ops import OP_TABLE, Access, Kind, Op, Price
 
@@ -106,15 +105,11 @@ def make_tags(plan: Plan, machine: Machine) -> np.ndarray:
     are looked at together with the access that they watch.
     """
     prices = [ticks(getattr(machine, info.price)) if info.price != Price.FREE else 0 for info in OP_TABLE]
-    calls = {*plan.program.calls, TD_EXIT}
     in_guest = held_in_guest(releases.BY_NAME[plan.config.module])
     watchers, spinning = plan.layout.at("mmu_owner"), plan.layout.at("mmu_lock")
     assert plan.layout.at("num_assoc_vcpus") < plan.layout.shadow_delta
-    tags, place = np.zeros(len(plan.program.rows), np.int64), ""
+    tags = np.zeros(len(plan.program.rows), np.int64)
     for number, row in enumerate(plan.program.listing):
-        for label in row.labels:
-            stem = label.partition(".")[0]
-            place = stem if stem in calls or stem in FLOWS else place
         tag, price = 0, prices[row.op]
         if OP_TABLE[row.op].kind in (Kind.SHARED, Kind.WAIT):
             if row.offset >= plan.layout.shadow_delta or row.offset == watchers:
@@ -126,9 +121,9 @@ def make_tags(plan: Plan, machine: Machine) -> np.ndarray:
             tag |= simulate.WAITS
         if row.op == Op.RESET:
             tag |= simulate.ORDERED
-        if row.held == in_guest and place not in calls:
+        if row.held == in_guest and not row.call:
             tag |= simulate.IN_GUEST
-        elif row.held or place in calls or row.offset == spinning and OP_TABLE[row.op].kind == Kind.WAIT:
+        elif row.held or row.call or row.offset == spinning and OP_TABLE[row.op].kind == Kind.WAIT:
             tag |= simulate.CLOSED
         tags[number] = tag | price << simulate.PRICE_SHIFT
     return tags

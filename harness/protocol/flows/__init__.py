@@ -59,12 +59,10 @@ def write_flows(options: Options, policy: Policy, hosts: int, seed: int = 0,
     calls            further calls to be written, pairs of name and level
     """
     flow = Flow(options, policy, hosts, seed, accept_first, restart_on_bug, behaviour)
-    vcpu.write(flow)
-    guest.write(flow)
-    guests.write(flow)
-    fault.write(flow)
-    zap.write(flow)
-    map_gpa.write(flow)
-    host.write(flow)
+    for name, write in (("vcpu", vcpu.write), ("guest", guest.write), ("guest", guests.write),
+                        ("fault", fault.write), ("zap", zap.write), ("map_gpa", map_gpa.write),
+                        ("host", host.write)):
+        with flow.listing.within(flow=name):
+            write(flow)
     write_calls(flow.listing, options, [*flow.calls, *calls])
     return flow
