@@ -14,6 +14,7 @@ it.  In reading order:
     guest.py      what a guest remembers and keeps in its pages
     ops.py        the table of micro-ops, the registers, the format of a row
     machine.py    `step`: executes one micro-op
+    answers.py    the kinds of answers that a call can end with
     record.py     counters and histograms that an actor writes while it runs
     blame.py      who held the lock that an actor was refused, and whether it was preempted
     arrivals.py   an open loop: when the next thing is meant to begin

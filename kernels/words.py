@@ -133,9 +133,6 @@ def states(*names: str) -> int:
 ANY_BLOCKED = ("NL_BLOCKED", "BLOCKED", "PEND_BLOCKED")
 ACCEPTABLE = ("PENDING", "PEND_EXP_DIRTY")
 GUEST_ACCESSIBLE = ("MAPPED", "BLOCKEDW", "EXP_BLOCKEDW", "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW")
-NEEDS_NO_TRACKING = ("FREE", "REMOVED", "EXP_BLOCKEDW", "PEND_EXP_BLOCKEDW")
-
-LEVEL_PT, LEVEL_PD, LEVEL_PDPT = 0, 1, 2
 
 
 # --- lock words ------------------------------------------------------------------------------
@@ -153,7 +150,7 @@ assert EXCLUSIVE & HP == 0 and HP & HP_READER == 0
 
 # --- other module words ----------------------------------------------------------------------
 
-PT_NDA, PT_RSVD, PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT = 0, 1, 3, 4, 5, 6, 8
+PT_NDA, PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT = 0, 3, 4, 5, 6, 8
 
 # TDR.lifecycle_state (tdr_td_management_fields), and the state of an HKID in the Key Ownership Table.
 TD_HKID_ASSIGNED, TD_KEYS_CONFIGURED, TD_BLOCKED, TD_TEARDOWN = 0, 1, 2, 3
@@ -243,7 +240,7 @@ NAME_OF_OPERAND = {value: name for name, value in OPERANDS.items()}
 
 STATUS_CLASS = 0xFFFF_FFFF_0000_0000
 OPERAND_ID = 0x0000_0000_FFFF_FFFF
-BUSY_STATUSES = ("TDX_OPERAND_BUSY", "TDX_OPERAND_BUSY_HOST_PRIORITY")
+OPERAND_BUSY = STATUSES["TDX_OPERAND_BUSY"]      # to be compared with a status' class, whatever the operand
 HAS_LEVEL = ("TDX_PAGE_ALREADY_ACCEPTED", "TDX_PAGE_SIZE_MISMATCH")    # low bits: a level
 HAS_EXIT_REASON = ("TDX_NON_RECOVERABLE_VCPU", "TDX_NON_RECOVERABLE_TD",
                    "TDX_NON_RECOVERABLE_TD_NON_ACCESSIBLE", "TDX_NON_RECOVERABLE_TD_WRONG_APIC_MODE")
@@ -290,8 +287,3 @@ def status_name(word: int) -> str:
     if name in HAS_EXIT_REASON:
         return f"{name}|exit reason {low:#x}"
     return name if low == 0 else f"{name}|{NAME_OF_OPERAND.get(low, hex(low))}"
-
-
-def is_busy(word: int) -> bool:
-    """Whether a status says that a lock was lost (to any holder, on any operand)."""
-    return NAME_OF_STATUS.get(unsigned(word) & STATUS_CLASS) in BUSY_STATUSES

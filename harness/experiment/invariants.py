@@ -130,7 +130,7 @@ def answered(plan: Plan, records, table: str, answers: dict[str, tuple[str, ...]
             continue
         row = program.calls.index(call) * len(program.answers)
         for number, answer in enumerate(program.answers):
-            if answer.name.partition("|")[0] in names:
+            if answer.status_name in names:
                 at = getattr(tables, table) + row + number
                 total += int(sum(record[at] + record[tables.half + at] for record in records))
     return total

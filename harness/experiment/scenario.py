@@ -48,9 +48,10 @@ from harness.protocol.liveness import live_registers
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label, write_calls
 from harness.protocol.releases import BY_NAME as RELEASES, EXCLUSIVE, SHARED
 from kernels import stepping
+from kernels.answers import AnswerKind
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, PT_EPT, PT_REG, STATE, STATUS_CLASS, spell_entry, status,
+    EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, OPERAND_BUSY, PT_EPT, PT_REG, STATE, STATUS_CLASS, spell_entry, status,
 )
 
 INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *invariants.NAMES)))
@@ -60,7 +61,6 @@ CALLS_MAX = 63 // ANSWER_BITS
 PAGES = 512                      # of the TD; scripts name pages below that
 FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
 FOREVER, RETRIES_MAX = -1, 100_000
-BUSY_STATUS = status("TDX_OPERAND_BUSY")
 LEAVE = "script.leave"
 PAIR_PAGE = 3                    # what pairs of calls are about
 
@@ -417,7 +417,7 @@ def _write_script(listing: Listing, layout: Layout, module: str, label: str, ste
         listing.label(f"{place}.answered")
         if step.retries:
             busy, more = f"{place}.busy", f"{place}.more"
-            listing.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=BUSY_STATUS,
+            listing.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=OPERAND_BUSY,
                         next=busy, otherwise=f"{place}.done", text="TDX_OPERAND_BUSY")
             listing.label(busy)
             if step.retries == FOREVER:
@@ -454,7 +454,7 @@ def _write_lock_step(listing: Listing, options: Options, step: Step) -> None:
     listing.label(name)
     listing.row(Op.CALL_BEGIN, value=listing.call_number(name), text=name)
     if mode != "guest":
-        call.drop(call.take(lock, BUSY_STATUS))
+        call.drop(call.take(lock, OPERAND_BUSY))
     else:
         # No call of the table takes such a lock from the guest's side; tdx_locks.h:325-347.
         place = {"base": lock.base, "offset": lock.offset, "width": 16, "text": f"{step.word} (shared, guest)"}
@@ -463,11 +463,11 @@ def _write_lock_step(listing: Listing, options: Options, step: Step) -> None:
         listing.row(Op.TEST, register=R.OLD, mask=HP, match=0, next=asked, otherwise=refused, text="host priority")
         with listing.aside(refused):
             listing.row(Op.ADD, value=-HP_READER, **place)
-            listing.answer(status("TDX_OPERAND_BUSY_HOST_PRIORITY"), busy=True, next=call.unwinding())
+            listing.answer(status("TDX_OPERAND_BUSY_HOST_PRIORITY"), AnswerKind.BUSY_FOR_PRIORITY, next=call.unwinding())
         listing.label(asked)
         listing.row(Op.TEST, register=R.OLD, mask=HP_EXCLUSIVE, match=0, next=taken, otherwise=busy, text="exclusive")
         with listing.aside(busy):
-            call.answer_busy(BUSY_STATUS, place)
+            call.answer_busy(OPERAND_BUSY, place)
         listing.label(taken)
         listing.hold(lock)
         call.drop(lock)

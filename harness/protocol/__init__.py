@@ -6,6 +6,7 @@
     flows/         what KVM and the guest do around the calls
     seamcall_abi.py   what an answer means: layout, errno, decoding of TDH.VP.ENTER's, retries, faults
     faults.py      injected faults as micro-ops; none in a program without them
+    answers.py     the ways a call can end, and their names
     assemble.py    from rows with names to rows with numbers
     liveness.py    which registers may still be read at a row
     contention.py  which calls can make each other BUSY, read off the rows

@@ -24,8 +24,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.protocol.answers import SUCCESS, Answer
+from kernels.answers import AnswerKind
 from kernels.ops import OP_TABLE, ROW, Op, Register as R
-from kernels.words import signed, status_name, unsigned
+from kernels.words import signed, unsigned
 
 
 HALT = "halt"                    # label of row 0
@@ -74,22 +76,6 @@ class Row:
     def place(self) -> str:
         """The call or the flow that it is a part of, for a person."""
         return self.call or self.flow or "start"
-
-
-class Answer(NamedTuple):
-    """A way a call can end: the status the caller sees, and the name under which it is counted."""
-
-    status: int
-    name: str
-    busy: bool
-
-    @property
-    def for_priority(self) -> bool:
-        """Whether it is the guest's BUSY because a host has asked for the lock first."""
-        return self.name.startswith("TDX_OPERAND_BUSY_HOST_PRIORITY")
-
-
-SUCCESS = Answer(0, "TDX_SUCCESS", False)
 
 
 class Listing:
@@ -190,9 +176,9 @@ class Listing:
     def call_number(self, name: str) -> int:
         return self._number(self.calls, name)
 
-    def answer(self, status: int, name: str | None = None, busy: bool = False, **fields) -> None:
+    def answer(self, status: int, kind: AnswerKind = AnswerKind.OTHER, **fields) -> None:
         """The call in progress will end with this status."""
-        answer = Answer(unsigned(status), name or status_name(status), busy)
+        answer = Answer(unsigned(status), kind)
         self.row(Op.ANSWER, value=status, mask=self._number(self.answers, answer), text=answer.name,
                  **fields)
 

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from harness.memory.layout import PAMT_BYTES, Layout
 from harness.protocol import releases
-from harness.protocol.assemble import HALT, SUCCESS, Held, Listing
+from harness.protocol.answers import SUCCESS
+from harness.protocol.assemble import HALT, Held, Listing
 from harness.protocol.seamcall_abi import Faults
 from harness.protocol.releases import EXCLUSIVE, SHARED, Release
+from kernels.answers import AnswerKind
 from kernels.locks import PRIMITIVES
 from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import TDEL, status
@@ -195,7 +197,7 @@ class Call:
         """
         assert not self.listing.held
         out, overdue = self.fresh("out"), self.fresh("overdue")
-        self.listing.answer(busy, "TDX_OPERAND_BUSY_HOST_PRIORITY|RCX", busy=True)
+        self.listing.answer(busy, AnswerKind.BUSY_FOR_PRIORITY)
         self.listing.begin(REFUSED_FOR_PRIORITY)
         self.listing.overdue(R.OLD, REFUSED_FOR_PRIORITY, "hp_lock_timeout_ns")
         self.row(Op.TEST, register=R.OLD, mask=-1, next=out, otherwise=overdue, text="hp_lock_timeout")
@@ -211,7 +213,7 @@ class Call:
             # Only a lost try comes here, so a call that goes through has not a row more.
             self.row(Op.INDEX, register=R.CONTENDED, base=place["base"], offset=place.get("offset", 0),
                      text="which word refused")
-        self.listing.answer(busy, busy=True, next=self.unwinding())
+        self.listing.answer(busy, AnswerKind.BUSY, next=self.unwinding())
 
     def drop(self, lock: Held) -> None:
         """Give a lock back."""
@@ -317,7 +319,7 @@ class Call:
 
     def succeed(self, keeping: bool = False) -> None:
         """End the call: drop what is held (or, with `keeping`, return with it)."""
-        self.listing.answer(SUCCESS.status, SUCCESS.name)
+        self.listing.answer(*SUCCESS)
         if keeping:
             self._return()
         else:

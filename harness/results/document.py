@@ -19,9 +19,9 @@ from harness.results.store import SCHEMA
 from harness.results.trust import SHARES, samples_needed, verdict
 from harness.protocol.call import REFUSED_FOR_PRIORITY
 from harness.protocol.seamcalls import BY_NAME
+from kernels.answers import AnswerKind
 from kernels.blame import CAUSE_NAMES
 from kernels.record import BUCKETS, CAUSES, HISTOGRAM, MAX, SUM, quantile
-from kernels.words import NAME_OF_OPERAND, OPERAND_ID
 
 
 # --- what an engine hands over ----------------------------------------------------------------
@@ -142,7 +142,7 @@ def summary(histogram: np.ndarray, unit: float = 1) -> dict:
 
 
 def from_measured(measured) -> dict:
-    """The result of a run of the processes engine."""
+    """The result of a run, of any engine."""
     plan, config, sums = measured.plan, measured.plan.config, Sums(measured)
     program, seconds = plan.program, measured.measured_s
     calls = {name: _call(sums, index, measured.ticks_per_ns) for index, name in enumerate(program.calls)}
@@ -248,15 +248,10 @@ def _call(sums: Sums, index: int, ticks_per_ns: float) -> dict:
     answered = sums.by_answer("answered")[index]
     busy, other = {}, {}
     for answer, count in zip(sums.program.answers, map(int, answered)):
-        if not count or answer.name == "TDX_SUCCESS":
+        if not count or answer.kind == AnswerKind.SUCCESS:
             continue
         if answer.busy:
-            operand = NAME_OF_OPERAND[answer.status & OPERAND_ID]
-            if answer.for_priority:
-                operand += " (host priority)"
-            if answer.name.endswith("(injected)"):
-                operand += " (injected)"
-            busy[operand] = busy.get(operand, 0) + count
+            busy[answer.refusal] = count
         else:
             other[answer.name] = count
     return {

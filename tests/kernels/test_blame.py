@@ -23,6 +23,7 @@ from harness.protocol.liveness import successors
 from harness.protocol.seamcall_abi import NO_FAULT
 from harness.protocol.seamcalls import entry_label, write_calls
 from kernels import blame, locks, realtime, record
+from kernels.answers import AnswerKind
 from kernels.compiling import for_python
 from kernels.ops import OP_TABLE, Fact, Op, Register as R
 from kernels.words import EXCLUSIVE
@@ -68,7 +69,7 @@ class Scene:
     def leave(self, actor):
         self.memory.registers(actor)[R.PC] = self.program.labels["vcpu.run"]
 
-    def busy(self, word, call="tdh_mem_track", kind=blame.BUSY) -> str:
+    def busy(self, word, call="tdh_mem_track", kind=AnswerKind.BUSY) -> str:
         """`me` is refused once; returns the cause that was counted."""
         address = self.memory.record(self.me).ctypes.data
         before = self.causes()
@@ -138,7 +139,14 @@ def test_a_guest_that_runs_is_not_over_its_time():
 
 
 def test_a_refusal_for_priority_has_its_own_cause():
-    assert Scene().busy(WORD, kind=blame.BUSY_FOR_PRIORITY) == "host_priority"
+    assert Scene().busy(WORD, kind=AnswerKind.BUSY_FOR_PRIORITY) == "host_priority"
+
+
+def test_a_refusal_that_the_policy_has_injected_is_nobodys_fault():
+    """The word that refused last says nothing of it, whoever holds that now."""
+    scene = Scene()
+    scene.put(0, "tdh_vp_enter", "TD_EPOCH", WORD, since=LATE)
+    assert scene.busy(WORD, kind=AnswerKind.INJECTED) == "gone"
 
 
 def test_who_holds_it_again_in_another_call_has_recaptured_it():

@@ -24,7 +24,7 @@ from kernels.ops import (
 )
 from kernels.stepping import EPF_COUNT, EPF_LENGTH, STEPPING_BYTES
 from kernels.words import (
-    ENTRY_STATES, EXCLUSIVE, HP, HP_READER, MUTEX_LOCKED, PS, RWX, SHAREX_READER, TDEL, TDHP, signed,
+    ENTRY_STATES, EXCLUSIVE, HP_READER, MUTEX_LOCKED, PS, RWX, SHAREX_READER, TDEL, TDHP, signed,
 )
 from tests.recording import Recorder
 

@@ -85,7 +85,7 @@ class Simulation:
         self.processors = self._processors()
         self.lines = self._lines()
         self.control = self._control()
-        self.busy_answers = np.array([answer.busy for answer in plan.program.answers], np.int64)
+        self.answer_kinds = np.array([answer.kind for answer in plan.program.answers], np.int64)
         # Limits are no work; and a guest is idle for as long as nothing arrives.
         spent = [row.value if row.op == Op.SPEND else row.mask for row in plan.program.listing
                  if row.op in (Op.SPEND, Op.ARRIVE)]
@@ -202,7 +202,7 @@ class Simulation:
         plan = self.plan
         return simulate.run(
             plan.program.rows, self.tags, self.memory.base, self.control, self.queue, self.actors,
-            self.processors, self.lines, self.durations, plan.tables, self.busy_answers,
+            self.processors, self.lines, self.durations, plan.tables, self.answer_kinds,
             plan.choices.table, plan.choices.thresholds, plan.choices.aliases, turn)
 
     def _share(self) -> float:

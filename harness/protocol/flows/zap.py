@@ -21,10 +21,10 @@ from harness.memory.layout import (
 from harness.protocol.call import index, locate
 from harness.protocol.flows import seam
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, Flow
-from harness.protocol.flows.ladder import BUSY, Ladder
+from harness.protocol.flows.ladder import Ladder
 from kernels.guest import POISON
 from kernels.ops import Op, Register as R
-from kernels.words import STATUS_CLASS
+from kernels.words import OPERAND_BUSY, STATUS_CLASS
 from kernels import rwlock
 
 SIGN = 1 << 63                   # of a difference: which of two page numbers is greater
@@ -194,7 +194,7 @@ def _kick_and_repeat(flow: Flow, name: str, level: int, stem: str, done: str) ->
 def _refused_behind_bar(flow: Flow, stem: str) -> None:
     """I6: with entry barred and everybody out, nobody is left who could make a call BUSY."""
     other = flow.fresh(f"{stem}.not_barred")
-    flow.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=BUSY, otherwise=other,
+    flow.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=OPERAND_BUSY, otherwise=other,
              next=flow.violation("barred_retry", other), text="BUSY all the same")
     flow.label(other)
 
