@@ -43,7 +43,7 @@ from harness.protocol.assemble import Held, Listing, Program
 from harness.protocol.call import Call, Options, locate, locate_page
 from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import MMU_PRESENT
-from harness.protocol.flows.guest import STEPPING
+from harness.protocol.flows.interrupts import STEPPING, td_exit
 from harness.protocol.liveness import live_registers
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label, write_calls
 from harness.protocol.releases import BY_NAME as RELEASES, EXCLUSIVE, SHARED
@@ -379,12 +379,9 @@ def _live(program: Program) -> np.ndarray:
 
 def _write_leave(flow) -> None:
     """A guest whose script is over leaves, and its vCPU stops at the next look (Op.POLL)."""
-    behind = flow.fresh(LEAVE)
     flow.label(LEAVE)
     flow.row(Op.STEPPING_EXIT, **STEPPING)
-    flow.row(Op.CALL, next=TD_EXIT, otherwise=behind, text=TD_EXIT)
-    flow.label(behind)
-    flow.leave_guest_mode()
+    td_exit(flow, flow.fresh(LEAVE))
     flow.goto("vcpu.run")
 
 

@@ -20,9 +20,10 @@ A *host* thread takes memory back:
 
 The words they are written with:
 
-    flow.py     a kick, mmu_lock, KVM_BUG_ON, the end of a VM
-    seam.py     a SEAMCALL as KVM makes it
-    ladder.py   a policy's responses to BUSY as micro-ops
+    flow.py        a kick, mmu_lock, KVM_BUG_ON, the end of a VM
+    seam.py        a SEAMCALL as KVM makes it
+    interrupts.py  a guest is interrupted, or leaves: the TD exit
+    responses.py   a policy's responses to BUSY as micro-ops
 
 What happens on BUSY is not written in any flow but in a policy.  A program holds only what its workload
 and policy use.

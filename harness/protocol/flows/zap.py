@@ -21,7 +21,7 @@ from harness.memory.layout import (
 from harness.protocol.call import index, locate
 from harness.protocol.flows import seam
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, Flow
-from harness.protocol.flows.ladder import Ladder
+from harness.protocol.flows.responses import Responses
 from kernels.guest import POISON
 from kernels.ops import Op, Register as R
 from kernels.words import OPERAND_BUSY, STATUS_CLASS
@@ -144,7 +144,7 @@ def step(flow: Flow, mode: str, site: str, name: str, level: int = 0, stem: str 
     with flow.aside(failed):
         if flow.policy.bar == "removal":
             _refused_behind_bar(flow, again)
-        Ladder(
+        Responses(
             flow, site, again=again, done=done, call=name, behind=behind,
             without=() if flow.behaviour.may_sleep else ("drop_lock_and_yield",),
             respond={

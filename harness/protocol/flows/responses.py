@@ -22,7 +22,7 @@ def _nothing() -> None:
 
 
 @dataclass
-class Ladder:
+class Responses:
     """What a site has to say to its policy's responses.
 
     site           of harness.policy; `frozen` has no status to look at
