@@ -24,10 +24,10 @@ it.  In reading order:
     lines.py      what it costs to reach a cache line        } for
     durations.py  how long something takes                   } simulate.py
     simulate.py   `run`: calls `step` for all actors, in virtual time
-    pingpong.py   a word to and fro between two processors, for calibration
+    pingpong.py   the cost of a cache-line transfer, for calibration
     symmetry.py   actors that may change places, for search.py
     search.py     `search`: calls `step` for a few actors in every order
-    connected.py  what hangs together in what it has found
+    connected.py  strongly connected components of what it has found
 
 Three nouns.  A *word* is shared memory: an address and a width, only ever touched by one atomic
 instruction at a time.  A *micro-op* is a row of a program with at most one such access.  An *actor*

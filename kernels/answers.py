@@ -11,6 +11,6 @@ class AnswerKind(IntEnum):
 
     SUCCESS = 0
     OTHER = 1
-    BUSY = 2                     # somebody has the lock
+    BUSY = 2                     # another holds the lock
     BUSY_FOR_PRIORITY = 3        # a guest's call: a host has asked for the lock first
     INJECTED = 4                 # the policy has answered BUSY in the module's place

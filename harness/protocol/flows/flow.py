@@ -2,7 +2,7 @@
 
 A kick.  KVM interrupts every vCPU that is in the guest or on its way there, then waits until each has
 taken the interrupt (kvm_make_all_cpus_request with KVM_REQ_OUTSIDE_GUEST_MODE); a vCPU that is out
-is not told.  Here a vCPU has one word with two bits, so that "I enter" and "have I been asked to
+gets none.  Here a vCPU has one word with two bits, so that "I enter" and "have I been asked to
 leave" are one access, as KVM's memory barriers make them.  The interrupt is taken where interrupts
 are on: before each of the guest's instructions, and once tdh_vp_enter has come back
 (`leave_guest_mode`).  Between the two a vCPU that tries again keeps it waiting.  A vCPU whose worker
@@ -169,12 +169,12 @@ class Flow:
         self.count("kick_broadcasts")
         self.begin("kick_wait")
         with self.each_vcpu():
-            told = self.fresh("kick.told")
+            sent = self.fresh("kick.sent")
             self.row(Op.LET, register=R.OLD, value=IN_GUEST)
-            self.row(Op.SWAP, base=R.CURSOR, register=R.OLD, value=IN_GUEST | REQUEST, otherwise=told,
+            self.row(Op.SWAP, base=R.CURSOR, register=R.OLD, value=IN_GUEST | REQUEST, otherwise=sent,
                      text="in the guest: IPI")
             self.count("kicks_sent")
-            self.label(told)
+            self.label(sent)
         self.spend("kick_ns")
         with self.each_vcpu():
             self.row(Op.WAIT_NOT, base=R.CURSOR, mask=REQUEST | IN_GUEST, match=REQUEST | IN_GUEST,
@@ -234,7 +234,7 @@ class Flow:
         self.goto(then)
 
     def own_mmu_lock(self, source, expected) -> None:
-        """The same check of exclusive ownership as for the module's locks (phrases.Call)."""
+        """The same check of exclusive ownership as for the module's locks (Call.check_owner)."""
         if not self.options.owners:
             return
         violated, ok = self.fresh("mmu.violated"), self.fresh("mmu.owned")
@@ -260,7 +260,7 @@ class Flow:
     # --- the end of a VM ---
 
     def bug(self, then: str, before=lambda: None) -> None:
-        """KVM_BUG_ON: the VM is dead, all vCPUs are told.  What fails after the first bug is no news."""
+        """KVM_BUG_ON: the VM is dead, all vCPUs get a request.  What fails after the first bug is no news."""
         dead = self.fresh("bug.dead")
         self.row(Op.EXCHANGE, value=DEAD, register=R.OLD, **self.at("vm_dead", mask=DEAD, match=0,
                  otherwise=dead))

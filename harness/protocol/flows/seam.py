@@ -61,7 +61,7 @@ def clobbered_attempt(flow: Flow, name: str, behind: str) -> None:
     answer_without_call(flow, name, status("TDX_OPERAND_INVALID", operand), behind)
 
 
-# --- whose a mirror entry is ---
+# --- who owns a mirror entry ---
 
 def own_mirror(flow: Flow, taking: bool) -> None:
     """I2: between freeze and publish a mirror entry is one actor's."""

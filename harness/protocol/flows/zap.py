@@ -6,7 +6,7 @@
 Whoever takes memory back comes here with nothing held: a host thread that punches a hole in
 guest_memfd, converts pages or deletes a memslot (host.py), a vCPU that carries out MapGPA (map_gpa.py),
 the end of the VM (Flow.park).  mmu_lock is held for write from the first page to the last, except where
-the caller may sleep and somebody waits for the lock between two pages (tdp_mmu_iter_cond_resched).
+the caller may sleep and another thread waits for the lock between two pages (tdp_mmu_iter_cond_resched).
 
 A SEAMCALL that fails for good is a KVM_BUG_ON, and the zap goes on with the next page, as KVM's does.
 

@@ -145,7 +145,7 @@ def write_entry(call: Call, releases: bool, source: R = R.NEW, value: int = 0,
 
 @dataclass(frozen=True)
 class Add:
-    """The first word of an entry that is not locked: the module halts if somebody holds it.
+    """The first word of an entry that is not locked: the module halts if it is.
 
     sept_manager.c:449-456
     """
