@@ -33,7 +33,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, field_validator
 
-from harness.experiment import config, invariants
+from harness.experiment import config
 from harness.experiment.config import BUSTED, MODULES, KeyProblem, Table
 from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
 from harness.memory.block import Memory
@@ -43,6 +43,7 @@ from harness.protocol.assemble import Held, Listing, Program
 from harness.protocol.call import Call, Options, locate, locate_page
 from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import MMU_PRESENT
+from harness.protocol.invariants import NAMES
 from harness.protocol.flows.interrupts import STEPPING, td_exit
 from harness.protocol.liveness import live_registers
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label, write_calls
@@ -54,7 +55,7 @@ from kernels.words import (
     EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, OPERAND_BUSY, PT_EPT, PT_REG, STATE, STATUS_CLASS, spell_entry, status,
 )
 
-INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *invariants.NAMES)))
+INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES)))
 GRADES = ("acceptable", "interesting", "forbidden")
 ANSWER_BITS = 9                  # of R.OUTCOMES, for each call of a script
 CALLS_MAX = 63 // ANSWER_BITS
@@ -186,7 +187,7 @@ class Scenario:
 
     @property
     def config(self) -> "Scenario":
-        """What invariants.py asks of a plan's config is the release."""
+        """What engines/checks.py asks of a plan's config is the release."""
         return self
 
     @property

@@ -20,6 +20,7 @@ from harness.files import read_json, write_file
 from harness.memory.block import Memory
 from harness.experiment.scenario import LEAVE, Scenario
 from harness.experiment.scenario_file import parse
+from harness.protocol.counters import VIOLATIONS
 from kernels.machine import step_once
 from kernels.ops import OF_ROW, OP_TABLE, ZEROED, Kind, Op, Register as R
 from kernels.search import BRANCHES_MAX, ROWS_MAX
@@ -144,7 +145,7 @@ class Player:
         elif listed.op == Op.CALL_END:
             accesses.append(Access(number, name, listed.text, "", 0, 0, 0,
                                    self.program.answers[registers[R.ANSWER]].name))
-        elif listed.op == Op.BUG or listed.op == Op.COUNT and listed.text.startswith("violation"):
+        elif listed.op == Op.BUG or listed.op == Op.COUNT and listed.text in VIOLATIONS:
             accesses.append(Access(number, name, listed.text, "", 0, 0, 0, mark=listed.text))
         where, bits = self._place_of(row, listed)
         before = self.memory.word(where, bits) if bits else 0

@@ -6,6 +6,8 @@
     flows/         what KVM and the guest do around the calls
     seamcall_abi.py   what an answer means: layout, errno, decoding of TDH.VP.ENTER's, retries, faults
     faults.py      injected faults as micro-ops; none in a program without them
+    counters.py    what programs count and time, with its meaning; nothing else is
+    invariants.py  what must be true of every run: the table
     answers.py     the ways a call can end, and their names
     assemble.py    from rows with names to rows with numbers
     liveness.py    which registers may still be read at a row

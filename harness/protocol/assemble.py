@@ -15,16 +15,18 @@ named, how whoever is refused finds out how long the holder may take, and how th
 SEAMCALL is derived instead of written.
 
 The linker refuses: an outcome without a target, a target for an outcome that cannot occur, a label
-that is missing or defined twice, a value that does not fit.
+that is missing or defined twice, a value that does not fit.  A counter or a span that is not declared
+(counters.py) is refused where it is written.
 """
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Mapping, NamedTuple
 
 import numpy as np
 
 from harness.protocol.answers import SUCCESS, Answer
+from harness.protocol.counters import COUNTERS, SPANS, declared
 from kernels.answers import AnswerKind
 from kernels.ops import OP_TABLE, ROW, Op, Register as R
 from kernels.words import signed, unsigned
@@ -81,7 +83,9 @@ class Row:
 class Listing:
     """A program in the making."""
 
-    def __init__(self):
+    def __init__(self, counters: Mapping[str, str] = COUNTERS, spans: Mapping[str, str] = SPANS):
+        """counters, spans: the tables in which what the program counts and times is declared."""
+        self.declared_counters, self.declared_spans = counters, spans
         self.rows: list[Row] = []
         self.held: tuple[Held, ...] = ()
         self.call = self.flow = ""
@@ -183,20 +187,26 @@ class Listing:
                  **fields)
 
     def count(self, name: str, **fields) -> None:
-        self.row(Op.COUNT, value=self._number(self.counters, name), text=name, **fields)
+        self.row(Op.COUNT, value=self._counter(name), text=name, **fields)
 
     def count_in(self, name: str, op: Op, **fields) -> None:
         """A row whose driver adds to a counter what it finds."""
-        self.row(op, value=self._number(self.counters, name), **fields)
+        self.row(op, value=self._counter(name), **fields)
+
+    def _counter(self, name: str) -> int:
+        return self._number(self.counters, declared(self.declared_counters, name, "counter"))
+
+    def _span(self, name: str) -> int:
+        return self._number(self.spans, declared(self.declared_spans, name, "span"))
 
     def begin(self, span: str, **fields) -> None:
-        self.row(Op.BEGIN, value=self._number(self.spans, span), text=span, **fields)
+        self.row(Op.BEGIN, value=self._span(span), text=span, **fields)
 
     def end(self, span: str, **fields) -> None:
-        self.row(Op.END, value=self._number(self.spans, span), text=span, **fields)
+        self.row(Op.END, value=self._span(span), text=span, **fields)
 
     def overdue(self, register: R, span: str, cost: str, **fields) -> None:
-        self.row(Op.OVERDUE, register=register, value=self._number(self.spans, span),
+        self.row(Op.OVERDUE, register=register, value=self._span(span),
                  mask=self._number(self.costs, cost), text=f"{span} for {cost}", **fields)
 
     def arrive(self, span: str, interval: str, otherwise: str, idle: bool = False, ends: str = "") -> None:
@@ -206,13 +216,13 @@ class Listing:
         interval   the cost that is the mean time between arrivals
         ends       a span of the last arrival that is over by then
         """
-        self.row(Op.ARRIVE, value=self._number(self.spans, span), mask=self._number(self.costs, interval),
-                 match=self._number(self.spans, ends) + 1 if ends else 0, width=int(idle),
+        self.row(Op.ARRIVE, value=self._span(span), mask=self._number(self.costs, interval),
+                 match=self._span(ends) + 1 if ends else 0, width=int(idle),
                  otherwise=otherwise, text=span)
 
     def begin_with(self, span: str, other: str, **fields) -> None:
         """A span that began when another did."""
-        self.row(Op.BEGIN, value=self._number(self.spans, span), mask=self._number(self.spans, other) + 1,
+        self.row(Op.BEGIN, value=self._span(span), mask=self._span(other) + 1,
                  text=span, **fields)
 
     def spend(self, cost: str, idle: bool = False, **fields) -> None:

@@ -12,14 +12,13 @@ from harness.memory.layout import PAMT_BYTES, Layout
 from harness.protocol import releases
 from harness.protocol.answers import SUCCESS
 from harness.protocol.assemble import HALT, Held, Listing
+from harness.protocol.counters import REFUSED_FOR_PRIORITY, violation
 from harness.protocol.seamcall_abi import Faults
 from harness.protocol.releases import EXCLUSIVE, SHARED, Release
 from kernels.answers import AnswerKind
 from kernels.locks import PRIMITIVES
 from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import TDEL, status
-
-REFUSED_FOR_PRIORITY = "host_priority_refused"     # span: a vCPU's TDCALLs are refused for host priority
 
 
 class Options(NamedTuple):
@@ -275,7 +274,7 @@ class Call:
             self.row(Op.EXCHANGE, **(shadow | {"mask": 0, "otherwise": None}))
             self.row(Op.TEST, register=R.OLD, source=R.ME, mask=-1, otherwise=violated)
         with self.listing.aside(violated):
-            self.listing.count("violation: exclusive_ownership", next=ok)
+            self.listing.count(violation("exclusive_ownership"), next=ok)
         self.listing.label(ok)
 
     # --- getting out ---

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.results import counted, histogram
-from harness.experiment import invariants
 from harness.host import fingerprint
 from harness.results.store import SCHEMA
 from harness.results.trust import SHARES, samples_needed, verdict
-from harness.protocol.call import REFUSED_FOR_PRIORITY
+from harness.protocol.counters import COUNTERS, HOST_PRIORITY, REFUSED_FOR_PRIORITY, SPANS, declared
+from harness.protocol.invariants import NAMES
 from harness.protocol.seamcalls import BY_NAME
 from kernels.answers import AnswerKind
 from kernels.blame import CAUSE_NAMES
@@ -34,7 +34,7 @@ class Measured:
     ticks_per_ns    of the clock that spans are measured with
     clock_ticks     what one reading of it costs
     invariants      violations by name; None: not checked
-    host_priority   what became of host-priority bits (invariants.host_priority)
+    host_priority   what became of host-priority bits (counters.HOST_PRIORITY)
     bugs            the first KVM_BUG_ONs: (seconds since the measurement began, actor, call, answer)
     conditions      what else the machine did meanwhile (conditions.py); None where that does not matter
     records         how each worker's record was found (seal.py)
@@ -94,8 +94,8 @@ class Sums:
             self.half[at] = greatest[at]
 
     def counter(self, name: str) -> int:
-        """A counter; 0 if this program does not have it."""
-        if name not in self.program.counters:
+        """A counter; 0 if this program does not have it.  Raises LookupError for one that no program has."""
+        if declared(COUNTERS, name, "counter") not in self.program.counters:
             return 0
         return int(self.half[self.tables.counters + self.program.counters.index(name)])
 
@@ -121,7 +121,7 @@ class Sums:
         return self.half[start:start + HISTOGRAM]
 
     def span(self, name: str) -> np.ndarray:
-        if name not in self.program.spans:
+        if declared(SPANS, name, "span") not in self.program.spans:
             return np.zeros(HISTOGRAM, np.int64)
         return self.histogram("spans", self.program.spans.index(name))
 
@@ -181,7 +181,7 @@ def from_measured(measured) -> dict:
         },
         "naive_decoding": counted.naive_decoding(counted.entered(program, sums.by_answer("answered"))),
         "faults": counted.injected(config, program, sums.by_answer("answered"),
-                                   {name: sums.counter(name) for name in program.counters}),
+                                   sums.counter),
         "bugs": _bugs(sums),
         "bug_log": [{"at_s": round(at, 6), "actor": actor, "cause": _cause(program, call, answer)}
                     for at, actor, call, answer in measured.bugs],
@@ -331,5 +331,5 @@ def _bugs(sums: Sums) -> dict:
 def example(plan) -> dict:
     """The result of a run in which nothing happened: it has every key that a result of the plan has."""
     half = np.zeros(plan.tables.half, np.int64)
-    nothing = dict.fromkeys(invariants.NAMES, 0)
-    return from_measured(Measured(plan, [half], 1.0, 1.0, nothing, host_priority=dict.fromkeys(invariants.PRIORITY, 0)))
+    nothing = dict.fromkeys(NAMES, 0)
+    return from_measured(Measured(plan, [half], 1.0, 1.0, nothing, host_priority=dict.fromkeys(HOST_PRIORITY, 0)))

@@ -15,7 +15,7 @@ from typing import Callable
 
 import numpy as np
 
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.engines.simulate import prices
 from harness.engines.whereabouts import where
 from harness.errors import UsageError
@@ -343,8 +343,8 @@ class Simulation:
             measured_s=self.seconds(max(1, ended - (ORIGIN if in_warm_up else control[simulate.BEGIN]))),
             ticks_per_ns=float(prices.TICKS_PER_NS),
             processors=list(range(self.processors_count)), started_at=time.time(),
-            invariants=invariants.check(plan, self.memory, list(records), quiet) | noticed,
-            host_priority=invariants.host_priority(plan, self.memory, list(records)),
+            invariants=checks.check(plan, self.memory, list(records), quiet) | noticed,
+            host_priority=checks.host_priority(plan, self.memory, list(records)),
             bugs=self._bugs(), hangs=self.hangs, interrupted=self.interrupted,
             problems=self.problems, halt=self.halt,
             extra={"simulation": {

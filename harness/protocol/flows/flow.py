@@ -18,14 +18,14 @@ from typing import NamedTuple
 from harness.memory.layout import LINE, MMU_NONPRESENT
 from harness.protocol.policy import Policy
 from harness.protocol.assemble import Held, Listing
-from harness.protocol.call import REFUSED_FOR_PRIORITY, Options
+from harness.protocol.call import Options
+from harness.protocol.counters import REBUILT_OVER_PRIORITY, REFUSED_FOR_PRIORITY, violation
 from harness.protocol.faults import call_with_entropy_retries
 from harness.protocol.seamcalls import by_name, draws_random, entry_label, held_in_guest
 from kernels import rwlock
 from kernels.ops import Op, Register as R
 
 REQUEST, IN_GUEST = 1, 2         # bits of a vCPU's kick word
-REBUILT_OVER_PRIORITY = "host_priority.rebuilt_over"     # counter: TDHP bits that a fresh TD wiped out
 
 DEAD, CLOSING = 1, 2             # vm_dead of a VM that is not alive: KVM_BUG_ON; its file is being closed
 
@@ -136,7 +136,7 @@ class Flow:
         """The label of code that counts a violation and goes on at `back`."""
         label = self.fresh(f"violated.{invariant}")
         with self.aside(label):
-            self.count(f"violation: {invariant}", next=back)
+            self.count(violation(invariant), next=back)
         return label
 
     def poll(self, who: str, leave=None) -> None:
@@ -242,7 +242,7 @@ class Flow:
         self.row(register=R.OLD, **access, **self.at("mmu_owner"))
         self.row(Op.TEST, register=R.OLD, source=expected, mask=-1, next=ok, otherwise=violated)
         with self.aside(violated):
-            self.count("violation: exclusive_ownership", next=ok)
+            self.count(violation("exclusive_ownership"), next=ok)
         self.label(ok)
 
     def spin_lock(self, name: str, base: R = R.TD) -> None:

@@ -12,6 +12,7 @@ did not complete is executed again at the same RIP, which is what the zero-step 
 
 from harness.memory.layout import LINE, TDVPS_TLB, TLB_ENTRIES
 from harness.protocol.policy import Response
+from harness.protocol.counters import violation
 from harness.protocol.flows import guests
 from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.interrupts import STEPPING, interruptible, td_exit
@@ -125,7 +126,7 @@ def _access(flow: Flow) -> None:
     flow.row(Op.TEST, register=R.OLD, source=R.GENERATION, mask=-1, otherwise="guest.stale",
              text="translation still good")
     with flow.aside("guest.stale"):
-        flow.count("violation: stale_translation")
+        flow.count(violation("stale_translation"))
         flow.row(Op.TLB_FORGET, next="guest.next", **TLB)
     flow.row(Op.LOAD, base=R.CONTENT, register=R.OLD, text="first word of the page")
     flow.row(Op.SIGN, value=flow.seed)
@@ -134,7 +135,7 @@ def _access(flow: Flow) -> None:
         flow.row(Op.TEST, register=R.OLD, mask=-1, otherwise="guest.corrupt", text="zeroed")
         flow.row(Op.STORE, base=R.CONTENT, source=R.SIGNATURE, next="guest.signed", text="sign it")
         with flow.aside("guest.corrupt"):
-            flow.count("violation: page_signature", next="guest.signed")
+            flow.count(violation("page_signature"), next="guest.signed")
     flow.label("guest.signed")
 
 
