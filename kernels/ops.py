@@ -397,7 +397,7 @@ OP_TABLE = (
     OpInfo(Op.BEGIN, DRIVER, 1, NONE, NOTHING, MARK, (), (), PLAIN, "span `value` begins, unless it has"),
     OpInfo(Op.END, DRIVER, 1, NONE, NOTHING, MARK, (), (), PLAIN, "span `value` ends, if it has begun"),
     OpInfo(Op.CALL_BEGIN, DRIVER, 1, NONE, NOTHING, MARK, (), (R.CALL,), PLAIN, "CALL = value; an attempt begins"),
-    OpInfo(Op.CALL_END, DRIVER, 1, NONE, NOTHING, MARK, (R.CALL, R.ANSWER, R.CONTENDED), (), PLAIN,
+    OpInfo(Op.CALL_END, DRIVER, 1, NONE, NOTHING, MARK, (R.CALL, R.ANSWER, R.CONTENDED, R.ME), (), PLAIN,
            "the attempt ends with ANSWER"),
     OpInfo(Op.SETTLE, DRIVER, 1, NONE, NOTHING, MARK, (), (), PLAIN, "nobody will try call `value` again"),
     OpInfo(Op.BUG, DRIVER, 1, NONE, NOTHING, MARK, (R.CALL, R.ANSWER), (), PLAIN,

@@ -30,19 +30,22 @@ def live_registers(program: Program, leave: tuple[int, ...] = ()) -> np.ndarray:
     rows = program.rows
     reads = [_bits(row, OP_TABLE[row["op"]].reads) for row in rows]
     writes = [_bits(row, OP_TABLE[row["op"]].writes) for row in rows]
-    behind = [successors(row, rows) + (list(leave) if row["op"] == Op.CHOOSE else []) for row in rows]
+    # A driver that leaves instead of making a choice writes nothing.
+    instead = [list(leave) if row["op"] == Op.CHOOSE else [] for row in rows]
+    behind = [successors(row, rows) for row in rows]
     before: list[list[int]] = [[] for _ in rows]
-    for number, targets in enumerate(behind):
-        for target in targets:
+    for number, (targets, others) in enumerate(zip(behind, instead)):
+        for target in targets + others:
             before[target].append(number)
     live = list(reads)
     waiting = list(range(len(rows)))
     while waiting:
         number = waiting.pop()
-        out = 0
+        now = reads[number]
         for target in behind[number]:
-            out |= live[target]
-        now = reads[number] | out & ~writes[number]
+            now |= live[target] & ~writes[number]
+        for target in instead[number]:
+            now |= live[target]
         if now != live[number]:
             live[number] = now
             waiting += before[number]
