@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from harness.engines.processes import lock_holders
-from harness.experiment.config import load
+from harness.experiment.config_file import load
 from harness.results import document
 from harness.engines.processes import coordinator
 from harness.memory.block import Memory
