@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from harness.memory.layout import TLB_ENTRIES
-from kernels import rwlock
+from kernels import rwlock, search
+from kernels.compiling import for_python
 from kernels.guest import PAGE_MASK
 from kernels.machine import BLOCKED, CONTINUE, step_once
 from kernels.ops import (
@@ -461,3 +462,72 @@ def test_a_line_with_a_false_entry_is_found_out(op):
     lines = [(info, check, what) for info, check, what in false_lines() if info.op == op]
     assert len(lines) > 10
     assert not [what for info, check, what in lines if CHECKS[check](info) == ""]
+
+
+# --- ops that `step` leaves to a driver, under the driver of the search ---
+
+DRIVEN = [info for info in OP_TABLE if info.kind == Kind.DRIVER and info.op not in (
+    Op.HALT, Op.STOP,                    # an actor's end
+    Op.ARRIVE, Op.RESET)]                # of runs only
+# What a driver does with these is to count: it goes into no register, and no row depends on it.
+COUNTED_BY = {Op.CALL_END: (R.CALL, R.ANSWER, R.CONTENDED, R.ME), Op.BUG: (R.CALL, R.ANSWER)}
+SCRIPT = np.array([11, 12, 13], np.int64)        # what the actor chooses, one after the other
+SCRIPT_OVER = len(SCRIPT)
+drive = for_python(search.drive)
+
+
+def driven(given: Sample, registers: np.ndarray, branch: int) -> Outcome:
+    """What the driver of the search makes of a row of a host."""
+    registers, limits = registers.copy(), np.zeros(len(search.LIMITS), np.int64)
+    limits[search.TIME_OUTCOMES] = 2
+    then, _ = drive(given.row, int(given.row["op"]), registers, 0, branch, True, np.array([[0, len(SCRIPT)]]), SCRIPT,
+                    np.array([0, 2]), np.array([ELSEWHERE]), limits)
+    return Outcome(int(then), CONTINUE, registers, given.memory)
+
+
+def driven_samples(op: Op) -> list[tuple[Sample, int]]:
+    """Rows with choices from the script and with ones of which all outcomes are tried."""
+    source, found = random.Random(int(op)), []
+    for _ in range(SAMPLES):
+        given = sample(source, OP_TABLE[op])
+        given.row["value"] = source.randrange(2)
+        given.registers[R.DRAWS] = source.randrange(SCRIPT_OVER + 2)
+        found.append((given, source.randrange(2)))
+    return found
+
+
+def lies_of_driver(info: OpInfo) -> str:
+    """What is wrong with the columns `reads` and `writes` of an op that the driver interprets."""
+    source, mattered, changed = np.random.default_rng(5), set(), set()
+    for given, branch in driven_samples(info.op):
+        writes, reads = registers_of(given.row, info.writes), registers_of(given.row, info.reads)
+        came = driven(given, given.registers, branch)
+        now = {number for number in others(set()) if came.registers[number] != given.registers[number]}
+        if now - writes:
+            return f"changes {now - writes}"
+        changed |= {field for field in info.writes if registers_of(given.row, (field,)) & now}
+        # A script that is over leaves without a choice, and writes nothing of it (see live_registers).
+        certain = writes if came.pc == NEXT else writes & reads
+        if not same(came, driven(given, scrambled(given, others(reads), source), branch), certain):
+            return f"depends on more than {sorted(reads)}, or does not always write {sorted(writes)}"
+        for field in info.reads:
+            registers = given.registers.copy()
+            registers[registers_of(given.row, (field,)).pop()] = source.integers(SCRIPT_OVER + 2)
+            if not same(came, driven(given, registers, branch), writes):
+                mattered.add(field)
+    if changed != set(info.writes):
+        return f"never writes {set(info.writes) - changed}"
+    if mattered != set(info.reads) - set(COUNTED_BY.get(info.op, ())):
+        return f"depends on {mattered}"
+    return ""
+
+
+@pytest.mark.parametrize("info", DRIVEN, ids=lambda info: info.op.name)
+def test_what_the_table_says_of_an_op_of_the_driver_is_true(info):
+    assert lies_of_driver(info) == ""
+    for column in ("reads", "writes"):
+        there = getattr(info, column)
+        false = [tuple(each for each in there if each != entry) for entry in there
+                 if entry not in COUNTED_BY.get(info.op, ())]
+        for entries in (*false, (*there, R.TDR_2M)):
+            assert lies_of_driver(info._replace(**{column: entries})) != "", f"{column}: {entries}"
