@@ -1,6 +1,6 @@
 """How a call can end, as far as its caller goes by it: the kind of an answer.
 
-The word that a caller sees and the name under which it is counted are harness/protocol/answers.py's.
+The word that a caller sees and the name under which it is counted are harness/protocol/counted_answers.py's.
 """
 
 from enum import IntEnum

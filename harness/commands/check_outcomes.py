@@ -15,7 +15,7 @@ from typing import NamedTuple
 from harness.engines.explore import search
 from harness.errors import UsageError
 from harness.experiment.plan import behaviour
-from harness.protocol.answers import REFUSALS
+from harness.protocol.counted_answers import REFUSALS
 from harness.protocol.policies import Policy
 from harness.protocol.flows.flow import Behaviour
 from harness.experiment.scenario import Scenario

@@ -25,7 +25,7 @@ from typing import Mapping, NamedTuple
 
 import numpy as np
 
-from harness.protocol.answers import SUCCESS, Answer
+from harness.protocol.counted_answers import SUCCESS, Answer
 from harness.protocol.counters import COUNTERS, SPANS, declared
 from kernels.answers import AnswerKind
 from kernels.ops import OP_TABLE, ROW, Op, Register as R

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from harness.memory.layout import PAMT_BYTES, Layout
 from harness.protocol import releases
-from harness.protocol.answers import SUCCESS
+from harness.protocol.counted_answers import SUCCESS
 from harness.protocol.assemble import HALT, Held, Listing
 from harness.protocol.counters import REFUSED_FOR_PRIORITY, violation
 from harness.protocol.seamcall_abi import Faults

@@ -73,4 +73,5 @@ RELEASES = (
 )
 BY_NAME = {release.name: release for release in RELEASES}
 NAMES = tuple(BY_NAME)
+READ = tuple(release for release in RELEASES if not release.report_only)       # as source, not from a report
 DEFAULT = BY_NAME["1.5.05"]

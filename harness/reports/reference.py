@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from harness.files import write_file
 from harness.protocol import counters, invariants
-from harness.protocol.answers import NOTES
+from harness.protocol.counted_answers import NOTES
 from harness.results import schema
 from kernels.answers import AnswerKind
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Callable
 
 from harness.experiment.scenario import Grade, Scenario
-from harness.protocol.answers import REFUSAL_NAMES
+from harness.protocol.counted_answers import REFUSAL_NAMES
 
 NOT_DONE = {"halted": "no_halt", "deadlock": "deadlock"}      # endings that an invariant speaks of
 

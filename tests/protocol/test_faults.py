@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.memory.layout import Layout
 from harness.experiment.plan import make_plan
 from harness.protocol import seamcalls
-from harness.protocol.answers import Answer
+from harness.protocol.counted_answers import Answer
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options, locate_page
 from harness.protocol.faults import call_with_entropy_retries
