@@ -8,6 +8,7 @@
     module.py        The module's table as a person reads it: all calls of a release, what differs, who contends with whom
     page.py          The report: results as one HTML page that needs nothing else, read top down
     plots.py         The plots of the report page, by matplotlib, as SVG that follows the page's colours (and files on demand)
+    reference.py     docs/result.md: every key of result.json, counter, span and invariant, from the tables
     registers.py     What a call leaves in RCX, RDX ..., in words
     statuses.py      Every status and every operand id as a table, and as a page of docs/
     text.py          Tables that a person reads: one run, and the layout of all tables.  Nothing here is wider than 100 columns

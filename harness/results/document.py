@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.results import counted, histogram
-from harness.experiment import invariants
 from harness.host import fingerprint
 from harness.results.store import SCHEMA
 from harness.results.trust import SHARES, samples_needed, verdict
-from harness.protocol.call import REFUSED_FOR_PRIORITY
+from harness.protocol.counters import COUNTERS, HOST_PRIORITY, REFUSED_FOR_PRIORITY, SPANS, declared
+from harness.protocol.invariants import NAMES
 from harness.protocol.seamcalls import BY_NAME
+from kernels.answers import AnswerKind
 from kernels.blame import CAUSE_NAMES
 from kernels.record import BUCKETS, CAUSES, HISTOGRAM, MAX, SUM, quantile
-from kernels.words import NAME_OF_OPERAND, OPERAND_ID
 
 
 # --- what an engine hands over ----------------------------------------------------------------
@@ -34,7 +34,7 @@ class Measured:
     ticks_per_ns    of the clock that spans are measured with
     clock_ticks     what one reading of it costs
     invariants      violations by name; None: not checked
-    host_priority   what became of host-priority bits (invariants.host_priority)
+    host_priority   what became of host-priority bits (counters.HOST_PRIORITY)
     bugs            the first KVM_BUG_ONs: (seconds since the measurement began, actor, call, answer)
     conditions      what else the machine did meanwhile (conditions.py); None where that does not matter
     records         how each worker's record was found (seal.py)
@@ -94,8 +94,8 @@ class Sums:
             self.half[at] = greatest[at]
 
     def counter(self, name: str) -> int:
-        """A counter; 0 if this program does not have it."""
-        if name not in self.program.counters:
+        """A counter; 0 if this program does not have it.  Raises LookupError for one that no program has."""
+        if declared(COUNTERS, name, "counter") not in self.program.counters:
             return 0
         return int(self.half[self.tables.counters + self.program.counters.index(name)])
 
@@ -121,7 +121,7 @@ class Sums:
         return self.half[start:start + HISTOGRAM]
 
     def span(self, name: str) -> np.ndarray:
-        if name not in self.program.spans:
+        if declared(SPANS, name, "span") not in self.program.spans:
             return np.zeros(HISTOGRAM, np.int64)
         return self.histogram("spans", self.program.spans.index(name))
 
@@ -142,7 +142,7 @@ def summary(histogram: np.ndarray, unit: float = 1) -> dict:
 
 
 def from_measured(measured) -> dict:
-    """The result of a run of the processes engine."""
+    """The result of a run, of any engine."""
     plan, config, sums = measured.plan, measured.plan.config, Sums(measured)
     program, seconds = plan.program, measured.measured_s
     calls = {name: _call(sums, index, measured.ticks_per_ns) for index, name in enumerate(program.calls)}
@@ -181,7 +181,7 @@ def from_measured(measured) -> dict:
         },
         "naive_decoding": counted.naive_decoding(counted.entered(program, sums.by_answer("answered"))),
         "faults": counted.injected(config, program, sums.by_answer("answered"),
-                                   {name: sums.counter(name) for name in program.counters}),
+                                   sums.counter),
         "bugs": _bugs(sums),
         "bug_log": [{"at_s": round(at, 6), "actor": actor, "cause": _cause(program, call, answer)}
                     for at, actor, call, answer in measured.bugs],
@@ -248,15 +248,10 @@ def _call(sums: Sums, index: int, ticks_per_ns: float) -> dict:
     answered = sums.by_answer("answered")[index]
     busy, other = {}, {}
     for answer, count in zip(sums.program.answers, map(int, answered)):
-        if not count or answer.name == "TDX_SUCCESS":
+        if not count or answer.kind == AnswerKind.SUCCESS:
             continue
         if answer.busy:
-            operand = NAME_OF_OPERAND[answer.status & OPERAND_ID]
-            if answer.for_priority:
-                operand += " (host priority)"
-            if answer.name.endswith("(injected)"):
-                operand += " (injected)"
-            busy[operand] = busy.get(operand, 0) + count
+            busy[answer.refusal] = count
         else:
             other[answer.name] = count
     return {
@@ -336,5 +331,5 @@ def _bugs(sums: Sums) -> dict:
 def example(plan) -> dict:
     """The result of a run in which nothing happened: it has every key that a result of the plan has."""
     half = np.zeros(plan.tables.half, np.int64)
-    nothing = dict.fromkeys(invariants.NAMES, 0)
-    return from_measured(Measured(plan, [half], 1.0, 1.0, nothing, host_priority=dict.fromkeys(invariants.PRIORITY, 0)))
+    nothing = dict.fromkeys(NAMES, 0)
+    return from_measured(Measured(plan, [half], 1.0, 1.0, nothing, host_priority=dict.fromkeys(HOST_PRIORITY, 0)))
