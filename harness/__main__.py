@@ -188,7 +188,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def do_run(options) -> int:
     from harness.commands import session as blocks
-    from harness.results import comparison, trust, document
+    from harness.reports import comparison
+    from harness.results import document, expectations
     from harness.experiment.plan import make_plan
 
     if options.repeats is not None and not 1 <= options.repeats <= 10_000:
@@ -200,7 +201,7 @@ def do_run(options) -> int:
             from harness.commands import check_outcomes as outcomes
             outcomes.check_config(each)
         plan = make_plan(each)
-        trust.check_expectations(plan, document.example(plan))
+        expectations.check_expectations(plan, document.example(plan))
     check_out(Path(options.out))
     done = {}
     if options.resume:
@@ -216,12 +217,12 @@ def do_run(options) -> int:
                 finished[run] = result
                 kept = keep(result, options.out)
                 if options.format != "csv" or len(session.runs) == 1:
-                    from harness.reports import text as report
-                    print(report.run_report(result, options.format) + "\n", flush=True)
+                    from harness.reports.run import run_report
+                    print(run_report(result, options.format) + "\n", flush=True)
                 code = max(code, kept, exit_code(result, session.configs[run.config]))
                 if options.check_outcomes:
                     code = max(code, check_outcomes(result, session.configs[run.config]))
-                if result["interrupted"]:
+                if result.interrupted:
                     raise KeyboardInterrupt
         except KeyboardInterrupt:                # between runs; within one an engine keeps what it measured
             code = INTERRUPTED
@@ -270,7 +271,7 @@ def run_session(session, done, budget):
                       *known_s) as progress:
             measured = engines.load(plan.config.engine).run(plan, progress)
         result = document.from_measured(measured)
-        result["block"] = session.mark(run)
+        result.block = session.mark(run)
         budget.ran(time.monotonic() - started)
         yield run, result
 
@@ -280,7 +281,7 @@ def check_outcomes(result: dict, config) -> int:
     from harness.commands import check_outcomes as outcomes
     unknown = outcomes.unexplored(result, config.policy)
     for sentence in unknown:
-        print(f"{result['name']}: {sentence}", file=sys.stderr)
+        print(f"{result.name}: {sentence}", file=sys.stderr)
     return FAILED if unknown else DONE
 
 
@@ -319,7 +320,7 @@ def keep(result: dict, out: str) -> int:
         try:
             saved = f"saved {store.write(result, elsewhere)} instead"
         except OSError:
-            print(json.dumps(result))
+            print(json.dumps(result.document()))
             saved = "printed it instead"
         print(f"--out {out}: cannot write the result: {problem.strerror}; {saved}", file=sys.stderr)
         return UNTRUSTWORTHY
@@ -327,22 +328,24 @@ def keep(result: dict, out: str) -> int:
 
 def exit_code(result: dict, config) -> int:
     """The exit code that one result deserves; says why on stderr."""
-    from harness.results import trust
-    if result["verdict"]["status"] == trust.UNTRUSTWORTHY:
-        for reason in result["verdict"]["reasons"]:
-            print(f"{result['name']}: {reason}", file=sys.stderr)
+    from harness.results import expectations, trust
+    if result.verdict.status == trust.UNTRUSTWORTHY:
+        for reason in result.verdict.reasons:
+            print(f"{result.name}: {reason}", file=sys.stderr)
         return UNTRUSTWORTHY
-    failed = trust.failures(result, config.expect)
+    failed = expectations.failures(result, config.expect)
     for failure in failed:
-        print(f"{result['name']}: {failure}", file=sys.stderr)
+        print(f"{result.name}: {failure}", file=sys.stderr)
     return FAILED if failed else DONE
 
 
 def do_compare(options) -> int:
-    from harness.results import comparison, store
-    table = comparison.make_table([store.read(path) for path in options.results], options.baseline,
-                               options.columns, options.rows, options.sort, tuple(options.across))
-    print(comparison.report(table, options.format))
+    from harness.reports.comparison import comparison_report
+    from harness.results import store
+    from harness.results.comparison import make_table
+    table = make_table([store.read(path) for path in options.results], options.baseline,
+                       options.columns, options.rows, options.sort, tuple(options.across))
+    print(comparison_report(table, options.format))
     return DONE
 
 
@@ -379,9 +382,10 @@ def do_replay(options) -> int:
 
 
 def do_histograms(options) -> int:
+    from harness.reports.histograms import histograms_report
     from harness.results import store, merging
     results = [store.read(path) for path in options.results]
-    text = merging.merged_report(results, options.format)
+    text = histograms_report(results, options.format)
     if options.hdr:
         try:
             merging.write_log(results, Path(options.hdr))
@@ -394,6 +398,7 @@ def do_histograms(options) -> int:
 def do_sweep(options) -> int:
     from harness.results import document
     from harness.commands import sweep
+    from harness.reports.sweep import check_picture, picture, sweep_report
     from harness.experiment.plan import make_plan
     from harness.commands.progress import Progress
 
@@ -401,25 +406,25 @@ def do_sweep(options) -> int:
     plans = [(point, make_plan(each)) for point, each in configs]
     check_out(Path(options.out))
     if options.picture:
-        sweep.check_picture(options.picture)
+        check_picture(options.picture)
     found, code = [], DONE
     for number, (point, plan) in enumerate(plans):
         with Progress(", ".join(map(str, point.values())), number, len(plans)) as progress:
             result = document.from_measured(engines.load(plan.config.engine).run(plan, progress))
         found.append((point, result))
         code = max(code, keep(result, options.out), exit_code(result, plan.config))
-        if result["interrupted"]:
+        if result.interrupted:
             code = INTERRUPTED
             break
-    print(sweep.report(keys, found, options.format))
+    print(sweep_report(keys, found, options.format))
     if options.picture:
-        sweep.picture(keys, found, options.picture)
+        picture(keys, found, options.picture)
     return code
 
 
 def do_policies(options) -> int:
-    from harness.reports import text as report
-    print(report.policy_report())
+    from harness.reports.policies import policy_report
+    print(policy_report())
     return DONE
 
 
@@ -440,9 +445,9 @@ def do_contention(options) -> int:
 
 def do_doctor(options) -> int:
     from harness.commands import doctor
-    from harness.reports import text as report
+    from harness.reports.doctor import doctor_report
     if options.calibrate is None and options.validate is None:
-        print(report.doctor_report(doctor.rows(doctor.examine()), options.format))
+        print(doctor_report(doctor.rows(doctor.examine()), options.format))
     if options.calibrate is not None:
         from harness.commands import calibrate
         try:
@@ -454,9 +459,10 @@ def do_doctor(options) -> int:
     if options.validate is not None:
         from harness.commands import validate
         from harness.commands.progress import Progress
+        from harness.reports.validation import validation_report
         with Progress("validate", 0, 1) as progress:
             rows = validate.run(options.validate or validate.shipped(), lambda share: progress(share, {}))
-        print(validate.report(rows))
+        print(validation_report(rows))
     return DONE
 
 

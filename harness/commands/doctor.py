@@ -78,7 +78,7 @@ def negative_control() -> bool:
         "workload": {"removals_per_s": 0.0, "accept_first": 1.0, "pages": 1, "hot_pages": 1}})
     for _ in range(CONTROL_TRIES):
         result = from_measured(coordinator.run(make_plan(broken)))
-        if result["invariants"]["exclusive_ownership"] or result["invariants"]["no_halt"]:
+        if result.invariants["exclusive_ownership"] or result.invariants["no_halt"]:
             return True
     return False
 

@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.commands import session as blocks
-from harness.results import changes, history, identity, trust, inference
+from harness.results import changes, expectations, history, identity, trust
 from harness.experiment import config as configs
 from harness.reports import ci
 from harness.experiment.config import Config
 from harness.errors import UsageError
 from harness.reports.ci import ERROR, FAIL, PASS, Case
-from harness.results.metrics import BY_KEY, LESS, WATCHED, Metric
+from harness.results.metrics import BY_KEY, COMPARED, LESS, WATCHED, Metric, values
+from harness.results.schema import Result
 from harness.reports.text import count, number, wrap
 
 BLOCKS = 5                       # a night, unless told otherwise
@@ -55,15 +56,19 @@ class Judged:
     """One config and what is known of it tonight."""
 
     config: Config
-    results: list[dict] = field(default_factory=list)
-    reruns: list[dict] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    reruns: list[Result] = field(default_factory=list)
     series: history.Series | None = None
     night: history.Night | None = None
     suspicions: list[Suspicion] = field(default_factory=list)
 
     def status(self) -> str:
-        return max((result["verdict"]["status"] for result in self.results),
+        return max((result.verdict.status for result in self.results),
                    key=(trust.VALID, trust.DEGRADED, trust.UNTRUSTWORTHY).index)
+
+    def used(self) -> list[Result]:
+        """The results that can be believed, or all if none can."""
+        return [result for result in self.results if result.verdict.status != trust.UNTRUSTWORTHY] or self.results
 
 
 class Told(NamedTuple):
@@ -95,7 +100,7 @@ def night(options, run_session, measuring, keep) -> Told:
         def measure(a_session):
             for run, result in run_session(a_session, {}, budget):
                 kept.append(keep(result, out))
-                if result["interrupted"]:
+                if result.interrupted:
                     raise KeyboardInterrupt
                 yield run, result
 
@@ -154,7 +159,7 @@ def check_configs(chosen: list[Config]) -> None:
     from harness.experiment.plan import make_plan
     for each in chosen:
         plan = make_plan(each)
-        trust.check_expectations(plan, document.example(plan))
+        expectations.check_expectations(plan, document.example(plan))
 
 
 def make_session(canaries, judged, wanted, budget_s) -> blocks.Session:
@@ -201,42 +206,40 @@ def judge_canary(canary: Config, measure) -> Case:
     for attempt in range(CANARY_RUNS):
         again = canary.model_copy(update={"seed": (canary.seed + attempt) % blocks.SEEDS})
         [(_, result)] = measure(blocks.make_session([again], repeats=1))
-        seconds_ += result["measured_s"]
-        violated = {name: times for name, times in result["invariants"].items() if times}
+        seconds_ += result.measured_s
+        violated = {name: times for name, times in result.invariants.items() if times}
         if violated:
             found = ", ".join(f"{name} {times}" for name, times in violated.items())
             return Case(canary.name, PASS, [f"canary: {broken} is broken, and is seen: {found}"],
-                        seconds=seconds_, engine=result["engine"], module=result["module"])
+                        seconds=seconds_, engine=result.engine, module=result.module)
     missed = (f"canary: {broken} is broken, and no invariant said so in {CANARY_RUNS} runs: nothing that passes"
               " tonight means anything")
-    return Case(canary.name, ERROR, [missed], seconds=seconds_, engine=result["engine"], module=result["module"])
+    return Case(canary.name, ERROR, [missed], seconds=seconds_, engine=result.engine, module=result.module)
 
 
 def look_for_changes(each: Judged, folder: Path, began: str, commit: str, among: int) -> None:
     """Open the series, make tonight's line (not yet written), and suspect what looks changed."""
     first = each.results[0]
     each.series = history.open_series(folder, history.key_of(each.config.name, identity.identity(first)))
-    used = [result for result in each.results if result["verdict"]["status"] != trust.UNTRUSTWORTHY]
     each.night = history.Night(series=each.series.key, night=began, commit=commit, verdict=each.status(),
-                               values=_values(used or each.results), machine=first["machine"])
+                               values=_values(each.used()), machine=first.machine)
     if each.night.verdict == trust.UNTRUSTWORTHY:
         return
     tonight = each.series._replace(nights=[*each.series.nights, each.night])
     for metric in WATCHED:
-        told = tonight.told(metric.key)
-        if not told or told[-1][0] is not each.night:
+        known = tonight.known(metric.key)
+        if not known or known[-1][0] is not each.night:
             continue
-        numbers = [value for _, value in told]
+        numbers = [value for _, value in known]
         start = tonight.start(metric.key)
         change = changes.suspect(numbers, start, among)
         if change is not None:
-            each.suspicions.append(Suspicion(metric, change, start, [night for night, _ in told], numbers))
+            each.suspicions.append(Suspicion(metric, change, start, [night for night, _ in known], numbers))
 
 
-def _values(results: list[dict]) -> dict[str, list[float]]:
-    found = {metric.key: [metric.get(result) for result in results] for metric in BY_KEY.values()}
-    return {key: [float(value) for value in values if value is not None] for key, values in found.items()
-            if any(value is not None for value in values)}
+def _values(results: list[Result]) -> dict[str, list[float]]:
+    found = {metric.key: list(map(float, values(metric, results))) for metric in COMPARED}
+    return {key: numbers for key, numbers in found.items() if numbers}
 
 
 def rerun(suspected: list[Judged], measure, budget: blocks.Budget, blocks_count: int, among: int) -> None:
@@ -249,7 +252,7 @@ def rerun(suspected: list[Judged], measure, budget: blocks.Budget, blocks_count:
     for run, result in measure(blocks.make_session(chosen, repeats=blocks_count)):
         suspected[run.config].reruns.append(result)
     for each in suspected:
-        believed = [result for result in each.reruns if result["verdict"]["status"] != trust.UNTRUSTWORTHY]
+        believed = [result for result in each.reruns if result.verdict.status != trust.UNTRUSTWORTHY]
         again = _values(believed)
         for suspicion in each.suspicions:
             confirm(each, suspicion, again.get(suspicion.metric.key, []), among)
@@ -260,7 +263,8 @@ def confirm(each: Judged, suspicion: Suspicion, again: list[float], among: int) 
     if not again:
         return
     each.night.rerun[key] = again
-    if not changes.confirmed(suspicion.numbers, suspicion.start, change, changes.night_value(again), among):
+    if not changes.confirmed(suspicion.numbers, suspicion.start, change,
+                             changes.night_value(again, bool(suspicion.metric.events)), among):
         suspicion.verdict = "not confirmed by a rerun"
         return
     suspicion.verdict = "confirmed"
@@ -272,21 +276,29 @@ def confirm(each: Judged, suspicion: Suspicion, again: list[float], among: int) 
 
 def judge_series(each: Judged) -> Case:
     """The verdict on one config: what was not as expected, what changed, and the night's numbers."""
-    failed = Counter(failure for result in each.results
-                     for failure in trust.failures(result, each.config.expect))
-    blocks_count = len(each.results)
-    lines = [failure + (f" ({times} of {blocks_count} blocks)" if blocks_count > 1 else "")
-             for failure, times in failed.items()]
+    lines = failure_lines(each)
     lines += [told_alarm(alarm) for alarm in each.night.alarms]
     status = FAIL if lines else PASS
-    untrusted = [reason for result in each.results if result["verdict"]["status"] == trust.UNTRUSTWORTHY
-                 for reason in result["verdict"]["reasons"]]
+    untrusted = [reason for result in each.results if result.verdict.status == trust.UNTRUSTWORTHY
+                 for reason in result.verdict.reasons]
     if untrusted:
         status, lines = ERROR, [*dict.fromkeys(untrusted), *lines]
     first = each.results[0]
     return Case(each.config.name, status, lines, notes(each),
-                sum(result["measured_s"] for result in each.results), first["engine"], first["module"],
-                {key: inference.interval(values) for key, values in each.night.values.items()})
+                sum(result.measured_s for result in each.results), first.engine, first.module, each.used())
+
+
+def failure_lines(each: Judged) -> list[str]:
+    """What was not as expected, each once: what was found, and in how many of the runs."""
+    runs, found = len(each.results), {}
+    for result in each.results:
+        for failure in expectations.failures(result, each.config.expect):
+            found.setdefault((failure.what, failure.violation), []).append(failure)
+    if runs == 1:
+        return [str(failure) for failures in found.values() for failure in failures]
+    return [(f"{what}: {sum(failure.found for failure in failures)} violations" if violation else
+             f"{what}, got {', '.join(dict.fromkeys(str(failure.found) for failure in failures))}")
+            + f" in {len(failures)} of {runs} runs" for (what, violation), failures in found.items()]
 
 
 def told_alarm(alarm: history.Alarm) -> str:
@@ -310,9 +322,9 @@ def notes(each: Judged) -> list[str]:
     """How much history there is, its noise, and what was suspected in vain."""
     nights = len(each.series.nights) + 1
     said = [count(nights, "night")]
-    told = each.series.told("removals_per_s")
-    if len(told) >= changes.MIN_NIGHTS:
-        numbers = [value for _, value in told]
+    known = each.series.known("removals_per_s")
+    if len(known) >= changes.MIN_NIGHTS:
+        numbers = [value for _, value in known]
         middle = sorted(numbers)[len(numbers) // 2]
         if middle:
             noise = 100 * changes.noise_floor(numbers) / middle

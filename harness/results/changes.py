@@ -57,14 +57,14 @@ class Change(NamedTuple):
         return 100 * (self.after / self.before - 1) if self.before else None
 
 
-def night_value(blocks: Sequence[float]) -> float:
+def night_value(blocks: Sequence[float], rare: bool = False) -> float:
     """What stands for a night: the mean of its blocks without the least and the greatest fifth.
 
     Nearly as sharp as the mean, and a wild block or two do not move it (the median needs half as many
-    blocks again for the same noise).
+    blocks again for the same noise).  Of what is `rare` every block counts: it may have happened in one.
     """
     ordered = np.sort(np.asarray(blocks, float))
-    cut = round(len(ordered) / 5)
+    cut = 0 if rare else round(len(ordered) / 5)
     return float(np.mean(ordered[cut:len(ordered) - cut]))
 
 

@@ -28,7 +28,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from harness.results.changes import night_value
 from harness.errors import UsageError
 from harness.results.identity import Identity, digest
+from harness.results.metrics import FATAL
 
+RARE = {metric.key for metric in FATAL}
 SCHEMA = "tdx-sept-harness/history/1"
 
 
@@ -82,16 +84,16 @@ class Series(NamedTuple):
     nights: list[Night]
     problems: list[str]
 
-    def told(self, metric: str) -> list[tuple[Night, float]]:
-        """The nights that have something to say on a metric, each with its number."""
-        return [(night, night_value(night.values[metric])) for night in self.nights
+    def known(self, metric: str) -> list[tuple[Night, float]]:
+        """The nights that have a number of a metric, each with it."""
+        return [(night, night_value(night.values[metric], metric in RARE)) for night in self.nights
                 if night.verdict != "UNTRUSTWORTHY" and night.values.get(metric)]
 
     def start(self, metric: str) -> int:
-        """The index, in `told`, of the first night since the last alarm on a metric."""
+        """The index, in `known`, of the first night since the last alarm on a metric."""
         since = max((alarm.since for night in self.nights for alarm in night.alarms if alarm.metric == metric),
                     default="")
-        return sum(night.night < since for night, _ in self.told(metric))
+        return sum(night.night < since for night, _ in self.known(metric))
 
 
 def key_of(name: str, identity: Identity) -> Key:

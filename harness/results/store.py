@@ -3,20 +3,18 @@
 import json
 from pathlib import Path
 
-from harness.results import schema as shape
 from harness.errors import ResultError
 from harness.files import read_json, write_file
+from harness.results.schema import SCHEMA, Result, check
 
-SCHEMA = "tdx-sept-harness/result/1"
 
-
-def write(result: dict, out: str | Path) -> Path:
+def write(result: Result, out: str | Path) -> Path:
     """Write result.json into a new folder under `out`; returns its path.
 
     The file is there whole or not at all.  Raises OSError.
     """
-    stamp = result["started_at"].replace(":", "").replace("-", "").replace("T", "-").removesuffix("Z")
-    stem = f"{result['name']}-{stamp}"
+    stamp = result.started_at.replace(":", "").replace("-", "").replace("T", "-").removesuffix("Z")
+    stem = f"{result.name}-{stamp}"
     for number in range(1, 10_000):
         folder = Path(out) / (stem if number == 1 else f"{stem}-{number}")
         try:
@@ -24,17 +22,16 @@ def write(result: dict, out: str | Path) -> Path:
             break
         except FileExistsError:
             continue
-    return write_file(json.dumps(result, indent=1) + "\n", folder / "result.json")
+    return write_file(json.dumps(result.document(), indent=1) + "\n", folder / "result.json")
 
 
-def read(path: str | Path) -> dict:
+def read(path: str | Path) -> Result:
     """A result from its file, or from the folder that holds it.  Raises ResultError."""
     path = Path(path)
     if path.is_dir():
         path /= "result.json"
-    result = read_json(path)
-    schema = result.get("schema") if isinstance(result, dict) else None
+    document = read_json(path)
+    schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
         raise ResultError(f"{path}: schema = {schema!r}: must be {SCHEMA!r}")
-    shape.check(result, path)
-    return result
+    return check(document, path)

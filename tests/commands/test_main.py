@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from harness.results import store
-from harness.reports import text as report
-from harness.results.metrics import METRICS
+from harness.reports import text
+from harness.results.metrics import COMPARED
 from harness.protocol.policies import POLICIES
 from harness.protocol.policy import SWITCHES
 from tests.tries import LIMIT_S
@@ -40,7 +40,7 @@ def finished(tmp_path_factory):
         run = harness("run", *paths, *SHORT, "--set", f"duration_s={duration_s}", "--out", out)
         assert run.returncode == 0, run.stderr
         saved = sorted(out.glob("*/result.json"))
-        if all(store.read(path)["seamcalls"]["tdh_vp_enter"]["success"] for path in saved):
+        if all(store.read(path).seamcalls["tdh_vp_enter"].success for path in saved):
             break
     return run, saved
 
@@ -91,12 +91,12 @@ def test_a_run_prints_a_table_and_saves_a_result(finished):
     for path in saved:
         result = store.read(path)
         assert result["schema"] == store.SCHEMA
-        assert all(call["attempts"] == call["success"] + call["busy"] + call["other"]
-                   for call in result["seamcalls"].values())
+        assert all(call.attempts == call.success + call.busy + call.other
+                   for call in result.seamcalls.values())
         assert f"policy {result['policy']}" in run.stdout
-        assert result["seamcalls"]["tdh_vp_enter"]["success"] > 0
-        assert not any(result["invariants"].values()), result["invariants"]
-        assert result["config"]["warmup_s"] == 0.1 and result["machine"]["numba"]
+        assert result.seamcalls["tdh_vp_enter"].success > 0
+        assert not any(result.invariants.values()), result.invariants
+        assert result.config["warmup_s"] == 0.1 and result.machine["numba"]
         assert not os.access(path, os.X_OK) and path.stat().st_mode & 0o444
 
 
@@ -107,7 +107,7 @@ def test_nothing_that_is_printed_is_wider_than_100_columns(finished):
     texts += [harness("explain", name).stdout for name in ("tdh_vp_enter", "tdh_mem_page_aug", "td_exit")]
     for text in texts:
         assert text
-        assert max(map(len, text.splitlines())) <= report.WIDTH, max(text.splitlines(), key=len)
+        assert max(map(len, text.splitlines())) <= text.WIDTH, max(text.splitlines(), key=len)
 
 
 def test_the_tables_say_which_engine_release_and_seed_made_them(finished):
@@ -119,15 +119,15 @@ def test_the_tables_say_which_engine_release_and_seed_made_them(finished):
 def test_more_workers_than_processors_run_and_say_so(finished):
     run, saved = finished
     result = store.read(saved[0])
-    if result["workers"]["count"] > len(result["workers"]["processors"]):
-        assert result["verdict"]["status"] == "DEGRADED"
+    if result.workers.count > len(result.workers.processors):
+        assert result.verdict.status == "DEGRADED"
         assert "workers share" in run.stdout
 
 
 def test_compare_has_a_row_for_each_result_in_the_order_given(finished):
     _, saved = finished
     text = harness("compare", *reversed(saved)).stdout
-    policies = [store.read(path)["policy"] for path in reversed(saved)]
+    policies = [store.read(path).policy for path in reversed(saved)]
     rows = [line.split()[0] for line in text.splitlines() if line.split() and line.split()[0] in policies]
     assert rows == policies
 
@@ -137,8 +137,8 @@ def test_compare_in_other_formats(finished):
     """A line for each metric of each policy; the policies in the order given."""
     _, saved = finished
     rows = list(csv.DictReader(io.StringIO(harness("compare", *saved, "--format", "csv").stdout)))
-    assert list(dict.fromkeys(row["policy"] for row in rows)) == [store.read(path)["policy"] for path in saved]
-    assert len(rows) == 5 * len(METRICS)
+    assert list(dict.fromkeys(row["policy"] for row in rows)) == [store.read(path).policy for path in saved]
+    assert len(rows) == 5 * len(COMPARED)
     assert len(json.loads(harness("compare", *saved, "--format", "json").stdout)) == len(rows)
     github = harness("compare", *saved, "--format", "github").stdout
     assert sum(line.startswith("|") for line in github.splitlines()) == 2 + 5
@@ -205,7 +205,7 @@ def test_a_result_that_cannot_be_written_is_not_lost(tmp_path):
     assert "cannot write the result" in run.stderr and "instead" in run.stderr
     assert "tdh_mem_page_aug" in run.stdout
     [saved] = tmp_path.glob("kick_on_busy-*/result.json")
-    assert store.read(saved)["policy"] == "kick_on_busy"
+    assert store.read(saved).policy == "kick_on_busy"
 
 
 @pytest.mark.slow

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.results import comparison, store, history
+from harness.results import store, history
+from harness.results.comparison import make_table
+from harness.results.schema import Summary, Verdict
 from harness.reports import page, plots
 from harness.__main__ import main
-from tests.made import made
-from tests.results.test_changes import key, night
+from tests.made import made, meet_busy
+from tests.results.test_history import key, night
 
 ROOT = Path(__file__).parent.parent.parent
 NASTY = '<script>alert("x")</script> & $\\frac{1}{0}$ \'"'
@@ -25,10 +27,10 @@ def busy_session(policy, speed, name=None, **keys):
     for block in range(4):
         result = made(policy, name=name, block=block, removals_per_s=speed + block, lost_share=0.01 * (block + 1),
                       armed=100.0 * block, **keys)
-        call = result["seamcalls"]["tdh_mem_track"]
-        call |= {"attempts": 1000, "success": 990, "busy": 10, "operations": 990, "busy_by_operand": {"TD_EPOCH": 10},
-                 "latency_ns": {"count": 990, "p50": 300.0, "p90": 400.0, "p99": 900.0, "p99_9": 2000.0, "max": 9000.0},
-                 "retries": {"count": 990, "p50": 0, "p90": 0, "p99": 1, "p99_9": 1, "max": 3}}
+        meet_busy(result, "tdh_mem_track", attempts=1000, busy=10)
+        call = result.seamcalls["tdh_mem_track"]
+        call.latency_ns = Summary(count=990, p50=300.0, p90=400.0, p99=900.0, p99_9=2000.0, p99_99=None, max=9000.0)
+        call.retries = Summary(count=990, p50=0, p90=0, p99=1, p99_9=1, p99_99=None, max=3)
         results.append(result)
     return results
 
@@ -78,11 +80,11 @@ def written(tmp_path_factory):
     """A page over two policies with hostile names, with a history and plots as files."""
     folder = tmp_path_factory.mktemp("page")
     results = busy_session("kick_vcpus", 100.0, bugs={NASTY: 3}) + busy_session("kick_on_busy", 200.0)
-    results[0]["verdict"] = {"status": "DEGRADED", "reasons": [NASTY]}
+    results[0].verdict = Verdict(status="DEGRADED", reasons=[NASTY])
     for result in results[:4]:
-        result["policy"] = NASTY
+        result.policy = NASTY
     for result in results:
-        result["machine"]["processor"] = NASTY
+        result.machine["processor"] = NASTY
     remarks = page.write(results, str(folder / "report.html"), str(folder / "plots"), str(history_folder(folder)))
     return folder, (folder / "report.html").read_text(), remarks
 
@@ -132,7 +134,7 @@ def test_the_plots_are_files_too(written):
 
 def test_the_same_results_make_the_same_page(written, tmp_path):
     results = busy_session("kick_vcpus", 100.0)
-    table = comparison.make_table(results)
+    table = make_table(results)
     assert page.page(table, page.make_plots(table, [])) == page.page(table, page.make_plots(table, []))
 
 
@@ -142,11 +144,6 @@ def test_what_has_nothing_to_show_is_left_out(tmp_path):
     assert "BUSY by call and operand" not in titles and "History" not in titles and "Verdicts" in titles
 
 
-def test_a_pareto_front_holds_what_no_other_betters():
-    points = [("a", 1, 9), ("b", 5, 5), ("c", 9, 1), ("d", 6, 6), ("e", 1, 9)]
-    assert plots.pareto_front(points) == {"a", "b", "c", "e"}
-
-
 @pytest.mark.parametrize("arguments, says", [
     (["nowhere.json"], "no such file"),
     (["RESULT", "--out", "/nowhere/report.html"], "/nowhere/report.html: cannot be written"),
@@ -154,7 +151,7 @@ def test_a_pareto_front_holds_what_no_other_betters():
     (["RESULT", "--baseline", "x"], "--baseline x: must be one of kick_vcpus"),
 ])
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, says):
-    path = store.write_file(json.dumps(made()), tmp_path / "result.json")
+    path = store.write_file(json.dumps(made().document()), tmp_path / "result.json")
     arguments = [str(path) if word == "RESULT" else word for word in arguments]
     assert main(["report", "--out", str(tmp_path / "report.html"), *arguments]) == 2
     error = capsys.readouterr().err
