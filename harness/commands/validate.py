@@ -25,11 +25,8 @@ import tempfile
 from pathlib import Path
 from typing import Callable
 
-from harness import engines
-from harness.commands import calibrate
-from harness.experiment import config
-from harness.results import document
-from harness.experiment.plan import make_plan
+from harness.commands import calibrate, running
+from harness.experiment import config_file
 from harness.protocol.policies import POLICIES
 from harness.reports.validation import COMPARED, DURATION_S, QUIET_SHARE, RUNS, Row, make_row
 from harness.results.schema import Result
@@ -86,5 +83,4 @@ def _real(path: str, settings: list[str]) -> tuple[list[Result], float]:
 
 
 def _result(path: str, seed: int, settings: list[str]) -> Result:
-    plan = make_plan(config.load(path, [*settings, f"seed={seed}"]))
-    return document.from_measured(engines.load(plan.config.engine).run(plan))
+    return running.measure(running.prepare(config_file.load(path, [*settings, f"seed={seed}"])))

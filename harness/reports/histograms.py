@@ -2,9 +2,9 @@
 
 from harness.reports.run import PERCENTILES
 from harness.reports.text import count, formatted, microseconds, number, wrap
-from harness.results.histogram import ERROR, SHARES, Histogram, samples_needed
+from harness.results.histogram import ERROR, Histogram
 from harness.results.merging import merged
-from harness.results.schema import Result
+from harness.results.schema import SHARES, Result, samples_needed
 
 
 def histograms_report(results: list[Result], style: str = "table") -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.errors import ResultError, UsageError, nearest
+from harness.experiment.config import dotted
 from harness.results import identity, inference
 from harness.results.metrics import BY_KEY, COMPARED, Events, Metric, events, none_of, values
 from harness.results.schema import Result
@@ -126,7 +127,7 @@ def _differing(groups: list[Group], key: str) -> str:
     describe = {"workload": identity.workload, "machine": lambda result: identity.stable(result.machine)}.get(key)
     if describe is None:
         return ", ".join(dict.fromkeys(getattr(group.identity, key) for group in groups))
-    tables = [dict(_flat(describe(group.results[0]))) for group in groups]
+    tables = [dict(dotted(describe(group.results[0]))) for group in groups]
     keys = sorted({inner for table in tables for inner in table})
     parts = []
     for inner in keys:
@@ -134,14 +135,6 @@ def _differing(groups: list[Group], key: str) -> str:
         if len(found) > 1:
             parts.append(f"{inner} {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}")
     return "; ".join(parts[:4]) + ("; ..." if len(parts) > 4 else "")
-
-
-def _flat(table: dict, prefix=""):
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _labels(groups: list[Group]) -> list[str]:

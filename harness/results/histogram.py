@@ -15,18 +15,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.results.schema import StoredHistogram, Summary
+from harness.results.schema import SHARES, StoredHistogram, Summary, samples_needed
 from kernels.record import BUCKETS, MAX, SUB_BITS, SUB_BUCKETS, SUM, VALUE_BITS, bucket_range, quantile
 
 ERROR = 2 / (2 * SUB_BUCKETS)    # a bucket is at most 1/32 of its value wide, so twice 1/64
-
-# Where each percentile stands, and so how many samples it takes for one to lie beyond it.
-SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "p99_99": 0.9999}
-
-
-def samples_needed(percentile: str) -> int:
-    """The least number of samples of which one is expected beyond a percentile."""
-    return round(1 / (1 - SHARES[percentile]))
 
 
 def bucket_of(value: int) -> int:

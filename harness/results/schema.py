@@ -154,6 +154,15 @@ class Busy(Part):
     late_holds: Count | None
 
 
+# Where each percentile stands, and so how many samples it takes for one to lie beyond it.
+SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "p99_99": 0.9999}
+
+
+def samples_needed(percentile: str) -> int:
+    """The least number of samples of which one is expected beyond a percentile."""
+    return round(1 / (1 - SHARES[percentile]))
+
+
 class Summary(Part):
     """Of a histogram; quantiles are null where less than one value is expected beyond them."""
 

@@ -7,8 +7,7 @@ REASONS: a function that looks at the result and says its sentences.
 from typing import Callable, NamedTuple
 
 from harness.results import expectations
-from harness.results.histogram import SHARES, samples_needed
-from harness.results.schema import Result, Verdict, contradictions
+from harness.results.schema import SHARES, Result, Verdict, contradictions, samples_needed
 
 VALID, DEGRADED, UNTRUSTWORTHY = "VALID", "DEGRADED", "UNTRUSTWORTHY"
 

@@ -7,7 +7,8 @@ import psutil
 import pytest
 
 from harness.results import document
-from harness.experiment.config import check
+from harness.results.schema import Result
+from harness.experiment.config_file import Given, check
 from harness.engines.processes import coordinator
 from harness.engines.simulate import simulation
 from harness.errors import UsageError
@@ -130,11 +131,13 @@ def test_a_stall_shows_in_all_that_it_delayed(monkeypatch):
                       if record.bucket_range(number)[0] / measured.ticks_per_ns > 50e6)
         over_50_ms = {span: int(sums.span(span)[bucket:record.BUCKETS].sum())
                       for span in ("removal_since_intended", "removal")}
-        return document.from_measured(measured) | {"over_50_ms": over_50_ms}
+        result = document.from_measured(measured)
+        result.over_50_ms = over_50_ms
+        return result
 
     # Some 250 were delayed by over 50 ms.  In the closed view of the same removals only those are long that
     # took long themselves, on a busy machine some; on a very busy one nobody has caught up by the end.
-    result = until(lambda result: result["over_50_ms"]["removal_since_intended"] > result["over_50_ms"]["removal"] + 50,
+    result = until(lambda result: result.over_50_ms["removal_since_intended"] > result.over_50_ms["removal"] + 50,
                    run, first_s=1.2)
     assert result.arrivals["removals"].since_intended_ns.max > 200e6
 
@@ -147,7 +150,7 @@ def test_an_open_loop_that_cannot_keep_up_says_so():
 
 def test_removals_that_arrive_need_a_rate():
     with pytest.raises(UsageError, match="workload.removals_per_s = 0: must be more than 0 where workload.loop"):
-        check({"name": "x", "policy": "kick_vcpus", "workload": {"loop": "open", "removals_per_s": 0.0}}, "x.toml")
+        check(Given({"name": "x", "policy": "kick_vcpus", "workload": {"loop": "open", "removals_per_s": 0.0}}, "x.toml"))
 
 
 # --- virtual time: seeded, so that what is asserted is so on every machine ---
@@ -164,7 +167,7 @@ def in_virtual_time(touches_per_s: float, **keys) -> simulation.Simulation:
     return simulation.Simulation(plan)
 
 
-def result_of(running: simulation.Simulation) -> dict:
+def result_of(running: simulation.Simulation) -> Result:
     running.run()
     result = document.from_measured(running.measured())
     assert not any(result.invariants.values()) and not running.problems

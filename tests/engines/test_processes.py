@@ -13,10 +13,11 @@ import psutil
 import pytest
 
 from harness.results import store, document
-from harness.experiment.config import load
+from harness.experiment.config_file import load
 from harness.engines.processes import coordinator, watchdog
 from harness.engines.processes.patience import LIMIT_S as LIMIT_OF_PATIENCE_S, TURN_S, Patience, Seen, see
 from harness.results.expectations import failures
+from harness.results.schema import Result
 from harness.memory.layout import TDVPS_STEPPING
 from harness.experiment.plan import make_plan
 from harness.protocol.policies import POLICIES
@@ -34,11 +35,11 @@ BUSY_LOOP = {"duration_s": 0.4, "warmup_s": 0.1, "restart_on_bug": True,
 LONG_S = 3600.0                  # of a run that ends for another reason
 
 
-def result_of(policy="kick_on_busy", **keys) -> dict:
+def result_of(policy="kick_on_busy", **keys) -> Result:
     return document.from_measured(coordinator.run(make_plan(config(policy, **{**BUSY_LOOP, **keys}))))
 
 
-def result_until(seen, policy="kick_on_busy", always=lambda result: None, longest_s=5.0, **keys) -> dict:
+def result_until(seen, policy="kick_on_busy", always=lambda result: None, longest_s=5.0, **keys) -> Result:
     return until(seen, lambda duration_s: result_of(policy, **{**keys, "duration_s": duration_s}), always,
                  longest_s=longest_s)
 
@@ -274,7 +275,7 @@ class Started:
     def end(self) -> tuple[str, str]:
         return self.process.communicate(timeout=LIMIT_S)
 
-    def result(self) -> dict:
+    def result(self) -> Result:
         [saved] = self.out.glob("*/result.json")
         return store.read(saved)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.experiment import config as configs
+from harness.experiment import config_file
 from harness.experiment import invariants
 from harness.engines.simulate import prices
 from harness.results import document
+from harness.results.schema import Result
 from harness.engines.simulate import simulation as simulate
 from harness.engines.whereabouts import where
 from harness.errors import UsageError
@@ -41,13 +42,13 @@ def simulation(policy="kick_on_busy", **keys) -> simulate.Simulation:
     return simulate.Simulation(make_plan(config(policy, **{**BUSY_LOOP, **keys})))
 
 
-def result_of(policy="kick_on_busy", **keys) -> dict:
+def result_of(policy="kick_on_busy", **keys) -> Result:
     return document.from_measured(simulate.run(make_plan(config(policy, **{**BUSY_LOOP, **keys}))))
 
 
-def lasting(result: dict) -> str:
+def lasting(document: dict) -> str:
     """All of a result but what tells of the machine and the moment."""
-    return json.dumps({key: value for key, value in result.items() if key not in OF_THE_MOMENT})
+    return json.dumps({key: value for key, value in document.items() if key not in OF_THE_MOMENT})
 
 
 # --- ordinary runs ---
@@ -99,7 +100,7 @@ def test_a_hang_is_noted_with_what_each_vcpu_was_told():
 
 
 def test_actors_that_wait_for_one_another_are_a_deadlock_and_are_named():
-    plan = make_plan(configs.load(ROOT / "configs/broken/reenter_irqoff.toml", ["engine=simulate", "duration_s=0.2"]))
+    plan = make_plan(config_file.load(ROOT / "configs/broken/reenter_irqoff.toml", ["engine=simulate", "duration_s=0.2"]))
     result = document.from_measured(simulate.run(plan))
     assert result.invariants["no_deadlock"] >= 1 and result.hangs.deadlocks >= 1
     assert any("waits in" in text for hang in result.hangs.log for text in hang.waiting)
@@ -148,19 +149,19 @@ TDS = pytest.mark.parametrize("td", [{}, {"count": 3, "vcpus": 2}], ids=["one TD
 
 @TDS
 def test_the_same_plan_gives_the_same_result_to_the_last_byte(td):
-    assert lasting(result_of(td=td)) == lasting(result_of(td=td))
+    assert lasting(result_of(td=td).document()) == lasting(result_of(td=td).document())
 
 
 @TDS
 def test_how_long_a_turn_is_changes_nothing(monkeypatch, td):
-    whole = lasting(result_of(td=td))
+    whole = lasting(result_of(td=td).document())
     monkeypatch.setattr(simulate, "TURN", 777)
-    assert lasting(result_of(td=td)) == whole
+    assert lasting(result_of(td=td).document()) == whole
 
 
 def test_another_seed_gives_another_result_of_the_same_kind():
     one, other = result_of(seed=1, duration_s=0.01), result_of(seed=2, duration_s=0.01)
-    assert lasting(one) != lasting(other)
+    assert lasting(one.document()) != lasting(other.document())
     for name in ("touches", "removals", "installs"):
         assert one.counters[name] == pytest.approx(other.counters[name], rel=0.1), name
 
@@ -179,8 +180,8 @@ def run_apart(out, name, **environment) -> str:
 
 
 def run_here(name) -> str:
-    plan = make_plan(configs.load(ROOT / "configs" / f"{name}.toml", SETTINGS))
-    return lasting(json.loads(json.dumps(document.from_measured(simulate.run(plan)))))
+    plan = make_plan(config_file.load(ROOT / "configs" / f"{name}.toml", SETTINGS))
+    return lasting(json.loads(json.dumps(document.from_measured(simulate.run(plan)).document())))
 
 
 @pytest.mark.parametrize("name", ["kick_on_busy", "td_lives"])
@@ -210,7 +211,7 @@ def test_tds_that_share_nothing_do_what_each_would_do_alone(monkeypatch, policy)
         result = document.from_measured(running.measured())
         assert not any(result.invariants.values())
         halves.append(running.halves)
-        priority.append([result.host_priority[name] for name in invariants.PRIORITY])
+        priority.append([getattr(result.host_priority, name) for name in invariants.PRIORITY])
     alone, together = halves
     assert alone[0].sum() > 0 and all((each == alone[0]).all() for each in together)
     assert any(priority[0]) or policy == "kick_vcpus"        # which hardly meets anybody
@@ -221,7 +222,7 @@ def test_tds_that_share_nothing_do_what_each_would_do_alone(monkeypatch, policy)
                          ids=["a processor each", "four processors", "preempted anywhere"])
 def test_tds_are_created_run_and_destroyed_side_by_side(machine):
     """configs/td_lives.toml: creations meet on the key table, and nothing of a TD is left in another."""
-    plan = make_plan(configs.load(ROOT / "configs/td_lives.toml", ["engine=simulate", "duration_s=0.02"]))
+    plan = make_plan(config_file.load(ROOT / "configs/td_lives.toml", ["engine=simulate", "duration_s=0.02"]))
     plan = make_plan(plan.config.model_copy(update={"machine": plan.config.machine.model_copy(update=machine)}))
     result = document.from_measured(simulate.run(plan))
     assert not any(result.invariants.values()) and None not in result.invariants.values()
@@ -246,7 +247,7 @@ def test_a_td_that_hangs_is_ended_and_the_others_go_on():
 
 
 def test_a_deadlock_in_one_td_is_told_of_its_actors_only():
-    plan = make_plan(configs.load(ROOT / "configs/broken/reenter_irqoff.toml",
+    plan = make_plan(config_file.load(ROOT / "configs/broken/reenter_irqoff.toml",
                                   ["engine=simulate", "duration_s=0.2", "td.count=2"]))
     result = document.from_measured(simulate.run(plan))
     assert result.invariants["no_deadlock"] >= 1
@@ -412,7 +413,7 @@ def test_the_price_of_every_row_that_others_see_is_more_than_nothing():
 
 
 @pytest.mark.parametrize("keys, says", [
-    ({"machine": {"costs": "nowhere.toml"}}, "cannot be read"),
+    ({"machine": {"costs": "nowhere.toml"}}, "machine.costs = 'nowhere.toml': no such file"),
     ({"machine": {"distribution": {"guest_wrk": "exponential"}}}, "did you mean guest_work?"),
     ({"machine": {"distribution": {"guest_work": "gaussian"}}, "costs_ns": {"guest_work": 5}},
      "must be 'constant', 'exponential' or 'histogram FILE'"),
@@ -447,4 +448,4 @@ def test_a_result_names_every_number_it_rests_on():
 def test_engine_simulate_may_be_shorter_than_a_run_in_real_time():
     assert config(engine="simulate", duration_s=0.0001).duration_s == 0.0001
     with pytest.raises(UsageError, match="must be at least 0.05"):
-        configs.check({"name": "x", "policy": "retry16", "duration_s": 0.0001}, "x.toml")
+        config_file.check(config_file.Given({"name": "x", "policy": "retry16", "duration_s": 0.0001}, "x.toml"))

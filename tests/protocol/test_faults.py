@@ -10,7 +10,8 @@ from harness.results.expectations import check_expectations, failures
 from harness.reports.run import run_report
 from harness.reports.text import WIDTH
 from harness.results.counted import entered, naive_decoding
-from harness.experiment.config import load
+from harness.results.schema import Result
+from harness.experiment.config_file import load
 from harness.engines.processes import coordinator
 from harness.errors import UsageError
 from harness.memory.layout import Layout
@@ -186,11 +187,11 @@ def test_without_the_fault_a_random_draw_is_no_row(row, level):
 
 # --- what a run makes of it ------------------------------------------------------------------
 
-def run(duration_s=0.4, **keys) -> dict:
+def run(duration_s=0.4, **keys) -> Result:
     return document.from_measured(coordinator.run(make_plan(config(duration_s=duration_s, warmup_s=0.0, **keys))))
 
 
-def run_until(seen, always=lambda result: None, **keys) -> dict:
+def run_until(seen, always=lambda result: None, **keys) -> Result:
     return until(seen, lambda duration_s: run(duration_s, **keys), always)
 
 

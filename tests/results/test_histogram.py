@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from harness.results import histogram
+from harness.results import histogram, schema
 from harness.results.histogram import Histogram
 from kernels import record
 from kernels.compiling import for_python
@@ -27,7 +27,7 @@ def test_both_floors_put_a_value_into_the_same_bucket(value):
 
 
 @settings(max_examples=50)
-@given(VALUES, st.sampled_from([1.0, 2.445, 0.7, 3.9]), st.sampled_from(list(histogram.SHARES.values())))
+@given(VALUES, st.sampled_from([1.0, 2.445, 0.7, 3.9]), st.sampled_from(list(schema.SHARES.values())))
 def test_a_quantile_in_nanoseconds_is_off_by_no_more_than_is_stated(values, ticks_per_ns, share):
     converted = histogram.from_record(recorded(values), ticks_per_ns)
     exact = sorted(values)[min(len(values) - 1, int(share * len(values)))] / ticks_per_ns
@@ -59,6 +59,6 @@ def test_nothing_has_no_quantile():
     ("p50", 2), ("p90", 10), ("p99", 100), ("p99_9", 1000), ("p99_99", 10_000),
 ])
 def test_a_percentile_takes_as_many_samples_as_have_one_beyond_it(percentile, needed):
-    assert histogram.samples_needed(percentile) == needed
+    assert schema.samples_needed(percentile) == needed
     for count in (needed - 1, needed):
         assert (getattr(histogram.summary(recorded([7] * count)), percentile) is None) == (count < needed)

@@ -8,7 +8,7 @@ from harness.errors import ResultError
 from harness.reports import text
 from harness.results import histogram, merging, store
 from kernels import record
-from tests.commands.test_main import harness
+from tests.command_line import harness
 from tests.made import made, stored
 
 

@@ -7,7 +7,7 @@ from harness.experiment.plan import make_plan
 from harness.results import document, store, trust
 from harness.results.schema import Conditions, Result, Stream, Verdict
 from harness.results.trust import DEGRADED, UNTRUSTWORTHY, VALID
-from tests.commands.test_main import harness
+from tests.command_line import harness
 from tests.made import meet_busy, of
 from tests.stage import config
 
