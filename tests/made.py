@@ -9,7 +9,9 @@ import functools
 
 from harness.experiment.plan import make_plan
 from harness.results import document
-from harness.results.schema import Block, Call, Net, Result, StoredHistogram, Summary, Verdict
+from harness.results.schema import (
+    SHARES, Block, Call, Causes, Net, Result, StoredHistogram, Summary, Verdict, samples_needed,
+)
 from harness.results.trust import VALID
 from tests.stage import config
 
@@ -39,9 +41,10 @@ def made(policy="kick_vcpus", name=None, block=0, session="s1", order=0, of=7, *
     return result
 
 
-def of(count: int, value: float | None = 0) -> Summary:
+def of(count: int, value: float = 0) -> Summary:
     """A histogram of so many values that are all the same."""
-    return Summary(count=count, **dict.fromkeys(("p50", "p90", "p99", "p99_9", "p99_99", "max"), value))
+    return Summary(count=count, **{key: value if count >= samples_needed(key) else None for key in SHARES},
+                   max=value if count else None)
 
 
 def stored(count: int, value: int = 0) -> StoredHistogram:
@@ -53,7 +56,7 @@ def meet_busy(result: Result, name: str, attempts: int, busy: int, operand: str 
     operations = attempts - busy
     result.seamcalls[name] = Call(
         attempts=attempts, success=operations, busy=busy, busy_by_operand={operand: busy} if busy else {},
-        busy_by_cause={"running": busy, "preempted": 0, "gone": 0, "recaptured": 0, "host_priority": 0},
+        busy_by_cause=Causes(running=busy, preempted=0, gone=0, recaptured=0, host_priority=0),
         other=0, other_by_status={}, operations=operations, contended=busy, retries=of(operations, int(busy > 0)),
         latency_ns=of(operations, 40))
     result.histograms.retries[name] = stored(operations, int(busy > 0))
@@ -64,4 +67,4 @@ def meet_busy(result: Result, name: str, attempts: int, busy: int, operand: str 
     contended = sum(call.contended for call in calls)
     total.per_attempt, total.per_operation = total.answers / total.attempts, contended / total.operations
     total.net = Net(per_attempt=total.per_attempt, per_operation=total.per_operation)
-    total.by_cause["running"], total.retries_max = total.answers, max(call.retries.max or 0 for call in calls)
+    total.by_cause.running, total.retries_max = total.answers, max(call.retries.max or 0 for call in calls)

@@ -111,10 +111,10 @@ def operand_rows(result: Result) -> list[dict]:
 def cause_rows(result: Result) -> list[dict]:
     """Whose fault each BUSY was, by call; nothing if nobody looked."""
     return [{
-        "BUSY by cause": name, "BUSY": number(call.busy), "holder\nruns": number(causes["running"]),
-        "is gone\nalready": number(causes["gone"]), "has won\nit again": number(causes["recaptured"]),
-        "refused for\nhost priority": number(causes["host_priority"]),
-        "holder\npreempted": number(causes["preempted"]),
+        "BUSY by cause": name, "BUSY": number(call.busy), "holder\nruns": number(causes.running),
+        "is gone\nalready": number(causes.gone), "has won\nit again": number(causes.recaptured),
+        "refused for\nhost priority": number(causes.host_priority),
+        "holder\npreempted": number(causes.preempted),
     } for name, call in result.seamcalls.items() if call.busy and (causes := call.busy_by_cause)]
 
 

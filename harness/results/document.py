@@ -14,8 +14,8 @@ from harness.results import counted, trust
 from harness.results.histogram import from_record, summary, to_stored
 from harness.results.measured import Measured
 from harness.results.schema import (
-    HANGS_LOGGED, Bug, Busy, Call, Hang, Hangs, Histograms, Kicks, Net, Priority, Result, Spans, Stream,
-    Throughput, Timer, Verdict, Workers, ZeroStep,
+    HANGS_LOGGED, Bug, Busy, Call, Causes, Hang, Hangs, Histograms, Kicks, Net, Priority, Result, Spans, Stream,
+    Throughput, Timer, Verdict, Workers, ZeroStep, net_of_preempted,
 )
 from kernels.blame import CAUSE_NAMES
 from kernels.record import CAUSES, HISTOGRAM, MAX, SUM
@@ -54,12 +54,12 @@ class Sums:
         start = getattr(self.tables, table)
         return self.half[start:start + calls * counted].reshape(calls, counted)
 
-    def by_cause(self, call: int) -> dict[str, int] | None:
+    def by_cause(self, call: int) -> Causes | None:
         """BUSY answers of a call by whose fault they were; None if nobody looked."""
         if not self.attributed:
             return None
         start = self.tables.causes + call * CAUSES
-        return dict(zip(CAUSE_NAMES, map(int, self.half[start:start + CAUSES])))
+        return Causes(**dict(zip(CAUSE_NAMES, map(int, self.half[start:start + CAUSES]))))
 
     def histogram(self, table: str, index: int) -> np.ndarray:
         start = getattr(self.tables, table) + index * HISTOGRAM
@@ -163,10 +163,10 @@ def _busy(sums: Sums, calls: dict[str, Call], ticks_per_ns: float) -> Busy:
     waited_s = sum(int(sums.by_call("waited")[number]) for number in numbers) / ticks_per_ns / 1e9
     by_cause, net, late_holds = None, Net(per_attempt=None, per_operation=None), None
     if sums.attributed:
-        by_cause = {cause: sum(call.busy_by_cause[cause] for call in host.values()) for cause in CAUSE_NAMES}
-        preempted = by_cause["preempted"]
+        by_cause = Causes(**{cause: sum(getattr(call.busy_by_cause, cause) for call in host.values())
+                             for cause in CAUSE_NAMES})
         contended_net = int(sum(sums.by_call("contended_net")[number] for number in numbers))
-        net = Net(per_attempt=_ratio(sum(by_cause.values()) - preempted, attempts - preempted),
+        net = Net(per_attempt=_ratio(net_of_preempted(by_cause.total(), by_cause), net_of_preempted(attempts, by_cause)),
                   per_operation=_ratio(contended_net, operations))
         late_holds = int(sum(sums.by_call("late_holds")[number] for number in numbers))
     return Busy(

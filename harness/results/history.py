@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from harness.results.changes import night_value
 from harness.errors import UsageError
 from harness.results.identity import Identity, digest
-from harness.results.metrics import FATAL
+from harness.results.metrics import BY_KEY, FATAL, impossible
 
 RARE = {metric.key for metric in FATAL}
 SCHEMA = "tdx-sept-harness/history/1"
@@ -148,10 +148,15 @@ def _parse(line: bytes) -> Night:
     if schema != SCHEMA:
         raise ValueError(f"schema = {schema!r}: must be {SCHEMA!r}")
     try:
-        return Night.model_validate(document)
+        night = Night.model_validate(document)
     except ValidationError as errors:
         error = errors.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, error['loc']))}: {error['msg'].lower()}") from None
+    for table, numbers in (("values", night.values), ("rerun", night.rerun)):
+        for key, value in ((key, value) for key, blocks in numbers.items() if key in BY_KEY for value in blocks):
+            if must := impossible(BY_KEY[key], value):
+                raise ValueError(f"{table}.{key} = {value:g}: {must}")
+    return night
 
 
 def append(series: Series, night: Night) -> None:

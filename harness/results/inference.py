@@ -99,13 +99,13 @@ def blocks_for(spread: float, effect: float, comparisons: int = 1, pilot: int | 
     """Blocks with which a relative difference `effect` is found with POWER.
 
     spread   relative, between blocks of one policy (standard deviation by median)
-    pilot    how many blocks the spread was seen in; the plan allows for what it does not know (the upper
-             CAUTION limit of a normal standard deviation).  None: the spread is known
+    pilot    how many blocks the spread was seen in, for a plan that allows for what they do not show.  None:
+             the spread is known
     """
     from scipy import stats
     alpha = ALPHA / max(1, comparisons)
     if pilot is not None:
-        spread *= math.sqrt((pilot - 1) / stats.chi2.ppf(1 - CAUTION, pilot - 1))
+        spread = cautious(spread, pilot)
 
     def enough(blocks: int) -> bool:
         freedom = 2 * blocks * EFFICIENCY - 2
@@ -120,6 +120,12 @@ def blocks_for(spread: float, effect: float, comparisons: int = 1, pilot: int | 
     while not enough(blocks):                        # a few steps: t is a little wider than the normal
         blocks += 1
     return blocks
+
+
+def cautious(spread: float, pilot: int) -> float:
+    """The upper CAUTION limit of a normal standard deviation that was seen in so many blocks."""
+    from scipy import stats
+    return spread * math.sqrt((pilot - 1) / stats.chi2.ppf(1 - CAUTION, pilot - 1))
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -137,10 +143,17 @@ def p_value(baseline: np.ndarray, other: np.ndarray) -> float:
     if np.all(everything == everything[0]):
         return 1.0
     if len(np.unique(everything)) < len(everything):
+        if min(len(baseline), len(other)) == 1:          # which SciPy's permutations do not take
+            return _p_of_one(min(baseline, other, key=len)[0], everything)
         method = stats.PermutationMethod(n_resamples=9999, rng=np.random.default_rng(0))
     else:
         method = "exact" if min(len(baseline), len(other)) <= EXACT_UP_TO else "asymptotic"
     return min(1.0, float(stats.mannwhitneyu(baseline, other, method=method).pvalue))
+
+
+def _p_of_one(value: float, everything: np.ndarray) -> float:
+    """Of one value against all others: each of `everything` is as likely to be the one."""
+    return min(1.0, 2 * float(min(np.mean(everything <= value), np.mean(everything >= value))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

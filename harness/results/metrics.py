@@ -44,6 +44,13 @@ class Metric(NamedTuple):
         return f"{self.title} {value} {self.name.partition(', ')[2]}".rstrip()
 
 
+def impossible(metric: Metric, value: float) -> str:
+    """Why a value cannot be one of a metric; "" if it can."""
+    if value < 0:
+        return "must be at least 0"
+    return "must be at most 100" if value > 100 and metric.of and metric.times == 100 else ""
+
+
 def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 

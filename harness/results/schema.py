@@ -12,6 +12,7 @@ by trust.py.
 """
 
 import datetime
+import functools
 import math
 import re
 from typing import Annotated, Any, Callable, Iterator, NamedTuple
@@ -126,9 +127,22 @@ class Conditions(Part):
     workers: dict[str, WorkerTimes]
 
 
-def net_of_preempted(count: int, by_cause: dict[str, int] | None) -> int | None:
+class Causes(Part):
+    """BUSY answers by whose fault they were (kernels/blame.py)."""
+
+    running: Count
+    gone: Count
+    preempted: Count
+    host_priority: Count
+    recaptured: Count
+
+    def total(self) -> int:
+        return self.running + self.gone + self.preempted + self.host_priority + self.recaptured
+
+
+def net_of_preempted(count: int, by_cause: Causes | None) -> int | None:
     """BUSY answers, or attempts, without those that met a preempted holder; None: nobody looked."""
-    return None if by_cause is None else count - by_cause.get("preempted", 0)
+    return None if by_cause is None else count - by_cause.preempted
 
 
 class Net(Part):
@@ -149,7 +163,7 @@ class Busy(Part):
     attempts: Count
     operations: Count
     waited_s: Number
-    by_cause: dict[str, Count] | None
+    by_cause: Causes | None
     net: Net
     late_holds: Count | None
 
@@ -180,7 +194,7 @@ class Call(Part):
     success: Count
     busy: Count
     busy_by_operand: dict[str, Count]
-    busy_by_cause: dict[str, Count] | None
+    busy_by_cause: Causes | None
     other: Count
     other_by_status: dict[str, Count]
     operations: Count
@@ -430,8 +444,8 @@ class Rule(NamedTuple):
     exact: bool = False
 
 
-def _adds_up(table: dict[str, int] | None, total: int) -> bool:
-    return table is None or sum(table.values()) == total
+def _add_up(causes: Causes | None, total: int) -> bool:
+    return causes is None or causes.total() == total
 
 
 def _is_ratio(value: float | None, part: int, whole: int) -> bool:
@@ -462,15 +476,25 @@ def _stored(result: Result, kind: str, summaries: dict[str, Summary]) -> bool:
         and all(name in stored for name, summary in summaries.items() if summary.count)
 
 
+def _is_of_a_histogram(s: Summary) -> bool:
+    """Whether each quantile is there that has enough samples, and they ascend."""
+    quantiles = [getattr(s, key) for key in SHARES if s.count >= samples_needed(key)] + [s.max] * (s.count > 0)
+    return None not in quantiles and quantiles == sorted(quantiles) \
+        and sum(getattr(s, key) is not None for key in (*SHARES, "max")) == len(quantiles)
+
+
+SUMMARY_RULES = (
+    Rule("", _is_of_a_histogram, "must have ascending quantiles, each where one sample or more is expected beyond it"),
+)
 CALL_RULES = (
     Rule("success", lambda c: c.success <= c.attempts, "must be at most attempts"),
     Rule("busy", lambda c: c.busy <= c.attempts, "must be at most attempts"),
     Rule("other", lambda c: c.other <= c.attempts, "must be at most attempts"),
     Rule("attempts", lambda c: c.success + c.busy + c.other <= c.attempts, "must be at least success + busy + other"),
     Rule("attempts", lambda c: c.success + c.busy + c.other == c.attempts, "must be success + busy + other", exact=True),
-    Rule("busy_by_operand", lambda c: _adds_up(c.busy_by_operand, c.busy), "must add up to busy"),
-    Rule("busy_by_cause", lambda c: _adds_up(c.busy_by_cause, c.busy), "must add up to busy", exact=True),
-    Rule("other_by_status", lambda c: _adds_up(c.other_by_status, c.other), "must add up to other"),
+    Rule("busy_by_operand", lambda c: sum(c.busy_by_operand.values()) == c.busy, "must add up to busy"),
+    Rule("busy_by_cause", lambda c: _add_up(c.busy_by_cause, c.busy), "must add up to busy", exact=True),
+    Rule("other_by_status", lambda c: sum(c.other_by_status.values()) == c.other, "must add up to other"),
     Rule("contended", lambda c: c.contended <= c.operations, "must be at most operations"),
     Rule("retries.count", lambda c: c.retries.count == c.operations, "must be operations"),
     Rule("latency_ns.count", lambda c: c.latency_ns.count <= c.operations, "must be at most operations"),
@@ -486,7 +510,7 @@ RULES = (
          "must be contended operations / operations"),
     Rule("busy.retries_max", lambda r: r.busy.retries_max == max(
         (call.retries.max or 0 for call in r.host_calls.values()), default=0), "must be the greatest of all SEAMCALLs"),
-    Rule("busy.by_cause", lambda r: _adds_up(r.busy.by_cause, r.busy.answers), "must add up to answers", exact=True),
+    Rule("busy.by_cause", lambda r: _add_up(r.busy.by_cause, r.busy.answers), "must add up to answers", exact=True),
     Rule("busy.net.per_attempt", lambda r: _net_is_ratio(r.busy), "must be answers / attempts, both without by_cause.preempted", exact=True),
     Rule("busy.net.per_operation", lambda r: _net_is_share(r.busy), "must be at most per_operation", exact=True),
     Rule("busy.late_holds", lambda r: (r.busy.late_holds is None) == (r.busy.by_cause is None),
@@ -512,24 +536,34 @@ RULES = (
 def contradictions(result: Result) -> Iterator[str]:
     """Where a result cannot be true, as sentences that begin with the key."""
     exact = result.invariants.get("conservation") == 0
-    wholes = [("", RULES, result)] + [(f"seamcalls.{name}.", CALL_RULES, call) for name, call in result.seamcalls.items()]
-    for prefix, rules, whole in wholes:
+    parts = [*((key, SUMMARY_RULES, summary) for key, summary in _summaries(result)),
+             *((f"seamcalls.{name}", CALL_RULES, call) for name, call in result.seamcalls.items()), ("", RULES, result)]
+    for prefix, rules, part in parts:
         for rule in rules:
-            if (exact or not rule.exact) and not rule.holds(whole):
-                yield f"{prefix}{rule.key}{_given(_inner(whole, rule.key))}: {rule.must}"
+            if (exact or not rule.exact) and not rule.holds(part):
+                yield f"{'.'.join(filter(None, (prefix, rule.key)))}{_given(part, rule.key)}: {rule.must}"
 
 
-def _inner(value: Any, key: str) -> Any:
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
+def _summaries(value: Any, key: str = "") -> Iterator[tuple[str, Summary]]:
+    """Every Summary of a result, by its key."""
+    if isinstance(value, Summary):
+        yield key, value
+    elif isinstance(value, BaseModel | dict):
+        for name, inner in value.items() if isinstance(value, dict) else value:
+            yield from _summaries(inner, f"{key}.{name}".removeprefix("."))
 
 
-def _given(value: Any) -> str:
+def _given(part: Part, key: str) -> str:
+    """` = 5`, where what is wrong is one number."""
+    value = functools.reduce(getattr, key.split("."), part) if key else None
     return f" = {value}" if isinstance(value, int | float) else ""
 
 
 # --- from a file ------------------------------------------------------------------------------
+
+def _small(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
 
 def check(document: dict, path) -> Result:
     """A result from what a file says; raises ResultError naming the file and the first key that is wrong.
@@ -543,7 +577,7 @@ def check(document: dict, path) -> Result:
         error = errors.errors(include_url=False)[0]
         key = ".".join(map(str, error["loc"]))
         given = "" if error["type"] == "missing" else f" = {repr(error['input'])[:60]}"
-        raise ResultError(f"{path}: {key}{given}: {error['msg'].lower()} (damaged, or of another version)") from None
+        raise ResultError(f"{path}: {key}{given}: {_small(error['msg'])} (damaged, or of another version)") from None
     if result.verdict.status != "UNTRUSTWORTHY" and (wrong := next(contradictions(result), None)):
         raise ResultError(f"{path}: {wrong} (damaged, or of another version)")
     return result

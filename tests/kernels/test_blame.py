@@ -378,5 +378,5 @@ def test_each_busy_of_a_run_has_one_cause():
     result = document.from_measured(coordinator.run(make_plan(config("retry16", **keys))))
     assert result.invariants["conservation"] == 0
     for name, call in result.seamcalls.items():
-        assert sum(call.busy_by_cause.values()) == call.busy, name
-    assert sum(result.busy.by_cause.values()) == result.busy.answers
+        assert call.busy_by_cause.total() == call.busy, name
+    assert result.busy.by_cause.total() == result.busy.answers

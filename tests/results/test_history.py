@@ -75,6 +75,8 @@ def test_a_bad_line_is_named_and_skipped_and_the_rest_is_used(tmp_path, line, sa
     ({"verdict": "GOOD"}, "verdict: string should match"),
     ({"alarms": [{"metric": "x"}]}, "alarms.0"),
     ({"series": key("m2").model_dump()}, "of another series"),
+    ({"values": {"busy_per_attempt_percent": [3.0, 101.0]}}, "values.busy_per_attempt_percent = 101: must be at most 100"),
+    ({"rerun": {"removals_per_s": [-1.0]}}, "rerun.removals_per_s = -1: must be at least 0"),
 ])
 def test_a_line_that_is_wrong_inside_is_not_half_used(tmp_path, change, says):
     series = history.open_series(tmp_path, key())

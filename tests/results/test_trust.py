@@ -58,8 +58,8 @@ PROVOKED = [
     ("clock", DEGRADED, {"conditions.clock.offset_ns": 5000.0}, "not synchronous: two processors are 5000 ns apart"),
     ("frequency", DEGRADED, {"conditions.speed_drift_share": 0.2}, "+20 %"),
     ("open loop", DEGRADED, {"arrivals": {
-        "touches": Stream(offered_per_s=1000, served_per_s=600, since_intended_ns=of(0, None)),
-        "faults": Stream(since_intended_ns=of(0, None))}},
+        "touches": Stream(offered_per_s=1000, served_per_s=600, since_intended_ns=of(0)),
+        "faults": Stream(since_intended_ns=of(0))}},
      "of 1000 touches per s only 600"),
     ("few operations", DEGRADED, lambda result: meet_busy(result, "tdh_vp_enter", attempts=12, busy=0),
      "only 12 SEAMCALLs"),
