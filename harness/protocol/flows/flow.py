@@ -15,7 +15,7 @@ is in the guest or not (`tell_all`).
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from harness.memory.layout import LINE, MMU_NONPRESENT, TDVPS_STEPPING
+from harness.memory.layout import LINE, MMU_NONPRESENT
 from harness.protocol.policy import Policy
 from harness.protocol.assemble import Held, Listing
 from harness.protocol.call import REFUSED_FOR_PRIORITY, Options
@@ -30,7 +30,6 @@ REBUILT_OVER_PRIORITY = "host_priority.rebuilt_over"     # counter: TDHP bits th
 DEAD, CLOSING = 1, 2             # vm_dead of a VM that is not alive: KVM_BUG_ON; its file is being closed
 
 SIGN = 1 << 63                   # of a difference: which of two numbers is greater
-STEPPING = {"base": R.TDVPS, "offset": TDVPS_STEPPING}       # the vCPU's zero-step words
 
 # Mirror entries (arch/x86/kvm/mmu/spte.h, 2024): bit 11 is SPTE_MMU_PRESENT_MASK.
 MMU_PRESENT = 1 << 11

@@ -10,16 +10,17 @@ R.RIP / 4 counts instructions; the ACCEPT that belongs to one stands at RIP | 1.
 did not complete is executed again at the same RIP, which is what the zero-step mitigation looks at.
 """
 
-from harness.memory.layout import LINE, TDVPS_TLB, TLB_ENTRIES
+from harness.memory.layout import LINE, TDVPS_STEPPING, TDVPS_TLB, TLB_ENTRIES
 from harness.protocol.policy import Response
 from harness.protocol.flows import guests
-from harness.protocol.flows.flow import STEPPING, Flow
+from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.ladder import Ladder
 from harness.protocol.call import index, locate, locate_entries, write_walk
 from harness.protocol.seamcalls import TD_EXIT
 from kernels.ops import Op, Register as R
 from kernels.words import EXIT_REASON_EPT_VIOLATION, RWX, states, status
 
+STEPPING = {"base": R.TDVPS, "offset": TDVPS_STEPPING}
 TLB = {"base": R.TDVPS, "offset": TDVPS_TLB, "value": TLB_ENTRIES}
 
 

@@ -10,15 +10,16 @@ Why the string instruction needs a helper: an ACCEPT of its own is an exit at an
 forward progress to the zero-step mitigation and empties its list.
 """
 
-from harness.memory.layout import KICK_MAILBOX, LINE
+from harness.memory.layout import KICK_MAILBOX, LINE, TDVPS_STEPPING
 from harness.protocol.call import index, locate
 from harness.protocol.flows import guest
-from harness.protocol.flows.flow import SIGN, STEPPING, Flow
+from harness.protocol.flows.flow import SIGN, Flow
 from harness.protocol.seamcalls import TD_EXIT
 from kernels.ops import Op, Register as R
 from kernels.words import EXIT_REASON_EPT_VIOLATION
 
 FIRST_LARGE = 512                # the first page of the memory that consists of large ones (split.py)
+STEPPING = {"base": R.TDVPS, "offset": TDVPS_STEPPING}
 
 
 def begin(flow: Flow) -> None:

@@ -13,7 +13,8 @@ from harness.memory.layout import Layout
 from harness.protocol.assemble import Held, Listing, Program
 from harness.protocol.call import Call, Options, locate, locate_page
 from harness.protocol.flows import write_flows
-from harness.protocol.flows.flow import STEPPING, Flow
+from harness.protocol.flows.flow import Flow
+from harness.protocol.flows.guest import STEPPING
 from harness.protocol.policy import FOREVER, Policy
 from harness.protocol.releases import EXCLUSIVE, SHARED
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label, write_calls
