@@ -82,7 +82,7 @@ def ktap(cases: list[Case]) -> str:
     """Kernel TAP, version 1 (Documentation/dev-tools/ktap.rst): diagnostics stand before their result."""
     lines = ["KTAP version 1", f"1..{len(cases)}"]
     for index, case in enumerate(cases, 1):
-        lines += [f"# {_printable(text)}" for text in [*case.lines, *case.notes]]
+        lines += [f"# {_printable(text)}" for text in [*case.said(), *case.notes]]
         name = _printable(case.name).replace("#", "_")
         directive = " # ERROR " + _printable(" ".join(case.lines[:1])) if case.status == ERROR else ""
         lines.append(f"{'ok' if case.status == PASS else 'not ok'} {index} {name}{directive}")
@@ -100,7 +100,7 @@ def step_summary(cases: list[Case], title: str, summary: list[str]) -> str:
     for case in cases:
         shown = [over_runs(metric, case.results) for metric in SHOWN]
         what = "; ".join([*case.said(), *case.notes])
-        cells = (case.status, _markdown(case.name), *shown, _markdown(what))
+        cells = (case.status, *map(_markdown, (case.name, *shown, what)))
         rows.append(f"| {' | '.join(cells)} |")
     head = [f"### {_markdown(title)}", "", *(f"* {_markdown(line)}" for line in summary), ""]
     return "\n".join([*head, *rows, ""])

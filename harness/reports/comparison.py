@@ -35,7 +35,7 @@ def comparison_report(table: Table, style: str = "table") -> str:
         parts += mean_lines(table)
     notes = [*table.notes, *reason_lines(table)]
     if len(table.groups) > 1 and all(len(group.results) == 1 for group in table.groups):
-        notes.append("one block each: no difference can be told from chance; `run --repeats 7` can")
+        notes.append("one block each cannot show a difference from chance; `run --repeats 7` can")
     elif planned := planner_line(table):
         notes.append(planned)
     # What simulated results rest on stands under every table of them.

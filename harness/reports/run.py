@@ -109,7 +109,7 @@ def operand_rows(result: Result) -> list[dict]:
 
 
 def cause_rows(result: Result) -> list[dict]:
-    """Whose fault each BUSY was, by call; nothing if nobody looked."""
+    """BUSY answers by call and cause; nothing where causes were not looked for."""
     return [{
         "BUSY by cause": name, "BUSY": number(call.busy), "holder\nruns": number(causes.running),
         "is gone\nalready": number(causes.gone), "has won\nit again": number(causes.recaptured),

@@ -55,7 +55,7 @@ class Sums:
         return self.half[start:start + calls * counted].reshape(calls, counted)
 
     def by_cause(self, call: int) -> Causes | None:
-        """BUSY answers of a call by whose fault they were; None if nobody looked."""
+        """BUSY answers of a call by cause; None where causes were not looked for."""
         if not self.attributed:
             return None
         start = self.tables.causes + call * CAUSES
@@ -154,7 +154,7 @@ def _busy(sums: Sums, calls: dict[str, Call], ticks_per_ns: float) -> Busy:
                         of them would have gone through and the others would not have been made
     net.per_operation   operations that met at least one such BUSY / operations
     late_holds          preempted holds that refused an attempt, each counted once by the call that it refused
-    Null where the denominator is zero, or nobody looked for causes.
+    Null where the denominator is zero, or causes were not looked for.
     """
     host = {name: call for name, call in calls.items() if not name.startswith("tdg_")}
     numbers = [sums.program.calls.index(name) for name in host]

@@ -1,7 +1,7 @@
 """What a search found, held against what the scenario expects: grades, invariants, failures.
 
-    acceptable    may happen                 interesting   may happen, and is why somebody asked
-    forbidden     must not happen            ungraded      nobody has said: counts as a failure
+    acceptable    may happen                 interesting   may happen, and is what the scenario is about
+    forbidden     must not happen            ungraded      has no grade: counts as a failure
 
 A scenario that must violate invariants (a negative control) fails if it does not.
 """

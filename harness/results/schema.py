@@ -128,7 +128,7 @@ class Conditions(Part):
 
 
 class Causes(Part):
-    """BUSY answers by whose fault they were (kernels/blame.py)."""
+    """BUSY answers by cause (kernels/blame.py)."""
 
     running: Count
     gone: Count
@@ -141,12 +141,12 @@ class Causes(Part):
 
 
 def net_of_preempted(count: int, by_cause: Causes | None) -> int | None:
-    """BUSY answers, or attempts, without those that met a preempted holder; None: nobody looked."""
+    """BUSY answers, or attempts, without those that met a preempted holder; None: not looked for."""
     return None if by_cause is None else count - by_cause.preempted
 
 
 class Net(Part):
-    """BUSY rates without those that met a preempted holder; null: nobody looked, or there were no attempts."""
+    """BUSY rates without those that met a preempted holder; null: not looked for, or no attempts."""
 
     per_attempt: Share | None
     per_operation: Share | None

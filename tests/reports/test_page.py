@@ -138,6 +138,32 @@ def test_the_same_results_make_the_same_page(written, tmp_path):
     assert page.page(table, page.make_plots(table, [])) == page.page(table, page.make_plots(table, []))
 
 
+def test_what_is_fatal_stands_with_each_policy_as_a_total_and_in_how_many_runs(tmp_path):
+    results = busy_session("kick_vcpus", 100.0)
+    results[1].bugs, results[1].hangs.count = {"a: b": 4, "c: d": 1}, 2
+    results[2].invariants["mirror_race"], results[3].invariants["mirror_race"] = 3, 5
+    page.write(results, str(tmp_path / "report.html"))
+    words = " ".join("".join(Reader((tmp_path / "report.html").read_text()).words).split())
+    for said in ("KVM_BUG_ONs: 5 in 1 of 4 runs", "hangs: 2 in 1 of 4 runs", "violations of invariants: 8 in 2 of 4 runs",
+                 "mirror_race VIOLATED 8 times in 2 of 4 runs", "4 \u00d7 a: b"):
+        assert said in words, said
+
+
+def test_none_of_n_has_its_bound_on_the_page(tmp_path):
+    results = busy_session("kick_vcpus", 100.0) + busy_session("kick_on_busy", 100.0)
+    for result in results[4:]:
+        meet_busy(result, "tdh_mem_track", attempts=1000, busy=0)
+    page.write(results, str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    assert "<td>kick_on_busy</td><td>&lt;0.075</td>" in text and '<td class="interval">0 .. 0.075</td>' in text
+
+
+def test_one_run_beside_two_makes_a_page(tmp_path):
+    results = busy_session("kick_vcpus", 100.0)[:1] + busy_session("kick_on_busy", 100.0)[:2]
+    page.write(results, str(tmp_path / "report.html"))
+    assert "undecided, about" in (tmp_path / "report.html").read_text()
+
+
 def test_what_has_nothing_to_show_is_left_out(tmp_path):
     page.write([made()], str(tmp_path / "report.html"))
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", (tmp_path / "report.html").read_text())
