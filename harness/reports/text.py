@@ -65,13 +65,15 @@ def signed_percent(value: float) -> str:
 # --- layout ----------------------------------------------------------------------------------
 
 def wrap(text: str, width: int = WIDTH) -> str:
-    """Break a line at spaces; the rest is indented."""
-    lines, line = [], ""
-    for word in text.split(" "):
-        if line and len(line) + 1 + len(word) > width:
+    """Break a line at spaces; the rest is indented, and blanks before the first word stay."""
+    words = text.lstrip(" ").split(" ")
+    lines, line = [], " " * (len(text) - len(text.lstrip(" "))) + words[0]
+    for word in words[1:]:
+        if len(line) + 1 + len(word) > width:
             lines.append(line)
-            line = "   "
-        line = f"{line} {word}" if line else word
+            line = f"    {word}"
+        else:
+            line += f" {word}"
     return "\n".join([*lines, line])
 
 

@@ -2,7 +2,8 @@
 
     measured.py       What an engine hands over when a run has ended
     document.py       A Result from it: records added up, rates made of counts
-    schema.py         The shape of result.json, with types; what cannot be true is refused with its key
+    schema.py         The shape of result.json, with types
+    consistency.py    What must be true of a whole result: counts that add up, quantiles that ascend
     store.py          A folder for each run, with result.json in it, written whole or not at all
     metrics.py        The numbers of a result, as rows: the one table that everybody chooses from
     counted.py        What the answers of SEAMCALLs come to: the naive decoding's mistakes, injected faults

@@ -1,11 +1,18 @@
-"""Result files: a folder for each run, with result.json in it, written whole or not at all."""
+"""Result files: a folder for each run, with result.json in it, written whole or not at all.
+
+A file that is damaged inside (a count that is a word, a missing key, NaN, a rate above 1, counts that
+do not add up) is refused as a whole, with the key that is wrong, and is never half used.
+"""
 
 import json
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from harness.errors import ResultError
 from harness.files import read_json, write_file
-from harness.results.schema import SCHEMA, Result, check
+from harness.results.consistency import contradictions
+from harness.results.schema import FROM_A_FILE, SCHEMA, Result
 
 
 def write(result: Result, out: str | Path) -> Path:
@@ -35,3 +42,25 @@ def read(path: str | Path) -> Result:
     if schema != SCHEMA:
         raise ResultError(f"{path}: schema = {schema!r}: must be {SCHEMA!r}")
     return check(document, path)
+
+
+def check(document: dict, path) -> Result:
+    """A result from what a file says; raises ResultError naming the file and the first key that is wrong.
+
+    A result that says of itself that it is UNTRUSTWORTHY need not add up.
+    """
+    try:
+        result = Result.model_validate({key: value for key, value in document.items() if key != "schema"},
+                                       context=FROM_A_FILE)
+    except ValidationError as errors:
+        error = errors.errors(include_url=False)[0]
+        key = ".".join(map(str, error["loc"]))
+        given = "" if error["type"] == "missing" else f" = {repr(error['input'])[:60]}"
+        raise ResultError(f"{path}: {key}{given}: {_small(error['msg'])} (damaged, or of another version)") from None
+    if result.verdict.status != "UNTRUSTWORTHY" and (wrong := next(contradictions(result), None)):
+        raise ResultError(f"{path}: {wrong} (damaged, or of another version)")
+    return result
+
+
+def _small(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]

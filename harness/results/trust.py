@@ -7,7 +7,8 @@ REASONS: a function that looks at the result and says its sentences.
 from typing import Callable, NamedTuple
 
 from harness.results import expectations
-from harness.results.schema import SHARES, Result, Verdict, contradictions, samples_needed
+from harness.results.consistency import contradictions
+from harness.results.schema import SHARES, Result, Verdict, samples_needed
 
 VALID, DEGRADED, UNTRUSTWORTHY = "VALID", "DEGRADED", "UNTRUSTWORTHY"
 

@@ -35,7 +35,8 @@ def test_a_change_of_ten_times_is_a_ratio(value, said):
 
 def test_a_line_is_broken_at_spaces_and_the_rest_is_indented():
     assert text.wrap("aa bb cc", 5) == "aa bb\n    cc"
-    assert text.wrap("a" * 200) == "a" * 200
+    assert text.wrap("a" * 200) == "a" * 200 and text.wrap("") == ""
+    assert text.wrap("  aa bb", 4) == "  aa\n    bb"
 
 
 def test_headings_become_one_line_where_they_are_keys():

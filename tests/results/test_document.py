@@ -10,6 +10,7 @@ from harness.experiment.config_file import load
 from harness.experiment.plan import make_plan
 from harness.protocol.policies import POLICIES
 from harness.results import document, schema, store
+from harness.results.consistency import contradictions
 from harness.results.measured import Hang, Measured
 from harness.results.metrics import METRICS
 from kernels.blame import CAUSE_NAMES
@@ -31,7 +32,7 @@ def test_the_result_of_every_shipped_config_is_read_as_it_is_written_and_has_eve
     result = document.example(make_plan(load(path)))
     again = store.read(store.write(result, tmp_path))
     assert json.dumps(again.document()) == json.dumps(json.loads(json.dumps(result.document())))
-    assert not list(schema.contradictions(result))
+    assert not list(contradictions(result))
     for metric in METRICS:
         assert metric.get(result) in (0, None)
 
@@ -42,7 +43,7 @@ def test_what_was_simulated_adds_up(policy, tmp_path):
                             workload={"hosts": 2, "removals_per_s": 0.0, "accept_first": 0.5},
                             costs_ns={"guest_work": 300}))
     result = document.from_measured(simulation.run(plan))
-    assert result.busy.attempts > 100 and not list(schema.contradictions(result))
+    assert result.busy.attempts > 100 and not list(contradictions(result))
     assert store.read(store.write(result, tmp_path)).busy == result.busy
 
 
