@@ -46,8 +46,7 @@ class Judged:
     suspicions: list[Suspicion] = field(default_factory=list)
 
     def status(self) -> str:
-        return max((result.verdict.status for result in self.results),
-                   key=(trust.VALID, trust.DEGRADED, trust.UNTRUSTWORTHY).index)
+        return trust.worst(self.results)
 
     def used(self) -> list[Result]:
         """The results that can be believed, or all if none can."""

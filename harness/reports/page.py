@@ -17,7 +17,7 @@ from harness.reports import comparison, plots
 from harness.reports.numbers import events_text
 from harness.reports.run import PERCENTILES, invariant_line
 from harness.reports.text import count, one_line
-from harness.results import changes, history, inference
+from harness.results import changes, history, inference, trust
 from harness.results.comparison import Line, Table, make_table
 from harness.results.metrics import BY_KEY, FATAL, LESS, Metric, events, none_of, values
 from harness.results.schema import Result
@@ -82,16 +82,14 @@ def page(table: Table, made: list[Plot]) -> str:
 
 def verdict_rows(table: Table) -> list[dict]:
     """A row per policy: the worst verdict of its runs, with reasons; invariants; what is fatal."""
-    order = ("VALID", "DEGRADED", "UNTRUSTWORTHY")
     rows = []
     for group in table.groups:
-        worst = max((result.verdict.status for result in group.results), key=order.index)
         reasons = dict.fromkeys(reason for result in group.results for reason in result.verdict.reasons)
         causes: Counter = Counter()
         for result in group.results:
             causes.update(result.bugs)
         rows.append({
-            "label": group.label, "name": group.name, "runs": count(len(group.results), "run"), "status": worst,
+            "label": group.label, "name": group.name, "runs": count(len(group.results), "run"), "status": trust.worst(group.results),
             "reasons": list(reasons), "violated": violated_lines(group.results),
             "invariants": invariant_line(group.results[0]).removeprefix("invariants: ").replace("\n   ", ""),
             "fatal": [f"{metric.title}: {events_text(events(metric, group.results))}" for metric in FATAL],
@@ -229,7 +227,7 @@ def kick_cost(table: Table) -> Plot | None:
         return None
     return Plot("pareto", "Kick cost against retries saved",
                 "Left: fewer refused attempts (retries saved); down: less guest time lost to kicks. The dashed"
-                " line joins the policies that no other betters in both; hollow ones are bettered.",
+                " line joins the policies that no other dominates; hollow ones are dominated.",
                 plots.pareto(points, RETRIES.name, LOST.name, labels(table)))
 
 

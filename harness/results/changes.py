@@ -1,8 +1,8 @@
 """Has a series of nights changed?  Pure functions over numbers; nothing here runs or reads anything.
 
-One night against the night before cannot tell: with 5 % from run to run, such a test cries wolf every
-third night, and a threshold high enough to be quiet finds nothing.  So evidence is gathered over
-nights, and what is found is measured once more before anybody is woken:
+One night against the night before cannot tell: with 5 % from run to run, such a test raises a false alarm
+every third night, and a threshold high enough to be quiet finds nothing.  So evidence is gathered over
+nights, and what is found is measured once more before it is an alarm:
 
     1. noise floor     from differences of neighbouring nights over the whole history: a step adds one
                        large difference among many, so the floor does not follow what is to be found
@@ -84,7 +84,7 @@ def suspect(history: Sequence[float], start: int = 0, among: int = 1) -> Change 
 
     history   all nights of the series, oldest first, one number each
     start     the first night since the last alarm
-    among     how many numbers are watched, so that all of them together cry wolf no more than one
+    among     how many numbers are watched, so that all of them together raise no more false alarms than one
     """
     values = np.asarray(history, float)
     segment = values[start:][-WINDOW:]

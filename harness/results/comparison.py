@@ -18,7 +18,7 @@ from harness.errors import ResultError, UsageError, nearest
 from harness.experiment.config import dotted
 from harness.results import identity, inference
 from harness.results.metrics import BY_KEY, COMPARED, Events, Metric, events, none_of, values
-from harness.results.schema import Result
+from harness.results.schema import UNTRUSTWORTHY, Result
 
 
 @dataclass
@@ -85,7 +85,7 @@ def select(results: list[Result], across: tuple[str, ...] = ()) -> tuple[list[Gr
     used, notes = [], []
     for result in results:
         reason = "interrupted" if result.interrupted else \
-            "UNTRUSTWORTHY" if result.verdict.status == "UNTRUSTWORTHY" else ""
+            UNTRUSTWORTHY if result.verdict.status == UNTRUSTWORTHY else ""
         if reason and len(results) > 1:
             notes.append(f"left out: {result.name} of {result.started_at}: {reason}")
         else:

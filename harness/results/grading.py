@@ -107,12 +107,12 @@ def _serial_key(scenario: Scenario, ending) -> tuple:
     answered = {script.actor.name: answers for script, answers in zip(scenario.scripts, ending.answers)
                 if script.actor.name not in busy}
     if not answered:
-        return "everybody was busy"
+        return "all were busy"
     return frozenset(answered.items()), busy, _plain(ending.words)
 
 
 def _plain(words) -> tuple[str, ...]:
-    """Words without host priority, which whoever was BUSY leaves."""
+    """Words without host priority, which a call that was BUSY leaves."""
     return tuple(word.replace("+HP", "") for word in words)
 
 

@@ -16,6 +16,7 @@ the correction demands, no data could show a difference, and the verdict is UNDE
 SciPy is imported when it is needed: half a second that `run` of one config does not pay.
 """
 
+import itertools
 import math
 import warnings
 from typing import NamedTuple, Sequence
@@ -71,16 +72,16 @@ def interval(values: Sequence[float]) -> Interval | None:
         return Interval(median, None, None, 1)
     if np.all(values == values[0]):
         return Interval(median, median, median, len(values))
-    low, high = _bootstrap((values,), np.median, paired=False)
+    low, high = _bootstrap((values,), np.median)
     return Interval(median, low, high, len(values))
 
 
-def _bootstrap(samples, statistic, paired) -> tuple[float, float]:
+def _bootstrap(samples, statistic, paired=False) -> tuple[float, float]:
     from scipy import stats
-    # A handful of values may be resampled to one and the same median: a point, not a warning.
+    # A handful of values may be resampled to one and the same median, or to zero: a point, not a warning.
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = stats.bootstrap(samples, statistic, paired=paired, vectorized=True, n_resamples=RESAMPLES,
+        found = stats.bootstrap(samples, statistic, paired=paired, n_resamples=RESAMPLES,
                                 confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(0))
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
@@ -92,7 +93,7 @@ def floor(blocks: int, others: int | None = None) -> float:
 
 def blocks_for_floor(alpha: float) -> int:
     """The fewest blocks with which a p below `alpha` is possible."""
-    return next(blocks for blocks in range(1, 100) if floor(blocks) <= alpha)
+    return next(blocks for blocks in itertools.count(1) if floor(blocks) <= alpha)
 
 
 def blocks_for(spread: float, effect: float, comparisons: int = 1, pilot: int | None = None) -> int:

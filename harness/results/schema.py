@@ -15,11 +15,12 @@ import math
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 SCHEMA = "tdx-sept-harness/result/1"
 FROM_A_FILE = {"ranges": True}   # the context in which ranges are looked at
+VALID, DEGRADED, UNTRUSTWORTHY = STATUSES = ("VALID", "DEGRADED", "UNTRUSTWORTHY")        # from good to bad
 HANGS_LOGGED = 16                # the first of them
 GREATEST = 1e21                  # of any number in a result; beyond it sums are no longer finite
 
@@ -63,13 +64,20 @@ def _moment(value: Any) -> str:
     return value
 
 
+def first_problem(errors: ValidationError) -> str:
+    """`busy.per_attempt = 1.5: must be at most 1`: key, value, what is allowed."""
+    error = errors.errors(include_url=False)[0]
+    given = "" if error["type"] == "missing" else f" = {repr(error['input'])[:60]}"
+    return f"{'.'.join(map(str, error['loc']))}{given}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
 Count = Annotated[int, _number((int,), least=0)]
 Number = Annotated[float, _number((int, float), least=0)]
 Share = Annotated[float, _number((int, float), least=0, most=1)]
 Seconds = Annotated[float, _number((int, float), least=0, above=True)]
 Signed = Annotated[float, _number((int, float))]
 Moment = Annotated[str, PlainValidator(_moment)]
-Status = Annotated[str, _text("VALID|DEGRADED|UNTRUSTWORTHY", "VALID, DEGRADED or UNTRUSTWORTHY")]
+Status = Annotated[str, _text("|".join(STATUSES), "VALID, DEGRADED or UNTRUSTWORTHY")]
 Buckets = Annotated[str, _text(r"(\d{1,4}:[1-9]\d{0,17}( (?=\d)|$))*", "bucket:count bucket:count ...")]
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from harness.errors import ResultError
 from harness.files import read_json, write_file
 from harness.results.consistency import contradictions
-from harness.results.schema import FROM_A_FILE, SCHEMA, Result
+from harness.results.schema import FROM_A_FILE, SCHEMA, UNTRUSTWORTHY, Result, first_problem
 
 
 def write(result: Result, out: str | Path) -> Path:
@@ -53,14 +53,7 @@ def check(document: dict, path) -> Result:
         result = Result.model_validate({key: value for key, value in document.items() if key != "schema"},
                                        context=FROM_A_FILE)
     except ValidationError as errors:
-        error = errors.errors(include_url=False)[0]
-        key = ".".join(map(str, error["loc"]))
-        given = "" if error["type"] == "missing" else f" = {repr(error['input'])[:60]}"
-        raise ResultError(f"{path}: {key}{given}: {_small(error['msg'])} (damaged, or of another version)") from None
-    if result.verdict.status != "UNTRUSTWORTHY" and (wrong := next(contradictions(result), None)):
+        raise ResultError(f"{path}: {first_problem(errors)} (damaged, or of another version)") from None
+    if result.verdict.status != UNTRUSTWORTHY and (wrong := next(contradictions(result), None)):
         raise ResultError(f"{path}: {wrong} (damaged, or of another version)")
     return result
-
-
-def _small(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]

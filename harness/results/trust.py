@@ -4,13 +4,11 @@ DEGRADED says what to make allowance for, UNTRUSTWORTHY what went wrong.  Every 
 REASONS: a function that looks at the result and says its sentences.
 """
 
-from typing import Callable, NamedTuple
+from typing import Callable, Iterable, NamedTuple
 
 from harness.results import expectations
 from harness.results.consistency import contradictions
-from harness.results.schema import SHARES, Result, Verdict, samples_needed
-
-VALID, DEGRADED, UNTRUSTWORTHY = "VALID", "DEGRADED", "UNTRUSTWORTHY"
+from harness.results.schema import DEGRADED, SHARES, STATUSES, UNTRUSTWORTHY, VALID, Result, Verdict, samples_needed
 
 FEW_ATTEMPTS = 1000              # fewer SEAMCALLs than that say nothing about rates
 STEAL_SHARE = 0.01               # of the processors' time
@@ -169,6 +167,11 @@ REASONS = (
     Reason("claims", DEGRADED, _claims),
     Reason("interrupted", DEGRADED, _interrupted),
 )
+
+
+def worst(results: Iterable[Result]) -> str:
+    """The worst status of several results."""
+    return max((result.verdict.status for result in results), key=STATUSES.index)
 
 
 def verdict(result: Result, problems: list[str], halt: str) -> Verdict:

@@ -7,7 +7,7 @@ import pytest
 from harness.reports import plots, text
 
 
-def test_a_pareto_front_holds_what_no_other_betters():
+def test_a_pareto_front_holds_what_no_other_dominates():
     points = [("a", 1, 9), ("b", 5, 5), ("c", 9, 1), ("d", 6, 6), ("e", 1, 9)]
     assert plots.pareto_front(points) == {"a", "b", "c", "e"}
 

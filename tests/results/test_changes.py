@@ -1,4 +1,4 @@
-"""Does the detector cry wolf, and does it find what is there?  On simulated nights whose truth is known."""
+"""Does the detector raise false alarms, and does it find what is there?  On simulated nights whose truth is known."""
 
 import numpy as np
 import pytest

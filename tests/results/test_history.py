@@ -71,8 +71,8 @@ def test_a_bad_line_is_named_and_skipped_and_the_rest_is_used(tmp_path, line, sa
 @pytest.mark.parametrize("change, says", [
     ({"values": {"removals_per_s": [1, "x"]}}, "values.removals_per_s.1"),
     ({"values": {"removals_per_s": [float("nan")]}}, "values.removals_per_s.0"),
-    ({"night": "yesterday"}, "night: string should match"),
-    ({"verdict": "GOOD"}, "verdict: string should match"),
+    ({"night": "yesterday"}, "night = 'yesterday': string should match"),
+    ({"verdict": "GOOD"}, "verdict = 'GOOD': must be VALID, DEGRADED or UNTRUSTWORTHY"),
     ({"alarms": [{"metric": "x"}]}, "alarms.0"),
     ({"series": key("m2").model_dump()}, "of another series"),
     ({"values": {"busy_per_attempt_percent": [3.0, 101.0]}}, "values.busy_per_attempt_percent = 101: must be at most 100"),
