@@ -188,20 +188,25 @@ def test_the_spread_is_relative_to_the_median(values, relative):
     assert s.spread(values) == (relative if relative is None else pytest.approx(relative, abs=1e-3))
 
 
-def blocks_of_the_t_test(spread, effect, comparisons):
-    """With the noncentral t distribution, which the planner does not use."""
+def blocks_of_the_t_test(spread, effect, comparisons=1):
+    """With the noncentral t distribution, which the planner does not use; blocks count by EFFICIENCY."""
     alpha = s.ALPHA / comparisons
     for blocks in range(2, 1000):
-        freedom, shift = 2 * blocks - 2, effect / spread * math.sqrt(blocks / 2)
-        if 1 - stats.nct.cdf(stats.t.ppf(1 - alpha / 2, freedom), freedom, shift) >= s.POWER:
+        counted = blocks * 3 / math.pi
+        freedom, shift = 2 * counted - 2, effect / spread * math.sqrt(counted / 2)
+        if freedom > 0 and 1 - stats.nct.cdf(stats.t.ppf(1 - alpha / 2, freedom), freedom, shift) >= 0.9:
             return blocks
 
 
-@pytest.mark.parametrize("spread, effect, comparisons", [(0.05, 0.1, 1), (0.1, 0.1, 1), (0.2, 0.1, 1), (0.3, 0.1, 1), (0.1, 0.05, 4),
-                                                         (0.05, 0.1, 10)])
-def test_the_planner_asks_for_as_many_as_the_t_test_by_the_rank_tests_efficiency(spread, effect, comparisons):
-    assert s.blocks_for(spread, effect, comparisons) == pytest.approx(
-        blocks_of_the_t_test(spread, effect, comparisons) * math.pi / 3, abs=1)
+@pytest.mark.parametrize("spread", [0.0375, 0.04, 0.0425, 0.045, 0.0475, 0.05, 0.0525, 0.055, 0.0575, 0.06, 0.0625, 0.065, 0.07,
+                                    0.08, 0.1, 0.2])
+def test_the_planner_asks_for_as_many_blocks_as_the_t_test_by_the_rank_tests_efficiency(spread):
+    assert s.blocks_for(spread, 0.1) == blocks_of_the_t_test(spread, 0.1)
+
+
+@pytest.mark.parametrize("spread, effect, comparisons, blocks", [(0.1, 0.05, 4, 122), (0.05, 0.1, 10, 11), (0.3, 0.1, 1, 200), (0.035, 0.1, 1, 4)])
+def test_the_planner_allows_for_what_is_compared_beside(spread, effect, comparisons, blocks):
+    assert s.blocks_for(spread, effect, comparisons) == blocks == pytest.approx(blocks_of_the_t_test(spread, effect, comparisons), abs=1)
 
 
 def test_a_plan_has_at_least_the_blocks_without_which_nothing_can_be_shown():
