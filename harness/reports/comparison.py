@@ -4,10 +4,9 @@ The values are results/comparison.py's; here they are laid out.
 """
 
 import json
-from collections import Counter
 from typing import NamedTuple, Sequence
 
-from harness.reports.numbers import events_text, shown
+from harness.reports.numbers import events_text, reasons_of, shown
 from harness.reports.run import assumption_lines
 from harness.reports.text import count, formatted, number, signed_percent, wrap
 from harness.results import identity, inference
@@ -29,7 +28,10 @@ def comparison_report(table: Table, style: str = "table") -> str:
         return json.dumps([plain(line) for line in table.lines], indent=1)
     if style == "csv":
         return formatted([plain(line) for line in table.lines], style)
-    parts = [title(table), formatted(overview_rows(table), style), *fatal_parts(table, style)]
+    parts = [title(table)]
+    if any(line.metric in OVERVIEW for line in table.lines):
+        parts.append(formatted(overview_rows(table), style))
+    parts += fatal_parts(table, style)
     if any(len(group.results) > 1 for group in table.groups) and len(table.groups) > 1:
         parts += ["", differences_text(table, style)]
         parts += mean_lines(table)
@@ -213,9 +215,8 @@ def planner_line(table: Table) -> str:
 def reason_lines(table: Table) -> list[str]:
     """Why runs are DEGRADED, each once, and of how many runs."""
     results = [result for group in table.groups for result in group.results]
-    times = Counter(f"{result.verdict.status}: {reason}" for result in results for reason in result.verdict.reasons)
     return [reason + (f" ({runs} of {len(results)} runs)" if runs < len(results) else "")
-            for reason, runs in sorted(times.items())]
+            for reason, runs in reasons_of(results)]
 
 
 # --- for programs ----------------------------------------------------------------------------

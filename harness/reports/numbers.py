@@ -4,12 +4,16 @@ The median over runs; but what is fatal and rare as a total and in how many runs
 none was seen as its upper bound.
 """
 
+import re
 import statistics
 from typing import Sequence
 
 from harness.reports.text import none_seen, number
 from harness.results.metrics import Events, Metric, events, none_of, values
 from harness.results.schema import Result
+
+
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\w)")
 
 
 def shown(metric: Metric, value: float | None, of_none: int | None) -> str:
@@ -35,3 +39,27 @@ def events_text(found: Events, narrow: bool = False) -> str:
     if narrow:
         return f"{found.total} in {found.in_runs}/{found.runs}"
     return f"{found.total} in {found.in_runs} of {found.runs} runs" if found.total else f"0 in {found.runs} runs"
+
+
+def reasons_of(results: Sequence[Result]) -> list[tuple[str, int]]:
+    """Why runs are not VALID, and of how many runs each is; reasons that differ in numbers only are one.
+
+    `another load took 72.6 % of ...` and `... 83.1 % of ...` are `another load took 72.6 to 83.1 % of ...`.
+    """
+    alike: dict[str, list[str]] = {}
+    for result in results:
+        for reason in result.verdict.reasons:
+            said = f"{result.verdict.status}: {reason}"
+            alike.setdefault(NUMBER.sub("#", said), []).append(said)
+    return [(_as_one(said), len(said)) for _, said in sorted(alike.items())]
+
+
+def _as_one(sentences: list[str]) -> str:
+    """Sentences that differ in numbers only, with the least and the greatest where they differ."""
+    places = iter(zip(*(NUMBER.findall(sentence) for sentence in sentences)))
+
+    def span(_) -> str:
+        found = sorted(next(places), key=float)
+        return found[0] if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+
+    return NUMBER.sub(span, sentences[0])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.reports import plots
-from harness.reports.numbers import over_runs
+from harness.reports.numbers import over_runs, reasons_of
 from harness.reports.run import assumption_lines
 from harness.reports.text import number, table_of, wrap
 from harness.results.metrics import chosen, values
@@ -24,8 +24,8 @@ Runs = list[tuple[dict, Result]]                              # (the values that
 def sweep_report(keys: list[str], runs: Runs, style: str = "table") -> str:
     """All runs of a sweep as one table, with what made it and what it rests on."""
     first = runs[0][1]
-    reasons = sorted({f"{result.verdict.status}: {reason}" for _, result in runs for reason in result.verdict.reasons})
-    lines = [] if style == "csv" else [wrap(reason) for reason in reasons] + assumption_lines(first)
+    reasons = [reason for reason, _ in reasons_of([result for _, result in runs])]
+    lines = [] if style == "csv" else [*map(wrap, reasons), *assumption_lines(first)]
     table = table_of(rows(keys, runs), style)
     return table if style == "csv" else "\n".join([summary(keys, first), table, *lines])
 

@@ -192,12 +192,10 @@ def values(metric: Metric, results: Sequence[Result]) -> list[float]:
 
 
 def none_of(metric: Metric, results: Sequence[Result]) -> int | None:
-    """Of how many none was seen, where the median of a share is 0: of all, or of one run if some saw any."""
+    """Of how many none was seen, where the median of a share is 0: those of the runs that saw none."""
     if metric.of is None:
         return None
     counted = [(value, metric.of(result) or 0) for result in results if (value := metric.get(result)) is not None]
     if not counted or statistics.median(value for value, _ in counted):
         return None
-    if any(value for value, _ in counted):
-        return min(whole for value, whole in counted if not value)
-    return sum(whole for _, whole in counted)
+    return sum(whole for value, whole in counted if not value)

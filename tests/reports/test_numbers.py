@@ -2,8 +2,9 @@
 
 import pytest
 
-from harness.reports.numbers import events_text, over_runs, shown
+from harness.reports.numbers import events_text, over_runs, reasons_of, shown
 from harness.results.metrics import BY_KEY, Events
+from harness.results.schema import Verdict
 from tests.made import made, meet_busy
 
 BUSY, ARMED, KICKS = (BY_KEY[key] for key in ("busy_per_attempt_percent", "armed_per_million_faults", "kicks_per_removal"))
@@ -34,3 +35,22 @@ def test_over_runs_a_number_is_its_median_and_a_policy_that_killed_its_vm_five_t
     for result in runs:
         meet_busy(result, "tdh_mem_track", attempts=1000, busy=0)
     assert over_runs(BUSY, runs) == "<0.043"                 # 300 / 7000
+
+
+def doubtful(*reasons):
+    return made(verdict=Verdict(status="DEGRADED", reasons=list(reasons)))
+
+
+def test_reasons_that_differ_in_numbers_only_are_one_with_least_and_greatest():
+    runs = [doubtful("steal", "another load took 9.5 % of 2"), doubtful("another load took 72 % of 2"),
+            doubtful("another load took 10 % of 2"), made()]
+    assert reasons_of(runs) == [("DEGRADED: another load took 9.5 to 72 % of 2", 3), ("DEGRADED: steal", 1)]
+    assert reasons_of([made()]) == []
+
+
+def test_numbers_within_names_are_not_numbers_that_differ():
+    runs = [doubtful("the record of vcpu1 is torn"), doubtful("the record of vcpu2 is torn"), doubtful("expect.x.p99_9: 5 samples"),
+            doubtful("expect.x.p99: 7 samples")]
+    assert [reason for reason, _ in reasons_of(runs)] == [
+        "DEGRADED: expect.x.p99: 7 samples", "DEGRADED: expect.x.p99_9: 5 samples",
+        "DEGRADED: the record of vcpu1 is torn", "DEGRADED: the record of vcpu2 is torn"]
