@@ -149,7 +149,7 @@ def test_the_tour_of_a_package_names_its_modules(package):
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--help"], [], ["policies"], ["decode", "0"],
+    ["--help"], [], ["policies"], ["decode", "0", "EBUSY", "0x30"], ["decode", "--list"],
     *([name, "--help"] for name in ("run", "sweep", "nightly", "compare", "report", "decode"))])
 def test_help_does_not_import_numba(arguments):
     code = ("import sys; sys.argv = ['harness', *%r]\n"

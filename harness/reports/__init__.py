@@ -11,7 +11,10 @@
     validation.py    Real and virtual time, number by number
     module.py        The module's table as a person reads it: calls, releases, who contends with whom
     listing.py       The micro-ops of a call, to be laid beside the module's C file
-    answer.py        One answer of a SEAMCALL, taken apart
+    answer.py        One answer of a SEAMCALL or a TDCALL, taken apart: what it is, who gives it, what KVM does with it
+    explained.py     What is known of an answer, for a person
+    registers.py     What a call leaves in RCX, RDX ..., in words
+    statuses.py      Every status and every operand id as a table, and as a page of docs/
     exploration.py   What `explore` and `replay` found
     ci.py            What other tools read of a night: JUnit, KTAP, a step summary, benchmark JSON
     page.py          Results as one HTML page that needs nothing else

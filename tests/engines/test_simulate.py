@@ -282,7 +282,7 @@ def test_nobody_ever_waits_for_what_has_already_happened(policy, tds, machine):
     """At thousands of instants: whoever is parked, the row it stands at would not let it go on."""
     running = simulation(policy, td={"vcpus": 8 // tds, "count": tds, "memory_mib": 2},
                          machine={"time_slice_ns": 20_000.0, **machine},
-                         duration_s=0.001, **MEETING)
+                         duration_s=0.002, **MEETING)
     looked = 0
     move = running.move
 

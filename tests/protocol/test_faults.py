@@ -104,7 +104,7 @@ def test_the_probe_is_busy_while_a_page_is_added_and_asks_for_priority(stage):
 def test_probes_do_not_exclude_one_another_and_make_an_add_busy(stage):
     stage.build_tables(3)
     first, second, adding = (stage.actor(f"host{number}") for number in range(3))
-    first.begin("tdh_phymem_page_rdmd", 3, "data").before(Op.LOAD)
+    first.begin("tdh_phymem_page_rdmd", 3, "data").through(Op.HP_TAKE_SHARED, 3)
     assert second.call("tdh_phymem_page_rdmd", 3, "data") == 0
     assert adding.call("tdh_mem_page_aug", page=3) == status("TDX_OPERAND_BUSY", "R8")
     assert first.finish() == 0

@@ -121,7 +121,7 @@ def make_tags(plan: Plan, machine: Machine) -> np.ndarray:
     """
     prices = [ticks(getattr(machine, key)) if (key := key_of(op)) else 0 for op in Op]
     calls = {*plan.program.calls, TD_EXIT}
-    in_guest = held_in_guest(releases.BY_NAME[plan.config.module])
+    in_guest = held_in_guest(releases.find(plan.config.module))
     watchers, spinning = plan.layout.at("mmu_owner"), plan.layout.at("mmu_lock")
     assert plan.layout.at("num_assoc_vcpus") < plan.layout.shadow_delta
     tags, place = np.zeros(len(plan.program.rows), np.int64), ""

@@ -6,8 +6,9 @@
     spammer              ACCEPTs page 0, or the first large page, for ever, whatever the answer (guest.spam)
     MapGPA               converts the pages around its page to shared, and back (guest.convert)
 
-Why the string instruction needs a helper: an ACCEPT of its own is an exit at another RIP, which is
-forward progress to the zero-step mitigation and empties its list.
+A helper accepts for the string instruction, as a guest does that accepts memory on another CPU.  It does not make
+the zero-step mitigation see a stuck instruction: a #VE handler has to fetch what happened by TDG.VP.VEINFO.GET, an
+exit at another RIP, which is forward progress to the mitigation and empties its list.
 """
 
 from harness.memory.layout import KICK_MAILBOX, LINE, TDVPS_STEPPING
