@@ -122,8 +122,8 @@ def contention_report(name: str, resource: str | None = None, under_kvm: bool = 
     head += ",\nafter what KVM 6.16's own locks exclude" if under_kvm else ""
     body = formatted([row | {"a mode": INITIALS[row["a mode"]], "b mode": INITIALS[row["b mode"]]} for row in rows],
                      style) if only or under_kvm else _by_resource(release)
-    told = [] if only else [_conclusion_lines(release), *_disagreement_lines(release)]
-    return "\n\n".join([head, body, *told])
+    conclusions = [] if only else [_conclusion_lines(release), *_disagreement_lines(release)]
+    return "\n\n".join([head, body, *conclusions])
 
 
 def _by_resource(release: Release) -> str:
@@ -139,7 +139,7 @@ def _by_resource(release: Release) -> str:
             found = contention.pairs(contention.conflicts(release, resource), resource)
             parts += [f"{resource}, {count(len(found), 'pair')}",
                       wrap("exclusive: " + ", ".join(users["exclusive"])),
-                      wrap("shared: " + (", ".join(users["shared"]) or "nobody"))]
+                      wrap("shared: " + (", ".join(users["shared"]) or "no call"))]
     return "\n".join([*parts, wrap("Each exclusive user contends with every other; behind the bar stands the operand"
                                    " of its BUSY. --resource NAME lists pairs.")])
 

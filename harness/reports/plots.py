@@ -232,7 +232,7 @@ def bars(values: list[tuple[str, float, float | None, float | None]], unit: str,
 
 
 def pareto(points: list[tuple[str, float, float]], x_name: str, y_name: str, colors: list[str]):
-    """Policies as points, less of both is better; the line joins those that no other betters in both."""
+    """Policies as points, less of both is better; the line joins those that no other dominates."""
     made, [axis] = figure(height=3.8)
     front = pareto_front(points)
     corner = sorted((x, y) for policy, x, y in points if policy in front)
@@ -241,7 +241,7 @@ def pareto(points: list[tuple[str, float, float]], x_name: str, y_name: str, col
     seen = {}
     for policy, x, y in points:
         kept = policy in front
-        [seen[policy + ("" if kept else " (bettered)")]] = axis.plot(
+        [seen[policy + ("" if kept else " (dominated)")]] = axis.plot(
             x, y, linestyle="none", markersize=9, fillstyle="full" if kept else "none",
             **style(colors.index(policy)))
     axis.set_xscale("symlog", linthresh=max(1e-3, min((x for _, x, _ in points if x > 0), default=1)))

@@ -1,7 +1,7 @@
 """What a search found, held against what the scenario expects: grades, invariants, failures.
 
-    acceptable    may happen                 interesting   may happen, and is why somebody asked
-    forbidden     must not happen            ungraded      nobody has said: counts as a failure
+    acceptable    may happen                 interesting   may happen, and is what the scenario is about
+    forbidden     must not happen            ungraded      has no grade: counts as a failure
 
 A scenario that must violate invariants (a negative control) fails if it does not.
 """
@@ -104,12 +104,12 @@ def _serial_key(scenario: Scenario, ending) -> tuple:
     answered = {script.actor.name: answers for script, answers in zip(scenario.scripts, ending.answers)
                 if script.actor.name not in busy}
     if not answered:
-        return "everybody was busy"
+        return "all were busy"
     return frozenset(answered.items()), busy, _plain(ending.words)
 
 
 def _plain(words) -> tuple[str, ...]:
-    """Words without host priority, which whoever was BUSY leaves."""
+    """Words without host priority, which a call that was BUSY leaves."""
     return tuple(word.replace("+HP", "") for word in words)
 
 

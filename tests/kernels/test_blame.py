@@ -402,7 +402,7 @@ def test_a_holder_that_is_stopped_in_its_hold_is_noticed_and_one_outside_is_not(
         monkeypatch, lambda stops: min(sum(stop.inside == kind for stop in stops) for kind in (True, False)) >= 5)
     assert {stop.inside for stop in stops} == {True, False}
     assert all(stop.noticed == stop.inside for stop in stops), stops
-    assert result["busy"]["late_holds"] >= len({stop.began for stop in stops if stop.inside})
+    assert result.busy.late_holds >= len({stop.began for stop in stops if stop.inside})
 
 
 # --- real processes: a worker that is stopped at a given row ---
@@ -563,8 +563,8 @@ def test_stops_are_attributed_as_often_as_the_lock_is_held(monkeypatch):
     """
     result, stops = stopped_run(monkeypatch, lambda stops: len(stops) >= 150)
     assert all(stop.noticed == stop.inside for stop in stops), stops
-    holds = result["seamcalls"]["tdh_mem_track"]["success"]
-    share = holds * HOLD_NS / 1e9 / result["conditions"]["workers"]["host0"]["ran_s"]
+    holds = result.seamcalls["tdh_mem_track"].success
+    share = holds * HOLD_NS / 1e9 / result.conditions.workers["host0"].ran_s
     least, most = band(len(stops), min(1.0, share), confidence=1 - 1e-9)
     noticed = sum(stop.noticed for stop in stops)
     print(f"{len(stops)} stops, held {share:.3f} of the time: {least} .. {most} expected, {noticed} noticed")
@@ -578,11 +578,11 @@ def test_with_a_processor_for_each_worker_few_holds_are_late():
     (An interrupt that takes long makes a hold late, too, and nothing counts those.)
     """
     def few(result):
-        conditions = result["conditions"]
-        print(result["busy"], conditions)
-        stolen_s = (conditions["steal_share"] or 0) * result["measured_s"] * len(result["workers"]["processors"])
-        taken = conditions["involuntary_switches_count"] + stolen_s / 1e-3
-        return result["verdict"]["status"] != "VALID" or result["busy"]["late_holds"] <= 10 + taken
+        conditions = result.conditions
+        print(result.busy, conditions)
+        stolen_s = (conditions.steal_share or 0) * result.measured_s * len(result.workers.processors)
+        taken = conditions.involuntary_switches_count + stolen_s / 1e-3
+        return result.verdict.status != "VALID" or result.busy.late_holds <= 10 + taken
 
     keys = {"td": {"vcpus": 1}, "workload": {"removals_per_s": 200_000.0}}
     until(few, lambda duration_s: document.from_measured(coordinator.run(make_plan(config(duration_s=duration_s, **keys)))),
@@ -593,7 +593,7 @@ def test_each_busy_of_a_run_has_one_cause():
     keys = {"duration_s": 0.5, "warmup_s": 0.0, "restart_on_bug": True,
             "workload": {"removals_per_s": 200_000.0}, "costs_ns": {"invalidate": 2000}}
     result = document.from_measured(coordinator.run(make_plan(config("retry16", **keys))))
-    assert result["invariants"]["conservation"] == 0
-    for name, call in result["seamcalls"].items():
-        assert sum(call["busy_by_cause"].values()) == call["busy"], name
-    assert sum(result["busy"]["by_cause"].values()) == result["busy"]["answers"]
+    assert result.invariants["conservation"] == 0
+    for name, call in result.seamcalls.items():
+        assert call.busy_by_cause.total() == call.busy, name
+    assert result.busy.by_cause.total() == result.busy.answers

@@ -30,7 +30,7 @@ from harness.engines.processes.worker import EXIT_CODES, Drive, work
 from harness.memory.block import Memory
 from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, REQUEST
-from harness.results.document import Hang, Measured
+from harness.results.measured import Hang, Measured
 from kernels import realtime
 from kernels.ops import Op, Register as R
 from kernels.record import BUG_LOG

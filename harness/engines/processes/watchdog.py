@@ -17,7 +17,7 @@ from harness.engines.processes.patience import Patience
 from harness.engines.whereabouts import where
 from harness.memory.block import Memory
 from harness.experiment.plan import Plan
-from harness.results.document import Hang
+from harness.results.measured import Hang
 from kernels.ops import OP_TABLE, Kind, Register as R
 
 HANG_S = 1.5                     # no vCPU has completed a touch for so long: the TD hangs ...

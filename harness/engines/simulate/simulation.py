@@ -22,7 +22,7 @@ from harness.errors import UsageError
 from harness.memory.layout import LINE
 from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, IN_GUEST, REQUEST
-from harness.results.document import Hang, Measured
+from harness.results.measured import Hang, Measured
 from harness.memory.sparse import GATHERED_PAGES, SparseMemory, reserve
 from kernels import lines, record, simulate, wheel
 from kernels.ops import LEVELS, REGISTERS, Op, Register as R
