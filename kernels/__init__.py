@@ -4,6 +4,7 @@ Nothing here knows of KVM, of policies or of configs; harness/ decides what is r
 it.  In reading order:
 
     words.py      what every bit, status and operand id means (plain Python)
+    statuses.py   every status and operand id of every release, as rows (plain Python)
     compiling.py  how kernels are compiled and where compiled code is kept
     short_compiler.py the short way through Numba's compiler
     atomics.py    one shared word, one instruction

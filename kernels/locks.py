@@ -279,6 +279,20 @@ def entry_replace(address, word, tally):
     return old & TDHP | word & ~TDHP
 
 
+@kernel
+def entry_replace_checked(address, word, expected, tally):
+    """As entry_replace, and an outcome: it halts where more than TDHP is not as `expected`.  From 1.5.28 on."""
+    old = atomics.load64(address)
+    while True:
+        if (old ^ expected) & ~TDHP:
+            return DONE + HALTS, old
+        seen = atomics.compare_swap64(address, old, old & TDHP | word & ~TDHP)
+        if seen == old:
+            return DONE, old & TDHP | word & ~TDHP
+        tally[LOST_SWAPS] += 1
+        old = seen
+
+
 # --- mutex -----------------------------------------------------------------------------------
 
 @kernel

@@ -96,6 +96,8 @@ def step(rows, pc, registers, base):
         outcome = locks.hp_take_shared(address)
     elif op == Op.HP_CLEAR:
         outcome = locks.hp_clear(address)
+        if registers[Register.HALTED_AT]:
+            outcome |= HALTS
     elif op == Op.HP_REQUEST:
         outcome = locks.hp_request(address)
     elif op == Op.HP_TAKE_EXCLUSIVE:
@@ -125,7 +127,12 @@ def step(rows, pc, registers, base):
     elif op == Op.ENTRY_DROP:
         outcome = locks.entry_drop(address, row.value, registers)
     elif op == Op.ENTRY_REPLACE:
-        registers[row.register] = locks.entry_replace(address, registers[row.source] + row.value, registers)
+        word = registers[row.source] + row.value
+        if row.mask:
+            outcome, word = locks.entry_replace_checked(address, word, registers[Register.COPY], registers)
+        else:
+            word = locks.entry_replace(address, word, registers)
+        registers[row.register] = word
     elif op == Op.MUTEX_TAKE:
         outcome = locks.mutex_take(address)
     elif op == Op.MUTEX_DROP:
@@ -227,7 +234,7 @@ def step(rows, pc, registers, base):
     elif op == Op.GO:
         return np.uint32(registers[row.register]), CONTINUE
     elif op == Op.ANSWER:
-        registers[Register.STATUS] = row.value
+        registers[Register.STATUS] = registers[row.source] + row.value
         registers[Register.ANSWER] = row.mask
     elif op == Op.EPOCH_PREVIOUS:
         outcome = BUSY if epoch.previous_epoch_busy(registers[row.register]) else DONE
@@ -245,7 +252,8 @@ def step(rows, pc, registers, base):
     elif op == Op.STEPPING_EXIT:
         stepping.exit_filter(address, registers[Register.RIP])
     elif op == Op.STEPPING_LOG:
-        armed = stepping.log_fault(address, registers[Register.RIP], registers[Register.PAGE])
+        armed = stepping.log_fault(
+            address, registers[Register.RIP], registers[Register.PAGE], row.value, row.mask)
         outcome = BUSY if armed else DONE
     elif op == Op.TLB_FIND:
         found = guest.find_translation(address, row.value, registers[Register.GUEST_PAGE])
@@ -268,7 +276,9 @@ def step(rows, pc, registers, base):
         return row.next, CONTINUE
     if outcome == BUSY:
         return row.otherwise, CONTINUE
-    if outcome == PRIORITY:
+    if outcome & PRIORITY:
+        if outcome & HALTS:              # a count that overflows over host priority: clear that, then halt
+            registers[Register.HALTED_AT] = pc
         return row.priority, CONTINUE
     registers[Register.HALTED_AT] = pc
     return np.uint32(0), CONTINUE

@@ -107,6 +107,7 @@ class Register(IntEnum):
     CONTENDED = 67               # where the lock word lies that refused last (kernels/blame.py)
     ROLE = 68                    # this actor's number + 1 among those of its TD
     OUTCOMES = 69                # answers of a script's calls so far (harness/experiment/scenario.py)
+    REFUSED = 70                 # whether the vCPU's last TDCALL was refused for host priority
 
 
 class Kind(IntEnum):
@@ -213,7 +214,7 @@ OP_TABLE = (
     OpInfo(Op.SHAREX_DROP_SHARED, Kind.SHARED, 1, "xadd -2"),
     OpInfo(Op.SHAREX_DROP_EXCLUSIVE, Kind.SHARED, 1, "xchg 0"),
     OpInfo(Op.HP_TAKE_SHARED, Kind.SHARED, 3, "xadd +4; otherwise: exclusive; priority: clear it"),
-    OpInfo(Op.HP_CLEAR, Kind.SHARED, 1, "and ~2"),
+    OpInfo(Op.HP_CLEAR, Kind.SHARED, 1, "and ~2; halts if the count has overflowed"),
     OpInfo(Op.HP_REQUEST, Kind.SHARED, 1, "or 2"),
     OpInfo(Op.HP_TAKE_EXCLUSIVE, Kind.SHARED, 3, "cmpxchg 0->1; otherwise: not free; priority: only HP"),
     OpInfo(Op.HP_TAKE_OVER_PRIORITY, Kind.SHARED, 2, "cmpxchg 2->1; otherwise: lost"),
@@ -228,7 +229,7 @@ OP_TABLE = (
     OpInfo(Op.ENTRY_SEE_PRIORITY, Kind.SHARED, 3, "load; priority: TDHP is set"),
     OpInfo(Op.ENTRY_CHECK, Kind.SHARED, 1, "load; halts unless TDEL is set"),
     OpInfo(Op.ENTRY_DROP, Kind.SHARED, 1, "clear TDEL"),
-    OpInfo(Op.ENTRY_REPLACE, Kind.SHARED, 1, "word = register = source + value, with the word's TDHP kept"),
+    OpInfo(Op.ENTRY_REPLACE, Kind.SHARED, 1, "word = register = source + value, with the word's TDHP kept; mask: halts unless word was COPY"),
     OpInfo(Op.MUTEX_TAKE, Kind.SHARED, 2, "cmpxchg 0->1; otherwise: it is locked"),
     OpInfo(Op.MUTEX_DROP, Kind.SHARED, 1, "cmpxchg 1->0"),
 
@@ -259,13 +260,13 @@ OP_TABLE = (
     OpInfo(Op.IN, Kind.LOCAL, 2, "otherwise: bit number `source` of mask is not set"),
     OpInfo(Op.CALL, Kind.LOCAL, 2, "LINK = otherwise; go to next"),
     OpInfo(Op.GO, Kind.LOCAL, 0, "go to the row in register"),
-    OpInfo(Op.ANSWER, Kind.LOCAL, 1, "STATUS = value, ANSWER = mask"),
+    OpInfo(Op.ANSWER, Kind.LOCAL, 1, "STATUS = source + value, ANSWER = mask"),
     OpInfo(Op.EPOCH_PREVIOUS, Kind.LOCAL, 2, "otherwise: a vCPU of the previous epoch still runs"),
     OpInfo(Op.EPOCH_TRACKED, Kind.LOCAL, 2, "otherwise: source (bepoch) is not tracked"),
     OpInfo(Op.STEPPING_ENTER, Kind.LOCAL, 2, "note RIP; otherwise: GPAs are listed"),
     OpInfo(Op.STEPPING_LISTED, Kind.LOCAL, 2, "register = listed page number INDEX; otherwise: no more"),
     OpInfo(Op.STEPPING_EXIT, Kind.LOCAL, 1, "forward progress empties the list"),
-    OpInfo(Op.STEPPING_LOG, Kind.LOCAL, 2, "count the fault on PAGE; otherwise: it arms the vCPU"),
+    OpInfo(Op.STEPPING_LOG, Kind.LOCAL, 2, "count the fault on PAGE (threshold value, room for mask); otherwise: it arms the vCPU"),
     OpInfo(Op.TLB_FIND, Kind.LOCAL, 2, "GENERATION = remembered for GUEST_PAGE; otherwise: none"),
     OpInfo(Op.TLB_REMEMBER, Kind.LOCAL, 1, "remember GUEST_PAGE, GENERATION"),
     OpInfo(Op.TLB_FORGET, Kind.LOCAL, 1, "forget all translations"),

@@ -179,7 +179,7 @@ class Stage:
     def as_state(self, name: str, page: int, level: int = 0, lock=False, priority=False) -> int:
         """The word that the entry of a page should be."""
         hpa = 0 if name in ("FREE", "REMOVED") else self.hpa(page, level, STATE[name].leaf)
-        return STATE[name].word(hpa, lock, priority)
+        return STATE[name].word(hpa, lock, priority, self.release.access)
 
     def set_entry(self, page: int, state: str, level: int = 0, lock=False, priority=False) -> None:
         self.memory.set_word(self.layout.at(f"sept.{level}", page >> 9 * level),

@@ -177,7 +177,7 @@ def locks_held(plan: Plan, memory: Memory) -> int:
         held += int(((_pamt_words(plan, memory, td) & ~np.uint16(HP)) != 0).sum())
         # A sharex_hp lock may keep host priority; a sharex lock has no such bit.
         for name, kept in (("op_state_lock", HP), ("epoch_lock", 0),
-                           ("secure_ept_lock", HP if releases.BY_NAME[plan.config.module].tree == "hp" else 0)):
+                           ("secure_ept_lock", HP if releases.find(plan.config.module).tree == "hp" else 0)):
             held += memory.word(layout.at(name, td=td), 16) & ~kept != 0
         held += sum(memory.word(layout.at(name, td=td)) != 0 for name in KVM_LOCKS)
         for level in range(LEVELS):

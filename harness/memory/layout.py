@@ -122,7 +122,8 @@ class Layout:
         # From here to td_end lies what a fresh TD starts from; `shadow` mirrors it word by word.
         self.td_start = self._align(PAGE)
         for name in ("op_state_lock", "op_state", "tdr_state", "keys", "secure_ept_lock", "epoch_lock", "epoch",
-                     "chldcnt", "num_vcpus", "num_assoc_vcpus"):
+                     "chldcnt", "num_vcpus", "num_assoc_vcpus", "mem_count", "blocked_count",
+                     "pending_blocked_count"):
             self._add(name, 1, LINE)
         self._add("tdvps", vcpus, TDVPS_BYTES)
         spares = max(1, self.hosts)
@@ -147,6 +148,7 @@ class Layout:
 
         self._add("image", 1, self.td_bytes, PAGE)
         self._add("registers", actors, 8 * REGISTERS, PAGE)
+        # Last, so that how long they are moves nothing else (experiment/plan.py).
         self._add("records", actors, -(-8 * record_words // PAGE) * PAGE, PAGE)
         self._align(PAGE)
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from harness.results import store, document
-from harness.experiment.config import load
+from harness.experiment.config_file import load
 from harness.engines.processes import coordinator, watchdog
 from harness.engines.processes.patience import LIMIT_S as LIMIT_OF_PATIENCE_S, TURN_S, Patience, Seen, see
 from harness.results.trust import failures
@@ -202,7 +202,7 @@ def test_every_broken_policy_is_caught_by_what_its_config_expects(path):
 @pytest.mark.parametrize("name, counter", [
     ("boot_storm", "installs"), ("fault_vs_zap", "removals"), ("conversion_storm", "conversions"),
     ("memslot_delete", "slots_deleted"), ("teardown", "rebuilds"), ("accept_spam", "spammed"),
-    ("zero_step_selftest", "zero_step.armed"), ("string_instruction", "zero_step.armed"),
+    ("zero_step_selftest", "zero_step.armed"), ("string_instruction", "helped"),
     ("huge_page_split", "splits"), ("build_race", "builds"),
 ])
 def test_every_workload_does_what_it_is_named_after_and_breaks_nothing(name, counter):

@@ -8,7 +8,7 @@ import pytest
 from harness.results import trust, document
 from harness.reports import text as report
 from harness.results.counted import entered, naive_decoding
-from harness.experiment.config import load
+from harness.experiment.config_file import load
 from harness.engines.processes import coordinator
 from harness.errors import UsageError
 from harness.memory.layout import Layout
@@ -101,7 +101,7 @@ def test_the_probe_is_busy_while_a_page_is_added_and_asks_for_priority(stage):
 def test_probes_do_not_exclude_one_another_and_make_an_add_busy(stage):
     stage.build_tables(3)
     first, second, adding = (stage.actor(f"host{number}") for number in range(3))
-    first.begin("tdh_phymem_page_rdmd", 3, "data").before(Op.LOAD)
+    first.begin("tdh_phymem_page_rdmd", 3, "data").through(Op.HP_TAKE_SHARED, 3)
     assert second.call("tdh_phymem_page_rdmd", 3, "data") == 0
     assert adding.call("tdh_mem_page_aug", page=3) == status("TDX_OPERAND_BUSY", "R8")
     assert first.finish() == 0

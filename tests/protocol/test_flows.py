@@ -10,8 +10,8 @@ from harness.protocol.policies import POLICIES
 from harness.protocol.assemble import AssemblyError, Listing
 from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT, REQUEST
 from kernels import realtime, stepping
-from kernels.ops import OP_TABLE, Kind, Op
-from kernels.words import TDHP, status, unsigned
+from kernels.ops import OP_TABLE, Kind, Op, Register as R
+from kernels.words import STATE, TDHP, status, unsigned
 from tests.scene import Scene
 from tests.stage import config
 
@@ -57,9 +57,9 @@ def test_host_priority_that_nobody_takes_back_ends_in_a_td_exit_and_the_host_ent
     place = scene.layout.at("sept.0", scene.page)
     scene.memory.set_word(place, scene.memory.word(place) | TDHP)   # a host lost the entry and gave up
     refused = "tdg_mem_page_accept", "TDX_OPERAND_BUSY_HOST_PRIORITY|RCX"
-    scene.until("vcpu0", op=Op.OVERDUE).until("vcpu0", op=Op.OVERDUE)
-    assert scene.answered[refused] == 1
-    scene.overdue = 1
+    scene.overdue = 1                                               # the clock may be where it wants:
+    scene.until("vcpu0", op=Op.OVERDUE)
+    assert scene.answered[refused] == 1                             # the first refusal only starts it
     scene.until("vcpu0", counter="userspace_exits")
     assert scene.counters["host_priority.timeouts"] == 1
     assert scene.answered["tdg_mem_page_accept", "TDX_HOST_PRIORITY_BUSY_TIMEOUT"] == 1
@@ -67,6 +67,40 @@ def test_host_priority_that_nobody_takes_back_ends_in_a_td_exit_and_the_host_ent
     scene.overdue = 0
     scene.memory.set_word(place, scene.memory.word(place) & ~TDHP)
     scene.until("vcpu0", counter="touches")
+
+
+def test_a_td_exit_for_an_ept_violation_does_not_stop_the_timer_of_host_priority_but_a_plain_busy_does():
+    scene = Scene("kick_on_busy").until("vcpu0", counter="installs").until("vcpu0", label="guest.accept")
+    registers = scene.registers[scene.numbers["vcpu0"]]
+    place = scene.layout.at("sept.0", scene.page)
+    pending = scene.memory.word(place)
+    scene.memory.set_word(place, pending | TDHP)
+    scene.until("vcpu0", op=Op.CALL_END).until("vcpu0", label="guest.accept")
+    assert registers[R.REFUSED] == 1
+    scene.memory.set_word(place, STATE["FREE"].word())              # the host has removed the page
+    scene.until("vcpu0", label="guest.exit")
+    assert scene.counters["accept_faults"] == 1 and registers[R.REFUSED] == 1
+    scene.until("vcpu0", label="guest.accept")
+    scene.hold_entry()
+    scene.until("vcpu0", op=Op.CALL_END)
+    assert registers[R.REFUSED] == 0
+
+
+def test_a_violation_is_looked_at_twice_so_an_accept_in_between_makes_it_one_that_the_host_hears_of():
+    scene = Scene("kick_on_busy").until("vcpu0", counter="installs").until("vcpu0", label="guest.unmapped")
+    scene.until("vcpu1", counter="accepts")
+    counted = scene.counters["private_faults"]
+    scene.until("vcpu0", label="guest.exit")
+    assert scene.counters["private_faults"] == counted + 1
+
+
+def test_without_pending_ve_a_touch_of_a_pending_page_is_counted_and_kvm_ends_the_vm():
+    scene = Scene("kick_on_busy", td={"pending_ve": False}).until("vcpu0", counter="installs")
+    place = scene.layout.at("tdvps") + TDVPS_STEPPING + stepping.EPF_COUNT
+    counted = scene.memory.word(place, 8)
+    scene.until("vcpu0", counter="unaccepted_touches")
+    assert scene.memory.word(place, 8) == counted + 1
+    assert scene.until("vcpu0", op=Op.STOP).word("vm_dead") and not scene.bugs
 
 
 def test_a_guest_that_accepts_first_takes_its_violation_through_accept_and_is_not_counted():

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from harness.memory.layout import LINE, MMU_NONPRESENT
 from harness.protocol.policy import Policy
 from harness.protocol.assemble import Held, Listing
-from harness.protocol.call import REFUSED_FOR_PRIORITY, Options
+from harness.protocol.call import Options, forget_refusals
 from harness.protocol.faults import call_with_entropy_retries
 from harness.protocol.seamcalls import by_name, draws_random, entry_label, held_in_guest
 from kernels import rwlock
@@ -28,6 +28,8 @@ REQUEST, IN_GUEST = 1, 2         # bits of a vCPU's kick word
 REBUILT_OVER_PRIORITY = "host_priority.rebuilt_over"     # counter: TDHP bits that a fresh TD wiped out
 
 DEAD, CLOSING = 1, 2             # vm_dead of a VM that is not alive: KVM_BUG_ON; its file is being closed
+
+SIGN = 1 << 63                   # of a difference: which of two numbers is greater
 
 # Mirror entries (arch/x86/kvm/mmu/spte.h, 2024): bit 11 is SPTE_MMU_PRESENT_MASK.
 MMU_PRESENT = 1 << 11
@@ -273,6 +275,12 @@ class Flow:
         before()
         self.goto(then)
 
+    def kill(self, then: str) -> None:
+        """kvm_vm_dead, without a call of the module's that failed."""
+        self.row(Op.STORE, value=DEAD, **self.at("vm_dead"))
+        self.tell_all()
+        self.goto(then)
+
     def exit_userspace(self, then: str) -> None:
         self.count("userspace_exits")
         self.spend("userspace_exit_ns")
@@ -294,7 +302,7 @@ class Flow:
         """
         self.label(f"{who}.stop")
         if who == "vcpu":
-            self.end(REFUSED_FOR_PRIORITY)
+            forget_refusals(self.listing)
         leave()
         if self.builds:
             for word in ("created", "built"):
@@ -312,7 +320,7 @@ class Flow:
         self.row(Op.STOP)
         self.label(f"{who}.dead")
         if who == "vcpu":
-            self.end(REFUSED_FOR_PRIORITY)
+            forget_refusals(self.listing)
         for number, name in enumerate(self.listing.calls):
             self.row(Op.SETTLE, value=number, text=name)
         leave()

@@ -6,19 +6,19 @@
     spammer              ACCEPTs page 0, or the first large page, for ever, whatever the answer (guest.spam)
     MapGPA               converts the pages around its page to shared, and back (guest.convert)
 
-Why the string instruction needs a helper: an ACCEPT of its own is an exit at another RIP, which is
-forward progress to the zero-step mitigation and empties its list.
+A helper accepts for the string instruction, as a guest does that accepts memory on another CPU.  It does not make
+the zero-step mitigation see a stuck instruction: a #VE handler has to fetch what happened by TDG.VP.VEINFO.GET, an
+exit at another RIP, which is forward progress to the mitigation and empties its list.
 """
 
 from harness.memory.layout import KICK_MAILBOX, LINE, TDVPS_STEPPING
 from harness.protocol.call import index, locate
 from harness.protocol.flows import guest
-from harness.protocol.flows.flow import Flow
+from harness.protocol.flows.flow import SIGN, Flow
 from harness.protocol.seamcalls import TD_EXIT
 from kernels.ops import Op, Register as R
 from kernels.words import EXIT_REASON_EPT_VIOLATION
 
-SIGN = 1 << 63
 FIRST_LARGE = 512                # the first page of the memory that consists of large ones (split.py)
 STEPPING = {"base": R.TDVPS, "offset": TDVPS_STEPPING}
 
