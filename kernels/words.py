@@ -244,7 +244,7 @@ def known_class(word: int) -> tuple[int, bool]:
     Of a word that is neither, its upper half.
     """
     upper = unsigned(word) & STATUS_CLASS
-    fatal = (bool(upper & TDX_ERROR) or upper == TDX_FATAL) and upper not in NAME_OF_STATUS and upper & ~TDX_FATAL in NAME_OF_STATUS
+    fatal = (bool(upper & TDX_ERROR) or unsigned(word) == TDX_FATAL) and upper not in NAME_OF_STATUS and upper & ~TDX_FATAL in NAME_OF_STATUS
     return (upper & ~TDX_FATAL, True) if fatal else (upper, False)
 
 

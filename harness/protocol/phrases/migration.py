@@ -116,7 +116,7 @@ class RoomForStream:
 
     def emit(self, call: Call):
         call.row(Op.LOAD_IN, base=R.TD, offset=call.td("num_migs"), mask=(1 << STREAMS) - 1, text="num_migs",
-                 register=R.OLD, otherwise=call.fail("TDX_MAX_MIGS_NUM_EXCEEDED"))
+                 otherwise=call.fail("TDX_MAX_MIGS_NUM_EXCEEDED"))
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,7 @@ class NewStream:
     """The new page is the stream's; it is not initialized.  No lock of it: op_state is held exclusively."""
 
     def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.TD, offset=call.td("num_migs"), register=R.OLD, text="num_migs")
         call.row(Op.INDEX, register=R.STREAM, base=R.TD, offset=call.td("migsc"), source=R.OLD, mask=-1, match=LINE,
                  text="the new stream")
         call.row(Op.STORE, base=R.STREAM, width=16, text="its lock, initialized")
