@@ -196,6 +196,7 @@ class Op(IntEnum):
     RESET = 72
     STOP = 73
     ARRIVE = 74
+    COMPUTE = 75
 
 
 class OpInfo(NamedTuple):
@@ -286,6 +287,7 @@ OP_TABLE = (
     OpInfo(Op.RESET, Kind.DRIVER, 1, "a fresh TD; counter `value` += words with TDHP in `mask` bytes"),
     OpInfo(Op.STOP, Kind.DRIVER, 0, "this actor is done"),
     OpInfo(Op.ARRIVE, Kind.DRIVER, 2, "span `value` begins when its next arrival was meant to; otherwise: not yet"),
+    OpInfo(Op.COMPUTE, Kind.LOCAL, 1, "register = base `match` (source + value), in a type of `width` bits, signed if `mask`"),
 )
 assert [info.op for info in OP_TABLE] == list(Op)
 

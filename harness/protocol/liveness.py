@@ -29,7 +29,7 @@ _WORD = {op: (BASE,) for op in (
     Op.MMU_DROP_SHARED, Op.MMU_DROP_EXCLUSIVE)}
 READS = {
     **_WORD,
-    **dict.fromkeys((Op.STORE, Op.EXCHANGE, Op.ADD, Op.ENTRY_REPLACE, Op.WAIT_IS, Op.WAIT_NOT, Op.INDEX), (BASE, SOURCE)),
+    **dict.fromkeys((Op.STORE, Op.EXCHANGE, Op.ADD, Op.ENTRY_REPLACE, Op.WAIT_IS, Op.WAIT_NOT, Op.INDEX, Op.COMPUTE), (BASE, SOURCE)),
     Op.SWAP: (BASE, SOURCE, REGISTER),
     Op.WALK: (BASE, R.LEVEL),
     **dict.fromkeys((Op.LET, Op.MERGE, Op.STATE, Op.IN), (SOURCE,)),
@@ -45,7 +45,7 @@ READS = {
 }
 # What an op certainly writes; STEPPING_LISTED does not always write what it may.
 WRITES = {
-    **dict.fromkeys((Op.LOAD, Op.LOAD_IN, Op.EXCHANGE, Op.SWAP, Op.ADD, Op.OR, Op.AND, Op.LET, Op.MERGE, Op.INDEX,
+    **dict.fromkeys((Op.LOAD, Op.LOAD_IN, Op.EXCHANGE, Op.SWAP, Op.ADD, Op.OR, Op.AND, Op.LET, Op.MERGE, Op.INDEX, Op.COMPUTE,
                      Op.STATE, Op.ENTRY_REPLACE, Op.OVERDUE), (REGISTER,)),
     Op.WALK: (R.COPY, R.WALK), Op.READ_ENTRY: (R.COPY, R.STATE), Op.CALL: (R.LINK,), Op.ANSWER: (R.STATUS, R.ANSWER),
     Op.TLB_FIND: (R.GENERATION,), Op.SIGN: (R.SIGNATURE,), Op.POLL: (R.STOPPING,),
