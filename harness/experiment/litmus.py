@@ -26,8 +26,7 @@ from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Listing, Program
 from harness.protocol.litmus import conditions, source, types
-from harness.protocol.litmus.body import Body, Local, Value, World
-from harness.protocol.litmus.primitives import PRIMITIVES
+from harness.protocol.litmus.body import Body, Value, World
 from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import Text, take_apart
 from harness.protocol.litmus.types import Type

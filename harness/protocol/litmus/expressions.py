@@ -6,7 +6,7 @@ from harness.protocol.litmus import types
 from harness.protocol.litmus.body import WORD, Body, Local, Shared, Value, number, spelled
 from harness.protocol.litmus.types import Type
 from kernels.arithmetic import Operator
-from kernels.ops import Op
+from kernels.ops import Op, Register as R
 
 BINARY = {"+": Operator.ADD, "-": Operator.SUB, "*": Operator.MUL, "/": Operator.DIV, "%": Operator.MOD,
           "&": Operator.AND, "|": Operator.OR, "^": Operator.XOR, "<<": Operator.SHL, ">>": Operator.SHR}
@@ -99,7 +99,7 @@ def _field(body: Body, node: c_ast.StructRef) -> Shared:
         inside = place(body, node.name)
         if isinstance(inside, Local):
             raise body.error(node, f"`{spelled(node.name)}`: structs are shared words, not locals")
-        pointer, of = address(inside), inside.type
+        pointer, of = address_of(body, inside, node), inside.type
     found = of.field_at(node.field.name) if of.kind == "struct" else None
     if found is None:
         names = ", ".join(name for name, _ in of.fields) or "none that are known"
@@ -124,25 +124,17 @@ def _moved(body: Body, pointer: Value, by: Value, node, sign: int = 1) -> Value:
     return body.compute(Operator.ADD, pointer, bytes_, types.LONG, node)._replace(type=to)
 
 
-def address(shared: Shared) -> Value:
-    """A pointer to a shared word whose place is known, or a register with no offset."""
-    to = types.pointer(shared.type)
-    if shared.base == 0 or not shared.offset and shared.base:
-        from kernels.ops import Register as R
-        if shared.base == R.ZERO:
-            return Value(to, constant=shared.offset)
-        return Value(to, shared.base)
-    raise AssertionError("an address with register and offset must be made by address_of")
-
-
 def address_of(body: Body, found: Local | Shared, node) -> Value:
+    """A pointer to it; of a local it can be passed on, not kept."""
     if isinstance(found, Local):
         return Value(types.pointer(found.type), local=found)
-    from kernels.ops import Register as R
-    if found.base == R.ZERO or not found.offset:
-        return address(found)
-    return body.compute(Operator.ADD, Value(types.LONG, found.base), number(found.offset, types.LONG), types.LONG,
-                        node)._replace(type=types.pointer(found.type))
+    to = types.pointer(found.type)
+    if found.base == R.ZERO:
+        return Value(to, constant=found.offset)
+    if not found.offset:
+        return Value(to, found.base)
+    moved = body.compute(Operator.ADD, Value(types.LONG, found.base), number(found.offset, types.LONG), types.LONG, node)
+    return moved._replace(type=to)
 
 
 def read(body: Body, found: Local | Shared, node) -> Value:

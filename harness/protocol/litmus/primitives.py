@@ -15,11 +15,9 @@ from pycparser import c_ast
 from harness.errors import nearest
 from harness.protocol.litmus import types
 from harness.protocol.litmus.body import Body, Local, Shared, Value, number, spelled
-from harness.protocol.litmus.expressions import address_of, branch, decide, known, place, pointed, read, value, write
-from harness.protocol.litmus.source import SCOPED
-from harness.protocol.litmus.types import Type
+from harness.protocol.litmus.expressions import branch, decide, known, place, pointed, read, value, write
 from kernels.arithmetic import Operator
-from kernels.ops import Op
+from kernels.ops import Op, Register as R
 from kernels.rwlock import WRITER
 
 NOTHING = number(0)
@@ -445,7 +443,7 @@ def _dec_and_lock(kind: str) -> Callable:
 
 def note(body: Body, found: Shared, mode: str, by: int) -> None:
     """Keep count of what this process holds, where an assertion of the test looks at it."""
-    for key in ((f"{found.offset} {mode}" if found.base == 0 else "", LOCKDEP),
+    for key in ((f"{found.offset} {mode}" if found.base == R.ZERO else "", LOCKDEP),
                 ("spinning" if found.type.kind != "mutex" else "", RESCHED)):
         name, readers = key
         if name and body.world.names_used & readers:
@@ -542,7 +540,7 @@ def _bug_on(body: Body, node, arguments) -> Value:
 def _held(*modes: str, negated: bool = False) -> Callable:
     def written(body: Body, node, arguments) -> Value:
         found = lock(body, arguments[0], node, *types.LOCKS)
-        if found.base:
+        if found.base != R.ZERO:
             raise body.error(node, "lockdep needs a lock that is known beforehand")
         with body.temporaries():
             sum_ = number(0)

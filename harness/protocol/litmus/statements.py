@@ -2,8 +2,7 @@
 
 from pycparser import c_ast
 
-from harness.protocol.litmus import types
-from harness.protocol.litmus.body import Body, Scope, Value, number, spelled
+from harness.protocol.litmus.body import Body, Scope, Value, number
 from harness.protocol.litmus.expressions import branch, known, value
 from harness.protocol.litmus.source import SCOPED
 from kernels.ops import Op
