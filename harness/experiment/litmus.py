@@ -120,6 +120,19 @@ class Test(Scenario):
     def spell(self, name: str, word: int) -> str:
         return str((word + (1 << 63)) % (1 << 64) - (1 << 63))
 
+    def value_in(self, values: dict[str, str]):
+        """What a name of the condition comes to in a final state; for conditions.holds."""
+        def value_of(name: str, right: bool = False):
+            if right and name in self.by_name() and ":" not in name:
+                return self.at(name)             # `0:r1=x`: the address of x
+            found = values.get(name, name)
+            return int(found) if isinstance(found, str) and re.fullmatch(r"-?\d+", found) else found
+        return value_of
+
+    @staticmethod
+    def order_of(value: str) -> tuple:
+        return (0, int(value), "") if re.fullmatch(r"-?\d+", value) else (1, 0, value)
+
     def start(self, memory: Memory) -> list[np.ndarray]:
         for each in self.variables:
             of = each.type.to if each.type.kind == "array" else each.type

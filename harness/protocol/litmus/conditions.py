@@ -145,15 +145,18 @@ def names(proposition) -> list[tuple[str, int]]:
     return names(proposition.part) if isinstance(proposition, Not) else []
 
 
-def holds(proposition, value_of: Callable[[str], object]) -> bool:
-    """Whether a proposition is true of a final state; `value_of` gives a name's value, or the name's own."""
+def holds(proposition, value_of: Callable) -> bool:
+    """Whether a proposition is true of a final state.
+
+    value_of   (name, whether it stands to the right of `=`) -> the value, or the name itself where it is one
+    """
     if isinstance(proposition, Constant):
         return proposition.value
     if isinstance(proposition, Not):
         return not holds(proposition.part, value_of)
     if isinstance(proposition, (All, Any)):
         return (all if isinstance(proposition, All) else any)(holds(part, value_of) for part in proposition.parts)
-    right = value_of(proposition.right) if isinstance(proposition.right, str) else proposition.right
+    right = value_of(proposition.right, True) if isinstance(proposition.right, str) else proposition.right
     return (value_of(proposition.left) == right) == proposition.equal
 
 

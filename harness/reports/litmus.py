@@ -1,0 +1,39 @@
+"""A litmus test's verdict as herd7 prints it, and a histogram of real runs as litmus7 does."""
+
+from harness.results.litmus import HEADINGS, Verdict
+
+
+def spelled(values: dict[str, str]) -> str:
+    """`0:r0=1; [x]=2;`, registers first."""
+    return " ".join(f"{name}={value};" if ":" in name else f"[{name}]={value};" for name, value in values.items())
+
+
+def condition(test) -> str:
+    """The condition as it stands in the file, on one line."""
+    return f"{test.text.quantifier or 'forall'} {' '.join(test.text.condition.text.split()) or '(true)'}"
+
+
+def as_herd(test, verdict: Verdict, seconds: float) -> str:
+    """herd7's report."""
+    positive, negative = verdict.positive
+    lines = [f"Test {test.name} {HEADINGS[verdict.quantifier]}", f"States {len(verdict.states)}",
+             *(spelled(state.values) for state in verdict.states), "Ok" if verdict.ok else "No", "Witnesses",
+             f"Positive: {positive} Negative: {negative}", f"Condition {condition(test)}",
+             f"Observation {test.name} {verdict.observation} {verdict.hits} {verdict.misses}",
+             f"Time {test.name} {seconds:.2f}"]
+    return "\n".join(lines)
+
+
+def as_litmus(test, verdict: Verdict, impossible: set[tuple], seconds: float) -> str:
+    """litmus7's report of real runs; `impossible`: values of the states that the search does not have."""
+    ordered = sorted(verdict.states, key=lambda state: [test.order_of(value) for value in reversed(state.values.values())])
+    lines = [f"Test {test.name} {HEADINGS[verdict.quantifier]}", f"Histogram ({len(ordered)} states)"]
+    for state in ordered:
+        mark = "  <- not among the outcomes that explore finds" * (tuple(state.values.values()) in impossible)
+        lines.append(f"{state.count:<6}{'*' if state.satisfies else ':'}>{spelled(state.values)}{mark}")
+    positive, negative = verdict.positive
+    lines += ["Ok" if verdict.ok else "No", "", "Witnesses", f"Positive: {positive}, Negative: {negative}",
+              f"Condition {condition(test)} is {'validated' if verdict.ok else 'NOT validated'}",
+              f"Observation {test.name} {verdict.observation} {verdict.hits} {verdict.misses}",
+              f"Time {test.name} {seconds:.2f}"]
+    return "\n".join(lines)
