@@ -25,7 +25,7 @@ from harness.experiment.scenario import PAGES, File, Scenario, Script
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Listing, Program
-from harness.protocol.litmus import conditions, source, types
+from harness.protocol.litmus import conditions, rcu, source, types
 from harness.protocol.litmus.body import Body, Value, World
 from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import Text, take_apart
@@ -163,7 +163,7 @@ def _write(test: Test) -> tuple[Program, dict]:
     world = World(test.text, test.structs, listing, variables, min((each.offset for each in regions), default=0),
                   max((each.end for each in regions), default=0),
                   {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
-                  _called(test.tree), dict(CONSTANTS))
+                  _called(test.tree), dict(CONSTANTS), len(test.scripts))
     registers = {}
     for place, script in enumerate(test.scripts):
         body, node = Body(world, place), nodes[script.label]
@@ -233,6 +233,8 @@ def parse(whole: str, path: str) -> Test:
     _check_processes(text, processes, structs)
     parameters = {name: of for number in sorted(processes) for name, of in _parameters(structs, processes[number])}
     variables, registers = _initial(text, structs, parameters)
+    if _called(tree) & rcu.names():
+        variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
     proposition = conditions.parse(text, text.condition) if text.quantifier else None
     filter_ = conditions.parse(text, text.filter) if text.filter.text.strip() else None
     named = conditions.names(proposition) + conditions.names(filter_) + conditions.listed(text, text.locations)

@@ -86,6 +86,7 @@ class World:
     free: tuple[int, ...]
     names_used: set[str]
     constants: dict[str, int]
+    processes: int
     calls: object = None         # tdx.Calls, or nothing where the test makes none
 
 

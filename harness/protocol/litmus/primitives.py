@@ -13,7 +13,7 @@ from typing import Callable, NamedTuple
 from pycparser import c_ast
 
 from harness.errors import nearest
-from harness.protocol.litmus import types
+from harness.protocol.litmus import rcu, types
 from harness.protocol.litmus.body import Body, Local, Shared, Value, number, spelled
 from harness.protocol.litmus.expressions import branch, decide, known, place, pointed, read, value, write
 from kernels.arithmetic import Operator
@@ -355,6 +355,27 @@ def _test_bit(body: Body, node, arguments) -> Value:
 EXCLUSIVE, SHARED = "exclusive", "shared"
 
 
+def _domain(body: Body, node, arguments) -> Shared:
+    if arguments:
+        return lock(body, arguments[0], node, "srcu")
+    of, place_ = body.world.variables[rcu.RCU]
+    return Shared(of, R.ZERO, place_)
+
+
+def _rcu(what: str) -> Callable:
+    def written(body: Body, node, arguments) -> Value:
+        domain = _domain(body, node, arguments)
+        if what == "enter":
+            rcu.enter(body, domain)
+        elif what == "leave":
+            rcu.leave(body, domain, node)
+        else:
+            rcu.synchronize(body, domain, body.world.processes, node)
+        return NOTHING
+    return written
+
+
+
 def _take(mode: str, *kinds: str, irq: bool = False) -> Callable:
     def written(body: Body, node, arguments) -> Value:
         found = lock(body, arguments[0], node, *kinds)
@@ -654,6 +675,10 @@ PRIMITIVES: dict[str, Primitive] = {
         ("test_and_set_bit", Operator.OR, True), ("test_and_clear_bit", Operator.AND, True))},
     "test_bit": Primitive(_test_bit, 2), "test_bit_acquire": Primitive(_test_bit, 2),
     **_locks(),
+    "rcu_read_lock": Primitive(_rcu("enter"), 0), "rcu_read_unlock": Primitive(_rcu("leave"), 0),
+    "synchronize_rcu": Primitive(_rcu("wait"), 0), "synchronize_rcu_expedited": Primitive(_rcu("wait"), 0),
+    "srcu_read_lock": Primitive(_rcu("enter"), 1), "srcu_read_unlock": Primitive(_rcu("leave"), 1, 2),
+    "synchronize_srcu": Primitive(_rcu("wait"), 1), "synchronize_srcu_expedited": Primitive(_rcu("wait"), 1),
     "lockdep_assert_held": Primitive(_held(EXCLUSIVE, SHARED)), "lockdep_assert_held_read": Primitive(_held(SHARED)),
     "lockdep_assert_held_write": Primitive(_held(EXCLUSIVE)),
     "lockdep_assert_not_held": Primitive(_held(EXCLUSIVE, SHARED, negated=True)),

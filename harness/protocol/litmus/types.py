@@ -8,6 +8,9 @@ to fit its type.
 from dataclasses import dataclass, field
 
 
+READERS = 8                      # processes that may read in one SRCU domain: kernels/search.py's ACTORS_MAX
+
+
 @dataclass(frozen=True)
 class Type:
     """An integer, a pointer (`to` is what it points to), or a struct (`fields`).
@@ -29,6 +32,8 @@ class Type:
     def words(self) -> int:
         if self.count:
             return self.count * self.to.words
+        if self.kind == "srcu":
+            return READERS
         return sum(of.words for _, of in self.fields) if self.kind == "struct" else 1
 
     def field_at(self, name: str) -> "tuple[int, Type] | None":
