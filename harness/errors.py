@@ -1,10 +1,18 @@
-"""What can go wrong for a person, as one exception each; only __main__ prints them and exits.
+"""What a person can mend, as one exception each, and the exit codes; only commands print and exit.
 
     UsageError        a mistake in the arguments or in a config           exit code 2
     ResultError       a result file that cannot be used                   exit code 2
+
+The greater of two exit codes is the graver one, so the code of many runs is the greatest of them.
 """
 
 import difflib
+
+DONE = 0                         # and as expected
+FAILED = 1                       # an expectation or an invariant
+USAGE = 2                        # a mistake in the arguments, a config or a file
+UNTRUSTWORTHY = 3                # the numbers cannot be trusted, or a result could not be kept
+INTERRUPTED = 130                # by Ctrl-C; what was measured is kept
 
 
 class UsageError(Exception):

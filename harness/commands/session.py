@@ -45,20 +45,22 @@ class Session:
     blocks: int
     plan: str                    # the same for the same configs and number of blocks
     runs: tuple[Run, ...]
-    name: str                    # plan and time of the start
+    name: str                    # the plan, and the time of the start if that can matter
 
     def config(self, run: Run) -> Config:
         """The config of a run, with its block's seed."""
         return self.configs[run.config].model_copy(update={"seed": run.seed})
 
     def mark(self, run: Run) -> dict:
-        """What a result says of its place (shape.Block)."""
+        """What a result says of its place (results/schema.py, Block)."""
         return {"session": self.name, "plan": self.plan, "number": run.block, "order": run.order,
                 "of": self.blocks}
 
 
-def seconds(text: str, option: str = "--budget") -> float:
-    """`90`, `90s`, `10m`, `1.5h` -> seconds.  Raises UsageError."""
+def seconds(text: str | None, option: str = "--budget") -> float | None:
+    """`90`, `90s`, `10m`, `1.5h` -> seconds; None where no time was given.  Raises UsageError."""
+    if text is None:
+        return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     value = float(match[1]) * UNITS_S[match[2]] if match else 0
     if not 0 < value <= 7 * 86_400:
@@ -107,9 +109,12 @@ def make_session(configs: list[Config], repeats: int | None = None, budget_s: fl
         random.Random(f"{plan} {block}").shuffle(members)
         runs += [Run(block, order, index, (chosen[index].seed + block) % SEEDS)
                  for order, index in enumerate(members)]
-    started = time.time() if now is None else now
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started)) + f".{int(started * 1000) % 1000:03d}"
-    return Session(tuple(chosen), blocks, plan, tuple(runs), f"{stamp}-{plan}")
+    name = plan
+    if any(config.engine in REAL_TIME for config in chosen):         # in virtual time every session is the same
+        started = time.time() if now is None else now
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started)) + f".{int(started * 1000) % 1000:03d}"
+        name = f"{stamp}-{plan}"
+    return Session(tuple(chosen), blocks, plan, tuple(runs), name)
 
 
 # --- going on after an interruption ------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A sweep: one config run for every combination of some of its values, as one table or one picture.
+"""The command `sweep`: one config run for every combination of some of its values, as one table or one picture.
 
 A config for it has a table [sweep] with a list for each key that is varied:
 
@@ -9,17 +9,22 @@ A config for it has a table [sweep] with a list for each key that is varied:
 With `repeats` each combination runs on so many seeds; what is shown is the median.
 """
 
+import copy
 import itertools
 import statistics
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from harness.experiment import config
-from harness.reports import plots
+from harness.commands import arguments, running
+from harness.commands.progress import Progress
 from harness.commands.session import SEEDS
-from harness.errors import UsageError
-from harness.results.trust import lookup
+from harness.errors import DONE, INTERRUPTED, UsageError
+from harness.experiment import config_file
+from harness.experiment.config import Config, dotted
+from harness.reports import plots
 from harness.reports.text import assumption_lines, microseconds, number, percent, table_of, wrap
+from harness.results.trust import lookup
+
 
 class Number(NamedTuple):
     """A number that is shown of each run."""
@@ -55,18 +60,55 @@ SCALE = {percent: 100, microseconds: 1e-3, number: 1}         # from the result'
 AXES = {"td.vcpus": "vCPUs", "td.count": "TDs"}               # what a key is called below a plot
 
 
+def add(parser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="such as configs/scale/policies.toml")
+    arguments.add_overrides(parser, "change a key of the config, e.g. --set 'sweep.td.vcpus=[2, 64]'")
+    parser.add_argument("--policies", metavar="NAMES",
+                        help="sweep these policies in place of the config's (comma-separated, or: all)")
+    arguments.add_out(parser)
+    parser.add_argument("--picture", metavar="FILE", help="draw it as well: .svg, .png or .pdf (needs matplotlib)")
+    arguments.add_format(parser)
+
+
+def do(options) -> int:
+    out = Path(options.out)
+    keys, configs = load(options.config, options.overrides, arguments.policies(options.policies))
+    plans = [(point, running.prepare(config)) for point, config in configs]
+    arguments.check_folder("--out", out)
+    if options.picture:
+        check_picture(options.picture)
+    code, found = run(plans, out)
+    print(report(keys, found, options.format))
+    if options.picture:
+        picture(keys, found, options.picture)
+    return code
+
+
+def run(plans: list, out: Path) -> tuple[int, list[tuple[dict, dict]]]:
+    """Run (values, plan) one after the other, until Ctrl-C: (exit code, [(values, result)])."""
+    code, found = DONE, []
+    for place, (point, plan) in enumerate(plans):
+        with Progress(", ".join(map(str, point.values())), place, len(plans)) as progress:
+            result = running.measure(plan, progress)
+        found.append((point, result))
+        code = max(code, running.keep(result, out), running.exit_code(result, plan.config.expect))
+        if result["interrupted"]:
+            return INTERRUPTED, found
+    return code, found
+
+
 def load(path: str, overrides: list[str] = (),
-         policies: list[str] = ()) -> tuple[list[str], list[tuple[dict, config.Config]]]:
+         policies: list[str] = ()) -> tuple[list[str], list[tuple[dict, Config]]]:
     """(keys that are varied, [(their values, config)]), in the order of the file, a seed after the other.
 
     policies   in place of those that the file varies
     Raises UsageError.
     """
-    table, where, origins = config.load_table(path, overrides)
-    axes = table.pop("sweep", None)
+    given = config_file.read(path, overrides)
+    where, axes = given.path, given.table.pop("sweep", None)
     if not isinstance(axes, dict) or not axes:
         raise UsageError(f"{where}: sweep: is missing; must be a table with a list for each key that is varied")
-    axes = dict(_flat(axes))
+    axes = dict(dotted(axes))
     if policies:
         axes = {"policy": list(policies)} | {key: values for key, values in axes.items() if key != "policy"}
     for key, values in axes.items():
@@ -75,25 +117,13 @@ def load(path: str, overrides: list[str] = (),
     configs = []
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values))
-        whole = _copy(table)
+        whole = copy.deepcopy(given.table)
         for key, value in point.items():
-            config.put(whole, key, value, f"sweep.{key}")
-        each = config.check(whole, where, origins)
+            config_file.put(whole, key, value, f"sweep.{key}")
+        each = config_file.check(given._replace(table=whole))
         configs += [(point, each.model_copy(update={"seed": (each.seed + block) % SEEDS}))
                     for block in range(each.repeats)]
     return list(axes), configs
-
-
-def _flat(table, prefix=""):
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _copy(table):
-    return {key: _copy(value) for key, value in table.items()} if isinstance(table, dict) else table
 
 
 # --- the table --------------------------------------------------------------------------------

@@ -26,12 +26,9 @@ import tempfile
 from pathlib import Path
 from typing import Callable
 
-from harness import engines
-from harness.commands import calibrate
-from harness.experiment import config
-from harness.results import document
+from harness.commands import calibrate, running
+from harness.experiment import config_file
 from harness.results.trust import lookup
-from harness.experiment.plan import make_plan
 from harness.protocol.policies import POLICIES
 from harness.reports.text import number, table_of, wrap
 
@@ -138,8 +135,7 @@ def _real(path: str, settings: list[str]) -> tuple[list[dict], float]:
 
 
 def _result(path: str, seed: int, settings: list[str]) -> dict:
-    plan = make_plan(config.load(path, [*settings, f"seed={seed}"]))
-    return document.from_measured(engines.load(plan.config.engine).run(plan))
+    return running.measure(running.prepare(config_file.load(path, [*settings, f"seed={seed}"])))
 
 
 def row(case: str, metric: str, unit: str, get: Callable, real: list[dict], virtual: list[dict],

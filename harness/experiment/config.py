@@ -1,25 +1,22 @@
-"""Configs: TOML files, checked before anything is started.
+"""What a config may say: the models below are the one statement of it, with units in the names of keys.
 
-The models below are the one statement of what a config may say; `python -m harness run` refuses
-anything else with one line that names file, key, value and what is allowed.  Units are in the names
-of keys.  Checking and its bookkeeping are pydantic's; the sentences are ours.
+config_file.py reads configs from TOML files and says in one line what is wrong with one.
 """
 
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from harness.protocol import policies, releases
 from harness.protocol import policy as policy_words
-from harness.errors import UsageError, nearest
+from harness.errors import nearest
 
 ENGINES = ("processes", "simulate")
 MODULES = releases.NAMES
 PATTERNS = ("uniform", "hot", "zipf", "sequential")
 SEAMCALL_FAULTS = ("none", "bios_off", "vmx_off", "not_loaded")
 REMOVALS = ("punch_hole", "conversion", "memslot_delete", "split", "teardown", "build")
+PAGES_PER_MIB = 256
 BUSTED = ("entry_lock", "no_track", "no_kick", "tracking_check")
 
 
@@ -34,6 +31,11 @@ class Td(Table):
     memory_mib: int = Field(2, ge=2, le=1 << 20, multiple_of=2)
     count: int = Field(1, ge=1, le=128)              # TDs at once; each has vCPUs and hosts of its own
     hp_lock_timeout_ms: int = Field(1_000, ge=10, le=100_000)    # TDCS.hp_lock_timeout
+
+    @property
+    def pages(self) -> int:
+        """Guest pages of 4 KiB."""
+        return self.memory_mib * PAGES_PER_MIB
 
 
 class Workload(Table):
@@ -116,7 +118,7 @@ class Checks(Table):
     """What a run checks of itself, and what is broken on purpose so that it must find something."""
 
     exclusive_ownership: bool = True
-    attribution: bool = True         # look up at each BUSY whose fault it was (engine processes)
+    attribution: bool = True         # look up what each BUSY was due to (engine processes)
     busted: tuple[Literal[BUSTED], ...] = ()
 
     @field_validator("busted", mode="before")
@@ -174,10 +176,10 @@ class Config(Table):
         if not isinstance(value, dict):
             return value
         return {key: {"min": bound, "max": bound} if isinstance(bound, int | float) else bound
-                for key, bound in _flat(value)}
+                for key, bound in dotted(value, _holds_more)}
 
     @model_validator(mode="after")
-    def _somebody_is_hit(self):
+    def _machine_checks_hit_hosts(self):
         if self.faults.machine_check_share and not self.workload.hosts:
             raise KeyProblem("faults.machine_check_share", self.faults.machine_check_share,
                              "machine checks hit host threads, and workload.hosts is 0; must be 0")
@@ -200,30 +202,39 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _pages_fit(self):
-        pages = self.td.memory_mib * 256
-        for key in ("pages", "hot_pages"):
+        hot = ("hot_pages",) * (self.workload.pattern == "hot")
+        for key in ("pages", *hot):
             value = getattr(self.workload, key)
-            if value is not None and value > pages and (key == "pages" or self.workload.pattern == "hot"):
-                raise KeyProblem(f"workload.{key}", value, f"must be at most {pages}, the pages of"
+            if value is not None and value > self.td.pages:
+                raise KeyProblem(f"workload.{key}", value, f"must be at most {self.td.pages}, the pages of"
                                  f" td.memory_mib = {self.td.memory_mib}")
         for key in ("removal_pages", "map_gpa_pages", "string_pages"):
             value = getattr(self.workload, key)
-            if value & value - 1 or value > pages:
-                raise KeyProblem(f"workload.{key}", value, f"must be a power of two, at most {pages}, the pages of"
-                                 f" td.memory_mib = {self.td.memory_mib}")
-        if self.workload.removal == "split" and not (pages > 512 and self.workload.hosts == 1):
+            if value & value - 1 or value > self.td.pages:
+                raise KeyProblem(f"workload.{key}", value, f"must be a power of two, at most {self.td.pages}, the"
+                                 f" pages of td.memory_mib = {self.td.memory_mib}")
+        return self
+
+    @model_validator(mode="after")
+    def _hosts_have_what_they_remove(self):
+        hosts, removal = self.workload.hosts, self.workload.removal
+        if removal == "split" and not (self.td.pages > 512 and hosts == 1):
             raise KeyProblem("workload.removal", "split", "needs td.memory_mib of at least 4, and workload.hosts = 1:"
                              " the first 2 MiB are touched, the others are large pages")
-        if self.workload.removal == "build":
-            if self.workload.hosts < 1:
-                raise KeyProblem("workload.hosts", self.workload.hosts, "must be at least 1 to build a TD")
-            if self.workload.build_pages > pages:
-                raise KeyProblem("workload.build_pages", self.workload.build_pages, f"must be at most {pages}, the"
-                                 f" pages of td.memory_mib = {self.td.memory_mib}")
-        if self.workload.spammers > self.td.vcpus:
-            raise KeyProblem("workload.spammers", self.workload.spammers, f"must be at most {self.td.vcpus}, td.vcpus")
-        if self.workload.string_pages > 1 and self.td.vcpus < 2:
-            raise KeyProblem("workload.string_pages", self.workload.string_pages, "needs td.vcpus of at least 2:"
+        if removal == "build" and not hosts:
+            raise KeyProblem("workload.hosts", hosts, "must be at least 1 to build a TD")
+        if removal == "build" and self.workload.build_pages > self.td.pages:
+            raise KeyProblem("workload.build_pages", self.workload.build_pages, f"must be at most {self.td.pages}, the"
+                             f" pages of td.memory_mib = {self.td.memory_mib}")
+        return self
+
+    @model_validator(mode="after")
+    def _vcpus_are_enough(self):
+        workload, vcpus = self.workload, self.td.vcpus
+        if workload.spammers > vcpus:
+            raise KeyProblem("workload.spammers", workload.spammers, f"must be at most {vcpus}, td.vcpus")
+        if workload.string_pages > 1 and vcpus < 2:
+            raise KeyProblem("workload.string_pages", workload.string_pages, "needs td.vcpus of at least 2:"
                              " every second vCPU accepts for the one before it")
         return self
 
@@ -247,13 +258,18 @@ class KeyProblem(ValueError):
         self.key, self.value, self.message = key, value, message
 
 
-def _flat(table, prefix=""):
-    """[expect] may nest tables or use dotted keys; leaves are numbers or tables of min and max."""
+def dotted(table: dict, inside=lambda value: isinstance(value, dict)):
+    """(dotted key, value) of nested tables; `inside` is of the values that are tables to go into."""
     for key, value in table.items():
-        if isinstance(value, dict) and not set(value) <= {"min", "max"}:
-            yield from _flat(value, f"{prefix}{key}.")
+        if inside(value):
+            yield from ((f"{key}.{inner}", leaf) for inner, leaf in dotted(value, inside))
         else:
-            yield f"{prefix}{key}", value
+            yield key, value
+
+
+def _holds_more(value) -> bool:
+    """Whether a value of [expect] is a table of numbers, and not one of `min` and `max`."""
+    return isinstance(value, dict) and not set(value) <= {"min", "max"}
 
 
 def resolve_policy(value) -> policies.Policy:
@@ -276,121 +292,3 @@ def resolve_policy(value) -> policies.Policy:
         for part in problem.key.split("."):
             given = given.get(part) if isinstance(given, dict) else given
         raise KeyProblem(f"policy.{problem.key}", given, problem.message) from None
-
-
-# --- loading ---------------------------------------------------------------------------------
-
-def load(path: str | Path, overrides: list[str] = ()) -> Config:
-    """The config in a TOML file, with `KEY=VALUE` overrides (dotted keys, TOML values).
-
-    Raises UsageError: one line that names file, key, value and what is allowed.
-    """
-    return check(*load_table(path, overrides))
-
-
-def load_table(path: str | Path, overrides: list[str] = ()) -> tuple[dict, str, dict[str, str]]:
-    """The tables of a TOML file with overrides put in, its path, and which override set which key."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        near = [str(other) for other in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        raise UsageError(f"{path}: no such file{nearest(path, near)}") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UsageError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
-        raise UsageError(f"{path}: not TOML: {problem}") from None
-    if "actors" in table or "pairs" in table:
-        raise UsageError(f"{path}: is a scenario, not a config: python -m harness explore {path}")
-    origins = {}
-    for override in overrides:
-        key, value = parse_override(override)
-        put(table, key, value, override)
-        origins[key] = f"--set {override}"
-    table.setdefault("name", path.stem)
-    return table, str(path), origins
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """`td.vcpus=8` -> ("td.vcpus", 8).  A value that is no TOML is taken as a string."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(f"--set {text}: must be KEY=VALUE, with a dotted KEY such as td.vcpus")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
-
-
-def put(table: dict, key: str, value, override: str) -> None:
-    """Set a dotted key in nested tables."""
-    *parents, last = key.split(".")
-    for parent in parents:
-        table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
-            raise UsageError(f"--set {override}: {parent} is a value, not a table")
-    table[last] = value
-
-
-def check(table: dict, path: str, origins: dict[str, str] = {}) -> Config:
-    """A Config from tables; raises UsageError for the first problem found."""
-    if "sweep" in table:
-        raise UsageError(f"{path}: sweep: this config is for `python -m harness sweep {path}`")
-    try:
-        return Config.model_validate(table)
-    except ValidationError as errors:
-        error = errors.errors(include_url=False)[0]
-    key, value, message = explain(error)
-    where = origins.get(key, path)
-    if error["type"] == "missing":
-        raise UsageError(f"{path}: {key}: is missing; {message}")
-    raise UsageError(f"{where}: {key} = {_show(value)}: {message}")
-
-
-def explain(error: dict, model: type[Table] = Config) -> tuple[str, Any, str]:
-    """(dotted key, value given, what is wrong and what is allowed) of a pydantic error about `model`."""
-    problem = error.get("ctx", {}).get("error")
-    if isinstance(problem, KeyProblem):
-        return problem.key, problem.value, problem.message
-    location = [part for part in error["loc"] if not isinstance(part, int)]
-    key, context = ".".join(map(str, location)), error.get("ctx", {})
-    limits = {
-        "greater_than_equal": "must be at least {ge}",
-        "greater_than": "must be more than {gt}",
-        "less_than_equal": "must be at most {le}",
-        "less_than": "must be less than {lt}",
-        "multiple_of": "must be a multiple of {multiple_of}",
-        "int_type": "must be a whole number", "float_type": "must be a number",
-        "bool_type": "must be true or false", "string_type": "must be a string",
-        "tuple_type": "must be a list",
-        "model_type": "must be a table", "dict_type": "must be a table",
-        "string_pattern_mismatch": "must be letters, digits, '_', '-' or '.', at most 64",
-        "missing": "every config names a policy",
-    }
-    if error["type"] == "extra_forbidden":
-        known = known_keys(location[:-1], model)
-        return key, error["input"], f"unknown key; known: {', '.join(known)}{nearest(location[-1], known)}"
-    if error["type"] == "literal_error":
-        allowed = [part.strip("' ") for part in context["expected"].replace(" or ", ", ").split(",")]
-        return key, error["input"], f"must be one of {', '.join(allowed)}{nearest(error['input'], allowed)}"
-    message = limits.get(error["type"], error["msg"])
-    if error["type"].endswith("_type") and key.endswith("_s"):
-        message += " of seconds"
-    return key, error["input"], message.format(**context)
-
-
-def known_keys(location, model: type[Table] = Config) -> list[str]:
-    """The keys that a table of a config may have."""
-    for part in location:
-        field = model.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, Table):
-            return list(Bound.model_fields)
-        model = field.annotation
-    return list(model.model_fields)
-
-
-def _show(value) -> str:
-    text = repr(value) if not isinstance(value, bool) else str(value).lower()
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -28,40 +28,33 @@ the other, where a call that was BUSY has done nothing, and all others have to b
 
 import functools
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from harness.experiment import config, invariants
-from harness.experiment.config import BUSTED, MODULES, KeyProblem, Table
-from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
-from harness.memory.block import Memory
+from harness.experiment import invariants
+from harness.experiment.config import BUSTED, MODULES, KeyProblem, Table, resolve_policy
 from harness.experiment.plan import Actor, start_registers
-from harness.protocol.policies import Policy
-from harness.protocol.assemble import Held, Listing, Program
-from harness.protocol.call import Call, Options, locate, locate_page
-from harness.protocol.flows import write_flows
+from harness.memory.block import Memory
+from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
+from harness.protocol.assemble import Program
+from harness.protocol.call import Options
 from harness.protocol.flows.flow import MMU_PRESENT
-from harness.protocol.flows.guest import STEPPING
+from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step, write_program
 from harness.protocol.liveness import live_registers
-from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label, write_calls
-from harness.protocol.releases import BY_NAME as RELEASES, EXCLUSIVE, SHARED
+from harness.protocol.policies import Policy
+from harness.protocol.releases import BY_NAME as RELEASES
+from harness.protocol.seamcalls import TD_EXIT, by_name
 from kernels import stepping
-from kernels.ops import Op, Register as R
-from kernels.words import (
-    EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, PT_EPT, PT_REG, STATE, STATUS_CLASS, spell_entry, status,
-)
+from kernels.ops import Register as R
+from kernels.words import PT_EPT, PT_REG, STATE, spell_entry
 
 INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *invariants.NAMES)))
 GRADES = ("acceptable", "interesting", "forbidden")
-ANSWER_BITS = 9                  # of R.OUTCOMES, for each call of a script
-CALLS_MAX = 63 // ANSWER_BITS
 PAGES = 512                      # of the TD; scripts name pages below that
 FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
-FOREVER, RETRIES_MAX = -1, 100_000
-BUSY_STATUS = status("TDX_OPERAND_BUSY")
-LEAVE = "script.leave"
+RETRIES_MAX = 100_000
 PAIR_PAGE = 3                    # what pairs of calls are about
 
 
@@ -119,26 +112,10 @@ class File(Table):
     @field_validator("policy", mode="before")
     @classmethod
     def _policy(cls, value):
-        return value if isinstance(value, Policy) else config.resolve_policy(value)
+        return value if isinstance(value, Policy) else resolve_policy(value)
 
 
 # --- what it says ----------------------------------------------------------------------------
-
-class Step(NamedTuple):
-    """One call of a script."""
-
-    call: str
-    page: int = 0
-    level: int = 0
-    retries: int = 0
-    word: str = ""               # of a lock step
-
-    def __str__(self):
-        if self.word:
-            return f"{self.call} {self.word}"
-        retry = f" retry {'forever' if self.retries == FOREVER else self.retries}" * (self.retries != 0)
-        return f"{self.call} {self.page}" + f" level {self.level}" * bool(self.level) + retry
-
 
 @dataclass(frozen=True)
 class Script:
@@ -263,17 +240,6 @@ class Scenario:
         return actors
 
 
-# Calls that name a page itself and not an entry: its group; and those about a data page at any level.
-ABOUT_PAGES = {"tdh_mng_add_cx": "tdcx", "tdh_vp_addcx": "tdcx", "tdh_phymem_page_reclaim": "data",
-               "tdh_phymem_page_wbinvd": "data", "tdh_phymem_page_rdmd": "data"}
-LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept")
-NO_ENTRY = ("tdh_mem_track",)
-
-# Lock steps on their own: taken and dropped again, on a word by its name (of sharex_hp locks).
-LOCK_WORDS = ("op_state_lock",)
-LOCK_STEPS = {"hp_shared": SHARED, "hp_exclusive": EXCLUSIVE, "hp_shared_guest": "guest"}
-
-
 @functools.cache
 def calls_of(module: str) -> dict:
     """The calls of a release, by name."""
@@ -281,7 +247,7 @@ def calls_of(module: str) -> dict:
 
 
 def about_entry(call: str) -> bool:
-    return "_mem_" in call and call not in ABOUT_PAGES and call not in NO_ENTRY
+    return "_mem_" in call and call not in ABOUT_PAGES and call != "tdh_mem_track"
 
 
 def kind_of(row) -> str:
@@ -350,124 +316,13 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool) -
 
 @functools.lru_cache(maxsize=64)
 def _program(vcpus, hosts, module, primitive, owners, busted, policy, accept_first, scripts) -> Program:
+    """Kept, as many scenarios have the same."""
     layout = Layout(vcpus, vcpus + hosts, PAGES, record_words=0, content_bytes=8)
     options = Options(layout, primitive, owners, busted=busted, release=RELEASES[module], attribution=False)
-    calls = [(step.call, step.level) for _, steps in scripts for step in steps
-             if step.call != TD_EXIT and not step.word]
-    if policy:
-        chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
-        flow = write_flows(options, policy, hosts, accept_first=chance, calls=calls)
-        listing = flow.listing
-        _write_leave(flow)
-    else:
-        listing = Listing()
-        write_calls(listing, options, calls)
-    for label, steps in scripts:
-        _write_script(listing, layout, module, label, steps)
-    for step in dict.fromkeys(step for _, steps in scripts for step in steps if step.word):
-        _write_lock_step(listing, options, step)
-    return listing.program()
+    chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
+    return write_program(options, policy, hosts, chance, scripts)
 
 
 @functools.lru_cache(maxsize=64)
 def _live(program: Program) -> np.ndarray:
     return live_registers(program, (program.labels[LEAVE],) if LEAVE in program.labels else ())
-
-
-def _write_leave(flow) -> None:
-    """A guest whose script is over leaves, and its vCPU stops at the next look (Op.POLL)."""
-    behind = flow.fresh(LEAVE)
-    flow.label(LEAVE)
-    flow.row(Op.STEPPING_EXIT, **STEPPING)
-    flow.row(Op.CALL, next=TD_EXIT, otherwise=behind, text=TD_EXIT)
-    flow.label(behind)
-    flow.leave_guest_mode()
-    flow.goto("vcpu.run")
-
-
-def _write_script(listing: Listing, layout: Layout, module: str, label: str, steps: tuple[Step, ...]) -> None:
-    """The calls of a script one after the other, their answers kept in OUTCOMES."""
-    listing.label(label)
-    for number, step in enumerate(steps):
-        place = f"{label}#{number}"
-        if step.call == TD_EXIT:
-            listing.row(Op.CALL, next=TD_EXIT, otherwise=f"{place}.left", text=TD_EXIT)
-            listing.label(f"{place}.left")
-            continue
-        listing.row(Op.LET, register=R.PAGE, value=step.page)
-        listing.row(Op.LET, register=R.GUEST_PAGE, value=step.page)
-        listing.row(Op.LET, register=R.CONTENT, value=layout.at("content", step.page))
-        row = calls_of(module).get(step.call)
-        if step.word:
-            pass
-        elif step.call in ABOUT_PAGES:
-            locate_page(listing, layout, ABOUT_PAGES[step.call], source=R.PAGE)
-        else:
-            locate(listing, layout, step.level, leaf=True if step.call in LEAF_CALLS else None)
-        if step.call == "tdh_mem_page_relocate":
-            locate_page(listing, layout, "data", layout.pages)           # to the first spare page
-        if step.retries > 0:
-            listing.row(Op.LET, register=R.TRIES)
-        listing.label(f"{place}.again")
-        listing.row(Op.CALL, next=entry_label(row, step.level) if row else str(step),
-                    otherwise=f"{place}.answered", text=str(step) if step.word else step.call)
-        listing.label(f"{place}.answered")
-        if step.retries:
-            busy, more = f"{place}.busy", f"{place}.more"
-            listing.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=BUSY_STATUS,
-                        next=busy, otherwise=f"{place}.done", text="TDX_OPERAND_BUSY")
-            listing.label(busy)
-            if step.retries == FOREVER:
-                listing.jump(f"{place}.again")
-            else:
-                listing.row(Op.TEST, register=R.TRIES, mask=-1, match=step.retries,
-                            next=f"{place}.done", otherwise=more, text="retries so far")
-                listing.label(more)
-                listing.row(Op.LET, register=R.TRIES, source=R.TRIES, value=1, next=f"{place}.again")
-            listing.label(f"{place}.done")
-        listing.row(Op.INDEX, register=R.OUTCOMES, base=R.ANSWER, offset=1, source=R.OUTCOMES, mask=-1,
-                    match=1 << ANSWER_BITS, text="keep the answer, + 1")
-        if step.call == "tdh_vp_enter":
-            # A vCPU that was refused does not do what it would do in the guest.
-            out = next(n for n in range(number, len(steps)) if steps[n].call == TD_EXIT)
-            skipped = sum(each.call != TD_EXIT for each in steps[number + 1:out])
-            refused, entered = f"{place}.refused", f"{place}.entered"
-            listing.row(Op.TEST, register=R.STATUS, mask=-1, next=entered, otherwise=refused,
-                        text="TDX_SUCCESS")
-            with listing.aside(refused):
-                listing.row(Op.INDEX, register=R.OUTCOMES, source=R.OUTCOMES, mask=-1,
-                            match=1 << ANSWER_BITS * skipped, next=f"{label}#{out}.left",
-                            text="what is left out")
-            listing.label(entered)
-    listing.row(Op.STOP)
-    listing.flush()
-
-
-def _write_lock_step(listing: Listing, options: Options, step: Step) -> None:
-    """A sharex_hp lock taken and dropped, as a subroutine."""
-    name, mode = str(step), LOCK_STEPS[step.call]
-    call = Call(listing, name, options)
-    lock = Held(step.word, EXCLUSIVE if mode == EXCLUSIVE else SHARED, "hp", R.TD, word_offset(options.layout, step.word))
-    listing.label(name)
-    listing.row(Op.CALL_BEGIN, value=listing.call_number(name), text=name)
-    if mode != "guest":
-        call.drop(call.take(lock, BUSY_STATUS))
-    else:
-        # No call of the table takes such a lock from the guest's side; tdx_locks.h:325-347.
-        place = {"base": lock.base, "offset": lock.offset, "width": 16, "text": f"{step.word} (shared, guest)"}
-        refused, busy, asked, taken = (call.fresh(part) for part in ("refused", "busy", "asked", "taken"))
-        listing.row(Op.ADD, register=R.OLD, value=HP_READER, **place)
-        listing.row(Op.TEST, register=R.OLD, mask=HP, match=0, next=asked, otherwise=refused, text="host priority")
-        with listing.aside(refused):
-            listing.row(Op.ADD, value=-HP_READER, **place)
-            listing.answer(status("TDX_OPERAND_BUSY_HOST_PRIORITY"), busy=True, next=call.unwinding())
-        listing.label(asked)
-        listing.row(Op.TEST, register=R.OLD, mask=HP_EXCLUSIVE, match=0, next=taken, otherwise=busy, text="exclusive")
-        with listing.aside(busy):
-            call.answer_busy(BUSY_STATUS, place)
-        listing.label(taken)
-        listing.hold(lock)
-        call.drop(lock)
-    call.succeed()
-    listing.flush()
-    listing.held = ()

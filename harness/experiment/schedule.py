@@ -18,8 +18,9 @@ import numpy as np
 from harness.errors import ResultError
 from harness.files import read_json, write_file
 from harness.memory.block import Memory
-from harness.experiment.scenario import LEAVE, Scenario
+from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import parse
+from harness.protocol.flows.script import LEAVE
 from kernels.machine import step_once
 from kernels.ops import OP_TABLE, Kind, Op, Register as R
 from kernels.search import BRANCHES_MAX, ROWS_MAX, SPANS, STEPPING, TRANSLATION, WIDTH_OF_ROW

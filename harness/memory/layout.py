@@ -154,6 +154,7 @@ class Layout:
 
         self._add("image", 1, self.td_bytes, PAGE)
         self._add("registers", actors, 8 * REGISTERS, PAGE)
+        # Last, so that how long they are moves nothing else (experiment/plan.py).
         self._add("records", actors, -(-8 * record_words // PAGE) * PAGE, PAGE)
         self._align(PAGE)
 

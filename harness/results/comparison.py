@@ -19,6 +19,7 @@ from tabulate import tabulate
 
 from harness.results import identity, inference
 from harness.errors import ResultError, UsageError, nearest
+from harness.experiment.config import dotted
 from harness.results.metrics import BY_KEY, METRICS, Metric
 from harness.reports.text import assumption_lines, count, formatted, number, wrap
 
@@ -126,7 +127,7 @@ def _told(groups: list[Group], key: str) -> str:
     describe = {"workload": identity.workload, "machine": identity.machine}.get(key)
     if describe is None:
         return ", ".join(dict.fromkeys(getattr(group.identity, key) for group in groups))
-    tables = [dict(_flat(describe(group.results[0]))) for group in groups]
+    tables = [dict(dotted(describe(group.results[0]))) for group in groups]
     keys = sorted({inner for table in tables for inner in table})
     parts = []
     for inner in keys:
@@ -134,14 +135,6 @@ def _told(groups: list[Group], key: str) -> str:
         if len(values) > 1:
             parts.append(f"{inner} {', '.join(values[:5])}{', ...' if len(values) > 5 else ''}")
     return "; ".join(parts[:4]) + ("; ..." if len(parts) > 4 else "")
-
-
-def _flat(table: dict, prefix=""):
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _labels(groups: list[Group]) -> list[str]:

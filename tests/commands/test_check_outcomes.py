@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import __main__ as command_line
-from harness.experiment import config
-from harness.commands import check_outcomes
-from harness.errors import UsageError
+from harness.experiment import config_file
+from harness.__main__ import main
+from harness.commands import check_outcomes, run
+from harness.errors import DONE, FAILED, UsageError
 from harness.protocol.policies import BY_NAME, POLICIES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -72,14 +72,14 @@ POSSIBLE = ({"tdh_mem_track": {"success": 1, "busy_by_operand": {"TD_EPOCH": 2}}
 ])
 def test_an_outcome_that_cannot_be_fails_the_run(capsys, calls, entries, sentence):
     result = result_with(POSSIBLE[0] | calls, POSSIBLE[1] | entries)
-    config_ = config.load(ROOT / "configs/fault_vs_zap.toml")
-    assert command_line.check_outcomes(result, config_) == command_line.FAILED
+    config_ = config_file.load(ROOT / "configs/fault_vs_zap.toml")
+    assert run.outcomes_code(result, config_) == FAILED
     assert capsys.readouterr().err == f"made up: outcome {sentence} was not met by explore\n"
 
 
 def test_an_outcome_that_can_be_passes(capsys):
-    config_ = config.load(ROOT / "configs/fault_vs_zap.toml")
-    assert command_line.check_outcomes(result_with(*POSSIBLE), config_) == command_line.DONE
+    config_ = config_file.load(ROOT / "configs/fault_vs_zap.toml")
+    assert run.outcomes_code(result_with(*POSSIBLE), config_) == DONE
     assert capsys.readouterr().err == ""
 
 
@@ -108,12 +108,12 @@ def test_answers_that_a_policy_injects_are_explored():
     ("fault_vs_zap", ["checks.busted=['no_kick']"], "checks.busted = ('no_kick',)"),
 ])
 def test_a_run_that_the_worlds_are_not_like_is_refused(name, overrides, sentence):
-    given = config.load(ROOT / f"configs/{name}.toml", overrides)
+    given = config_file.load(ROOT / f"configs/{name}.toml", overrides)
     with pytest.raises(UsageError, match="--check-outcomes knows") as caught:
         check_outcomes.check_config(given)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_the_command_refuses_it_before_it_measures_anything(capsys):
-    code = command_line.main(["run", str(ROOT / "configs/teardown.toml"), "--check-outcomes"])
+    code = main(["run", str(ROOT / "configs/teardown.toml"), "--check-outcomes"])
     assert code == 2 and len(capsys.readouterr().err.splitlines()) == 1

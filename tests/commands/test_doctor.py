@@ -8,7 +8,7 @@ from harness.commands import doctor
 from harness.results import trust
 from harness.reports import text
 from harness.host.procfs import Quota
-from tests.commands.test_main import harness
+from tests.command_line import harness
 
 GOOD = doctor.Facts(
     processors=[0, 1, 2, 3], siblings=[], quota=Quota(None, 0, 0.0), throttled_count=0, steal_share=0.0,
@@ -20,7 +20,7 @@ def advised(facts) -> set[str]:
     return {row.check for row in doctor.rows(facts) if row.advice}
 
 
-def test_a_good_machine_is_only_told_how_many_workers_it_has_room_for():
+def test_a_good_machine_gets_no_advice_but_how_many_workers_it_has_room_for():
     assert advised(GOOD) == {"processors"}
 
 

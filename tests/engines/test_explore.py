@@ -1,8 +1,5 @@
-"""Every interleaving: known answers, counts derived by hand, the reduction, replay, and the command."""
+"""Every interleaving: known answers, counts derived by hand, the reduction, and replay."""
 
-import json
-import subprocess
-import sys
 from math import comb
 from pathlib import Path
 
@@ -10,13 +7,12 @@ import numpy as np
 import pytest
 
 from harness.results import grading
-from harness.__main__ import main
 from harness.engines.explore import search as explore
 from harness.engines.replay import processes
-from harness.errors import UsageError
 from harness.protocol.policies import POLICIES
 from harness.protocol.liveness import READS, live_registers
-from harness.experiment.scenario_file import answers_of_step, load, parse
+from harness.experiment.scenario_file import load, parse
+from harness.experiment.scenario_grades import answers_of_step
 from harness.experiment.schedule import Schedule, execute, prepare
 from kernels import search as kernel
 from kernels.ops import OP_TABLE, Kind, Register as R
@@ -234,25 +230,6 @@ def test_a_schedule_runs_again_as_real_processes_with_the_same_words(tmp_path):
         assert processes.run(kept) == schedule.final
 
 
-@pytest.mark.parametrize("damage, sentence", [
-    (lambda given: given.pop("turns"), "turns = None: must be a list"),
-    (lambda given: given.update(scenario=5), "scenario = 5: must be a table"),
-    (lambda given: given["turns"].append([2, 1, 0]), "must be [actor, rows, branch]"),
-    (lambda given: given["turns"].append([0, 10 ** 9, 0]), "must be [actor, rows, branch]"),
-    (lambda given: given["turns"].append([0, 1]), "must be [actor, rows, branch]"),
-    (lambda given: given["turns"].append([0, 9, 0]), "vcpu0 has come to its end before"),
-])
-def test_a_damaged_schedule_is_one_line(tmp_path, capsys, damage, sentence):
-    [scenario] = scenarios("accept_block", "1.5.05")
-    given = Schedule(scenario, explore.run(scenario).endings[-1].turns, "shown", {}).as_json()
-    given = json.loads(json.dumps(given))
-    damage(given)
-    file = tmp_path / "s.json"
-    file.write_text(json.dumps(given))
-    code, _, err = command(capsys, "replay", str(file))
-    assert code == 2 and sentence in err and len(err.splitlines()) == 1
-
-
 def test_a_schedule_ends_in_the_words_that_the_search_says():
     [scenario] = scenarios("two_hosts", "1.5.24")
     for ending in explore.run(scenario).endings:
@@ -276,102 +253,11 @@ def test_what_real_processes_reach_is_among_what_was_explored(name):
         assert len(met) > 1
 
 
-# --- the command -----------------------------------------------------------------------------
-
-def command(capsys, *arguments: str):
-    code = main(list(arguments))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def test_explore_prints_outcomes_and_a_counterexample_that_replays(tmp_path, capsys):
-    file = "configs/explore/accept_block.toml"
-    test = tmp_path / "test_found.py"
-    code, out, err = command(capsys, "explore", str(ROOT / file), "--module", "1.5.05", "--show", "4",
-                             "--out", str(tmp_path), "--as-test", str(test))
-    assert code == 0 and "explored completely" in out and "host priority is lost" in out
-    assert max(map(len, out.splitlines())) <= 100
-    [saved] = tmp_path.glob("*.schedule.json")
-    code, out, err = command(capsys, "replay", str(saved))
-    assert code == 0 and out.count("all as saved") == 2
-    ran = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)], cwd=ROOT,
-                         capture_output=True, text=True)
-    assert "1 passed" in ran.stdout
-    saved.write_text(saved.read_text().replace("80000400000030f7", "80100400000030f7"))
-    code, out, err = command(capsys, "replay", str(saved))
-    assert code == 1 and "NOT as saved" in out
-
-
-def test_a_forbidden_or_ungraded_outcome_fails_with_its_counterexample(tmp_path, capsys):
-    file = tmp_path / "s.toml"
-    text = (ROOT / "configs/explore/accept_block.toml").read_text()
-    file.write_text(text.replace('"1.5.16", "1.5.20"]\ngrade = "interesting"', '"1.5.16", "1.5.20"]\ngrade = "forbidden"'))
-    code, out, _ = command(capsys, "explore", str(file), "--module", "1.5.05", "--out", str(tmp_path))
-    assert code == 1 and "FAILED: forbidden outcome" in out and "entry_request_priority" in out
-    file.write_text(text[:text.index('[[expect]]\nvcpu0 = "TDX_SUCCESS"\nhost0 = "TDX_OPERAND_BUSY|RCX"')])
-    code, out, _ = command(capsys, "explore", str(file), "--module", "1.5.05", "--out", str(tmp_path))
-    assert code == 1 and "FAILED: ungraded outcome" in out
-
+# --- verdicts --------------------------------------------------------------------------------
 
 def test_a_negative_control_that_is_not_caught_fails():
     scenario = world({"host0": "tdh_mem_track"}, must_violate=["no_halt"], expect=[{"grade": "acceptable"}])
     assert judged(scenario)[1].failures == ["no_halt was to be violated and holds"]
-
-
-BAD = [
-    ({"actors": {"vcpu0": "tdg_mem_page_acept 3"}}, "did you mean tdg_mem_page_accept"),
-    ({"actors": {"host0": "tdg_mem_page_accept 3"}}, "is made by a vCPU"),
-    ({"actors": {"guest0": "tdh_mem_track"}}, "must be called vcpu0"),
-    ({"actors": {"host1": "tdh_mem_track"}}, "numbered from 0"),
-    ({"actors": {"host0": "tdh_mem_page_aug 3 retry often"}}, "write CALL"),
-    ({"actors": {"host0": {"touch": [3]}}}, "remove = [PAGE"),
-    ({"actors": {"host0": "tdh_mem_page_aug 512"}}, "below 512"),
-    ({"actors": {"vcpu0": "td_exit"}}, "without a tdh_vp_enter"),
-    ({"actors": {}}, "must name actors"),
-    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "start": {"pages": {"3": "MAPED"}}}, "did you mean MAPPED"),
-    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "fine"}]}, "must be one of acceptable"),
-    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "forbidden", "host0": "TDX_SUCCES"}]},
-     "tdh_mem_page_aug never answers that; it answers TDX_EPT_ENTRY_STATE_INCORRECT|RCX, "),
-    ({"actors": {"host0": "tdh_mem_page_aug 3", "vcpu0": "tdg_mem_page_accept 3"},
-      "expect": [{"grade": "forbidden", "host0": "TDX_PAGE_SIZE_MISMATCH|level 0"}]},      # only ACCEPT answers that
-     "tdh_mem_page_aug never answers that"),
-    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "host0": 7}]}, "never answers that"),
-    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "page 3": 4}]}, "must be a state"),
-    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "module": 5}]}, "must be of 1.5.01"),
-    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "acceptable", "must": 5}]}, "true or false"),
-    ({"actors": {f"host{place}": "tdh_mem_track" for place in range(9)}}, "at most 8 actors"),
-    ({"actors": {"host0": "tdh_mem_track 0 retry 100001"}}, "at most 100000"),
-    ({"actors": {"host0": "tdh_mem_page_demote 3"}}, "tdh_mem_page_demote is about an entry at level 1: write 'level N'"),
-    ({"actors": {"vcpu0": "tdh_vp_enter"}, "start": {"listed": {"vcpu0": [512]}}}, "page numbers below 512"),
-    ({"actors": {"vcpu0": "tdh_vp_enter"}, "start": {"listed": {"vcpu0": list(range(33))}}}, "at most 32 page numbers"),
-    ({"actors": {"host0": "tdh_mem_track"}, "start": {"listed": {"host0": [3]}}}, "is no vCPU"),
-    ({"actors": {"host0": "tdh_mem_track"}, "start": {"words": {"epoch": 1 << 64}}}, "below 2^64"),
-    ({"actors": {"host0": "tdh_mem_track"}, "start": {"words": {"epoch": -1}}}, "below 2^64"),
-    ({"actors": {"host0": "tdh_mem_track"}, "must_violate": 5}, "must be a list of invariants"),
-    ({"actors": {"host0": "tdh_mem_track"}, "may_violate": {"1.5.05": "no_bug"}}, "must be a list of invariants"),
-    ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "forbidden", "page 4": "FREE"}]},
-     "no outcome has this"),
-    ({"actors": {"host0": "tdh_mem_track"}, "must_violate": ["no_bugs"]}, "did you mean no_bug"),
-    ({"actors": {"host0": "tdh_mem_track"}, "modul": "1.5.05"}, "did you mean module"),
-    ({"actors": {"host0": "tdh_mem_track"}, "watch": ["epok"]}, "no such word"),
-]
-
-
-@pytest.mark.parametrize("table, sentence", BAD, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_mistake_in_a_scenario_is_one_line(table, sentence):
-    with pytest.raises(UsageError) as caught:
-        parse(table, "bad", "bad.toml")
-    assert sentence in str(caught.value) and "\n" not in str(caught.value)
-    assert str(caught.value).startswith("bad.toml: ")
-
-
-@pytest.mark.parametrize("others", ["", 'host1 = "tdh_mem_page_aug 3"', 'host1 = "tdh_mem_track 0 retry forever"'])
-def test_a_script_that_cannot_end_is_refused(tmp_path, capsys, others):
-    file = tmp_path / "never.toml"
-    file.write_text(f'start.words = {{ epoch_lock = 1 }}\n[actors]\nhost0 = "tdh_mem_track 0 retry forever"\n{others}\n')
-    code, out, err = command(capsys, "explore", str(file))
-    assert code == 2 and not out and len(err.splitlines()) == 1
-    assert err.startswith(f"{file}: never: actors: no schedule lets all scripts end")
 
 
 def test_what_a_call_is_said_to_answer_is_what_it_answers():
@@ -381,16 +267,6 @@ def test_what_a_call_is_said_to_answer_is_what_it_answers():
             for place, script in enumerate(scenario.scripts):
                 can = answers_of_step(scenario, script.steps[0])
                 assert {ending.answers[place][0] for ending in explore.run(scenario).endings} <= can | {"-"}
-
-
-@pytest.mark.parametrize("arguments, sentence", [
-    (["--module", "1.5.06"], "must be one of"), (["--random", "0"], "must be at least 1"),
-    (["--preemptions", "1", "--random", "5"], "not together"), (["--show", "99"], "these are 2 scenarios"),
-    (["--show", "99", "--module", "1.5.05"], "at most"),
-])
-def test_a_mistake_in_the_arguments_is_one_line(capsys, arguments, sentence):
-    code, _, err = command(capsys, "explore", str(ROOT / "configs/explore/two_hosts.toml"), *arguments)
-    assert code == 2 and sentence in err and len(err.splitlines()) == 1
 
 
 # --- slow ------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from harness.memory.block import Memory
 from harness.protocol import contention
 from harness.protocol.seamcalls import TD_EXIT
 from harness.protocol.releases import BY_NAME as RELEASES
-from harness.experiment.scenario import ABOUT_PAGES, File, Scenario, Script, Step, calls_of, kind_of
+from harness.experiment.scenario import File, Scenario, Script, calls_of, kind_of
+from harness.protocol.flows.script import ABOUT_PAGES, Step
 from harness.experiment.plan import Actor
 from kernels.words import NAME_OF_OPERAND, OPERAND_ID
 from tests.ready import ready

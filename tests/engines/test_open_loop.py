@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from harness.results import document
-from harness.experiment.config import check
+from harness.experiment.config_file import Given, check
 from harness.engines.processes import coordinator
 from harness.engines.simulate import simulation
 from harness.errors import UsageError
@@ -147,7 +147,7 @@ def test_an_open_loop_that_cannot_keep_up_says_so():
 
 def test_removals_that_arrive_need_a_rate():
     with pytest.raises(UsageError, match="workload.removals_per_s = 0: must be more than 0 where workload.loop"):
-        check({"name": "x", "policy": "kick_vcpus", "workload": {"loop": "open", "removals_per_s": 0.0}}, "x.toml")
+        check(Given({"name": "x", "policy": "kick_vcpus", "workload": {"loop": "open", "removals_per_s": 0.0}}, "x.toml"))
 
 
 # --- virtual time: seeded, so that what is asserted is so on every machine ---

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from harness.results import store, document
-from harness.experiment.config import load
+from harness.experiment.config_file import load
 from harness.engines.processes import coordinator, watchdog
 from harness.engines.processes.patience import LIMIT_S as LIMIT_OF_PATIENCE_S, TURN_S, Patience, Seen, see
 from harness.results.trust import failures

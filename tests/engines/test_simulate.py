@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.experiment import config as configs
+from harness.experiment import config_file
 from harness.experiment import invariants
 from harness.engines.simulate import prices
 from harness.results import document
@@ -99,7 +99,7 @@ def test_a_hang_is_noted_with_what_each_vcpu_was_told():
 
 
 def test_actors_that_wait_for_one_another_are_a_deadlock_and_are_named():
-    plan = make_plan(configs.load(ROOT / "configs/broken/reenter_irqoff.toml", ["engine=simulate", "duration_s=0.2"]))
+    plan = make_plan(config_file.load(ROOT / "configs/broken/reenter_irqoff.toml", ["engine=simulate", "duration_s=0.2"]))
     result = document.from_measured(simulate.run(plan))
     assert result["invariants"]["no_deadlock"] >= 1 and result["hangs"]["deadlocks"] >= 1
     assert any("waits in" in text for hang in result["hangs"]["log"] for text in hang["waiting"])
@@ -179,7 +179,7 @@ def run_apart(out, name, **environment) -> str:
 
 
 def run_here(name) -> str:
-    plan = make_plan(configs.load(ROOT / "configs" / f"{name}.toml", SETTINGS))
+    plan = make_plan(config_file.load(ROOT / "configs" / f"{name}.toml", SETTINGS))
     return lasting(json.loads(json.dumps(document.from_measured(simulate.run(plan)))))
 
 
@@ -221,7 +221,7 @@ def test_tds_that_share_nothing_do_what_each_would_do_alone(monkeypatch, policy)
                          ids=["a processor each", "four processors", "preempted anywhere"])
 def test_tds_are_created_run_and_destroyed_side_by_side(machine):
     """configs/td_lives.toml: creations meet on the key table, and nothing of a TD is left in another."""
-    plan = make_plan(configs.load(ROOT / "configs/td_lives.toml", ["engine=simulate", "duration_s=0.02"]))
+    plan = make_plan(config_file.load(ROOT / "configs/td_lives.toml", ["engine=simulate", "duration_s=0.02"]))
     plan = make_plan(plan.config.model_copy(update={"machine": plan.config.machine.model_copy(update=machine)}))
     result = document.from_measured(simulate.run(plan))
     assert not any(result["invariants"].values()) and None not in result["invariants"].values()
@@ -246,7 +246,7 @@ def test_a_td_that_hangs_is_ended_and_the_others_go_on():
 
 
 def test_a_deadlock_in_one_td_is_told_of_its_actors_only():
-    plan = make_plan(configs.load(ROOT / "configs/broken/reenter_irqoff.toml",
+    plan = make_plan(config_file.load(ROOT / "configs/broken/reenter_irqoff.toml",
                                   ["engine=simulate", "duration_s=0.2", "td.count=2"]))
     result = document.from_measured(simulate.run(plan))
     assert result["invariants"]["no_deadlock"] >= 1
@@ -412,7 +412,7 @@ def test_the_price_of_every_row_that_others_see_is_more_than_nothing():
 
 
 @pytest.mark.parametrize("keys, says", [
-    ({"machine": {"costs": "nowhere.toml"}}, "cannot be read"),
+    ({"machine": {"costs": "nowhere.toml"}}, "machine.costs = 'nowhere.toml': no such file"),
     ({"machine": {"distribution": {"guest_wrk": "exponential"}}}, "did you mean guest_work?"),
     ({"machine": {"distribution": {"guest_work": "gaussian"}}, "costs_ns": {"guest_work": 5}},
      "must be 'constant', 'exponential' or 'histogram FILE'"),
@@ -447,4 +447,4 @@ def test_a_result_names_every_number_it_rests_on():
 def test_engine_simulate_may_be_shorter_than_a_run_in_real_time():
     assert config(engine="simulate", duration_s=0.0001).duration_s == 0.0001
     with pytest.raises(UsageError, match="must be at least 0.05"):
-        configs.check({"name": "x", "policy": "retry16", "duration_s": 0.0001}, "x.toml")
+        config_file.check(config_file.Given({"name": "x", "policy": "retry16", "duration_s": 0.0001}, "x.toml"))

@@ -8,7 +8,7 @@ import pytest
 from harness.results import trust, document
 from harness.reports import text as report
 from harness.results.counted import entered, naive_decoding
-from harness.experiment.config import load
+from harness.experiment.config_file import load
 from harness.engines.processes import coordinator
 from harness.errors import UsageError
 from harness.memory.layout import Layout

@@ -12,7 +12,7 @@ from harness.errors import ResultError
 from harness.results.histogram import Histogram
 from kernels import record
 from kernels.compiling import for_python
-from tests.commands.test_main import harness
+from tests.command_line import harness
 
 kernel_bucket_of = for_python(record.bucket_of)
 add_value = for_python(record.add_value)

@@ -17,7 +17,7 @@ from harness.memory.block import Memory
 from harness.experiment.plan import make_plan
 from kernels import clock_checks
 from tests.stage import config
-from tests.commands.test_main import harness
+from tests.command_line import harness
 from tests.tries import until
 
 GOOD_CONDITIONS = {

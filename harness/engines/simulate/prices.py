@@ -11,15 +11,15 @@ kernels/simulate.py reads.  Times become whole ticks of a tenth of a nanosecond.
 """
 
 import csv
-import tomllib
-from pathlib import Path
 
 import numpy as np
 
 from harness.protocol import releases
 from harness.experiment.config import Config, Costs, Machine
 from harness.errors import UsageError, nearest
-from harness.experiment.plan import Plan, alias_table
+from harness.files import read_toml
+from harness.experiment.choices import alias_table
+from harness.experiment.plan import Plan
 from harness.protocol.assemble import FLOWS
 from harness.protocol.flows.flow import IN_GUEST, REQUEST
 from harness.protocol.seamcalls import TD_EXIT, held_in_guest
@@ -88,13 +88,7 @@ def resolve(config: Config) -> tuple[Machine, dict[str, str]]:
 
 def read_costs(path: str) -> tuple[dict[str, float], str]:
     """([machine] values, where they were measured) of a costs file.  Raises UsageError."""
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UsageError(f"machine.costs = {path!r}: cannot be read:"
-                         f" {getattr(problem, 'strerror', None) or problem}") from None
-    except tomllib.TOMLDecodeError as problem:
-        raise UsageError(f"machine.costs = {path!r}: not TOML: {problem}") from None
+    table = read_toml(path, f"machine.costs = {path!r}")
     values = table.get("machine", {})
     for key, value in values.items():
         if key not in KEYS:

@@ -18,6 +18,10 @@ A *host* thread takes memory back:
 
     machine_check.py   with that fault: the probe a machine check makes, in a host thread's turn
 
+Or either makes some calls, one after the other:
+
+    script.py   the actors of a scenario
+
 The words they are written with:
 
     flow.py     a kick, mmu_lock, KVM_BUG_ON, the end of a VM

@@ -27,13 +27,12 @@ from contextlib import contextmanager
 from harness.memory.layout import MMU_NONPRESENT
 from harness.protocol.call import index, locate, locate_page
 from harness.protocol.flows import fault, seam
-from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, Flow
+from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, SIGN, Flow
 from harness.protocol.flows.ladder import Ladder
 from kernels.ops import Op, Register as R
 from kernels.words import HKID_FREE, TDCS_PAGES, TDVPS_PAGES
 
 CHUNKS = 16                      # MR.EXTEND measures 256 bytes
-SIGN = 1 << 63
 
 
 def _guarded(flow: Flow, on: bool) -> None:

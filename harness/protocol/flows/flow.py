@@ -29,6 +29,8 @@ REBUILT_OVER_PRIORITY = "host_priority.rebuilt_over"     # counter: TDHP bits th
 
 DEAD, CLOSING = 1, 2             # vm_dead of a VM that is not alive: KVM_BUG_ON; its file is being closed
 
+SIGN = 1 << 63                   # of a difference: which of two numbers is greater
+
 # Mirror entries (arch/x86/kvm/mmu/spte.h, 2024): bit 11 is SPTE_MMU_PRESENT_MASK.
 MMU_PRESENT = 1 << 11
 MMU_LARGE = 1 << 7               # PT_PAGE_SIZE_MASK

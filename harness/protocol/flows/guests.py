@@ -13,12 +13,11 @@ forward progress to the zero-step mitigation and empties its list.
 from harness.memory.layout import KICK_MAILBOX, LINE, TDVPS_STEPPING
 from harness.protocol.call import index, locate
 from harness.protocol.flows import guest
-from harness.protocol.flows.flow import Flow
+from harness.protocol.flows.flow import SIGN, Flow
 from harness.protocol.seamcalls import TD_EXIT
 from kernels.ops import Op, Register as R
 from kernels.words import EXIT_REASON_EPT_VIOLATION
 
-SIGN = 1 << 63
 FIRST_LARGE = 512                # the first page of the memory that consists of large ones (split.py)
 STEPPING = {"base": R.TDVPS, "offset": TDVPS_STEPPING}
 

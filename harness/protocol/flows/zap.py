@@ -20,14 +20,13 @@ from harness.memory.layout import (
 )
 from harness.protocol.call import index, locate
 from harness.protocol.flows import seam
-from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, Flow
+from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, SIGN, Flow
 from harness.protocol.flows.ladder import BUSY, Ladder
 from kernels.guest import POISON
 from kernels.ops import Op, Register as R
 from kernels.words import STATUS_CLASS
 from kernels import rwlock
 
-SIGN = 1 << 63                   # of a difference: which of two page numbers is greater
 REMOVAL_SITES = ("block", "track", "remove")
 
 

@@ -7,9 +7,10 @@ in: that is why a host's call on a FREE entry can find it busy.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from harness.memory.layout import ENTRIES
 from harness.protocol.call import Call, write_walk
 from harness.protocol.phrases.locking import INTERRUPT, Entry
-from harness.protocol.phrases.pages import ENTRIES, page_mask, write_entry
+from harness.protocol.phrases.pages import page_mask, write_entry
 from harness.protocol.releases import DEFAULT, Release
 from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import (

@@ -11,10 +11,10 @@ Abstracted away: 1 GiB pages work the same way one level up, but no flow makes t
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.memory.layout import PAMT_BEPOCH, PAMT_BYTES, PAMT_LOCK, PAMT_TYPE
+from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BYTES, PAMT_LOCK, PAMT_TYPE
 from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, Call
-from harness.protocol.phrases.pages import ENTRIES, each, page_mask, write_entry
+from harness.protocol.phrases.pages import each, page_mask, write_entry
 from harness.protocol.releases import DEFAULT, Release
 from kernels.ops import Op, Register as R
 from kernels.words import PT_NDA, PT_REG, STATE, TDEL, TDHP, states, status

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from harness.memory.layout import PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
+from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
 from harness.protocol.call import Call
 from harness.protocol.phrases.locking import NAMED
 from harness.protocol.releases import STORE, SWAP_STORE
@@ -16,7 +16,6 @@ from kernels.words import (
 TRACKED_OP_STATES = (OP_STATE_RUNNABLE, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT)
 LEAVES = tuple(state.name for state in ENTRY_STATES if state.leaf)
 PAGE_NUMBER = (1 << 28) - 1      # which page of its group a physical address names (memory.HPA_STEP)
-ENTRIES = 512
 
 
 def page_mask(level: int) -> int:

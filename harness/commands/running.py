@@ -1,0 +1,107 @@
+"""What run, sweep and nightly share: configs made ready, one run after the other, results kept and judged.
+
+The only file that runs a plan on an engine.  What loads the compiler waits until a run is prepared, so
+that `--help` of these commands is quick.
+"""
+
+import contextlib
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness import engines
+from harness.commands.progress import Progress
+from harness.commands.session import REAL_TIME, Budget, Run, Session, run_s
+from harness.errors import DONE, FAILED, UNTRUSTWORTHY
+from harness.experiment import config_file
+from harness.experiment.config import Bound, Config
+from harness.host import lock
+from harness.results import store, trust
+
+
+def load(paths: list[str], overrides: list[str], policies: list[str]) -> list[Config]:
+    """Each config, under each of the policies if there are any.  Raises UsageError."""
+    chosen = [[f"policy={name}"] for name in policies] or [[]]
+    return [config_file.load(path, [*overrides, *policy]) for path in paths for policy in chosen]
+
+
+def prepare(config: Config):
+    """The plan of a config.  Raises UsageError if there can be none, or for what no result of it can have."""
+    from harness.experiment.plan import make_plan
+    from harness.results.document import example
+    plan = make_plan(config)
+    trust.check_expectations(plan, example(plan))
+    return plan
+
+
+def measure(plan, progress=lambda *_: None) -> dict:
+    """Run a plan on its engine: the result."""
+    from harness.results.document import from_measured
+    return from_measured(engines.load(plan.config.engine).run(plan, progress))
+
+
+def only_one(configs: tuple[Config, ...], what: str):
+    """The lock that a measurement needs; nothing for engines that do not measure this machine."""
+    real = any(config.engine in REAL_TIME for config in configs)
+    return lock.only_one(what) if real else contextlib.nullcontext()
+
+
+def run_session(session: Session, done: dict[Run, dict], budget: Budget) -> Iterator[tuple[Run, dict]]:
+    """Run what is not done, block by block, as long as the budget lasts; yields (run, result)."""
+    from harness.experiment.plan import make_plan
+    left = [run for run in session.runs if run not in done]
+    for block, runs in itertools.groupby(list(left), key=lambda run: run.block):
+        block_runs = list(runs)
+        if not budget.fits(len(block_runs), expected_s(session, block_runs)):
+            print(f"budget spent after {block} of {session.blocks} blocks", file=sys.stderr)
+            return
+        for run in block_runs:
+            left.remove(run)
+            plan, began = make_plan(session.config(run)), time.monotonic()
+            with _progress(session, run, left) as progress:
+                result = measure(plan, progress) | {"block": session.mark(run)}
+            budget.ran(time.monotonic() - began)
+            yield run, result
+
+
+def expected_s(session: Session, runs: list[Run]) -> float:
+    return sum(run_s(session.configs[run.config]) for run in runs)
+
+
+def _progress(session: Session, run: Run, behind: list[Run]) -> Progress:
+    config = session.configs[run.config]
+    known_s = (run_s(config), expected_s(session, behind)) if config.engine in REAL_TIME else ()
+    return Progress(config.name, session.runs.index(run), len(session.runs), run.block, session.blocks, *known_s)
+
+
+# --- results -----------------------------------------------------------------------------------
+
+def keep(result: dict, out: Path) -> int:
+    """Save a result; if that fails, put it where it is not lost and say where."""
+    try:
+        print(f"saved {store.write(result, out)}", file=sys.stderr)
+        return DONE
+    except OSError as problem:
+        try:
+            saved = f"saved {store.write(result, tempfile.gettempdir())} instead"
+        except OSError:
+            print(json.dumps(result))
+            saved = "printed it instead"
+        print(f"--out {out}: cannot write the result: {problem.strerror}; {saved}", file=sys.stderr)
+        return UNTRUSTWORTHY
+
+
+def exit_code(result: dict, expect: dict[str, Bound]) -> int:
+    """The exit code that one result deserves; says why on stderr."""
+    if result["verdict"]["status"] == trust.UNTRUSTWORTHY:
+        problems, code = result["verdict"]["reasons"], UNTRUSTWORTHY
+    else:
+        problems = trust.failures(result, expect)
+        code = FAILED if problems else DONE
+    for problem in problems:
+        print(f"{result['name']}: {problem}", file=sys.stderr)
+    return code

@@ -1,0 +1,128 @@
+"""[[expect]]: how the outcomes of a scenario are graded, with what no outcome can be refused.
+
+A mistake is a KeyProblem.
+"""
+
+import functools
+from dataclasses import replace
+from typing import NamedTuple
+
+from harness.errors import nearest
+from harness.experiment.config import MODULES, KeyProblem
+from harness.experiment.scenario import GRADES, Grade, Scenario, Script, calls_of
+from harness.protocol.assemble import Program
+from harness.protocol.flows.script import Step
+from harness.protocol.liveness import successors
+from harness.protocol.seamcalls import TD_EXIT, entry_label
+from kernels.ops import Op, Register as R
+from kernels.words import STATE
+
+ANY_ANSWER = ("*", "BUSY", "-")          # anything; busy in some way; the call was not made
+# What a row says besides actors and words, and what it says where it does not.
+DEFAULTS = {"grade": None, "note": "", "module": list(MODULES), "must": True, "anyone": ""}
+
+
+class Outcomes(NamedTuple):
+    """What can be said of the outcomes of a scenario."""
+
+    scripts: dict[str, Script]           # by actor
+    words: list[str]
+    answers: set[str]                    # of any call
+
+
+def graded(scenario: Scenario, rows: list[dict]) -> Scenario:
+    """The scenario with its [[expect]] rows."""
+    if scenario.uses_flows:
+        answers = {answer.name for answer in scenario.program.answers}
+    else:
+        answers = set().union(*(answers_of_step(scenario, step) for script in scenario.scripts for step in script.steps
+                                if step.call != TD_EXIT))
+    outcomes = Outcomes({script.actor.name: script for script in scenario.scripts},
+                        [name for name, _ in scenario.watched()], answers)
+    grades = [_grade(scenario, outcomes, f"expect[{number}]", row) for number, row in enumerate(rows)]
+    return replace(scenario, grades=tuple(grade for grade in grades if grade))
+
+
+def _grade(scenario: Scenario, outcomes: Outcomes, key: str, row: dict) -> Grade | None:
+    """One row; None if it is about other releases, or about calls that this pair does not have."""
+    given = DEFAULTS | {name: row[name] for name in DEFAULTS if name in row}
+    modules = _checked(key, given)
+    anyone, here = given["anyone"], scenario.module in modules
+    if anyone and anyone not in outcomes.answers:
+        if scenario.serial:
+            return None
+        raise KeyProblem(f"{key}.anyone", anyone, f"no call answers that{nearest(anyone, outcomes.answers)}")
+    actors, words = {}, {}
+    for name, value in row.items():
+        place = f"{key}.{name}"
+        if name in outcomes.words:
+            words[name] = _word(place, name, value)
+        elif name in outcomes.scripts and here:          # (another release may answer what this one does not)
+            actors[name] = _answers(place, value, outcomes.scripts[name], scenario)
+        elif name not in outcomes.scripts and name not in DEFAULTS:
+            known = [*outcomes.scripts, *outcomes.words, *DEFAULTS]
+            raise KeyProblem(place, value, f"no outcome has this; known: {', '.join(known)}{nearest(name, known)}")
+    return Grade(actors, words, given["grade"], given["note"], given["must"], anyone) if here else None
+
+
+def _checked(key: str, given: dict) -> list[str]:
+    """The releases that a row is about; what it says besides must be what it may be."""
+    modules = [given["module"]] if isinstance(given["module"], str) else given["module"]
+    if not isinstance(modules, list):
+        raise KeyProblem(f"{key}.module", modules, f"must be of {', '.join(MODULES)}")
+    if not isinstance(given["must"], bool):
+        raise KeyProblem(f"{key}.must", given["must"], "must be true or false")
+    if given["grade"] not in GRADES:
+        raise KeyProblem(f"{key}.grade", given["grade"],
+                         f"must be one of {', '.join(GRADES)}{nearest(given['grade'], GRADES)}")
+    for module in modules:
+        if module not in MODULES:
+            raise KeyProblem(f"{key}.module", module, f"must be of {', '.join(MODULES)}")
+    return modules
+
+
+def _answers(key: str, value, script: Script, scenario: Scenario) -> tuple[str, ...]:
+    """What the calls of an actor have answered."""
+    given = value if isinstance(value, list) else [value]
+    steps = [step for step in script.steps if step.call != TD_EXIT]
+    if len(given) != len(steps):
+        raise KeyProblem(key, value, f"must be {len(steps)} answers, one for each call")
+    for name, step in zip(given, steps):
+        can = sorted(answers_of_step(scenario, step))
+        if name not in can and name not in ANY_ANSWER:
+            raise KeyProblem(key, name, f"{step.call} never answers that; it answers {', '.join(can)}; or write"
+                             f" *, BUSY, - (not made){nearest(name, can)}")
+    return tuple(given)
+
+
+def _word(key: str, name: str, value) -> str:
+    """What a word spells in the end."""
+    if not name.startswith("page "):
+        return f"{value:#x}" if isinstance(value, int) else str(value)
+    state, *bits = value.split("+") if isinstance(value, str) else ("",)
+    if state not in (*STATE, "*") or any(bit not in ("EL", "HP", "*") for bit in bits):
+        raise KeyProblem(key, value, f"must be a state, with +EL, +HP or +* behind it{nearest(state, STATE)}")
+    return value
+
+
+def answers_of_step(scenario: Scenario, step: Step) -> frozenset[str]:
+    """What a call of a script can answer."""
+    row = calls_of(scenario.module).get(step.call)
+    return _answers_of_rows(scenario.program, entry_label(row, step.level) if row else str(step))
+
+
+@functools.lru_cache(maxsize=4096)
+def _answers_of_rows(program: Program, entry: str) -> frozenset[str]:
+    """The answers of all rows between a call's entry and its return."""
+    seen, waiting, found = set(), [program.labels[entry]], set()
+    while waiting:
+        number = waiting.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        row = program.rows[number]
+        if row["op"] == Op.ANSWER:
+            found.add(program.answers[row["mask"]].name)
+        if row["op"] != Op.GO or row["register"] != R.LINK:
+            waiting += successors(row, program.rows)
+    return frozenset(found)
