@@ -20,27 +20,39 @@ import numpy as np
 from pycparser import c_ast
 
 from harness.errors import UsageError, nearest
-from harness.experiment.plan import Actor, start_registers
-from harness.experiment.scenario import PAGES, File, Scenario, Script
+from harness.experiment.plan import Actor
+from harness.experiment import scenario_file
+from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Listing, Program
-from harness.protocol.litmus import conditions, rcu, source, types
+from harness.protocol.litmus import conditions, rcu, source, tdx, types
 from harness.protocol.litmus.body import Body, Value, World
 from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import Text, take_apart
 from harness.protocol.litmus.types import Type
-from harness.protocol.liveness import live_registers
-from harness.protocol.policies import BY_NAME as POLICIES
+from harness.protocol.call import Options
+from harness.protocol.flows import write_flows
+from harness.protocol.flows.flow import Flow
+from harness.protocol.flows.script import LEAVE, write_leave
+from harness.protocol.liveness import READS, WRITES, live_registers
+from harness.protocol.releases import BY_NAME as RELEASES
+from harness.protocol.seamcalls import write_calls
 from kernels.ops import REGISTERS, Op, Register as R
 from kernels.search import ACTORS_MAX
-from kernels.words import unsigned
+from kernels.words import STATUSES, signed, spell_entry, unsigned
 
 RESULT = "result."               # before the words in which a process leaves its locals
 BYTES_MOST = 1 << 20
 CONSTANTS = {"true": 1, "false": 0, "NULL": 0}
 CONSTANTS |= {f"E{name}": getattr(errno, f"E{name}") for name in "AGAIN BUSY INVAL IO NOMEM EXIST FAULT NOENT PERM INTR".split()}
 # Registers that mean something to rows of a process that makes no calls.
+TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending"}
+# Registers that calls need besides those that their rows name.
+TAKEN_BY_CALLS = {R.STATUS, R.ANSWER, R.CALL, R.LINK, R.PAGE, R.GUEST_PAGE, R.CONTENT, R.CURSOR, R.OLD, R.KICK, R.TD, R.TD_HPA,
+                  *range(R.TDR_4K, R.KICK + 1), R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT, R.ENTRY, R.TARGET_4K, R.TARGET_2M,
+                  R.TARGET_1G, R.HPA, R.CHILDREN, R.MIRROR, R.WBT, R.KET, R.PACKAGE, R.KOT_ENTRY, R.ROLE, R.OUTCOMES, R.RESUME,
+                  R.RETURN}
 TAKEN = {R.LOST_SWAPS, R.ZERO, R.SINK, R.PC, R.ME, R.STOPPING, R.DRAWS, R.HALTED_AT, R.TD}
 
 
@@ -59,7 +71,7 @@ class Process(Script):
 
     @property
     def label(self) -> str:
-        return self.actor.name
+        return self.actor.kind if self.flow is not None else self.actor.name
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,17 @@ class Test(Scenario):
 
     @property
     def uses_flows(self) -> bool:
-        return False
+        return any(script.flow is not None for script in self.scripts)
+
+    @functools.cached_property
+    def calls(self) -> tuple[str, ...]:
+        """The module's calls that the file makes."""
+        return tuple(sorted(_called(self.tree) & set(calls_of(self.module))))
+
+    @functools.cached_property
+    def of_td(self) -> bool:
+        """Whether there is a TD in this world at all."""
+        return bool(self.calls or self.uses_flows or _called(self.tree) & TD_WORDS or self.pages)
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -102,7 +124,7 @@ class Test(Scenario):
 
     @functools.cached_property
     def live(self) -> np.ndarray:
-        return live_registers(self.program)
+        return live_registers(self.program, (self.program.labels[LEAVE],) if LEAVE in self.program.labels else ())
 
     def by_name(self) -> dict[str, Variable]:
         return {each.name: each for each in self.variables}
@@ -110,15 +132,22 @@ class Test(Scenario):
     def watched(self) -> list[tuple[str, int]]:
         found = []
         for name in self.shown:
+            entry = _entry(name) if name.partition("[")[0] not in self.by_name() else None
             if ":" in name:
                 found.append((name, self.at(f"{RESULT}{name}")))
+            elif entry:
+                found.append((name, self.layout.at(f"sept.{entry[1]}", entry[0] >> 9 * entry[1])))
+            elif name in FLAGS:
+                found.append((name, self.layout.at(FLAGS[name])))
             else:
                 object_, word, _ = word_of(self.by_name(), name)
                 found.append((name, self.at(object_, word)))
         return found
 
     def spell(self, name: str, word: int) -> str:
-        return str((word + (1 << 63)) % (1 << 64) - (1 << 63))
+        if name.partition("[")[0] not in self.by_name() and _entry(name):
+            return spell_entry(word)
+        return str(signed(word))
 
     def value_in(self, values: dict[str, str]):
         """What a name of the condition comes to in a final state; for conditions.holds."""
@@ -126,6 +155,8 @@ class Test(Scenario):
             if right and name in self.by_name() and ":" not in name:
                 return self.at(name)             # `0:r1=x`: the address of x
             found = values.get(name, name)
+            if right and found in STATUSES:
+                return signed(STATUSES[found])
             return int(found) if isinstance(found, str) and re.fullmatch(r"-?\d+", found) else found
         return value_of
 
@@ -134,15 +165,11 @@ class Test(Scenario):
         return (0, int(value), "") if re.fullmatch(r"-?\d+", value) else (1, 0, value)
 
     def start(self, memory: Memory) -> list[np.ndarray]:
+        actors = super().start(memory)
         for each in self.variables:
             of = each.type.to if each.type.kind == "array" else each.type
             for word, value in enumerate(each.values):
                 memory.set_word(self.at(each.name, word), unsigned(self._number(value, of)))
-        actors = []
-        for script in self.scripts:
-            registers = start_registers(self.layout, script.actor)
-            registers[R.PC] = self.program.labels[script.label]
-            actors.append(registers)
         for process, local, value in self.registers:
             actors[process][self.written[1][process, local]] = self._number(value, types.LONG)
         return actors
@@ -155,17 +182,21 @@ class Test(Scenario):
 
 def _write(test: Test) -> tuple[Program, dict]:
     """All processes as rows.  Raises LitmusError."""
-    listing, layout = Listing(), test.layout
+    layout = test.layout
+    flow, free = _surroundings(test)
+    listing = flow.listing
     variables = {each.name: (each.type, test.at(each.name)) for each in test.variables}
     regions = [region for region in layout.regions if region.name.startswith(VARIABLE)]
     nodes = {node.decl.name: node for node in test.tree.ext if isinstance(node, c_ast.FuncDef)}
-    free = tuple(number for number in range(REGISTERS) if number not in TAKEN)
+    constants = CONSTANTS | (tdx.constants() if test.of_td else {})
     world = World(test.text, test.structs, listing, variables, min((each.offset for each in regions), default=0),
                   max((each.end for each in regions), default=0),
                   {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
-                  _called(test.tree), dict(CONSTANTS), len(test.scripts))
+                  _called(test.tree), constants, len(test.scripts), tdx.Calls(flow.options, flow) if test.of_td else None)
     registers = {}
     for place, script in enumerate(test.scripts):
+        if script.flow is not None:
+            continue
         body, node = Body(world, place), nodes[script.label]
         arguments = {name: Value(types.pointer(variables[name][0] if variables[name][0].kind != "array" else variables[name][0].to),
                                  constant=variables[name][1])
@@ -184,7 +215,39 @@ def _write(test: Test) -> tuple[Program, dict]:
     for process, local, _ in test.registers:
         if (process, local) not in registers:
             raise test.text.error(test.text.init.start, f"`{process}:{local}`: P{process} has no such local")
+    if test.of_td:
+        write_calls(listing, flow.options, list(dict.fromkeys(flow.calls)))
     return listing.program(), registers
+
+
+def _surroundings(test: Test) -> tuple[Flow, tuple[int, ...]]:
+    """(what the module's calls and KVM's flows are written with, the registers that they leave to processes)."""
+    release = RELEASES[test.module]
+    options = Options(test.layout, test.primitive, True, release=release, attribution=False)
+    if not test.of_td:
+        return (Flow(options, test.policy, test.hosts, 0, 1.0, False),
+                tuple(number for number in range(REGISTERS) if number not in TAKEN))
+    rows = calls_of(test.module)
+    scratch = Flow(options, test.policy, test.hosts, 0, 1.0, False)
+    write_calls(scratch.listing, options, [(name, level) for name in test.calls for level in rows[name].levels])
+    used = used_registers(scratch.listing.program()) | TAKEN_BY_CALLS
+    if test.uses_flows:
+        flow = write_flows(options, test.policy, test.hosts, accept_first=1.0)
+        used |= used_registers(flow.listing.program())
+        flow = write_flows(options, test.policy, test.hosts, accept_first=1.0, write_all=False)
+        write_leave(flow)
+    else:
+        flow = Flow(options, test.policy, test.hosts, 0, 1.0, False)
+    return flow, tuple(number for number in range(REGISTERS) if number not in TAKEN | used)
+
+
+def used_registers(program: Program) -> set[int]:
+    """All registers that a program's rows read or write."""
+    used = set()
+    for row in program.rows:
+        for name in (*READS.get(row["op"], ()), *WRITES.get(row["op"], ()), "base", "register", "source"):
+            used.add(int(row[name]) if isinstance(name, str) else int(name))
+    return used
 
 
 def _called(node) -> set[str]:
@@ -232,17 +295,55 @@ def parse(whole: str, path: str) -> Test:
             raise structs.error(node, "shared words stand in the initial state, not between processes")
     _check_processes(text, processes, structs)
     parameters = {name: of for number in sorted(processes) for name, of in _parameters(structs, processes[number])}
-    variables, registers = _initial(text, structs, parameters)
+    variables, registers, table = _initial(text, structs, parameters)
     if _called(tree) & rcu.names():
         variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
     proposition = conditions.parse(text, text.condition) if text.quantifier else None
     filter_ = conditions.parse(text, text.filter) if text.filter.text.strip() else None
     named = conditions.names(proposition) + conditions.names(filter_) + conditions.listed(text, text.locations)
     shown = _shown(text, named, processes, {each.name: each for each in variables})
-    scripts = tuple(Process(Actor(place, f"P{number}", "host", place)) for place, number in enumerate(sorted(processes)))
-    return Test(name=text.name, module="1.5.05", policy=POLICIES["kick_on_busy"], primitive="cas", scripts=scripts,
-                file=File(), vcpus=1, hosts=len(scripts), text=text, variables=tuple(variables), tree=tree,
-                proposition=proposition, filter=filter_, shown=shown, registers=tuple(registers), structs=structs)
+    scripts = _scripts(structs, processes)
+    kinds = [script.actor.kind for script in scripts]
+    file, pages = scenario_file.start_of(table, scripts, text.path)
+    return Test(name=text.name, module=file.module[0], policy=file.policy, primitive=file.primitive, scripts=scripts,
+                file=file, pages=pages, vcpus=max(1, kinds.count("vcpu")), hosts=max(1, kinds.count("host")), text=text,
+                variables=tuple(variables), tree=tree, proposition=proposition, filter=filter_, shown=shown,
+                registers=tuple(registers), structs=structs)
+
+
+def _scripts(structs, processes: dict) -> tuple[Script, ...]:
+    """An actor for each process: a vCPU if it makes calls that only a vCPU makes, else a host thread."""
+    kinds = [_kind(structs, processes[number]) for number in sorted(processes)]
+    vcpus = max(1, sum(kind == "vcpu" for kind, _ in kinds))
+    counts, scripts = {"vcpu": 0, "host": 0}, []
+    for number, (kind, flow) in zip(sorted(processes), kinds):
+        index = counts[kind]
+        counts[kind] += 1
+        actor = Actor(index if kind == "vcpu" else vcpus + index, f"P{number}", kind, index)
+        scripts.append(Process(actor, flow=flow))
+    return tuple(scripts)
+
+
+def _kind(structs, node: c_ast.FuncDef) -> tuple[str, tuple[int, ...] | None]:
+    """(kind of actor, pages of KVM's own flow if the process is one)."""
+    items = node.body.block_items or []
+    names = [item.name.name for item in items if isinstance(item, c_ast.FuncCall) and isinstance(item.name, c_ast.ID)]
+    if items and len(names) == len(items) and set(names) <= set(tdx.FLOWS):
+        if len(set(names)) > 1:
+            raise structs.error(node, f"{node.decl.name}: a process is a vCPU's faults or a host's zaps, not both")
+        return tdx.FLOWS[names[0]], tuple(_gpa(structs, item) for item in items)
+    called = _called(node)
+    guest = any(name.startswith(("tdg_", "tdh_vp_", "td_exit", "enter_guest_mode", "leave_guest_mode")) for name in called)
+    return ("vcpu" if guest else "host"), None
+
+
+def _gpa(structs, item: c_ast.FuncCall) -> int:
+    arguments = item.args.exprs if item.args else []
+    if len(arguments) == 1 and isinstance(arguments[0], c_ast.Constant) and "int" in arguments[0].type:
+        gpa = int(arguments[0].value.rstrip("uUlL"), 0)
+        if gpa % 4096 == 0 and gpa >> 12 < PAGES:
+            return gpa >> 12
+    raise structs.error(item, f"{item.name.name} takes the address of one guest page, a number such as 0x3000")
 
 
 def _check_processes(text: Text, processes: dict, structs) -> None:
@@ -276,11 +377,37 @@ _ITEM = re.compile(r"""\s*(?:
 )\s*\Z""", re.VERBOSE | re.DOTALL)
 
 
+# What the initial state may say of the TD, as a scenario's table has it.
+_TD_ITEM = re.compile(r"""
+    (?P<key>module|policy|primitive|timeouts|memory_model)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
+  | page\s+(?P<page>\d+(?:\s+level\s+\d)?)\s*=\s*"?(?P<state>[A-Za-z_]\w*)"?
+  | listed\s+(?P<vcpu>vcpu\d+|P\d+)\s*=\s*\{(?P<pages>[\d,\s]*)\}
+  | word\s+"(?P<word>[^"\n]+)"\s*=\s*(?P<number>0[xX][0-9a-fA-F]+|\d+)
+""", re.VERBOSE)
+
+
+def _about_td(table: dict, found) -> None:
+    """Put an item about the TD where a scenario file has it."""
+    start = table.setdefault("start", {})
+    if found["key"]:
+        table[found["key"]] = {"true": True, "false": False}.get(found["setting"], found["setting"])
+    elif found["page"]:
+        start.setdefault("pages", {})[" ".join(found["page"].split())] = found["state"]
+    elif found["vcpu"]:
+        start.setdefault("listed", {})[found["vcpu"]] = [int(page) for page in found["pages"].split(",") if page.strip()]
+    else:
+        start.setdefault("words", {})[found["word"]] = int(found["number"], 0)
+
+
 def _initial(text: Text, structs, parameters: dict[str, Type]):
-    """(variables, registers) of the initial state, and of the parameters that it leaves out."""
+    """(variables, registers, what is said of the TD, as a scenario's table) of the initial state and the parameters."""
     variables: dict[str, Variable] = {}
-    registers, later = [], []
+    registers, later, table = [], [], {}
     for item, offset in _items(text):
+        about_td = _TD_ITEM.fullmatch(item)
+        if about_td:
+            _about_td(table, about_td)
+            continue
         found = _ITEM.match(item)
         if not found:
             raise text.error(offset, f"`{' '.join(item.split())}`: not understood in an initial state; `x=1`, `int x = 1`,"
@@ -305,7 +432,7 @@ def _initial(text: Text, structs, parameters: dict[str, Type]):
     for each in variables.values():
         if each.type.kind in ("opaque", "void"):
             variables[each.name] = Variable(each.name, types.INT)        # only its address can be used
-    return list(variables.values()), registers
+    return list(variables.values()), registers, table
 
 
 def _items(text: Text):
@@ -401,6 +528,8 @@ def _shown(text: Text, named, processes: dict, variables: dict[str, Variable]) -
             if local not in _locals(processes[int(process)].body):
                 raise text.error(offset, f"`{name}`: P{process} has no local `{local}`"
                                          f"{nearest(local, _locals(processes[int(process)].body))}")
+        elif _entry(name) or name in FLAGS:
+            pass
         elif word_of(variables, name) is None and not _is_word(name):
             raise text.error(offset, f"`{name}` is no shared word{nearest(name, variables)}")
         elif _is_word(name) and word_of(variables, name) is None:
@@ -409,7 +538,16 @@ def _shown(text: Text, named, processes: dict, variables: dict[str, Variable]) -
     return tuple(sorted(found, key=lambda name: (":" not in name, name)))
 
 
-SPECIAL_WORDS: frozenset[str] = frozenset()
+FLAGS = {"bugged": "vm_dead"}    # words of the VM that a condition may name
+
+
+def _entry(name: str) -> tuple[int, int] | None:
+    """(page, level) of `sept[3]`, `page 3` or `page 0 level 1`."""
+    found = re.fullmatch(r"sept\[(\d+)\]|page (\d+)(?: level ([012]))?", name)
+    if not found:
+        return None
+    page = int(found[1] or found[2])
+    return (page, int(found[3] or 0)) if page < PAGES else None
 
 
 def _is_word(name: str) -> bool:

@@ -1,11 +1,18 @@
 """A litmus test's verdict as herd7 prints it, and a histogram of real runs as litmus7 does."""
 
+from kernels.words import status_name
 from harness.results.litmus import HEADINGS, Verdict
 
 
 def spelled(values: dict[str, str]) -> str:
-    """`0:r0=1; [x]=2;`, registers first."""
-    return " ".join(f"{name}={value};" if ":" in name else f"[{name}]={value};" for name, value in values.items())
+    """`0:r0=1; [x]=2;`, registers first; what can only be a status by its name."""
+    return " ".join(f"{name if ':' in name else f'[{name}]'}={_named(value)};" for name, value in values.items())
+
+
+def _named(value: str) -> str:
+    """A status has its highest bit set; small numbers stay numbers."""
+    word = int(value) if value.removeprefix("-").isdigit() else 0
+    return status_name(word) if word < -(1 << 62) else value
 
 
 def condition(test) -> str:

@@ -63,7 +63,7 @@ def write_program(options: Options, policy: Policy | None, hosts: int, accept_fi
     if policy:
         flow = write_flows(options, policy, hosts, accept_first=accept_first, calls=calls)
         listing = flow.listing
-        _write_leave(flow)
+        write_leave(flow)
     else:
         listing = Listing()
         write_calls(listing, options, calls)
@@ -74,7 +74,7 @@ def write_program(options: Options, policy: Policy | None, hosts: int, accept_fi
     return listing.program()
 
 
-def _write_leave(flow: Flow) -> None:
+def write_leave(flow: Flow) -> None:
     """A guest whose script is over leaves, and its vCPU stops at the next look (Op.POLL)."""
     behind = flow.fresh(LEAVE)
     flow.label(LEAVE)
