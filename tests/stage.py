@@ -25,7 +25,6 @@ from kernels.machine import CONTINUE, step_once
 from kernels.ops import Op, Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, TDCS_PAGES, unsigned, status_name
 
-DRIVER_MARKS = {Op.CALL_BEGIN, Op.CALL_END, Op.COUNT, Op.BEGIN, Op.END, Op.SETTLE, Op.SPEND, Op.YIELD}
 STEPS_MAX = 20_000               # more steps than that is a program that does not end
 
 
@@ -179,7 +178,7 @@ class Stage:
     def as_state(self, name: str, page: int, level: int = 0, lock=False, priority=False) -> int:
         """The word that the entry of a page should be."""
         hpa = 0 if name in ("FREE", "REMOVED") else self.hpa(page, level, STATE[name].leaf)
-        return STATE[name].word(hpa, lock, priority)
+        return STATE[name].word(hpa, lock, priority, self.release.access)
 
     def set_entry(self, page: int, state: str, level: int = 0, lock=False, priority=False) -> None:
         self.memory.set_word(self.layout.at(f"sept.{level}", page >> 9 * level),

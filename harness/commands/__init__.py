@@ -15,7 +15,7 @@ Each command of __main__.py is a file with `add(parser)` and `do(options)`; belo
     contention.py   which calls can make each other BUSY, on what
     doctor.py       what this machine is like before anything is measured on it, and what to do about it
     explain.py      the micro-ops of a call
-    decode.py       one answer of a SEAMCALL taken apart
+    decode.py       answers of SEAMCALLs and TDCALLs in whatever form people have them, explained
 
 What they are made of:
 

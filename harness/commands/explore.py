@@ -7,10 +7,10 @@ from typing import NamedTuple
 from harness.commands import arguments, counterexamples
 from harness.engines.explore import search as engine
 from harness.errors import DONE, FAILED, INTERRUPTED, UsageError
+from harness.experiment.config import KeyProblem, resolve_module
 from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import load
 from harness.protocol.policies import POLICIES
-from harness.protocol.releases import NAMES as MODULES
 from harness.reports import exploration
 from harness.reports.text import wrap
 from harness.results import grading
@@ -78,9 +78,7 @@ def add(parser) -> None:
 
 
 def do(options) -> int:
-    for module in options.module or ():
-        if module not in MODULES:
-            raise UsageError(f"--module {module}: must be one of {', '.join(MODULES)}")
+    modules = releases(options.module)
     for option, value, least in (("--random", options.random, 1), ("--pct", options.pct, 1),
                                  ("--preemptions", options.preemptions, 0), ("--memory-mib", options.memory_mib, 16)):
         arguments.check_range(option, value, least)
@@ -92,11 +90,19 @@ def do(options) -> int:
         preemptions = PREEMPTIONS_ANY if options.preemptions is None else options.preemptions
         reduce = not options.no_reduction
         method = Bounds(options.memory_mib, preemptions, reduce, reduce and not options.no_symmetry)
-    files = Files(options.configs, options.module, options.policy)
+    files = Files(options.configs, modules, options.policy)
     if options.policies:
-        return compare_policies(files._replace(modules=options.module or [POLICIES_MODULE]), method)
+        return compare_policies(files._replace(modules=modules or [POLICIES_MODULE]), method)
     test = Path(options.as_test) if options.as_test else None
     return explore(files, method, options.show, counterexamples.Destination(Path(options.out), test))
+
+
+def releases(names: list[str] | None) -> list[str] | None:
+    """The releases that --module names.  Raises UsageError."""
+    try:
+        return names and [resolve_module(name) for name in names]
+    except KeyProblem as problem:
+        raise UsageError(f"--module {problem.value}: {problem.message}") from None
 
 
 def progress(scenario: Scenario):

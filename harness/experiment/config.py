@@ -12,7 +12,6 @@ from harness.protocol import policy as policy_words
 from harness.errors import nearest
 
 ENGINES = ("processes", "simulate")
-MODULES = releases.NAMES
 PATTERNS = ("uniform", "hot", "zipf", "sequential")
 SEAMCALL_FAULTS = ("none", "bios_off", "vmx_off", "not_loaded")
 REMOVALS = ("punch_hole", "conversion", "memslot_delete", "split", "teardown", "build")
@@ -30,7 +29,9 @@ class Td(Table):
     vcpus: int = Field(4, ge=1, le=4096)
     memory_mib: int = Field(2, ge=2, le=1 << 20, multiple_of=2)
     count: int = Field(1, ge=1, le=128)              # TDs at once; each has vCPUs and hosts of its own
-    hp_lock_timeout_ms: int = Field(1_000, ge=10, le=100_000)    # TDCS.hp_lock_timeout
+    hp_lock_timeout_ms: int = Field(1_000, ge=10, le=100_000)    # TDCS.hp_lock_timeout; not given: the module's
+    pending_ve: bool = True                          # a touch of a PENDING page is a #VE for the guest
+    dynamic_pamt: bool = False                       # PAMT entries of 4 KiB pages in pages that the host gives
 
     @property
     def pages(self) -> int:
@@ -149,7 +150,7 @@ class Config(Table):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     engine: Literal[ENGINES] = "processes"
-    module: Literal[MODULES] = "1.5.05"
+    module: str = "1.5.05"           # a release; or a table: one of your own (releases.py)
     policy: Any
     seed: int = Field(1, ge=0, lt=1 << 63)
     duration_s: float = Field(5.0, ge=0, le=86_400)
@@ -164,6 +165,11 @@ class Config(Table):
     checks: Checks = Checks()
     faults: Faults = Faults()
     expect: dict[str, Bound] = {}
+
+    @field_validator("module", mode="before")
+    @classmethod
+    def _module(cls, value):
+        return resolve_module(value)
 
     @field_validator("policy", mode="before")
     @classmethod
@@ -238,9 +244,16 @@ class Config(Table):
                              " every second vCPU accepts for the one before it")
         return self
 
+    @property
+    def hp_lock_timeout_ms(self) -> int:
+        """How long a guest is refused for host priority before its TD exits."""
+        given = "hp_lock_timeout_ms" in self.td.model_fields_set
+        return self.td.hp_lock_timeout_ms if given else releases.find(self.module).hp_lock_timeout_ms
+
     def resolved(self) -> dict:
         """All keys with their values, as JSON can hold them; the policy by its words."""
         plain = self.model_dump(mode="json", exclude={"policy"})
+        plain["td"]["hp_lock_timeout_ms"] = self.hp_lock_timeout_ms
         plain["policy"] = {
             "name": self.policy.name,
             **{site: str(self.policy.ladder(site)) for site in policy_words.SITES},
@@ -270,6 +283,16 @@ def dotted(table: dict, inside=lambda value: isinstance(value, dict)):
 def _holds_more(value) -> bool:
     """Whether a value of [expect] is a table of numbers, and not one of `min` and `max`."""
     return isinstance(value, dict) and not set(value) <= {"min", "max"}
+
+
+def resolve_module(value) -> str:
+    """The name of a release from a config: a name, or a table that changes fields of a `base`."""
+    if not isinstance(value, str | dict):
+        raise KeyProblem("module", value, "must be the name of a release, or a table")
+    try:
+        return releases.spell(value) if isinstance(value, dict) else releases.find(value).name
+    except releases.ReleaseError as problem:
+        raise KeyProblem(f"module.{problem.key}" if problem.key else "module", problem.value, problem.message) from None
 
 
 def resolve_policy(value) -> policies.Policy:

@@ -69,8 +69,10 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def put(table: dict, key: str, value, override: str) -> None:
-    """Set a dotted key in nested tables."""
+    """Set a dotted key in nested tables.  A release that was only named becomes the base of one of your own."""
     *parents, last = key.split(".")
+    if parents == ["module"] and isinstance(table.get("module"), str):
+        table["module"] = {"base": table["module"]}
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):

@@ -25,7 +25,7 @@ from harness.experiment import scenario_file
 from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
-from harness.protocol.assemble import Listing, Program
+from harness.protocol.assemble import Program
 from harness.protocol.litmus import conditions, rcu, source, tdx, types
 from harness.protocol.litmus.body import Body, Value, World
 from harness.protocol.litmus.statements import function
@@ -35,10 +35,10 @@ from harness.protocol.call import Options
 from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.script import LEAVE, write_leave
-from harness.protocol.liveness import READS, WRITES, live_registers
-from harness.protocol.releases import BY_NAME as RELEASES
+from harness.protocol.liveness import live_registers
+from harness.protocol import releases
 from harness.protocol.seamcalls import write_calls
-from kernels.ops import REGISTERS, Op, Register as R
+from kernels.ops import OP_TABLE, REGISTERS, Op, Register as R, registers_of
 from kernels.search import ACTORS_MAX
 from kernels.words import STATUSES, signed, spell_entry, unsigned
 
@@ -201,16 +201,9 @@ def _write(test: Test) -> tuple[Program, dict]:
         arguments = {name: Value(types.pointer(variables[name][0] if variables[name][0].kind != "array" else variables[name][0].to),
                                  constant=variables[name][1])
                      for name, _ in _parameters(test.structs, node)}
-        listing.label(script.label)
-        out = body.fresh("end")
-        function(body, node, arguments, out, None)
-        body.label(out)
-        for name in test.shown:
-            process, _, local = name.rpartition(":")
-            if process == str(place):
-                body.row(Op.STORE, text=name, offset=test.at(f"{RESULT}{name}"), source=body.kept[local].register)
-        body.row(Op.STOP, text="the end")
-        listing.flush()
+        with listing.within(flow="script"):
+            _write_process(test, body, node, arguments, script.label)
+            listing.flush()
         registers |= {(place, name): local.register for name, local in body.kept.items()}
     for process, local, _ in test.registers:
         if (process, local) not in registers:
@@ -220,9 +213,22 @@ def _write(test: Test) -> tuple[Program, dict]:
     return listing.program(), registers
 
 
+def _write_process(test: Test, body: Body, node: c_ast.FuncDef, arguments: dict[str, Value], label: str) -> None:
+    """A process; at its end it leaves the locals that are shown in words of their own."""
+    body.listing.label(label)
+    out = body.fresh("end")
+    function(body, node, arguments, out, None)
+    body.label(out)
+    for name in test.shown:
+        process, _, local = name.rpartition(":")
+        if process == str(body.number):
+            body.row(Op.STORE, text=name, offset=test.at(f"{RESULT}{name}"), source=body.kept[local].register)
+    body.row(Op.STOP, text="the end")
+
+
 def _surroundings(test: Test) -> tuple[Flow, tuple[int, ...]]:
     """(what the module's calls and KVM's flows are written with, the registers that they leave to processes)."""
-    release = RELEASES[test.module]
+    release = releases.find(test.module)
     options = Options(test.layout, test.primitive, True, release=release, attribution=False)
     if not test.of_td:
         return (Flow(options, test.policy, test.hosts, 0, 1.0, False),
@@ -245,8 +251,8 @@ def used_registers(program: Program) -> set[int]:
     """All registers that a program's rows read or write."""
     used = set()
     for row in program.rows:
-        for name in (*READS.get(row["op"], ()), *WRITES.get(row["op"], ()), "base", "register", "source"):
-            used.add(int(row[name]) if isinstance(name, str) else int(name))
+        info = OP_TABLE[row["op"]]
+        used |= registers_of(row, (*info.reads, *info.writes, *info.may_write, "base", "register", "source"))
     return used
 
 

@@ -112,7 +112,7 @@ def attributes(config: Config) -> bool:
 def configured_costs(config: Config) -> dict[str, int]:
     """Nanoseconds by the names that flows use."""
     costs = {f"{name}_ns": value for name, value in config.costs_ns}
-    costs["hp_lock_timeout_ns"] = config.td.hp_lock_timeout_ms * 1_000_000
+    costs["hp_lock_timeout_ns"] = config.hp_lock_timeout_ms * 1_000_000
     if config.workload.removals_per_s:
         costs["removal_interval_ns"] = round(1e9 / config.workload.removals_per_s)
     if config.workload.loop == "open":
@@ -163,8 +163,9 @@ def _program(config: Config, layout: Layout) -> Program:
         # The module itself would refuse to remove a page that is not tracked.
         busted |= {"tracking_check"}
     options = Options(layout, config.primitive, config.checks.exclusive_ownership, costs, busted,
-                      releases.BY_NAME[config.module], faults=Faults(**config.faults.model_dump()),
-                      attribution=attributes(config))
+                      releases.find(config.module), faults=Faults(**config.faults.model_dump()),
+                      attribution=attributes(config), pending_ve=config.td.pending_ve,
+                      dynamic_pamt=config.td.dynamic_pamt)
     return write_program(options, config.policy, config.workload.hosts, signed(config.seed),
                          config.workload.accept_first, config.restart_on_bug, behaviour(config.workload))
 

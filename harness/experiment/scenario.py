@@ -33,28 +33,30 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from harness.experiment import invariants
-from harness.experiment.config import BUSTED, MODULES, KeyProblem, Table, resolve_policy
+from harness.experiment.config import BUSTED, KeyProblem, Table, resolve_module, resolve_policy
 from harness.experiment.plan import Actor, start_registers
 from harness.memory.block import Memory
 from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
 from harness.protocol.assemble import Program
 from harness.protocol.call import Options
+from harness.protocol import releases
 from harness.protocol.flows.flow import MMU_PRESENT
 from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step, write_program
+from harness.protocol.invariants import NAMES
 from harness.protocol.liveness import live_registers
 from harness.protocol.policies import Policy
-from harness.protocol.releases import BY_NAME as RELEASES
 from harness.protocol.seamcalls import TD_EXIT, by_name
 from kernels import stepping
 from kernels.ops import Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, spell_entry
 
-INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *invariants.NAMES)))
+INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES)))
 GRADES = ("acceptable", "interesting", "forbidden")
 PAGES = 512                      # of the TD; scripts name pages below that
 FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
 RETRIES_MAX = 100_000
+NOT_MADE, HALT = "-", "HALT"     # in place of an answer: of a call that was not made; that shut the module down
+TYPE = " type"                   # behind the name of a PAMT entry: its type, not its lock
 PAIR_PAGE = 3                    # what pairs of calls are about
 
 
@@ -63,7 +65,8 @@ PAIR_PAGE = 3                    # what pairs of calls are about
 class Start(Table):
     """How memory is at the start, besides a finalized TD."""
 
-    pages: dict[str, str] = {}
+    pages: dict[str, str] = {}                       # "PAGE" or "PAGE level N" -> STATE, with +EL and +HP as wanted
+    children: dict[str, str] = {}                    # "PAGE level N" -> state of the 512 entries below
     tables: bool = True                              # SEPT pages above the pages are there
     listed: dict[str, list[int]] = {}                # vCPU -> pages in its zero-step list
     words: dict[str, int] = {}                       # "NAME" or "NAME INDEX" -> value
@@ -81,10 +84,12 @@ class File(Table):
     """A scenario file."""
 
     name: str = ""
-    module: list[Literal[MODULES]] = ["1.5.05"]
+    module: list[str] = ["1.5.05"]                   # releases; or a table: one of your own (releases.py)
     policy: Any = Field("kick_on_busy", validate_default=True)
     primitive: Literal["cas", "bts"] = "cas"
     accept_first: Literal[True, False, "either"] = True
+    pending_ve: bool = True                          # a touch of a PENDING page is a #VE for the guest
+    dynamic_pamt: bool = False                       # PAMT entries of 4 KiB pages in pages that the host gives
     timeouts: bool = False                           # the guest's time for host priority may run out
     exclusive_ownership: bool = True
     busted: list[Literal[BUSTED]] = []
@@ -98,8 +103,8 @@ class File(Table):
 
     @field_validator("module", mode="before")
     @classmethod
-    def _list(cls, value):
-        return [value] if isinstance(value, str) else value
+    def _releases(cls, value):
+        return [resolve_module(each) for each in (value if isinstance(value, list) else [value])]
 
     @field_validator("must_violate", "may_violate", mode="before")
     @classmethod
@@ -154,7 +159,8 @@ class Scenario:
     primitive: str
     scripts: tuple[Script, ...]
     file: File = field(repr=False)
-    pages: tuple[tuple[int, int, str], ...] = ()     # (page, level, state) at the start
+    pages: tuple[tuple[int, int, str], ...] = ()     # (page, level, state, with +EL and +HP) at the start
+    children: tuple[tuple[int, int, str], ...] = ()  # the same of the 512 entries below an entry
     grades: tuple[Grade, ...] = ()
     serial: bool = False         # outcomes of calls made one after the other are acceptable
     vcpus: int = 1
@@ -163,7 +169,7 @@ class Scenario:
 
     @property
     def config(self) -> "Scenario":
-        """What invariants.py asks of a plan's config is the release."""
+        """What engines/checks.py asks of a plan's config is the release."""
         return self
 
     @property
@@ -196,7 +202,8 @@ class Scenario:
         if busted & {"no_track", "no_kick"}:
             busted |= {"tracking_check"}             # the module itself would refuse otherwise
         return _program(self.vcpus, self.hosts, self.module, self.primitive, self.file.exclusive_ownership,
-                        busted, self.policy if self.uses_flows else None, self.file.accept_first, labels)
+                        self.file.pending_ve, self.file.dynamic_pamt, busted,
+                        self.policy if self.uses_flows else None, self.file.accept_first, labels)
 
     @functools.cached_property
     def live(self) -> np.ndarray:
@@ -215,6 +222,8 @@ class Scenario:
 
     def spell(self, name: str, word: int) -> str:
         """A word of an outcome, as [[expect]] writes it."""
+        if name.endswith(TYPE):
+            return f"{word & 0xFF:#x}"
         if not name.startswith("page "):
             return f"{word & 0xFFFF:#x}" if "lock" in name or "pamt" in name else f"{word:#x}"
         return spell_entry(word)
@@ -233,7 +242,11 @@ class Scenario:
         """Pages, lists and words as the file says they are at the start."""
         layout = self.layout
         for page, level, state in self.pages:
-            _set_page(memory, page, level, state, self.file.start.tables)
+            _set_page(memory, page, level, state, self.file.start.tables, releases.find(self.module).access)
+        for page, level, state in self.children:
+            first = page >> 9 * level << 9 * level
+            for part in range(first, first + (1 << 9 * level), 1 << 9 * (level - 1)):
+                _set_page(memory, part, level - 1, state, False, releases.find(self.module).access)
         for name, pages in self.file.start.listed.items():
             place = layout.at("tdvps", int(name.removeprefix("vcpu"))) + TDVPS_STEPPING
             memory.set_word(place + stepping.EPF_LENGTH, len(pages), 8)
@@ -247,7 +260,7 @@ class Scenario:
 @functools.cache
 def calls_of(module: str) -> dict:
     """The calls of a release, by name."""
-    return by_name(RELEASES[module])
+    return by_name(releases.find(module))
 
 
 def about_entry(call: str) -> bool:
@@ -278,7 +291,7 @@ def answers_of(scenario: Scenario, place: int, outcomes: int) -> tuple[str, ...]
     """What the calls of a script have answered, from its register OUTCOMES; "-" where none was made."""
     calls = sum(step.call != TD_EXIT for step in scenario.scripts[place].steps)
     numbers = [outcomes >> ANSWER_BITS * (calls - 1 - call) & (1 << ANSWER_BITS) - 1 for call in range(calls)]
-    return tuple(scenario.program.answers[number - 1].name if number else "-" for number in numbers)
+    return tuple(scenario.program.answers[number - 1].name if number else NOT_MADE for number in numbers)
 
 
 def entry_name(page: int, level: int) -> str:
@@ -286,21 +299,24 @@ def entry_name(page: int, level: int) -> str:
 
 
 def word_offset(layout: Layout, name: str) -> int:
-    region, _, index = name.partition(" ")
-    return layout.at(region, int(index or 0))
+    """Where NAME, NAME INDEX, or of a PAMT entry NAME INDEX type lies."""
+    region, _, index = name.removesuffix(TYPE).partition(" ")
+    return layout.at(region, int(index or 0)) + (PAMT_TYPE if name.endswith(TYPE) else 0)
 
 
-def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool) -> None:
+def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, access: int) -> None:
     """An entry in a state, KVM's mirror entry to match, and the tables above."""
     layout = memory.layout
 
-    def put(at_level, name):
+    def put(at_level, spelled):
+        name, *bits = spelled.split("+")
         index, leaf = page >> 9 * at_level, STATE[name].leaf
         group = "data" if leaf else ("", "pt_pages", "pd_pages")[at_level]
         number = index << 9 * at_level if leaf else index
         used = name not in ("FREE", "REMOVED")
         hpa = layout.hpa(group, number) if used else 0
-        memory.set_word(layout.at(f"sept.{at_level}", index), STATE[name].word(hpa))
+        memory.set_word(layout.at(f"sept.{at_level}", index),
+                        STATE[name].word(hpa, lock="EL" in bits, priority="HP" in bits, access=access))
         if name in ("NL_MAPPED", "MAPPED", "PENDING"):
             memory.set_word(layout.at(f"mirror.{at_level}", index), hpa | MMU_PRESENT)
         if used:
@@ -312,17 +328,19 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool) -
         for above in range(level + 1, 3):
             put(above, "NL_MAPPED")
     put(level, state)
-    if state == "MAPPED" and level == 0:
+    if state.partition("+")[0] == "MAPPED" and level == 0:
         memory.set_word(layout.at("accepted", page), 1)
 
 
 # --- programs --------------------------------------------------------------------------------
 
 @functools.lru_cache(maxsize=64)
-def _program(vcpus, hosts, module, primitive, owners, busted, policy, accept_first, scripts) -> Program:
+def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, busted, policy, accept_first,
+             scripts) -> Program:
     """Kept, as many scenarios have the same."""
     layout = Layout(vcpus, vcpus + hosts, PAGES, record_words=0, content_bytes=8)
-    options = Options(layout, primitive, owners, busted=busted, release=RELEASES[module], attribution=False)
+    options = Options(layout, primitive, owners, busted=busted, release=releases.find(module), attribution=False,
+                      pending_ve=pending_ve, dynamic_pamt=dynamic_pamt)
     chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
     return write_program(options, policy, hosts, chance, scripts)
 

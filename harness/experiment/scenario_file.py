@@ -10,12 +10,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import UsageError, nearest
-from harness.experiment.config import MODULES, KeyProblem
+from harness.experiment.config import KeyProblem
 from harness.experiment.config_file import explain, mistake
 from harness.experiment.scenario import (
-    INVARIANTS, PAGES, PAIR_PAGE, File, Scenario, Script, calls_of, kind_of, pair_calls, pair_script,
+    INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, pair_calls, pair_script,
 )
-from harness.experiment.scenario_grades import graded
+from harness.experiment.scenario_grades import check_release, graded
 from harness.experiment.scenario_scripts import make_scripts
 from harness.files import read_toml
 from harness.memory.layout import Layout
@@ -60,7 +60,7 @@ def _scenario(file: File, module: str) -> Scenario:
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
     _check_words(file, Layout(vcpus, vcpus + hosts, PAGES, 0, content_bytes=8))
     _check_listed(file, scripts)
-    scenario = Scenario(file.name, module, file.policy, file.primitive, scripts, file, _pages(file, scripts),
+    scenario = Scenario(file.name, module, file.policy, file.primitive, scripts, file, _pages(file, scripts), _children(file),
                         vcpus=vcpus, hosts=hosts)
     return graded(scenario, file.expect)
 
@@ -86,8 +86,7 @@ def start_of(table: dict, scripts: tuple[Script, ...], path: str) -> tuple[File,
 def _check_invariants(file: File) -> None:
     for key, given in (("must_violate", file.must_violate), ("may_violate", file.may_violate)):
         for module in given if isinstance(given, dict) else ():
-            if module not in MODULES:
-                raise KeyProblem(key, module, f"must be of {', '.join(MODULES)}")
+            check_release(key, module, file)
         for name in itertools.chain(*given.values()) if isinstance(given, dict) else given:
             if name not in INVARIANTS:
                 raise KeyProblem(key, name, f"is no invariant; known: {', '.join(INVARIANTS)}"
@@ -104,6 +103,17 @@ def _pages(file: File, scripts: tuple[Script, ...]) -> tuple[tuple[int, int, str
     return (*pages, *((page, 0, "FREE") for page in sorted(used - {page for page, *_ in pages})))
 
 
+def _children(file: File) -> tuple[tuple[int, int, str], ...]:
+    """The same of the 512 entries below an entry."""
+    children = []
+    for key, state in file.start.children.items():
+        page, level = _page_and_level(f"start.children.{key}", key)
+        if not level:
+            raise KeyProblem(f"start.children.{key}", state, "an entry at level 0 has none below: write 'PAGE level N'")
+        children.append((page, level, _state(f"start.children.{key}", state)))
+    return tuple(children)
+
+
 def _page_and_level(key: str, text: str) -> tuple[int, int]:
     words = text.split()
     if words and words[0].isdecimal() and int(words[0]) < PAGES and (
@@ -113,8 +123,10 @@ def _page_and_level(key: str, text: str) -> tuple[int, int]:
 
 
 def _state(key: str, name: str) -> str:
-    if name not in STATE:
-        raise KeyProblem(key, name, f"no such state; known: {', '.join(STATE)}{nearest(name, STATE)}")
+    """STATE, with +EL and +HP behind it as wanted."""
+    state, *bits = name.split("+")
+    if state not in STATE or not set(bits) <= {"EL", "HP"}:
+        raise KeyProblem(key, name, f"no such state; known: {', '.join(STATE)}{nearest(state, STATE)}; behind it +EL, +HP")
     return name
 
 
@@ -129,7 +141,9 @@ def _check_words(file: File, layout: Layout) -> None:
 
 
 def _check_word(layout: Layout, key: str, name: str) -> None:
-    region, _, index = name.partition(" ")
+    region, _, index = name.removesuffix(TYPE).partition(" ")
+    if name.endswith(TYPE) and not region.startswith("pamt_"):
+        raise KeyProblem(key, name, "only a PAMT entry has a type: write 'pamt_4k.data 3 type'")
     if region not in layout.by_name:
         raise KeyProblem(key, name, f"no such word; known: {', '.join(layout.by_name)}{nearest(region, layout.by_name)}")
     if index and not (index.isdecimal() and int(index) < layout.by_name[region].count):

@@ -8,18 +8,19 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from harness.errors import nearest
-from harness.experiment.config import MODULES, KeyProblem
-from harness.experiment.scenario import GRADES, Grade, Scenario, Script, calls_of
+from harness.experiment.config import KeyProblem
+from harness.experiment.scenario import GRADES, File, Grade, Scenario, Script, calls_of
 from harness.protocol.assemble import Program
 from harness.protocol.flows.script import Step
 from harness.protocol.liveness import successors
+from harness.protocol.releases import BY_NAME as RELEASES, suggestion
 from harness.protocol.seamcalls import TD_EXIT, entry_label
 from kernels.ops import Op, Register as R
 from kernels.words import STATE
 
 ANY_ANSWER = ("*", "BUSY", "-")          # anything; busy in some way; the call was not made
 # What a row says besides actors and words, and what it says where it does not.
-DEFAULTS = {"grade": None, "note": "", "module": list(MODULES), "must": True, "anyone": ""}
+DEFAULTS = {"grade": None, "note": "", "module": None, "must": True, "anyone": ""}
 
 
 class Outcomes(NamedTuple):
@@ -46,7 +47,7 @@ def graded(scenario: Scenario, rows: list[dict]) -> Scenario:
 def _grade(scenario: Scenario, outcomes: Outcomes, key: str, row: dict) -> Grade | None:
     """One row; None if it is about other releases, or about calls that this pair does not have."""
     given = DEFAULTS | {name: row[name] for name in DEFAULTS if name in row}
-    modules = _checked(key, given)
+    modules = _checked(key, given, scenario)
     anyone, here = given["anyone"], scenario.module in modules
     if anyone and anyone not in outcomes.answers:
         if scenario.serial:
@@ -65,20 +66,27 @@ def _grade(scenario: Scenario, outcomes: Outcomes, key: str, row: dict) -> Grade
     return Grade(actors, words, given["grade"], given["note"], given["must"], anyone) if here else None
 
 
-def _checked(key: str, given: dict) -> list[str]:
+def _checked(key: str, given: dict, scenario: Scenario) -> list[str]:
     """The releases that a row is about; what it says besides must be what it may be."""
-    modules = [given["module"]] if isinstance(given["module"], str) else given["module"]
+    modules = [scenario.module] if given["module"] is None else given["module"]
+    modules = [modules] if isinstance(modules, str) else modules
     if not isinstance(modules, list):
-        raise KeyProblem(f"{key}.module", modules, f"must be of {', '.join(MODULES)}")
+        raise KeyProblem(f"{key}.module", modules, f"must be of {', '.join(RELEASES)}")
     if not isinstance(given["must"], bool):
         raise KeyProblem(f"{key}.must", given["must"], "must be true or false")
     if given["grade"] not in GRADES:
         raise KeyProblem(f"{key}.grade", given["grade"],
                          f"must be one of {', '.join(GRADES)}{nearest(given['grade'], GRADES)}")
     for module in modules:
-        if module not in MODULES:
-            raise KeyProblem(f"{key}.module", module, f"must be of {', '.join(MODULES)}")
+        check_release(f"{key}.module", module, scenario.file)
     return modules
+
+
+def check_release(key: str, name, file: File) -> None:
+    """A release that the project knows, or one that the file itself makes.  Raises KeyProblem."""
+    known = (*RELEASES, *(module for module in file.module if module not in RELEASES))
+    if name not in known:
+        raise KeyProblem(key, name, f"must be of {', '.join(known)}{suggestion(str(name))}")
 
 
 def _answers(key: str, value, script: Script, scenario: Scenario) -> tuple[str, ...]:

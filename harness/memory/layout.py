@@ -43,8 +43,8 @@ TDVPS_STATE, TDVPS_TDCX, TDVPS_LP, TDVPS_EPOCH, TDVPS_STEPPING = 0, 1, 8, 16, LI
 TDVPS_TLB = -(-(TDVPS_STEPPING + stepping.STEPPING_BYTES) // LINE) * LINE
 TDVPS_BYTES = TDVPS_TLB + 8 * TLB_ENTRIES
 
-# Within the words that KVM keeps of a vCPU ("kick"), and of invalidations in progress.
-KICK_MODE, KICK_SRCU, KICK_MAILBOX = 0, 8, 16
+# Within the words that KVM keeps of a vCPU ("kick"; the first is its mode), and of invalidations in progress.
+KICK_SRCU, KICK_MAILBOX = 8, 16
 INVALIDATE_COUNT, INVALIDATE_START, INVALIDATE_END, INVALIDATE_SEQUENCE = 0, 8, 16, 24
 
 # Within the word of a TDR that says how far its TD has come: three bytes, read in one access.
@@ -126,7 +126,8 @@ class Layout:
         # From here to td_end lies what a fresh TD starts from; `shadow` mirrors it word by word.
         self.td_start = self._align(PAGE)
         for name in ("op_state_lock", "op_state", "tdr_state", "keys", "secure_ept_lock", "epoch_lock", "epoch",
-                     "chldcnt", "num_vcpus", "num_assoc_vcpus"):
+                     "chldcnt", "num_vcpus", "num_assoc_vcpus", "mem_count", "blocked_count",
+                     "pending_blocked_count"):
             self._add(name, 1, LINE)
         self._add("tdvps", vcpus, TDVPS_BYTES)
         spares = max(1, self.hosts)

@@ -166,7 +166,7 @@ class Disagreement(NamedTuple):
 REASONS = {
     ("TDVPR", True): "TDH.VP.ENTER holds the TDVPR shared (tdh_vp_enter.c:602-608): one vCPU on two processors is"
                      " refused by its state or association, not by the lock",
-    ("PAMT_2M", False): "pages named by address hold the PAMT 2M entry too, a large AUG or REMOVE exclusively"
+    ("PAMT_2M", False): "pages named by address hold the PAMT 2M entry too, a large AUG, REMOVE or RECLAIM exclusively"
                         " (pamt_manager.c:191-284)",
     ("PAMT_1G", False): "pages named by address hold the PAMT 1G entry too (pamt_manager.c:191-284)",
     ("KET", False): "TDH.MNG.KEY.CONFIG contends for the hardware's key table (helpers.c:86-91)",

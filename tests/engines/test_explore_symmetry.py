@@ -105,7 +105,8 @@ def test_the_way_to_each_ending_leads_there_also_where_actors_changed_places(nam
         answers = tuple(answers_of(scenario, place, int(player.registers[R.OUTCOMES]))
                         for place, player in enumerate(players))
         words = tuple(scenario.spell(name, memory.word(offset)) for name, offset in scenario.watched())
-        assert (answers, words) == (ending.answers, ending.words)
+        said = tuple(tuple("-" if answer == "HALT" else answer for answer in each) for each in ending.answers)
+        assert (answers, words) == (said, ending.words)
     for name, turns in found.violations.items():
         if name == "exclusive_ownership":
             accesses, _ = execute(Schedule(scenario, turns))

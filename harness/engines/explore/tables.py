@@ -13,8 +13,9 @@ from typing import Callable
 import numpy as np
 
 from harness.memory.block import Memory
-from harness.experiment.scenario import Scenario, answers_of
+from harness.experiment.scenario import HALT, NOT_MADE, Scenario, answers_of
 from harness.experiment.schedule import Turn, leave_of
+from harness.protocol.counters import VIOLATIONS
 from kernels import symmetry as alike, search as kernel
 from kernels.ops import REGISTERS, Register as R
 from kernels.words import spell_entry, unsigned
@@ -60,7 +61,7 @@ class Search:
             values += script.flow or ()
         self.script_values = np.array(values, np.int64)
         self.choices = np.array([2 if name == "accept_first" else 0 for name in program.choices] or [0], np.int64)
-        self.counters = [name for name in program.counters if name.startswith("violation: ")]
+        self.counters = [name for name in program.counters if name in VIOLATIONS]
         self.counted = np.array([kernel.COUNTED << self.counters.index(name) if name in self.counters else 0
                                  for name in program.counters] or [0], np.int64)
         self.contested, self.accessors, self.changed, self.ordered, self.ghosts = np.zeros(
@@ -121,8 +122,12 @@ class Search:
             for places in self.groups for place in places)
 
     def stands(self, local: int, place: int) -> int:
-        """Where an actor stands, as a number that is the same for all those that are alike."""
-        return int(self.twins[local, self.alike[place, alike.LEADER]]) - 1 if self.groups else local
+        """Where an actor stands, as a number that is the same for all those that are alike.
+
+        Where nobody has made a move, nobody has looked for twins.
+        """
+        twin = int(self.twins[local, self.alike[place, alike.LEADER]]) if self.groups else 0
+        return twin - 1 if twin else local
 
     def reorder(self, who: list[int], state: int, turn: Turn, local: int) -> list[int]:
         """Which actor is at each place after a move; who: before it.  As the search puts them in order."""
@@ -380,10 +385,16 @@ class Search:
         """What a state without moves is; state: a row of `states`."""
         fans = [int(self.fanout[state[place]]) for place in range(self.actors)]
         kind = HALTED if kernel.DOWN in fans else DONE if not any(fans) else DEADLOCK
-        answers = tuple(answers_of(self.scenario, place, int(self.locals[state[place], R.OUTCOMES]))
-                        for place in range(self.actors))
+        answers = tuple(self._answers(place, int(state[place]), fans[place]) for place in range(self.actors))
         words = self.words(int(state[self.actors]))
         return Ending(kind, answers, words)
+
+    def _answers(self, place: int, local: int, fan: int) -> tuple[str, ...]:
+        """What an actor's calls have answered; HALT for the one that has shut the module down."""
+        answers = list(answers_of(self.scenario, place, int(self.locals[local, R.OUTCOMES])))
+        if fan == kernel.DOWN and NOT_MADE in answers:
+            answers[answers.index(NOT_MADE)] = HALT
+        return tuple(answers)
 
     def words(self, memory: int) -> tuple[str, ...]:
         scenario = self.scenario

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pycparser import c_ast, c_generator
 
 from harness.protocol.assemble import Listing
+from harness.protocol.counters import violation
 from harness.protocol.litmus import types
 from harness.protocol.litmus.source import Structs, place_of
 from harness.protocol.litmus.text import LitmusError
@@ -226,7 +227,7 @@ class Body:
         return Shared(type_, pointer.register, offset)
 
     def violation(self, invariant: str) -> None:
-        self.listing.count(f"violation: {invariant}")
+        self.listing.count(violation(invariant))
 
     # --- guards ---
 

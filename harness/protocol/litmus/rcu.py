@@ -8,13 +8,12 @@ bit that turns with each read side that ends, so that a waiter sees that the one
 Source: kernel/rcu/srcutree.c, include/linux/srcu.h; of the grace period only what it promises is kept.
 """
 
-from pycparser import c_ast
 
 from harness.protocol.litmus import types
 from harness.protocol.litmus.body import WORD, Body, Shared, Value, number
 from harness.protocol.litmus.expressions import decide
 from kernels.arithmetic import Operator
-from kernels.ops import Op, Register as R
+from kernels.ops import Op
 
 DEPTH, TURN = 0xFFFF, 1 << 16
 RCU = "rcu"                      # the domain of rcu_read_lock

@@ -17,7 +17,7 @@ from harness.protocol.call import EXCLUSIVE, Call
 from harness.protocol.phrases.pages import each, page_mask, write_entry
 from harness.protocol.releases import DEFAULT, Release
 from kernels.ops import Op, Register as R
-from kernels.words import PT_NDA, PT_REG, STATE, TDEL, TDHP, states, status
+from kernels.words import ACCESSED, DIRTY, PT_NDA, PT_REG, STATE, TDEL, TDHP, states, status
 
 LARGE = Held("PAMT large page", EXCLUSIVE, "hp", R.OWN_SIZE, PAMT_LOCK)
 
@@ -31,12 +31,25 @@ def _turn_pamt(call: Call, entry: R, large: int, parts: int, clear_bepoch: bool)
     call.row(Op.INDEX, register=R.OWN_SIZE, base=R.TD, offset=call.td(f"pamt_{size}.data"), source=entry,
              width=12 + 9 * call.level, mask=(1 << 28) - 1 >> 9 * call.level, match=PAMT_BYTES,
              text="PAMT entry of the large page")
+    halts = call.fresh("halts")
+    with call.listing.aside(halts):
+        call.halt()
+    call.row(Op.LOAD, base=R.OWN_SIZE, offset=PAMT_TYPE, width=8, mask=-1, match=PT_NDA if large == PT_REG else PT_REG,
+             otherwise=halts, text="type of the large page")
     lock = call.take(LARGE, status("TDX_OPERAND_BUSY", Merged.operand))
     call.row(Op.INDEX, register=R.OLD, base=R.TD, offset=call.td(f"pamt_{part}.data"), source=entry,
              width=12 + 9 * (call.level - 1), mask=(1 << 28) - 1 >> 9 * (call.level - 1), match=PAMT_BYTES,
              text="PAMT entry of its first part")
 
+    if parts == PT_NDA:
+        halts = call.fresh("halts")
+        with call.listing.aside(halts):
+            call.halt()
+
     def turn():
+        if parts == PT_NDA:
+            call.row(Op.LOAD, base=R.CURSOR, offset=PAMT_TYPE, width=8, mask=-1, match=large, otherwise=halts,
+                     text="type of a part: all of one")
         call.row(Op.STORE, base=R.CURSOR, offset=PAMT_TYPE, width=8, value=parts, text="type of a part")
         if clear_bepoch:
             call.row(Op.STORE, base=R.CURSOR, offset=PAMT_BEPOCH, text="bepoch")
@@ -51,8 +64,8 @@ class Merge:
     """PROMOTE's check of the 512 entries, then the PAMT entries, then the entry itself.
 
     All must be leaves in one state, of pages that follow each other; up to 1.5.16 each entry is locked
-    on the way.  The new word is the first entry's, TDEL set, whoever set its TDHP.
-    tdh_mem_page_promote.c (is_sept_page_valid_for_merge)
+    on the way, from 1.5.20 on they are compared without TDHP, A and D.  The new word is the first entry's,
+    TDEL set.  tdh_mem_page_promote.c (is_sept_page_valid_for_merge)
     """
 
     operand: ClassVar[str] = "RCX"
@@ -79,12 +92,14 @@ class Merge:
             call.clear_priority(place)
         call.row(Op.LET, register=R.INDEX, source=R.INDEX, value=1)
         call.row(Op.LOAD, base=R.CURSOR, register=R.OLD, text="an entry in it")
+        if call.release.promote_masks:
+            call.row(Op.MERGE, register=R.OLD, source=R.OLD, mask=~(TDHP | ACCESSED | DIRTY), text="without TDHP, A, D")
         call.row(Op.TEST, register=R.INDEX, mask=-1, match=1, next=first, otherwise=other, text="the first?")
         with listing.aside(first):
             call.row(Op.TEST, register=R.OLD, otherwise=wrong, text="aligned",
                      mask=(1 << 12 + 9 * call.level) - (1 << 12 + 9 * (call.level - 1)))
-            call.row(Op.STATE, register=R.STATE, source=R.OLD)
-            call.row(Op.IN, source=R.STATE, mask=states("MAPPED", "PENDING"), otherwise=wrong,
+            call.row(Op.STATE, register=R.NEW, source=R.OLD)
+            call.row(Op.IN, source=R.NEW, mask=states("MAPPED", "PENDING"), otherwise=wrong,
                      text="MAPPED PENDING")
             call.row(Op.LET, register=R.FIRST, source=R.OLD)
             call.row(Op.LET, register=R.UNLOCKED, source=R.OLD, value=child, next=same)
@@ -131,7 +146,8 @@ class Split:
             call.row(Op.MERGE, register=R.FIRST, value=STATE["PENDING"].word(), source=R.COPY, mask=mask,
                      next=filled, text="as PENDING")
         call.listing.label(fill)
-        call.row(Op.MERGE, register=R.FIRST, value=STATE["MAPPED"].word(), source=R.COPY, mask=mask, text="as MAPPED")
+        call.row(Op.MERGE, register=R.FIRST, value=STATE["MAPPED"].word(access=call.release.access), source=R.COPY,
+                 mask=mask, text="as MAPPED")
         call.listing.label(filled)
         call.row(Op.LET, register=R.NEW, source=R.FIRST)
 

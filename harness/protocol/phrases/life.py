@@ -15,12 +15,13 @@ from harness.memory.layout import KOT_PACKAGES, KOT_STATE, LINE, PAMT_TYPE, TDR_
 from harness.memory.block import all_packages
 from harness.protocol.call import Call
 from harness.protocol.faults import draw_random
-from harness.protocol.phrases.locking import NAMED
+from harness.protocol.phrases.locking import NAMED, OpState, at_least
 from harness.protocol.phrases.pages import each
 from kernels import epoch
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    HKID_FLUSHED, PT_EPT, PT_NDA, PT_REG, PT_TDCX, PT_TDR, PT_TDVPR, STATE, TD_TEARDOWN, TDCS_PAGES,
+    HKID_FLUSHED, OP_STATE_UNINITIALIZED, PT_EPT, PT_NDA, PT_REG, PT_TDCX, PT_TDR, PT_TDVPR, STATE, TD_TEARDOWN,
+    TDCS_PAGES, TDCS_PAGES_MAX,
 )
 
 
@@ -128,6 +129,17 @@ class WriteCachesBack:
 
 
 @dataclass(frozen=True)
+class NoKeyYet:
+    """This package must not have the TD's key yet; the key table is not tried for that."""
+
+    def emit(self, call: Call):
+        call.row(Op.INDEX, register=R.CURSOR, base=R.TD, offset=call.td("keys"), source=R.PACKAGE, mask=-1, match=1,
+                 text="this package")
+        call.row(Op.LOAD, base=R.CURSOR, width=8, mask=-1, otherwise=call.fail("TDX_KEY_CONFIGURED"),
+                 text="key configured?")
+
+
+@dataclass(frozen=True)
 class ConfigureKey:
     """This package has the TD's key; with the last one the TD's keys are configured."""
 
@@ -157,13 +169,21 @@ class MoreTdcx:
     """The TD must still have room for a TDCX page."""
 
     def emit(self, call: Call):
-        full, more = call.fresh("full"), call.fresh("more")
-        call.row(Op.LOAD, base=R.TD, offset=call.td("tdr_state") + TDR_TDCX, width=8, register=R.OLD,
-                 text="num_tdcx")
-        call.row(Op.TEST, register=R.OLD, mask=-1, match=TDCS_PAGES, next=full, otherwise=more, text="enough")
-        with call.listing.aside(full):
-            call.row(Op.LET, next=call.fail("TDX_TDCX_NUM_INCORRECT"))
-        call.listing.label(more)
+        call.row(Op.LOAD_IN, base=R.TD, offset=call.td("tdr_state") + TDR_TDCX, width=8,
+                 mask=~at_least(TDCS_PAGES_MAX), otherwise=call.fail("TDX_TDCX_NUM_INCORRECT"), text="num_tdcx")
+
+
+@dataclass(frozen=True)
+class TdcsStillNew:
+    """A TD that has all the TDCX pages it must have has an op_state by now: it must be a new one."""
+
+    def emit(self, call: Call):
+        new, there = call.fresh("new"), call.fresh("there")
+        call.row(Op.LOAD_IN, base=R.TD, offset=call.td("tdr_state") + TDR_TDCX, width=8, mask=~at_least(TDCS_PAGES),
+                 next=new, otherwise=there, text="num_tdcx")
+        call.listing.label(there)
+        OpState(None, (OP_STATE_UNINITIALIZED,)).check(call)
+        call.listing.label(new)
 
 
 @dataclass(frozen=True)
@@ -214,11 +234,15 @@ class Reclaimable:
     tdh_phymem_page_reclaim.c
     """
 
+    leveled = True
+
     def emit(self, call: Call):
-        tdr, other, page = call.fresh("tdr"), call.fresh("other"), NAMED["PAGE"][0]
+        tdr, other, page = call.fresh("tdr"), call.fresh("other"), NAMED["PAGE"][call.level]
         call.row(Op.LOAD_IN, base=page, offset=PAMT_TYPE, width=8, register=R.OLD,
                  mask=sum(1 << kind for kind in (PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT)),
                  otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="type of PAGE: of a TD")
+        if call.level:
+            return                       # a large page is no TDR
         call.row(Op.TEST, register=R.OLD, mask=-1, match=PT_TDR, next=tdr, otherwise=other, text="TDR?")
         with call.listing.aside(tdr):
             Lifecycle((TD_TEARDOWN,)).emit(call)

@@ -6,12 +6,15 @@ Busy is TDX_OPERAND_BUSY with the operand that a phrase names; the call then get
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.memory.layout import PAMT_LOCK, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_READY
+from harness.memory.layout import PAMT_LOCK, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_READY, TDR_TDCX
 from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, SHARED, Call, write_walk
-from harness.protocol.releases import DEFAULT, Release
+from harness.protocol.releases import DEFAULT, NOTHING, PRIORITY, Release
 from kernels.ops import Op, Register as R
-from kernels.words import ANY_BLOCKED, HP, TD_KEYS_CONFIGURED, states, status
+from kernels.words import (
+    ANY_BLOCKED, HP, OP_STATE_RUNNABLE, OP_STATE_START_EXPORT, PT_NDA, PT_RSVD, PT_TDR, PT_TDVPR, READ, TD_KEYS_CONFIGURED,
+    TDCS_PAGES, states, status,
+)
 
 # Pages that a caller names, and the registers with their PAMT entries: 4K, 2M, 1G.
 NAMED = {
@@ -32,15 +35,17 @@ class Explicit:
     """A page that the caller names by address: the PAMT entries above its own shared, its own in `mode`.
 
     Then its type must match.  A page of 4 KiB, or with `own_size` of the size of the call's level;
-    the entry of a large page is taken shared and then promoted.  pamt_manager.c:191-284 (walk),
+    the entry of a large page is taken shared and then promoted.  A page in the middle of a large one is found
+    out on the way: the walk stops at the large page's entry, in `mode` too.  pamt_manager.c:191-284 (walk),
     286-325 (unwalk)
-    Abstracted away: alignment, HKID bits and TDMR coverage of the address.
+    Abstracted away: alignment, HKID bits and TDMR coverage of the address; that a TDR or a TDVPR could lie in
+    a large page.
     """
 
     page: str
     mode: str
     operand: str
-    page_type: int | None
+    page_type: int
     own_size: bool = False
 
     def locks(self, level: int = 0, release: Release = DEFAULT):
@@ -55,16 +60,75 @@ class Explicit:
         busy = status("TDX_OPERAND_BUSY", self.operand)
         for lock in above:
             call.take(lock, busy)
+            if self.page_type not in (PT_TDR, PT_TDVPR):
+                self._stop_at_a_large_page(call, lock, busy)
         call.take(own, busy, promoted=self.own_size and call.level > 0 and self.mode == EXCLUSIVE)
-        if self.page_type is not None:
-            call.row(Op.LOAD, base=own.base, offset=PAMT_TYPE, width=8, mask=-1, match=self.page_type,
-                     otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", self.operand),
-                     text=f"type of {self.page}")
+        call.row(Op.LOAD, base=own.base, offset=PAMT_TYPE, width=8, mask=-1, match=self.page_type,
+                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", self.operand),
+                 text=f"type of {self.page}")
+
+    def _stop_at_a_large_page(self, call: Call, lock: Held, busy: int):
+        stopped = call.fresh("stopped")
+        call.row(Op.LOAD, base=lock.base, offset=PAMT_TYPE, width=8, mask=-1, match=PT_NDA, otherwise=stopped,
+                 text=f"type of {lock.resource}: no large page")
+        with call.listing.aside(stopped):
+            if self.mode == EXCLUSIVE:
+                call.promote(lock, busy)
+            call.row(Op.LET, next=call.fail("TDX_PAGE_METADATA_INCORRECT", self.operand))
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A page that the caller names by address, of whatever size its PAMT entry is: a walk down to the leaf.
+
+    then    what is done about it, written once for each size
+    A large page's entry is taken shared, and promoted for `mode` exclusive; those below are not taken.
+    """
+
+    page: str
+    mode: str
+    operand: str
+    then: tuple
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        own = Explicit(self.page, self.mode, self.operand, PT_NDA).locks(0, release)
+        then = [lock for phrase in self.then if hasattr(phrase, "locks") for lock in phrase.locks(0, release)]
+        # Of a large page, its own entry in `mode`.
+        large = [own[1]._replace(mode=EXCLUSIVE)] if self.mode == EXCLUSIVE and len(own) > 1 else []
+        return (*own, *large, *then)
+
+    def emit(self, call: Call):
+        *above, own = Explicit(self.page, self.mode, self.operand, PT_NDA).locks(0, call.release)
+        busy = status("TDX_OPERAND_BUSY", self.operand)
+        for lock in above:
+            size = NAMED[self.page].index(lock.base)
+            call.take(lock, busy)
+            large = call.fresh("large")
+            call.row(Op.LOAD, base=lock.base, offset=PAMT_TYPE, width=8, mask=-1, match=PT_NDA, otherwise=large,
+                     text=f"type of {lock.resource}: no large page")
+            with call.listing.aside(large):
+                if self.mode == EXCLUSIVE:
+                    call.promote(lock, busy)
+                self._rest(call, size)
+                call.succeed()
+        call.take(own, busy)
+        self._rest(call, 0)
+
+    def _rest(self, call: Call, size: int):
+        level, call.level = call.level, size
+        for phrase in self.then:
+            phrase.emit(call)
+        call.level = level
 
 
 @dataclass(frozen=True)
 class Implicit:
-    """A page that the module itself knows: its own PAMT entry only.  pamt_manager.c:516-538"""
+    """A page that the module itself knows: its own PAMT entry only.  pamt_manager.c:516-538
+
+    Before it tries the lock it looks at the page's type by a plain load: one that says that the page is nobody's
+    or reserved is against all that the module knows, and it shuts itself down.  A call that lets go of an SEPT
+    entry before it has written the page's type (AUG) leaves that window to whoever takes the entry next.
+    """
 
     page: str
     mode: str
@@ -74,7 +138,17 @@ class Implicit:
         return (Held(self.page, self.mode, "hp", FOUND[self.page], PAMT_LOCK),)
 
     def emit(self, call: Call):
+        check_type(call, FOUND[self.page], self.page)
         call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
+
+
+def check_type(call: Call, base: R, page: str) -> None:
+    """The module's own check of a page that it names itself: the type is neither NDA nor reserved, or it halts."""
+    nobodys = call.fresh("nobodys")
+    call.row(Op.LOAD_IN, base=base, offset=PAMT_TYPE, width=8, mask=~(1 << PT_NDA | 1 << PT_RSVD), otherwise=nobodys,
+             text=f"type of {page}: must be somebody's")
+    with call.listing.aside(nobodys):
+        call.halt()
 
 
 @dataclass(frozen=True)
@@ -84,6 +158,7 @@ class OpState:
     mode   None: the lock is not taken (the TDR is held exclusively)
     The three conditions are plain reads of fields that change only while the TDR is held exclusively;
     here they are one read.  helpers.c:499-587
+    START_EXPORT, in the releases that have it, is allowed wherever RUNNABLE is.
     """
 
     mode: str | None
@@ -95,7 +170,7 @@ class OpState:
         return (Held("OP_STATE", self.mode, "hp", R.TD, "op_state_lock"),) if self.mode else ()
 
     def emit(self, call: Call):
-        unready, keyed = call.fresh("unready"), call.fresh("keyed")
+        unready, keyed, ready = (call.fresh(part) for part in ("unready", "keyed", "ready"))
         call.row(Op.LOAD, base=R.TD, offset=call.td("tdr_state"), register=R.OLD, mask=-1, match=TDR_READY,
                  otherwise=unready, text="fatal? keys? TDCX pages?")
         with call.listing.aside(unready):
@@ -105,17 +180,33 @@ class OpState:
                      match=TD_KEYS_CONFIGURED << 8 * TDR_LIFECYCLE,
                      otherwise=call.fail("TDX_TD_KEYS_NOT_CONFIGURED"), text="keys configured")
             call.listing.label(keyed)
-            call.row(Op.LET, next=call.fail("TDX_TDCS_NOT_ALLOCATED"))
+            call.row(Op.INDEX, register=R.OLD, source=R.OLD, width=8 * TDR_TDCX, mask=0xFF, match=1, text="num_tdcx")
+            call.row(Op.IN, source=R.OLD, mask=at_least(TDCS_PAGES), next=ready,
+                     otherwise=call.fail("TDX_TDCS_NOT_ALLOCATED"), text="enough")
+        call.listing.label(ready)
         for lock in self.locks():
             call.take(lock, status("TDX_OPERAND_BUSY", self.operand))
+        self.check(call)
+
+    def check(self, call: Call) -> None:
+        """op_state must be allowed."""
+        allowed = set(self.allowed)
+        if OP_STATE_RUNNABLE in allowed and call.release.op_states > OP_STATE_START_EXPORT:
+            allowed.add(OP_STATE_START_EXPORT)
         call.row(Op.LOAD_IN, base=R.TD, offset=call.td("op_state"), register=R.OP_STATE,
-                 mask=sum(1 << state for state in self.allowed),
-                 otherwise=call.fail("TDX_OP_STATE_INCORRECT"), text="op_state allowed")
+                 mask=sum(1 << state for state in allowed), text="op_state allowed",
+                 otherwise=call.fail("TDX_OP_STATE_INCORRECT",
+                                     carries=R.OP_STATE if call.release.op_state_status else None))
+
+
+def at_least(number: int) -> int:
+    """The numbers from `number` on, as a set of bits for IN and LOAD_IN."""
+    return -1 << number
 
 
 @dataclass(frozen=True)
-class Tree:
-    """The SEPT tree lock, then the walk to the entry at LEVEL.  helpers.c:705-766"""
+class TreeLock:
+    """The SEPT tree lock."""
 
     mode: str
 
@@ -126,6 +217,14 @@ class Tree:
 
     def emit(self, call: Call):
         call.take(self.locks(release=call.release)[0], status("TDX_OPERAND_BUSY", self.operand))
+
+
+@dataclass(frozen=True)
+class Tree(TreeLock):
+    """The SEPT tree lock, then the walk to the entry at LEVEL.  helpers.c:705-766"""
+
+    def emit(self, call: Call):
+        super().emit(call)
         Walk().emit(call)
 
 
@@ -135,6 +234,28 @@ class Walk:
 
     def emit(self, call: Call):
         write_walk(call.listing, stopped=call.fail("TDX_EPT_WALK_FAILED", "RCX"))
+
+
+@dataclass(frozen=True)
+class WalkToLeaf:
+    """The walk to the leaf that maps PAGE, of whatever size, without any lock; ENTRY is where it lies.
+
+    The leaf must be readable, or the call ends with TDX_EPT_ENTRY_NOT_PRESENT.
+    """
+
+    def emit(self, call: Call):
+        absent = call.fail("TDX_EPT_ENTRY_NOT_PRESENT", "RCX")
+        found, stopped = call.fresh("found"), call.fresh("stopped")
+        call.row(Op.LET, register=R.ENTRY, source=R.ENTRY_PT)
+        write_walk(call.listing, stopped=stopped)
+        with call.listing.aside(stopped):
+            above = call.fresh("above")
+            call.row(Op.TEST, register=R.WALK, mask=-1, match=1, otherwise=above, text="at level 1")
+            call.row(Op.LET, register=R.ENTRY, source=R.ENTRY_PD, next=found)
+            call.listing.label(above)
+            call.row(Op.LET, register=R.ENTRY, source=R.ENTRY_PDPT, next=found)
+        call.listing.label(found)
+        call.row(Op.TEST, register=R.COPY, mask=READ, match=READ, otherwise=absent, text="readable")
 
 
 @dataclass(frozen=True)
@@ -246,16 +367,18 @@ class Drop:
 
 @dataclass(frozen=True)
 class GiveWay:
-    """A long call looks for an interrupt, and from 1.5.20 for a host that wants the tree exclusively.
+    """A long call looks for an interrupt, and for a host that wants the tree exclusively, as far as `how` says.
 
     Abstracted away: interrupts reach a host thread only where a test or an explored scenario sets its
     word; KVM's threads are not interrupted in these runs.
     """
 
-    status: str = "TDX_INTERRUPTED_RESTARTABLE"
+    how: str
 
     def emit(self, call: Call):
-        call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, otherwise=call.fail(self.status), text="interrupt pending?")
-        if call.release.interrupted_busy:
+        if self.how != NOTHING:
+            call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, otherwise=call.fail("TDX_INTERRUPTED_RESTARTABLE"),
+                     text="interrupt pending?")
+        if self.how == PRIORITY:
             call.row(Op.LOAD, base=R.TD, offset=call.td("secure_ept_lock"), width=16, mask=HP,
                      otherwise=call.fail("TDX_INTERRUPTED_BUSY"), text="host priority on the tree?")

@@ -4,16 +4,18 @@ from dataclasses import dataclass
 
 from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
 from harness.protocol.call import Call
-from harness.protocol.phrases.locking import NAMED
-from harness.protocol.releases import STORE, SWAP_STORE
+from harness.protocol.phrases.locking import NAMED, check_type
+from harness.protocol.releases import CHECKED_SWAP, STORE, SWAP_STORE
 from kernels import epoch
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    ANY_BLOCKED, ENTRY_STATES, HPA_MASK, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT, OP_STATE_RUNNABLE, PT_NDA,
-    STATE, STATE_MASK, TDEL, TDHP, states,
+    ANY_BLOCKED, ENTRY_STATES, HPA_MASK, NEEDS_NO_TRACKING, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT,
+    OP_STATE_MEMORY_IMPORT, OP_STATE_POST_IMPORT, OP_STATE_RUNNABLE, OP_STATE_START_EXPORT, OP_STATE_STATE_IMPORT,
+    PT_NDA, STATE, TDEL, TDHP, states,
 )
 
-TRACKED_OP_STATES = (OP_STATE_RUNNABLE, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT)
+TRACKED_OP_STATES = (OP_STATE_RUNNABLE, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT, OP_STATE_START_EXPORT)
+IMPORTING = (OP_STATE_MEMORY_IMPORT, OP_STATE_STATE_IMPORT, OP_STATE_POST_IMPORT, OP_STATE_LIVE_IMPORT)
 LEAVES = tuple(state.name for state in ENTRY_STATES if state.leaf)
 PAGE_NUMBER = (1 << 28) - 1      # which page of its group a physical address names (memory.HPA_STEP)
 
@@ -25,7 +27,12 @@ def page_mask(level: int) -> int:
 
 @dataclass(frozen=True)
 class OwnPage:
-    """PAMT = the PAMT entry, of its own size, of the page that the entry maps."""
+    """PAMT = the PAMT entry, of its own size, of the page that the entry maps.
+
+    checked   whether its type is looked at: it must not be nobody's (locking.check_type), or the module halts
+    """
+
+    checked: bool = False
 
     leveled = True
 
@@ -41,11 +48,15 @@ class OwnPage:
                  text="PAMT entry of the page")
         if call.level:
             call.listing.label(found)
+        if self.checked:
+            check_type(call, R.PAMT, "PAGE")
 
 
 @dataclass(frozen=True)
 class Tracked:
     """While the TD may run, the page must be blocked, and no TLB may hold a translation to it.
+
+    Not of an entry in a state in which the processor cannot have used it.
 
     epoch.py; helpers.h:1218-1236.  The epoch and its counts are read in one access by a
     compare-and-swap that cannot succeed, as the module reads its 16 bytes by CMPXCHG16B.
@@ -53,6 +64,7 @@ class Tracked:
 
     not_tracked: str = "RCX"
     not_blocked: bool = True     # whether "not blocked" is checked here (UNBLOCK has checked it)
+    idle: bool = False           # whether the states before allow one that needs no tracking
 
     def emit(self, call: Call):
         if "tracking_check" in call.options.busted:
@@ -60,6 +72,8 @@ class Tracked:
         skip, read = (call.fresh(part) for part in ("untracked", "read"))
         call.row(Op.IN, source=R.OP_STATE, mask=sum(1 << state for state in TRACKED_OP_STATES),
                  otherwise=skip, text="TD may run")
+        if self.idle:
+            call.row(Op.IN, source=R.STATE, mask=~states(*NEEDS_NO_TRACKING), otherwise=skip, text="may be in use")
         if self.not_blocked:
             call.row(Op.IN, source=R.STATE, mask=states(*ANY_BLOCKED),
                      otherwise=call.fail("TDX_GPA_RANGE_NOT_BLOCKED", "RCX"), text="blocked")
@@ -86,12 +100,18 @@ class Become:
                   "copy": the entry as read under its lock, with its state, access bits and lock changed;
                   "moved": the same with another page's address; "none": no address
     releases      the word has TDEL clear, so that the write is the release
+    keeps_counter   with "copy": how far an ACCEPT of the large page has got stays in the word
+    importing     with "none": the state instead while the TD is imported
+    how           a field of releases.Release that says how it is written
     How it is written is the release's (releases.py): up to 1.5.16 one plain store.
     """
 
     transitions: tuple[tuple[tuple[str, ...], str], ...]
     hpa: str
     releases: bool
+    keeps_counter: bool = False
+    importing: str = ""
+    how: str = "entry_write"
 
     @property
     def leveled(self):
@@ -101,7 +121,11 @@ class Become:
         call.work(call.name + "_ns")
         if self.hpa in BUILT:
             [(_, after)] = self.transitions
-            write_entry(call, self.releases, BUILT[self.hpa], self._word(call, after), f"entry as {after}")
+            if self.importing:
+                self._leave(call, after)
+                return
+            write_entry(call, self.releases, BUILT[self.hpa], self._word(call, after), f"entry as {after}",
+                        getattr(call.release, self.how))
             return
         write = call.fresh("write")
         for before, after in self.transitions[:-1]:
@@ -115,26 +139,40 @@ class Become:
             call.row(Op.INDEX, register=R.NEW, base=R.NEW, source=R.HPA, mask=-1, match=1, text="to the new page")
         write_entry(call, self.releases)
 
+    def _leave(self, call, after):
+        """NEW = what is left of the page, and the write."""
+        importing, left = call.fresh("importing"), call.fresh("left")
+        call.row(Op.LET, register=R.NEW, value=self._word(call, after), text=f"as {after}")
+        call.row(Op.IN, source=R.OP_STATE, mask=sum(1 << state for state in IMPORTING), next=importing,
+                 otherwise=left, text="TD is imported")
+        with call.listing.aside(importing):
+            call.row(Op.LET, register=R.NEW, value=self._word(call, self.importing), next=left,
+                     text=f"as {self.importing}")
+        call.listing.label(left)
+        write_entry(call, self.releases, text="entry")
+
     def _word(self, call, after) -> int:
         """The state's bits, and the lock if the write keeps it."""
         locked = any(lock.resource == "SEPT_ENTRY" for lock in call.listing.held)
-        return STATE[after].word(lock=locked and not self.releases)
+        return STATE[after].word(lock=locked and not self.releases, access=call.release.access)
 
     def _merge(self, call, after, **fields):
-        address = page_mask(call.level) if STATE[after].leaf else HPA_MASK
+        # What counts accepted chunks is cleared with the leaf's state, but for UNBLOCK, which keeps the address bits.
+        address = page_mask(call.level) if STATE[after].leaf and not self.keeps_counter else HPA_MASK
         call.row(Op.MERGE, register=R.NEW, value=self._word(call, after), source=R.COPY,
                  mask=(address if self.hpa == "copy" else 0) | TDHP, text=f"as {after}", **fields)
 
 
 def write_entry(call: Call, releases: bool, source: R = R.NEW, value: int = 0,
-                text: str = "SEPT entry") -> None:
+                text: str = "SEPT entry", how: str | None = None) -> None:
     """Write source + value into the entry, as the release does it; `releases`: that is the release of its lock."""
     text += " (releases it)" * releases
     if releases:
         call.check_owner(next(lock for lock in call.listing.held if lock.resource == "SEPT_ENTRY"), taking=False)
-    how = call.release.entry_write
+    how = how or call.release.entry_write
     if how != STORE:
-        call.row(Op.ENTRY_REPLACE, base=R.ENTRY, register=R.NEW, source=source, value=value, text=text)
+        call.row(Op.ENTRY_REPLACE, base=R.ENTRY, register=R.NEW, source=source, value=value, text=text,
+                 mask=int(how == CHECKED_SWAP))
         source, value = R.NEW, 0
     if how in (STORE, SWAP_STORE):
         call.row(Op.STORE, base=R.ENTRY, source=source, value=value, text=text)
@@ -143,10 +181,23 @@ def write_entry(call: Call, releases: bool, source: R = R.NEW, value: int = 0,
 
 
 @dataclass(frozen=True)
-class Add:
-    """The first word of an entry that is not locked: the module halts if somebody holds it.
+class StateIs:
+    """The entry at which a walk has ended (COPY) must be in one of these states."""
 
-    sept_manager.c:449-456
+    allowed: tuple[str, ...]
+    wrong: str
+
+    def emit(self, call: Call):
+        call.row(Op.STATE, register=R.STATE, source=R.COPY)
+        call.row(Op.IN, source=R.STATE, mask=states(*self.allowed), otherwise=call.fail(self.wrong),
+                 text=" ".join(self.allowed))
+
+
+@dataclass(frozen=True)
+class Add:
+    """The first word of an entry that is not locked: the module halts if it is.
+
+    Written by a plain store in every release: a TDHP that is on the entry is lost.  sept_manager.c:449-456
     """
 
     state: str
@@ -156,7 +207,8 @@ class Add:
         call.row(Op.LOAD, base=R.ENTRY, mask=TDEL, otherwise=locked, text="nobody may hold it")
         with call.listing.aside(locked):
             call.halt()
-        Become(((("FREE",), self.state),), hpa="new", releases=False).emit(call)
+        call.work(call.name + "_ns")
+        write_entry(call, False, R.HPA, STATE[self.state].word(access=call.release.access), f"entry as {self.state}", STORE)
 
 
 @dataclass(frozen=True)
@@ -180,7 +232,44 @@ class PageType:
     """The type of PAGE is returned, in RCX (R.COPY).  Abstracted away: its owner, size and bepoch."""
 
     def emit(self, call: Call):
-        call.row(Op.LOAD, base=R.TARGET_4K, offset=PAMT_TYPE, width=8, register=R.COPY, text="type of PAGE")
+        call.row(Op.LOAD, base=NAMED["PAGE"][call.level], offset=PAMT_TYPE, width=8, register=R.COPY,
+                 text="type of PAGE")
+
+
+@dataclass(frozen=True)
+class Count:
+    """One of the counters that releases from 1.5.34 on keep of a TD, in pages of 4 KiB, by a locked add.
+
+    name     a word of the layout; or "blocked": blocked_count, or pending_blocked_count of a pending page
+    sign     +1, -1
+    before   only if the entry was in one of these states
+    """
+
+    name: str
+    sign: int
+    before: tuple[str, ...] = ()
+    leveled = True
+
+    def emit(self, call: Call):
+        if not call.release.counters:
+            return
+        skip = call.fresh("uncounted")
+        if self.before:
+            call.row(Op.IN, source=R.STATE, mask=states(*self.before), otherwise=skip, text=" ".join(self.before))
+        if self.name == "blocked":
+            pending, counted = call.fresh("pending"), call.fresh("counted")
+            call.row(Op.IN, source=R.STATE, mask=states(*(state.name for state in ENTRY_STATES if "PEND" in state.name)),
+                     next=pending, otherwise=counted, text="pending")
+            call.listing.label(pending)
+            self._add(call, "pending_blocked_count", next=skip)
+            call.listing.label(counted)
+            self._add(call, "blocked_count")
+        else:
+            self._add(call, self.name)
+        call.listing.label(skip)
+
+    def _add(self, call: Call, name: str, **fields):
+        call.row(Op.ADD, base=R.TD, offset=call.td(name), value=self.sign * ENTRIES ** call.level, text=name, **fields)
 
 
 @dataclass(frozen=True)
@@ -233,12 +322,18 @@ def each(call: Call, start: R, stride: int, write, offset: int = 0, count: int =
 
 @dataclass(frozen=True)
 class ChildrenFree:
-    """All 512 entries in the SEPT page must be FREE."""
+    """All 512 entries in the SEPT page must be FREE; in some releases REMOVED will do."""
 
     def emit(self, call: Call):
-        each(call, R.CHILDREN, 8, lambda: call.row(
-            Op.LOAD, base=R.CURSOR, mask=STATE_MASK, match=STATE["FREE"].word() & STATE_MASK,
-            otherwise=call.fail("TDX_EPT_PAGE_NOT_FREE", "RCX"), text="an entry in it"))
+        free = ("FREE", "REMOVED") if call.release.removed_children else ("FREE",)
+        not_free = call.fail("TDX_EPT_PAGE_NOT_FREE", "RCX")
+
+        def check():
+            call.row(Op.LOAD, base=R.CURSOR, register=R.OLD, text="an entry in it")
+            call.row(Op.STATE, register=R.OLD, source=R.OLD)
+            call.row(Op.IN, source=R.OLD, mask=states(*free), otherwise=not_free, text=" ".join(free))
+
+        each(call, R.CHILDREN, 8, check)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Our rows beside results of the module's own code."""
