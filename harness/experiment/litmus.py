@@ -314,7 +314,7 @@ def parse(whole: str, path: str) -> Test:
     return Test(name=text.name, module=file.module[0], policy=file.policy, primitive=file.primitive, scripts=scripts,
                 file=file, pages=pages, vcpus=max(1, kinds.count("vcpu")), hosts=max(1, kinds.count("host")), text=text,
                 variables=tuple(variables), tree=tree, proposition=proposition, filter=filter_, shown=shown,
-                registers=tuple(registers), structs=structs)
+                registers=tuple(registers), structs=structs, table={"litmus": whole, "path": path})
 
 
 def _scripts(structs, processes: dict) -> tuple[Script, ...]:
@@ -385,7 +385,8 @@ _ITEM = re.compile(r"""\s*(?:
 
 # What the initial state may say of the TD, as a scenario's table has it.
 _TD_ITEM = re.compile(r"""
-    (?P<key>module|policy|primitive|timeouts|memory_model)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
+    (?P<list>must_violate|may_violate)\s*=\s*\{(?P<names>[\w,\s]*)\}
+  | (?P<key>module|policy|primitive|timeouts)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
   | page\s+(?P<page>\d+(?:\s+level\s+\d)?)\s*=\s*"?(?P<state>[A-Za-z_]\w*)"?
   | listed\s+(?P<vcpu>vcpu\d+|P\d+)\s*=\s*\{(?P<pages>[\d,\s]*)\}
   | word\s+"(?P<word>[^"\n]+)"\s*=\s*(?P<number>0[xX][0-9a-fA-F]+|\d+)
@@ -395,7 +396,9 @@ _TD_ITEM = re.compile(r"""
 def _about_td(table: dict, found) -> None:
     """Put an item about the TD where a scenario file has it."""
     start = table.setdefault("start", {})
-    if found["key"]:
+    if found["list"]:
+        table[found["list"]] = [name.strip() for name in found["names"].split(",") if name.strip()]
+    elif found["key"]:
         table[found["key"]] = {"true": True, "false": False}.get(found["setting"], found["setting"])
     elif found["page"]:
         start.setdefault("pages", {})[" ".join(found["page"].split())] = found["state"]

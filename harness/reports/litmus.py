@@ -1,6 +1,7 @@
 """A litmus test's verdict as herd7 prints it, and a histogram of real runs as litmus7 does."""
 
 from kernels.words import status_name
+from harness.reports.text import wrap
 from harness.results.litmus import HEADINGS, Verdict
 
 
@@ -29,6 +30,19 @@ def as_herd(test, verdict: Verdict, seconds: float) -> str:
              f"Observation {test.name} {verdict.observation} {verdict.hits} {verdict.misses}",
              f"Time {test.name} {seconds:.2f}"]
     return "\n".join(lines)
+
+
+def besides(test, verdict: Verdict, found, unexpected: list[str]) -> str:
+    """What herd7 does not say: how far the search went, invariants, deadlocks, and whether all is as the file says."""
+    lines = [f"Searched: {found.how}, {found.states} states, sequentially consistent, module {test.module}"
+             + ("" if found.complete else f"; NOT complete ({found.stopped})")]
+    if verdict.deadlocks:
+        lines.append(f"Deadlock: {verdict.deadlocks} state{'s' * (verdict.deadlocks != 1)} in which processes wait for one"
+                     " another; they are not among the states above")
+    violated = [f"{name} ({'expected' if name in test.may_violate else 'VIOLATED'})" for name in found.violations]
+    lines.append(f"Invariants: {', '.join(violated) or 'all hold'}")
+    lines.append("As the file says" if not unexpected else f"NOT as the file says: {'; '.join(unexpected)}")
+    return "\n".join(map(wrap, lines))
 
 
 def as_litmus(test, verdict: Verdict, impossible: set[tuple], seconds: float) -> str:

@@ -9,6 +9,7 @@ herd7 counts candidate executions.  A state in which processes wait for one anot
 state; it is counted as a deadlock, of which herd7 says nothing.
 """
 
+import re
 from typing import NamedTuple
 
 from harness.protocol.litmus import conditions
@@ -44,6 +45,28 @@ class Verdict(NamedTuple):
     def positive(self) -> tuple[int, int]:
         """(states for which the condition as written holds, the others)."""
         return (self.misses, self.hits) if self.quantifier == "~exists" else (self.hits, self.misses)
+
+
+EXPECTED = re.compile(r"\bResult[^:\n]*:\s*(Never|Sometimes|Always)\b", re.IGNORECASE)
+
+
+def expected(test) -> str | None:
+    """The observation that the file's comment promises (`Result: Never`), as the kernel's own tests do."""
+    found = EXPECTED.search(test.text.note)
+    return found[1].capitalize() if found else None
+
+
+def unexpected(test, verdict: Verdict, violations) -> list[str]:
+    """What is not as the file says: its observation or its condition; an invariant that it does not list."""
+    wanted, found = expected(test), []
+    if wanted and wanted != verdict.observation:
+        found.append(f"observation {verdict.observation}, the file says {wanted}")
+    elif not wanted and not verdict.ok:
+        found.append("the condition does not hold")
+    for name in violations:
+        if name not in test.may_violate:
+            found.append(f"{name} is violated")
+    return found + [f"{name} is not violated, as it must be" for name in test.must_violate if name not in violations]
 
 
 def judge(test, endings) -> Verdict:
