@@ -32,6 +32,7 @@ from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import Text, take_apart
 from harness.protocol.litmus.types import Type
 from harness.protocol.call import Options
+from harness.protocol.counters import VIOLATIONS
 from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.script import LEAVE, write_leave
@@ -116,7 +117,9 @@ class Test(Scenario):
     @functools.cached_property
     def written(self) -> tuple[Program, dict]:
         """(the program, the registers of locals by process and name)."""
-        return _write(self)
+        program, registers = _write(self, False)
+        # A way to a violation is steps, so each process that can break something begins with one.
+        return _write(self, True) if set(program.counters) & set(VIOLATIONS) else (program, registers)
 
     @property
     def program(self) -> Program:
@@ -180,8 +183,8 @@ class Test(Scenario):
         return of.fit(value) if of.kind in ("integer", "atomic") else types.LONG.fit(value)
 
 
-def _write(test: Test) -> tuple[Program, dict]:
-    """All processes as rows.  Raises LitmusError."""
+def _write(test: Test, begin: bool) -> tuple[Program, dict]:
+    """All processes as rows; `begin`: each with a step that shows.  Raises LitmusError."""
     layout = test.layout
     flow, free = _surroundings(test)
     listing = flow.listing
@@ -202,7 +205,10 @@ def _write(test: Test) -> tuple[Program, dict]:
                                  constant=variables[name][1])
                      for name, _ in _parameters(test.structs, node)}
         with listing.within(flow="script"):
-            _write_process(test, body, node, arguments, script.label)
+            listing.label(script.label)
+            if begin:
+                body.row(Op.WAIT_IS, offset=layout.at("vm_generation"), text=f"{script.label} begins")
+            _write_process(test, body, node, arguments)
             listing.flush()
         registers |= {(place, name): local.register for name, local in body.kept.items()}
     for process, local, _ in test.registers:
@@ -213,9 +219,8 @@ def _write(test: Test) -> tuple[Program, dict]:
     return listing.program(), registers
 
 
-def _write_process(test: Test, body: Body, node: c_ast.FuncDef, arguments: dict[str, Value], label: str) -> None:
+def _write_process(test: Test, body: Body, node: c_ast.FuncDef, arguments: dict[str, Value]) -> None:
     """A process; at its end it leaves the locals that are shown in words of their own."""
-    body.listing.label(label)
     out = body.fresh("end")
     function(body, node, arguments, out, None)
     body.label(out)

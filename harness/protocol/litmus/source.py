@@ -59,7 +59,8 @@ def _wording(text: Text, problem: str) -> LitmusError:
     """pycparser's message as one of ours."""
     found = _WHERE.match(problem)
     if not found:
-        return text.error(text.functions.start, f"not C that is understood: {problem}")
+        what = problem.removeprefix(f"{_plain(text.path)}:").strip()
+        return text.error(text.functions.start, f"something here is not C that is understood ({what})")
     place = Place(int(found["line"]), int(found["column"] or 1))
     what = found["what"].strip()
     word = re.match(r"before: (.*)", what, re.DOTALL)

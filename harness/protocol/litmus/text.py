@@ -66,7 +66,7 @@ class Text:
 
 _OUTSIDE = re.compile(r"\(\*.*?\*\)|/\*.*?\*/|//[^\n]*|\(\*|/\*", re.DOTALL)
 _IN_BODY = re.compile(r"/\*.*?\*/|//[^\n]*|/\*", re.DOTALL)
-_HEADER = re.compile(r"\s*C[ \t]+(\S+)[^\n]*")
+_HEADER = re.compile(r"\s*C[ \t]+([^\s{]+)[^\n{]*")
 _QUANTIFIER = re.compile(r"~[ \t]*exists\b|\bexists\b|\bforall\b|\bfinal\b|\blocations\b|\bfilter\b")
 EMPTY = Part("", 0)
 
