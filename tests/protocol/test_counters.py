@@ -74,7 +74,7 @@ def test_violations_are_those_of_the_invariants_that_are_counted():
 
 def test_names_that_others_know_are_declared():
     assert set(progress.COUNTERS) <= set(COUNTERS)
-    result = example(make_plan(config()))
+    result = example(make_plan(config())).model_dump()
     assert set(result["counters"]) <= set(COUNTERS) and set(result["spans_ns"]) <= set(SPANS)
     assert set(result["host_priority"]) == {*HOST_PRIORITY, "guest_refused_ns"}
     assert all(text and text == text.strip() for text in (*COUNTERS.values(), *SPANS.values()))

@@ -8,6 +8,7 @@
     expressions.py  C expressions -> rows
     statements.py   C statements -> rows
     primitives.py   the kernel's functions, as rows of one table
+    tdx.py          SEAMCALLs and TDCALLs as functions that answer their status
     rcu.py          read sides of RCU and SRCU, and the wait for them
 
 The form is that of the kernel's tools/memory-model (herd7, klitmus7); what goes beyond it - loops,
