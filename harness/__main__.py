@@ -23,7 +23,7 @@ COMMANDS = {
     "contention": "which calls can make each other BUSY, on what",
     "doctor": "what is wrong with this machine, and what to do about it",
     "explain": "print the micro-ops of a call",
-    "decode": "take one answer of a SEAMCALL apart",
+    "decode": "explain answers of SEAMCALLs and TDCALLs, by hand or from a log",
 }
 PURPOSE = ("Stress harness for the Secure-EPT locks of the TDX module: what does each KVM policy for"
            " TDX_OPERAND_BUSY really do?")

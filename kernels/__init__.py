@@ -4,6 +4,7 @@ Nothing here knows of KVM, of policies or of configs; harness/ decides what is r
 it.  In reading order:
 
     words.py      what every bit, status and operand id means (plain Python)
+    statuses.py   every status and operand id of every release, as rows (plain Python)
     compiling.py  how kernels are compiled and where compiled code is kept
     short_compiler.py the short way through Numba's compiler
     atomics.py    one shared word, one instruction
@@ -11,11 +12,13 @@ it.  In reading order:
     epoch.py      TLB tracking          } rules of the module,
     stepping.py   zero-step mitigation  } each on a few words
     rwlock.py     KVM's mmu_lock        } rules of the surroundings
+    arithmetic.py C's operators on two registers, for programs that were written in C
     guest.py      what a guest remembers and keeps in its pages
     ops.py        the table of micro-ops, the registers, the format of a row
     machine.py    `step`: executes one micro-op
+    answers.py    the kinds of answers that a call can end with
     record.py     counters and histograms that an actor writes while it runs
-    blame.py      who held the lock that an actor was refused, and whether it was put aside
+    blame.py      who held the lock that an actor was refused, and whether it was preempted
     arrivals.py   an open loop: when the next thing is meant to begin
     clock_checks.py two processors' clocks compared, and the pace of one (for the coordinator)
     realtime.py   `run`: calls `step` for one actor in real time
@@ -23,10 +26,10 @@ it.  In reading order:
     lines.py      what it costs to reach a cache line        } for
     durations.py  how long something takes                   } simulate.py
     simulate.py   `run`: calls `step` for all actors, in virtual time
-    pingpong.py   a word to and fro between two processors, for calibration
+    pingpong.py   the cost of a cache-line transfer, for calibration
     symmetry.py   actors that may change places, for search.py
     search.py     `search`: calls `step` for a few actors in every order
-    connected.py  what hangs together in what it has found
+    connected.py  strongly connected components of what it has found
 
 Three nouns.  A *word* is shared memory: an address and a width, only ever touched by one atomic
 instruction at a time.  A *micro-op* is a row of a program with at most one such access.  An *actor*

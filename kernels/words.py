@@ -9,11 +9,15 @@ turns a mix of signed and unsigned into floating point), so a constant that uses
 `signed` on its way in and `unsigned` on its way out.
 
 Sources, all of the Intel TDX module: x86_defs/x86_defs.h (entry layout), auto_gen/sept_state_lookup
-(states), helpers/tdx_locks.h (lock words), auto_gen/tdx_error_codes_defs.h (statuses and operand
-ids), pamt_manager.h (page types).  Values are those of release 1.5.05 unless a comment says more.
+(states), helpers/tdx_locks.h (lock words), pamt_manager.h (page types); statuses.py names its own.
+Values are those of release 1.5.05 unless a comment says more.
 """
 
 from typing import NamedTuple
+
+from kernels.statuses import (
+    CPUID_LEAF, EXIT_REASON, LEVEL, MSR, OP_STATE, OPERAND, OPERAND_ROWS, STATUS_ROWS, VCPU_STATE,
+)
 
 
 def signed(word: int) -> int:
@@ -141,10 +145,8 @@ def states(*names: str) -> int:
 
 ANY_BLOCKED = ("NL_BLOCKED", "BLOCKED", "PEND_BLOCKED")
 ACCEPTABLE = ("PENDING", "PEND_EXP_DIRTY")
-GUEST_ACCESSIBLE = ("MAPPED", "BLOCKEDW", "EXP_BLOCKEDW", "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW")
 NEEDS_NO_TRACKING = ("FREE", "REMOVED", "EXP_BLOCKEDW", "PEND_EXP_BLOCKEDW")
-
-LEVEL_PT, LEVEL_PD, LEVEL_PDPT = 0, 1, 2
+GUEST_ACCESSIBLE = ("MAPPED", "BLOCKEDW", "EXP_BLOCKEDW", "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW")
 
 
 # --- lock words ------------------------------------------------------------------------------
@@ -188,55 +190,11 @@ EPF_LIST_SIZE = 32               # td_exit_stepping.h: distinct GPAs listed at t
 
 # --- statuses: class and details in 63:32, operand id (or VMX exit reason) in 31:0 ------------
 
-STATUSES = {
-    "TDX_SUCCESS":                            0x0000_0000_0000_0000,
-    "TDX_NON_RECOVERABLE_VCPU":               0x4000_0001_0000_0000,
-    "TDX_NON_RECOVERABLE_TD":                 0x6000_0002_0000_0000,
-    "TDX_INTERRUPTED_RESUMABLE":              0x8000_0003_0000_0000,
-    "TDX_INTERRUPTED_RESTARTABLE":            0x8000_0004_0000_0000,
-    "TDX_NON_RECOVERABLE_TD_NON_ACCESSIBLE":  0x6000_0005_0000_0000,
-    "TDX_NON_RECOVERABLE_TD_WRONG_APIC_MODE": 0xE000_0007_0000_0000,
-    "TDX_OPERAND_INVALID":                    0xC000_0100_0000_0000,
-    "TDX_OPERAND_ADDR_RANGE_ERROR":           0xC000_0101_0000_0000,
-    "TDX_OPERAND_BUSY":                       0x8000_0200_0000_0000,
-    "TDX_PREVIOUS_TLB_EPOCH_BUSY":            0x8000_0201_0000_0000,
-    "TDX_SYS_BUSY":                           0x8000_0202_0000_0000,
-    "TDX_RND_NO_ENTROPY":                     0x8000_0203_0000_0000,
-    "TDX_OPERAND_BUSY_HOST_PRIORITY":         0x8000_0204_0000_0000,
-    "TDX_HOST_PRIORITY_BUSY_TIMEOUT":         0x9000_0205_0000_0000,
-    "TDX_INTERRUPTED_BUSY":                   0x8000_0206_0000_0000,
-    "TDX_PAGE_METADATA_INCORRECT":            0xC000_0300_0000_0000,
-    "TDX_TD_ASSOCIATED_PAGES_EXIST":          0xC000_0400_0000_0000,
-    "TDX_TD_FATAL":                           0xE000_0604_0000_0000,
-    "TDX_TDCS_NOT_ALLOCATED":                 0xC000_0606_0000_0000,
-    "TDX_LIFECYCLE_STATE_INCORRECT":          0xC000_0607_0000_0000,
-    "TDX_OP_STATE_INCORRECT":                 0xC000_0608_0000_0000,
-    "TDX_NO_VCPUS":                           0xC000_0609_0000_0000,
-    "TDX_TDCX_NUM_INCORRECT":                 0xC000_0610_0000_0000,
-    "TDX_VCPU_STATE_INCORRECT":               0xC000_0700_0000_0000,
-    "TDX_VCPU_ASSOCIATED":                    0x8000_0701_0000_0000,
-    "TDX_VCPU_NOT_ASSOCIATED":                0x8000_0702_0000_0000,
-    "TDX_TSC_ROLLBACK":                       0xC000_0706_0000_0000,
-    "TDX_KEY_GENERATION_FAILED":              0x8000_0800_0000_0000,
-    "TDX_TD_KEYS_NOT_CONFIGURED":             0x8000_0810_0000_0000,
-    "TDX_KEY_CONFIGURED":                     0x0000_0815_0000_0000,
-    "TDX_WBCACHE_NOT_COMPLETE":               0x8000_0817_0000_0000,
-    "TDX_HKID_NOT_FREE":                      0xC000_0820_0000_0000,
-    "TDX_FLUSHVP_NOT_DONE":                   0x8000_0824_0000_0000,
-    "TDX_INCONSISTENT_MSR":                   0xC000_0920_0000_0000,
-    "TDX_NO_HKID_READY_TO_WBCACHE":           0x0000_0821_0000_0000,
-    "TDX_EPT_WALK_FAILED":                    0xC000_0B00_0000_0000,
-    "TDX_EPT_ENTRY_NOT_PRESENT":              0xC000_0B03_0000_0000,
-    "TDX_GPA_RANGE_NOT_BLOCKED":              0xC000_0B06_0000_0000,
-    "TDX_GPA_RANGE_ALREADY_BLOCKED":          0x0000_0B07_0000_0000,
-    "TDX_TLB_TRACKING_NOT_DONE":              0xC000_0B08_0000_0000,
-    "TDX_EPT_INVALID_PROMOTE_CONDITIONS":     0xC000_0B09_0000_0000,
-    "TDX_PAGE_ALREADY_ACCEPTED":              0x0000_0B0A_0000_0000,
-    "TDX_PAGE_SIZE_MISMATCH":                 0xC000_0B0B_0000_0000,
-    "TDX_EPT_ENTRY_STATE_INCORRECT":          0xC000_0B0D_0000_0000,
-    "TDX_EPT_PAGE_NOT_FREE":                  0xC000_0B0E_0000_0000,
-}
-NAME_OF_STATUS = {value: name for name, value in STATUSES.items()}
+# All of them, of every release, are rows in statuses.py; of a name or a value that two rows share, the newer.
+STATUSES = {row.name: row.word for row in STATUS_ROWS}
+NAME_OF_STATUS = {row.word: row.name for row in STATUS_ROWS}
+LOW_HALF = {row.word: row.low for row in STATUS_ROWS}
+TDX_FATAL = 1 << 61              # a failed import sets it in whatever error it answers
 
 # What the kernel answers itself when SEAMCALL does not reach the module (arch/x86/include/asm/tdx.h,
 # Linux 6.16): class 0xFF, which the module never uses, and behind it the trap number or VMfailInvalid.
@@ -250,20 +208,12 @@ SOFTWARE_ERRORS = {
 }
 NAME_OF_SOFTWARE_ERROR = {value: name for name, value in SOFTWARE_ERRORS.items()}
 
-OPERANDS = {
-    "RAX": 0, "RCX": 1, "RDX": 2, "R8": 8, "R9": 9, "R10": 10, "R11": 11,
-    "TDR": 0x80, "TDCX": 0x81, "TDVPR": 0x82, "TDCS": 0x90, "TDVPS": 0x91,
-    "SEPT_TREE": 0x92, "TD_EPOCH": 0xA9, "OP_STATE": 0xAC,
-    "KOT": 0xBA, "KET": 0xBB, "WBCACHE": 0xBC,
-}
-NAME_OF_OPERAND = {value: name for name, value in OPERANDS.items()}
+OPERANDS = {row.name: row.id for row in OPERAND_ROWS}
+NAME_OF_OPERAND = {row.id: row.name for row in OPERAND_ROWS}
 
 STATUS_CLASS = 0xFFFF_FFFF_0000_0000
 OPERAND_ID = 0x0000_0000_FFFF_FFFF
-BUSY_STATUSES = ("TDX_OPERAND_BUSY", "TDX_OPERAND_BUSY_HOST_PRIORITY")
-HAS_LEVEL = ("TDX_PAGE_ALREADY_ACCEPTED", "TDX_PAGE_SIZE_MISMATCH")    # low bits: a level
-HAS_EXIT_REASON = ("TDX_NON_RECOVERABLE_VCPU", "TDX_NON_RECOVERABLE_TD",
-                   "TDX_NON_RECOVERABLE_TD_NON_ACCESSIBLE", "TDX_NON_RECOVERABLE_TD_WRONG_APIC_MODE")
+OPERAND_BUSY = STATUSES["TDX_OPERAND_BUSY"]      # to be compared with a status' class, whatever the operand
 
 # The whole of RAX when TDH.VP.ENTER or a TDCALL ends as an ordinary TD exit: the VMX exit reason.
 EXIT_REASON_EXTERNAL_INTERRUPT = 0x01
@@ -273,9 +223,6 @@ EXIT_REASONS = {
     EXIT_REASON_EPT_VIOLATION: "EXIT_REASON_EPT_VIOLATION",
 }
 
-assert len(NAME_OF_STATUS) == len(STATUSES)
-assert len(NAME_OF_OPERAND) == len(OPERANDS)
-assert all(value & OPERAND_ID == 0 for value in STATUSES.values())
 assert not any(value & STATUS_CLASS in NAME_OF_STATUS for value in SOFTWARE_ERRORS.values())
 
 
@@ -291,6 +238,16 @@ def status(name: str, operand: str | int = "RAX") -> int:
     return STATUSES[name] + low
 
 
+def known_class(word: int) -> tuple[int, bool]:
+    """The status that an answer's upper half is, and whether it is an error only without bit 61.
+
+    Of a word that is neither, its upper half.
+    """
+    upper = unsigned(word) & STATUS_CLASS
+    fatal = bool(upper & TDX_ERROR) and upper not in NAME_OF_STATUS and upper & ~TDX_FATAL in NAME_OF_STATUS
+    return (upper & ~TDX_FATAL, True) if fatal else (upper, False)
+
+
 def status_name(word: int) -> str:
     """A status word as a person reads it: `TDX_OPERAND_BUSY|SEPT_TREE`."""
     word = unsigned(word)
@@ -298,17 +255,22 @@ def status_name(word: int) -> str:
         return EXIT_REASONS[word]
     if word in NAME_OF_SOFTWARE_ERROR:
         return NAME_OF_SOFTWARE_ERROR[word]
-    name = NAME_OF_STATUS.get(word & STATUS_CLASS)
+    upper, fatal = known_class(word)
+    name = NAME_OF_STATUS.get(upper)
     if name is None:
         return f"{word:#018x}"
-    low = word & OPERAND_ID
-    if name in HAS_LEVEL:
-        return f"{name}|level {low}"
-    if name in HAS_EXIT_REASON:
-        return f"{name}|exit reason {low:#x}"
-    return name if low == 0 else f"{name}|{NAME_OF_OPERAND.get(low, hex(low))}"
+    detail = low_half(LOW_HALF[upper], word & OPERAND_ID)
+    return "|".join([name, *[detail] * bool(detail and word), *["FATAL"] * fatal])
 
 
-def is_busy(word: int) -> bool:
-    """Whether a status says that a lock was lost (to any holder, on any operand)."""
-    return NAME_OF_STATUS.get(unsigned(word) & STATUS_CLASS) in BUSY_STATUSES
+def low_half(kind: str, low: int) -> str:
+    """What bits 31:0 say behind a status whose row has that kind, in short; often nothing."""
+    if kind in (LEVEL, EXIT_REASON):
+        return f"level {low}" if kind == LEVEL else f"exit reason {low:#x}"
+    if low == 0:
+        return ""
+    if kind == OPERAND:
+        return NAME_OF_OPERAND.get(low, hex(low))
+    if kind in (OP_STATE, VCPU_STATE):
+        return f"{kind} {low}"
+    return f"{kind} {low:#x}" if kind in (MSR, CPUID_LEAF) else hex(low)

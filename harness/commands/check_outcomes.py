@@ -15,10 +15,12 @@ from typing import NamedTuple
 from harness.engines.explore import search
 from harness.errors import UsageError
 from harness.experiment.plan import behaviour
+from harness.protocol.counted_answers import REFUSALS
 from harness.protocol.policies import Policy
 from harness.protocol.flows.flow import Behaviour
 from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import parse
+from harness.results.schema import Result
 
 MEMORY_MIB = 96                  # of tables for each world
 RUNS, SEED = 400, 1              # of a world that does not fit
@@ -93,29 +95,22 @@ def possible(policy: Policy, module: str, primitive: str = "cas") -> Possible:
     return Possible(answers, entries, complete)
 
 
-def unexplored(result: dict, policy: Policy) -> list[str]:
+def unexplored(result: Result, policy: Policy) -> list[str]:
     """What a run has met and no interleaving of the worlds comes to, as sentences."""
-    can = possible(policy, result["module"], result["primitive"])
+    can = possible(policy, result.module, result.primitive)
     note = "" if can.complete else " (the search was not complete)"
     answers = sorted(answered(result) - can.answers)
     # Entries that somebody has locked are between two words, not outcomes.
-    entries = sorted(set(result.get("entries", ())) - {name for name in can.entries if "+EL" not in name})
+    entries = sorted(set(result.entries or ()) - {name for name in can.entries if "+EL" not in name})
     return ([f"outcome {call}: {answer} was not met by explore{note}" for call, answer in answers]
             + [f"outcome SEPT entry: {name} was not met by explore{note}" for name in entries])
 
 
-def answered(result: dict) -> set[tuple[str, str]]:
+def answered(result: Result) -> set[tuple[str, str]]:
     """(call, answer) of all that a run's calls were answered."""
     seen = set()
-    for call, counts in result["seamcalls"].items():
-        seen |= {(call, "TDX_SUCCESS")} if counts["success"] else set()
-        seen |= {(call, _busy_name(operand)) for operand, count in counts["busy_by_operand"].items() if count}
-        seen |= {(call, name) for name, count in counts["other_by_status"].items() if count}
+    for call, counts in result.seamcalls.items():
+        seen |= {(call, "TDX_SUCCESS")} if counts.success else set()
+        seen |= {(call, REFUSALS[operand].name) for operand, count in counts.busy_by_operand.items() if count}
+        seen |= {(call, name) for name, count in counts.other_by_status.items() if count}
     return seen
-
-
-def _busy_name(operand: str) -> str:
-    """The answer's name, from that of its column: "RCX (host priority)"."""
-    name, _, kind = operand.partition(" ")
-    word = "TDX_OPERAND_BUSY_HOST_PRIORITY" if kind == "(host priority)" else "TDX_OPERAND_BUSY"
-    return (word if name == "RAX" else f"{word}|{name}") + " (injected)" * (kind == "(injected)")

@@ -33,16 +33,16 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from harness.experiment import invariants
 from harness.experiment.config import BUSTED, KeyProblem, Table, resolve_module, resolve_policy
 from harness.experiment.plan import Actor, start_registers
 from harness.memory.block import Memory
 from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
-from harness.protocol import releases
 from harness.protocol.assemble import Program
 from harness.protocol.call import Options
+from harness.protocol import releases
 from harness.protocol.flows.flow import MMU_PRESENT
 from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step, write_program
+from harness.protocol.invariants import NAMES
 from harness.protocol.liveness import live_registers
 from harness.protocol.policies import Policy
 from harness.protocol.seamcalls import TD_EXIT, by_name
@@ -50,14 +50,14 @@ from kernels import stepping
 from kernels.ops import Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, spell_entry
 
-INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *invariants.NAMES)))
+INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES)))
 GRADES = ("acceptable", "interesting", "forbidden")
 PAGES = 512                      # of the TD; scripts name pages below that
 FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
 RETRIES_MAX = 100_000
-PAIR_PAGE = 3                    # what pairs of calls are about
 NOT_MADE, HALT = "-", "HALT"     # in place of an answer: of a call that was not made; that shut the module down
 TYPE = " type"                   # behind the name of a PAMT entry: its type, not its lock
+PAIR_PAGE = 3                    # what pairs of calls are about
 
 
 # --- the file --------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class Scenario:
 
     @property
     def config(self) -> "Scenario":
-        """What invariants.py asks of a plan's config is the release."""
+        """What engines/checks.py asks of a plan's config is the release."""
         return self
 
     @property
@@ -230,13 +230,23 @@ class Scenario:
 
     def start(self, memory: Memory) -> list[np.ndarray]:
         """Write the start into memory; the registers of the actors that have a script."""
-        layout, access = self.layout, releases.find(self.module).access
+        self.write_start(memory)
+        actors = []
+        for script in self.scripts:
+            registers = start_registers(self.layout, script.actor)
+            registers[R.PC] = self.program.labels[script.label]
+            actors.append(registers)
+        return actors
+
+    def write_start(self, memory: Memory) -> None:
+        """Pages, lists and words as the file says they are at the start."""
+        layout = self.layout
         for page, level, state in self.pages:
-            _set_page(memory, page, level, state, self.file.start.tables, access)
+            _set_page(memory, page, level, state, self.file.start.tables, releases.find(self.module).access)
         for page, level, state in self.children:
             first = page >> 9 * level << 9 * level
             for part in range(first, first + (1 << 9 * level), 1 << 9 * (level - 1)):
-                _set_page(memory, part, level - 1, state, False, access)
+                _set_page(memory, part, level - 1, state, False, releases.find(self.module).access)
         for name, pages in self.file.start.listed.items():
             place = layout.at("tdvps", int(name.removeprefix("vcpu"))) + TDVPS_STEPPING
             memory.set_word(place + stepping.EPF_LENGTH, len(pages), 8)
@@ -245,12 +255,6 @@ class Scenario:
                 memory.set_word(place + stepping.EPF_LIST + 8 * index, page)
         for name, value in self.file.start.words.items():
             memory.set_word(word_offset(layout, name), value, 64 if value >> 16 else 16)
-        actors = []
-        for script in self.scripts:
-            registers = start_registers(layout, script.actor)
-            registers[R.PC] = self.program.labels[script.label]
-            actors.append(registers)
-        return actors
 
 
 @functools.cache
@@ -258,12 +262,6 @@ def calls_of(module: str) -> dict:
     """The calls of a release, by name."""
     return by_name(releases.find(module))
 
-
-def check_release(key: str, name, file: File) -> None:
-    """A release that a file speaks of: one of the rows, or one that the file itself makes."""
-    known = (*releases.BY_NAME, *(module for module in file.module if module not in releases.BY_NAME))
-    if name not in known:
-        raise KeyProblem(key, name, f"must be of {', '.join(known)}{releases.suggestion(str(name))}")
 
 def about_entry(call: str) -> bool:
     return "_mem_" in call and call not in ABOUT_PAGES and call != "tdh_mem_track"

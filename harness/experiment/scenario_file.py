@@ -13,9 +13,9 @@ from harness.errors import UsageError, nearest
 from harness.experiment.config import KeyProblem
 from harness.experiment.config_file import explain, mistake
 from harness.experiment.scenario import (
-    INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, check_release, kind_of, pair_calls, pair_script,
+    INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, pair_calls, pair_script,
 )
-from harness.experiment.scenario_grades import graded
+from harness.experiment.scenario_grades import check_release, graded
 from harness.experiment.scenario_scripts import make_scripts
 from harness.files import read_toml
 from harness.memory.layout import Layout
@@ -60,9 +60,27 @@ def _scenario(file: File, module: str) -> Scenario:
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
     _check_words(file, Layout(vcpus, vcpus + hosts, PAGES, 0, content_bytes=8))
     _check_listed(file, scripts)
-    scenario = Scenario(file.name, module, file.policy, file.primitive, scripts, file, _pages(file, scripts),
-                        _children(file), vcpus=vcpus, hosts=hosts)
+    scenario = Scenario(file.name, module, file.policy, file.primitive, scripts, file, _pages(file, scripts), _children(file),
+                        vcpus=vcpus, hosts=hosts)
     return graded(scenario, file.expect)
+
+
+def start_of(table: dict, scripts: tuple[Script, ...], path: str) -> tuple[File, tuple[tuple[int, int, str], ...]]:
+    """(a checked file, the pages at the start) of what a litmus test says of its TD.  Raises UsageError."""
+    try:
+        file = File.model_validate(table)
+    except ValidationError as errors:
+        raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
+    kinds = [script.actor.kind for script in scripts]
+    vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
+    try:
+        _check_words(file, Layout(vcpus, vcpus + hosts, PAGES, 0, content_bytes=8))
+        for name, pages in file.start.listed.items():
+            if not all(0 <= page < PAGES for page in pages) or len(pages) > EPF_LIST_SIZE:
+                raise KeyProblem(f"listed {name}", pages, f"must be at most {EPF_LIST_SIZE} page numbers below {PAGES}")
+        return file, _pages(file, scripts)
+    except KeyProblem as problem:
+        raise mistake(path, problem.key, problem.value, problem.message) from None
 
 
 def _check_invariants(file: File) -> None:
@@ -86,7 +104,7 @@ def _pages(file: File, scripts: tuple[Script, ...]) -> tuple[tuple[int, int, str
 
 
 def _children(file: File) -> tuple[tuple[int, int, str], ...]:
-    """(page, level, state) of entries that have 512 below them."""
+    """The same of the 512 entries below an entry."""
     children = []
     for key, state in file.start.children.items():
         page, level = _page_and_level(f"start.children.{key}", key)
@@ -108,8 +126,7 @@ def _state(key: str, name: str) -> str:
     """STATE, with +EL and +HP behind it as wanted."""
     state, *bits = name.split("+")
     if state not in STATE or not set(bits) <= {"EL", "HP"}:
-        raise KeyProblem(key, name, f"no such state; known: {', '.join(STATE)}{nearest(state, STATE)}; behind it"
-                         " +EL, +HP")
+        raise KeyProblem(key, name, f"no such state; known: {', '.join(STATE)}{nearest(state, STATE)}; behind it +EL, +HP")
     return name
 
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from harness.errors import nearest
 from harness.experiment.config import KeyProblem
-from harness.experiment.scenario import GRADES, Grade, Scenario, Script, calls_of, check_release
+from harness.experiment.scenario import GRADES, File, Grade, Scenario, Script, calls_of
 from harness.protocol.assemble import Program
 from harness.protocol.flows.script import Step
 from harness.protocol.liveness import successors
-from harness.protocol.releases import BY_NAME as RELEASES
+from harness.protocol.releases import BY_NAME as RELEASES, suggestion
 from harness.protocol.seamcalls import TD_EXIT, entry_label
 from kernels.ops import Op, Register as R
 from kernels.words import STATE
@@ -67,8 +67,8 @@ def _grade(scenario: Scenario, outcomes: Outcomes, key: str, row: dict) -> Grade
 
 
 def _checked(key: str, given: dict, scenario: Scenario) -> list[str]:
-    """The releases that a row is about (all, if it does not say); what it says besides must be what it may be."""
-    modules = scenario.module if given["module"] is None else given["module"]
+    """The releases that a row is about; what it says besides must be what it may be."""
+    modules = [scenario.module] if given["module"] is None else given["module"]
     modules = [modules] if isinstance(modules, str) else modules
     if not isinstance(modules, list):
         raise KeyProblem(f"{key}.module", modules, f"must be of {', '.join(RELEASES)}")
@@ -80,6 +80,13 @@ def _checked(key: str, given: dict, scenario: Scenario) -> list[str]:
     for module in modules:
         check_release(f"{key}.module", module, scenario.file)
     return modules
+
+
+def check_release(key: str, name, file: File) -> None:
+    """A release that the project knows, or one that the file itself makes.  Raises KeyProblem."""
+    known = (*RELEASES, *(module for module in file.module if module not in RELEASES))
+    if name not in known:
+        raise KeyProblem(key, name, f"must be of {', '.join(known)}{suggestion(str(name))}")
 
 
 def _answers(key: str, value, script: Script, scenario: Scenario) -> tuple[str, ...]:

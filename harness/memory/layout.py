@@ -43,8 +43,8 @@ TDVPS_STATE, TDVPS_TDCX, TDVPS_LP, TDVPS_EPOCH, TDVPS_STEPPING = 0, 1, 8, 16, LI
 TDVPS_TLB = -(-(TDVPS_STEPPING + stepping.STEPPING_BYTES) // LINE) * LINE
 TDVPS_BYTES = TDVPS_TLB + 8 * TLB_ENTRIES
 
-# Within the words that KVM keeps of a vCPU ("kick"), and of invalidations in progress.
-KICK_MODE, KICK_SRCU, KICK_MAILBOX = 0, 8, 16
+# Within the words that KVM keeps of a vCPU ("kick"; the first is its mode), and of invalidations in progress.
+KICK_SRCU, KICK_MAILBOX = 8, 16
 INVALIDATE_COUNT, INVALIDATE_START, INVALIDATE_END, INVALIDATE_SEQUENCE = 0, 8, 16, 24
 
 # Within the word of a TDR that says how far its TD has come: three bytes, read in one access.
@@ -60,6 +60,9 @@ HPA_STEP, TD_HPA_STEP = 1 << 40, 1 << 44
 GROUPS = ("control", "pd_pages", "pt_pages", "data", "tdcx")
 TDS_MAX = 128
 assert (1 + len(GROUPS)) * HPA_STEP <= TD_HPA_STEP and TDS_MAX * TD_HPA_STEP <= 1 << 52
+
+
+VARIABLE = "C."                  # before the names of a litmus test's own words
 
 
 class Region(NamedTuple):
@@ -85,11 +88,12 @@ class Layout:
     content_bytes   bytes kept of each data page: 4096, or 8 where only the signature matters
     tds             number of TDs
     packages        number of processor packages: each has a key table and a write-back mutex
+    variables       shared words of a C litmus test, (name, how many) each
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
     """
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
-                 created=True):
+                 created=True, variables=()):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
@@ -146,6 +150,9 @@ class Layout:
         self.td_stride = self._align(PAGE) - self.first_td
         self.size += (tds - 1) * self.td_stride
 
+        for name, words in variables:
+            self._add(f"{VARIABLE}{name}", words, 8)
+
         self._add("image", 1, self.td_bytes, PAGE)
         self._add("registers", actors, 8 * REGISTERS, PAGE)
         # Last, so that how long they are moves nothing else (experiment/plan.py).
@@ -191,6 +198,8 @@ LEVEL_NAMES = ("PT", "PD", "PDPT")
 
 
 def _describe(region: Region, index: int, byte: int) -> str:
+    if region.name.startswith(VARIABLE):
+        return region.name.removeprefix(VARIABLE) + f"[{index}]" * (region.count > 1)
     name, _, part = region.name.partition(".")
     if name in ("sept", "mirror"):
         level = int(part)

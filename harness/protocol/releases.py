@@ -186,6 +186,7 @@ def _named(release: Release) -> dict[str, Release]:
 
 BY_NAME = {name: named for release in RELEASES for name, named in _named(release).items()}
 NAMES = tuple(BY_NAME)
+READ = tuple(release for release in RELEASES if not release.report_only)       # as source, not from a report
 DEFAULT = BY_NAME["1.5.05"]
 NEWEST = "newest"                # of the 1.5 line, which has no TDX Connect
 _NEWEST_OF_1_5 = "1.5.34"

@@ -1,6 +1,5 @@
 """`run --check-outcomes`: whatever a real run meets must be among what the search finds possible."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,31 +11,34 @@ from harness.__main__ import main
 from harness.commands import check_outcomes, run
 from harness.errors import DONE, FAILED, UsageError
 from harness.protocol.policies import BY_NAME, POLICIES
+from harness.results import store
+from harness.results.schema import Result
+from tests.made import made
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = 512                      # of the TD of these configs
 
 
-def results_of(tmp_path, *arguments: str) -> tuple[subprocess.CompletedProcess, list[dict]]:
+def results_of(tmp_path, *arguments: str) -> tuple[subprocess.CompletedProcess, list[Result]]:
     command = [sys.executable, "-m", "harness", "run", "configs/fault_vs_zap.toml", *arguments, "--set",
                "duration_s=0.3", "--set", "warmup_s=0", "--check-outcomes", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    return done, [json.loads(file.read_text()) for file in sorted(tmp_path.glob("*/result.json"))]
+    return done, [store.read(file) for file in sorted(tmp_path.glob("*/result.json"))]
 
 
 def holds(done, results, policies) -> None:
     """Not that much has happened, which is luck, but that all of it could."""
     assert "Traceback" not in done.stderr and "was not met by explore" not in done.stderr
-    assert {result["policy"] for result in results} == set(policies)
+    assert {result.policy for result in results} == set(policies)
     for result in results:
-        can = check_outcomes.possible(BY_NAME[result["policy"]], result["module"])
+        can = check_outcomes.possible(BY_NAME[result.policy], result.module)
         seen = check_outcomes.answered(result)
-        assert {call for call, _ in seen} == {call for call, counts in result["seamcalls"].items()
-                                              if counts["attempts"]} and seen
+        assert {call for call, _ in seen} == {call for call, counts in result.seamcalls.items()
+                                              if counts.attempts} and seen
         assert seen <= can.answers
-        if result["entries"]:            # nobody was stopped in the middle of something
-            assert sum(result["entries"].values()) == PAGES
-            assert set(result["entries"]) <= can.entries
+        if result.entries:            # nobody was stopped in the middle of something
+            assert sum(result.entries.values()) == PAGES
+            assert set(result.entries) <= can.entries
 
 
 def test_what_real_contention_meets_is_among_what_is_explored(tmp_path):
@@ -49,10 +51,12 @@ def test_what_any_policy_meets_is_among_what_is_explored(tmp_path):
     holds(*results_of(tmp_path, "--policies", "all"), BY_NAME.keys() & {policy.name for policy in POLICIES})
 
 
-def result_with(seamcalls: dict, entries: dict) -> dict:
-    every = {"success": 0, "busy_by_operand": {}, "other_by_status": {}}
-    return {"name": "made up", "module": "1.5.05", "primitive": "cas", "entries": entries,
-            "seamcalls": {call: every | counts for call, counts in seamcalls.items()}}
+def result_with(seamcalls: dict, entries: dict) -> Result:
+    result = made(name="made up", entries=entries)
+    for call, counts in seamcalls.items():
+        for key, value in counts.items():
+            setattr(result.seamcalls[call], key, value)
+    return result
 
 
 POSSIBLE = ({"tdh_mem_track": {"success": 1, "busy_by_operand": {"TD_EPOCH": 2}},
