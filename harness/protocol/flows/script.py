@@ -180,7 +180,8 @@ def _take_from_guest(call: Call, lock: Held) -> None:
     place = {"base": lock.base, "offset": lock.offset, "width": 16, "text": f"{lock.resource} (shared, guest)"}
     refused, busy, asked, taken = (call.fresh(part) for part in ("refused", "busy", "asked", "taken"))
     adds_first = call.release.guest_shared == ADD_LOOK
-    listing.row(*((Op.ADD,) if adds_first else (Op.LOAD,)), register=R.OLD, **{"value": HP_READER} * adds_first, **place)
+    add = {"op": Op.ADD, "register": R.OLD, "value": HP_READER, **place}
+    listing.row(**add if adds_first else {**place, "op": Op.LOAD, "register": R.OLD})
     listing.row(Op.TEST, register=R.OLD, mask=HP, match=0, next=asked, otherwise=refused, text="host priority")
     with listing.aside(refused):
         if adds_first:
@@ -188,7 +189,7 @@ def _take_from_guest(call: Call, lock: Held) -> None:
         listing.answer(status("TDX_OPERAND_BUSY_HOST_PRIORITY"), AnswerKind.BUSY_FOR_PRIORITY, next=call.unwinding())
     listing.label(asked)
     if not adds_first:
-        listing.row(Op.ADD, register=R.OLD, value=HP_READER, **place)
+        listing.row(**add)
     listing.row(Op.TEST, register=R.OLD, mask=HP_EXCLUSIVE, match=0, next=taken, otherwise=busy, text="exclusive")
     with listing.aside(busy):
         call.answer_busy(OPERAND_BUSY, place)
