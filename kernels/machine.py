@@ -22,7 +22,7 @@ from kernels import arithmetic, atomics, epoch, guest, locks, rwlock, stepping
 from kernels.compiling import kernel
 from kernels.locks import HALTS, PRIORITY
 from kernels.ops import Op, Register
-from kernels.words import ENTRY_STATES, PS, RWX, STATE_MASK, UNKNOWN_STATE
+from kernels.words import PS, RWX, STATE, STATE_MASK, UNKNOWN_STATE
 
 # The state bits, 7:6, 9 and 56:53, side by side in eight bits, and which state they spell.
 LOW_SHIFT, HIGH_SHIFT, BYTE = 6, 49, 0xFF
@@ -33,7 +33,7 @@ def _folded(word) -> int:
 
 
 STATE_INDEX = np.full(BYTE + 1, UNKNOWN_STATE, np.int64)
-STATE_INDEX[[_folded(state.word()) for state in ENTRY_STATES]] = [state.index for state in ENTRY_STATES]
+STATE_INDEX[[_folded(state.word()) for state in STATE.values()]] = [state.index for state in STATE.values()]
 assert _folded(STATE_MASK).bit_count() == STATE_MASK.bit_count()
 
 NEXT, OTHERWISE = locks.DONE, locks.BUSY         # outcomes: which of its rows a micro-op goes on at

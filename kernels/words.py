@@ -59,16 +59,16 @@ assert STATE_MASK & (HPA_MASK | RWX | XU | SVE) == 0
 class EntryState(NamedTuple):
     """One state of an SEPT entry.
 
-    index   the module's own number of the state, 0 to 15
+    index   the module's own number of the state, 0 to 15; in the 2.0 line to 18
     code    the 7-bit code that its state bits spell (STATE_BITS)
-    public  the state as reported to the host in bits 15:8 of RDX
+    public  the state as reported to the host in bits 15:8 of RDX, or None
     access  which of the bits of full access are set; writing is blocked only by live migration
     """
 
     name: str
     index: int
     code: int
-    public: int
+    public: int | None
     access: int
 
     @property
@@ -84,7 +84,7 @@ class EntryState(NamedTuple):
         word = SVE | hpa | (TDEL if lock else 0) | (TDHP if priority else 0)
         for position, bit in enumerate(STATE_BITS):
             word |= (self.code >> position & 1) << bit
-        if word & PS:
+        if word & PS and word & IPAT:
             word |= MEMORY_TYPE_WB
         return word | self.access & access
 
@@ -110,15 +110,22 @@ ENTRY_STATES = (
     EntryState("PEND_EXP_DIRTY",             14, 0x73,   19, NONE),
     EntryState("PEND_EXP_DIRTY_BLOCKEDW",    15, 0x77,   20, NONE),
 )
-STATE = {state.name: state for state in ENTRY_STATES}
-UNKNOWN_STATE = 16               # index of a word that spells no state; a run that meets one is broken
+# Of the 2.0 line: leaves that map a device's memory.  What the host is told of them was not read.
+MMIO_STATES = (
+    EntryState("MMIO_MAPPED",                16, 0x40, None, RWX),
+    EntryState("MMIO_BLOCKED",               17, 0x48, None, NONE),
+    EntryState("MMIO_PENDING",               18, 0x50, None, NONE),
+)
+STATE = {state.name: state for state in (*ENTRY_STATES, *MMIO_STATES)}
+UNKNOWN_STATE = 19               # index of a word that spells no state; a run that meets one is broken
 
 INDEX_OF_CODE = [UNKNOWN_STATE] * 128
-for _state in ENTRY_STATES:
+for _state in STATE.values():
     INDEX_OF_CODE[_state.code] = _state.index
 
-assert [state.index for state in ENTRY_STATES] == list(range(16))
-assert len({state.code for state in ENTRY_STATES}) == 16
+assert [state.index for state in STATE.values()] == list(range(UNKNOWN_STATE)) and len(ENTRY_STATES) == 16
+assert len({state.code for state in STATE.values()}) == UNKNOWN_STATE
+assert STATE["MMIO_MAPPED"].word(0x1_2345_6000, access=RWX | XU) == 0x8000_0001_2345_6087
 assert STATE["FREE"].word() == 0x80E0_0000_0000_0000
 assert STATE["MAPPED"].word(0x1_2345_6000) == 0x8000_0001_2345_60F7
 assert STATE["MAPPED"].word(0x1_2345_6000, access=RWX | XU) == 0x8000_0001_2345_64F7
@@ -129,7 +136,7 @@ def state_of(word: int) -> EntryState | None:
     """The state that an entry's bits spell, or None if they spell none."""
     code = sum((word >> bit & 1) << position for position, bit in enumerate(STATE_BITS))
     index = INDEX_OF_CODE[code]
-    return None if index == UNKNOWN_STATE else ENTRY_STATES[index]
+    return None if index == UNKNOWN_STATE else (*ENTRY_STATES, *MMIO_STATES)[index]
 
 
 def spell_entry(word: int) -> str:

@@ -1,7 +1,7 @@
 """For each call, a TD in which it succeeds: what tests start from when they ask the same of all calls."""
 
 from harness.memory.layout import (
-    BOUND, KOT_PACKAGES, MIGSC_INITIALIZED, NOT_BOUND, PRE_BOUND, STREAMS, SYS_CONFIG_DONE, SYS_INIT_DONE,
+    BOUND, KOT_PACKAGES, MIGSC_INITIALIZED, MMIOMT_MAPPED, NOT_BOUND, PRE_BOUND, STREAMS, SYS_CONFIG_DONE, SYS_INIT_DONE,
     SYS_INIT_PENDING, SYS_READY, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX,
 )
 from kernels.epoch import epoch_word
@@ -15,7 +15,8 @@ from tests.stage import ABOUT_PAGES, Stage
 PAGE = 3
 BY_VCPU = ("tdh_vp_create", "tdh_vp_addcx", "tdh_vp_init", "tdh_vp_init_apicid", "tdh_vp_enter", "tdh_vp_flush",
            "tdh_vp_rd_wr", "tdh_export_state_vp", "tdh_import_state_vp", "tdg_mem_page_accept", "tdg_mem_page_attr_rd", "tdg_mem_page_attr_wr",
-           "tdg_servtd_rd", "tdg_servtd_wr", "tdg_mr_rtmr_extend", "tdg_mr_report")
+           "tdg_servtd_rd", "tdg_servtd_wr", "tdg_mr_rtmr_extend", "tdg_mr_report", "tdg_mr_key_get",
+           "tdg_tdi_mmio_accept")
 BUILDING = ("tdh_mr_extend", "tdh_mr_finalize", "tdh_mem_page_add", "tdh_vp_create", "tdh_vp_addcx", "tdh_vp_init",
             "tdh_vp_init_apicid")
 
@@ -211,6 +212,17 @@ def _bound(stage, state=BOUND, op_state=None):
         stage.set_word("op_state", op_state, width=64)
 
 
+def _device(state):
+    def prepare(stage):
+        stage.build_tables(PAGE)
+        if state:
+            stage.set_entry(PAGE, state)
+            stage.memory.set_word(stage.layout.at("mmiomt") + MMIOMT_MAPPED, 1, 8)
+        tracked(stage)
+        return PAGE
+    return prepare
+
+
 def _sys(state, pending=()):
     def prepare(stage):
         stage.set_word("sys_state", state, width=64)
@@ -223,7 +235,9 @@ def _sys(state, pending=()):
 _MODULE = {
     "tdh_servtd_bind": lambda stage: _bound(stage, PRE_BOUND),
     "tdh_servtd_prebind": lambda stage: _bound(stage, NOT_BOUND, OP_STATE_UNINITIALIZED),
-    **dict.fromkeys(("tdg_servtd_rd", "tdg_servtd_wr", "tdg_mr_rtmr_extend", "tdg_mr_report"), _bound),
+    **dict.fromkeys(("tdg_servtd_rd", "tdg_servtd_wr", "tdg_mr_rtmr_extend", "tdg_mr_report", "tdg_mr_key_get"), _bound),
+    "tdh_mmio_map": _device(""), "tdh_mmio_block": _device("MMIO_MAPPED"), "tdh_mmio_unmap": _device("MMIO_BLOCKED"),
+    "tdg_tdi_mmio_accept": _device("MMIO_PENDING"),
     "tdh_sys_init": _sys(SYS_INIT_PENDING), "tdh_sys_lp_init": _sys(SYS_INIT_DONE, ["lp_pending"]),
     "tdh_sys_config": _sys(SYS_INIT_DONE), "tdh_sys_key_config": _sys(SYS_CONFIG_DONE, ["package_pending"]),
     "tdh_sys_tdmr_init": lambda stage: stage.set_word("tdmr", 1 << 8), "tdh_sys_shutdown": _sys(SYS_READY),

@@ -60,6 +60,9 @@ MIGSC_LOCK, MIGSC_INITIALIZED = 0, 1
 SYS_READY, SYS_INIT_PENDING, SYS_INIT_DONE, SYS_CONFIG_DONE, SYS_SHUTDOWN = range(5)
 TDMR_LOCK, TDMR_PENDING = 0, 1
 
+# Within the word of the TD's one page of a device: its lock, whether it is mapped; its bepoch where a PAMT entry has it.
+MMIOMT_LOCK, MMIOMT_MAPPED = 0, 1
+
 # How far a service TD is bound.
 NOT_BOUND, PRE_BOUND, BOUND = 0, 1, 2
 
@@ -146,7 +149,7 @@ class Layout:
                      "chldcnt", "num_vcpus", "num_assoc_vcpus", "mem_count", "blocked_count",
                      "pending_blocked_count", "mig_lock", "num_migs", "mig_count", "dirty_count", "mig_epoch",
                      "bw_epoch", "rtmr_lock", "servtd_bindings_lock", "servtd_binding", "service_op_state_lock",
-                     "service_op_state"):
+                     "service_op_state", "mmiomt", "devifcs", "iommu"):
             self._add(name, 1, LINE)
         self._add("migsc", STREAMS, LINE)
         self._add("gpa_list", actors // tds, LINE)

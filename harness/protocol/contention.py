@@ -19,6 +19,7 @@ second gets TDX_OPERAND_BUSY with the operand that its row names.
     MIGSC        a migration stream                                      stream
     RTMR         run-time measurement registers                          TD
     SERVTD_BINDINGS   table of a TD's service TDs                        TD
+    MMIOMT, DEVIFCS, IOMMU   tables of devices, of the 2.0 line          device
     GLOBAL       the module's global lock                                machine
     TDMR         a TDMR that is initialized                              TDMR
 
@@ -34,7 +35,8 @@ from harness.protocol.releases import BY_NAME, EXCLUSIVE, Release
 from kernels.ops import Register as R
 
 RESOURCES = ("TDR", "OP_STATE", "TDVPR", "TD_EPOCH", "SEPT_TREE", "SEPT_ENTRY", "PAGE", "PAMT_2M", "PAMT_1G", "KOT",
-             "KET", "WBT", "MIG", "MIGSC", "RTMR", "SERVTD_BINDINGS", "GLOBAL", "TDMR")
+             "KET", "WBT", "MIG", "MIGSC", "RTMR", "SERVTD_BINDINGS", "GLOBAL", "TDMR",
+             "MMIOMT", "DEVIFCS", "IOMMU")
 # The lock report's words for them.
 SYNONYMS = {"TDCS": "OP_STATE", "TDCS EPOCH": "TD_EPOCH", "EPOCH": "TD_EPOCH", "SECURE_EPT_LOCK": "SEPT_TREE",
             "SEPT ENTRY": "SEPT_ENTRY", "SEPT TREE": "SEPT_TREE", "PAMT": "PAGE"}

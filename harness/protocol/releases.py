@@ -89,6 +89,7 @@ class Release(NamedTuple):
     vcpu_state_status    whether TDX_VCPU_STATE_INCORRECT carries the state
     op_state_status      whether TDX_OP_STATE_INCORRECT carries the op_state
     op_states            how many op_states there are
+    mr_key_get           whether there is TDG.MR.KEY.GET
     counters             whether pages and blocked pages of a TD are counted (mem_count, blocked_count, ...)
     dynamic_pamt         whether there is Dynamic PAMT
     connect              whether it is of the 2.0 line, with TDX Connect
@@ -130,6 +131,7 @@ class Release(NamedTuple):
     vcpu_state_status: bool = False
     op_state_status: bool = False
     op_states: int = 11
+    mr_key_get: bool = False
     counters: bool = False
     dynamic_pamt: bool = False
     connect: bool = False
@@ -161,7 +163,7 @@ _28 = _24._replace(
              "list_count_in_rax"))
 _34 = _28._replace(
     name="1.5.34", source=_STORED.format("9fd3c8b1"), guest_entry=LOOK_SET, removed_children=True, op_states=13,
-    counters=True, sept_add_write=SWAP, list_count_in_rax=False,
+    counters=True, mr_key_get=True, sept_add_write=SWAP, list_count_in_rax=False,
     derived=("filter_tree", "filter_pending", "init_apicid_tdr", "sept_add_write"))
 # The 2.0 line: each is the counterpart of a release of the 1.5 line.
 _2_08 = _16._replace(

@@ -24,7 +24,7 @@ import functools
 from harness.protocol.assemble import Held, Listing
 from harness.protocol import faults
 from harness.protocol.call import EXCLUSIVE, SHARED, Call, Options
-from harness.protocol.calls import migration, services, system
+from harness.protocol.calls import devices, migration, services, system
 from harness.protocol.calls.row import PAGE_SIZES, TDR_SIZES, TDVPR_SIZES, Seamcall
 from harness.protocol.phrases.guests import Accept, ReadAttributes, WriteAttributes
 from harness.protocol.phrases.large import Merge, Merged, Split, SplitPamt
@@ -47,7 +47,7 @@ from harness.protocol.phrases.vcpus import (
 from harness.protocol.releases import DEFAULT, TDR, Release
 from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import (
-    ANY_BLOCKED, ENTRY_STATES, GUEST_ACCESSIBLE, HKID_ASSIGNED, HKID_FLUSHED, HKID_FREE, OP_STATE_FAILED_IMPORT,
+    ANY_BLOCKED, ENTRY_STATES, GUEST_ACCESSIBLE, HKID_ASSIGNED, HKID_FLUSHED, HKID_FREE, MMIO_STATES, OP_STATE_FAILED_IMPORT,
     OP_STATE_INITIALIZED, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT, OP_STATE_PAUSED_EXPORT, OP_STATE_POST_EXPORT, OP_STATE_POST_IMPORT, OP_STATE_RUNNABLE, OP_STATE_STATE_IMPORT,
     OP_STATE_UNINITIALIZED, PT_EPT, PT_NDA, PT_REG, PT_TDCX, PT_TDR, PT_TDVPR, TD_BLOCKED, TD_HKID_ASSIGNED,
     TD_KEYS_CONFIGURED, TD_TEARDOWN, VCPU_UNINITIALIZED,
@@ -67,6 +67,7 @@ READ = (*BUILT, OP_STATE_FAILED_IMPORT)
 WRITTEN = (*TABLES_GROW, OP_STATE_FAILED_IMPORT)
 
 ALL_STATES = tuple(state.name for state in ENTRY_STATES)
+DEVICE_STATES = tuple(state.name for state in MMIO_STATES)
 BLOCK = ((("MAPPED", "BLOCKEDW"), "BLOCKED"),
          (("PENDING", "PEND_BLOCKEDW"), "PEND_BLOCKED"),
          (("NL_MAPPED",), "NL_BLOCKED"))
@@ -103,7 +104,8 @@ TABLE_LEVELS = (1, 2)            # entries that can map an SEPT page
 def seamcalls(release: Release = DEFAULT) -> tuple[Seamcall, ...]:
     """All calls of a release."""
     rows = (*_life(release), *_vcpus(release), *_memory(release), *_large_pages(release), *_others(release),
-            *_guest(release), *migration.rows(release), *services.rows(release), *system.rows(release))
+            *_guest(release), *migration.rows(release), *services.rows(release), *system.rows(release),
+            *devices.rows(release))
     if not release.report_only:
         return rows
     # The report speaks of 4 KiB pages only.
@@ -414,7 +416,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
             "tdh_mem_sept_rd", 25, "host", (
                 *_td(READ),
                 Tree(SHARED),
-                Entry(ALL_STATES),
+                Entry(ALL_STATES + DEVICE_STATES * release.connect),
             ),
             source="tdh_mem_sept_rd.c",
             levels=ANY_LEVEL,

@@ -74,4 +74,13 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
             ),
             source="src/td_dispatcher/vm_exits/tdg_mr_report.c 1.5.34 c1400; lock: helpers.c 1.5.25:2172-2282",
         ),
+        *([
+            Seamcall(
+                "tdg_mr_key_get", 29, "guest", (
+                    Rtmr(SHARED, plain=True),
+                    Hashed(keeps=True),
+                ),
+                source="src/td_dispatcher/vm_exits/tdg_mr_key_get.c 1.5.34 c1800-12300",
+            ),
+        ] if release.mr_key_get else []),
     )

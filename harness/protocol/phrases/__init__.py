@@ -15,6 +15,7 @@ takes and how, with
     guests.py     TDG.MEM.PAGE.ACCEPT, ATTR.RD and ATTR.WR
     migration.py  live migration: its streams and phases, lists of pages
     services.py   service TDs, their bindings, RTMRs
+    devices.py    memory of devices in the SEPT
     system.py     the module's own state, processors, packages, TDMRs
     life.py       a TD's life cycle: keys, HKID, TDCX pages, finalization
 

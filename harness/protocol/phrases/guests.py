@@ -20,7 +20,7 @@ from kernels.words import (
 COUNTER_SHIFT = 12               # ACCEPT_COUNTER: bits 20:12 of a PENDING large page's entry
 
 
-def _violation(call: Call) -> str:
+def violation(call: Call) -> str:
     """The label of code that ends the call as an EPT-violation TD exit."""
     label = call.fresh("violation")
     with call.listing.aside(label):
@@ -80,10 +80,10 @@ class Accept:
     @staticmethod
     def _stopped_above(call: Call):
         """The walk ended at an entry above: a large page that is accessible has been accepted."""
-        violation = _violation(call)
+        exits = violation(call)
         call.row(Op.STATE, register=R.STATE, source=R.COPY)
         known = call.fresh("known")
-        call.row(Op.IN, source=R.STATE, mask=states(*GUEST_ACCESSIBLE), next=known, otherwise=violation,
+        call.row(Op.IN, source=R.STATE, mask=states(*GUEST_ACCESSIBLE), next=known, otherwise=exits,
                  text="accepted")
         call.listing.label(known)
         for level in range(call.level + 1, LEVELS):
@@ -91,7 +91,7 @@ class Accept:
             call.row(Op.TEST, register=R.WALK, mask=-1, match=level, otherwise=at,
                      next=call.fail("TDX_PAGE_ALREADY_ACCEPTED", level), text=f"at level {level}")
             call.listing.label(at)
-        call.row(Op.LET, next=violation)
+        call.row(Op.LET, next=exits)
 
     @staticmethod
     def _become(call: Call, pending: str, dirty: str):
@@ -160,7 +160,7 @@ class ReadAttributes:
             call.row(Op.LET, register=R.ENTRY, source=R.ENTRY_PDPT, next=found)
         call.listing.label(found)
         Entry(()).emit(call)
-        call.row(Op.IN, source=R.STATE, mask=states(*self.allowed), otherwise=_violation(call), text="allowed")
+        call.row(Op.IN, source=R.STATE, mask=states(*self.allowed), otherwise=violation(call), text="allowed")
 
 
 @dataclass(frozen=True)
@@ -180,9 +180,9 @@ class WriteAttributes:
         return Entry(()).locks()
 
     def emit(self, call: Call):
-        write_walk(call.listing, stopped=_violation(call))
+        write_walk(call.listing, stopped=violation(call))
         Entry(()).emit(call)
-        refused, leaf, other = _violation(call), call.fresh("leaf"), call.fresh("other")
+        refused, leaf, other = violation(call), call.fresh("leaf"), call.fresh("other")
         call.row(Op.IN, source=R.STATE, mask=states("FREE", *LEAVES), next=leaf, text="leaf or FREE", otherwise=other)
         call.listing.label(other)
         call.row(Op.LET, next=call.fail("TDX_PAGE_SIZE_MISMATCH", call.level))

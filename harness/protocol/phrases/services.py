@@ -15,6 +15,7 @@ from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, SHARED, Call
 from harness.protocol.phrases.locking import INTERRUPT, Drop, Explicit, OpState
 from harness.protocol.releases import DEFAULT, Release
+from kernels.answers import AnswerKind
 from kernels.ops import Op, Register as R
 from kernels.words import EXIT_REASON_EXTERNAL_INTERRUPT, OP_STATE_INITIALIZED, OP_STATE_UNINITIALIZED, PT_TDR, status
 
@@ -24,6 +25,7 @@ class Rtmr:
     """The lock of the run-time measurement registers, held while they are written, copied or hashed."""
 
     mode: str
+    plain: bool = False          # a guest that is refused for host priority is told that it is busy, and no timer runs
 
     operand: ClassVar[str] = "RTMR"
 
@@ -31,16 +33,24 @@ class Rtmr:
         return (Held("RTMR", self.mode, "hp", R.TD, "rtmr_lock"),)
 
     def emit(self, call: Call):
-        call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
+        busy = status("TDX_OPERAND_BUSY", self.operand)
+        refused = call.fresh("refused") if self.plain else ""
+        if refused:
+            with call.listing.aside(refused):
+                call.listing.answer(busy, AnswerKind.BUSY, next=call.unwinding())
+        call.take(self.locks()[0], busy, refused=refused)
 
 
 @dataclass(frozen=True)
 class Hashed:
-    """A hash under the lock, which is given back at once."""
+    """A hash under the lock, which is given back at once; with `keeps` at the end of the call."""
+
+    keeps: bool = False
 
     def emit(self, call: Call):
         call.work(call.name + "_ns")
-        Drop("RTMR").emit(call)
+        if not self.keeps:
+            Drop("RTMR").emit(call)
 
 
 @dataclass(frozen=True)
