@@ -19,7 +19,7 @@ POLICIES, METRICS = 5, 8         # of a comparison: 32 differences, tested toget
 def test_the_floor_of_the_exact_test_is_that_of_counting():
     """n of 2n blocks can be chosen in C(2n, n) ways; the two extremes are both as unlikely as can be."""
     assert [round(s.floor(n), 5) for n in (3, 5, 7)] == [0.1, 0.00794, 0.00058]
-    for n in (3, 5):
+    for n in (3, 5, 10):
         apart = s.p_value(np.arange(n, dtype=float), 100.0 + np.arange(n))
         assert math.isclose(apart, s.floor(n))
 
@@ -134,6 +134,13 @@ def test_whatever_few_values_there_are_something_is_said_of_them(pairs):
 def test_one_run_beside_two_with_tied_values_is_undecided(pair, more):
     [found] = s.compare_all([(*pair, False)])
     assert (found.verdict, found.more) == (s.UNDECIDED, more)
+
+
+@pytest.mark.parametrize("blocks, method", [(s.EXACT_UP_TO, "exact"), (s.EXACT_UP_TO + 1, "asymptotic")])
+def test_p_is_exact_as_long_as_that_takes_no_time(blocks, method):
+    baseline, other = np.random.default_rng(blocks).standard_normal((2, blocks))
+    assert s.p_value(baseline, other) == stats.mannwhitneyu(baseline, other, method=method).pvalue
+    assert s.p_value(baseline[:3], other) == stats.mannwhitneyu(baseline[:3], other, method="exact").pvalue
 
 
 def test_one_value_beside_forty_can_be_decided():
