@@ -94,7 +94,7 @@ def floor(blocks: int, others: int | None = None) -> float:
 
 def blocks_for_floor(alpha: float) -> int:
     """The fewest blocks with which a p below `alpha` is possible."""
-    return next(blocks for blocks in itertools.count(1) if floor(blocks) <= alpha)
+    return next(blocks for blocks in itertools.count(1) if floor(blocks) < alpha)
 
 
 def blocks_for(spread: float, effect: float, comparisons: int = 1, pilot: int | None = None) -> int:
@@ -183,7 +183,7 @@ def _difference(baseline, other, paired, p, demanded) -> Difference:
     if p is None:
         return Difference(EQUAL, 1.0, 0.0 if baseline[0] else None)
     percent, low, high = change(baseline, other, paired)
-    if floor(len(baseline), len(other)) > demanded:
+    if floor(len(baseline), len(other)) >= demanded:
         more = blocks_for_floor(demanded) - min(len(baseline), len(other))
         return Difference(UNDECIDED, p, percent, low, high, max(1, more))
     return Difference(DIFFERENT if p < ALPHA else UNKNOWN, p, percent, low, high)

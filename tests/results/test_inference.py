@@ -26,10 +26,10 @@ def test_the_floor_of_the_exact_test_is_that_of_counting():
 
 def test_the_fewest_blocks_for_a_level_are_those_whose_floor_is_below_it():
     assert s.blocks_for_floor(0.05) == 4
-    assert s.blocks_for_floor(0.05 / 44) == 7 and s.blocks_for_floor(s.floor(5)) == 5
+    assert s.blocks_for_floor(0.05 / 44) == 7 and s.blocks_for_floor(s.floor(5)) == 6
     for alpha in (0.05, 0.01, 1e-4):
         n = s.blocks_for_floor(alpha)
-        assert s.floor(n) <= alpha < s.floor(n - 1)
+        assert s.floor(n) < alpha <= s.floor(n - 1)
 
 
 def test_holm_corrects_as_by_hand():
@@ -126,7 +126,7 @@ def test_whatever_few_values_there_are_something_is_said_of_them(pairs):
             assert found.verdict == s.EQUAL
         else:
             floor = 2 / math.comb(len(baseline) + len(other), len(baseline))
-            assert (found.verdict == s.UNDECIDED) == (floor > s.ALPHA / tested) == (found.more > 0)
+            assert (found.verdict == s.UNDECIDED) == (floor >= s.ALPHA / tested) == (found.more > 0)
 
 
 @pytest.mark.parametrize("pair, more", [(([1.0, 2.0], [2.0]), 3), (([2.0], [1.0, 2.0]), 3), (([0.0], [1.0, 1.0]), 3),
@@ -144,7 +144,9 @@ def test_p_is_exact_as_long_as_that_takes_no_time(blocks, method):
 
 
 def test_one_value_beside_forty_can_be_decided():
-    """One of 41 places, on either side: 2 / 41 is below 5 %."""
+    """One of 41 places, on either side: 2 / 41 is below 5 %; 2 / 40 is 5 %, and p is to be below that."""
+    fewer = [float(value) for value in range(39)]
+    assert s.compare_all([(fewer, [100.0], False)])[0].verdict == s.UNDECIDED
     many = [*np.arange(1.0, 40), 39.0]
     assert s.p_value(np.array([100.0]), np.array(many)) == pytest.approx(2 / 41)
     assert s.compare_all([(many, [100.0], False)])[0].verdict == s.DIFFERENT
