@@ -130,7 +130,6 @@ def cautious(spread: float, pilot: int) -> float:
 
 def spread(values: Sequence[float]) -> float | None:
     """Relative spread between blocks; None for fewer than three, or around zero."""
-    values = np.asarray(values, float)
     if len(values) < 3 or np.median(values) <= 0:
         return None
     return float(np.std(values, ddof=1) / np.median(values))
@@ -146,7 +145,7 @@ def p_value(baseline: np.ndarray, other: np.ndarray) -> float:
         method = stats.PermutationMethod(n_resamples=9999, rng=np.random.default_rng(0))
     else:
         method = "exact" if min(len(baseline), len(other)) <= EXACT_UP_TO else "asymptotic"
-    return min(1.0, float(stats.mannwhitneyu(baseline, other, method=method).pvalue))
+    return float(stats.mannwhitneyu(baseline, other, method=method).pvalue)
 
 
 def _p_of_one(value: float, everything: np.ndarray) -> float:
@@ -194,7 +193,6 @@ def change(baseline, other, paired: bool) -> tuple[float | None, float | None, f
     def percent(base, values, axis=-1):
         return 100 * (np.median(values, axis=axis) / np.median(base, axis=axis) - 1)
 
-    baseline, other = np.asarray(baseline, float), np.asarray(other, float)
     if np.median(baseline) == 0:
         return None, None, None
     middle = float(percent(baseline, other))

@@ -167,6 +167,13 @@ def test_a_difference_is_that_of_the_medians_with_its_interval():
     assert percent == pytest.approx(100) and low < 100 < high
     assert s.change(base[:1], other, False) == (pytest.approx(122.2, abs=0.1), None, None)
     assert s.change(np.zeros(5), other, False) == (None, None, None)
+    assert s.change(np.array([1.0, 2]), np.array([3.0, 6]), True) == pytest.approx((200, 200, 200))
+
+
+def test_a_baseline_whose_resampled_median_may_be_zero_has_a_difference_without_an_interval():
+    """Two of three are zero in 7 of 27 resamples."""
+    assert s.change(np.array([0.0, 1, 1]), np.array([1.0, 2, 3]), False) == (pytest.approx(100), None, None)
+    assert None not in s.change(np.array([1.0, 1, 2]), np.array([0.0, 2, 3]), False)
 
 
 def test_blocks_that_are_paired_share_what_all_of_a_block_met():
@@ -232,7 +239,7 @@ def test_a_plan_from_a_pilot_allows_for_a_pilot_that_was_quiet_by_chance():
 
 
 def test_a_geometric_mean_is_of_positive_ratios_only():
-    assert s.geometric_mean([2.0, 8.0]) == pytest.approx(4)
+    assert s.geometric_mean([2.0, 8.0]) == pytest.approx(4) and s.geometric_mean([0.5, 2.0]) == pytest.approx(1)
     assert s.geometric_mean([2.0, 0.0]) is s.geometric_mean([2.0, -1.0]) is s.geometric_mean([]) is None
 
 
