@@ -15,6 +15,7 @@ from typing import NamedTuple
 from harness.engines.explore import search
 from harness.errors import UsageError
 from harness.experiment.plan import behaviour
+from harness.protocol.counted_answers import REFUSALS
 from harness.protocol.policies import Policy
 from harness.protocol.flows.flow import Behaviour
 from harness.experiment.scenario import Scenario
@@ -110,13 +111,6 @@ def answered(result: Result) -> set[tuple[str, str]]:
     seen = set()
     for call, counts in result.seamcalls.items():
         seen |= {(call, "TDX_SUCCESS")} if counts.success else set()
-        seen |= {(call, _busy_name(operand)) for operand, count in counts.busy_by_operand.items() if count}
+        seen |= {(call, REFUSALS[operand].name) for operand, count in counts.busy_by_operand.items() if count}
         seen |= {(call, name) for name, count in counts.other_by_status.items() if count}
     return seen
-
-
-def _busy_name(operand: str) -> str:
-    """The answer's name, from that of its column: "RCX (host priority)"."""
-    name, _, kind = operand.partition(" ")
-    word = "TDX_OPERAND_BUSY_HOST_PRIORITY" if kind == "(host priority)" else "TDX_OPERAND_BUSY"
-    return (word if name == "RAX" else f"{word}|{name}") + " (injected)" * (kind == "(injected)")

@@ -13,6 +13,7 @@
     listing.py       The micro-ops of a call, to be laid beside the module's C file
     answer.py        One answer of a SEAMCALL or a TDCALL, taken apart: what it is, who gives it, what KVM does with it
     explained.py     What is known of an answer, for a person
+    reference.py     docs/result.md: every key of result.json, counter, span and invariant, from the tables
     registers.py     What a call leaves in RCX, RDX ..., in words
     statuses.py      Every status and every operand id as a table, and as a page of docs/
     exploration.py   What `explore` and `replay` found

@@ -10,7 +10,7 @@ from harness.protocol.call import Options
 from harness.protocol.seamcalls import held_by, seamcalls, write_call
 from harness.protocol.releases import BY_NAME, NAMES, Release
 from harness.reports.text import count, formatted, wrap
-from kernels.ops import Op, Register as R
+from kernels.ops import OP_TABLE, Fact, Op, Register as R
 
 INITIALS = {"shared": "SH", "exclusive": "EX"}
 
@@ -69,12 +69,12 @@ def aspects(release: Release) -> dict[str, dict[str, str]]:
         locks = held_by(row, row.levels[0], release)
         about = {f"lock {lock.resource}": f"{lock.mode} ({lock.discipline})" for lock in locks}
         about["entry written by"] = ", ".join(dict.fromkeys(
-            {Op.STORE: "plain store", Op.ENTRY_REPLACE: "compare-and-swap that keeps TDHP"}[each.op]
-            for each in written if each.base == R.ENTRY and each.op in (Op.STORE, Op.ENTRY_REPLACE)))
+            OP_TABLE[each.op].replaces for each in written if each.base == R.ENTRY and OP_TABLE[each.op].replaces))
         for each in written:
-            if each.op in (Op.ANSWER, Op.IN, Op.LOAD, Op.LOAD_IN, Op.READ_ENTRY) and each.text:
-                kind = "can answer" if each.op == Op.ANSWER else "checks"
-                about[f"{kind} {each.text}"] = "yes"
+            if each.op == Op.ANSWER:
+                about[f"can answer {each.text}"] = "yes"
+            elif Fact.CHECKS in OP_TABLE[each.op].facts and each.text:
+                about[f"checks {each.text}"] = "yes"
         found[row.name] = {key: value for key, value in about.items() if value}
     return found
 

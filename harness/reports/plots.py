@@ -173,7 +173,7 @@ def heat_map(panels: list[tuple[str, dict[tuple[str, str], float]]], share_name:
                                          linewidth=0))
             shown = f"{value:.2g}" if value >= 0.01 else "<.01" if value else "0"
             axis.text(x + 0.5, y + 0.5, shown, ha="center", va="center", fontsize=8.5)
-        names = [operand.replace(" (host priority)", "\n(host prio)") for operand in operands]
+        names = [operand.replace(" ", "\n", 1) for operand in operands]
         axis.set_xticks([x + 0.5 for x in range(len(operands))], names, fontsize=8)
         axis.set_yticks([y + 0.5 for y in range(len(calls))], calls if place % columns == 0 else [],
                         fontsize=8.5)

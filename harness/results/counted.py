@@ -4,7 +4,7 @@ Both are read off the counts by answer that every run keeps anyway (and off coun
 program with faults has), so a run pays nothing for them.
 """
 
-from typing import Iterable
+from typing import Callable, Iterable
 
 from harness.protocol.seamcall_abi import (
     CALL, FAULTS, INTERRUPT, NMI, NO_FAULT, NO_REASON, PROBED, decode_naive, decode_upstream, errno_name,
@@ -48,7 +48,7 @@ def entered(program, answered) -> list[tuple]:
     return found
 
 
-def injected(config, program, answered, counters: dict[str, int]) -> Faults:
+def injected(config, program, answered, counter: Callable[[str], int]) -> Faults:
     """What the config injected and what came of it; nothing is set if nothing was injected.
 
     answered   int (calls, answers): how often each call gave each answer
@@ -61,14 +61,14 @@ def injected(config, program, answered, counters: dict[str, int]) -> Faults:
             "seamcall": faults.seamcall, "status": f"{status(name):#018x}", "status_name": name,
             "refused": _given(program, answered, status(name)),
             "init_errno": errno_name(errno_of(status(name))), "rebooting": faults.rebooting,
-            "internal_errors": counters.get("internal_errors", 0),
+            "internal_errors": counter("internal_errors"),
         }
     if faults.no_entropy_share:
         found["no_entropy"] = sum(_given(program, answered, status(name))
                                   for name in ("TDX_RND_NO_ENTROPY", "TDX_KEY_GENERATION_FAILED"))
     if faults.machine_check_share:
-        found["machine_checks"] = MachineChecks(count=counters.get("machine_checks", 0),
-                                                **{name: counters.get(f"machine_check.{name}", 0) for name in PROBED})
+        found["machine_checks"] = MachineChecks(count=counter("machine_checks"),
+                                                **{name: counter(f"machine_check.{name}") for name in PROBED})
     return Faults(**found)
 
 

@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 
-from harness.experiment import invariants
 from harness.host import fingerprint
-from harness.protocol.call import REFUSED_FOR_PRIORITY
+from harness.protocol.counters import COUNTERS, HOST_PRIORITY, REFUSED_FOR_PRIORITY, SPANS, declared
+from harness.protocol.invariants import NAMES
 from harness.results import counted, trust
 from harness.results.histogram import from_record, summary, to_stored
 from harness.results.measured import Measured
@@ -17,11 +17,9 @@ from harness.results.schema import (
     HANGS_LOGGED, Bug, Busy, Call, Causes, Hang, Hangs, Histograms, Kicks, Net, Priority, Result, Spans, Stream,
     Throughput, Timer, Verdict, Workers, ZeroStep, net_of_preempted,
 )
+from kernels.answers import AnswerKind
 from kernels.blame import CAUSE_NAMES
 from kernels.record import CAUSES, HISTOGRAM, MAX, SUM
-from kernels.words import NAME_OF_OPERAND, OPERAND_ID
-
-
 class Sums:
     """The records of all actors added up, by name."""
 
@@ -39,8 +37,8 @@ class Sums:
             self.half[at] = greatest[at]
 
     def counter(self, name: str) -> int:
-        """A counter; 0 if this program does not have it."""
-        if name not in self.program.counters:
+        """A counter; 0 if this program does not have it.  Raises LookupError for one that no program has."""
+        if declared(COUNTERS, name, "counter") not in self.program.counters:
             return 0
         return int(self.half[self.tables.counters + self.program.counters.index(name)])
 
@@ -66,7 +64,7 @@ class Sums:
         return self.half[start:start + HISTOGRAM]
 
     def span(self, name: str) -> np.ndarray:
-        if name not in self.program.spans:
+        if declared(SPANS, name, "span") not in self.program.spans:
             return np.zeros(HISTOGRAM, np.int64)
         return self.histogram("spans", self.program.spans.index(name))
 
@@ -89,7 +87,7 @@ def from_measured(measured: Measured) -> Result:
         kicks=_kicks(sums, seconds * config.td.vcpus * config.td.count, ticks_per_ns),
         naive_decoding=counted.naive_decoding(counted.entered(program, sums.by_answer("answered"))),
         faults=counted.injected(config, program, sums.by_answer("answered"),
-                                {name: sums.counter(name) for name in program.counters}),
+                                sums.counter),
         bugs=_bugs(sums),
         bug_log=[Bug(at_s=round(at, 6), actor=actor, cause=_cause(program, call, answer))
                  for at, actor, call, answer in measured.bugs],
@@ -118,15 +116,10 @@ def _call(sums: Sums, index: int, ticks_per_ns: float) -> Call:
     answered = sums.by_answer("answered")[index]
     busy, other = {}, {}
     for answer, count in zip(sums.program.answers, map(int, answered)):
-        if not count or answer.name == "TDX_SUCCESS":
+        if not count or answer.kind == AnswerKind.SUCCESS:
             continue
         if answer.busy:
-            operand = NAME_OF_OPERAND[answer.status & OPERAND_ID]
-            if answer.for_priority:
-                operand += " (host priority)"
-            if answer.name.endswith("(injected)"):
-                operand += " (injected)"
-            busy[operand] = busy.get(operand, 0) + count
+            busy[answer.refusal] = count
         else:
             other[answer.name] = count
     return Call(
@@ -252,5 +245,5 @@ def _histograms(sums: Sums, ticks_per_ns: float) -> Histograms:
 def example(plan) -> Result:
     """The result of a run in which nothing happened: it has every key that a result of the plan has."""
     half = np.zeros(plan.tables.half, np.int64)
-    nothing = dict.fromkeys(invariants.NAMES, 0)
-    return from_measured(Measured(plan, [half], 1.0, 1.0, nothing, host_priority=dict.fromkeys(invariants.PRIORITY, 0)))
+    nothing = dict.fromkeys(NAMES, 0)
+    return from_measured(Measured(plan, [half], 1.0, 1.0, nothing, host_priority=dict.fromkeys(HOST_PRIORITY, 0)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.experiment import config_file
-from harness.experiment import invariants
+from harness.protocol.counters import HOST_PRIORITY
 from harness.engines.simulate import prices
 from harness.results import document
 from harness.results.schema import Result
@@ -211,7 +211,7 @@ def test_tds_that_share_nothing_do_what_each_would_do_alone(monkeypatch, policy)
         result = document.from_measured(running.measured())
         assert not any(result.invariants.values())
         halves.append(running.halves)
-        priority.append([getattr(result.host_priority, name) for name in invariants.PRIORITY])
+        priority.append([getattr(result.host_priority, name) for name in HOST_PRIORITY])
     alone, together = halves
     assert alone[0].sum() > 0 and all((each == alone[0]).all() for each in together)
     assert any(priority[0]) or policy == "kick_vcpus"        # which hardly meets anybody
@@ -336,7 +336,7 @@ def test_slices_end_with_something_held_only_where_they_may(preempt, inside):
         nonlocal seen
         reason = move(50)
         for actor in np.flatnonzero(running.actors.place == loop.OFF):
-            seen += bool(running.plan.program.held_at(running.actors.registers[actor, R.PC]))
+            seen += bool(running.plan.program.listing[running.actors.registers[actor, R.PC]].held)
         return reason
 
     running.move = moved

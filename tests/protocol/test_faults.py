@@ -17,16 +17,18 @@ from harness.errors import UsageError
 from harness.memory.layout import Layout
 from harness.experiment.plan import make_plan
 from harness.protocol import seamcalls
-from harness.protocol.assemble import Answer, Listing
+from harness.protocol.counted_answers import Answer
+from harness.protocol.assemble import Listing
 from harness.protocol.call import Options, locate_page
 from harness.protocol.faults import call_with_entropy_retries
 from harness.protocol.phrases.life import DrawRandom
 from harness.protocol.seamcall_abi import FAULTS, PROBED, Faults
 from harness.protocol.seamcalls import SEAMCALLS, draws_random
+from kernels.answers import AnswerKind
 from kernels.machine import step_once
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    PT_EPT, PT_NDA, PT_REG, PT_TDR, TD_KEYS_CONFIGURED, TDCS_PAGES, is_busy, status, status_name, unsigned,
+    PT_EPT, PT_NDA, PT_REG, PT_TDR, TD_KEYS_CONFIGURED, TDCS_PAGES, status, unsigned,
 )
 from tests.ready import caller, levels, ready
 from tests.stage import Stage, config
@@ -97,7 +99,7 @@ def test_the_probe_is_busy_while_a_page_is_added_and_asks_for_priority(stage):
     adding, probing = stage.actor("host0"), stage.actor("host1")
     adding.begin("tdh_mem_page_aug", page=3).before(Op.STORE)
     answer = probing.call("tdh_phymem_page_rdmd", 3, "data")
-    assert answer == status("TDX_OPERAND_BUSY", "RCX") and is_busy(answer)
+    assert answer == status("TDX_OPERAND_BUSY", "RCX")
     assert adding.finish() == 0
 
 
@@ -258,12 +260,12 @@ def test_a_plain_run_says_what_the_naive_decoding_would_have_done_and_no_word_of
 def test_the_naive_count_takes_each_answer_by_how_often_it_was_given():
     def answer(name, operand="RAX"):
         word = status(name, operand)
-        return Answer(word, status_name(word), is_busy(word))
+        return Answer(word, AnswerKind.BUSY if name == "TDX_OPERAND_BUSY" else AnswerKind.OTHER)
 
     found = naive_decoding([
         (answer("TDX_SUCCESS"), 1000),
-        (Answer(0x30, "EXIT_REASON_EPT_VIOLATION", False), 100),
-        (Answer(77, "77", False), 5),
+        (Answer(0x30, AnswerKind.OTHER), 100),
+        (Answer(77, AnswerKind.OTHER), 5),
         (answer("TDX_OPERAND_BUSY", "RCX"), 7), (answer("TDX_OPERAND_BUSY", "TD_EPOCH"), 50),
         (answer("TDX_OP_STATE_INCORRECT"), 3),
         (answer("TDX_VCPU_ASSOCIATED"), 0),

@@ -9,6 +9,8 @@ from harness.engines.simulate import simulation
 from harness.experiment.config_file import load
 from harness.experiment.plan import make_plan
 from harness.protocol.policies import POLICIES
+from harness.protocol.counters import HOST_PRIORITY
+from harness.protocol.invariants import NAMES
 from harness.results import document, schema, store
 from harness.results.consistency import contradictions
 from harness.results.measured import Hang, Measured
@@ -22,9 +24,9 @@ CONFIGS = sorted(path for path in ROOT.glob("configs/**/*.toml") if path.parent.
 
 def measured(plan, **keys) -> Measured:
     half = np.zeros(plan.tables.half, np.int64)
-    nothing = dict.fromkeys(document.invariants.NAMES, 0)
+    nothing = dict.fromkeys(NAMES, 0)
     return Measured(plan, [half], 1.0, 1.0, **{"invariants": nothing, "host_priority": dict.fromkeys(
-        document.invariants.PRIORITY, 0), **keys})
+        HOST_PRIORITY, 0), **keys})
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
