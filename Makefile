@@ -5,7 +5,7 @@ VENV := .venv
 IN_VENV := $(VENV)/bin/python
 CONFIG ?= configs/kick_vcpus.toml
 
-.PHONY: run test test-slow bench docs clean
+.PHONY: run test test-slow test-broken bench docs clean
 
 run: $(VENV)/installed
 	$(IN_VENV) -m harness run $(CONFIG)
@@ -16,6 +16,10 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(IN_VENV) -m pytest -m slow
+
+# Each broken config 20 times, shortened and beside two busy loops.
+test-broken: $(VENV)/installed
+	$(IN_VENV) -m tests.provoke --cut 0.5 --load 2
 
 bench: $(VENV)/installed
 	$(IN_VENV) -m tests.bench

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from harness.commands import arguments, running, session as sessions
-from harness.errors import DONE, FAILED, INTERRUPTED
+from harness.errors import DONE, FAILED, INTERRUPTED, gravest
 from harness.experiment.config import Config
 from harness.reports.comparison import overview
 from harness.reports.run import run_report
@@ -66,9 +66,9 @@ def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Pat
             kept = running.keep(result, out)
             if style != "csv" or not several:
                 print(run_report(result, style) + "\n", flush=True)
-            code = max(code, kept, running.exit_code(result, config.expect))
+            code = gravest(code, kept, running.exit_code(result, config.expect))
             if outcomes:
-                code = max(code, outcomes_code(result, config))
+                code = gravest(code, outcomes_code(result, config))
             if result.interrupted:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:                # between runs; within one an engine keeps what it measured

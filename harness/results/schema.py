@@ -363,6 +363,17 @@ class Simulation(Part):
     assumptions: list[Assumption]
 
 
+class Provoked(Part):
+    """A config with `until_seen_s` was run again, on other seeds, until what it expects had occurred.
+
+    So its result, that of the last run, shows that it occurs, and nothing of how often.
+    """
+
+    runs: Count
+    measured_s: Seconds          # of all runs together
+    seen: bool
+
+
 class Block(Part):
     """Where a run stands in its session (commands/session.py); absent from results made otherwise."""
 
@@ -418,6 +429,7 @@ class Result(Part):
     entries: dict[str, Count] | None = None
     config: dict
     machine: dict
+    provoked: Provoked | None = None
     block: Block | None = None
 
     @property
