@@ -389,7 +389,7 @@ def _row(row, bits: int) -> Row:
 
     writes = registers(WRITES, ()) + ((int(row["register"]),) if op == Op.STEPPING_LISTED else ())
     targets = dict.fromkeys(int(row[each]) for each in ("next", "otherwise", "priority")[:OP_TABLE[op].outcomes])
-    live = tuple(each for each in range(64) if bits >> each & 1 and each != R.PC) + (R.RETURN, R.RANGE_END, R.ROLE)
+    live = tuple(each for each in range(64) if bits >> each & 1 and each != R.PC) + tuple(range(64, len(R)))
     return Row(op, *(int(row[name]) for name in ("base", "offset", "register", "source", "value", "next", "otherwise",
                                                  "priority")),
                registers(READS, ("base", "source", "register")), writes, tuple(targets), live)
