@@ -30,7 +30,8 @@ Only commands print, exit and answer Ctrl-C (an engine that is interrupted keeps
 file runs plans, on whichever engine the config names; others know the one engine that they are about:
 
     running.py => any
-    explore.py, counterexamples.py, check_outcomes.py => explore
+    explore.py, counterexamples.py => explore
+    check_outcomes.py => thread_modular
     replay.py => replay
     calibrate.py => processes
 
@@ -43,7 +44,9 @@ To add something:
     a release       a row in protocol/releases.py
     a workload      a file in configs/
     a number        a row in results/metrics.py
-    an invariant    a row in experiment/invariants.py, its predicate, and a negative control that it catches
+    an invariant    a row in protocol/invariants.py, its predicate in engines/checks.py, and a negative
+                    control that it catches
+    a counter, a span    a row in protocol/counters.py
     a scenario      a file in configs/explore/
     a command       a row in __main__.py, a file in commands/ with `add(parser)` and `do(options)`
     an engine       of plans: a package in engines/ with `run(plan, progress) -> Measured`, its name in

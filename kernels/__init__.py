@@ -15,8 +15,9 @@ it.  In reading order:
     guest.py      what a guest remembers and keeps in its pages
     ops.py        the table of micro-ops, the registers, the format of a row
     machine.py    `step`: executes one micro-op
+    answers.py    the kinds of answers that a call can end with
     record.py     counters and histograms that an actor writes while it runs
-    blame.py      who held the lock that an actor was refused, and whether it was put aside
+    blame.py      who held the lock that an actor was refused, and whether it was preempted
     arrivals.py   an open loop: when the next thing is meant to begin
     clock_checks.py two processors' clocks compared, and the pace of one (for the coordinator)
     realtime.py   `run`: calls `step` for one actor in real time
@@ -24,10 +25,10 @@ it.  In reading order:
     lines.py      what it costs to reach a cache line        } for
     durations.py  how long something takes                   } simulate.py
     simulate.py   `run`: calls `step` for all actors, in virtual time
-    pingpong.py   a word to and fro between two processors, for calibration
+    pingpong.py   the cost of a cache-line transfer, for calibration
     symmetry.py   actors that may change places, for search.py
     search.py     `search`: calls `step` for a few actors in every order
-    connected.py  what hangs together in what it has found
+    connected.py  strongly connected components of what it has found
 
 Three nouns.  A *word* is shared memory: an address and a width, only ever touched by one atomic
 instruction at a time.  A *micro-op* is a row of a program with at most one such access.  An *actor*

@@ -6,7 +6,7 @@ of them, so the *steps* are what a stress harness must have right.  Each step he
 with at most one atomic access to one word.  It answers with an outcome:
 
     DONE       the step did what it was for; go on
-    BUSY       somebody else has the lock
+    BUSY       another holds the lock
     PRIORITY   a host-priority bit was in the word; what follows depends on who asks
     + HALTS    added when the module's own sanity check fails here and shuts the module down
 

@@ -6,8 +6,11 @@ the unit of interleaving, and lets several drivers share the same programs: they
 calls `step`, and when.
 
 A row whose condition must first come true (a wait) goes back to itself and says so: the driver of
-real processes spins, a simulator would park the actor, an explorer would not schedule it.  What only
-a driver can know - time, choices, counters - is a row too; `step` returns its op as a signal.
+real processes spins, the simulator parks the actor, the search does not schedule it.  What only a
+driver can know - time, choices, counters - is a row too; `step` returns its op as a signal.
+
+Which of its rows a micro-op goes on at is its *outcome*: NEXT, OTHERWISE or PRIORITY, which are the
+outcomes DONE, BUSY and PRIORITY of a step of a lock (locks.py).
 
 An actor is a file of 64-bit registers, private to it; Register.PC is its next row.  Row 0 of every
 program is HALT: where an actor goes when a sanity check of the module fails.
@@ -17,7 +20,7 @@ import numpy as np
 
 from kernels import atomics, epoch, guest, locks, rwlock, stepping
 from kernels.compiling import kernel
-from kernels.locks import BUSY, DONE, HALTS, PRIORITY
+from kernels.locks import HALTS, PRIORITY
 from kernels.ops import Op, Register
 from kernels.words import ENTRY_STATES, PS, RWX, STATE_MASK, UNKNOWN_STATE
 
@@ -32,6 +35,9 @@ def _folded(word) -> int:
 STATE_INDEX = np.full(BYTE + 1, UNKNOWN_STATE, np.int64)
 STATE_INDEX[[_folded(state.word()) for state in ENTRY_STATES]] = [state.index for state in ENTRY_STATES]
 assert _folded(STATE_MASK).bit_count() == STATE_MASK.bit_count()
+
+NEXT, OTHERWISE = locks.DONE, locks.BUSY         # outcomes: which of its rows a micro-op goes on at
+ARRIVED = PRIORITY               # the same of a walk that has reached its level
 
 CONTINUE = -1                    # signals of step: nothing to report
 BLOCKED = -2                     # the row must be tried again
@@ -82,7 +88,7 @@ def step(rows, pc, registers, base):
     row = rows[pc]
     op = row.op
     address = base + registers[row.base] + row.offset
-    outcome = DONE
+    outcome = NEXT
 
     if op == Op.SHAREX_TAKE_SHARED:
         outcome = locks.sharex_take_shared(address)
@@ -141,11 +147,11 @@ def step(rows, pc, registers, base):
     elif op == Op.LOAD:
         word = load_word(address, row.width)
         registers[row.register] = word
-        outcome = DONE if word & row.mask == row.match else BUSY
+        outcome = NEXT if word & row.mask == row.match else OTHERWISE
     elif op == Op.LOAD_IN:
         word = load_word(address, row.width)
         registers[row.register] = word
-        outcome = DONE if row.mask >> word & 1 else BUSY
+        outcome = NEXT if row.mask >> word & 1 else OTHERWISE
     elif op == Op.STORE:
         store_word(address, row.width, registers[row.source] + row.value)
     elif op == Op.EXCHANGE:
@@ -155,7 +161,7 @@ def step(rows, pc, registers, base):
         else:
             word = atomics.exchange16(address, word)
         registers[row.register] = word
-        outcome = DONE if word & row.mask == row.match else BUSY
+        outcome = NEXT if word & row.mask == row.match else OTHERWISE
     elif op == Op.SWAP:
         expected = registers[row.register]
         word = registers[row.source] + row.value
@@ -164,7 +170,7 @@ def step(rows, pc, registers, base):
         else:
             word = atomics.compare_swap32(address, expected, word)
         registers[row.register] = word
-        outcome = DONE if word == expected else BUSY
+        outcome = NEXT if word == expected else OTHERWISE
     elif op == Op.ADD:
         word = registers[row.source] + row.value
         if row.width == 64:
@@ -174,26 +180,26 @@ def step(rows, pc, registers, base):
     elif op == Op.OR:
         word = atomics.fetch_or64(address, row.value)
         registers[row.register] = word
-        outcome = DONE if word & row.mask == row.match else BUSY
+        outcome = NEXT if word & row.mask == row.match else OTHERWISE
     elif op == Op.AND:
         word = atomics.fetch_and64(address, row.value)
         registers[row.register] = word
-        outcome = DONE if word & row.mask == row.match else BUSY
+        outcome = NEXT if word & row.mask == row.match else OTHERWISE
     elif op == Op.WALK:
         word = atomics.load64(address)
         registers[Register.COPY] = word
         registers[Register.WALK] = row.value
         if row.value != registers[Register.LEVEL]:
             if word & RWX == 0 or word & PS:
-                outcome = BUSY
-        elif row.value:                  # there; at level 0 that is the row behind anyway
-            outcome = PRIORITY
+                outcome = OTHERWISE
+        elif row.value:                  # at level 0 that is the row behind anyway
+            outcome = ARRIVED
     elif op == Op.READ_ENTRY:
         word = atomics.load64(address)
         state = state_index(word)
         registers[Register.COPY] = word
         registers[Register.STATE] = state
-        outcome = DONE if row.mask >> state & 1 else BUSY
+        outcome = NEXT if row.mask >> state & 1 else OTHERWISE
     elif op == Op.ZERO_PAGE:
         atomics.zero(address, row.value)
 
@@ -224,11 +230,11 @@ def step(rows, pc, registers, base):
         registers[row.register] = registers[row.base] + row.offset + scaled
     elif op == Op.TEST:
         difference = registers[row.register] - registers[row.source]
-        outcome = DONE if difference & row.mask == row.match else BUSY
+        outcome = NEXT if difference & row.mask == row.match else OTHERWISE
     elif op == Op.STATE:
         registers[row.register] = state_index(registers[row.source])
     elif op == Op.IN:
-        outcome = DONE if row.mask >> registers[row.source] & 1 else BUSY
+        outcome = NEXT if row.mask >> registers[row.source] & 1 else OTHERWISE
     elif op == Op.CALL:
         registers[Register.LINK] = row.otherwise
     elif op == Op.GO:
@@ -237,28 +243,28 @@ def step(rows, pc, registers, base):
         registers[Register.STATUS] = registers[row.source] + row.value
         registers[Register.ANSWER] = row.mask
     elif op == Op.EPOCH_PREVIOUS:
-        outcome = BUSY if epoch.previous_epoch_busy(registers[row.register]) else DONE
+        outcome = OTHERWISE if epoch.previous_epoch_busy(registers[row.register]) else NEXT
     elif op == Op.EPOCH_TRACKED:
         tracked = epoch.is_tracked(registers[row.register], registers[row.source])
-        outcome = DONE if tracked else BUSY
+        outcome = NEXT if tracked else OTHERWISE
     elif op == Op.STEPPING_ENTER:
-        outcome = BUSY if stepping.enter(address, registers[Register.RIP]) != 0 else DONE
+        outcome = OTHERWISE if stepping.enter(address, registers[Register.RIP]) != 0 else NEXT
     elif op == Op.STEPPING_LISTED:
         index = registers[Register.INDEX]
         if index < stepping.listed_count(address):
             registers[row.register] = stepping.listed(address, index)
         else:
-            outcome = BUSY
+            outcome = OTHERWISE
     elif op == Op.STEPPING_EXIT:
         stepping.exit_filter(address, registers[Register.RIP])
     elif op == Op.STEPPING_LOG:
         armed = stepping.log_fault(
             address, registers[Register.RIP], registers[Register.PAGE], row.value, row.mask)
-        outcome = BUSY if armed else DONE
+        outcome = OTHERWISE if armed else NEXT
     elif op == Op.TLB_FIND:
         found = guest.find_translation(address, row.value, registers[Register.GUEST_PAGE])
         registers[Register.GENERATION] = found
-        outcome = DONE if found >= 0 else BUSY
+        outcome = NEXT if found >= 0 else OTHERWISE
     elif op == Op.TLB_REMEMBER:
         guest.remember_translation(
             address, row.value, registers[Register.GUEST_PAGE], registers[Register.GENERATION])
@@ -270,11 +276,11 @@ def step(rows, pc, registers, base):
     else:
         return row.next, op
 
-    if outcome == DONE:
+    if outcome == NEXT:
         if row.straight:             # a processor foresees this branch, so it need not wait for row.next
             return np.uint32(pc + 1), CONTINUE
         return row.next, CONTINUE
-    if outcome == BUSY:
+    if outcome == OTHERWISE:
         return row.otherwise, CONTINUE
     if outcome & PRIORITY:
         if outcome & HALTS:              # a count that overflows over host priority: clear that, then halt
@@ -292,5 +298,5 @@ def step_once(rows, registers, base):
     return signal
 
 
-assert HALTS > PRIORITY > BUSY > DONE
-assert (rwlock.TAKEN, rwlock.NEXT) == (DONE, BUSY)
+assert HALTS > PRIORITY > OTHERWISE > NEXT
+assert (rwlock.TAKEN, rwlock.QUEUED) == (NEXT, OTHERWISE)

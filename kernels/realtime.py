@@ -12,6 +12,7 @@ pause.  Two words at the start of shared memory belong to the coordinator:
 import numpy as np
 
 from kernels import arrivals, atomics, blame, record
+from kernels.answers import AnswerKind
 from kernels.compiling import kernel
 from kernels.guest import mix
 from kernels.machine import BLOCKED, CONTINUE, step
@@ -84,16 +85,16 @@ def spend(duration_ticks, idle, ticks_per_us):
 
 
 @kernel(entry=True)
-def run(rows, registers, base, records, at, busy_answers, costs, choices, thresholds, aliases,
+def run(rows, registers, base, records, at, answer_kinds, costs, choices, thresholds, aliases,
         key, ticks_per_us, crowded, image, image_at, image_bytes, others):
     """Drive one actor from Register.PC until it stops, is aborted, or the module halts.
 
-    rows            (R,) of machine.ROW
+    rows            (R,) of ops.ROW
     registers       int64 (REGISTERS,), in shared memory so that others can see where it is
     base            address of shared memory
     records         address of this actor's record
     at              record.Tables
-    busy_answers    int64 (answers,): blame.NOT_BUSY, BUSY or BUSY_FOR_PRIORITY
+    answer_kinds    int64 (answers,): AnswerKind
     costs           int64: ticks, by cost
     choices         int64 (choices, 3): kind, first element in thresholds and aliases, count
     key             random stream of this actor
@@ -137,11 +138,12 @@ def run(rows, registers, base, records, at, busy_answers, costs, choices, thresh
             record.begin_call(records, half, at, value, atomics.ticks())
         elif signal == Op.CALL_END:
             answer = registers[Register.ANSWER]
-            now, busy = atomics.ticks(), busy_answers[answer]
-            if busy != blame.NOT_BUSY and others.actors != 0:
+            now, kind = atomics.ticks(), answer_kinds[answer]
+            busy = kind >= AnswerKind.BUSY
+            if busy and others.actors != 0:
                 blame.note_busy(records, half, at, others, registers[Register.ME] - 1,
-                                registers[Register.CALL], busy, registers[Register.CONTENDED], now)
-            record.end_call(records, half, at, registers[Register.CALL], answer, busy != blame.NOT_BUSY, now)
+                                registers[Register.CALL], kind, registers[Register.CONTENDED], now)
+            record.end_call(records, half, at, registers[Register.CALL], answer, busy, now)
             if atomics.load64(base + ABORT) != NOT_ABORTED:
                 return ABORTED
         elif signal == Op.COUNT:

@@ -36,12 +36,13 @@ from kernels.symmetry import LEADER, LEFT, NAME, NOTHING_READ, PEERS, ROLE, exch
 from kernels.compiling import kernel
 from kernels.guest import PAGE_MASK
 from kernels.machine import BLOCKED, step
-from kernels.ops import OP_TABLE, REGISTERS, Kind, Op, Register
+from kernels.ops import (
+    NOTHING, OF_ROW, OP_TABLE, REGISTERS, STEPPING, TRANSLATION, TRANSLATIONS, ZEROED, Fact, Kind, Op, Register,
+)
 from kernels.words import HP_READER, SHAREX_READER
 
 # How `search` ended.
 FINISHED, RESTART, FULL, PAUSED, RUN_ENDED, ENDLESS = 0, 1, 2, 3, 4, 5
-ENDINGS = ("finished", "restart", "full", "paused", "run ended", "endless")
 
 BREADTH, RANDOM, PCT, GIVEN = 0, 1, 2, 3         # schedulers
 
@@ -74,32 +75,11 @@ assert ACTORS_MAX * ALIKE_BRANCHES_MAX * (1 + ACTORS_MAX) <= ROOM
 # run; whether to forget the counts that lost tries leave; 2 if time may run out where a row asks
 # (Op.OVERDUE), 1 if it never does; words that a memory has room for; whether some actors are alike.
 LIMITS = PAUSE_STATES, PREEMPTIONS, RUN_MOVES, FORGET, TIME_OUTCOMES, WORDS, ALIKE = range(7)
-TABLES = ("locals", "memories", "states", "moves", "arcs", "words")
 
-# What an op accesses: bytes from its address on; 0: as wide as the row says; -1: nothing shared.
-WIDTH_OF_ROW, NOTHING, STEPPING, TRANSLATION = 0, -1, -2, -3
-_SPANS = {
-    **dict.fromkeys((Op.SHAREX_TAKE_SHARED, Op.SHAREX_TAKE_EXCLUSIVE, Op.SHAREX_DROP_SHARED,
-                     Op.SHAREX_DROP_EXCLUSIVE, Op.HP_TAKE_SHARED, Op.HP_CLEAR, Op.HP_REQUEST,
-                     Op.HP_TAKE_EXCLUSIVE, Op.HP_TAKE_OVER_PRIORITY, Op.HP_DROP_SHARED,
-                     Op.HP_CHECK_EXCLUSIVE, Op.HP_DROP_EXCLUSIVE, Op.HP_PROMOTE,
-                     Op.HP_PROMOTE_OVER_PRIORITY), 2),
-    **dict.fromkeys((Op.MUTEX_TAKE, Op.MUTEX_DROP), 1),
-    **dict.fromkeys((Op.ENTRY_TAKE, Op.ENTRY_CLEAR_PRIORITY, Op.ENTRY_REQUEST_PRIORITY,
-                     Op.ENTRY_SEE_PRIORITY, Op.ENTRY_CHECK, Op.ENTRY_DROP, Op.ENTRY_REPLACE, Op.OR, Op.AND, Op.WALK, Op.READ_ENTRY,
-                     Op.ZERO_PAGE, Op.WAIT_IS, Op.WAIT_NOT, Op.MMU_TAKE_SHARED, Op.MMU_TAKE_EXCLUSIVE,
-                     Op.MMU_DROP_SHARED, Op.MMU_DROP_EXCLUSIVE), 8),
-    **dict.fromkeys((Op.LOAD, Op.LOAD_IN, Op.STORE, Op.EXCHANGE, Op.SWAP, Op.ADD), WIDTH_OF_ROW),
-    **dict.fromkeys((Op.STEPPING_ENTER, Op.STEPPING_LISTED, Op.STEPPING_EXIT, Op.STEPPING_LOG), STEPPING),
-    **dict.fromkeys((Op.TLB_FIND, Op.TLB_REMEMBER, Op.TLB_FORGET), TRANSLATION),
-}
-SPANS = np.array([_SPANS.get(info.op, NOTHING) for info in OP_TABLE], np.int64)
+SPANS = np.array([info.bytes for info in OP_TABLE], np.int64)
 KINDS = np.array([info.kind for info in OP_TABLE], np.int64)
-# Additions, each of which is undone by another: where all accesses are such, order does not show.
-COUNTING = np.array([info.op in (Op.SHAREX_TAKE_SHARED, Op.SHAREX_DROP_SHARED, Op.HP_TAKE_SHARED,
-                                 Op.HP_DROP_SHARED, Op.ADD) for info in OP_TABLE])
+COUNTING = np.array([Fact.COUNTS in info.facts for info in OP_TABLE])        # where all are such, order does not show
 
-assert all(info.op in _SPANS for info in OP_TABLE if info.kind in (Kind.SHARED, Kind.WAIT))
 assert ACTORS_MAX * BRANCHES_MAX < 1 << 15       # a way (actor, branch) fits 16 bits
 
 MIX = -7046029254386353131
@@ -160,12 +140,15 @@ def place_of(row, op, registers):
     """(first byte, bytes, first word, words) that a row accesses; bytes are < 0 where only this actor does."""
     span = SPANS[op]
     where = registers[row.base] + row.offset
-    if span == WIDTH_OF_ROW:
+    if span == OF_ROW:
         span = np.int64(row.width) // 8
+    elif span == ZEROED:
+        span = row.value
     first = where >> 3
     if span == TRANSLATION:
         first += registers[Register.GUEST_PAGE] & PAGE_MASK & row.value - 1
-    words = 0 if span == NOTHING else 3 if span == STEPPING else 1
+    # A translation that is forgotten has been noted as changed when it was remembered.
+    words = 0 if span == NOTHING or span == TRANSLATIONS else 3 if span == STEPPING else 1
     return where, span, first, words
 
 

@@ -33,6 +33,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels import arrivals, atomics, durations, lines, record, wheel
+from kernels.answers import AnswerKind
 from kernels.compiling import kernel
 from kernels.realtime import GOLDEN, choose
 from kernels.guest import mix
@@ -237,7 +238,7 @@ def give_way(control, queue, actors, processors, tags, base, processor, now):
 # --- the loop ---------------------------------------------------------------------------------
 
 @kernel(entry=True)
-def run(rows, tags, base, control, queue, actors, processors, table, lengths, at, busy_answers,
+def run(rows, tags, base, control, queue, actors, processors, table, lengths, at, answer_kinds,
         choices, thresholds, aliases, turn):
     """Move actors until an alarm is due, nobody can move, or `turn` more micro-ops are done.
 
@@ -248,7 +249,7 @@ def run(rows, tags, base, control, queue, actors, processors, table, lengths, at
     queue          wheel.Wheel; nodes: actors, then the alarm, then processors
     actors, processors, table (lines.Lines), lengths (durations.Durations)
     at             record.Tables
-    busy_answers   int64 (answers,): 1 where an answer is BUSY
+    answer_kinds   int64 (answers,): AnswerKind
     choices, thresholds, aliases   plan.Choices
     Returns ALARM, TURN, QUIET (all have stopped, or nobody is due), HALTED, RESET or UNKNOWN (a row that
     this driver does not know); control[WHO] says whose row it was, control[NOW] when.  All arrays,
@@ -332,7 +333,7 @@ def run(rows, tags, base, control, queue, actors, processors, table, lengths, at
                 elif signal == Op.CALL_END:
                     answer = registers[Register.ANSWER]
                     record.end_call(scratch, half, at, registers[Register.CALL], answer,
-                                    busy_answers[answer] != 0, time)
+                                    answer_kinds[answer] >= AnswerKind.BUSY, time)
                 elif signal == Op.COUNT:
                     record.bump(half + record.WORD * (at.counters + value))
                 elif signal == Op.BEGIN:

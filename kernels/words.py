@@ -145,10 +145,8 @@ def states(*names: str) -> int:
 
 ANY_BLOCKED = ("NL_BLOCKED", "BLOCKED", "PEND_BLOCKED")
 ACCEPTABLE = ("PENDING", "PEND_EXP_DIRTY")
-GUEST_ACCESSIBLE = ("MAPPED", "BLOCKEDW", "EXP_BLOCKEDW", "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW")
 NEEDS_NO_TRACKING = ("FREE", "REMOVED", "EXP_BLOCKEDW", "PEND_EXP_BLOCKEDW")
-
-LEVEL_PT, LEVEL_PD, LEVEL_PDPT = 0, 1, 2
+GUEST_ACCESSIBLE = ("MAPPED", "BLOCKEDW", "EXP_BLOCKEDW", "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW")
 
 
 # --- lock words ------------------------------------------------------------------------------
@@ -215,7 +213,7 @@ NAME_OF_OPERAND = {row.id: row.name for row in OPERAND_ROWS}
 
 STATUS_CLASS = 0xFFFF_FFFF_0000_0000
 OPERAND_ID = 0x0000_0000_FFFF_FFFF
-BUSY_STATUSES = ("TDX_OPERAND_BUSY", "TDX_OPERAND_BUSY_HOST_PRIORITY")
+OPERAND_BUSY = STATUSES["TDX_OPERAND_BUSY"]      # to be compared with a status' class, whatever the operand
 
 # The whole of RAX when TDH.VP.ENTER or a TDCALL ends as an ordinary TD exit: the VMX exit reason.
 EXIT_REASON_EXTERNAL_INTERRUPT = 0x01
@@ -276,8 +274,3 @@ def low_half(kind: str, low: int) -> str:
     if kind in (OP_STATE, VCPU_STATE):
         return f"{kind} {low}"
     return f"{kind} {low:#x}" if kind in (MSR, CPUID_LEAF) else hex(low)
-
-
-def is_busy(word: int) -> bool:
-    """Whether a status says that a lock was lost (to any holder, on any operand)."""
-    return NAME_OF_STATUS.get(unsigned(word) & STATUS_CLASS) in BUSY_STATUSES

@@ -25,7 +25,6 @@ from kernels.machine import CONTINUE, step_once
 from kernels.ops import Op, Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, TDCS_PAGES, unsigned, status_name
 
-DRIVER_MARKS = {Op.CALL_BEGIN, Op.CALL_END, Op.COUNT, Op.BEGIN, Op.END, Op.SETTLE, Op.SPEND, Op.YIELD}
 STEPS_MAX = 20_000               # more steps than that is a program that does not end
 
 

@@ -12,34 +12,29 @@ failed already.
 
 from harness.engines.thread_modular.bound import TAKEN_FOR_GRANTED, bound
 from harness.experiment.config import Config
+from harness.protocol.counted_answers import REFUSALS
+from harness.results.schema import Result
 
 
-def impossible(result: dict, config: Config) -> list[str]:
+def impossible(result: Result, config: Config) -> list[str]:
     """What a run has met and no interleaving comes to, as sentences."""
     can = bound(config)
     return ([f"outcome {call}: {answer}: no interleaving gives it" for call, answer in sorted(answered(result) - can.answers)]
             + [f"outcome SEPT entry: {name}: no interleaving gives it"
-               for name in sorted(set(result.get("entries", ())) - can.entries)])
+               for name in sorted(set(result.entries or ()) - can.entries)])
 
 
-def why_not(result: dict) -> str:
+def why_not(result: Result) -> str:
     """Why a run is not judged, as a sentence; "" if it is."""
-    broken = [f"{name} {count}" for name in TAKEN_FOR_GRANTED if (count := result["invariants"].get(name))]
+    broken = [f"{name} {count}" for name in TAKEN_FOR_GRANTED if (count := result.invariants.get(name))]
     return f"outcomes are not judged, as they take for granted what was violated: {', '.join(broken)}" if broken else ""
 
 
-def answered(result: dict) -> set[tuple[str, str]]:
+def answered(result: Result) -> set[tuple[str, str]]:
     """(call, answer) of all that a run's calls were answered."""
     seen = set()
-    for call, counts in result["seamcalls"].items():
-        seen |= {(call, "TDX_SUCCESS")} if counts["success"] else set()
-        seen |= {(call, _busy_name(operand)) for operand, count in counts["busy_by_operand"].items() if count}
-        seen |= {(call, name) for name, count in counts["other_by_status"].items() if count}
+    for call, counts in result.seamcalls.items():
+        seen |= {(call, "TDX_SUCCESS")} if counts.success else set()
+        seen |= {(call, REFUSALS[operand].name) for operand, count in counts.busy_by_operand.items() if count}
+        seen |= {(call, name) for name, count in counts.other_by_status.items() if count}
     return seen
-
-
-def _busy_name(operand: str) -> str:
-    """The answer's name, from that of its column: "RCX (host priority)"."""
-    name, _, kind = operand.partition(" ")
-    word = "TDX_OPERAND_BUSY_HOST_PRIORITY" if kind == "(host priority)" else "TDX_OPERAND_BUSY"
-    return (word if name == "RAX" else f"{word}|{name}") + " (injected)" * (kind == "(injected)")

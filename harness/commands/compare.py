@@ -2,7 +2,9 @@
 
 from harness.commands import arguments
 from harness.errors import DONE
-from harness.results import comparison, store
+from harness.reports.comparison import comparison_report
+from harness.results import store
+from harness.results.comparison import make_table
 
 
 def add(parser) -> None:
@@ -15,7 +17,7 @@ def add(parser) -> None:
 
 
 def do(options) -> int:
-    table = comparison.make_table([store.read(path) for path in options.results], options.baseline,
-                                  options.columns, options.rows, options.sort, tuple(options.across))
-    print(comparison.report(table, options.format))
+    table = make_table([store.read(path) for path in options.results], options.baseline,
+                       options.columns, options.rows, options.sort, tuple(options.across))
+    print(comparison_report(table, options.format))
     return DONE

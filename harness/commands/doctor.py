@@ -14,7 +14,8 @@ from harness.commands.progress import Progress
 from harness.errors import DONE, UsageError
 from harness.experiment.config import Config
 from harness.host import clocks, procfs
-from harness.reports import text
+from harness.reports.doctor import doctor_report
+from harness.reports.validation import validation_report
 from harness.results import trust
 
 LOOK_S = 1.0
@@ -30,13 +31,13 @@ def add(parser) -> None:
 
 def do(options) -> int:
     if options.calibrate is None and options.validate is None:
-        print(text.doctor_report(rows(examine()), options.format))
+        print(doctor_report(rows(examine()), options.format))
     if options.calibrate is not None:
         print(write_costs(options.calibrate), end="")
     if options.validate is not None:
         with Progress("validate", 0, 1) as progress:
             compared = validate.run(options.validate or validate.shipped(), lambda share: progress(share, {}))
-        print(validate.report(compared))
+        print(validation_report(compared))
     return DONE
 
 
@@ -108,7 +109,7 @@ def negative_control() -> bool:
         "workload": {"removals_per_s": 0.0, "accept_first": 1.0, "pages": 1, "hot_pages": 1}})
     for _ in range(CONTROL_TRIES):
         result = running.measure(running.prepare(broken))
-        if result["invariants"]["exclusive_ownership"] or result["invariants"]["no_halt"]:
+        if result.invariants["exclusive_ownership"] or result.invariants["no_halt"]:
             return True
     return False
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from harness.commands import arguments
 from harness.errors import DONE, UsageError
-from harness.results import merging, store
+from harness.results import store
 
 
 def add(parser) -> None:
@@ -14,8 +14,10 @@ def add(parser) -> None:
 
 
 def do(options) -> int:
+    from harness.reports.histograms import histograms_report       # loads the compiler
+    from harness.results import merging
     results = [store.read(path) for path in options.results]
-    text = merging.merged_report(results, options.format)
+    text = histograms_report(results, options.format)
     if options.hdr:
         try:
             merging.write_log(results, Path(options.hdr))

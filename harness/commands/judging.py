@@ -8,8 +8,9 @@ from typing import NamedTuple
 from harness.experiment.config import Config
 from harness.reports.ci import ERROR, FAIL, PASS, Case
 from harness.reports.text import count, number
-from harness.results import changes, history, identity, inference, trust
-from harness.results.metrics import BY_KEY, LESS, WATCHED, Metric
+from harness.results import changes, expectations, history, identity, trust
+from harness.results.metrics import BY_KEY, COMPARED, LESS, WATCHED, Metric, values
+from harness.results.schema import Result
 
 NOISE_METRIC = "removals_per_s"  # its noise from night to night is reported
 
@@ -38,26 +39,28 @@ class Judged:
     """One config and what is known of it tonight."""
 
     config: Config
-    results: list[dict] = field(default_factory=list)
-    reruns: list[dict] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    reruns: list[Result] = field(default_factory=list)
     series: history.Series | None = None
     night: history.Night | None = None
     suspicions: list[Suspicion] = field(default_factory=list)
 
     def status(self) -> str:
-        return max((result["verdict"]["status"] for result in self.results),
-                   key=(trust.VALID, trust.DEGRADED, trust.UNTRUSTWORTHY).index)
+        return trust.worst(self.results)
+
+    def used(self) -> list[Result]:
+        """The results that can be believed, or all if none can."""
+        return trusted(self.results) or self.results
 
 
-def trusted(results: list[dict]) -> list[dict]:
-    return [result for result in results if result["verdict"]["status"] != trust.UNTRUSTWORTHY]
+def trusted(results: list[Result]) -> list[Result]:
+    return [result for result in results if result.verdict.status != trust.UNTRUSTWORTHY]
 
 
-def values(results: list[dict]) -> dict[str, list[float]]:
+def numbers_of(results: list[Result]) -> dict[str, list[float]]:
     """The numbers of each metric, of those results that have it."""
-    found = {metric.key: [metric.get(result) for result in results] for metric in BY_KEY.values()}
-    return {key: numbers for key, given in found.items()
-            if (numbers := [float(value) for value in given if value is not None])}
+    found = {metric.key: list(map(float, values(metric, results))) for metric in COMPARED}
+    return {key: numbers for key, numbers in found.items() if numbers}
 
 
 # --- changes ---------------------------------------------------------------------------------
@@ -67,8 +70,7 @@ def look_for_changes(judged: Judged, tonight: Tonight) -> None:
     first = judged.results[0]
     judged.series = history.open_series(tonight.history, history.key_of(judged.config.name, identity.identity(first)))
     judged.night = history.Night(series=judged.series.key, night=tonight.began, commit=tonight.commit,
-                                 verdict=judged.status(), values=values(trusted(judged.results) or judged.results),
-                                 machine=first["machine"])
+                                 verdict=judged.status(), values=numbers_of(judged.used()), machine=first.machine)
     if judged.night.verdict != trust.UNTRUSTWORTHY:
         with_tonight = judged.series._replace(nights=[*judged.series.nights, judged.night])
         suspected = (suspect(with_tonight, metric, tonight.watched) for metric in WATCHED)
@@ -77,7 +79,7 @@ def look_for_changes(judged: Judged, tonight: Tonight) -> None:
 
 def suspect(series: history.Series, metric: Metric, watched: int) -> Suspicion | None:
     """A change in a number of which the last night has a value."""
-    known = series.told(metric.key)
+    known = series.known(metric.key)
     if not known or known[-1][0] is not series.nights[-1]:
         return None
     nights, numbers = map(list, zip(*known))
@@ -88,7 +90,7 @@ def suspect(series: history.Series, metric: Metric, watched: int) -> Suspicion |
 
 def confirm(judged: Judged, tonight: Tonight) -> None:
     """Keep as alarms what the rerun confirms."""
-    again = values(trusted(judged.reruns))
+    again = numbers_of(trusted(judged.reruns))
     for suspicion in judged.suspicions:
         if suspicion.metric.key in again:
             _confirm(judged.night, suspicion, again[suspicion.metric.key], tonight.watched)
@@ -97,7 +99,8 @@ def confirm(judged: Judged, tonight: Tonight) -> None:
 def _confirm(night: history.Night, suspicion: Suspicion, again: list[float], watched: int) -> None:
     key, change = suspicion.metric.key, suspicion.change
     night.rerun[key] = again
-    if not changes.confirmed(suspicion.numbers, suspicion.start, change, changes.night_value(again), watched):
+    tonight = changes.night_value(again, rare=bool(suspicion.metric.events))
+    if not changes.confirmed(suspicion.numbers, suspicion.start, change, tonight, watched):
         suspicion.verdict = "not confirmed by a rerun"
         return
     suspicion.verdict = "confirmed"
@@ -120,20 +123,29 @@ def remember(judged: Judged) -> str:
 
 def case_of(judged: Judged) -> Case:
     """The verdict on one config: what was not as expected, what changed, and the night's numbers."""
-    failed = Counter(failure for result in judged.results
-                     for failure in trust.failures(result, judged.config.expect))
-    blocks = len(judged.results)
-    lines = [failure + f" ({times} of {blocks} blocks)" * (blocks > 1) for failure, times in failed.items()]
+    lines = failure_lines(judged)
     lines += map(alarm_text, judged.night.alarms)
     status = FAIL if lines else PASS
     if judged.status() == trust.UNTRUSTWORTHY:
-        reasons = [reason for result in judged.results if result["verdict"]["status"] == trust.UNTRUSTWORTHY
-                   for reason in result["verdict"]["reasons"]]
+        reasons = [reason for result in judged.results if result.verdict.status == trust.UNTRUSTWORTHY
+                   for reason in result.verdict.reasons]
         status, lines = ERROR, [*dict.fromkeys(reasons), *lines]
     first = judged.results[0]
     return Case(judged.config.name, status, lines, notes(judged),
-                sum(result["measured_s"] for result in judged.results), first["engine"], first["module"],
-                {key: inference.interval(numbers) for key, numbers in judged.night.values.items()})
+                sum(result.measured_s for result in judged.results), first.engine, first.module, judged.used())
+
+
+def failure_lines(judged: Judged) -> list[str]:
+    """What was not as expected, each once: what was found, and in how many of the runs."""
+    runs, found = len(judged.results), {}
+    for result in judged.results:
+        for failure in expectations.failures(result, judged.config.expect):
+            found.setdefault((failure.what, failure.violation), []).append(failure)
+    if runs == 1:
+        return [str(failure) for failures in found.values() for failure in failures]
+    return [(f"{what}: {sum(failure.found for failure in failures)} violations" if violation else
+             f"{what}, got {', '.join(dict.fromkeys(str(failure.found) for failure in failures))}")
+            + f" in {len(failures)} of {runs} runs" for (what, violation), failures in found.items()]
 
 
 def alarm_text(alarm: history.Alarm) -> str:
@@ -172,7 +184,7 @@ def notes(judged: Judged) -> list[str]:
 
 def noise_note(series: history.Series) -> str:
     """How much a number differs from night to night, or from when on that is known; "" of a number that is 0."""
-    numbers = [value for _, value in series.told(NOISE_METRIC)]
+    numbers = [value for _, value in series.known(NOISE_METRIC)]
     if len(numbers) < changes.MIN_NIGHTS:
         return f"changes are looked for from night {changes.MIN_NIGHTS} on"
     middle = sorted(numbers)[len(numbers) // 2]

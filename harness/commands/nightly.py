@@ -32,6 +32,7 @@ from harness.reports import ci
 from harness.reports.ci import ERROR, FAIL, PASS, Case
 from harness.reports.text import count, wrap
 from harness.results.metrics import WATCHED
+from harness.results.schema import Result
 
 BLOCKS = 5                       # a night, unless --blocks says otherwise
 CANARY_RUNS = 5                  # at most
@@ -140,11 +141,11 @@ class Runner:
     def __init__(self, out: Path, budget_s: float | None):
         self.out, self.budget, self.code = out, sessions.Budget(budget_s), DONE
 
-    def run(self, session: sessions.Session) -> Iterator[tuple[sessions.Run, dict]]:
+    def run(self, session: sessions.Session) -> Iterator[tuple[sessions.Run, Result]]:
         """Yields (run, result); raises KeyboardInterrupt after a run that was interrupted."""
         for run, result in running.run_session(session, {}, self.budget):
             self.code = max(self.code, running.keep(result, self.out))
-            if result["interrupted"]:
+            if result.interrupted:
                 raise KeyboardInterrupt
             yield run, result
 
@@ -182,15 +183,15 @@ def judge_canary(canary: Config, runner: Runner) -> Case:
     for attempt in range(CANARY_RUNS):
         again = canary.model_copy(update={"seed": (canary.seed + attempt) % sessions.SEEDS})
         [(_, result)] = runner.run(sessions.make_session([again], repeats=1))
-        measured_s += result["measured_s"]
-        violated = [f"{name} {times}" for name, times in result["invariants"].items() if times]
+        measured_s += result.measured_s
+        violated = [f"{name} {times}" for name, times in result.invariants.items() if times]
         if violated:
             status, line = PASS, f"canary: {broken} is broken, and is seen: {', '.join(violated)}"
             break
     else:
         status, line = ERROR, (f"canary: {broken} is broken, and no invariant said so in {CANARY_RUNS} runs:"
                                " nothing that passes tonight means anything")
-    return Case(canary.name, status, [line], seconds=measured_s, engine=result["engine"], module=result["module"])
+    return Case(canary.name, status, [line], seconds=measured_s, engine=result.engine, module=result.module)
 
 
 def rerun(suspected: list[Judged], runner: Runner, blocks: int, tonight: Tonight) -> None:

@@ -1,7 +1,7 @@
 """The command `policies`: each with its responses, its meaning and its source."""
 
 from harness.errors import DONE
-from harness.reports import text
+from harness.reports.policies import policy_report
 
 
 def add(parser) -> None:
@@ -9,5 +9,5 @@ def add(parser) -> None:
 
 
 def do(_) -> int:
-    print(text.policy_report())
+    print(policy_report())
     return DONE

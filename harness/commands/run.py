@@ -6,8 +6,9 @@ from pathlib import Path
 from harness.commands import arguments, running, session as sessions
 from harness.errors import DONE, FAILED, INTERRUPTED
 from harness.experiment.config import Config
-from harness.reports import text
-from harness.results import comparison
+from harness.reports.comparison import overview
+from harness.reports.run import run_report
+from harness.results.schema import Result
 
 
 def add(parser) -> None:
@@ -56,11 +57,11 @@ def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Pat
             finished[which], config = result, session.configs[which.config]
             kept = running.keep(result, out)
             if style != "csv" or not several:
-                print(text.run_report(result, style) + "\n", flush=True)
+                print(run_report(result, style) + "\n", flush=True)
             code = max(code, kept, running.exit_code(result, config.expect))
             if outcomes:
                 code = max(code, outcomes_code(result, config))
-            if result["interrupted"]:
+            if result.interrupted:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:                # between runs; within one an engine keeps what it measured
         code = INTERRUPTED
@@ -68,15 +69,15 @@ def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Pat
             print("interrupted; the same command with --resume goes on", file=sys.stderr)
     if several and finished and style != "json":
         ordered = sorted(finished, key=lambda which: (which.config, which.block))
-        print(comparison.overview([finished[which] for which in ordered], style))
+        print(overview([finished[which] for which in ordered], style))
     return code
 
 
-def outcomes_code(result: dict, config: Config) -> int:
+def outcomes_code(result: Result, config: Config) -> int:
     """The exit code for a run's answers; says on stderr which cannot be."""
     from harness.commands import check_outcomes      # loads the engine that finds what can be
     unjudged = check_outcomes.why_not(result)
     wrong = [] if unjudged else check_outcomes.impossible(result, config)
     for sentence in [unjudged] * bool(unjudged) + wrong:
-        print(f"{result['name']}: {sentence}", file=sys.stderr)
+        print(f"{result.name}: {sentence}", file=sys.stderr)
     return FAILED if wrong else DONE

@@ -21,6 +21,8 @@ from harness.experiment import config_file
 from harness.experiment.config import Bound, Config
 from harness.host import lock
 from harness.results import store, trust
+from harness.results.expectations import check_expectations, failures
+from harness.results.schema import Result
 
 
 def load(paths: list[str], overrides: list[str], policies: list[str]) -> list[Config]:
@@ -34,11 +36,11 @@ def prepare(config: Config):
     from harness.experiment.plan import make_plan
     from harness.results.document import example
     plan = make_plan(config)
-    trust.check_expectations(plan, example(plan))
+    check_expectations(plan, example(plan))
     return plan
 
 
-def measure(plan, progress=lambda *_: None) -> dict:
+def measure(plan, progress=lambda *_: None) -> Result:
     """Run a plan on its engine: the result."""
     from harness.results.document import from_measured
     return from_measured(engines.load(plan.config.engine).run(plan, progress))
@@ -50,7 +52,7 @@ def only_one(configs: tuple[Config, ...], what: str):
     return lock.only_one(what) if real else contextlib.nullcontext()
 
 
-def run_session(session: Session, done: dict[Run, dict], budget: Budget) -> Iterator[tuple[Run, dict]]:
+def run_session(session: Session, done: dict[Run, Result], budget: Budget) -> Iterator[tuple[Run, Result]]:
     """Run what is not done, block by block, as long as the budget lasts; yields (run, result)."""
     from harness.experiment.plan import make_plan
     left = [run for run in session.runs if run not in done]
@@ -63,7 +65,8 @@ def run_session(session: Session, done: dict[Run, dict], budget: Budget) -> Iter
             left.remove(run)
             plan, began = make_plan(session.config(run)), time.monotonic()
             with _progress(session, run, left) as progress:
-                result = measure(plan, progress) | {"block": session.mark(run)}
+                result = measure(plan, progress)
+            result.block = session.mark(run)
             budget.ran(time.monotonic() - began)
             yield run, result
 
@@ -80,7 +83,7 @@ def _progress(session: Session, run: Run, behind: list[Run]) -> Progress:
 
 # --- results -----------------------------------------------------------------------------------
 
-def keep(result: dict, out: Path) -> int:
+def keep(result: Result, out: Path) -> int:
     """Save a result; if that fails, put it where it is not lost and say where."""
     try:
         print(f"saved {store.write(result, out)}", file=sys.stderr)
@@ -89,19 +92,19 @@ def keep(result: dict, out: Path) -> int:
         try:
             saved = f"saved {store.write(result, tempfile.gettempdir())} instead"
         except OSError:
-            print(json.dumps(result))
+            print(json.dumps(result.document()))
             saved = "printed it instead"
         print(f"--out {out}: cannot write the result: {problem.strerror}; {saved}", file=sys.stderr)
         return UNTRUSTWORTHY
 
 
-def exit_code(result: dict, expect: dict[str, Bound]) -> int:
+def exit_code(result: Result, expect: dict[str, Bound]) -> int:
     """The exit code that one result deserves; says why on stderr."""
-    if result["verdict"]["status"] == trust.UNTRUSTWORTHY:
-        problems, code = result["verdict"]["reasons"], UNTRUSTWORTHY
+    if result.verdict.status == trust.UNTRUSTWORTHY:
+        problems, code = result.verdict.reasons, UNTRUSTWORTHY
     else:
-        problems = trust.failures(result, expect)
+        problems = failures(result, expect)
         code = FAILED if problems else DONE
     for problem in problems:
-        print(f"{result['name']}: {problem}", file=sys.stderr)
+        print(f"{result.name}: {problem}", file=sys.stderr)
     return code

@@ -22,6 +22,7 @@ from harness.results import store, identity
 from harness.host import fingerprint
 from harness.experiment.config import Config
 from harness.errors import ResultError, UsageError
+from harness.results.schema import Block, Result
 
 OVERHEAD_S = 1.0                 # of a run beyond its warm-up and duration; a guess until one was made
 DURATION_MIN_S = 0.2             # a budget that leaves less to a run is refused
@@ -51,10 +52,9 @@ class Session:
         """The config of a run, with its block's seed."""
         return self.configs[run.config].model_copy(update={"seed": run.seed})
 
-    def mark(self, run: Run) -> dict:
-        """What a result says of its place (results/schema.py, Block)."""
-        return {"session": self.name, "plan": self.plan, "number": run.block, "order": run.order,
-                "of": self.blocks}
+    def mark(self, run: Run) -> Block:
+        """What a result says of its place."""
+        return Block(session=self.name, plan=self.plan, number=run.block, order=run.order, of=self.blocks)
 
 
 def seconds(text: str | None, option: str = "--budget") -> float | None:
@@ -119,29 +119,28 @@ def make_session(configs: list[Config], repeats: int | None = None, budget_s: fl
 
 # --- going on after an interruption ------------------------------------------------------------
 
-def resume(session: Session, out: str | Path) -> tuple[Session, dict[Run, dict], list[str]]:
+def resume(session: Session, out: str | Path) -> tuple[Session, dict[Run, Result], list[str]]:
     """(the newest session of the same plan under `out`, its results by run, files that were skipped).
 
     Only runs that were finished, on this machine, count.  The same session and {} if there is none.
     """
     found, skipped = [], []
-    here = identity.digest(identity.machine({"machine": fingerprint.fingerprint()}))
+    here = identity.digest(identity.stable(fingerprint.fingerprint()))
     for path in sorted(Path(out).glob("*/result.json")):
         try:
             result = store.read(path)
         except ResultError as problem:
             skipped.append(str(problem))
             continue
-        block = result.get("block")
-        if block and block["plan"] == session.plan and not result["interrupted"] \
+        if result.block and result.block.plan == session.plan and not result.interrupted \
                 and identity.identity(result).machine == here:
             found.append(result)
     if not found:
         return session, {}, skipped
-    name = max(result["block"]["session"] for result in found)
+    name = max(result.block.session for result in found)
     places = {(run.block, run.order): run for run in session.runs}
-    done = {places[result["block"]["number"], result["block"]["order"]]: result
-            for result in found if result["block"]["session"] == name}
+    done = {places[result.block.number, result.block.order]: result
+            for result in found if result.block.session == name}
     return Session(session.configs, session.blocks, session.plan, session.runs, name), done, skipped
 
 

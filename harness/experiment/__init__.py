@@ -9,5 +9,4 @@
     scenario_scripts.py  Scripts of a scenario, from the words of its file
     scenario_grades.py   [[expect]]: how the outcomes of a scenario are graded
     schedule.py          Schedules: who executes how many rows, in which order; run again step by step, with every word
-    invariants.py        What must be true of every run, as named predicates; a result counts the violations of each
 """

@@ -33,7 +33,6 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from harness.experiment import invariants
 from harness.experiment.config import BUSTED, KeyProblem, Table, resolve_module, resolve_policy
 from harness.experiment.plan import Actor, start_registers
 from harness.memory.block import Memory
@@ -43,6 +42,7 @@ from harness.protocol.call import Options
 from harness.protocol import releases
 from harness.protocol.flows.flow import MMU_PRESENT
 from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step, write_program
+from harness.protocol.invariants import NAMES
 from harness.protocol.liveness import live_registers
 from harness.protocol.policies import Policy
 from harness.protocol.seamcalls import TD_EXIT, by_name
@@ -50,7 +50,7 @@ from kernels import stepping
 from kernels.ops import Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, spell_entry
 
-INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *invariants.NAMES)))
+INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES)))
 GRADES = ("acceptable", "interesting", "forbidden")
 PAGES = 512                      # of the TD; scripts name pages below that
 FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
@@ -169,7 +169,7 @@ class Scenario:
 
     @property
     def config(self) -> "Scenario":
-        """What invariants.py asks of a plan's config is the release."""
+        """What engines/checks.py asks of a plan's config is the release."""
         return self
 
     @property

@@ -20,10 +20,11 @@ from harness.files import read_json, write_file
 from harness.memory.block import Memory
 from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import parse
+from harness.protocol.counters import VIOLATIONS
 from harness.protocol.flows.script import LEAVE
 from kernels.machine import step_once
-from kernels.ops import OP_TABLE, Kind, Op, Register as R
-from kernels.search import BRANCHES_MAX, ROWS_MAX, SPANS, STEPPING, TRANSLATION, WIDTH_OF_ROW
+from kernels.ops import OF_ROW, OP_TABLE, ZEROED, Kind, Op, Register as R
+from kernels.search import BRANCHES_MAX, ROWS_MAX
 from kernels.words import unsigned
 
 SCHEMA = "tdx-sept-harness/schedule/1"
@@ -145,7 +146,7 @@ class Player:
         elif listed.op == Op.CALL_END:
             accesses.append(Access(number, name, listed.text, "", 0, 0, 0,
                                    self.program.answers[registers[R.ANSWER]].name))
-        elif listed.op == Op.BUG or listed.op == Op.COUNT and listed.text.startswith("violation"):
+        elif listed.op == Op.BUG or listed.op == Op.COUNT and listed.text in VIOLATIONS:
             accesses.append(Access(number, name, listed.text, "", 0, 0, 0, mark=listed.text))
         where, bits = self._place_of(row, listed)
         before = self.memory.word(where, bits) if bits else 0
@@ -172,13 +173,11 @@ class Player:
 
     def _place_of(self, row, listed) -> tuple[int, int]:
         """(offset, bits) of the shared word that a row accesses; no bits: none."""
-        span = SPANS[listed.op]
-        if OP_TABLE[listed.op].kind not in (Kind.SHARED, Kind.WAIT) or span in (STEPPING, TRANSLATION):
+        info = OP_TABLE[listed.op]
+        if info.kind not in (Kind.SHARED, Kind.WAIT):
             return 0, 0
         where = int(self.registers[row["base"]] + row["offset"])
-        if listed.op == Op.ZERO_PAGE:
-            return where, 64
-        return where, int(row["width"]) if span == WIDTH_OF_ROW else 8 * int(span)
+        return where, {OF_ROW: int(row["width"]), ZEROED: 64}.get(info.bytes, 8 * info.bytes)
 
 
 def prepare(scenario: Scenario) -> tuple[Memory, list[Player], bytes]:

@@ -10,6 +10,9 @@
     answers.py     who gives an answer and who may hold the lock, read off the rows
     spelling.py    numbers, names and log lines, as people have them, -> answers
     faults.py      injected faults as micro-ops; none in a program without them
+    counters.py    what programs count and time, with its meaning; nothing else is
+    invariants.py  what must be true of every run: the table
+    counted_answers.py  the ways a call can end: the kind of each, and its name
     assemble.py    from rows with names to rows with numbers
     liveness.py    which registers may still be read at a row
     contention.py  which calls can make each other BUSY, read off the rows

@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 from harness.memory.layout import PAMT_BYTES, Layout
 from harness.protocol import releases
-from harness.protocol.assemble import HALT, SUCCESS, Held, Listing
+from harness.protocol.counted_answers import SUCCESS
+from harness.protocol.assemble import HALT, Held, Listing
+from harness.protocol.counters import REFUSED_FOR_PRIORITY, violation
 from harness.protocol.seamcall_abi import Faults
 from harness.protocol.releases import EXCLUSIVE, LOOK_SET, SET_LOOK, SHARED, Release
+from kernels.answers import AnswerKind
 from kernels.locks import PRIMITIVES
 from kernels.ops import LEVELS, Op, Register as R
-from kernels.words import OPERAND_ID, TDEL, status, status_name
-
-REFUSED_FOR_PRIORITY = "host_priority_refused"     # span: a vCPU's TDCALLs are refused for host priority
+from kernels.words import TDEL, status
 
 
 def forget_refusals(listing: Listing) -> None:
@@ -217,7 +218,7 @@ class Call:
         """
         assert not self.listing.held
         out, overdue, first, again = (self.fresh(part) for part in ("out", "overdue", "first", "again"))
-        self.listing.answer(busy, status_name(status("TDX_OPERAND_BUSY_HOST_PRIORITY") | busy & OPERAND_ID), busy=True)
+        self.listing.answer(busy, AnswerKind.BUSY_FOR_PRIORITY)
         self.row(Op.TEST, register=R.REFUSED, mask=-1, match=1, next=again, otherwise=first, text="refused before?")
         with self.listing.aside(first):
             self.row(Op.LET, register=R.REFUSED, value=1)
@@ -237,7 +238,7 @@ class Call:
             # Only a lost try comes here, so a call that goes through has not a row more.
             self.row(Op.INDEX, register=R.CONTENDED, base=place["base"], offset=place.get("offset", 0),
                      text="which word refused")
-        self.listing.answer(busy, busy=True, next=self.unwinding())
+        self.listing.answer(busy, AnswerKind.BUSY, next=self.unwinding())
 
     def drop(self, lock: Held) -> None:
         """Give a lock back."""
@@ -299,7 +300,7 @@ class Call:
             self.row(Op.EXCHANGE, **(shadow | {"mask": 0, "otherwise": None}))
             self.row(Op.TEST, register=R.OLD, source=R.ME, mask=-1, otherwise=violated)
         with self.listing.aside(violated):
-            self.listing.count("violation: exclusive_ownership", next=ok)
+            self.listing.count(violation("exclusive_ownership"), next=ok)
         self.listing.label(ok)
 
     # --- getting out ---
@@ -350,7 +351,7 @@ class Call:
 
     def succeed(self, keeping: bool = False) -> None:
         """End the call: drop what is held (or, with `keeping`, return with it)."""
-        self.listing.answer(SUCCESS.status, SUCCESS.name)
+        self.listing.answer(*SUCCESS)
         if keeping:
             self._return()
         else:

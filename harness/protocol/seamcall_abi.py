@@ -63,7 +63,6 @@ assert sum(field.mask << field.low for field in FIELDS) == (1 << 64) - 1
 
 # Of a VMX exit reason (arch/x86/kvm/vmx/vmx.h, union vmx_exit_reason).
 BASIC = 0xFFFF
-BUS_LOCK = 1 << 26
 FAILED_ENTRY = 1 << 31
 
 

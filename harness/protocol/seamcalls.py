@@ -633,14 +633,15 @@ def write_call(listing: Listing, row: Seamcall, options: Options, level: int = 0
     """Write a call as a subroutine: enter at its label with LINK set, it returns there."""
     guest = row.side == "guest"
     call = Call(listing, row.name, options, row.order, level, guest)
-    listing.label(entry_label(row, level))
-    listing.row(Op.CALL_BEGIN, value=listing.call_number(row.name), text=row.name)
-    if not guest:
-        call.work("seamcall_ns")
-        faults.refuse(call)
-    for phrase in row.phrases:
-        phrase.emit(call)
-    call.succeed(keeping=row.keeps)
+    with listing.within(call=row.name):
+        listing.label(entry_label(row, level))
+        listing.row(Op.CALL_BEGIN, value=listing.call_number(row.name), text=row.name)
+        if not guest:
+            call.work("seamcall_ns")
+            faults.refuse(call)
+        for phrase in row.phrases:
+            phrase.emit(call)
+        call.succeed(keeping=row.keeps)
     listing.flush()
     listing.held = ()
 
@@ -648,10 +649,11 @@ def write_call(listing: Listing, row: Seamcall, options: Options, level: int = 0
 def write_exit(listing: Listing, options: Options) -> None:
     """Write the TD exit, the other half of tdh_vp_enter, as a subroutine."""
     call = Call(listing, TD_EXIT, options)
-    listing.label(TD_EXIT)
-    listing.held = held_in_guest(options.release)
-    Exit().emit(call)
-    listing.row(Op.GO, register=R.LINK, text="return")
+    with listing.within(call=TD_EXIT):
+        listing.label(TD_EXIT)
+        listing.held = held_in_guest(options.release)
+        Exit().emit(call)
+        listing.row(Op.GO, register=R.LINK, text="return")
     listing.flush()
     listing.held = ()
 

@@ -47,7 +47,7 @@ def named(invariant: str) -> str:
 
 
 def _narrow(text: str) -> str:
-    """Statuses as short as they are still told apart."""
+    """Statuses as short as they can be while they differ."""
     return text.replace("TDX_OPERAND_BUSY_HOST_PRIORITY", "BUSY_HOST_PRIORITY").replace("TDX_", "").replace(
         "EXIT_REASON_EPT_VIOLATION", "EPT_VIOLATION").replace("OPERAND_BUSY", "BUSY")
 
@@ -63,9 +63,9 @@ def coverage(found) -> str:
         return f"explored completely: {found.how}; {counts}"
     if found.left_out:
         share = 1000 * found.transitions // (found.transitions + found.left_out) / 10
-        counts += f"; {share:g} % of the moves that were met are within the bound"
+        counts += f"; {share:g} % of the moves are within the bound"
     elif found.expanded < found.states:
-        counts += f"; {found.states - found.expanded} of the states were met and not gone on from"
+        counts += f"; {found.states - found.expanded} of the states were not expanded"
     return f"NOT complete ({found.stopped}); {counts}"
 
 

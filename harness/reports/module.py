@@ -10,7 +10,7 @@ from harness.protocol.call import Options
 from harness.protocol.seamcalls import held_by, seamcalls, write_call
 from harness.protocol.releases import BY_NAME, NAMES, Release
 from harness.reports.text import count, formatted, wrap
-from kernels.ops import Op, Register as R
+from kernels.ops import OP_TABLE, Fact, Op, Register as R
 
 INITIALS = {"shared": "SH", "exclusive": "EX"}
 
@@ -69,12 +69,12 @@ def aspects(release: Release) -> dict[str, dict[str, str]]:
         locks = held_by(row, row.levels[0], release)
         about = {f"lock {lock.resource}": f"{lock.mode} ({lock.discipline})" for lock in locks}
         about["entry written by"] = ", ".join(dict.fromkeys(
-            {Op.STORE: "plain store", Op.ENTRY_REPLACE: "compare-and-swap that keeps TDHP"}[each.op]
-            for each in written if each.base == R.ENTRY and each.op in (Op.STORE, Op.ENTRY_REPLACE)))
+            OP_TABLE[each.op].replaces for each in written if each.base == R.ENTRY and OP_TABLE[each.op].replaces))
         for each in written:
-            if each.op in (Op.ANSWER, Op.IN, Op.LOAD, Op.LOAD_IN, Op.READ_ENTRY) and each.text:
-                kind = "can answer" if each.op == Op.ANSWER else "checks"
-                about[f"{kind} {each.text}"] = "yes"
+            if each.op == Op.ANSWER:
+                about[f"can answer {each.text}"] = "yes"
+            elif Fact.CHECKS in OP_TABLE[each.op].facts and each.text:
+                about[f"checks {each.text}"] = "yes"
         found[row.name] = {key: value for key, value in about.items() if value}
     return found
 
@@ -122,8 +122,8 @@ def contention_report(name: str, resource: str | None = None, under_kvm: bool = 
     head += ",\nafter what KVM 6.16's own locks exclude" if under_kvm else ""
     body = formatted([row | {"a mode": INITIALS[row["a mode"]], "b mode": INITIALS[row["b mode"]]} for row in rows],
                      style) if only or under_kvm else _by_resource(release)
-    told = [] if only else [_conclusion_lines(release), *_disagreement_lines(release)]
-    return "\n\n".join([head, body, *told])
+    conclusions = [] if only else [_conclusion_lines(release), *_disagreement_lines(release)]
+    return "\n\n".join([head, body, *conclusions])
 
 
 def _by_resource(release: Release) -> str:
@@ -139,7 +139,7 @@ def _by_resource(release: Release) -> str:
             found = contention.pairs(contention.conflicts(release, resource), resource)
             parts += [f"{resource}, {count(len(found), 'pair')}",
                       wrap("exclusive: " + ", ".join(users["exclusive"])),
-                      wrap("shared: " + (", ".join(users["shared"]) or "nobody"))]
+                      wrap("shared: " + (", ".join(users["shared"]) or "no call"))]
     return "\n".join([*parts, wrap("Each exclusive user contends with every other; behind the bar stands the operand"
                                    " of its BUSY. --resource NAME lists pairs.")])
 

@@ -16,6 +16,7 @@ the correction demands, no data could show a difference, and the verdict is UNDE
 SciPy is imported when it is needed: half a second that `run` of one config does not pay.
 """
 
+import itertools
 import math
 import warnings
 from typing import NamedTuple, Sequence
@@ -71,16 +72,16 @@ def interval(values: Sequence[float]) -> Interval | None:
         return Interval(median, None, None, 1)
     if np.all(values == values[0]):
         return Interval(median, median, median, len(values))
-    low, high = _bootstrap((values,), np.median, paired=False)
+    low, high = _bootstrap((values,), np.median)
     return Interval(median, low, high, len(values))
 
 
-def _bootstrap(samples, statistic, paired) -> tuple[float, float]:
+def _bootstrap(samples, statistic, paired=False) -> tuple[float, float]:
     from scipy import stats
-    # A handful of values may be resampled to one and the same median: a point, not a warning.
+    # A handful of values may be resampled to one and the same median, or to zero: a point, not a warning.
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = stats.bootstrap(samples, statistic, paired=paired, vectorized=True, n_resamples=RESAMPLES,
+        found = stats.bootstrap(samples, statistic, paired=paired, n_resamples=RESAMPLES,
                                 confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(0))
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
@@ -92,20 +93,20 @@ def floor(blocks: int, others: int | None = None) -> float:
 
 def blocks_for_floor(alpha: float) -> int:
     """The fewest blocks with which a p below `alpha` is possible."""
-    return next(blocks for blocks in range(1, 100) if floor(blocks) <= alpha)
+    return next(blocks for blocks in itertools.count(1) if floor(blocks) <= alpha)
 
 
 def blocks_for(spread: float, effect: float, comparisons: int = 1, pilot: int | None = None) -> int:
     """Blocks with which a relative difference `effect` is found with POWER.
 
     spread   relative, between blocks of one policy (standard deviation by median)
-    pilot    how many blocks the spread was seen in; the plan allows for what it does not know (the upper
-             CAUTION limit of a normal standard deviation).  None: the spread is known
+    pilot    how many blocks the spread was seen in, for a plan that allows for what they do not show.  None:
+             the spread is known
     """
     from scipy import stats
     alpha = ALPHA / max(1, comparisons)
     if pilot is not None:
-        spread *= math.sqrt((pilot - 1) / stats.chi2.ppf(1 - CAUTION, pilot - 1))
+        spread = cautious(spread, pilot)
 
     def enough(blocks: int) -> bool:
         freedom = 2 * blocks * EFFICIENCY - 2
@@ -120,6 +121,12 @@ def blocks_for(spread: float, effect: float, comparisons: int = 1, pilot: int | 
     while not enough(blocks):                        # a few steps: t is a little wider than the normal
         blocks += 1
     return blocks
+
+
+def cautious(spread: float, pilot: int) -> float:
+    """The upper CAUTION limit of a normal standard deviation that was seen in so many blocks."""
+    from scipy import stats
+    return spread * math.sqrt((pilot - 1) / stats.chi2.ppf(1 - CAUTION, pilot - 1))
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -137,10 +144,17 @@ def p_value(baseline: np.ndarray, other: np.ndarray) -> float:
     if np.all(everything == everything[0]):
         return 1.0
     if len(np.unique(everything)) < len(everything):
+        if min(len(baseline), len(other)) == 1:          # which SciPy's permutations do not take
+            return _p_of_one(min(baseline, other, key=len)[0], everything)
         method = stats.PermutationMethod(n_resamples=9999, rng=np.random.default_rng(0))
     else:
         method = "exact" if min(len(baseline), len(other)) <= EXACT_UP_TO else "asymptotic"
     return min(1.0, float(stats.mannwhitneyu(baseline, other, method=method).pvalue))
+
+
+def _p_of_one(value: float, everything: np.ndarray) -> float:
+    """Of one value against all others: each of `everything` is as likely to be the one."""
+    return min(1.0, 2 * float(min(np.mean(everything <= value), np.mean(everything >= value))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -17,6 +17,6 @@ def finished(tmp_path_factory):
         run = harness("run", *paths, *SHORT, "--set", f"duration_s={duration_s}", "--out", out)
         assert run.returncode == 0, run.stderr
         saved = sorted(out.glob("*/result.json"))
-        if all(store.read(path)["seamcalls"]["tdh_vp_enter"]["success"] for path in saved):
+        if all(store.read(path).seamcalls["tdh_vp_enter"].success for path in saved):
             break
     return run, saved

@@ -7,16 +7,16 @@ import json
 import pytest
 
 from harness.results import store
-from harness.results.metrics import METRICS
+from harness.results.metrics import COMPARED
 from tests.command_line import harness
 
 
 def test_compare_has_a_row_for_each_result_in_the_order_given(finished):
     _, saved = finished
     text = harness("compare", *reversed(saved)).stdout
-    policies = [store.read(path)["policy"] for path in reversed(saved)]
+    policies = [store.read(path).policy for path in reversed(saved)]
     rows = [line.split()[0] for line in text.splitlines() if line.split() and line.split()[0] in policies]
-    assert rows == policies
+    assert rows[:len(policies)] == policies                 # those that something fatal happened to follow again
 
 
 @pytest.mark.slow
@@ -24,8 +24,8 @@ def test_compare_in_other_formats(finished):
     """A line for each metric of each policy; the policies in the order given."""
     _, saved = finished
     rows = list(csv.DictReader(io.StringIO(harness("compare", *saved, "--format", "csv").stdout)))
-    assert list(dict.fromkeys(row["policy"] for row in rows)) == [store.read(path)["policy"] for path in saved]
-    assert len(rows) == 5 * len(METRICS)
+    assert list(dict.fromkeys(row["policy"] for row in rows)) == [store.read(path).policy for path in saved]
+    assert len(rows) == 5 * len(COMPARED)
     assert len(json.loads(harness("compare", *saved, "--format", "json").stdout)) == len(rows)
     github = harness("compare", *saved, "--format", "github").stdout
     assert sum(line.startswith("|") for line in github.splitlines()) == 2 + 5

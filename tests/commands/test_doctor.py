@@ -7,6 +7,7 @@ import pytest
 from harness.commands import doctor
 from harness.results import trust
 from harness.reports import text
+from harness.reports.doctor import doctor_report
 from harness.host.procfs import Quota
 from tests.command_line import harness
 
@@ -75,5 +76,5 @@ def test_doctor_prints_every_check_of_this_machine():
 def test_the_table_fits_100_columns():
     facts = GOOD._replace(siblings=[[number, number + 64] for number in range(64)], load_share=0.5,
                           quota=Quota(1.0, 5, 1.0), clock_invariant=False, control_caught=False)
-    for line in text.doctor_report(doctor.rows(facts)).splitlines():
+    for line in doctor_report(doctor.rows(facts)).splitlines():
         assert len(line) <= text.WIDTH

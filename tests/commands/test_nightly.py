@@ -12,6 +12,7 @@ import pytest
 from harness.commands import nightly, running, session as sessions
 from harness.reports import ci
 from harness.results import history
+from harness.results.schema import Verdict
 from harness.__main__ import main
 from harness.errors import UsageError
 from tests.made import made
@@ -43,7 +44,7 @@ class Theatre:
             result = made(config.policy.name, name=config.name, session=session.name, block=run.block,
                           seed=config.seed, removals_per_s=self.speed(config.name, self.night, config.seed))
             if config.checks.busted:
-                result["invariants"]["exclusive_ownership"] = 3
+                result.invariants["exclusive_ownership"] = 3
             self.change(result)
             budget.ran(0.1)
             yield run, result
@@ -104,7 +105,7 @@ def test_a_quiet_night_exits_0_and_has_one_line_for_each_config(theatre):
 
 def test_a_canary_that_does_not_fail_makes_the_night_worthless(theatre):
     stage = theatre()
-    stage.change = lambda result: result["invariants"].update(exclusive_ownership=0)
+    stage.change = lambda result: result.invariants.update(exclusive_ownership=0)
     report = stage()
     assert report.code == 3 and "nothing that passes tonight means anything" in report.text.replace("\n    ", " ")
     assert len([name for name, _ in stage.ran if name == "canary"]) == nightly.CANARY_RUNS
@@ -112,28 +113,28 @@ def test_a_canary_that_does_not_fail_makes_the_night_worthless(theatre):
 
 def test_an_expectation_that_fails_is_exit_code_1_and_says_in_how_many_blocks(theatre):
     stage = theatre()
-    stage.change = lambda result: result["bugs"].update({"x: y": 2}) if result["seed"] == 2 else None
+    stage.change = lambda result: result.bugs.update({"x: y": 2}) if result.seed == 2 else None
     report = stage()
     assert report.code == 1
-    assert "FAIL  steady: expected bugs.total at least 0 and at most 0, got 2 (1 of 5 blocks)" in report.text
+    assert "FAIL  steady: expected bugs.total at least 0 and at most 0, got 2 in 1 of 5 runs" in report.text
     assert "PASS  other" in report.text                    # expects nothing of bugs
 
 
 def test_a_violated_invariant_fails_a_config_that_is_no_canary(theatre):
     stage = theatre()
-    stage.change = lambda result: result["invariants"].update(mirror_agrees=1)
+    stage.change = lambda result: result.invariants.update(mirror_agrees=1)
     report = stage()
-    assert report.code == 1 and "invariant mirror_agrees: 1 violations (5 of 5 blocks)" in report.text.replace("\n    ", " ")
+    assert report.code == 1 and "invariant mirror_agrees: 5 violations in 5 of 5 runs" in report.text.replace("\n    ", " ")
 
 
 def test_a_run_that_cannot_be_believed_is_exit_code_3_and_counts_for_nothing_later(theatre):
     stage = theatre()
-    stage.change = lambda result: result.update(
-        verdict={"status": "UNTRUSTWORTHY", "reasons": ["worker vcpu0 was killed"]}) if result["name"] == "other" else None
+    lost = Verdict(status="UNTRUSTWORTHY", reasons=["worker vcpu0 was killed"])
+    stage.change = lambda result: setattr(result, "verdict", lost) if result.name == "other" else None
     report = stage()
     assert report.code == 3 and "ERROR other: worker vcpu0 was killed" in report.text
     [series] = [each for each in history.folder_series(stage.folder / "history") if each.key.name == "other"]
-    assert series.nights[0].verdict == "UNTRUSTWORTHY" and not series.told("removals_per_s")
+    assert series.nights[0].verdict == "UNTRUSTWORTHY" and not series.known("removals_per_s")
 
 
 @pytest.mark.parametrize("factor, word", [(0.8, "regression"), (1.25, "improvement")])
@@ -192,7 +193,7 @@ def test_a_config_that_the_budget_left_no_time_for_is_named_and_not_passed(theat
     stage = theatre()
     run_session = stage.run_session
     stage.run_session = lambda session, *rest: (
-        (run, result) for run, result in run_session(session, *rest) if result["name"] != "other")
+        (run, result) for run, result in run_session(session, *rest) if result.name != "other")
     report = stage()
     assert report.code == 3 and "ERROR other: the budget was spent before it ran" in report.text
     assert "PASS  steady" in report.text
@@ -200,7 +201,7 @@ def test_a_config_that_the_budget_left_no_time_for_is_named_and_not_passed(theat
 
 def test_an_interrupted_night_leaves_no_history(theatre):
     stage = theatre()
-    stage.change = lambda result: result.update(interrupted=result["seed"] == 3)
+    stage.change = lambda result: setattr(result, "interrupted", result.seed == 3)
     with pytest.raises(KeyboardInterrupt):
         stage()
     assert not (stage.folder / "history").exists()
@@ -239,7 +240,7 @@ def test_a_folder_that_makes_no_night_is_refused(theatre, change, says):
 def test_a_series_on_a_new_machine_says_that_it_is_new(theatre):
     stage = theatre()
     stage()
-    stage.change = lambda result: result.update(machine=result["machine"] | {"processor": "Another"})
+    stage.change = lambda result: result.machine.update(processor="Another")
     assert "a new series: 1 nights of this config are of another machine" in stage().text.replace("\n    ", " ")
 
 
@@ -251,7 +252,7 @@ NASTY = 'a|b <c> & "d" #1 `e` \x1b[31m é'
 @pytest.fixture
 def nasty(theatre):
     stage = theatre()
-    stage.change = lambda result: result["bugs"].update({NASTY: 1})
+    stage.change = lambda result: result.bugs.update({NASTY: 1})
     (stage.folder / "configs" / "steady.toml").write_text(CONFIGS["steady"].replace('"bugs.total" = 0', '"bugs.total" = 5'))
     stage()
     return stage

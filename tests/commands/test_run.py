@@ -17,8 +17,9 @@ import time
 import pytest
 
 from harness.__main__ import main
-from harness.reports import text as report
+from harness.reports.text import WIDTH
 from harness.results import store
+from harness.results.schema import Verdict
 from tests.command_line import ROOT, SHORT, harness
 from tests.tries import LIMIT_S
 
@@ -28,13 +29,13 @@ def test_a_run_prints_a_table_and_saves_a_result(finished):
     assert len(saved) == 5
     for path in saved:
         result = store.read(path)
-        assert result["schema"] == store.SCHEMA
-        assert all(call["attempts"] == call["success"] + call["busy"] + call["other"]
-                   for call in result["seamcalls"].values())
-        assert f"policy {result['policy']}" in run.stdout
-        assert result["seamcalls"]["tdh_vp_enter"]["success"] > 0
-        assert not any(result["invariants"].values()), result["invariants"]
-        assert result["config"]["warmup_s"] == 0.1 and result["machine"]["numba"]
+        assert json.loads(path.read_text())["schema"] == store.SCHEMA
+        assert all(call.attempts == call.success + call.busy + call.other
+                   for call in result.seamcalls.values())
+        assert f"policy {result.policy}" in run.stdout
+        assert result.seamcalls["tdh_vp_enter"].success > 0
+        assert not any(result.invariants.values()), result.invariants
+        assert result.config["warmup_s"] == 0.1 and result.machine["numba"]
         assert not os.access(path, os.X_OK) and path.stat().st_mode & 0o444
 
 
@@ -45,7 +46,7 @@ def test_nothing_that_is_printed_is_wider_than_100_columns(finished):
     texts += [harness("explain", name).stdout for name in ("tdh_vp_enter", "tdh_mem_page_aug", "td_exit")]
     for text in texts:
         assert text
-        assert max(map(len, text.splitlines())) <= report.WIDTH, max(text.splitlines(), key=len)
+        assert max(map(len, text.splitlines())) <= WIDTH, max(text.splitlines(), key=len)
 
 
 def test_the_tables_say_which_engine_release_and_seed_made_them(finished):
@@ -57,8 +58,8 @@ def test_the_tables_say_which_engine_release_and_seed_made_them(finished):
 def test_more_workers_than_processors_run_and_say_so(finished):
     run, saved = finished
     result = store.read(saved[0])
-    if result["workers"]["count"] > len(result["workers"]["processors"]):
-        assert result["verdict"]["status"] == "DEGRADED"
+    if result.workers.count > len(result.workers.processors):
+        assert result.verdict.status == "DEGRADED"
         assert "workers share" in run.stdout
 
 
@@ -113,7 +114,7 @@ def test_a_result_that_cannot_be_written_is_not_lost(tmp_path):
     assert "cannot write the result" in run.stderr and "instead" in run.stderr
     assert "tdh_mem_page_aug" in run.stdout
     [saved] = tmp_path.glob("kick_on_busy-*/result.json")
-    assert store.read(saved)["policy"] == "kick_on_busy"
+    assert store.read(saved).policy == "kick_on_busy"
 
 
 @pytest.mark.slow
@@ -169,9 +170,9 @@ def test_ctrl_c_at_a_terminal_keeps_prints_and_marks_what_there_is_and_leaves_no
     assert re.search(rb"kick_on_busy +0%.* \d+:\d\d:\d\d left, touches \d+", shown), shown
     assert run.returncode == 130
     [saved] = tmp_path.glob("out/*/result.json")
-    result = json.loads(saved.read_text())
-    assert result["interrupted"] and result["counters"]["touches"] > 0 and 0 < result["measured_s"] < 10_000
-    assert result["verdict"] == {"status": "DEGRADED", "reasons": ["interrupted"]}
+    result = store.read(saved)
+    assert result.interrupted and result.counters["touches"] > 0 and 0 < result.measured_s < 10_000
+    assert result.verdict == Verdict(status="DEGRADED", reasons=["interrupted"])
     assert "DEGRADED: interrupted" in printed and "256 vCPUs" in printed
     with pytest.raises(ProcessLookupError):
         os.killpg(run.pid, 0)                        # nobody is left of the group
@@ -182,7 +183,7 @@ def test_two_results_of_one_plan_in_virtual_time_differ_in_when_and_where_only(t
         assert main(["run", str(ROOT / "configs/kick_on_busy.toml"), "--set", "engine=simulate", "--set",
                      "duration_s=0.001", "--set", "warmup_s=0", "--repeats", "2", "--out", str(tmp_path / out)]) == 0
     capsys.readouterr()
-    results = [{store.read(path)["block"]["number"]: store.read(path) for path in tmp_path.glob(f"{out}/*/result.json")}
+    results = [{store.read(path).block.number: json.loads(path.read_text()) for path in tmp_path.glob(f"{out}/*/result.json")}
                for out in ("one", "other")]
     for block in range(2):
         one, other = (found[block] for found in results)

@@ -8,6 +8,7 @@ from harness.commands import running, session as sessions
 from harness.errors import DONE, FAILED, UNTRUSTWORTHY, UsageError
 from harness.experiment.config import Bound
 from harness.results import store
+from harness.results.schema import Verdict
 from tests.made import made
 from tests.stage import config
 
@@ -45,7 +46,7 @@ def test_every_run_is_marked_with_its_place_in_the_session(measured):
     asked = session(2)
     results = list(running.run_session(asked, {}, sessions.Budget(None)))
     assert [run for run, _ in results] == list(asked.runs)
-    assert [(result["name"], result["block"]) for _, result in results] == [
+    assert [(result.name, result.block) for _, result in results] == [
         ("ab"[run.config], asked.mark(run)) for run in asked.runs]
     assert measured == [("ab"[run.config], run.seed) for run in asked.runs]
 
@@ -92,9 +93,9 @@ def test_a_result_that_cannot_be_kept_is_kept_elsewhere_or_printed(tmp_path, mon
 @pytest.mark.parametrize("keys, code, says", [
     ({}, DONE, ""),
     ({"bugs": {"a: b": 1}}, FAILED, "kick_vcpus: expected bugs.total at most 0, got 1\n"),
-    ({"bugs": {"a: b": 1}, "verdict": {"status": "UNTRUSTWORTHY", "reasons": ["worker vcpu0 was killed"]}}, UNTRUSTWORTHY,
+    ({"bugs": {"a: b": 1}, "verdict": Verdict(status="UNTRUSTWORTHY", reasons=["worker vcpu0 was killed"])}, UNTRUSTWORTHY,
      "kick_vcpus: worker vcpu0 was killed\n"),
-    ({"verdict": {"status": "DEGRADED", "reasons": ["interrupted"]}}, DONE, ""),
+    ({"verdict": Verdict(status="DEGRADED", reasons=["interrupted"])}, DONE, ""),
 ])
 def test_the_exit_code_of_a_result_is_that_of_the_gravest_that_was_found(capsys, keys, code, says):
     assert running.exit_code(made(**keys), {"bugs.total": Bound(max=0)}) == code

@@ -1,6 +1,5 @@
 """Sessions: what runs when, on which seed, for how long; and what is left after an interruption."""
 
-import json
 import os
 import subprocess
 import sys
@@ -105,8 +104,9 @@ def test_a_block_that_does_not_fit_what_is_left_is_not_begun():
 
 def finished(session, run, **keys):
     result = made(name=NAMES[run.config], **keys)
-    result["machine"] = fingerprint.fingerprint()
-    return result | {"block": session.mark(run)}
+    result.machine = fingerprint.fingerprint()
+    result.block = session.mark(run)
+    return result
 
 
 def keep(result, out):
@@ -129,7 +129,7 @@ def test_only_the_same_plan_on_the_same_machine_counts(tmp_path):
     other = sessions.make_session(configs(duration_s=7.0), repeats=3, now=1000.0)
     keep(finished(other, other.runs[0]), tmp_path)
     foreign = finished(session, session.runs[0])
-    foreign["machine"] = foreign["machine"] | {"processor": "Another"}
+    foreign.machine["processor"] = "Another"
     keep(foreign, tmp_path)
     assert sessions.resume(session, tmp_path)[1] == {}
 
@@ -191,10 +191,10 @@ def test_an_interrupted_session_goes_on_where_it_was(tmp_path, capsys):
     assert main([*command, "--resume"]) == 0
     out, error = capsys.readouterr()
     assert "2 of 4 runs are there already" in error
-    saved = [json.loads(path.read_text()) for path in tmp_path.glob("*/result.json")]
-    whole = Counter((result["block"]["number"], result["name"]) for result in saved if not result["interrupted"])
+    saved = [store.read(path) for path in tmp_path.glob("*/result.json")]
+    whole = Counter((result.block.number, result.name) for result in saved if not result.interrupted)
     assert whole == {(block, name): 1 for block in range(2) for name in ("kick_on_busy", "kick_vcpus")}
-    assert len({result["block"]["session"] for result in saved}) == 1
-    assert {result["seed"] for result in saved} == {1, 2}
+    assert len({result.block.session for result in saved}) == 1
+    assert {result.seed for result in saved} == {1, 2}
     assert "medians of 2 blocks" in out and "undecided, about" in out
     assert not psutil.Process().children()

@@ -9,7 +9,7 @@ import pytest
 from harness.experiment import config_file
 from harness.experiment.config import Config, dotted
 from harness.errors import UsageError
-from harness.results.trust import check_expectations
+from harness.results.expectations import check_expectations
 from harness.experiment.plan import make_plan
 from harness.protocol.policy import ALLOWED, SITES, SWITCHES, PolicyError, parse_response
 from harness.protocol.policies import POLICIES, ladder

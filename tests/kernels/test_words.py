@@ -5,8 +5,8 @@ import pytest
 from kernels.machine import state_index
 from kernels.compiling import for_python
 from kernels.words import (
-    ENTRY_STATES, LEAF_BITS, STATE, STATE_MASK, UNKNOWN_STATE, is_busy, signed, state_of, states,
-    status, status_name, unsigned,
+    ENTRY_STATES, LEAF_BITS, STATE, STATE_MASK, UNKNOWN_STATE, signed, state_of, states,
+    status_name, unsigned,
 )
 
 HPA = 0x1_2345_6000
@@ -62,13 +62,6 @@ def test_a_set_of_states_is_a_mask_of_their_indices():
 def test_statuses_read_as_the_field_writes_them(word, name):
     assert status_name(word) == name
     assert status_name(signed(word)) == name
-
-
-def test_busy_is_a_lost_lock_and_nothing_else():
-    assert is_busy(status("TDX_OPERAND_BUSY", "SEPT_TREE"))
-    assert is_busy(status("TDX_OPERAND_BUSY_HOST_PRIORITY", "RCX"))
-    assert not is_busy(status("TDX_PREVIOUS_TLB_EPOCH_BUSY"))
-    assert not is_busy(0)
 
 
 def test_signed_and_unsigned_are_inverse():

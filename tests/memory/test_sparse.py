@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.memory.sparse import SparseMemory
 from kernels.words import STATE
 from tests import stage
@@ -36,9 +36,9 @@ def test_the_parent_of_an_entry_is_found_though_the_view_has_gaps(sparse):
     stage.Memory.view(sparse, "sept.0")[512 * 70 + 3] = STATE["MAPPED"].word()
     sparse.view("sept.2")[0] = STATE["NL_MAPPED"].word()
     sparse.look()
-    assert invariants.orphaned_entries(sparse) == 1
+    assert checks.orphaned_entries(sparse) == 1
     sparse.view("sept.1")[70] = STATE["NL_MAPPED"].word()
-    assert invariants.orphaned_entries(sparse) == 0
+    assert checks.orphaned_entries(sparse) == 0
 
 
 def test_a_reset_forgets_everything_that_was_written(sparse):

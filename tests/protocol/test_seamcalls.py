@@ -13,7 +13,7 @@ from harness.protocol.releases import BY_NAME as RELEASE, RELEASES
 from kernels import stepping
 from kernels.epoch import epoch_word
 from kernels.locks import PRIMITIVES
-from kernels.ops import Op, Register as R
+from kernels.ops import OP_TABLE, Op, Price, Register as R
 from kernels.words import (
     ANY_BLOCKED, ENTRY_STATES, EXIT_REASON_EPT_VIOLATION, GUEST_ACCESSIBLE, HP, PT_EPT, PT_NDA, PT_REG, STATE,
     TD_HKID_ASSIGNED, TDCS_PAGES, TDEL, TDHP, TDVPS_PAGES, VCPU_ACTIVE, VCPU_READY, state_of, status, status_name,
@@ -26,12 +26,7 @@ ROWS = [(release.name, row, level) for release in RELEASES for row in seamcalls(
 IDS = [f"{release}-{row.name}-{level}" for release, row, level in ROWS]
 
 # Ops that are one locked read-modify-write in the module, to count them (facts: "cost").
-LOCKED = {
-    Op.SHAREX_TAKE_SHARED, Op.SHAREX_TAKE_EXCLUSIVE, Op.SHAREX_DROP_SHARED, Op.SHAREX_DROP_EXCLUSIVE,
-    Op.HP_TAKE_SHARED, Op.HP_CLEAR, Op.HP_REQUEST, Op.HP_TAKE_EXCLUSIVE, Op.HP_TAKE_OVER_PRIORITY,
-    Op.HP_DROP_SHARED, Op.HP_DROP_EXCLUSIVE, Op.ENTRY_TAKE, Op.ENTRY_CLEAR_PRIORITY,
-    Op.ENTRY_REQUEST_PRIORITY, Op.ENTRY_DROP, Op.ENTRY_REPLACE, Op.SWAP, Op.ADD, Op.EXCHANGE,
-}
+LOCKED = {info.op for info in OP_TABLE if info.price == Price.LOCKED}
 
 
 @pytest.mark.parametrize("release, row, level", ROWS, ids=IDS)

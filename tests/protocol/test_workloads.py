@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING
 from harness.protocol.flows.flow import CLOSING, IN_GUEST, REQUEST
 from kernels import stepping
@@ -168,8 +168,8 @@ def test_a_split_maps_the_parts_in_the_mirror_and_in_the_sept_alike():
     scene.memory.set_word(scene.layout.at("kick"), IN_GUEST | REQUEST)
     scene.until("vcpu0", label="vcpu.run").until("host0", counter="splits").until("host0", label="host.dead")
     assert scene.entry(512) == scene.entry(1023) == "PENDING"
-    assert invariants.mirror_differs(scene.memory) == invariants.orphaned_entries(scene.memory) == 0
-    assert invariants.pages_mapped_twice(scene.memory) == 0
+    assert checks.mirror_differs(scene.memory) == checks.orphaned_entries(scene.memory) == 0
+    assert checks.pages_mapped_twice(scene.memory) == 0
 
 
 def test_a_spammer_accepts_a_large_page_and_is_told_once_it_has_been_split():

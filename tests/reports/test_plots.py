@@ -1,10 +1,15 @@
-"""Plots: what stands on their axes, and that they are the same each time."""
+"""The plots: axes, fronts, and the same picture for the same results."""
 
 import re
 
 import pytest
 
 from harness.reports import plots, text
+
+
+def test_a_pareto_front_holds_what_no_other_dominates():
+    points = [("a", 1, 9), ("b", 5, 5), ("c", 9, 1), ("d", 6, 6), ("e", 1, 9)]
+    assert plots.pareto_front(points) == {"a", "b", "c", "e"}
 
 
 @pytest.mark.parametrize("steps", [(2, 8, 512), ("none", "hot")], ids=["numbers", "words"])

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.engines.explore import fairness
 from harness.engines.explore.tables import DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
+from harness.protocol.counters import VIOLATIONS
 from kernels import search as kernel
 
 LIVELOCK, STARVATION = "livelock", "starvation"              # how none does
@@ -154,7 +155,7 @@ def _deal(search: Search, source, depth: int, steps: int) -> None:
 def _note(search: Search, found: Found, endings: dict) -> bool:
     """Note how a run has ended and what it has violated; whether the ending is new."""
     steps = int(search.counts[kernel.STEPS])
-    names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
+    names = ["no_bug", "no_halt", *(VIOLATIONS[name] for name in search.counters)]
     for flag, (name, (step, _, _)) in enumerate(zip(names, search.events)):
         if step and name not in found.violations:
             ways = search.path[:int(step)].copy()
@@ -193,7 +194,7 @@ def _judge(search: Search, found: Found) -> None:
     fair = False
     if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
         fair = _starvation(search, found, _livelock(search, found, ended))
-    names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
+    names = ["no_bug", "no_halt", *(VIOLATIONS[name] for name in search.counters)]
     for name, (state, way, _) in zip(names, search.events):
         if state:
             found.violations[name] = search.way_to(int(state) - 1, int(way))
@@ -253,18 +254,18 @@ def _starvation(search: Search, found: Found, can_end: np.ndarray) -> bool:
 
 
 def _checked(search: Search) -> tuple[str, ...]:
-    counted = tuple(name.removeprefix("violation: ") for name in search.counters)
+    counted = tuple(VIOLATIONS[name] for name in search.counters)
     names = ("no_bug", "no_halt", DEADLOCK, LIVELOCK, STARVATION, *counted, *QUIET)
     if not search.scenario.uses_flows:
         names = tuple(name for name in names if name not in ("no_bug", "quiet_mirror"))
     return names
 
 
-# With everybody done: see invariants.py.  Each takes (search, memory) and counts violations.
+# With everybody done: see engines/checks.py.  Each takes (search, memory) and counts violations.
 QUIET = {
-    "quiet_locks": lambda search, memory: invariants.locks_held(search.scenario, memory),
-    "quiet_counts": lambda search, memory: invariants.counts_left(search.scenario, memory),
-    "quiet_mirror": lambda search, memory: invariants.mirror_differs(memory),
+    "quiet_locks": lambda search, memory: checks.locks_held(search.scenario, memory),
+    "quiet_counts": lambda search, memory: checks.counts_left(search.scenario, memory),
+    "quiet_mirror": lambda search, memory: checks.mirror_differs(memory),
 }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from harness.memory.block import Memory
 from harness.experiment.scenario import HALT, NOT_MADE, Scenario, answers_of
 from harness.experiment.schedule import Turn, leave_of
+from harness.protocol.counters import VIOLATIONS
 from kernels import symmetry as alike, search as kernel
 from kernels.ops import REGISTERS, Register as R
 from kernels.words import spell_entry, unsigned
@@ -60,7 +61,7 @@ class Search:
             values += script.flow or ()
         self.script_values = np.array(values, np.int64)
         self.choices = np.array([2 if name == "accept_first" else 0 for name in program.choices] or [0], np.int64)
-        self.counters = [name for name in program.counters if name.startswith("violation: ")]
+        self.counters = [name for name in program.counters if name in VIOLATIONS]
         self.counted = np.array([kernel.COUNTED << self.counters.index(name) if name in self.counters else 0
                                  for name in program.counters] or [0], np.int64)
         self.contested, self.accessors, self.changed, self.ordered, self.ghosts = np.zeros(

@@ -15,14 +15,14 @@ from typing import Callable
 
 import numpy as np
 
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.engines.simulate import prices
 from harness.engines.whereabouts import where
 from harness.errors import UsageError
 from harness.memory.layout import LINE
 from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, IN_GUEST, REQUEST
-from harness.results.document import Hang, Measured
+from harness.results.measured import Hang, Measured
 from harness.memory.sparse import GATHERED_PAGES, SparseMemory, reserve
 from kernels import lines, record, simulate, wheel
 from kernels.ops import LEVELS, REGISTERS, Op, Register as R
@@ -85,7 +85,7 @@ class Simulation:
         self.processors = self._processors()
         self.lines = self._lines()
         self.control = self._control()
-        self.busy_answers = np.array([answer.busy for answer in plan.program.answers], np.int64)
+        self.answer_kinds = np.array([answer.kind for answer in plan.program.answers], np.int64)
         # Limits are no work; and a guest is idle for as long as nothing arrives.
         spent = [row.value if row.op == Op.SPEND else row.mask for row in plan.program.listing
                  if row.op in (Op.SPEND, Op.ARRIVE)]
@@ -202,7 +202,7 @@ class Simulation:
         plan = self.plan
         return simulate.run(
             plan.program.rows, self.tags, self.memory.base, self.control, self.queue, self.actors,
-            self.processors, self.lines, self.durations, plan.tables, self.busy_answers,
+            self.processors, self.lines, self.durations, plan.tables, self.answer_kinds,
             plan.choices.table, plan.choices.thresholds, plan.choices.aliases, turn)
 
     def _share(self) -> float:
@@ -343,8 +343,8 @@ class Simulation:
             measured_s=self.seconds(max(1, ended - (ORIGIN if in_warm_up else control[simulate.BEGIN]))),
             ticks_per_ns=float(prices.TICKS_PER_NS),
             processors=list(range(self.processors_count)), started_at=time.time(),
-            invariants=invariants.check(plan, self.memory, list(records), quiet) | noticed,
-            host_priority=invariants.host_priority(plan, self.memory, list(records)),
+            invariants=checks.check(plan, self.memory, list(records), quiet) | noticed,
+            host_priority=checks.host_priority(plan, self.memory, list(records)),
             bugs=self._bugs(), hangs=self.hangs, interrupted=self.interrupted,
             problems=self.problems, halt=self.halt,
             extra={"simulation": {

@@ -24,9 +24,10 @@ Or either makes some calls, one after the other:
 
 The words they are written with:
 
-    flow.py     a kick, mmu_lock, KVM_BUG_ON, the end of a VM
-    seam.py     a SEAMCALL as KVM makes it
-    ladder.py   a policy's responses to BUSY as micro-ops
+    flow.py        a kick, mmu_lock, KVM_BUG_ON, the end of a VM
+    seam.py        a SEAMCALL as KVM makes it
+    interrupts.py  a guest is interrupted, or leaves: the TD exit
+    responses.py   a policy's responses to BUSY as micro-ops
 
 What happens on BUSY is not written in any flow but in a policy.  A program holds only what its workload
 and policy use.
@@ -63,12 +64,10 @@ def write_flows(options: Options, policy: Policy, hosts: int, seed: int = 0,
     calls            further calls to be written, pairs of name and level
     """
     flow = Flow(options, policy, hosts, seed, accept_first, restart_on_bug, behaviour)
-    vcpu.write(flow)
-    guest.write(flow)
-    guests.write(flow)
-    fault.write(flow)
-    zap.write(flow)
-    map_gpa.write(flow)
-    host.write(flow)
+    for name, write in (("vcpu", vcpu.write), ("guest", guest.write), ("guest", guests.write),
+                        ("fault", fault.write), ("zap", zap.write), ("map_gpa", map_gpa.write),
+                        ("host", host.write)):
+        with flow.listing.within(flow=name):
+            write(flow)
     write_calls(flow.listing, options, [*flow.calls, *calls])
     return flow

@@ -28,7 +28,7 @@ from harness.memory.layout import MMU_NONPRESENT
 from harness.protocol.call import index, locate, locate_page
 from harness.protocol.flows import fault, seam
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, SIGN, Flow
-from harness.protocol.flows.ladder import Ladder
+from harness.protocol.flows.responses import Responses
 from kernels.ops import Op, Register as R
 from kernels.words import HKID_FREE, TDCS_PAGES, TDVPS_PAGES
 
@@ -49,7 +49,7 @@ def _call(flow: Flow, site: str, name: str, failed_to: str, undo=lambda: None, r
     flow.call(name, behind=flow.fresh(f"{failed_to}.answered"))
     flow.succeeded(otherwise=failed)
     with flow.aside(failed):
-        Ladder(flow, site, again=again, undo=undo, respond={
+        Responses(flow, site, again=again, undo=undo, respond={
             "exit_userspace": lambda: flow.exit_userspace(retry_at),
             "bug_vm": lambda: flow.bug(failed_to),
         }).write()

@@ -14,17 +14,17 @@ R.RIP / 4 counts instructions; the ACCEPT that belongs to one stands at RIP | 1,
 did not complete is executed again at the same RIP, which is what the zero-step mitigation looks at.
 """
 
-from harness.memory.layout import LINE, TDVPS_STEPPING, TDVPS_TLB, TLB_ENTRIES
+from harness.memory.layout import LINE, TDVPS_TLB, TLB_ENTRIES
 from harness.protocol.policy import Response
+from harness.protocol.counters import violation
 from harness.protocol.flows import guests
 from harness.protocol.flows.flow import Flow
-from harness.protocol.flows.ladder import Ladder
+from harness.protocol.flows.interrupts import STEPPING, interruptible, td_exit
+from harness.protocol.flows.responses import Responses
 from harness.protocol.call import forget_refusals, index, locate, locate_entries, write_walk
-from harness.protocol.seamcalls import TD_EXIT
 from kernels.ops import Op, Register as R
 from kernels.words import ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, RWX, states, status
 
-STEPPING = {"base": R.TDVPS, "offset": TDVPS_STEPPING}
 TLB = {"base": R.TDVPS, "offset": TDVPS_TLB, "value": TLB_ENTRIES}
 
 
@@ -86,28 +86,8 @@ def write(flow: Flow) -> None:
     flow.begin("touch_stalled")
     if flow.open_loop:
         flow.listing.begin_with("fault_since_intended", "touch_since_intended")
-    flow.row(Op.CALL, next=TD_EXIT, otherwise="guest.exited", text=TD_EXIT)
-    flow.listing.held = ()
-    flow.label("guest.exited")
-    flow.leave_guest_mode()
+    td_exit(flow, "guest.exited")
     flow.goto("fault")
-
-
-def interruptible(flow: Flow, resume: str) -> None:
-    """Interrupts arrive between instructions: the TD exits, and later goes on at `resume`."""
-    kicked, out = flow.fresh("guest.kicked"), flow.fresh("guest.out")
-    flow.not_requested(otherwise=kicked)
-    with flow.aside(kicked):
-        flow.row(Op.LET, register=R.RESUME, value=resume)
-        flow.count("kicks_taken")
-        flow.begin("guest_time_lost")
-        flow.row(Op.STEPPING_EXIT, **STEPPING)
-        flow.row(Op.CALL, next=TD_EXIT, otherwise=out, text=TD_EXIT)
-        flow.listing.held = ()
-        flow.label(out)
-        flow.leave_guest_mode()
-        # Another vCPU that was kicked may wait for this processor.
-        flow.row(Op.YIELD, next="vcpu.run")
 
 
 def _miss(flow: Flow) -> None:
@@ -151,12 +131,8 @@ def _violation(flow: Flow) -> None:
     else:
         with flow.aside("guest.unaccepted"):
             _log(flow)
-            out = flow.fresh("guest.out")
             flow.row(Op.LET, register=R.RESUME, value="guest.touch")
-            flow.row(Op.CALL, next=TD_EXIT, otherwise=out, text=TD_EXIT)
-            flow.listing.held = ()
-            flow.label(out)
-            flow.leave_guest_mode()
+            td_exit(flow, flow.fresh("guest.out"))
             # tdx_handle_ept_violation: "Guest access before accepting", kvm_vm_dead.
             flow.count("unaccepted_touches")
             flow.kill("vcpu.run")
@@ -181,7 +157,7 @@ def _access(flow: Flow) -> None:
     flow.row(Op.TEST, register=R.OLD, source=R.GENERATION, mask=-1, otherwise="guest.stale",
              text="translation still good")
     with flow.aside("guest.stale"):
-        flow.count("violation: stale_translation")
+        flow.count(violation("stale_translation"))
         flow.row(Op.TLB_FORGET, next="guest.next", **TLB)
     flow.row(Op.LOAD, base=R.CONTENT, register=R.OLD, text="first word of the page")
     flow.row(Op.SIGN, value=flow.seed)
@@ -190,7 +166,7 @@ def _access(flow: Flow) -> None:
         flow.row(Op.TEST, register=R.OLD, mask=-1, otherwise="guest.corrupt", text="zeroed")
         flow.row(Op.STORE, base=R.CONTENT, source=R.SIGNATURE, next="guest.signed", text="sign it")
         with flow.aside("guest.corrupt"):
-            flow.count("violation: page_signature", next="guest.signed")
+            flow.count(violation("page_signature"), next="guest.signed")
     flow.label("guest.signed")
 
 
@@ -215,9 +191,9 @@ def _accept(flow: Flow) -> None:
             _time_out(flow)
         flow.label(busy)
         # What is not BUSY is PAGE_SIZE_MISMATCH: Linux panics, this guest touches the page again.
-        Ladder(flow, "accept", again="guest.accept", unmatched="guest.touch", tries=R.GUEST_TRIES,
-               respond={"give_up": lambda: flow.count("accepts_given_up", next="guest.next")},
-               last=Response("give_up")).write()
+        Responses(flow, "accept", again="guest.accept", unmatched="guest.touch", tries=R.GUEST_TRIES,
+                  respond={"give_up": lambda: flow.count("accepts_given_up", next="guest.next")},
+                  last=Response("give_up")).write()
         flow.label(fault)
         # Violations that ACCEPT raises are not counted by the zero-step mitigation.
         flow.count("accept_faults")
@@ -237,11 +213,7 @@ def _time_out(flow: Flow) -> None:
     KVM does not know the status and exits to userspace (KVM_EXIT_INTERNAL_ERROR), which enters again.
     The guest sees BUSY, its instruction done.  tdx_td_dispatcher.c:419-432
     """
-    out = flow.fresh("guest.out")
     flow.row(Op.LET, register=R.RESUME, value="guest.accept")
     flow.count("host_priority.timeouts")
-    flow.row(Op.CALL, next=TD_EXIT, otherwise=out, text=TD_EXIT)
-    flow.listing.held = ()
-    flow.label(out)
-    flow.leave_guest_mode()
+    td_exit(flow, flow.fresh("guest.out"))
     flow.exit_userspace("vcpu.run")

@@ -14,16 +14,16 @@ from harness.protocol.assemble import Held, Listing, Program
 from harness.protocol.call import Call, Options, locate, locate_page
 from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import Flow
-from harness.protocol.flows.guest import STEPPING
+from harness.protocol.flows.interrupts import STEPPING, td_exit
 from harness.protocol.policy import FOREVER, Policy
 from harness.protocol.releases import EXCLUSIVE, SHARED
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label, write_calls
+from kernels.answers import AnswerKind
 from kernels.ops import Op, Register as R
-from kernels.words import EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, STATUS_CLASS, status
+from kernels.words import EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, OPERAND_BUSY, STATUS_CLASS, status
 
 ANSWER_BITS = 9                  # of R.OUTCOMES, for each call of a script
 CALLS_MAX = 63 // ANSWER_BITS
-BUSY_STATUS = status("TDX_OPERAND_BUSY")
 LEAVE = "script.leave"           # where a vCPU goes on whose guest has nothing left to do
 
 # Calls that name a page itself and not an entry: its group; and those about a data page at any level.
@@ -63,25 +63,25 @@ def write_program(options: Options, policy: Policy | None, hosts: int, accept_fi
     if policy:
         flow = write_flows(options, policy, hosts, accept_first=accept_first, calls=calls)
         listing = flow.listing
-        _write_leave(flow)
+        with listing.within(flow="script"):
+            _write_leave(flow)
     else:
         listing = Listing()
         write_calls(listing, options, calls)
-    for label, script in scripts:
-        _write_script(listing, options, label, script)
+    with listing.within(flow="script"):
+        for label, script in scripts:
+            _write_script(listing, options, label, script)
     for step in dict.fromkeys(step for step in steps if step.word):
-        _write_lock_step(listing, options, step)
+        with listing.within(call=str(step)):
+            _write_lock_step(listing, options, step)
     return listing.program()
 
 
 def _write_leave(flow: Flow) -> None:
     """A guest whose script is over leaves, and its vCPU stops at the next look (Op.POLL)."""
-    behind = flow.fresh(LEAVE)
     flow.label(LEAVE)
     flow.row(Op.STEPPING_EXIT, **STEPPING)
-    flow.row(Op.CALL, next=TD_EXIT, otherwise=behind, text=TD_EXIT)
-    flow.label(behind)
-    flow.leave_guest_mode()
+    td_exit(flow, flow.fresh(LEAVE))
     flow.goto("vcpu.run")
 
 
@@ -131,7 +131,7 @@ def _write_call(listing: Listing, options: Options, place: str, step: Step) -> N
     if not step.retries:
         return
     busy, more, done = f"{place}.busy", f"{place}.more", f"{place}.done"
-    listing.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=BUSY_STATUS, next=busy, otherwise=done,
+    listing.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=OPERAND_BUSY, next=busy, otherwise=done,
                 text="TDX_OPERAND_BUSY")
     listing.label(busy)
     if step.retries == FOREVER:
@@ -164,7 +164,7 @@ def _write_lock_step(listing: Listing, options: Options, step: Step) -> None:
     if mode == "guest":
         _take_from_guest(call, lock)
     else:
-        lock = call.take(lock, BUSY_STATUS)
+        lock = call.take(lock, OPERAND_BUSY)
     call.drop(lock)
     call.succeed()
     listing.flush()
@@ -180,10 +180,10 @@ def _take_from_guest(call: Call, lock: Held) -> None:
     listing.row(Op.TEST, register=R.OLD, mask=HP, match=0, next=asked, otherwise=refused, text="host priority")
     with listing.aside(refused):
         listing.row(Op.ADD, value=-HP_READER, **place)
-        listing.answer(status("TDX_OPERAND_BUSY_HOST_PRIORITY"), busy=True, next=call.unwinding())
+        listing.answer(status("TDX_OPERAND_BUSY_HOST_PRIORITY"), AnswerKind.BUSY_FOR_PRIORITY, next=call.unwinding())
     listing.label(asked)
     listing.row(Op.TEST, register=R.OLD, mask=HP_EXCLUSIVE, match=0, next=taken, otherwise=busy, text="exclusive")
     with listing.aside(busy):
-        call.answer_busy(BUSY_STATUS, place)
+        call.answer_busy(OPERAND_BUSY, place)
     listing.label(taken)
     listing.hold(lock)

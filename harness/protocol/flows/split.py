@@ -31,7 +31,7 @@ def write(flow: Flow) -> None:
     with flow.mmu_lock("shared"):
         fault.install(flow, LEVELS - 1, out="host.next", retry="host.next")
         fault.install(flow, 1, large=True, out="host.next", retry="host.next")
-    with flow.mmu_lock("exclusive"):
+    with flow.mmu_lock("exclusive"), flow.listing.within(flow="split"):
         _split(flow)
     if large_pages(flow) > 1:
         last = flow.fresh("host.last_split")

@@ -41,9 +41,10 @@ def _turn_pamt(call: Call, entry: R, large: int, parts: int, clear_bepoch: bool)
              width=12 + 9 * (call.level - 1), mask=(1 << 28) - 1 >> 9 * (call.level - 1), match=PAMT_BYTES,
              text="PAMT entry of its first part")
 
-    halts = call.fresh("halts")
-    with call.listing.aside(halts):
-        call.halt()
+    if parts == PT_NDA:
+        halts = call.fresh("halts")
+        with call.listing.aside(halts):
+            call.halt()
 
     def turn():
         if parts == PT_NDA:

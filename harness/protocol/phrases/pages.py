@@ -195,7 +195,7 @@ class StateIs:
 
 @dataclass(frozen=True)
 class Add:
-    """The first word of an entry that is not locked: the module halts if somebody holds it.
+    """The first word of an entry that is not locked: the module halts if it is.
 
     Written by a plain store in every release: a TDHP that is on the entry is lost.  sept_manager.c:449-456
     """
