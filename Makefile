@@ -5,7 +5,7 @@ VENV := .venv
 IN_VENV := $(VENV)/bin/python
 CONFIG ?= configs/kick_vcpus.toml
 
-.PHONY: run test test-slow test-broken bench docs clean
+.PHONY: run test test-slow test-broken bench soak docs clean
 
 run: $(VENV)/installed
 	$(IN_VENV) -m harness run $(CONFIG)
@@ -23,6 +23,10 @@ test-broken: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(IN_VENV) -m tests.bench
+
+# 10^8 calls of correct runs, none of which `run --check-outcomes` may fail: half an hour on two quiet processors.
+soak: $(VENV)/installed
+	$(IN_VENV) -m tests.soak
 
 # The pages of docs/ that are made from the code's own tables.
 docs: $(VENV)/installed
