@@ -112,6 +112,7 @@ class Register(IntEnum):
     ROLE = 68                    # this actor's number + 1 among those of its TD
     OUTCOMES = 69                # answers of a script's calls so far (harness/experiment/scenario.py)
     REFUSED = 70                 # whether the vCPU's last TDCALL was refused for host priority
+    STREAM = 71                  # the migration stream that a call is about
 
 
 class Kind(IntEnum):

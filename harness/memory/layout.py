@@ -51,6 +51,10 @@ INVALIDATE_COUNT, INVALIDATE_START, INVALIDATE_END, INVALIDATE_SEQUENCE = 0, 8, 
 TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX = 0, 1, 2
 TDR_READY = TD_KEYS_CONFIGURED << 8 * TDR_LIFECYCLE | TDCS_PAGES << 8 * TDR_TDCX     # and not fatal
 
+# Migration streams that the model has room for, the last of them backward; and within the word of a stream.
+STREAMS, STREAMS_FORWARD = 3, 2
+MIGSC_LOCK, MIGSC_INITIALIZED = 0, 1
+
 # Within words that have a byte for each package; the KOT's has the HKID's state in its lowest byte.
 KOT_STATE, KOT_PACKAGES = 0, 1
 PACKAGES_MAX = 7
@@ -127,8 +131,11 @@ class Layout:
         self.td_start = self._align(PAGE)
         for name in ("op_state_lock", "op_state", "tdr_state", "keys", "secure_ept_lock", "epoch_lock", "epoch",
                      "chldcnt", "num_vcpus", "num_assoc_vcpus", "mem_count", "blocked_count",
-                     "pending_blocked_count"):
+                     "pending_blocked_count", "mig_lock", "num_migs", "mig_count", "dirty_count", "mig_epoch",
+                     "bw_epoch"):
             self._add(name, 1, LINE)
+        self._add("migsc", STREAMS, LINE)
+        self._add("gpa_list", actors // tds, LINE)
         self._add("tdvps", vcpus, TDVPS_BYTES)
         spares = max(1, self.hosts)
         tdcx = TDCS_PAGES + vcpus * (TDVPS_PAGES - 1)

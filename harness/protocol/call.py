@@ -70,8 +70,8 @@ class Call:
 
     # --- taking and dropping locks ---
 
-    def take(self, lock: Held, busy: int, promoted: bool = False) -> Held:
-        """One try to take a lock; a lost try ends the call with status `busy`.
+    def take(self, lock: Held, busy: int | str, promoted: bool = False) -> Held:
+        """One try to take a lock; a lost try ends the call with status `busy`, or goes on at the label `busy`.
 
         promoted   first shared, then from that to exclusive, as the PAMT walk does with a large page
         Returns the lock as it is held, with its place.
@@ -93,7 +93,7 @@ class Call:
         self.check_owner(lock, taking=True)
         return lock
 
-    def promote(self, lock: Held, busy: int) -> Held:
+    def promote(self, lock: Held, busy: int | str) -> Held:
         """A lock that is held shared becomes exclusive, in one try."""
         lock = self.placed(lock)._replace(mode=EXCLUSIVE)
         self._take(lock, busy, self._promote_hp)
@@ -232,8 +232,14 @@ class Call:
         self.listing.label(out)
         self._return()
 
-    def answer_busy(self, busy: int, place: dict) -> None:
-        """End the call with a BUSY about the lock word at `place` (`base`, and `offset` unless 0)."""
+    def answer_busy(self, busy: int | str, place: dict) -> None:
+        """End the call with a BUSY about the lock word at `place` (`base`, and `offset` unless 0).
+
+        A label in place of the status: go on there.
+        """
+        if isinstance(busy, str):
+            self.row(Op.LET, next=busy, text="note that it was busy")
+            return
         if self.options.attribution:
             # Only a lost try comes here, so a call that goes through has not a row more.
             self.row(Op.INDEX, register=R.CONTENDED, base=place["base"], offset=place.get("offset", 0),
@@ -349,9 +355,9 @@ class Call:
                                 **({"source": carries} if carries is not None else {}))
         return label
 
-    def succeed(self, keeping: bool = False) -> None:
+    def succeed(self, keeping: bool = False, status: int = SUCCESS.status) -> None:
         """End the call: drop what is held (or, with `keeping`, return with it)."""
-        self.listing.answer(*SUCCESS)
+        self.listing.answer(status, SUCCESS.kind)
         if keeping:
             self._return()
         else:

@@ -15,6 +15,8 @@ second gets TDX_OPERAND_BUSY with the operand that its row names.
     PAMT_1G      PAMT 1G entry above a page                              1 GiB of physical memory
     KOT          Key Ownership Table                                     machine
     KET, WBT     key table, write-back mutex                             package
+    MIG          lock of the TD's migration context                      TD
+    MIGSC        a migration stream                                      stream
 
 What KVM's own locks leave of that is `under_kvm` (kvm_locks.py has the table).
 """
@@ -28,7 +30,7 @@ from harness.protocol.releases import BY_NAME, EXCLUSIVE, Release
 from kernels.ops import Register as R
 
 RESOURCES = ("TDR", "OP_STATE", "TDVPR", "TD_EPOCH", "SEPT_TREE", "SEPT_ENTRY", "PAGE", "PAMT_2M", "PAMT_1G", "KOT",
-             "KET", "WBT")
+             "KET", "WBT", "MIG", "MIGSC")
 # The lock report's words for them.
 SYNONYMS = {"TDCS": "OP_STATE", "TDCS EPOCH": "TD_EPOCH", "EPOCH": "TD_EPOCH", "SECURE_EPT_LOCK": "SEPT_TREE",
             "SEPT ENTRY": "SEPT_ENTRY", "SEPT TREE": "SEPT_TREE", "PAMT": "PAGE"}
@@ -75,7 +77,8 @@ def uses(release: Release, under_kvm: bool = False) -> dict[str, tuple[Use, ...]
                 for lock in phrase.locks(level, release) if hasattr(phrase, "locks") else ():
                     sept_page = row.name in ("tdh_mem_sept_remove", "tdh_mem_page_promote") and lock.base == R.PAMT
                     resource = "PAGE" if sept_page else resource_of(lock, level)
-                    taken[Use(resource, lock.mode, phrase.operand)] = None
+                    operand = phrase.operand_of(lock) if hasattr(phrase, "operand_of") else phrase.operand
+                    taken[Use(resource, lock.mode, operand)] = None
         found[row.name] = tuple(taken)
     return found
 

@@ -91,9 +91,15 @@ CONTEXTS = {
     "tdg_mem_page_attr_rd": _GUEST,
     "tdg_mem_page_attr_wr": _GUEST,
 }
-# Calls that KVM 6.16 does not make: it has no large pages for TDs, and no use for the others.
-NOT_MADE = ("tdh_mem_page_promote", "tdh_mem_page_demote", "tdh_mem_page_relocate", "tdh_mem_sept_rd",
-            "tdh_mem_rd", "tdh_mem_wr", "tdh_phymem_page_rdmd")
+# Calls that KVM 6.16 does not make: it has no large pages for TDs, no migration, and no use for the others.
+NOT_MADE = (
+    "tdh_mem_page_promote", "tdh_mem_page_demote", "tdh_mem_page_relocate", "tdh_mem_sept_rd", "tdh_mem_rd",
+    "tdh_mem_wr", "tdh_phymem_page_rdmd", "tdh_mig_stream_create",
+    *(f"tdh_{way}_{what}" for way in ("export", "import") for what in (
+        "mem", "track", "abort", "state_immutable", "state_td", "state_vp")),
+    "tdh_export_blockw", "tdh_export_unblockw", "tdh_export_restore", "tdh_export_pause",
+    "tdh_import_commit", "tdh_import_end",
+)
 SMALL_PAGES_ONLY = ("tdh_mem_page_aug", "tdh_mem_page_remove")
 
 # Shared by all TDs: that two TDs are in different phases does not help.

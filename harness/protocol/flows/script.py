@@ -27,8 +27,8 @@ CALLS_MAX = 63 // ANSWER_BITS
 LEAVE = "script.leave"           # where a vCPU goes on whose guest has nothing left to do
 
 # Calls that name a page itself and not an entry: its group; and those about a data page at any level.
-ABOUT_PAGES = {"tdh_mng_add_cx": "tdcx", "tdh_vp_addcx": "tdcx", "tdh_phymem_page_reclaim": "data",
-               "tdh_phymem_page_wbinvd": "data", "tdh_phymem_page_rdmd": "data"}
+ABOUT_PAGES = {"tdh_mng_add_cx": "tdcx", "tdh_vp_addcx": "tdcx", "tdh_mig_stream_create": "tdcx",
+               "tdh_phymem_page_reclaim": "data", "tdh_phymem_page_wbinvd": "data", "tdh_phymem_page_rdmd": "data"}
 LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept")
 
 # Lock steps on their own: taken and dropped again, on a word by its name (of sharex_hp locks).

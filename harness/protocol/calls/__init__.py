@@ -1,0 +1,5 @@
+"""Rows of THE TABLE by noun; seamcalls.py puts them together.
+
+    row.py         What a row is, and what most rows begin with
+    migration.py   TDH.EXPORT.*, TDH.IMPORT.*, TDH.MIG.STREAM.CREATE
+"""
