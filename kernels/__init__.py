@@ -12,6 +12,7 @@ it.  In reading order:
     epoch.py      TLB tracking          } rules of the module,
     stepping.py   zero-step mitigation  } each on a few words
     rwlock.py     KVM's mmu_lock        } rules of the surroundings
+    arithmetic.py C's operators on two registers, for programs that were written in C
     guest.py      what a guest remembers and keeps in its pages
     ops.py        the table of micro-ops, the registers, the format of a row
     machine.py    `step`: executes one micro-op

@@ -18,7 +18,7 @@ program is HALT: where an actor goes when a sanity check of the module fails.
 
 import numpy as np
 
-from kernels import atomics, epoch, guest, locks, rwlock, stepping
+from kernels import arithmetic, atomics, epoch, guest, locks, rwlock, stepping
 from kernels.compiling import kernel
 from kernels.locks import HALTS, PRIORITY
 from kernels.ops import Op, Register
@@ -225,6 +225,9 @@ def step(rows, pc, registers, base):
         registers[row.register] = registers[row.source] + row.value
     elif op == Op.MERGE:
         registers[row.register] = row.value | registers[row.source] & row.mask
+    elif op == Op.COMPUTE:
+        registers[row.register] = arithmetic.compute(
+            row.match, registers[row.base], registers[row.source] + row.value, np.int64(row.width), row.mask)
     elif op == Op.INDEX:
         scaled = (registers[row.source] >> row.width & row.mask) * row.match
         registers[row.register] = registers[row.base] + row.offset + scaled

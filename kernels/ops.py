@@ -232,6 +232,7 @@ class Op(IntEnum):
     RESET = 72
     STOP = 73
     ARRIVE = 74
+    COMPUTE = 75
 
 
 BASE, SOURCE, REGISTER = "base", "source", "register"        # the register that the row names there
@@ -409,6 +410,8 @@ OP_TABLE = (
     OpInfo(Op.STOP, DRIVER, 0, NONE, NOTHING, FREE, (), (), PLAIN, "this actor is done"),
     OpInfo(Op.ARRIVE, DRIVER, 2, NONE, NOTHING, MARK, (R.DRAWS,), (R.DRAWS,), SLEEPS,
            "span `value` begins when its next arrival was meant to; otherwise: not yet"),
+    OpInfo(Op.COMPUTE, LOCAL, 1, NONE, NOTHING, LOGIC, AT_SOURCE, (REGISTER,), PLAIN,
+           "register = base `match` (source + value), in a type of `width` bits, signed if `mask`"),
 )
 assert [info.op for info in OP_TABLE] == list(Op)
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels import epoch, guest, locks, machine, rwlock, stepping
+from kernels import arithmetic, epoch, guest, locks, machine, rwlock, stepping
 from kernels.ops import Access
 from kernels.words import TDEL, TDHP
 
-MODULES = (epoch, guest, locks, rwlock, stepping, machine)       # each uses those before it only
+MODULES = (arithmetic, epoch, guest, locks, rwlock, stepping, machine)       # each uses those before it only
 BITS = (8, 16, 32, 64)
 
 

@@ -25,6 +25,7 @@ What they are made of:
     progress.py         the line on a terminal
     check_outcomes.py   `run --check-outcomes`: could what a run has met come out of any interleaving at all?
     counterexamples.py  what `explore` shows and saves of a search
+    litmus.py           what `explore` does with C litmus tests: herd7's report, and what herd7 does not say
     judging.py          one config's night: what looks changed, whether a rerun confirms it, all in words
     calibrate.py        `doctor --calibrate`: what micro-ops cost here, as a file for machine.costs
     validate.py         `doctor --validate`: real and virtual time over the same workloads

@@ -47,8 +47,12 @@ def ways(found: Found, judged: grading.Verdict, show: int | None) -> list[Way]:
 
 def present(found: Found, judged: grading.Verdict, show: int | None, destination: Destination) -> None:
     """Print each way access by access, and save it."""
-    for number, way in enumerate(ways(found, judged, show), 1):
-        schedule = Schedule(found.scenario, way.turns, way.reason)
+    present_ways(found.scenario, ways(found, judged, show), destination)
+
+
+def present_ways(scenario, chosen: list[Way], destination: Destination) -> None:
+    for number, way in enumerate(chosen, 1):
+        schedule = Schedule(scenario, way.turns, way.reason)
         accesses, schedule.final = execute(schedule)
         print("\n" + exploration.trace(schedule, accesses))
         if way.repeated:

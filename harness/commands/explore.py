@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.commands import arguments, counterexamples
+from harness.commands import arguments, counterexamples, litmus
 from harness.engines.explore import search as engine
 from harness.errors import DONE, FAILED, INTERRUPTED, UsageError
 from harness.experiment.config import KeyProblem, resolve_module
@@ -59,7 +59,7 @@ class Sampling(NamedTuple):
 
 
 def add(parser) -> None:
-    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, such as configs/explore/pairs.toml")
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, such as configs/explore/pairs.toml, or C litmus tests (FILE.litmus)")
     parser.add_argument("--module", action="append", metavar="RELEASE", help="only this release (may be repeated)")
     parser.add_argument("--policy", metavar="NAME", help="another policy for KVM's flows")
     parser.add_argument("--policies", action="store_true",
@@ -91,10 +91,12 @@ def do(options) -> int:
         reduce = not options.no_reduction
         method = Bounds(options.memory_mib, preemptions, reduce, reduce and not options.no_symmetry)
     files = Files(options.configs, modules, options.policy)
+    destination = counterexamples.Destination(Path(options.out), Path(options.as_test) if options.as_test else None)
+    if any(path.endswith(litmus.SUFFIX) for path in options.configs):
+        return litmus.explore(options.configs, lambda path, test: search(path, test, method), options.show, destination)
     if options.policies:
         return compare_policies(files._replace(modules=modules or [POLICIES_MODULE]), method)
-    test = Path(options.as_test) if options.as_test else None
-    return explore(files, method, options.show, counterexamples.Destination(Path(options.out), test))
+    return explore(files, method, options.show, destination)
 
 
 def releases(names: list[str] | None) -> list[str] | None:

@@ -8,5 +8,6 @@
     scenario_file.py     Scenario files: read, checked, and turned into scenarios
     scenario_scripts.py  Scripts of a scenario, from the words of its file
     scenario_grades.py   [[expect]]: how the outcomes of a scenario are graded
+    litmus.py            C litmus tests as scenarios
     schedule.py          Schedules: who executes how many rows, in which order; run again step by step, with every word
 """

@@ -230,6 +230,16 @@ class Scenario:
 
     def start(self, memory: Memory) -> list[np.ndarray]:
         """Write the start into memory; the registers of the actors that have a script."""
+        self.write_start(memory)
+        actors = []
+        for script in self.scripts:
+            registers = start_registers(self.layout, script.actor)
+            registers[R.PC] = self.program.labels[script.label]
+            actors.append(registers)
+        return actors
+
+    def write_start(self, memory: Memory) -> None:
+        """Pages, lists and words as the file says they are at the start."""
         layout = self.layout
         for page, level, state in self.pages:
             _set_page(memory, page, level, state, self.file.start.tables, releases.find(self.module).access)
@@ -245,12 +255,6 @@ class Scenario:
                 memory.set_word(place + stepping.EPF_LIST + 8 * index, page)
         for name, value in self.file.start.words.items():
             memory.set_word(word_offset(layout, name), value, 64 if value >> 16 else 16)
-        actors = []
-        for script in self.scripts:
-            registers = start_registers(layout, script.actor)
-            registers[R.PC] = self.program.labels[script.label]
-            actors.append(registers)
-        return actors
 
 
 @functools.cache

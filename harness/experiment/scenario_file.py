@@ -65,6 +65,24 @@ def _scenario(file: File, module: str) -> Scenario:
     return graded(scenario, file.expect)
 
 
+def start_of(table: dict, scripts: tuple[Script, ...], path: str) -> tuple[File, tuple[tuple[int, int, str], ...]]:
+    """(a checked file, the pages at the start) of what a litmus test says of its TD.  Raises UsageError."""
+    try:
+        file = File.model_validate(table)
+    except ValidationError as errors:
+        raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
+    kinds = [script.actor.kind for script in scripts]
+    vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
+    try:
+        _check_words(file, Layout(vcpus, vcpus + hosts, PAGES, 0, content_bytes=8))
+        for name, pages in file.start.listed.items():
+            if not all(0 <= page < PAGES for page in pages) or len(pages) > EPF_LIST_SIZE:
+                raise KeyProblem(f"listed {name}", pages, f"must be at most {EPF_LIST_SIZE} page numbers below {PAGES}")
+        return file, _pages(file, scripts)
+    except KeyProblem as problem:
+        raise mistake(path, problem.key, problem.value, problem.message) from None
+
+
 def _check_invariants(file: File) -> None:
     for key, given in (("must_violate", file.must_violate), ("may_violate", file.may_violate)):
         for module in given if isinstance(given, dict) else ():

@@ -62,6 +62,9 @@ TDS_MAX = 128
 assert (1 + len(GROUPS)) * HPA_STEP <= TD_HPA_STEP and TDS_MAX * TD_HPA_STEP <= 1 << 52
 
 
+VARIABLE = "C."                  # before the names of a litmus test's own words
+
+
 class Region(NamedTuple):
     """`count` things that lie `stride` bytes apart from `offset` on."""
 
@@ -85,11 +88,12 @@ class Layout:
     content_bytes   bytes kept of each data page: 4096, or 8 where only the signature matters
     tds             number of TDs
     packages        number of processor packages: each has a key table and a write-back mutex
+    variables       shared words of a C litmus test, (name, how many) each
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
     """
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
-                 created=True):
+                 created=True, variables=()):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
@@ -146,6 +150,9 @@ class Layout:
         self.td_stride = self._align(PAGE) - self.first_td
         self.size += (tds - 1) * self.td_stride
 
+        for name, words in variables:
+            self._add(f"{VARIABLE}{name}", words, 8)
+
         self._add("image", 1, self.td_bytes, PAGE)
         self._add("registers", actors, 8 * REGISTERS, PAGE)
         # Last, so that how long they are moves nothing else (experiment/plan.py).
@@ -191,6 +198,8 @@ LEVEL_NAMES = ("PT", "PD", "PDPT")
 
 
 def _describe(region: Region, index: int, byte: int) -> str:
+    if region.name.startswith(VARIABLE):
+        return region.name.removeprefix(VARIABLE) + f"[{index}]" * (region.count > 1)
     name, _, part = region.name.partition(".")
     if name in ("sept", "mirror"):
         level = int(part)

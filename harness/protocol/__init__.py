@@ -14,6 +14,7 @@
     invariants.py  what must be true of every run: the table
     counted_answers.py  the ways a call can end: the kind of each, and its name
     assemble.py    from rows with names to rows with numbers
+    litmus/        C litmus tests as programs
     liveness.py    which registers may still be read at a row
     contention.py  which calls can make each other BUSY, read off the rows
     kvm_locks.py   what KVM's own locks keep apart

@@ -6,7 +6,7 @@ does not read as 0.  docs/result.md is made from them.
 """
 
 from harness.errors import nearest
-from harness.protocol.invariants import INVARIANTS, RUNNING
+from harness.protocol.invariants import INVARIANTS, OF_C, RUNNING
 
 REFUSED_FOR_PRIORITY = "host_priority_refused"
 REBUILT_OVER_PRIORITY = "host_priority.rebuilt_over"
@@ -115,8 +115,9 @@ def violation(invariant: str) -> str:
 
 
 # The counters of violations, and the invariant of each.
-VIOLATIONS = {f"violation: {name}": name for name in RUNNING}
-COUNTERS |= {f"violation: {each.name}": f"not so: {each.meaning}" for each in INVARIANTS if each.name in RUNNING}
+_COUNTED = (*(each for each in INVARIANTS if each.name in RUNNING), *OF_C)
+VIOLATIONS = {f"violation: {each.name}": each.name for each in _COUNTED}
+COUNTERS |= {f"violation: {each.name}": f"not so: {each.meaning}" for each in _COUNTED}
 
 
 def declared(table, name: str, what: str) -> str:

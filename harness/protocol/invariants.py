@@ -55,6 +55,14 @@ INVARIANTS = (
     Invariant("no_deadlock", "I10", "engine", "no actor waits for ever"),
     Invariant("no_halt", "", "engine", "no sanity check of the module failed, which would have shut it down"),
 )
+# What only programs written in C can break, and only `explore` looks for (protocol/litmus).
+OF_C = (
+    Invariant("warn_on", "", "running", "no condition of WARN_ON or WARN_ON_ONCE was true, no reference count wrong"),
+    Invariant("bug_on", "", "running", "no condition of BUG_ON was true"),
+    Invariant("lockdep", "", "running", "what lockdep_assert_held and relatives say was so"),
+    Invariant("sleeps_in_atomic", "", "running", "nobody called what may sleep with a spinlock held"),
+    Invariant("dereference", "", "running", "every pointer that was followed pointed to a word of the test"),
+)
 NAMES = tuple(invariant.name for invariant in INVARIANTS)
 RUNNING = tuple(each.name for each in INVARIANTS if each.found in ("running", "owners"))
 OWNERS = tuple(each.name for each in INVARIANTS if each.found == "owners")

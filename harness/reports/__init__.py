@@ -10,6 +10,7 @@
     doctor.py        What `doctor` has found, as a table
     validation.py    Real and virtual time, number by number
     module.py        The module's table as a person reads it: calls, releases, who contends with whom
+    litmus.py        A litmus test's verdict as herd7 prints it
     listing.py       The micro-ops of a call, to be laid beside the module's C file
     answer.py        One answer of a SEAMCALL or a TDCALL, taken apart: what it is, who gives it, what KVM does with it
     explained.py     What is known of an answer, for a person

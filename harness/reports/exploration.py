@@ -2,7 +2,7 @@
 
 from tabulate import tabulate
 
-from harness.reports.text import wrap
+from harness.reports.text import WIDTH, wrap
 from harness.experiment.schedule import Access, Schedule
 from harness.results.grading import Verdict
 
@@ -99,16 +99,22 @@ def trace(schedule: Schedule, accesses: list[Access], everything: bool = False) 
                 continue
             step += 1
             digits = access.bits // 4
-            rows.append([step, access.actor, access.text[:OP_WIDTH], access.word[:WORD_WIDTH],
-                         f"{access.before:0{digits}x}",
+            rows.append([step, access.actor, access.text, access.word, f"{access.before:0{digits}x}",
                          f"{access.after:0{digits}x}" if access.after != access.before else "="])
         else:
-            rows.append(["", access.actor, access.mark or _narrow(access.status),
-                         "" if access.mark else f"<- {access.text}"[:WORD_WIDTH + 16], "", ""])
+            rows.append(["", access.actor, access.mark or _narrow(access.status), "" if access.mark else f"<- {access.text}", "", ""])
     head = f"{schedule.scenario.name}, module {schedule.scenario.module}: {schedule.reason}" if schedule.reason else ""
     table = tabulate(rows, headers=["step", "actor", "micro-op", "word", "before", "after"], tablefmt="simple",
-                     disable_numparse=True, colalign=("right", "left", "left", "left", "right", "right"))
+                     disable_numparse=True, colalign=("right", "left", "left", "left", "right", "right"),
+                     maxcolwidths=[None, None, *_widths(rows), None, None])
     return f"{wrap(head)}\n{table}" if head else table
+
+
+def _widths(rows: list[list]) -> tuple[int, int]:
+    """Of a trace's columns micro-op and word: what the others leave of a line; longer text goes on in the next line."""
+    others = 2 * 5 + len("step") + sum(max([len(str(row[column])) for row in rows], default=0) for column in (1, 4, 5))
+    word = min(max([len(row[3]) for row in rows], default=0), WORD_WIDTH)
+    return max(OP_WIDTH, WIDTH - others - word), max(word, 4)
 
 
 def matrix(policies: list[str], invariants: list[str], cells: dict, incomplete: set) -> str:

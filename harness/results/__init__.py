@@ -5,6 +5,7 @@
     schema.py         The shape of result.json, with types
     consistency.py    What must be true of a whole result: counts that add up, quantiles that ascend
     store.py          A folder for each run, with result.json in it, written whole or not at all
+    litmus.py        What a search of a litmus test comes to
     metrics.py        The numbers of a result, as rows: the one table that all others choose from
     counted.py        What the answers of SEAMCALLs come to: the naive decoding's mistakes, injected faults
     trust.py          Whether to believe a result: VALID, DEGRADED, UNTRUSTWORTHY

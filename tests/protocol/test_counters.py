@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from harness.commands import progress
+from harness.experiment import litmus
 from harness.experiment.plan import make_plan
 from harness.protocol.assemble import Listing
 from harness.protocol.counters import COUNTERS, HOST_PRIORITY, SPANS, VIOLATIONS, violation
-from harness.protocol.invariants import INVARIANTS, RUNNING
+from harness.protocol.invariants import INVARIANTS, OF_C, RUNNING
 from harness.protocol.policies import POLICIES
 from harness.results.document import Measured, Sums, example
 from tests.stage import config
@@ -30,6 +31,8 @@ def programs():
     for faults in FAULTS:
         yield make_plan(config(faults=faults)).program
     yield make_plan(config(td={"pending_ve": False})).program
+    yield litmus.parse("C t\n{ int x; spinlock_t l; }\nP0(int *x, int **p, spinlock_t *l) { WARN_ON(*x); BUG_ON(*x);"
+                       " lockdep_assert_held(l); cond_resched(); WRITE_ONCE(**p, 1); }\nforall (true)\n", "t").program
     guest = {"base": "kick_on_busy", "accept": ["retry 3"]}
     yield make_plan(config(guest)).program
 
@@ -62,7 +65,7 @@ def test_one_that_is_not_declared_is_refused_where_it_is_read():
 
 
 def test_violations_are_those_of_the_invariants_that_are_counted():
-    assert {violation(name) for name in RUNNING} == set(VIOLATIONS) <= set(COUNTERS)
+    assert {violation(name) for name in (*RUNNING, *(each.name for each in OF_C))} == set(VIOLATIONS) <= set(COUNTERS)
     for invariant in INVARIANTS:
         if invariant.name not in RUNNING:
             with pytest.raises(LookupError):
@@ -71,7 +74,7 @@ def test_violations_are_those_of_the_invariants_that_are_counted():
 
 def test_names_that_others_know_are_declared():
     assert set(progress.COUNTERS) <= set(COUNTERS)
-    result = example(make_plan(config()))
+    result = example(make_plan(config())).model_dump()
     assert set(result["counters"]) <= set(COUNTERS) and set(result["spans_ns"]) <= set(SPANS)
     assert set(result["host_priority"]) == {*HOST_PRIORITY, "guest_refused_ns"}
     assert all(text and text == text.strip() for text in (*COUNTERS.values(), *SPANS.values()))

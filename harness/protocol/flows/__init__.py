@@ -53,7 +53,7 @@ def write_program(options: Options, policy: Policy, hosts: int, seed: int = 0,
 
 def write_flows(options: Options, policy: Policy, hosts: int, seed: int = 0,
                 accept_first: float = 0.0, restart_on_bug: bool = False,
-                behaviour: Behaviour = Behaviour(), calls=()) -> Flow:
+                behaviour: Behaviour = Behaviour(), calls=(), write_all: bool = True) -> Flow:
     """All flows of one TD under one policy, and all calls.  Actors begin at "vcpu" and "host".
 
     hosts            number of host threads
@@ -62,6 +62,7 @@ def write_flows(options: Options, policy: Policy, hosts: int, seed: int = 0,
     restart_on_bug   build a fresh TD after a KVM_BUG_ON, instead of ending
     behaviour        what else the workload wants
     calls            further calls to be written, pairs of name and level
+    write_all        whether the calls are written too; otherwise the caller writes them, Flow.calls and its own
     """
     flow = Flow(options, policy, hosts, seed, accept_first, restart_on_bug, behaviour)
     for name, write in (("vcpu", vcpu.write), ("guest", guest.write), ("guest", guests.write),
@@ -69,5 +70,6 @@ def write_flows(options: Options, policy: Policy, hosts: int, seed: int = 0,
                         ("host", host.write)):
         with flow.listing.within(flow=name):
             write(flow)
-    write_calls(flow.listing, options, [*flow.calls, *calls])
+    if write_all:
+        write_calls(flow.listing, options, [*flow.calls, *calls])
     return flow

@@ -63,8 +63,7 @@ def write_program(options: Options, policy: Policy | None, hosts: int, accept_fi
     if policy:
         flow = write_flows(options, policy, hosts, accept_first=accept_first, calls=calls)
         listing = flow.listing
-        with listing.within(flow="script"):
-            _write_leave(flow)
+        write_leave(flow)
     else:
         listing = Listing()
         write_calls(listing, options, calls)
@@ -77,12 +76,13 @@ def write_program(options: Options, policy: Policy | None, hosts: int, accept_fi
     return listing.program()
 
 
-def _write_leave(flow: Flow) -> None:
+def write_leave(flow: Flow) -> None:
     """A guest whose script is over leaves, and its vCPU stops at the next look (Op.POLL)."""
-    flow.label(LEAVE)
-    flow.row(Op.STEPPING_EXIT, **STEPPING)
-    td_exit(flow, flow.fresh(LEAVE))
-    flow.goto("vcpu.run")
+    with flow.listing.within(flow="script"):
+        flow.label(LEAVE)
+        flow.row(Op.STEPPING_EXIT, **STEPPING)
+        td_exit(flow, flow.fresh(LEAVE))
+        flow.goto("vcpu.run")
 
 
 def _write_script(listing: Listing, options: Options, label: str, steps: tuple[Step, ...]) -> None:
