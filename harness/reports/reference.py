@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from harness.files import write_file
 from harness.protocol import counters, invariants
 from harness.protocol.counted_answers import NOTES
+from harness.reports.text import markdown
 from harness.results import schema
 from kernels.answers import AnswerKind
 
@@ -32,21 +33,21 @@ def page() -> str:
         *(line for part in parts for line in _section(part)),
         "## busy_by_operand: whose BUSY", "",
         "The operand that the answer names; behind it, where there is more to say:", "",
-        *_table(("behind it", "is"), [
+        *markdown(("behind it", "is"), [
             (f"`{NOTES[AnswerKind.BUSY_FOR_PRIORITY].strip()}`", "a guest's call: a host had asked for the lock first"),
             (f"`{NOTES[AnswerKind.INJECTED].strip()}`", "the policy has answered in the module's place")]),
         "## counters", "",
         "Of the measured part of a run, all actors together; a counter that the program of this run does not have is"
         " left out.", "",
-        *_table(("counter", "counts"), [(f"`{name}`", text) for name, text in counters.COUNTERS.items()]),
+        *markdown(("counter", "counts"), [(f"`{name}`", text) for name, text in counters.COUNTERS.items()]),
         "## spans_ns", "", "Each a summary.  A span that is in progress does not begin again.", "",
-        *_table(("span", "lasts"), [(f"`{name}`", text) for name, text in counters.SPANS.items()]),
+        *markdown(("span", "lasts"), [(f"`{name}`", text) for name, text in counters.SPANS.items()]),
         "## host_priority", "",
         "Over the whole run, the warm-up included.", "",
-        *_table(("key", "counts"), [(f"`{name}`", text) for name, text in counters.HOST_PRIORITY.items()]),
+        *markdown(("key", "counts"), [(f"`{name}`", text) for name, text in counters.HOST_PRIORITY.items()]),
         "## invariants", "",
         "Violations of each; null: not checked.", "",
-        *_table(("invariant", "", "must be true", "found"), [
+        *markdown(("invariant", "", "must be true", "found"), [
             (f"`{each.name}`", each.number, each.meaning, invariants.FOUND[each.found]) for each in invariants.INVARIANTS]),
     ]).rstrip() + "\n"
 
@@ -80,7 +81,7 @@ def _section(part: type[BaseModel]) -> list[str]:
     rows = [(f"`{name}`", _spell(hint), _meaning(hint)) for name, hint in _hints(part).items()]
     heads = ("key", "is", "meaning") if any(meaning for _, _, meaning in rows) else ("key", "is")
     return [f"### {part.__name__}", "", *([said, ""] if said else []),
-            *_table(heads, [row[:len(heads)] for row in rows])]
+            *markdown(heads, [row[:len(heads)] for row in rows])]
 
 
 def _meaning(hint) -> str:
@@ -109,8 +110,3 @@ def _spell(hint) -> str:
     if hint in WORDS:
         return WORDS[hint]
     return f"[{hint.__name__}](#{hint.__name__.lower()})"
-
-
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return [*(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines), ""]

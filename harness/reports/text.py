@@ -115,3 +115,9 @@ def csv_of(rows: list[dict]) -> str:
         writer.writeheader()
         writer.writerows({one_line(heading): value for heading, value in row.items()} for row in rows)
     return text.getvalue().rstrip("\n")
+
+
+def markdown(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """The lines of a table for a page of docs/, and a blank one."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return [*(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines), ""]

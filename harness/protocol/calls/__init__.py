@@ -5,4 +5,5 @@
     services.py    service TDs and measurements: TDH.SERVTD.*, TDG.SERVTD.*, TDG.MR.*
     devices.py     memory of devices: TDH.MMIO.*, TDG.TDI.MMIO.ACCEPT
     system.py      the module itself: TDH.SYS.*
+    without.py     every leaf that has no row, and why
 """
