@@ -172,6 +172,8 @@ assert EXCLUSIVE & HP == 0 and HP & HP_READER == 0
 # --- other module words ----------------------------------------------------------------------
 
 PT_NDA, PT_RSVD, PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT = 0, 1, 3, 4, 5, 6, 8
+PT_PAMT = 15                     # of 2 MiB whose 4 KiB pages have their PAMT entries in a pair of pages (Dynamic PAMT)
+PAIR_USED_MAX = 512              # pages in use of 2 MiB that have a pair
 
 # TDR.lifecycle_state (tdr_td_management_fields), and the state of an HKID in the Key Ownership Table.
 TD_HKID_ASSIGNED, TD_KEYS_CONFIGURED, TD_BLOCKED, TD_TEARDOWN = 0, 1, 2, 3

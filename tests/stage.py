@@ -17,7 +17,7 @@ from harness.memory.layout import GROUPS, PAMT_TYPE, TDR_LIFECYCLE, TDR_TDCX, La
 from harness.memory.block import Memory
 from harness.experiment.plan import make_actors, start_registers
 from harness.protocol.assemble import Listing
-from harness.protocol.call import Options, locate, locate_page
+from harness.protocol.call import Options, locate, locate_page, locate_pair
 from harness.protocol.seamcall_abi import Faults
 from harness.protocol.seamcalls import by_name, entry_label, write_calls
 from harness.protocol.releases import BY_NAME as RELEASES
@@ -112,13 +112,14 @@ class Player:
 # Calls that name a page of any kind; `level` is then the group of pages (harness.memory.GROUPS).
 ABOUT_PAGES = ("tdh_mng_add_cx", "tdh_vp_addcx", "tdh_mig_stream_create", "tdh_phymem_page_reclaim", "tdh_phymem_page_wbinvd",
                "tdh_phymem_page_rdmd")
-LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept")     # about a data page at any level
+LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept", "tdh_phymem_pamt_add",
+              "tdh_phymem_pamt_remove")          # about a data page at any level
 
 
 @functools.cache
-def stage_program(layout_key, primitive, owners, busted, release, faults):
+def stage_program(layout_key, primitive, owners, busted, release, faults, dynamic_pamt):
     """A program with every call as a script at each of its levels: "stage.CALL.LEVEL"."""
-    layout = Layout(*layout_key, record_words=0)
+    layout = Layout(*layout_key, record_words=0, dynamic_pamt=dynamic_pamt)
     options = Options(layout, primitive, owners, busted=frozenset(busted), release=RELEASES[release],
                       faults=faults)
     listing = Listing()
@@ -132,6 +133,8 @@ def stage_program(layout_key, primitive, owners, busted, release, faults):
                 locate(listing, layout, level, leaf=True if row.name in LEAF_CALLS else None)
             if row.name == "tdh_mem_page_relocate":
                 locate_page(listing, layout, "data", layout.pages)       # to the first spare page
+            if dynamic_pamt:
+                locate_pair(listing, layout)
             listing.row(Op.CALL, next=entry_label(row, 0 if row.name in ABOUT_PAGES else level),
                         otherwise=f"{script}.end")
             listing.label(f"{script}.end")
@@ -146,9 +149,10 @@ def stage_program(layout_key, primitive, owners, busted, release, faults):
 class Stage:
     """A finalized TD without memory, and a program with every call, at every level."""
 
-    def __init__(self, vcpus=2, hosts=3, pages=1024, primitive="cas", owners=False, busted=(), release="1.5.05", faults=Faults()):
+    def __init__(self, vcpus=2, hosts=3, pages=1024, primitive="cas", owners=False, busted=(), release="1.5.05", faults=Faults(),
+                 dynamic_pamt=False):
         self.layout, self.program = stage_program(
-            (vcpus, vcpus + hosts, pages), primitive, owners, tuple(busted), release, faults)
+            (vcpus, vcpus + hosts, pages), primitive, owners, tuple(busted), release, faults, dynamic_pamt)
         self.release = RELEASES[release]
         self.memory = Memory(self.layout)
         self.actors = {actor.name: actor for actor in make_actors(vcpus, hosts)}

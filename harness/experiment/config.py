@@ -236,6 +236,12 @@ class Config(Table):
         return self
 
     @model_validator(mode="after")
+    def _the_module_has_it(self):
+        if self.td.dynamic_pamt:
+            check_dynamic_pamt("td.dynamic_pamt", self.module)
+        return self
+
+    @model_validator(mode="after")
     def _vcpus_are_enough(self):
         workload, vcpus = self.workload, self.td.vcpus
         if workload.spammers > vcpus:
@@ -294,6 +300,13 @@ def resolve_module(value) -> str:
         return releases.spell(value) if isinstance(value, dict) else releases.find(value).name
     except releases.ReleaseError as problem:
         raise KeyProblem(f"module.{problem.key}" if problem.key else "module", problem.value, problem.message) from None
+
+
+def check_dynamic_pamt(key: str, module: str) -> None:
+    """A release must have Dynamic PAMT."""
+    if not releases.find(module).dynamic_pamt:
+        have = ", ".join(row.name for row in releases.RELEASES if row.dynamic_pamt)
+        raise KeyProblem(key, True, f"{module} has no Dynamic PAMT; releases that have it: {have}")
 
 
 def resolve_policy(value) -> policies.Policy:

@@ -21,6 +21,7 @@ from harness.protocol.policy import Policy
 from harness.protocol.assemble import Program
 from harness.protocol.flows import write_program
 from harness.protocol.flows.flow import Behaviour
+from harness.protocol.flows.guests import FIRST_LARGE
 from harness.protocol.call import Options
 from harness.protocol.seamcall_abi import Faults
 from harness.protocol.seamcalls import draws_random
@@ -136,7 +137,9 @@ def _layout(config: Config, actors, record_words: int = 0) -> Layout:
     # A simulated page is zeroed in virtual time only; its first line is all that is ever looked at.
     content_bytes = LINE if config.engine == "simulate" else PAGE
     return Layout(config.td.vcpus, len(actors), config.td.pages, record_words, content_bytes,
-                  tds=config.td.count, created=config.workload.removal != "build")
+                  tds=config.td.count, created=config.workload.removal != "build",
+                  dynamic_pamt=config.td.dynamic_pamt,
+                  large_from=FIRST_LARGE if config.workload.removal == "split" else None)
 
 
 def _faults_can_happen(config: Config, program: Program) -> None:
@@ -164,8 +167,7 @@ def _program(config: Config, layout: Layout) -> Program:
         busted |= {"tracking_check"}
     options = Options(layout, config.primitive, config.checks.exclusive_ownership, costs, busted,
                       releases.find(config.module), faults=Faults(**config.faults.model_dump()),
-                      attribution=attributes(config), pending_ve=config.td.pending_ve,
-                      dynamic_pamt=config.td.dynamic_pamt)
+                      attribution=attributes(config), pending_ve=config.td.pending_ve)
     return write_program(options, config.policy, config.workload.hosts, signed(config.seed),
                          config.workload.accept_first, config.restart_on_bug, behaviour(config.workload))
 

@@ -68,6 +68,7 @@ class Start(Table):
     pages: dict[str, str] = {}                       # "PAGE" or "PAGE level N" -> STATE, with +EL and +HP as wanted
     children: dict[str, str] = {}                    # "PAGE level N" -> state of the 512 entries below
     tables: bool = True                              # SEPT pages above the pages are there
+    pairs: bool = True                               # with Dynamic PAMT: the 2 MiB of data have a pair of PAMT pages
     listed: dict[str, list[int]] = {}                # vCPU -> pages in its zero-step list
     words: dict[str, int] = {}                       # "NAME" or "NAME INDEX" -> value
 
@@ -188,7 +189,7 @@ class Scenario:
 
     @functools.cached_property
     def layout(self) -> Layout:
-        return Layout(self.vcpus, self.vcpus + self.hosts, PAGES, record_words=0, content_bytes=8)
+        return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -247,6 +248,9 @@ class Scenario:
             first = page >> 9 * level << 9 * level
             for part in range(first, first + (1 << 9 * level), 1 << 9 * (level - 1)):
                 _set_page(memory, part, level - 1, state, False, releases.find(self.module).access)
+        if layout.dynamic_pamt:
+            memory.take_pairs()
+            memory.give_pairs(data=self.file.start.pairs)
         for name, pages in self.file.start.listed.items():
             place = layout.at("tdvps", int(name.removeprefix("vcpu"))) + TDVPS_STEPPING
             memory.set_word(place + stepping.EPF_LENGTH, len(pages), 8)
@@ -334,13 +338,17 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
 
 # --- programs --------------------------------------------------------------------------------
 
+def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool) -> Layout:
+    return Layout(vcpus, vcpus + hosts, PAGES, record_words=0, content_bytes=8, dynamic_pamt=dynamic_pamt)
+
+
 @functools.lru_cache(maxsize=64)
 def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, busted, policy, accept_first,
              scripts) -> Program:
     """Kept, as many scenarios have the same."""
-    layout = Layout(vcpus, vcpus + hosts, PAGES, record_words=0, content_bytes=8)
+    layout = layout_of(vcpus, hosts, dynamic_pamt)
     options = Options(layout, primitive, owners, busted=busted, release=releases.find(module), attribution=False,
-                      pending_ve=pending_ve, dynamic_pamt=dynamic_pamt)
+                      pending_ve=pending_ve)
     chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
     return write_program(options, policy, hosts, chance, scripts)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import UsageError, nearest
-from harness.experiment.config import KeyProblem
+from harness.experiment.config import KeyProblem, check_dynamic_pamt
 from harness.experiment.config_file import explain, mistake
 from harness.experiment.scenario import (
-    INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, pair_calls, pair_script,
+    INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, layout_of, pair_calls, pair_script,
 )
 from harness.experiment.scenario_grades import check_release, graded
 from harness.experiment.scenario_scripts import make_scripts
@@ -42,6 +42,8 @@ def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | N
         raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
     wanted = [module for module in file.module if modules is None or module in modules]
     try:
+        for module in file.module if file.dynamic_pamt else ():
+            check_dynamic_pamt("dynamic_pamt", module)
         _check_invariants(file)
         scenarios = [scenario for module in wanted
                      for scenario in (_pairs(file, module) if file.pairs else [_scenario(file, module)])]
@@ -58,7 +60,7 @@ def _scenario(file: File, module: str) -> Scenario:
         raise KeyProblem("actors", sorted(file.actors), f"at most {ACTORS_MAX} actors are explored")
     kinds = [script.actor.kind for script in scripts]
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
-    _check_words(file, Layout(vcpus, vcpus + hosts, PAGES, 0, content_bytes=8))
+    _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt))
     _check_listed(file, scripts)
     scenario = Scenario(file.name, module, file.policy, file.primitive, scripts, file, _pages(file, scripts), _children(file),
                         vcpus=vcpus, hosts=hosts)
@@ -74,7 +76,7 @@ def start_of(table: dict, scripts: tuple[Script, ...], path: str) -> tuple[File,
     kinds = [script.actor.kind for script in scripts]
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
     try:
-        _check_words(file, Layout(vcpus, vcpus + hosts, PAGES, 0, content_bytes=8))
+        _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt))
         for name, pages in file.start.listed.items():
             if not all(0 <= page < PAGES for page in pages) or len(pages) > EPF_LIST_SIZE:
                 raise KeyProblem(f"listed {name}", pages, f"must be at most {EPF_LIST_SIZE} page numbers below {PAGES}")

@@ -38,6 +38,10 @@ MMU_NONPRESENT = 1 << 63         # SHADOW_NONPRESENT_VALUE: a mirror entry that 
 
 # Within a PAMT entry.  The module keeps the page's owner there too; every page here has one owner.
 PAMT_BYTES, PAMT_LOCK, PAMT_TYPE, PAMT_BEPOCH = 16, 0, 2, 8
+# Dynamic PAMT: of 2 MiB with a pair, how many pages are in use, and where the PAMT entries of the pair's two pages lie
+# (two numbers of 32 bits with a sign, counted in PAMT entries from this one); of a page, the bit that says that it
+# holds PAMT entries (in the module a bit of a bitmap of its own).
+PAMT_COUNT, PAMT_PAIR, PAMT_BIT = 4, 8, 4
 
 # Within the words of a vCPU (its TDVPS, plus the translations its processor remembers).
 TDVPS_STATE, TDVPS_TDCX, TDVPS_LP, TDVPS_EPOCH, TDVPS_STEPPING = 0, 1, 8, 16, LINE
@@ -73,8 +77,9 @@ PACKAGES_MAX = 7
 # Physical pages by use, far apart so that no two groups and no two TDs share a 1G region.
 HPA_STEP, TD_HPA_STEP = 1 << 40, 1 << 44
 GROUPS = ("control", "pd_pages", "pt_pages", "data", "tdcx", "service")
+PAIRS = "pamt_pages"             # a group of pages that the host gives for PAMT entries, with Dynamic PAMT
 TDS_MAX = 128
-assert (1 + len(GROUPS)) * HPA_STEP <= TD_HPA_STEP and TDS_MAX * TD_HPA_STEP <= 1 << 52
+assert (2 + len(GROUPS)) * HPA_STEP <= TD_HPA_STEP and TDS_MAX * TD_HPA_STEP <= 1 << 52
 
 
 VARIABLE = "C."                  # before the names of a litmus test's own words
@@ -104,17 +109,22 @@ class Layout:
     tds             number of TDs
     packages        number of processor packages: each has a key table and a write-back mutex
     variables       shared words of a C litmus test, (name, how many) each
+    dynamic_pamt    whether the PAMT entries of 4 KiB pages lie in pages that the host gives: here each 2 MiB have
+                    their place for 512 of them, whether they have a pair or not, and two pages of the group PAIRS
+    large_from      the first guest page of the memory that consists of large pages, whose 2 MiB have no pair
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
     """
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
-                 created=True, variables=()):
+                 created=True, variables=(), dynamic_pamt=False,
+                 large_from=None):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
         self.hosts = actors // tds - vcpus
         self.tds, self.packages, self.created = tds, packages, created
-        self.content_bytes = content_bytes
+        self.content_bytes, self.dynamic_pamt = content_bytes, dynamic_pamt
+        self.large_from = pages if large_from is None else large_from
         self.regions: list[Region] = []
         self.by_name: dict[str, Region] = {}
         self.size = 0
@@ -156,7 +166,12 @@ class Layout:
         self._add("tdvps", vcpus, TDVPS_BYTES)
         spares = max(1, self.hosts)
         tdcx = TDCS_PAGES + vcpus * (TDVPS_PAGES - 1)
-        for group, count in zip(GROUPS, (1 + vcpus, directories, tables, pages + spares, tdcx, 1)):
+        counts = dict(zip(GROUPS, (1 + vcpus, directories, tables, pages + spares, tdcx, 1)))
+        if dynamic_pamt:
+            ranges = sum(-(-count // ENTRIES) for count in counts.values())
+            counts[PAIRS] = 2 * (ranges + ranges // 255 + 2) + ENTRIES    # for its own too, and some to spare
+            counts = {group: -(-count // ENTRIES) * ENTRIES for group, count in counts.items()}
+        for group, count in counts.items():
             for size, shift in (("4k", 0), ("2m", 9), ("1g", 18)):
                 align = PAGE if (size, group) == ("4k", "data") else LINE
                 self._add(f"pamt_{size}.{group}", (count - 1 >> shift) + 1, PAMT_BYTES, align)
@@ -202,7 +217,12 @@ class Layout:
 
     def hpa(self, group: str, index: int = 0, td: int = 0) -> int:
         """The physical address of a page."""
-        return td * TD_HPA_STEP + (1 + GROUPS.index(group)) * HPA_STEP + index * PAGE
+        return td * TD_HPA_STEP + (1 + (*GROUPS, PAIRS).index(group)) * HPA_STEP + index * PAGE
+
+    def ranges(self) -> list[tuple[str, int]]:
+        """(group, number) of all 2 MiB whose 4 KiB pages need PAMT entries, those of data pages first."""
+        groups = sorted((*GROUPS, PAIRS), key=lambda group: group != "data")
+        return [(group, number) for group in groups for number in range(self.by_name[f"pamt_2m.{group}"].count)]
 
     def name_of(self, offset: int) -> str:
         """What lies at an offset, as a person reads it."""

@@ -8,7 +8,7 @@ ladders do.  Two failures that hold the same locks share that code.
 
 from typing import NamedTuple
 
-from harness.memory.layout import PAMT_BYTES, Layout
+from harness.memory.layout import PAIRS, PAMT_BYTES, Layout
 from harness.protocol import releases
 from harness.protocol.counted_answers import SUCCESS
 from harness.protocol.assemble import HALT, Held, Listing
@@ -39,7 +39,6 @@ class Options(NamedTuple):
     faults: Faults = Faults()    # what goes wrong below the module; by default nothing
     attribution: bool = False    # note the word that refused, for kernels/blame.py
     pending_ve: bool = True      # whether a touch of a PENDING page is a #VE for the guest
-    dynamic_pamt: bool = False   # whether PAMT entries of 4 KiB pages lie in pages that the host gives and takes
 
 
 class Call:
@@ -57,6 +56,11 @@ class Call:
     def release(self) -> Release:
         """The module's release that this call is written for."""
         return self.options.release
+
+    @property
+    def dynamic_pamt(self) -> bool:
+        """Whether the PAMT entries of 4 KiB pages lie in pages that the host gives and takes."""
+        return self.options.layout.dynamic_pamt
 
     def td(self, field: str) -> int:
         """The offset of one of the TD's own words from Register.TD."""
@@ -467,6 +471,19 @@ def locate_page(listing: Listing, layout: Layout, group: str, number: int = 0, s
               PAMT_BYTES, source=source, text=f"PAMT {size.upper()} entry of the page")
     index(listing, R.HPA, layout.hpa(group, number), 0, 4096, source=source, base=R.TD_HPA,
           text="its physical address")
+
+
+PAIR_REGISTERS = ((R.PAIR0_4K, R.PAIR0_2M, R.PAIR0_1G), (R.PAIR1_4K, R.PAIR1_2M, R.PAIR1_1G))
+
+
+def locate_pair(listing: Listing, layout: Layout) -> None:
+    """Registers for the pair of pages that the host keeps for the 2 MiB of data around PAGE (Layout.ranges)."""
+    for number, registers in enumerate(PAIR_REGISTERS):
+        for register, size, shift in zip(registers, ("4k", "2m", "1g"), (0, 9, 18)):
+            # Two for each 2 MiB of data: of 2^9 such pages, one 2M entry.
+            index(listing, register, layout.at(f"pamt_{size}.{PAIRS}") + (0 if shift else number * PAMT_BYTES),
+                  9 + (shift and shift - 1), PAMT_BYTES if shift else 2 * PAMT_BYTES,
+                  text=f"PAMT {size.upper()} entry of page {number} of its pair")
 
 
 def write_walk(listing: Listing, stopped: str) -> None:

@@ -37,9 +37,10 @@ from harness.protocol.phrases.locking import (
     Drop, Entry, EpochLock, Explicit, GiveWay, Implicit, KeyTable, Kot, Leaf, OpState, Tree, TreeLock, Walk, WalkToLeaf,
     WriteBack,
 )
+from harness.protocol.phrases.pairs import Enabled, GivePair, TakePair
 from harness.protocol.phrases.pages import (
-    IMPORTING, LEAVES, Add, Advance, Become, Children, ChildrenFree, Count, NoteBlocked, OwnPage, PageBecomes, PagesBelowFree,
-    PageType, StateIs, Tracked,
+    IMPORTING, LEAVES, Add, Advance, Become, Children, ChildrenFree, Count, CountUsed, NoteBlocked, OwnPage, PageBecomes, PagesBelowFree,
+    PageType, StateIs, Tracked, TypeIs,
 )
 from harness.protocol.phrases.vcpus import (
     REFCOUNT, Associate, CountIn, Dissociate, EntryFilter, Exit, InitVcpu, NewVcpu, NewVcpuPage, VcpuComplete, VcpuIs,
@@ -49,7 +50,7 @@ from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import (
     ANY_BLOCKED, ENTRY_STATES, GUEST_ACCESSIBLE, HKID_ASSIGNED, HKID_FLUSHED, HKID_FREE, MMIO_STATES, OP_STATE_FAILED_IMPORT,
     OP_STATE_INITIALIZED, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT, OP_STATE_PAUSED_EXPORT, OP_STATE_POST_EXPORT, OP_STATE_POST_IMPORT, OP_STATE_RUNNABLE, OP_STATE_STATE_IMPORT,
-    OP_STATE_UNINITIALIZED, PT_EPT, PT_NDA, PT_REG, PT_TDCX, PT_TDR, PT_TDVPR, TD_BLOCKED, TD_HKID_ASSIGNED,
+    OP_STATE_UNINITIALIZED, PT_EPT, PT_NDA, PT_PAMT, PT_REG, PT_TDCX, PT_TDR, PT_TDVPR, TD_BLOCKED, TD_HKID_ASSIGNED,
     TD_KEYS_CONFIGURED, TD_TEARDOWN, VCPU_UNINITIALIZED,
 )
 
@@ -304,8 +305,8 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 Entry(("FREE",)),
                 Explicit("PAGE", EXCLUSIVE, "R8", PT_NDA),
                 # The page's 512 entries are FREE already: a fresh TD, SEPT.REMOVE and PROMOTE leave them so.
-                Children(+1),
                 PageBecomes(PT_EPT, clear_bepoch=True),
+                Children(+1),
                 Become(((("FREE",), "NL_MAPPED"),), hpa="new", releases=False, how="sept_add_write"),
             ),
             source="tdh_mem_sept_add.c:476-510",
@@ -488,9 +489,10 @@ def _large_pages(release: Release) -> tuple[Seamcall, ...]:
                 Implicit("PAGE", EXCLUSIVE, "RCX"),
                 Tracked(idle=True),
                 Explicit("TARGET", EXCLUSIVE, "R8", PT_NDA),
-                PageBecomes(PT_NDA, page="found"),
+                PageBecomes(PT_NDA, page="found", counted=False),
                 PageBecomes(PT_REG, clear_bepoch=True, page="TARGET"),
                 Become(RELOCATED, hpa="moved", releases=False),
+                CountUsed("found", -1),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
             source="tdh_mem_page_relocate.c:273-278",
@@ -522,7 +524,9 @@ def _others(release: Release) -> tuple[Seamcall, ...]:
         ),
         Seamcall(
             "tdh_phymem_page_wbinvd", 41, "host", (
-                Explicit("PAGE", SHARED, "RCX", PT_NDA),
+                Leaf("PAGE", SHARED, "RCX", (
+                    TypeIs(PT_NDA),
+                )),
             ),
             source="tdh_phymem_page_wbinvd.c",
         ),
@@ -533,6 +537,31 @@ def _others(release: Release) -> tuple[Seamcall, ...]:
                 )),
             ),
             source="tdh_phymem_page_rdmd.c:46-110",
+        ),
+        *(_dynamic_pamt() if release.dynamic_pamt else ()),
+    )
+
+
+def _dynamic_pamt() -> tuple[Seamcall, ...]:
+    """2 MiB of physical memory get the pages for the PAMT entries of their 4 KiB pages, or lose them."""
+    return (
+        Seamcall(
+            "tdh_phymem_pamt_add", 58, "host", (
+                Enabled(),
+                Explicit("PAGE", EXCLUSIVE, "RCX", PT_NDA, own_size=True, wrong="TDX_HPA_RANGE_NOT_FREE"),
+                GivePair(("RDX", "R8"), PT_NDA, 0, own=True, node=R.TARGET_2M, first=R.TARGET_4K),
+            ),
+            source="1.5.24: tdh_phymem_pamt_add.c",
+            levels=(1,),
+        ),
+        Seamcall(
+            "tdh_phymem_pamt_remove", 59, "host", (
+                Enabled(),
+                Explicit("PAGE", EXCLUSIVE, "RCX", PT_PAMT, own_size=True, wrong="TDX_NO_PAMT_PAGE_PAIR"),
+                TakePair(),
+            ),
+            source="1.5.24: tdh_phymem_pamt_remove.c",
+            levels=(1,),
         ),
     )
 

@@ -13,6 +13,8 @@ OP_STATES = {"1.5.01": 11, "1.5.05": 11, "1.5.06": 11, "1.5.08": 11, "1.5.09": 1
              "1.5.20": 11}
 OP_STATES_LATER = 12
 NOT_RECORDED = {"keys"}          # our words that no file has a name for
+# What differs, of a call that dynamic_pamt.py does not make as the line has it.
+OPERAND, TURNED_OFF = "operand", "dynamic_pamt"
 
 
 class Abstraction(NamedTuple):
@@ -29,7 +31,15 @@ def _beyond(release: str, line: Line, words: dict) -> bool:
 def _unlinked(release: str, line: Line, words: dict) -> bool:
     promoted = line["call"] == "tdh_mem_page_promote" and line["status"] == "0x0"
     given_up = line["call"] == "tdh_mem_page_demote" and (line["status"], line["end"]) != ("0x0", "return")
-    return set(words) == {"children"} and (promoted or given_up)
+    return set(words) in ({"children"}, {"entry0"}) and (promoted or given_up)
+
+
+def _operand(release: str, line: Line, words: dict) -> bool:
+    return set(words) == {OPERAND}
+
+
+def _turned_off(release: str, line: Line, words: dict) -> bool:
+    return set(words) == {TURNED_OFF}
 
 
 def _foreign_tdr(release: str, line: Line, words: dict) -> bool:
@@ -54,6 +64,10 @@ ABSTRACTIONS = (
                 " looked at; in the files it is a page of zeroes", _foreign_tdr),
     Abstraction("the HKID's entry", "VPFLUSHDONE changes the HKID's entry in the key ownership table; the files do"
                 " not say so (tdh_mng_vpflushdone.c does)", _hkid),
+    Abstraction("what an address is like", "a caller's pages and ranges are chosen from those that are there: the rows"
+                " begin behind the checks of alignment, HKID bits and TDMRs", _operand),
+    Abstraction("Dynamic PAMT turned off", "a module that is not configured for Dynamic PAMT has no TD that was built"
+                " with it", _turned_off),
     Abstraction("words without a name", "the files do not say which packages have the TD's key", _not_recorded),
 )
 

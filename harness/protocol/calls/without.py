@@ -20,7 +20,6 @@ WITHOUT = {
         32: f"{FIELDS} (tdh_sys_info.c)", 34: f"{FIELDS} (tdh_sys_rd.c)", 37: f"{FIELDS}, as TDH.SYS.RD; derived",
         42: "no handler in any release that was read",
         44: f"{NO_LOCK}: succeeds and does nothing, for old hosts (tdh_sys_lp_shutdown.c)",
-        58: "not modelled: Dynamic PAMT", 59: "not modelled: Dynamic PAMT",
         **dict.fromkeys(range(92, 96), SCAN),
         97: "its file is empty in the one release that was read (2.0.16)",
         **dict.fromkeys((*range(128, 141), *range(150, 158), *range(161, 167)), CONNECT),

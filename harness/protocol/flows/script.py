@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from harness.memory.layout import Layout
 from harness.protocol.assemble import Held, Listing, Program
-from harness.protocol.call import Call, Options, locate, locate_page
+from harness.protocol.call import Call, Options, locate, locate_page, locate_pair
 from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.interrupts import STEPPING, td_exit
@@ -29,7 +29,9 @@ LEAVE = "script.leave"           # where a vCPU goes on whose guest has nothing 
 # Calls that name a page itself and not an entry: its group; and those about a data page at any level.
 ABOUT_PAGES = {"tdh_mng_add_cx": "tdcx", "tdh_vp_addcx": "tdcx", "tdh_mig_stream_create": "tdcx",
                "tdh_phymem_page_reclaim": "data", "tdh_phymem_page_wbinvd": "data", "tdh_phymem_page_rdmd": "data"}
-LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept")
+LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept", "tdh_phymem_pamt_add",
+              "tdh_phymem_pamt_remove")
+PAIR_CALLS = ("tdh_phymem_pamt_add", "tdh_mem_page_demote")      # that are given a pair of pages
 
 # Lock steps on their own: taken and dropped again, on a word by its name (of sharex_hp locks).
 LOCK_WORDS = ("op_state_lock",)
@@ -118,6 +120,8 @@ def _write_operands(listing: Listing, layout: Layout, step: Step) -> None:
         locate(listing, layout, step.level, leaf=True if step.call in LEAF_CALLS else None)
     if step.call == "tdh_mem_page_relocate":
         locate_page(listing, layout, "data", layout.pages)               # to the first spare page
+    if layout.dynamic_pamt and step.call in PAIR_CALLS:
+        locate_pair(listing, layout)
 
 
 def _write_call(listing: Listing, options: Options, place: str, step: Step) -> None:

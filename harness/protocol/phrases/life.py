@@ -16,11 +16,11 @@ from harness.memory.block import all_packages
 from harness.protocol.call import Call
 from harness.protocol.faults import draw_random
 from harness.protocol.phrases.locking import NAMED, OpState, at_least
-from harness.protocol.phrases.pages import each
+from harness.protocol.phrases.pages import PageBecomes, each
 from kernels import epoch
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    HKID_FLUSHED, OP_STATE_UNINITIALIZED, PT_EPT, PT_NDA, PT_REG, PT_TDCX, PT_TDR, PT_TDVPR, STATE, TD_TEARDOWN,
+    HKID_FLUSHED, OP_STATE_UNINITIALIZED, PT_NDA, PT_RSVD, PT_TDR, STATE, TD_TEARDOWN,
     TDCS_PAGES, TDCS_PAGES_MAX,
 )
 
@@ -229,7 +229,7 @@ class HasVcpus:
 
 @dataclass(frozen=True)
 class Reclaimable:
-    """The page must belong to a TD.  A TDR is reclaimed here and now, last of its TD's pages.
+    """The page must be somebody's.  A TDR is reclaimed here and now, last of its TD's pages.
 
     tdh_phymem_page_reclaim.c
     """
@@ -239,15 +239,17 @@ class Reclaimable:
     def emit(self, call: Call):
         tdr, other, page = call.fresh("tdr"), call.fresh("other"), NAMED["PAGE"][call.level]
         call.row(Op.LOAD_IN, base=page, offset=PAMT_TYPE, width=8, register=R.OLD,
-                 mask=sum(1 << kind for kind in (PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT)),
-                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="type of PAGE: of a TD")
-        if call.level:
-            return                       # a large page is no TDR
+                 mask=~(1 << PT_NDA | 1 << PT_RSVD),
+                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="type of PAGE: somebody's")
+        if call.level:                   # a large page is no TDR
+            call.row(Op.TEST, register=R.HPA, mask=(1 << 12 + 9 * call.level) - 1,
+                     otherwise=call.fail("TDX_OPERAND_INVALID", "RCX"), text="the first of it")
+            return
         call.row(Op.TEST, register=R.OLD, mask=-1, match=PT_TDR, next=tdr, otherwise=other, text="TDR?")
         with call.listing.aside(tdr):
             Lifecycle((TD_TEARDOWN,)).emit(call)
             call.row(Op.LOAD, base=R.TD, offset=call.td("chldcnt"), mask=-1,
                      otherwise=call.fail("TDX_TD_ASSOCIATED_PAGES_EXIST"), text="TDR.chldcnt")
-            call.row(Op.STORE, base=page, offset=PAMT_TYPE, width=8, value=PT_NDA, text="type of PAGE")
+            PageBecomes(PT_NDA).emit(call)
             call.succeed()
         call.listing.label(other)

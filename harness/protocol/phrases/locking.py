@@ -9,10 +9,11 @@ from typing import ClassVar
 from harness.memory.layout import PAMT_LOCK, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_READY, TDR_TDCX
 from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, SHARED, Call, write_walk
+from harness.protocol.phrases.nodes import check_no_pamt_page, check_node
 from harness.protocol.releases import DEFAULT, NOTHING, PRIORITY, Release
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    ANY_BLOCKED, HP, OP_STATE_RUNNABLE, OP_STATE_START_EXPORT, PT_NDA, PT_RSVD, PT_TDR, PT_TDVPR, READ, TD_KEYS_CONFIGURED,
+    ANY_BLOCKED, HP, OP_STATE_RUNNABLE, OP_STATE_START_EXPORT, PT_NDA, PT_PAMT, PT_RSVD, PT_TDR, PT_TDVPR, READ, TD_KEYS_CONFIGURED,
     TDCS_PAGES, states, status,
 )
 
@@ -22,9 +23,11 @@ NAMED = {
     "TDVPR": (R.TDVPR_4K, R.TDVPR_2M, R.TDVPR_1G),
     "PAGE": (R.TARGET_4K, R.TARGET_2M, R.TARGET_1G),
     "TARGET": (R.TARGET_4K, R.TARGET_2M, R.TARGET_1G),
+    "PAIR0": (R.PAIR0_4K, R.PAIR0_2M, R.PAIR0_1G),
+    "PAIR1": (R.PAIR1_4K, R.PAIR1_2M, R.PAIR1_1G),
 }
-# Pages that the module finds itself: the TD's own TDR, the page that an SEPT entry maps.
-FOUND = {"TDR": R.TDR_4K, "PAGE": R.PAMT}
+# Pages that the module finds itself: the TD's own TDR, the page that an SEPT entry maps; with the 2M entry above.
+FOUND = {"TDR": (R.TDR_4K, R.TDR_2M), "PAGE": (R.PAMT, R.NODE)}
 SIZE_NAMES = ("", ".2M", ".1G")
 
 INTERRUPT = 1                    # bit of the word at Register.KICK: an interrupt is pending
@@ -36,8 +39,9 @@ class Explicit:
 
     Then its type must match.  A page of 4 KiB, or with `own_size` of the size of the call's level;
     the entry of a large page is taken shared and then promoted.  A page in the middle of a large one is found
-    out on the way: the walk stops at the large page's entry, in `mode` too.  pamt_manager.c:191-284 (walk),
-    286-325 (unwalk)
+    out on the way: the walk stops at the large page's entry, in `mode` too; with Dynamic PAMT also at 2 MiB that
+    have no pair, and then a page that should be free answers TDX_MISSING_PAMT_PAGE_PAIR.
+    pamt_manager.c:191-284 (walk), 286-325 (unwalk); 1.5.24 :378-440
     Abstracted away: alignment, HKID bits and TDMR coverage of the address; that a TDR or a TDVPR could lie in
     a large page.
     """
@@ -47,6 +51,7 @@ class Explicit:
     operand: str
     page_type: int
     own_size: bool = False
+    wrong: str = "TDX_PAGE_METADATA_INCORRECT"
 
     def locks(self, level: int = 0, release: Release = DEFAULT):
         own = level if self.own_size else 0
@@ -61,20 +66,39 @@ class Explicit:
         for lock in above:
             call.take(lock, busy)
             if self.page_type not in (PT_TDR, PT_TDVPR):
-                self._stop_at_a_large_page(call, lock, busy)
+                self._stop(call, lock, busy)
         call.take(own, busy, promoted=self.own_size and call.level > 0 and self.mode == EXCLUSIVE)
-        call.row(Op.LOAD, base=own.base, offset=PAMT_TYPE, width=8, mask=-1, match=self.page_type,
-                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", self.operand),
+        wrong = call.fail(self.wrong, self.operand)
+        call.row(Op.LOAD, base=own.base, offset=PAMT_TYPE, width=8, mask=-1, match=self.page_type, otherwise=wrong,
                  text=f"type of {self.page}")
+        if call.dynamic_pamt and self.page_type == PT_NDA and own.base == NAMED[self.page][0]:
+            check_no_pamt_page(call, own.base, self.page, wrong)
 
-    def _stop_at_a_large_page(self, call: Call, lock: Held, busy: int):
-        stopped = call.fresh("stopped")
-        call.row(Op.LOAD, base=lock.base, offset=PAMT_TYPE, width=8, mask=-1, match=PT_NDA, otherwise=stopped,
-                 text=f"type of {lock.resource}: no large page")
+    def _stop(self, call: Call, lock: Held, busy: int):
+        """The walk ends at this lock's entry, unless its type says that it goes on below."""
+        size, stopped = NAMED[self.page].index(lock.base), call.fresh("stopped")
+        below, why = below_type(call, size)
+        call.row(Op.LOAD, base=lock.base, offset=PAMT_TYPE, width=8, register=R.OLD, mask=-1, match=below,
+                 otherwise=stopped, text=f"type of {lock.resource}: {why}")
         with call.listing.aside(stopped):
-            if self.mode == EXCLUSIVE:
-                call.promote(lock, busy)
-            call.row(Op.LET, next=call.fail("TDX_PAGE_METADATA_INCORRECT", self.operand))
+            if below == PT_PAMT and self.page_type == PT_NDA:
+                missing, large = call.fresh("missing"), call.fresh("large")
+                call.row(Op.TEST, register=R.OLD, mask=-1, match=PT_NDA, next=missing, otherwise=large,
+                         text="nothing there?")
+                with call.listing.aside(missing):
+                    self._end(call, lock, busy, "TDX_MISSING_PAMT_PAGE_PAIR")
+                call.listing.label(large)
+            self._end(call, lock, busy, self.wrong)
+
+    def _end(self, call: Call, lock: Held, busy: int, wrong: str):
+        if self.mode == EXCLUSIVE:
+            call.promote(lock, busy)
+        call.row(Op.LET, next=call.fail(wrong, self.operand))
+
+
+def below_type(call: Call, size: int) -> tuple[int, str]:
+    """The type of a 2M or 1G PAMT entry below which a walk goes on, and in words."""
+    return (PT_PAMT, "has a pair") if call.dynamic_pamt and size == 1 else (PT_NDA, "no large page")
 
 
 @dataclass(frozen=True)
@@ -104,8 +128,9 @@ class Leaf:
             size = NAMED[self.page].index(lock.base)
             call.take(lock, busy)
             large = call.fresh("large")
-            call.row(Op.LOAD, base=lock.base, offset=PAMT_TYPE, width=8, mask=-1, match=PT_NDA, otherwise=large,
-                     text=f"type of {lock.resource}: no large page")
+            below, why = below_type(call, size)
+            call.row(Op.LOAD, base=lock.base, offset=PAMT_TYPE, width=8, mask=-1, match=below, otherwise=large,
+                     text=f"type of {lock.resource}: {why}")
             with call.listing.aside(large):
                 if self.mode == EXCLUSIVE:
                     call.promote(lock, busy)
@@ -135,18 +160,25 @@ class Implicit:
     operand: str
 
     def locks(self, level: int = 0, release: Release = DEFAULT):
-        return (Held(self.page, self.mode, "hp", FOUND[self.page], PAMT_LOCK),)
+        return (Held(self.page, self.mode, "hp", FOUND[self.page][0], PAMT_LOCK),)
 
     def emit(self, call: Call):
-        check_type(call, FOUND[self.page], self.page)
+        check_found(call, self.page)
         call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
 
 
-def check_type(call: Call, base: R, page: str) -> None:
-    """The module's own check of a page that it names itself: the type is neither NDA nor reserved, or it halts."""
+def check_found(call: Call, page: str) -> None:
+    """The module's own check of a page that it names itself: the type is neither NDA nor reserved, or it halts.
+
+    In releases with Dynamic PAMT nor PAMT; and the 2 MiB of a page of 4 KiB must have a pair.
+    """
+    base, node = FOUND[page]
+    if call.dynamic_pamt:
+        with_node(call, page, lambda: check_node(call, node, page))
+    types = (PT_NDA, PT_RSVD, *((PT_PAMT,) if call.release.dynamic_pamt else ()))
     nobodys = call.fresh("nobodys")
-    call.row(Op.LOAD_IN, base=base, offset=PAMT_TYPE, width=8, mask=~(1 << PT_NDA | 1 << PT_RSVD), otherwise=nobodys,
-             text=f"type of {page}: must be somebody's")
+    call.row(Op.LOAD_IN, base=base, offset=PAMT_TYPE, width=8, mask=~sum(1 << each for each in types),
+             otherwise=nobodys, text=f"type of {page}: must be somebody's")
     with call.listing.aside(nobodys):
         call.halt()
 
@@ -197,6 +229,18 @@ class OpState:
                  mask=sum(1 << state for state in allowed), text="op_state allowed",
                  otherwise=call.fail("TDX_OP_STATE_INCORRECT",
                                      carries=R.OP_STATE if call.release.op_state_status else None))
+
+
+def with_node(call: Call, page: str, write) -> None:
+    """What `write()` writes, for a page of 4 KiB: one that an entry maps may be a large one, whose NODE is 0."""
+    if page == "PAGE" and call.level:
+        small, large = call.fresh("small"), call.fresh("large")
+        call.row(Op.TEST, register=R.NODE, mask=-1, next=large, otherwise=small, text="a large page?")
+        call.listing.label(small)
+        write()
+        call.listing.label(large)
+    else:
+        write()
 
 
 def at_least(number: int) -> int:

@@ -15,10 +15,11 @@ from harness.memory.layout import (
     ENTRIES, LINE, MIGSC_INITIALIZED, PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE, STREAMS, STREAMS_FORWARD, TDVPS_STATE,
 )
 from harness.protocol.assemble import Held
-from harness.protocol.call import EXCLUSIVE, SHARED, Call, write_walk
+from harness.protocol.call import EXCLUSIVE, Call, write_walk
 from harness.protocol.phrases.life import OpStateBecomes
-from harness.protocol.phrases.locking import INTERRUPT, Entry, Explicit, GiveWay
-from harness.protocol.phrases.pages import Count, page_mask, write_entry
+from harness.protocol.phrases.locking import INTERRUPT, NAMED, Entry, Explicit, GiveWay, below_type
+from harness.protocol.phrases.nodes import check_no_pamt_page
+from harness.protocol.phrases.pages import Count, CountUsed, page_mask, write_entry
 from harness.protocol.releases import DEFAULT, Release
 from kernels import epoch
 from kernels.answers import AnswerKind
@@ -26,7 +27,7 @@ from kernels.ops import Op, Register as R
 from kernels.words import (
     OP_STATE_FAILED_IMPORT, OP_STATE_LIVE_EXPORT, OP_STATE_MEMORY_IMPORT, OP_STATE_PAUSED_EXPORT,
     OP_STATE_POST_EXPORT, OP_STATE_POST_IMPORT, OP_STATE_RUNNABLE, OP_STATE_START_EXPORT, OP_STATE_START_IMPORT,
-    OP_STATE_STATE_IMPORT, PT_NDA, PT_REG, STATE, TDHP, TDX_FATAL, VCPU_UNINITIALIZED, states, status,
+    OP_STATE_STATE_IMPORT, PT_NDA, PT_PAMT, PT_REG, STATE, TDHP, TDX_FATAL, VCPU_UNINITIALIZED, states, status,
 )
 
 BY_PAGE, FIRST, BACKWARD = "by page", "first", "backward"
@@ -334,7 +335,7 @@ class Pages:
         lock = call.take(Entry(()).locks()[0], wrong(ENTRY_BUSY, status("TDX_OPERAND_BUSY", self.operand)))
         call.row(Op.READ_ENTRY, base=R.ENTRY, mask=states(*self.allowed), text=" ".join(self.allowed),
                  otherwise=wrong(ENTRY_STATE, status("TDX_EPT_ENTRY_STATE_INCORRECT", self.operand)))
-        self._change(call, wrong)
+        self._change(call, number, wrong)
         self._note(call, number, DONE)
         if lock in call.listing.held:
             call.drop(lock)
@@ -354,7 +355,7 @@ class Pages:
     def _may_end(self, call: Call, ends: int | None):
         """Where one entry that is wrong can end the call."""
 
-    def _change(self, call: Call, wrong):
+    def _change(self, call: Call, number: int, wrong):
         raise NotImplementedError
 
     @staticmethod
@@ -394,7 +395,7 @@ RESTORE = ((MAPPED_STATES, "MAPPED"), (PENDING_STATES, "PENDING"))
 class BlockWriting(Pages):
     """EXPORT.BLOCKW: the page cannot be written any more; then bw_epoch := td_epoch, one for all pages of the TD."""
 
-    def _change(self, call: Call, wrong):
+    def _change(self, call: Call, number: int, wrong):
         self._as(call, BLOCK_WRITING)
         call.row(Op.LOAD, base=R.TD, offset=call.td("epoch") + epoch.EPOCH_BYTE, width=32, register=R.BEPOCH,
                  text="td_epoch")
@@ -405,7 +406,7 @@ class BlockWriting(Pages):
 class RestorePages(Pages):
     """EXPORT.RESTORE: what an export that was aborted has left; a count that is 0 already is a halt (306)."""
 
-    def _change(self, call: Call, wrong):
+    def _change(self, call: Call, number: int, wrong):
         none, some = call.fresh("none"), call.fresh("some")
         call.row(Op.ADD, base=R.TD, offset=call.td("mig_count"), value=-1, register=R.OLD, text="mig_count")
         call.row(Op.TEST, register=R.OLD, mask=-1, next=none, otherwise=some, text="none has been exported")
@@ -424,7 +425,7 @@ class ExportPages(Pages):
     Abstracted away: CANCEL.
     """
 
-    def _change(self, call: Call, wrong):
+    def _change(self, call: Call, number: int, wrong):
         allowed, live, in_order = (call.fresh(part) for part in ("allowed", "live", "in_order"))
         bad_state = wrong(ENTRY_STATE)
         paused = call.fresh("paused")
@@ -496,7 +497,7 @@ class ImportPages(Pages):
             _session_over(call, ends)
         call.listing.label(noted)
 
-    def _change(self, call: Call, wrong):
+    def _change(self, call: Call, number: int, wrong):
         new, done = call.fresh("new"), call.fresh("imported")
         entry, there = call.listing.held[-1], call.fresh("there")
         call.row(Op.IN, source=R.STATE, mask=states("FREE", "REMOVED"), next=new, otherwise=there, text="FREE REMOVED")
@@ -505,11 +506,12 @@ class ImportPages(Pages):
             call.drop(entry)
             call.row(Op.LET, next=done)
         call.listing.label(new)
-        page = self._take_new_page(call, wrong)
+        page = self._take_new_page(call, number, wrong)
         Count("mem_count", +1).emit(call)
         call.row(Op.ADD, base=R.TD, offset=call.td("chldcnt"), value=1, text="TDR.chldcnt")
         call.row(Op.STORE, base=R.TARGET_4K, offset=PAMT_TYPE, width=8, value=PT_REG, text="type of PAGE")
         self._note_epoch(call, R.TARGET_4K)
+        CountUsed("PAGE", +1).emit(call)
         for lock in reversed(page):
             call.drop(lock)
         blocked = STATE["BLOCKED"].word(lock=True, access=call.release.access)
@@ -518,20 +520,35 @@ class ImportPages(Pages):
         write_entry(call, True, R.HPA, STATE["MAPPED"].word(access=call.release.access), "entry as MAPPED")
         call.listing.label(done)
 
-    def _take_new_page(self, call: Call, wrong) -> list[Held]:
+    def _take_new_page(self, call: Call, number: int, wrong) -> list[Held]:
+        """With Dynamic PAMT and no pair for it the call ends, can be resumed, and has not touched this entry."""
         def fails(name: str) -> str:
             return wrong(NO_NEW_PAGE, status(name, self.page.operand))
 
+        *above, own = self.page.locks(0, call.release)
         taken = []
-        for lock in self.page.locks(0, call.release):
+        for lock in above:
             taken.append(call.take(lock, fails("TDX_OPERAND_BUSY")))
             stopped = call.fresh("stopped")
-            call.row(Op.LOAD, base=lock.base, offset=PAMT_TYPE, width=8, mask=-1, match=PT_NDA, otherwise=stopped,
-                     text=f"type of {lock.resource}")
+            below, why = below_type(call, NAMED["PAGE"].index(lock.base))
+            call.row(Op.LOAD, base=lock.base, offset=PAMT_TYPE, width=8, register=R.OLD, mask=-1, match=below,
+                     otherwise=stopped, text=f"type of {lock.resource}: {why}")
             with call.listing.aside(stopped):
-                if lock.mode == SHARED:                  # the middle of a large page
-                    call.promote(lock, fails("TDX_OPERAND_BUSY"))
+                if below == PT_PAMT:
+                    missing, large = call.fresh("missing"), call.fresh("large")
+                    call.row(Op.TEST, register=R.OLD, mask=-1, match=PT_NDA, next=missing, otherwise=large,
+                             text="nothing there?")
+                    with call.listing.aside(missing):
+                        call.promote(lock, fails("TDX_OPERAND_BUSY"))
+                        call.row(Op.LET, next=call.fail("TDX_INTERRUPTED_PAMT", number))
+                    call.listing.label(large)
+                call.promote(lock, fails("TDX_OPERAND_BUSY"))
                 call.row(Op.LET, next=fails("TDX_PAGE_METADATA_INCORRECT"))
+        taken.append(call.take(own, fails("TDX_OPERAND_BUSY")))
+        call.row(Op.LOAD, base=own.base, offset=PAMT_TYPE, width=8, mask=-1, match=PT_NDA, text="type of PAGE",
+                 otherwise=fails("TDX_PAGE_METADATA_INCORRECT"))
+        if call.dynamic_pamt:
+            check_no_pamt_page(call, own.base, "PAGE", fails("TDX_PAGE_METADATA_INCORRECT"))
         return taken
 
     def _again(self, call: Call, wrong):

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
 from harness.protocol.call import Call
-from harness.protocol.phrases.locking import NAMED, check_type
+from harness.protocol.phrases.locking import FOUND, NAMED, check_found, with_node
+from harness.protocol.phrases.nodes import check_no_pamt_page, count_used
 from harness.protocol.releases import CHECKED_SWAP, STORE, SWAP_STORE
 from kernels import epoch
 from kernels.ops import Op, Register as R
@@ -29,7 +30,8 @@ def page_mask(level: int) -> int:
 class OwnPage:
     """PAMT = the PAMT entry, of its own size, of the page that the entry maps.
 
-    checked   whether its type is looked at: it must not be nobody's (locking.check_type), or the module halts
+    checked   whether its type is looked at: it must not be nobody's (locking.check_found), or the module halts
+    With Dynamic PAMT, NODE = the 2M entry above; 0 of a large page.
     """
 
     checked: bool = False
@@ -42,14 +44,21 @@ class OwnPage:
             sept_page, found = call.fresh("sept_page"), call.fresh("found")
             call.row(Op.IN, source=R.STATE, mask=states(*LEAVES), otherwise=sept_page, text="leaf")
             with call.listing.aside(sept_page):
+                if call.dynamic_pamt:
+                    call.row(Op.LET, register=R.NODE, source=R.TARGET_2M, text="and its node")
                 call.row(Op.LET, register=R.PAMT, source=R.TARGET_4K, next=found, text="SEPT page")
         call.row(Op.INDEX, register=R.PAMT, base=R.TD, offset=call.td(f"pamt_{size}.data"), source=R.COPY,
                  width=12 + 9 * call.level, mask=PAGE_NUMBER >> 9 * call.level, match=PAMT_BYTES,
                  text="PAMT entry of the page")
+        if call.dynamic_pamt and call.level:
+            call.row(Op.LET, register=R.NODE, text="no node")
+        elif call.dynamic_pamt:
+            call.row(Op.INDEX, register=R.NODE, base=R.TD, offset=call.td("pamt_2m.data"), source=R.COPY,
+                     width=12 + 9, mask=PAGE_NUMBER >> 9, match=PAMT_BYTES, text="its node")
         if call.level:
             call.listing.label(found)
         if self.checked:
-            check_type(call, R.PAMT, "PAGE")
+            check_found(call, "PAGE")
 
 
 @dataclass(frozen=True)
@@ -237,6 +246,18 @@ class PageType:
 
 
 @dataclass(frozen=True)
+class TypeIs:
+    """PAGE, of whatever size, must have a type."""
+
+    page_type: int
+    leveled = True
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=NAMED["PAGE"][call.level], offset=PAMT_TYPE, width=8, mask=-1, match=self.page_type,
+                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="type of PAGE")
+
+
+@dataclass(frozen=True)
 class Count:
     """One of the counters that releases from 1.5.34 on keep of a TD, in pages of 4 KiB, by a locked add.
 
@@ -278,12 +299,14 @@ class PageBecomes:
 
     page       one that the caller names (locking.NAMED), or "found" in the SEPT entry
     own_size   of the call's level, not 4 KiB
+    counted    with Dynamic PAMT, whether its node's count follows at once
     """
 
     page_type: int
     clear_bepoch: bool = False
     page: str = "PAGE"
     own_size: bool = False
+    counted: bool = True
 
     @property
     def leveled(self):
@@ -295,6 +318,24 @@ class PageBecomes:
                  text=f"type of {'PAGE' if self.page == 'found' else self.page}")
         if self.clear_bepoch:
             call.row(Op.STORE, base=base, offset=PAMT_BEPOCH, text="bepoch")
+        if self.counted and not (self.own_size and call.level):
+            CountUsed(self.page, -1 if self.page_type == PT_NDA else +1).emit(call)
+
+
+@dataclass(frozen=True)
+class CountUsed:
+    """With Dynamic PAMT: one page more, or less, is in use of the 2 MiB around a page (as in PageBecomes)."""
+
+    page: str
+    change: int
+
+    def emit(self, call: Call):
+        if not call.dynamic_pamt:
+            return
+        if self.page == "found":
+            with_node(call, "PAGE", lambda: count_used(call, FOUND["PAGE"][1], self.change))
+        else:
+            count_used(call, NAMED[self.page][1], self.change)
 
 
 @dataclass(frozen=True)
@@ -308,7 +349,7 @@ class NoteBlocked:
 
 
 def each(call: Call, start: R, stride: int, write, offset: int = 0, count: int = ENTRIES) -> None:
-    """Rows of `write()` with CURSOR at each of `count` words from `start` on."""
+    """Rows of `write()` with CURSOR at each of `count` words from `start` on (which may be CURSOR itself)."""
     again, done = call.fresh("each"), call.fresh("all")
     call.row(Op.LET, register=R.CURSOR, source=start, value=offset)
     call.row(Op.LET, register=R.INDEX)
@@ -338,15 +379,22 @@ class ChildrenFree:
 
 @dataclass(frozen=True)
 class PagesBelowFree:
-    """A large page that is added must be free in each of its 512 parts.  tdh_mem_page_aug.c"""
+    """A large page that is added must be free in each of its 512 parts.  tdh_mem_page_aug.c
+
+    With Dynamic PAMT none of them may hold PAMT entries: without a pair none can be in use.
+    """
 
     leveled = True
 
     def emit(self, call: Call):
-        if call.level:
+        wrong = call.fail("TDX_PAGE_METADATA_INCORRECT", "R8") if call.level else ""
+        if call.level and call.dynamic_pamt:
+            each(call, NAMED["PAGE"][call.level - 1], PAMT_BYTES,
+                 lambda: check_no_pamt_page(call, R.CURSOR, "a part", wrong))
+        elif call.level:
             each(call, NAMED["PAGE"][call.level - 1], PAMT_BYTES, lambda: call.row(
                 Op.LOAD, base=R.CURSOR, offset=PAMT_TYPE, width=8, mask=-1, match=PT_NDA,
-                otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "R8"), text="type of a part"))
+                otherwise=wrong, text="type of a part"))
 
 
 @dataclass(frozen=True)
