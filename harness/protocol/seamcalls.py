@@ -13,14 +13,16 @@ of it becomes in micro-ops; how a call gets out when something fails is derived,
 
 Sources name files of the module's src/vmm_dispatcher/api_calls unless a directory is given; line
 numbers are those of the public 1.5.01 tree.  Where releases differ, a row asks `release`
-(releases.py).  What a call does besides (checks of operands, contents of control pages, L2 VMs, MMIO,
-migration) is abstracted away; a phrase says what more.
+(releases.py).  What a call does besides (checks of operands, contents of control pages, L2 VMs) is
+abstracted away; a phrase says what more.  Rows of migration, service TDs, the module's own life and devices
+are in calls/; what has no row, and why, is calls/without.py and docs/calls.md.
 
 To add a call: add a row, and its allowed states, lock order and place in the contention matrix are
 tested because it is listed.
 """
 
 import functools
+
 from harness.protocol.assemble import Held, Listing
 from harness.protocol import faults
 from harness.protocol.call import EXCLUSIVE, SHARED, Call, Options

@@ -101,7 +101,7 @@ def difference_report(a: str, b: str, style: str = "table") -> str:
     if not rows:
         return head + "no row differs"
     return head + "\n" + tabulate(rows, headers=("what", a, b, "calls"), tablefmt="simple",
-                                  maxcolwidths=[28, 22, 22, 24])
+                                  maxcolwidths=[26, 21, 21, 26])
 
 
 # --- who contends with whom ------------------------------------------------------------------

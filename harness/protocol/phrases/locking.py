@@ -419,11 +419,22 @@ class GiveWay:
 
     how: str
     interrupted: str = "TDX_INTERRUPTED_RESTARTABLE"     # or, where what was done is kept, ..._RESUMABLE
+    leaves: tuple = ()                                   # phrases: what a call that stops leaves behind
 
     def emit(self, call: Call):
         if self.how != NOTHING:
-            call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, otherwise=call.fail(self.interrupted),
+            call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, otherwise=self._stop(call, self.interrupted),
                      text="interrupt pending?")
         if self.how == PRIORITY:
             call.row(Op.LOAD, base=R.TD, offset=call.td("secure_ept_lock"), width=16, mask=HP,
-                     otherwise=call.fail("TDX_INTERRUPTED_BUSY"), text="host priority on the tree?")
+                     otherwise=self._stop(call, "TDX_INTERRUPTED_BUSY"), text="host priority on the tree?")
+
+    def _stop(self, call: Call, name: str) -> str:
+        if not self.leaves:
+            return call.fail(name)
+        label = call.fresh("stops")
+        with call.listing.aside(label):
+            for phrase in self.leaves:
+                phrase.emit(call)
+            call.row(Op.LET, next=call.fail(name))
+        return label

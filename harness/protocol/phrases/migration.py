@@ -17,7 +17,7 @@ from harness.memory.layout import (
 from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, Call, write_walk
 from harness.protocol.phrases.life import OpStateBecomes
-from harness.protocol.phrases.locking import INTERRUPT, NAMED, Entry, Explicit, GiveWay, below_type
+from harness.protocol.phrases.locking import NAMED, Entry, Explicit, GiveWay, below_type
 from harness.protocol.phrases.nodes import check_no_pamt_page
 from harness.protocol.phrases.pages import Count, CountUsed, page_mask, write_entry
 from harness.protocol.releases import DEFAULT, Release
@@ -156,14 +156,9 @@ class Interruptible:
     state: int = 0
 
     def emit(self, call: Call):
-        if not self.state or call.release.op_states <= self.state:
-            GiveWay(call.release.list_gives_way, "TDX_INTERRUPTED_RESUMABLE").emit(call)
-            return
-        stops = call.fresh("stops")
-        call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, otherwise=stops, text="interrupt pending?")
-        with call.listing.aside(stops):
-            OpStateBecomes(self.state).emit(call)
-            call.row(Op.LET, next=call.fail("TDX_INTERRUPTED_RESUMABLE"))
+        begun = self.state and call.release.op_states > self.state
+        GiveWay(call.release.list_gives_way, "TDX_INTERRUPTED_RESUMABLE",
+                leaves=(OpStateBecomes(self.state),) if begun else ()).emit(call)
 
 
 @dataclass(frozen=True)
