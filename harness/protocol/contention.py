@@ -61,7 +61,7 @@ def resource_of(lock, level: int) -> str:
         return f"PAMT_{size}"
     if lock.base == R.OWN_SIZE or lock.base == R.PAMT and level == 1 and name == "PAGE" and lock.mode == EXCLUSIVE:
         return "PAMT_2M"
-    return {"CHILD_ENTRIES": "SEPT_ENTRY", "TARGET": "PAGE"}.get(name, name)
+    return {"CHILD_ENTRIES": "SEPT_ENTRY", "TARGET": "PAGE", "PAIR0": "PAGE", "PAIR1": "PAGE"}.get(name, name)
 
 
 @functools.cache
@@ -75,7 +75,8 @@ def uses(release: Release, under_kvm: bool = False) -> dict[str, tuple[Use, ...]
                 for lock in phrase.locks(level, release) if hasattr(phrase, "locks") else ():
                     sept_page = row.name in ("tdh_mem_sept_remove", "tdh_mem_page_promote") and lock.base == R.PAMT
                     resource = "PAGE" if sept_page else resource_of(lock, level)
-                    taken[Use(resource, lock.mode, phrase.operand)] = None
+                    operand = phrase.operand_of(lock) if hasattr(phrase, "operand_of") else phrase.operand
+                    taken[Use(resource, lock.mode, operand)] = None
         found[row.name] = tuple(taken)
     return found
 

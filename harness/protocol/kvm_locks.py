@@ -93,7 +93,7 @@ CONTEXTS = {
 }
 # Calls that KVM 6.16 does not make: it has no large pages for TDs, and no use for the others.
 NOT_MADE = ("tdh_mem_page_promote", "tdh_mem_page_demote", "tdh_mem_page_relocate", "tdh_mem_sept_rd",
-            "tdh_mem_rd", "tdh_mem_wr", "tdh_phymem_page_rdmd")
+            "tdh_mem_rd", "tdh_mem_wr", "tdh_phymem_page_rdmd", "tdh_phymem_pamt_add", "tdh_phymem_pamt_remove")
 SMALL_PAGES_ONLY = ("tdh_mem_page_aug", "tdh_mem_page_remove")
 
 # Shared by all TDs: that two TDs are in different phases does not help.
