@@ -34,10 +34,21 @@ def levels(row) -> tuple:
 
 def ready(stage: Stage, call: str, level) -> int:
     """Bring a built TD into a state in which a call at a level succeeds; returns the page it is about."""
+    if not stage.layout.dynamic_pamt:
+        return _ready(stage, call, level)
+    stage.memory.take_pairs()
+    page = _ready(stage, call, level)
+    stage.memory.give_pairs(data=(call, level) not in (("tdh_phymem_pamt_add", 1), ("tdh_mem_page_aug", 1)))
+    return page
+
+
+def _ready(stage: Stage, call: str, level) -> int:
     if call in BUILDING:
         stage.set_word("op_state", 1, width=64)
     if call in _LIFE:
         return _LIFE[call](stage) or 0
+    if call.startswith("tdh_phymem_pamt"):
+        return 0
     if call in ("tdh_mem_sept_add", "tdh_mem_page_aug", "tdh_mem_page_add"):
         stage.build_tables(PAGE, level)
     elif call == "tdg_mem_page_accept":

@@ -242,6 +242,8 @@ class Scenario:
     def write_start(self, memory: Memory) -> None:
         """Pages, lists and words as the file says they are at the start."""
         layout = self.layout
+        if layout.dynamic_pamt:
+            memory.take_pairs()          # until it is known what is in use
         for page, level, state in self.pages:
             _set_page(memory, page, level, state, self.file.start.tables, releases.find(self.module).access)
         for page, level, state in self.children:
@@ -249,7 +251,6 @@ class Scenario:
             for part in range(first, first + (1 << 9 * level), 1 << 9 * (level - 1)):
                 _set_page(memory, part, level - 1, state, False, releases.find(self.module).access)
         if layout.dynamic_pamt:
-            memory.take_pairs()
             memory.give_pairs(data=self.file.start.pairs)
         for name, pages in self.file.start.listed.items():
             place = layout.at("tdvps", int(name.removeprefix("vcpu"))) + TDVPS_STEPPING

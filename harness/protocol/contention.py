@@ -69,8 +69,8 @@ def resource_of(lock, level: int) -> str:
         return f"PAMT_{size}"
     if lock.base == R.OWN_SIZE or lock.base == R.PAMT and level == 1 and name == "PAGE" and lock.mode == EXCLUSIVE:
         return "PAMT_2M"
-    return {"CHILD_ENTRIES": "SEPT_ENTRY", "TARGET": "PAGE", "SERVICE_TDR": "TDR", "SERVICE_OP_STATE": "OP_STATE"}.get(
-        name, name)
+    return {"CHILD_ENTRIES": "SEPT_ENTRY", "TARGET": "PAGE", "PAIR0": "PAGE", "PAIR1": "PAGE", "SERVICE_TDR": "TDR",
+            "SERVICE_OP_STATE": "OP_STATE"}.get(name, name)
 
 
 @functools.cache

@@ -107,7 +107,7 @@ NOT_MADE = (
     "tdh_export_blockw", "tdh_export_unblockw", "tdh_export_restore", "tdh_export_pause",
     "tdh_import_commit", "tdh_import_end", "tdh_servtd_bind", "tdh_servtd_prebind", "tdg_servtd_rd", "tdg_servtd_wr",
     "tdh_sys_shutdown", "tdh_sys_update", "tdh_mmio_map", "tdh_mmio_block", "tdh_mmio_unmap", "tdg_tdi_mmio_accept",
-    "tdg_mr_key_get",
+    "tdg_mr_key_get", "tdh_phymem_pamt_add", "tdh_phymem_pamt_remove",
 )
 SMALL_PAGES_ONLY = ("tdh_mem_page_aug", "tdh_mem_page_remove")
 

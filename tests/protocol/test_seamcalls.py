@@ -24,8 +24,16 @@ from tests.stage import Stage
 
 SUCCESS = 0
 SUCCEEDS = {"tdh_import_abort": "TDX_SUCCESS|FATAL"}         # the others: TDX_SUCCESS
+PAIRED = ("1.5.24", "1.5.34")    # releases whose every call is made with Dynamic PAMT too
 ROWS = [(release.name, row, level) for release in RELEASES for row in seamcalls(release) for level in levels(row)]
 IDS = [f"{release}-{row.name}-{level}" for release, row, level in ROWS]
+
+
+def stages(release: str, row, **options):
+    """Where a call can be made: without and with Dynamic PAMT."""
+    only = row.name.startswith("tdh_phymem_pamt")
+    for dynamic_pamt in (True,) if only else (False, True) if release in PAIRED else (False,):
+        yield Stage(release=release, dynamic_pamt=dynamic_pamt, **options)
 
 # Ops that are one locked read-modify-write in the module, to count them (facts: "cost").
 LOCKED = {info.op for info in OP_TABLE if info.price == Price.LOCKED}
@@ -33,8 +41,7 @@ LOCKED = {info.op for info in OP_TABLE if info.price == Price.LOCKED}
 
 @pytest.mark.parametrize("release, row, level", ROWS, ids=IDS)
 def test_every_call_succeeds_where_it_should_and_holds_nothing_after(release, row, level):
-    for primitive in PRIMITIVES:
-        stage = Stage(primitive=primitive, release=release, owners=True)
+    for stage in (stage for primitive in PRIMITIVES for stage in stages(release, row, primitive=primitive, owners=True)):
         page = ready(stage, row.name, level)
         actor = caller(stage, row.name)
         assert status_name(actor.call(row.name, page, level)) == SUCCEEDS.get(row.name, "TDX_SUCCESS")
@@ -183,7 +190,8 @@ BY_DEFAULT = ("1.5.05", "1.5.24", "report-2024")
 def test_a_busy_lock_is_reported_with_its_operand_and_nothing_is_left_held(release, row, level):
     locks = held_by(row, 0 if isinstance(level, str) else level, RELEASE[release])
     for lock in locks:
-        stage = Stage(release=release)
+        paired = "PAIR0.1G" in {each.resource for each in locks}          # all of which are taken with Dynamic PAMT
+        *_, stage = stages(release, row) if not paired else [Stage(release=release, dynamic_pamt=True)]
         page = ready(stage, row.name, level)
         actor = caller(stage, row.name)
         if row.keeps:
@@ -274,10 +282,11 @@ OPERANDS_OF_LOCKS = {
     "tdh_mem_range_unblock": operands(TDR="RDX"), "tdh_mem_track": operands(TDR="RCX"),
     "tdh_mem_page_remove": operands(TDR="RDX", PAGE="RCX"), "tdh_mem_sept_remove": operands(TDR="RDX", PAGE="RCX"),
     "tdh_mem_sept_rd": operands(TDR="RDX"), "tdh_mem_rd": operands(TDR="RDX"), "tdh_mem_wr": operands(TDR="RDX"),
-    "tdh_mem_page_promote": operands(TDR="RDX", PAGE="RCX"), "tdh_mem_page_demote": operands(TDR="RDX", PAGE="R8"),
+    "tdh_mem_page_promote": operands(TDR="RDX", PAGE="RCX"), "tdh_mem_page_demote": operands(TDR="RDX", PAGE="R8", PAIR0="R12", PAIR1="R13"),
     "tdh_mem_page_relocate": operands(TDR="RDX", PAGE="RCX", TARGET="R8"),
     "tdh_phymem_page_reclaim": operands(PAGE="RCX", TDR="TDR"), "tdh_phymem_cache_wb": operands(),
     "tdh_phymem_page_wbinvd": operands(PAGE="RCX"), "tdh_phymem_page_rdmd": operands(PAGE="RCX"),
+    "tdh_phymem_pamt_add": operands(PAGE="RCX", PAIR0="RDX", PAIR1="R8"), "tdh_phymem_pamt_remove": operands(PAGE="RCX"),
     "tdg_mem_page_accept": operands(), "tdg_mem_page_attr_rd": operands(), "tdg_mem_page_attr_wr": operands(),
     "tdh_mig_stream_create": operands(TDR="RDX", PAGE="RCX"),
     **dict.fromkeys(("tdh_export_blockw", "tdh_export_restore", "tdh_export_mem"), operands(TDR="RDX", SEPT_ENTRY=NOTED)),

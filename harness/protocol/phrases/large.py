@@ -185,5 +185,8 @@ class SplitPamt:
     def locks(self, level: int = 0, release: Release = DEFAULT):
         return (LARGE, *PAIR.locks(level, release))
 
+    def operand_of(self, lock: Held) -> str:
+        return self.operand if lock == LARGE else PAIR.operand_of(lock)
+
     def emit(self, call: Call):
         _turn_pamt(call, R.COPY, PT_NDA, PT_REG, clear_bepoch=True)

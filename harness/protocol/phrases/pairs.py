@@ -57,6 +57,10 @@ class GivePair:
     def locks(self, level: int = 0, release: Release = DEFAULT):
         return tuple(lock for name in NAMES for lock in self._walk(name)) if release.dynamic_pamt else ()
 
+    def operand_of(self, lock: Held) -> str:
+        """Of the BUSY that one of its locks answers."""
+        return self.operands[NAMES.index(lock.resource.partition(".")[0])]
+
     @staticmethod
     def _walk(name: str) -> tuple[Held, ...]:
         return tuple(Held(name + SIZE_NAMES[size], SHARED, "hp", NAMED[name][size], PAMT_LOCK) for size in (2, 1, 0))
