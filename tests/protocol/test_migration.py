@@ -381,3 +381,22 @@ def test_two_halts():
     with pytest.raises(AssertionError):
         host.finish()
     assert host.registers[R.PC] == 0
+
+
+# --- Dynamic PAMT ---
+
+@pytest.mark.parametrize("release", ["1.5.24", "1.5.34"])
+def test_an_import_without_a_pair_stops_and_two_of_them_end_the_session(release):
+    """N20: what is harmless alone, resumable, makes the other one BUSY; and that is the end in the in-order phase."""
+    stage, first = start("tdh_import_mem", release, dynamic_pamt=True)
+    stage.set_type("data", 0, PT_NDA, "2m")              # the pair is taken away
+    assert first.call("tdh_import_mem", PAGE) == status("TDX_INTERRUPTED_PAMT", 0)
+    assert noted(stage, first) == [0, 0] and stage.word("op_state", width=64) == OP_STATE_MEMORY_IMPORT
+    assert locks_of(stage) == {}
+    second = stage.actor("host1")
+    first.begin("tdh_import_mem", PAGE).before(Op.HP_PROMOTE)
+    assert stage.word("pamt_2m.data") == 4
+    assert second.call("tdh_import_mem", PAGE + 1) == 0xA000_0200_0000_0063
+    assert stage.word("pamt_2m.data") == 4 | HP
+    assert first.finish() == status("TDX_INTERRUPTED_PAMT", 0) and stage.word("pamt_2m.data") == 0
+    assert stage.word("op_state", width=64) == OP_STATE_FAILED_IMPORT
