@@ -11,6 +11,7 @@ class AnswerKind(IntEnum):
 
     SUCCESS = 0
     OTHER = 1
-    BUSY = 2                     # another holds the lock
-    BUSY_FOR_PRIORITY = 3        # a guest's call: a host has asked for the lock first
-    INJECTED = 4                 # the policy has answered BUSY in the module's place
+    NOTED = 2                    # a call about a list has gone through it; what was wrong is noted in the list
+    BUSY = 3                     # another holds the lock
+    BUSY_FOR_PRIORITY = 4        # a guest's call: a host has asked for the lock first
+    INJECTED = 5                 # the policy has answered BUSY in the module's place

@@ -241,12 +241,12 @@ def status(name: str, operand: str | int = "RAX") -> int:
 
 
 def known_class(word: int) -> tuple[int, bool]:
-    """The status that an answer's upper half is, and whether it is an error only without bit 61.
+    """The status that an answer's upper half is, and whether it is one only without bit 61.
 
     Of a word that is neither, its upper half.
     """
     upper = unsigned(word) & STATUS_CLASS
-    fatal = bool(upper & TDX_ERROR) and upper not in NAME_OF_STATUS and upper & ~TDX_FATAL in NAME_OF_STATUS
+    fatal = (bool(upper & TDX_ERROR) or unsigned(word) == TDX_FATAL) and upper not in NAME_OF_STATUS and upper & ~TDX_FATAL in NAME_OF_STATUS
     return (upper & ~TDX_FATAL, True) if fatal else (upper, False)
 
 
@@ -262,7 +262,7 @@ def status_name(word: int) -> str:
     if name is None:
         return f"{word:#018x}"
     detail = low_half(LOW_HALF[upper], word & OPERAND_ID)
-    return "|".join([name, *[detail] * bool(detail and word), *["FATAL"] * fatal])
+    return "|".join([name, *[detail] * bool(detail and (upper or word & OPERAND_ID)), *["FATAL"] * fatal])
 
 
 def low_half(kind: str, low: int) -> str:

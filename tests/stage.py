@@ -110,7 +110,7 @@ class Player:
 
 
 # Calls that name a page of any kind; `level` is then the group of pages (harness.memory.GROUPS).
-ABOUT_PAGES = ("tdh_mng_add_cx", "tdh_vp_addcx", "tdh_phymem_page_reclaim", "tdh_phymem_page_wbinvd",
+ABOUT_PAGES = ("tdh_mng_add_cx", "tdh_vp_addcx", "tdh_mig_stream_create", "tdh_phymem_page_reclaim", "tdh_phymem_page_wbinvd",
                "tdh_phymem_page_rdmd")
 LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept", "tdh_phymem_pamt_add",
               "tdh_phymem_pamt_remove")          # about a data page at any level

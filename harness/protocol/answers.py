@@ -104,8 +104,8 @@ def answers(release: Release) -> dict[str, frozenset[int]]:
 
 def alike(word: int, other: int) -> bool:
     """Whether two words are one answer: the same status, and the same low half where that names an operand."""
-    upper, _ = known_class(word)
-    if upper != known_class(other)[0]:
+    upper, fatal = known_class(word)
+    if (upper, fatal) != known_class(other):
         return False
     kind = LOW_HALF.get(upper)
     return word & OPERAND_ID == other & OPERAND_ID if kind in (OPERAND, EXIT_REASON) else True
@@ -130,10 +130,8 @@ def givers(word: int, releases: tuple[Release, ...] = READ) -> list[Giver]:
             if any(alike(word, other) for other in words):
                 found.setdefault((name, by_name(name)), {})[release.name] = None
     upper, fatal = known_class(word)
-    if fatal:
-        found = {key: value for key, value in found.items() if key[1].name in IMPORTS}
     modelled = {leaf for _, leaf in found}
-    for call in IMPORTS if fatal else MORE.get(NAME_OF_STATUS.get(upper, ""), ()):
+    for call in (IMPORTS if upper else ()) if fatal else MORE.get(NAME_OF_STATUS.get(upper, ""), ()):
         if (leaf := by_name(call)) not in modelled:
             found[leaf.spelled, leaf] = {}
     return sorted((Giver(name, leaf, tuple(names)) for (name, leaf), names in found.items()),

@@ -11,7 +11,7 @@ from kernels.answers import AnswerKind
 from kernels.words import NAME_OF_OPERAND, NAME_OF_STATUS, OPERAND_ID, OPERANDS, STATUS_CLASS, STATUSES, status, status_name
 
 # What is said of an answer beside its status and operand.
-NOTES = {AnswerKind.BUSY_FOR_PRIORITY: " (host priority)", AnswerKind.INJECTED: " (injected)"}
+NOTES = {AnswerKind.NOTED: " (entries noted)", AnswerKind.BUSY_FOR_PRIORITY: " (host priority)", AnswerKind.INJECTED: " (injected)"}
 
 
 class Answer(NamedTuple):
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
         """The name that tells it from every other answer: `TDX_OPERAND_BUSY|SEPT_TREE`."""
         if self.kind == AnswerKind.BUSY_FOR_PRIORITY:
             return status_name(STATUSES["TDX_OPERAND_BUSY_HOST_PRIORITY"] | self.status & OPERAND_ID)
-        return status_name(self.status) + (NOTES[self.kind] if self.kind == AnswerKind.INJECTED else "")
+        return status_name(self.status) + NOTES.get(self.kind, "")
 
     @property
     def refusal(self) -> str:

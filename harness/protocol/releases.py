@@ -49,6 +49,7 @@ CHOICES = {
     "entry_write": (STORE, SWAP_STORE, SWAP, CHECKED_SWAP), "guest_entry": (SET_LOOK, LOOK_SET),
     "guest_shared": (ADD_LOOK, LOOK_ADD), "accept_leaf": (WALK, ENTRY), "promote_tree": (SHARED, EXCLUSIVE),
     "promote_gives_way": (NOTHING, INTERRUPT, PRIORITY), "demote_gives_way": (NOTHING, INTERRUPT, PRIORITY),
+    "list_gives_way": (NOTHING, INTERRUPT, PRIORITY),
     "unblock_operand": ("RCX", "SEPT_TREE"), "init_apicid_tdr": (SHARED, EXCLUSIVE), "add_cx_drops_first": (TDR, PAGE),
     "rd_wr_drops_first": (TDR, "entry"),
 }
@@ -78,6 +79,8 @@ class Release(NamedTuple):
     promote_masks        whether it compares them without TDHP, A and D
     promote_gives_way    what makes it give up: NOTHING, INTERRUPT, PRIORITY (on the tree: TDX_INTERRUPTED_BUSY)
     demote_gives_way     the same of TDH.MEM.PAGE.DEMOTE
+    list_gives_way       the same of calls about lists of pages (EXPORT.*, IMPORT.*), between two entries
+    list_count_in_rax    whether such a call answers how many entries were wrong in RAX (later in R8)
     removed_children     whether TDH.MEM.SEPT.REMOVE counts REMOVED entries as free
     unblock_operand      operand of TDH.MEM.RANGE.UNBLOCK's TDX_TLB_TRACKING_NOT_DONE
     init_apicid_tdr      mode in which TDH.VP.INIT version 1 (with an x2APIC id) takes the TDR
@@ -117,6 +120,8 @@ class Release(NamedTuple):
     promote_masks: bool = False
     promote_gives_way: str = INTERRUPT
     demote_gives_way: str = INTERRUPT
+    list_gives_way: str = INTERRUPT
+    list_count_in_rax: bool = True
     removed_children: bool = False
     unblock_operand: str = "RCX"
     init_apicid_tdr: str = EXCLUSIVE
@@ -145,16 +150,18 @@ _16 = _13._replace(name="1.5.16", source=f"release 1.5.16, {_COPY}", vcpu_state_
 _20 = _16._replace(
     name="1.5.20", source=f"release 1.5.20, {_COPY}", op_state_status=True, tree="hp", filter_tree=SHARED,
     filter_pending=False, entry_write=SWAP_STORE, attr_wr_writes=True, promote_tree=EXCLUSIVE, promote_children=False,
-    promote_masks=True, promote_gives_way=PRIORITY, demote_gives_way=PRIORITY, dynamic_pamt=True)
+    promote_masks=True, promote_gives_way=PRIORITY, demote_gives_way=PRIORITY, list_gives_way=PRIORITY,
+    dynamic_pamt=True)
 _24 = _20._replace(
     name="1.5.24", source=f"release 1.5.24, {_COPY}", also=("1.5.25",), entry_write=SWAP, op_states=12)
 _28 = _24._replace(
     name="1.5.28", source=_STORED.format("30d22188"), also=(), entry_write=CHECKED_SWAP, guest_shared=LOOK_ADD,
     accept_leaf=ENTRY, promote_gives_way=INTERRUPT, demote_gives_way=NOTHING,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr", "unblock_operand", "sept_add_write"))
+    derived=("filter_tree", "filter_pending", "init_apicid_tdr", "unblock_operand", "sept_add_write", "list_gives_way",
+             "list_count_in_rax"))
 _34 = _28._replace(
     name="1.5.34", source=_STORED.format("9fd3c8b1"), guest_entry=LOOK_SET, removed_children=True, op_states=13,
-    counters=True, sept_add_write=SWAP,
+    counters=True, sept_add_write=SWAP, list_count_in_rax=False,
     derived=("filter_tree", "filter_pending", "init_apicid_tdr", "sept_add_write"))
 # The 2.0 line: each is the counterpart of a release of the 1.5 line.
 _2_08 = _16._replace(
@@ -163,7 +170,7 @@ _2_08 = _16._replace(
 _2_12 = _20._replace(
     name="2.0.12", source=_STORED.format("a56a9173"), connect=True,
     derived=("promote_tree", "promote_children", "promote_masks", "promote_gives_way", "unblock_operand",
-             "init_apicid_tdr", "attr_wr_writes"))
+             "init_apicid_tdr", "attr_wr_writes", "list_gives_way"))
 _2_14 = _24._replace(
     name="2.0.14", source=_STORED.format("db57c638"), also=(), connect=True,
     derived=(*_2_12.derived, "filter_tree", "filter_pending", "guest_entry", "guest_shared", "accept_leaf"))
@@ -219,7 +226,7 @@ def find(text: str) -> Release:
     for change in changes:
         key, _, value = change.partition("=")
         release = release._replace(**{_known(key, value): _value(key, value)})
-    if PRIORITY in (release.promote_gives_way, release.demote_gives_way) and release.tree != "hp":
+    if PRIORITY in (release.promote_gives_way, release.demote_gives_way, release.list_gives_way) and release.tree != "hp":
         raise ReleaseError("tree", release.tree, "must be 'hp' where a long call gives way to priority on it")
     changed = [f"+{name}={_spelled(getattr(release, name))}" for name in FIELDS
                if getattr(release, name) != getattr(BY_NAME[base], name)]

@@ -21,11 +21,11 @@ tested because it is listed.
 """
 
 import functools
-from typing import NamedTuple
-
 from harness.protocol.assemble import Held, Listing
 from harness.protocol import faults
 from harness.protocol.call import EXCLUSIVE, SHARED, Call, Options
+from harness.protocol.calls import migration, services, system
+from harness.protocol.calls.row import PAGE_SIZES, TDR_SIZES, TDVPR_SIZES, Seamcall
 from harness.protocol.phrases.guests import Accept, ReadAttributes, WriteAttributes
 from harness.protocol.phrases.large import Merge, Merged, Split, SplitPamt
 from harness.protocol.phrases.life import (
@@ -84,11 +84,6 @@ def _td(allowed: tuple[int, ...]) -> tuple:
     return Explicit("TDR", SHARED, "RDX", PT_TDR), OpState(SHARED, allowed)
 
 
-TDR_SIZES = ("TDR", "TDR.2M", "TDR.1G")
-TDVPR_SIZES = ("TDVPR", "TDVPR.2M", "TDVPR.1G")
-PAGE_SIZES = ("PAGE", "PAGE.2M", "PAGE.1G")
-
-
 # The lock report's rows, in its order.
 IN_REPORT = (
     "tdh_mng_create", "tdh_mng_add_cx", "tdh_mng_init", "tdh_mng_vpflushdone", "tdh_mng_key_config",
@@ -100,34 +95,6 @@ IN_REPORT = (
 )
 
 
-class Seamcall(NamedTuple):
-    """One call.
-
-    name      as KVM spells it; the lock report's spelling where KVM has none
-    leaf      its number
-    side      "host" (SEAMCALL) or "guest" (TDCALL)
-    phrases   what it does, in order
-    source    where to read it in the module
-    order     resources in release order, if that is not the reverse of acquisition
-    keeps     whether it returns with locks held (TDH.VP.ENTER: until the TD exits)
-    levels    SEPT levels at which it can be made; (0,) also for calls that are about no entry
-    """
-
-    name: str
-    leaf: int
-    side: str
-    phrases: tuple
-    source: str
-    order: tuple[str, ...] = ()
-    keeps: bool = False
-    levels: tuple[int, ...] = (0,)
-
-    @property
-    def leveled(self) -> bool:
-        """Whether its micro-ops differ by level."""
-        return any(getattr(phrase, "leveled", getattr(phrase, "own_size", False)) for phrase in self.phrases)
-
-
 ANY_LEVEL = tuple(range(LEVELS))
 LEAF_LEVELS = (0, 1)             # pages of 4 KiB and 2 MiB; KVM makes no larger ones
 TABLE_LEVELS = (1, 2)            # entries that can map an SEPT page
@@ -137,7 +104,7 @@ TABLE_LEVELS = (1, 2)            # entries that can map an SEPT page
 def seamcalls(release: Release = DEFAULT) -> tuple[Seamcall, ...]:
     """All calls of a release."""
     rows = (*_life(release), *_vcpus(release), *_memory(release), *_large_pages(release), *_others(release),
-            *_guest(release))
+            *_guest(release), *migration.rows(release), *services.rows(release), *system.rows(release))
     if not release.report_only:
         return rows
     # The report speaks of 4 KiB pages only.
@@ -670,7 +637,7 @@ def write_call(listing: Listing, row: Seamcall, options: Options, level: int = 0
             faults.refuse(call)
         for phrase in row.phrases:
             phrase.emit(call)
-        call.succeed(keeping=row.keeps)
+        call.succeed(keeping=row.keeps, status=row.success)
     listing.flush()
     listing.held = ()
 

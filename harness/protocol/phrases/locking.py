@@ -418,10 +418,11 @@ class GiveWay:
     """
 
     how: str
+    interrupted: str = "TDX_INTERRUPTED_RESTARTABLE"     # or, where what was done is kept, ..._RESUMABLE
 
     def emit(self, call: Call):
         if self.how != NOTHING:
-            call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, otherwise=call.fail("TDX_INTERRUPTED_RESTARTABLE"),
+            call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, otherwise=call.fail(self.interrupted),
                      text="interrupt pending?")
         if self.how == PRIORITY:
             call.row(Op.LOAD, base=R.TD, offset=call.td("secure_ept_lock"), width=16, mask=HP,
