@@ -88,6 +88,7 @@ CONTEXTS = {
     "tdh_phymem_page_reclaim": (_context(DESTROY, "tdx_reclaim_page", page=EXCLUSIVE),),
     "tdh_mng_vpflushdone": _RELEASE,
     "tdh_phymem_cache_wb": _RELEASE,
+    "tdh_phymem_cache_wb_resume": _RELEASE,
     "tdh_mng_key_freeid": _RELEASE,
     "tdh_sys_init": (_context(BOOT, "try_init_module_global, under sysinit_lock", module=EXCLUSIVE),),
     "tdh_sys_lp_init": (_context(BOOT, "tdx_cpu_enable, on all processors at once", module=SHARED),),
