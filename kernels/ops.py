@@ -112,15 +112,15 @@ class Register(IntEnum):
     ROLE = 68                    # this actor's number + 1 among those of its TD
     OUTCOMES = 69                # answers of a script's calls so far (harness/experiment/scenario.py)
     REFUSED = 70                 # whether the vCPU's last TDCALL was refused for host priority
-    NODE = 71                    # PAMT 2M entry above PAMT's page: how many of its pages are in use (Dynamic PAMT)
-    HINT = 72                    # whether the page that was given back was the last in use of its 2 MiB
-    PAIR0_4K = 73                # PAMT words of the two pages that hold, or are to hold, the PAMT entries of 2 MiB
-    PAIR0_2M = 74
-    PAIR0_1G = 75
-    PAIR1_4K = 76
-    PAIR1_2M = 77
-    PAIR1_1G = 78
-    STREAM = 79                  # the migration stream that a call is about
+    STREAM = 71                  # the migration stream that a call is about
+    NODE = 72                    # PAMT 2M entry above PAMT's page: how many of its pages are in use (Dynamic PAMT)
+    HINT = 73                    # whether the page that was given back was the last in use of its 2 MiB
+    PAIR0_4K = 74                # PAMT words of the two pages that hold, or are to hold, the PAMT entries of 2 MiB
+    PAIR0_2M = 75
+    PAIR0_1G = 76
+    PAIR1_4K = 77
+    PAIR1_2M = 78
+    PAIR1_1G = 79
 
 
 class Kind(IntEnum):

@@ -1,8 +1,9 @@
 """For each call, a TD in which it succeeds: what tests start from when they ask the same of all calls."""
 
 from harness.memory.layout import (
-    BOUND, KOT_PACKAGES, MIGSC_INITIALIZED, MMIOMT_MAPPED, NOT_BOUND, PRE_BOUND, STREAMS, SYS_CONFIG_DONE, SYS_INIT_DONE,
+    BOUND, KOT_PACKAGES, MIGSC_INITIALIZED, MMIOMT_MAPPED, NOT_BOUND, NOTED, PRE_BOUND, STREAMS, SYS_CONFIG_DONE, SYS_INIT_DONE,
     SYS_INIT_PENDING, SYS_READY, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX,
+    WBT_POINT,
 )
 from kernels.epoch import epoch_word
 from kernels.words import (
@@ -139,6 +140,12 @@ def _cache_wb(stage):
     stage.set_word("kot", HKID_FLUSHED | 1 << 8 * KOT_PACKAGES, width=64)
 
 
+def _cache_wb_resume(stage):
+    _cache_wb(stage)
+    stage.memory.set_word(stage.layout.at("wbt") + WBT_POINT, 1)
+    stage.memory.set_word(stage.layout.at("kot") + KOT_PACKAGES, NOTED, 8)
+
+
 def _reclaim(stage):
     stage.set_lifecycle(TD_TEARDOWN)
     stage.set_type("data", PAGE, PT_REG)
@@ -263,5 +270,6 @@ _LIFE = {
     "tdh_vp_create": _vp_create, "tdh_vp_addcx": _vp_addcx, "tdh_vp_init": _vp_init, "tdh_vp_init_apicid": _vp_init,
     "tdh_vp_enter": _nothing, "tdh_vp_flush": _vp_flush, "tdh_vp_rd_wr": _nothing,
     "tdh_phymem_page_reclaim": _reclaim, "tdh_phymem_cache_wb": _cache_wb,
+    "tdh_phymem_cache_wb_resume": _cache_wb_resume,
     "tdh_phymem_page_wbinvd": lambda stage: PAGE, "tdh_phymem_page_rdmd": lambda stage: PAGE,
 }

@@ -73,6 +73,10 @@ NOT_BOUND, PRE_BOUND, BOUND = 0, 1, 2
 # Within words that have a byte for each package; the KOT's has the HKID's state in its lowest byte.
 KOT_STATE, KOT_PACKAGES = 0, 1
 PACKAGES_MAX = 7
+TO_WRITE_BACK, NOTED = 1, 2      # of a package: still to be written back; the same, by the session that is under way
+
+# Within a package's entry of the table of write-backs: its mutex, and how far an interrupted session has got.
+WBT_LOCK, WBT_POINT = 0, 8
 
 # Physical pages by use, far apart so that no two groups and no two TDs share a 1G region.
 HPA_STEP, TD_HPA_STEP = 1 << 40, 1 << 44

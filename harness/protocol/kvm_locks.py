@@ -88,6 +88,7 @@ CONTEXTS = {
     "tdh_phymem_page_reclaim": (_context(DESTROY, "tdx_reclaim_page", page=EXCLUSIVE),),
     "tdh_mng_vpflushdone": _RELEASE,
     "tdh_phymem_cache_wb": _RELEASE,
+    "tdh_phymem_cache_wb_resume": _RELEASE,
     "tdh_mng_key_freeid": _RELEASE,
     "tdh_sys_init": (_context(BOOT, "try_init_module_global, under sysinit_lock", module=EXCLUSIVE),),
     "tdh_sys_lp_init": (_context(BOOT, "tdx_cpu_enable, on all processors at once", module=SHARED),),
@@ -101,7 +102,7 @@ CONTEXTS = {
 # Calls that KVM 6.16 does not make: it has no large pages for TDs, no migration, and no use for the others.
 NOT_MADE = (
     "tdh_mem_page_promote", "tdh_mem_page_demote", "tdh_mem_page_relocate", "tdh_mem_sept_rd", "tdh_mem_rd",
-    "tdh_mem_wr", "tdh_phymem_page_rdmd", "tdh_mig_stream_create",
+    "tdh_mem_wr", "tdh_phymem_page_rdmd", "tdh_mig_stream_create", "tdh_phymem_pamt_add", "tdh_phymem_pamt_remove",
     *(f"tdh_{way}_{what}" for way in ("export", "import") for what in (
         "mem", "track", "abort", "state_immutable", "state_td", "state_vp")),
     "tdh_export_blockw", "tdh_export_unblockw", "tdh_export_restore", "tdh_export_pause",

@@ -31,8 +31,8 @@ from harness.protocol.calls.row import PAGE_SIZES, TDR_SIZES, TDVPR_SIZES, Seamc
 from harness.protocol.phrases.guests import Accept, ReadAttributes, WriteAttributes
 from harness.protocol.phrases.large import Merge, Merged, Split, SplitPamt
 from harness.protocol.phrases.life import (
-    ConfigureKey, DrawRandom, HasVcpus, HkidBecomes, HkidIs, InitTd, Lifecycle, LifecycleBecomes, MoreTdcx,
-    NewTdcx, NewTdr, NobodyAssociated, NoKeyYet, NotFatal, OpStateBecomes, Reclaimable, TdcsStillNew, WriteCachesBack,
+    BeginWriteBack, ConfigureKey, DrawRandom, HasVcpus, HkidBecomes, HkidIs, InitTd, Lifecycle, LifecycleBecomes, MoreTdcx,
+    NewTdcx, NewTdr, NobodyAssociated, NoKeyYet, NotFatal, OpStateBecomes, Reclaimable, ResumeWriteBack, TdcsStillNew, WriteCachesBack,
     WrittenBack,
 )
 from harness.protocol.phrases.locking import (
@@ -516,13 +516,20 @@ def _others(release: Release) -> tuple[Seamcall, ...]:
             ),
             source="tdh_phymem_page_reclaim.c",
         ),
-        Seamcall(
-            "tdh_phymem_cache_wb", 40, "host", (
-                WriteBack(),
-                Kot(SHARED),
-                WriteCachesBack(),
-            ),
-            source="tdh_phymem_cache_wb.c",
+        *(
+            Seamcall(
+                name, 40, "host", (
+                    WriteBack(),
+                    Kot(SHARED),
+                    session,
+                    WriteCachesBack(begins),
+                ),
+                source=f"tdh_phymem_cache_wb.c, RCX = {int(not begins)}; 1.5.24:117-168; 2.0.08 c2900-8300",
+            )
+            for name, session, begins in (
+                ("tdh_phymem_cache_wb", BeginWriteBack(), True),
+                ("tdh_phymem_cache_wb_resume", ResumeWriteBack(), False),
+            )
         ),
         Seamcall(
             "tdh_phymem_page_wbinvd", 41, "host", (

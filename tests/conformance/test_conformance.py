@@ -111,6 +111,7 @@ def test_an_outcome_that_is_missing_or_too_much_differs(tmp_path, capsys):
     ([], "columns = ''"),
     ([list(CALLS), ["tdh_mem_track"]], "some.csv:2: 1 cells: must be 9"),
     ([list(CALLS)], "release = '': must be one of 1.5.01"),
+    ([["# of 1.5.24"], list(CALLS)], "nothing in it could be compared"),
     ([["# of 1.5.07"], list(CALLS)], "release = '1.5.07': must be one of"),
     ([["# of 1.5.24"], list(CALLS), ["tdh_mem_page_aug", "x", "FREE", "0", "0", "", "0x0", "return", ""]],
      "must be a number"),

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.memory.layout import (
-    PAMT_BEPOCH, PAMT_LOCK, PAMT_TYPE, TDR_READY, TDR_TDCX, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE,
+    KOT_PACKAGES, PAMT_BEPOCH, PAMT_LOCK, PAMT_TYPE, TDR_READY, TDR_TDCX, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE,
     TDVPS_STEPPING,
 )
 from harness.protocol.phrases.guests import Accept, ReadAttributes, WriteAttributes
@@ -16,15 +16,15 @@ from kernels.epoch import epoch_word
 from kernels.locks import PRIMITIVES
 from kernels.ops import OP_TABLE, Op, Price, Register as R
 from kernels.words import (
-    ANY_BLOCKED, ENTRY_STATES, EXIT_REASON_EPT_VIOLATION, GUEST_ACCESSIBLE, HP, PT_EPT, PT_NDA, PT_REG, STATE,
+    ANY_BLOCKED, ENTRY_STATES, EXIT_REASON_EPT_VIOLATION, GUEST_ACCESSIBLE, HKID_ASSIGNED, HKID_FLUSHED, HKID_FREE, HP, PT_EPT, PT_NDA, PT_REG, STATE,
     TD_HKID_ASSIGNED, TDCS_PAGES, TDEL, TDHP, TDVPS_PAGES, VCPU_ACTIVE, VCPU_READY, state_of, status, status_name,
 )
 from tests.ready import PAGE, caller, levels, ready
 from tests.stage import Stage
 
 SUCCESS = 0
-SUCCEEDS = {"tdh_import_abort": "TDX_SUCCESS|FATAL"}         # the others: TDX_SUCCESS
 PAIRED = ("1.5.24", "1.5.34")    # releases whose every call is made with Dynamic PAMT too
+SUCCEEDS = {"tdh_import_abort": "TDX_SUCCESS|FATAL"}         # the others: TDX_SUCCESS
 ROWS = [(release.name, row, level) for release in RELEASES for row in seamcalls(release) for level in levels(row)]
 IDS = [f"{release}-{row.name}-{level}" for release, row, level in ROWS]
 
@@ -285,6 +285,7 @@ OPERANDS_OF_LOCKS = {
     "tdh_mem_page_promote": operands(TDR="RDX", PAGE="RCX"), "tdh_mem_page_demote": operands(TDR="RDX", PAGE="R8", PAIR0="R12", PAIR1="R13"),
     "tdh_mem_page_relocate": operands(TDR="RDX", PAGE="RCX", TARGET="R8"),
     "tdh_phymem_page_reclaim": operands(PAGE="RCX", TDR="TDR"), "tdh_phymem_cache_wb": operands(),
+    "tdh_phymem_cache_wb_resume": operands(),
     "tdh_phymem_page_wbinvd": operands(PAGE="RCX"), "tdh_phymem_page_rdmd": operands(PAGE="RCX"),
     "tdh_phymem_pamt_add": operands(PAGE="RCX", PAIR0="RDX", PAIR1="R8"), "tdh_phymem_pamt_remove": operands(PAGE="RCX"),
     "tdg_mem_page_accept": operands(), "tdg_mem_page_attr_rd": operands(), "tdg_mem_page_attr_wr": operands(),
@@ -478,3 +479,59 @@ def test_before_the_td_runs_a_page_is_removed_without_tracking():
     stage.map_page(PAGE)
     stage.set_word("op_state", 1, width=64)              # INITIALIZED
     assert stage.actor("host0").call("tdh_mem_page_remove", PAGE) == SUCCESS
+
+
+# --- TDH.PHYMEM.CACHE.WB ---
+
+def flushed(stage, package_byte=1) -> None:
+    stage.set_word("kot", HKID_FLUSHED | package_byte << 8 * KOT_PACKAGES, width=64)
+
+
+def left_to_write_back(stage) -> int:
+    return stage.memory.word(stage.layout.at("kot") + KOT_PACKAGES, 8)
+
+
+@pytest.mark.parametrize("state", [HKID_FREE, HKID_ASSIGNED])
+def test_with_nothing_flushed_there_are_no_caches_to_write_back(state):
+    stage = Stage()
+    stage.set_word("kot", state, width=64)
+    assert status_name(stage.actor("host0").call("tdh_phymem_cache_wb")) == "TDX_NO_HKID_READY_TO_WBCACHE"
+    assert locks_of(stage) == {}
+
+
+def test_an_interrupt_ends_a_write_back_with_both_locks_dropped_and_it_is_resumed():
+    stage = Stage()
+    flushed(stage)
+    host = stage.actor("host0")
+    stage.set_word("host_interrupt", 1, width=64)
+    assert status_name(host.call("tdh_phymem_cache_wb")) == "TDX_INTERRUPTED_RESUMABLE"
+    assert locks_of(stage) == {} and left_to_write_back(stage)
+    stage.set_word("host_interrupt", 0, width=64)
+    assert status_name(host.call("tdh_phymem_cache_wb_resume")) == "TDX_SUCCESS"
+    assert not left_to_write_back(stage)
+    assert status_name(host.call("tdh_phymem_cache_wb_resume")) == "TDX_WBCACHE_RESUME_ERROR"
+
+
+def test_what_was_flushed_after_a_write_back_began_is_not_written_back_by_it():
+    stage = Stage()
+    flushed(stage)
+    host = stage.actor("host0")
+    stage.set_word("host_interrupt", 1, width=64)
+    host.call("tdh_phymem_cache_wb")
+    flushed(stage)                                       # anew: by a VPFLUSHDONE in between
+    assert status_name(host.call("tdh_phymem_cache_wb_resume")) == "TDX_SUCCESS"
+    assert left_to_write_back(stage)
+    stage.set_word("host_interrupt", 0, width=64)
+    assert status_name(host.call("tdh_phymem_cache_wb")) == "TDX_SUCCESS"
+    assert not left_to_write_back(stage)
+
+
+def test_a_new_write_back_forgets_the_one_that_was_interrupted():
+    stage = Stage()
+    flushed(stage)
+    host = stage.actor("host0")
+    stage.set_word("host_interrupt", 1, width=64)
+    host.call("tdh_phymem_cache_wb")
+    stage.set_word("host_interrupt", 0, width=64)
+    assert status_name(host.call("tdh_phymem_cache_wb")) == "TDX_SUCCESS"
+    assert status_name(host.call("tdh_phymem_cache_wb_resume")) == "TDX_WBCACHE_RESUME_ERROR"

@@ -11,11 +11,13 @@ Abstracted away: measurement, the parameters of TDH.MNG.INIT, contents of contro
 
 from dataclasses import dataclass
 
-from harness.memory.layout import KOT_PACKAGES, KOT_STATE, LINE, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX
+from harness.memory.layout import (
+    KOT_PACKAGES, KOT_STATE, LINE, NOTED, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX, TO_WRITE_BACK, WBT_POINT,
+)
 from harness.memory.block import all_packages
 from harness.protocol.call import Call
 from harness.protocol.faults import draw_random
-from harness.protocol.phrases.locking import NAMED, OpState, at_least
+from harness.protocol.phrases.locking import INTERRUPT, NAMED, OpState, at_least
 from harness.protocol.phrases.pages import PageBecomes, each
 from kernels import epoch
 from kernels.ops import Op, Register as R
@@ -117,15 +119,79 @@ class WrittenBack:
                  text="packages to write back")
 
 
+def _each_hkid(call: Call, write) -> None:
+    """Rows of `write()` with CURSOR at this package's byte of each HKID's entry."""
+    call.row(Op.LET, register=R.OLD, source=R.PACKAGE, value=call.options.layout.at("kot") + KOT_PACKAGES)
+    each(call, R.OLD, LINE, write, count=call.options.layout.tds)
+
+
 @dataclass(frozen=True)
-class WriteCachesBack:
-    """This package has written back the caches of every HKID."""
+class BeginWriteBack:
+    """A session begins: it is about the HKIDs that are flushed now.  Without any there is nothing to be done."""
 
     def emit(self, call: Call):
-        call.work(call.name + "_ns")
-        call.row(Op.LET, register=R.OLD, source=R.PACKAGE, value=call.options.layout.at("kot") + KOT_PACKAGES)
-        each(call, R.OLD, LINE, lambda: call.row(Op.STORE, base=R.CURSOR, width=8, text="written back"),
-             count=call.options.layout.tds)
+        listing, some = call.listing, call.fresh("some")
+        call.row(Op.STORE, base=R.WBT, offset=WBT_POINT, text="no session to resume")
+        call.row(Op.LET, register=R.FIRST, text="HKIDs that are flushed")
+
+        def note():
+            behind = call.fresh("behind")
+            call.row(Op.INDEX, register=R.OLD, base=R.CURSOR, source=R.PACKAGE, mask=-1, match=-1, offset=-KOT_PACKAGES,
+                     text="the HKID's entry")
+            call.row(Op.LOAD, base=R.OLD, offset=KOT_STATE, width=8, mask=-1, match=HKID_FLUSHED, otherwise=behind,
+                     text="state of the HKID")
+            call.row(Op.LET, register=R.FIRST, source=R.FIRST, value=1)
+            call.row(Op.LOAD, base=R.CURSOR, width=8, mask=-1, match=TO_WRITE_BACK, otherwise=behind, text="this package")
+            call.row(Op.STORE, base=R.CURSOR, width=8, value=NOTED, text="to be written back")
+            listing.label(behind)
+
+        _each_hkid(call, note)
+        none = call.fresh("none")
+        call.row(Op.TEST, register=R.FIRST, mask=-1, next=none, otherwise=some, text="none?")
+        with listing.aside(none):
+            call.row(Op.LET, next=call.fail("TDX_NO_HKID_READY_TO_WBCACHE"))
+        listing.label(some)
+
+
+@dataclass(frozen=True)
+class ResumeWriteBack:
+    """A session of this package must have been interrupted."""
+
+    def emit(self, call: Call):
+        some, none = call.fresh("some"), call.fresh("none")
+        call.row(Op.LOAD, base=R.WBT, offset=WBT_POINT, mask=-1, next=none, otherwise=some, text="interrupted?")
+        with call.listing.aside(none):
+            call.row(Op.LET, next=call.fail("TDX_WBCACHE_RESUME_ERROR"))
+        call.listing.label(some)
+
+
+@dataclass(frozen=True)
+class WriteCachesBack:
+    """This package writes its caches back; then it has done so for the HKIDs that the session is about.
+
+    begins   whether the session does: between the two sub-blocks that the model has, an interrupt ends the call,
+             which is resumed with RCX = 1.  A resumed one is at its last sub-block.
+    """
+
+    begins: bool
+
+    def emit(self, call: Call):
+        call.work("tdh_phymem_cache_wb_ns")
+        if self.begins:
+            interrupted = call.fresh("interrupted")
+            call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, otherwise=interrupted, text="interrupt pending?")
+            with call.listing.aside(interrupted):
+                call.row(Op.STORE, base=R.WBT, offset=WBT_POINT, value=1, text="where to go on")
+                call.row(Op.LET, next=call.fail("TDX_INTERRUPTED_RESUMABLE"))
+        call.row(Op.STORE, base=R.WBT, offset=WBT_POINT, text="no session to resume")
+
+        def done():
+            behind = call.fresh("behind")
+            call.row(Op.LOAD, base=R.CURSOR, width=8, mask=-1, match=NOTED, otherwise=behind, text="of this session")
+            call.row(Op.EXCHANGE, base=R.CURSOR, width=8, register=R.SINK, text="written back")
+            call.listing.label(behind)
+
+        _each_hkid(call, done)
 
 
 @dataclass(frozen=True)
