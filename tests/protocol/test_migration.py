@@ -17,7 +17,7 @@ from kernels.words import (
     OP_STATE_START_IMPORT, OP_STATE_UNINITIALIZED, PT_NDA, PT_REG, STATE, TDEL, TDHP, TDX_FATAL, status, status_name,
 )
 from tests.protocol.test_seamcalls import list_of, locks_of
-from tests.ready import PAGE, caller, migration, ready, tracked
+from tests.ready import PAGE, migration, ready
 from tests.stage import Stage
 
 NAMES = [release.name for release in RELEASES if not release.report_only]

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from harness.memory.layout import BOUND, NOT_BOUND, PAMT_TYPE, PRE_BOUND, TDR_READY
 from harness.protocol.assemble import Held
-from harness.protocol.call import EXCLUSIVE, SHARED, Call
+from harness.protocol.call import SHARED, Call
 from harness.protocol.phrases.locking import INTERRUPT, Drop, Explicit, OpState
 from harness.protocol.releases import DEFAULT, Release
 from kernels.answers import AnswerKind
