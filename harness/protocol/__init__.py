@@ -1,6 +1,7 @@
 """The protocol as data: SEAMCALL rows and KVM flows, and how they become programs.
 
     seamcalls.py   THE TABLE: every call as a row of phrases, with its source
+    sources.py     where a call is to be read in a release
     calls/         rows of it by noun
     phrases/       the words of that table, and the micro-ops each becomes
     call.py        a call while it is written: taking locks, checking owners, getting out

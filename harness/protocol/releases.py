@@ -289,7 +289,7 @@ def suggestion(text: str) -> str:
 
     wanted = numbers(text)
     line = [name for name in NAMES if numbers(name)[:2] == wanted[:2] and re.fullmatch(r"[\d.]+", name)]
-    if len(wanted) != 3 or not line:
+    if not re.fullmatch(r"\d+\.\d+\.\d\d", text) or not line:
         return nearest(text, (*NAMES, NEWEST))
     earlier = [name for name in line if numbers(name) <= wanted]
     return f"; did you mean {max(earlier, key=numbers) if earlier else min(line, key=numbers)}?"

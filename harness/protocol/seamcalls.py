@@ -145,7 +145,7 @@ def _life(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 PageBecomes(PT_TDCX),
             ),
-            source="tdh_mng_add_cx.c:69-206",
+            source="tdh_mng_add_cx.c:69-206; 1.5.05:88-93; 1.5.24:189-204; 2.0.08 c2400",
             order=(*TDR_SIZES, *PAGE_SIZES) if release.add_cx_drops_first == TDR else (*PAGE_SIZES, *TDR_SIZES),
         ),
         Seamcall(
@@ -159,7 +159,7 @@ def _life(release: Release) -> tuple[Seamcall, ...]:
                 ConfigureKey(TD_KEYS_CONFIGURED),
                 Drop("KET"),
             ),
-            source="tdh_mng_key_config.c:61-129; PCONFIG: src/common/helpers/helpers.c:86-91",
+            source="tdh_mng_key_config.c:61-129; 1.5.05:91-97; PCONFIG: src/common/helpers/helpers.c:86-91",
         ),
         Seamcall(
             "tdh_mng_init", 21, "host", (
@@ -183,7 +183,7 @@ def _life(release: Release) -> tuple[Seamcall, ...]:
                 WalkToLeaf(),
                 StateIs(("MAPPED",), "TDX_EPT_ENTRY_NOT_PRESENT"),
             ),
-            source="tdh_mr_extend.c",
+            source="tdh_mr_extend.c; 1.5.24:119-139",
         ),
         Seamcall(
             "tdh_mr_finalize", 17, "host", (
@@ -272,7 +272,7 @@ def _vcpus(release: Release) -> tuple[Seamcall, ...]:
                 CountIn(),
                 EntryFilter(),
             ),
-            source="src/td_transitions/tdh_vp_enter.c:553-975",
+            source="src/td_transitions/tdh_vp_enter.c:553-975; 1.5.05:606; 1.5.24:696; 1.5.34 c24000; 2.0.18 c17000",
             order=("TD_EPOCH", "SEPT_TREE", "TD_EPOCH count", "OP_STATE", "TDR", *TDVPR_SIZES),
             keeps=True,
         ),
@@ -311,7 +311,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 Become(((("FREE",), "NL_MAPPED"),), hpa="new", releases=False, how="sept_add_write"),
             ),
-            source="tdh_mem_sept_add.c:476-510",
+            source="tdh_mem_sept_add.c:476-510; 1.5.05:51-217; 2.0.18 c9000",
             order=("SEPT_ENTRY", *PAGE_SIZES, "SEPT_TREE", "OP_STATE", *TDR_SIZES),
             levels=TABLE_LEVELS,
         ),
@@ -327,7 +327,8 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 PageBecomes(PT_REG, clear_bepoch=True),
             ),
-            source="tdh_mem_page_add.c; src/common/memory_handlers/sept_manager.c:449-456",
+            source="tdh_mem_page_add.c; 1.5.05:148-165; 1.5.24:145-198; 2.0.18 c3500; write:"
+                   " src/common/memory_handlers/sept_manager.c:449-456",
         ),
         Seamcall(
             "tdh_mem_page_aug", 6, "host", (
@@ -341,7 +342,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1, own_size=True),
                 PageBecomes(PT_REG, clear_bepoch=True, own_size=True),
             ),
-            source="tdh_mem_page_aug.c:66-215",
+            source="tdh_mem_page_aug.c:66-215; 2.0.18 c1400; 1.5.34 = 2.0.18",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -355,7 +356,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 Become(BLOCK, hpa="copy", releases=False),
                 NoteBlocked(),
             ),
-            source="tdh_mem_range_block.c:118-300",
+            source="tdh_mem_range_block.c:118-300; 2.0.18 c1400; 1.5.34 = 2.0.18",
             levels=ANY_LEVEL,
         ),
         Seamcall(
@@ -368,7 +369,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 Become(UNBLOCK, hpa="copy", releases=True, keeps_counter=True),
                 Count("blocked", -1),
             ),
-            source="tdh_mem_range_unblock.c:90-260",
+            source="tdh_mem_range_unblock.c:90-260; 1.5.34 c1400",
             levels=ANY_LEVEL,
         ),
         Seamcall(
@@ -378,7 +379,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 EpochLock(EXCLUSIVE),
                 Advance(),
             ),
-            source="tdh_mem_track.c:60-140",
+            source="tdh_mem_track.c:60-140; 2.0.08 c2100",
         ),
         Seamcall(
             "tdh_mem_page_remove", 29, "host", (
@@ -394,7 +395,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 Children(-1, own_size=True),
                 PageBecomes(PT_NDA, page="found"),
             ),
-            source="tdh_mem_page_remove.c:66-265",
+            source="tdh_mem_page_remove.c:66-265; 1.5.34 c1400; 2.0.18 c8500",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -411,7 +412,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_NDA, page="found"),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_sept_remove.c:66-330",
+            source="tdh_mem_sept_remove.c:66-330; 1.5.34 c1400",
             order=("SEPT_ENTRY", "PAGE", "SEPT_TREE", "OP_STATE", *TDR_SIZES),
             levels=TABLE_LEVELS,
         ),
@@ -421,7 +422,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 Tree(SHARED),
                 Entry(ALL_STATES + DEVICE_STATES * release.connect),
             ),
-            source="tdh_mem_sept_rd.c",
+            source="tdh_mem_sept_rd.c; 1.5.34 c1300",
             levels=ANY_LEVEL,
         ),
         *(
@@ -432,7 +433,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                     WalkToLeaf(),
                     Entry(states),
                 ),
-                source="tdh_mem_rd_wr.c:193-215; only debug TDs: all TDs here are",
+                source="tdh_mem_rd_wr.c:193-215; 1.5.34 c3000; only debug TDs: all TDs here are",
                 order=(*TDR_SIZES, "SEPT_ENTRY", "SEPT_TREE", "OP_STATE") if release.rd_wr_drops_first == TDR else (),
             )
             for name, leaf, op_states, states in (
@@ -460,7 +461,7 @@ def _large_pages(release: Release) -> tuple[Seamcall, ...]:
                 Count("blocked", -1, before=ANY_BLOCKED),
                 PageBecomes(PT_NDA, page="found"),
             ),
-            source="tdh_mem_page_promote.c:55-103 and after",
+            source="tdh_mem_page_promote.c:55-103 and after; 1.5.24:50-83; 1.5.34 c1400",
             levels=(1,),
         ),
         Seamcall(
@@ -479,7 +480,7 @@ def _large_pages(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_EPT),
                 Children(+1),
             ),
-            source="tdh_mem_page_demote.c; writes :405",
+            source="tdh_mem_page_demote.c:405; 1.5.28 c13000; 1.5.34 c1400; 2.0.16 c16500",
             levels=(1,),
         ),
         Seamcall(
@@ -497,7 +498,7 @@ def _large_pages(release: Release) -> tuple[Seamcall, ...]:
                 CountUsed("found", -1),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_page_relocate.c:273-278",
+            source="tdh_mem_page_relocate.c:273-278; 1.5.34 c3500",
         ),
     )
 
@@ -514,7 +515,7 @@ def _others(release: Release) -> tuple[Seamcall, ...]:
                     PageBecomes(PT_NDA, own_size=True),
                 )),
             ),
-            source="tdh_phymem_page_reclaim.c",
+            source="tdh_phymem_page_reclaim.c; 1.5.24:87-153; 2.0.08 c1800-10300",
         ),
         *(
             Seamcall(
@@ -560,7 +561,7 @@ def _dynamic_pamt() -> tuple[Seamcall, ...]:
                 Explicit("PAGE", EXCLUSIVE, "RCX", PT_NDA, own_size=True, wrong="TDX_HPA_RANGE_NOT_FREE"),
                 GivePair(("RDX", "R8"), PT_NDA, 0, own=True, node=R.TARGET_2M, first=R.TARGET_4K),
             ),
-            source="1.5.24: tdh_phymem_pamt_add.c",
+            source="tdh_phymem_pamt_add.c; walk: src/common/memory_handlers/pamt_manager.c 1.5.24:378-440; 2.0.08 c15000",
             levels=(1,),
         ),
         Seamcall(
@@ -569,7 +570,7 @@ def _dynamic_pamt() -> tuple[Seamcall, ...]:
                 Explicit("PAGE", EXCLUSIVE, "RCX", PT_PAMT, own_size=True, wrong="TDX_NO_PAMT_PAGE_PAIR"),
                 TakePair(),
             ),
-            source="1.5.24: tdh_phymem_pamt_remove.c",
+            source="tdh_phymem_pamt_remove.c 1.5.24:119; walk: src/common/memory_handlers/pamt_manager.c 2.0.08 c15000",
             levels=(1,),
         ),
     )
@@ -581,7 +582,7 @@ def _guest(release: Release) -> tuple[Seamcall, ...]:
             "tdg_mem_page_accept", 6, "guest", (
                 Accept(),
             ),
-            source="src/td_dispatcher/vm_exits/tdg_mem_page_accept.c:49-326",
+            source="src/td_dispatcher/vm_exits/tdg_mem_page_accept.c:49-326; 1.5.28 c1400; 2.0.18 c1400; 1.5.34 = 2.0.18",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -595,7 +596,7 @@ def _guest(release: Release) -> tuple[Seamcall, ...]:
             "tdg_mem_page_attr_wr", 24, "guest", (
                 WriteAttributes(("MAPPED", "EXP_DIRTY", "PENDING", "PEND_EXP_DIRTY")),
             ),
-            source="src/td_dispatcher/vm_exits/tdg_mem_page_attr_wr.c",
+            source="src/td_dispatcher/vm_exits/tdg_mem_page_attr_wr.c; 1.5.05:273-277; 1.5.24:367; 1.5.34 c1400",
             levels=LEAF_LEVELS,
         ),
     )
