@@ -247,6 +247,47 @@ def test_what_real_processes_reach_is_among_what_was_explored(name):
         assert len(met) > 1
 
 
+# --- what a scenario can begin with ----------------------------------------------------------
+
+def answers(scenario) -> set:
+    return {ending.answers for ending in explore.run(scenario).endings}
+
+
+def test_an_entry_can_have_priority_and_be_locked_at_the_start():
+    held = world({"host0": "tdh_mem_range_block 3"}, {"3": "MAPPED+EL"})
+    assert kinds(explore.run(held)) == {("done", (("TDX_OPERAND_BUSY|RCX",),), ("MAPPED+EL+HP",))}
+    asked = world({"vcpu0": "tdg_mem_page_accept 3"}, {"3": "PENDING+HP"}, module="1.5.34")
+    assert kinds(explore.run(asked)) == {("done", (("TDX_OPERAND_BUSY_HOST_PRIORITY|RCX",),), ("PENDING+HP",))}
+
+
+@pytest.mark.parametrize("children, answer", [
+    ("FREE", "TDX_SUCCESS"), ("MAPPED", "TDX_EPT_PAGE_NOT_FREE|RCX"), ("REMOVED", "TDX_EPT_PAGE_NOT_FREE|RCX")])
+def test_512_entries_below_one_have_a_state_at_the_start(children, answer):
+    scenario = world({"host0": "tdh_mem_sept_remove 0 level 1"}, {"0 level 1": "NL_BLOCKED"},
+                     start={"children": {"0 level 1": children}, "words": {"epoch": 5 << 32}})
+    assert answers(scenario) == {((answer,),)}
+
+
+def test_a_page_has_a_type_that_can_be_set_and_watched():
+    scenario = world({"host0": "tdh_mem_page_aug 3"}, watch=["pamt_4k.data 3 type", "pamt_4k.data 3"])
+    [ending] = explore.run(scenario).endings
+    assert ending.words == ("PENDING", "0x3", "0x0")
+    scenario = world({"host0": "tdh_mem_page_aug 3"}, start={"words": {"pamt_4k.data 3 type": 8}})
+    assert answers(scenario) == {(("TDX_PAGE_METADATA_INCORRECT|R8",),)}
+
+
+def test_with_dynamic_pamt_the_2_mib_of_data_have_a_pair_or_not():
+    keys = {"module": "1.5.24", "dynamic_pamt": True, "watch": ["pamt_2m.data type"]}
+    calls = {"host0": "tdh_mem_page_aug 3"}
+    assert answers(world(calls, **keys)) == {(("TDX_SUCCESS",),)}
+    assert answers(world(calls, start={"pairs": False}, **keys)) == {(("TDX_MISSING_PAMT_PAGE_PAIR|R8",),)}
+    add = {"host0": "tdh_phymem_pamt_add 0 level 1", "host1": "tdh_mem_page_aug 3"}
+    assert answers(world(add, start={"pairs": False}, **keys)) == {
+        (("TDX_SUCCESS",), (answer,)) for answer in (
+            "TDX_SUCCESS", "TDX_OPERAND_BUSY|R8", "TDX_MISSING_PAMT_PAGE_PAIR|R8")} | {
+        (("TDX_OPERAND_BUSY|RCX",), (answer,)) for answer in ("TDX_OPERAND_BUSY|R8", "TDX_MISSING_PAMT_PAGE_PAIR|R8")}
+
+
 # --- verdicts --------------------------------------------------------------------------------
 
 def test_a_negative_control_that_is_not_caught_fails():

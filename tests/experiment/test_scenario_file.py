@@ -74,6 +74,11 @@ BAD = [
     ({"actors": {"host0": "tdh_mem_track"}, "must_violate": ["no_bugs"]}, "did you mean no_bug"),
     ({"actors": {"host0": "tdh_mem_track"}, "modul": "1.5.05"}, "did you mean module"),
     ({"actors": {"host0": "tdh_mem_track"}, "watch": ["epok"]}, "no such word"),
+    ({"actors": {"host0": "tdh_mem_track"}, "watch": ["epoch type"]}, "only a PAMT entry has a type"),
+    ({"actors": {"host0": "tdh_mem_track"}, "start": {"pages": {"3": "MAPPED+XX"}}}, "behind it +EL, +HP"),
+    ({"actors": {"host0": "tdh_mem_track"}, "start": {"children": {"3": "MAPPED"}}}, "has none below"),
+    ({"actors": {"host0": "tdh_mem_track"}, "dynamic_pamt": True}, "1.5.05 has no Dynamic PAMT; releases that have it: 1.5.20"),
+    ({"actors": {"host0": "tdh_mem_track"}, "module": {"base": "1.5.34", "epf_treshold": 1}}, "did you mean epf_threshold"),
 ]
 
 

@@ -124,10 +124,13 @@ class Search:
     def stands(self, local: int, place: int) -> int:
         """Where an actor stands, as a number that is the same for all those that are alike.
 
-        Where nobody has made a move, nobody has looked for twins.
+        Where nobody has made a move, nobody has looked for twins: all are where the first of them is.
         """
-        twin = int(self.twins[local, self.alike[place, alike.LEADER]]) if self.groups else 0
-        return twin - 1 if twin else local
+        if not self.groups:
+            return local
+        leader = self.alike[place, alike.LEADER]
+        twin = int(self.twins[local, leader])
+        return twin - 1 if twin else int(self.first[leader])
 
     def reorder(self, who: list[int], state: int, turn: Turn, local: int) -> list[int]:
         """Which actor is at each place after a move; who: before it.  As the search puts them in order."""
