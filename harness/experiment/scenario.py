@@ -1,6 +1,6 @@
 """Scenarios: small worlds whose every interleaving is explored, as TOML files.
 
-    module = "1.5.05"                    # or a list: one scenario for each release
+    module = "1.5.05"                    # or a list: one scenario for each release; "all": of every one
     [start]
     pages = { 3 = "PENDING" }            # page number -> state of its entry; other entries are FREE
     [actors]
@@ -19,7 +19,9 @@ touches page 3 twice, `{ remove = [3] }` for a host thread that removes it.  A v
 Each way in which all scripts can end is an *outcome*: the answers of each actor and the final words.
 [[expect]] grades outcomes as acceptable, interesting or forbidden; what it leaves out of an outcome may
 be anything; an outcome that nothing grades is a failure, and so is a row that is never met (unless
-it is forbidden, which is what it should be).
+it is forbidden, which is what it should be).  A row that says `breaks = "priority_kept"` (invariants of outcomes:
+protocol/invariants.py) is of a known defect: such an outcome is interesting in the releases of the row's
+`module`, which have to meet it, and forbidden in all others.
 
 `[pairs] calls = [...]` stands for a scenario for each two of these calls and each start state in
 which they can meet; there an outcome is acceptable if it could also come of the calls made one after
@@ -42,7 +44,7 @@ from harness.protocol.call import Options
 from harness.protocol import releases
 from harness.protocol.flows.flow import MMU_PRESENT
 from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step, write_program
-from harness.protocol.invariants import NAMES
+from harness.protocol.invariants import NAMES, OF_OUTCOMES
 from harness.protocol.liveness import live_registers
 from harness.protocol.policies import Policy
 from harness.protocol.seamcalls import TD_EXIT, by_name
@@ -51,6 +53,8 @@ from kernels.ops import Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, spell_entry
 
 INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES)))
+OUTCOME_INVARIANTS = tuple(each.name for each in OF_OUTCOMES)
+ALL = "all"                      # releases: every one that was read and has the calls
 GRADES = ("acceptable", "interesting", "forbidden")
 PAGES = 512                      # of the TD; scripts name pages below that
 FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
@@ -95,7 +99,7 @@ class File(Table):
     busted: list[Literal[BUSTED]] = []
     must_violate: list[str] | dict[str, list[str]] = []      # invariants that it has to break (by release)
     may_violate: list[str] | dict[str, list[str]] = []       # invariants that are known not to hold everywhere
-    watch: list[str] = []                            # further words of an outcome: "NAME" or "NAME INDEX"
+    watch: list[str] = []                            # further words of an outcome: "NAME", "NAME INDEX", "page N"
     start: Start = Start()
     actors: dict[str, Any] = {}
     pairs: Pairs | None = None
@@ -104,6 +108,8 @@ class File(Table):
     @field_validator("module", mode="before")
     @classmethod
     def _releases(cls, value):
+        if value == ALL:
+            return [name for name, release in releases.BY_NAME.items() if not release.report_only]
         return [resolve_module(each) for each in (value if isinstance(value, list) else [value])]
 
     @field_validator("must_violate", "may_violate", mode="before")
@@ -147,6 +153,7 @@ class Grade:
     note: str = ""
     must: bool = True            # has to be met, unless forbidden
     anyone: str = ""             # an answer that some call gave
+    breaks: str = ""             # an invariant of outcomes
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,14 @@ class Scenario:
         return _program(self.vcpus, self.hosts, self.module, self.primitive, self.file.exclusive_ownership,
                         self.file.pending_ve, self.file.dynamic_pamt, busted,
                         self.policy if self.uses_flows else None, self.file.accept_first, labels)
+
+    def behaviour(self) -> tuple:
+        """What a search depends on: equal for two releases of the same file, they come to the same."""
+        memory, program = Memory(self.layout), self.program
+        registers = self.start(memory)
+        start = bytes(memory.block[:self.layout.at("image")])
+        return (self.name, program.rows.tobytes(), program.calls, tuple(answer.name for answer in program.answers),
+                program.counters, start, *(each.tobytes() for each in registers))
 
     @functools.cached_property
     def live(self) -> np.ndarray:
@@ -284,7 +299,9 @@ def pair_script(call: str, kind: str, index: int, level: int, module: str) -> Sc
 
 
 def _of_release(given, module: str) -> list[str]:
-    return given.get(module, []) if isinstance(given, dict) else given
+    if not isinstance(given, dict):
+        return given
+    return [name for key, names in given.items() if module in releases.between(key) for name in names]
 
 
 def answers_of(scenario: Scenario, place: int, outcomes: int) -> tuple[str, ...]:
@@ -299,7 +316,11 @@ def entry_name(page: int, level: int) -> str:
 
 
 def word_offset(layout: Layout, name: str) -> int:
-    """Where NAME, NAME INDEX, or of a PAMT entry NAME INDEX type lies."""
+    """Where NAME, NAME INDEX, of a PAMT entry NAME INDEX type, or page N (level L) lies."""
+    if name.startswith("page "):
+        _, page, *level = name.split()
+        level = int(level[1]) if level else 0
+        return layout.at(f"sept.{level}", int(page) >> 9 * level)
     region, _, index = name.removesuffix(TYPE).partition(" ")
     return layout.at(region, int(index or 0)) + (PAMT_TYPE if name.endswith(TYPE) else 0)
 

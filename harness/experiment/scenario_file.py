@@ -13,34 +13,46 @@ from harness.errors import UsageError, nearest
 from harness.experiment.config import KeyProblem
 from harness.experiment.config_file import explain, mistake
 from harness.experiment.scenario import (
-    INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, pair_calls, pair_script,
+    ALL, INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, pair_calls, pair_script,
 )
 from harness.experiment.scenario_grades import check_release, graded
-from harness.experiment.scenario_scripts import make_scripts
+from harness.experiment.scenario_scripts import lacks, make_scripts
 from harness.files import read_toml
 from harness.memory.layout import Layout
-from harness.protocol.releases import BY_NAME as RELEASES
+from harness.protocol.releases import BY_NAME as RELEASES, find
 from kernels.search import ACTORS_MAX
 from kernels.words import EPF_LIST_SIZE, STATE
 
 
-def load(path: str | Path, modules: list[str] | None = None, policy: str | None = None) -> list[Scenario]:
-    """The scenarios of a file.  Raises UsageError: one line with file, key, value, what is allowed."""
+def load(path: str | Path, modules: list[str] | None = None, policy: str | None = None,
+         anywhere: bool = False) -> list[Scenario]:
+    """The scenarios of a file.  Raises UsageError: one line with file, key, value, what is allowed.
+
+    modules    of the file's releases these only
+    anywhere   of these releases, whichever the file names; not of those that have not got its calls
+    """
     table = read_toml(path)
     if "td" in table or "workload" in table:
         raise UsageError(f"{path}: is a config, not a scenario: python -m harness run {path}")
     if policy is not None:
         table["policy"] = policy
+    if anywhere:
+        return parse(table | {"module": modules}, Path(path).stem, str(path), anywhere=True)
     return parse(table, Path(path).stem, str(path), modules)
 
 
-def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | None = None) -> list[Scenario]:
+def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | None = None,
+          anywhere: bool = False) -> list[Scenario]:
     """The scenarios that a table says; see `load`."""
     try:
         file = File.model_validate({"name": name} | table)
     except ValidationError as errors:
         raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
     wanted = [module for module in file.module if modules is None or module in modules]
+    if anywhere or table.get("module") == ALL:
+        wanted = [module for module in wanted if _has_calls(file, module)]
+    if anywhere:                         # nothing else is asked there
+        file = file.model_copy(update={"expect": [row for row in file.expect if "breaks" in row]})
     try:
         _check_invariants(file)
         scenarios = [scenario for module in wanted
@@ -48,6 +60,11 @@ def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | N
         return [replace(scenario, table=table) for scenario in scenarios]
     except KeyProblem as problem:
         raise mistake(path, problem.key, problem.value, problem.message) from None
+
+
+def _has_calls(file: File, module: str) -> bool:
+    """Whether a release has what the scripts call, and Dynamic PAMT if it is on."""
+    return not lacks(file.actors, module) and (find(module).dynamic_pamt or not file.dynamic_pamt)
 
 
 def _scenario(file: File, module: str) -> Scenario:
@@ -137,7 +154,10 @@ def _check_words(file: File, layout: Layout) -> None:
         if not 0 <= value < 1 << 64:
             raise KeyProblem(f"start.words.{name}", value, "must be at least 0 and below 2^64")
     for name in file.watch:
-        _check_word(layout, "watch", name)
+        if name.startswith("page "):
+            _page_and_level("watch", name.removeprefix("page "))
+        else:
+            _check_word(layout, "watch", name)
 
 
 def _check_word(layout: Layout, key: str, name: str) -> None:
