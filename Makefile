@@ -22,7 +22,7 @@ bench: $(VENV)/installed
 
 # The pages of docs/ that are made from the code's own tables.
 docs: $(VENV)/installed
-	$(IN_VENV) -c 'from harness.reports import reference; reference.write()'
+	$(IN_VENV) -c 'from harness.reports import reference, releases; reference.write(); releases.write()'
 	$(IN_VENV) -m harness decode --list --format github > docs/statuses.md
 
 $(VENV)/installed: pyproject.toml

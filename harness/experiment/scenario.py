@@ -29,6 +29,7 @@ the other, where a call that was BUSY has done nothing, and all others have to b
 """
 
 import functools
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -212,13 +213,14 @@ class Scenario:
                         self.file.pending_ve, self.file.dynamic_pamt, busted,
                         self.policy if self.uses_flows else None, self.file.accept_first, labels)
 
-    def behaviour(self) -> tuple:
-        """What a search depends on: equal for two releases of the same file, they come to the same."""
-        memory, program = Memory(self.layout), self.program
+    def behaviour(self) -> str:
+        """What a search depends on, as a digest: where it is equal for two releases of a file, they come to the same."""
+        memory = Memory(self.layout)
         registers = self.start(memory)
-        start = bytes(memory.block[:self.layout.at("image")])
-        return (self.name, program.rows.tobytes(), program.calls, tuple(answer.name for answer in program.answers),
-                program.counters, start, *(each.tobytes() for each in registers))
+        digest = hashlib.sha256(f"{self.name} {_digest(self.program)}".encode())
+        for part in (memory.block[:self.layout.at("image")], *registers):
+            digest.update(part)
+        return digest.hexdigest()
 
     @functools.cached_property
     def live(self) -> np.ndarray:
@@ -364,6 +366,13 @@ def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, 
                       pending_ve=pending_ve, dynamic_pamt=dynamic_pamt)
     chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
     return write_program(options, policy, hosts, chance, scripts)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(program: Program) -> str:
+    """Of the rows and of all names that a search tells anything by."""
+    names = repr((program.calls, [answer.name for answer in program.answers], program.counters))
+    return hashlib.sha256(program.rows.tobytes() + names.encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=64)
