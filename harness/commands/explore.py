@@ -18,7 +18,6 @@ from harness.results import grading
 BRIEF = 4                        # more scenarios than that get a line each
 PCT_RUNS = 1000
 PREEMPTIONS_ANY = -1             # the engine's word for no bound
-SIGN = Sign()                    # that a search goes on
 
 
 class Files(NamedTuple):
@@ -109,15 +108,15 @@ def do(options) -> int:
     elif options.require is not None or options.format != "table":
         option = "--require" if options.require is not None else "--format"
         raise UsageError(f"{option} {options.require or options.format}: only together with --policies or --modules")
-    files = Files(options.configs, modules, options.policy)
+    files, look = Files(options.configs, modules, options.policy), partial(search, method=method, sign=Sign())
     destination = counterexamples.Destination(Path(options.out), Path(options.as_test) if options.as_test else None)
     if any(path.endswith(litmus.SUFFIX) for path in options.configs):
-        return litmus.explore(options.configs, partial(search, method=method), options.show, destination)
+        return litmus.explore(options.configs, look, options.show, destination)
     if options.policies or options.modules:
         wanted = matrices.Wanted(options.configs, modules, options.policy, required, options.format,
-                                 partial(search, method=method), method.bounded)
+                                 look, method.bounded)
         return matrices.policies(wanted) if options.policies else matrices.modules(wanted)
-    return explore(files, method, options.show, destination)
+    return explore(files, look, options.show, destination)
 
 
 def releases(names: list[str] | None) -> list[str] | None:
@@ -128,11 +127,12 @@ def releases(names: list[str] | None) -> list[str] | None:
         raise UsageError(f"--module {problem.value}: {problem.message}") from None
 
 
-def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | Sampling) -> engine.Found:
+def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | Sampling,
+           sign: Sign) -> engine.Found:
     """What is found in a scenario of a file; `about` goes before its name.  Raises UsageError, with the file's name."""
     try:
-        with SIGN.about(f"{about}: {scenario.name}" if about else scenario.name):
-            return method.search(scenario, SIGN)
+        with sign.about(f"{about}: {scenario.name}" if about else scenario.name):
+            return method.search(scenario, sign)
     except UsageError as problem:
         raise UsageError(f"{path}: {problem}") from None
 
@@ -147,8 +147,8 @@ def search_derived(scenario: Scenario, preemptions: int) -> engine.Found:
 
 # --- scenario by scenario ----------------------------------------------------------------------
 
-def explore(files: Files, method: Bounds | Sampling, show: int | None, destination: counterexamples.Destination) -> int:
-    """Search and judge every scenario; what fails is shown and saved; returns the exit code."""
+def explore(files: Files, look, show: int | None, destination: counterexamples.Destination) -> int:
+    """Search (`look`) and judge every scenario; what fails is shown and saved; returns the exit code."""
     scenarios = files.scenarios()
     if not scenarios:
         raise UsageError(f"--module {', '.join(files.modules)}: no scenario of these files is for it")
@@ -158,7 +158,7 @@ def explore(files: Files, method: Bounds | Sampling, show: int | None, destinati
     brief, results, code = len(scenarios) > BRIEF, [], DONE
     try:
         for path, scenario in scenarios:
-            found = search(path, scenario, method=method)
+            found = look(path, scenario)
             judged = grading.judge(found, search_derived)
             results.append((found, judged))
             if judged.failures or not brief:

@@ -183,12 +183,12 @@ class Scenario:
     @property
     def must_violate(self) -> list[str]:
         """Invariants that this scenario has to break."""
-        return _of_release(self.file.must_violate, self.module)
+        return of_release(self.file.must_violate, self.module)
 
     @property
     def may_violate(self) -> list[str]:
         """Invariants that it may break; those that it has to among them."""
-        return _of_release(self.file.may_violate, self.module) + self.must_violate
+        return of_release(self.file.may_violate, self.module) + self.must_violate
 
     @property
     def uses_flows(self) -> bool:
@@ -300,7 +300,7 @@ def pair_script(call: str, kind: str, index: int, level: int, module: str) -> Sc
     return Script(Actor(index if kind == "vcpu" else 2 + index, f"{kind}{index}", kind, index), steps)
 
 
-def _of_release(given, module: str) -> list[str]:
+def of_release(given, module: str) -> list[str]:
     if not isinstance(given, dict):
         return given
     return [name for key, names in given.items() if module in releases.between(key) for name in names]

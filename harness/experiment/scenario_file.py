@@ -13,13 +13,13 @@ from harness.errors import UsageError, nearest
 from harness.experiment.config import KeyProblem
 from harness.experiment.config_file import explain, mistake
 from harness.experiment.scenario import (
-    ALL, INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, pair_calls, pair_script,
+    ALL, INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, of_release, pair_calls, pair_script,
 )
 from harness.experiment.scenario_grades import check_release, graded
 from harness.experiment.scenario_scripts import lacks, make_scripts
 from harness.files import read_toml
 from harness.memory.layout import Layout
-from harness.protocol.releases import BY_NAME as RELEASES, find
+from harness.protocol.releases import BY_NAME as RELEASES, between, find
 from kernels.search import ACTORS_MAX
 from kernels.words import EPF_LIST_SIZE, STATE
 
@@ -44,10 +44,7 @@ def load(path: str | Path, modules: list[str] | None = None, policy: str | None 
 def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | None = None,
           anywhere: bool = False) -> list[Scenario]:
     """The scenarios that a table says; see `load`."""
-    try:
-        file = File.model_validate({"name": name} | table)
-    except ValidationError as errors:
-        raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
+    file = _file(table, name, path)
     wanted = [module for module in file.module if modules is None or module in modules]
     if anywhere or table.get("module") == ALL:
         wanted = [module for module in wanted if _has_calls(file, module)]
@@ -62,9 +59,34 @@ def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | N
         raise mistake(path, problem.key, problem.value, problem.message) from None
 
 
+def declared(path: str | Path) -> dict[str, list[str]]:
+    """By invariant, the releases of which a file says that they have to break it.  Raises UsageError."""
+    table, says = read_toml(path), {}
+    file = _file(table, Path(path).stem, str(path))
+    for module in file.module:
+        if not _has_calls(file, module):
+            continue
+        rows = [row["breaks"] for row in file.expect if row.get("breaks") and module in _modules(row, module)]
+        for name in dict.fromkeys((*of_release(file.must_violate, module), *rows)):
+            says.setdefault(name, []).append(module)
+    return says
+
+
+def _modules(row: dict, module: str) -> list[str]:
+    given = row.get("module", module)
+    return [name for each in (given if isinstance(given, list) else [given]) for name in between(each)]
+
+
 def _has_calls(file: File, module: str) -> bool:
     """Whether a release has what the scripts call, and Dynamic PAMT if it is on."""
     return not lacks(file.actors, module) and (find(module).dynamic_pamt or not file.dynamic_pamt)
+
+
+def _file(table: dict, name: str, path: str) -> File:
+    try:
+        return File.model_validate({"name": name} | table)
+    except ValidationError as errors:
+        raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
 
 
 def _scenario(file: File, module: str) -> Scenario:

@@ -239,7 +239,8 @@ def find(text: str) -> Release:
 def between(text) -> tuple[str, ...]:
     """The releases that "A to B" says, both of one line, or the one that is named; what is no release as it stands."""
     first, _, last = str(text).partition(" to ")
-    if not last or first not in BY_NAME or last not in BY_NAME or line(first) != line(last):
+    if not last or first not in BY_NAME or last not in BY_NAME or line(first) != line(last) or (
+            numbers(first) > numbers(last)):
         return (text,)
     return tuple(name for name in NAMES if line(name) == line(first) and numbers(first) <= numbers(name) <= numbers(last))
 

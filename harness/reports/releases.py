@@ -4,7 +4,7 @@ import functools
 import re
 from pathlib import Path
 
-from harness.experiment.scenario_file import load
+from harness.experiment.scenario_file import declared
 from harness.files import write_file
 from harness.memory.layout import Layout
 from harness.protocol.assemble import Listing
@@ -59,12 +59,7 @@ def defects(root: Path) -> list[tuple[str, ...]]:
     """A row each: what it is, the invariants that it breaks, the releases of each line that have it, its scenario."""
     rows = []
     for path in sorted((root / KNOWN).glob("*.toml")):
-        has: dict[str, list[str]] = {}
-        for scenario in load(path, [release.name for release in READ]):
-            broken = [*scenario.must_violate,
-                      *(grade.breaks for grade in scenario.grades if grade.breaks and grade.grade != "forbidden")]
-            for name in dict.fromkeys(broken):
-                has.setdefault(name, []).append(scenario.module)
+        has = declared(path)
         [releases] = {tuple(modules) for modules in has.values()}
         rows.append((title(path), ", ".join(f"`{named(name)}`" for name in has),
                      *(_spans(releases, each) for each in LINES), f"`{path.name}`"))
