@@ -9,7 +9,7 @@
     reports/      tables, pages, plots                    host/      what the machine is
     commands/     what a person can get wrong, what is printed, exit codes
     test_fence    who may import whom, print, exit        test_files
-    bench/        `make bench`; asserts nothing
+    bench/        `make bench`; asserts nothing            soak       `make soak`: no correct run is failed
 
 What they share:
 

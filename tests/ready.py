@@ -1,6 +1,9 @@
 """For each call, a TD in which it succeeds: what tests start from when they ask the same of all calls."""
 
-from harness.memory.layout import KOT_PACKAGES, MIGSC_INITIALIZED, STREAMS, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX
+from harness.memory.layout import (
+    BOUND, KOT_PACKAGES, MIGSC_INITIALIZED, NOT_BOUND, PRE_BOUND, STREAMS, SYS_CONFIG_DONE, SYS_INIT_DONE,
+    SYS_INIT_PENDING, SYS_READY, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX,
+)
 from kernels.epoch import epoch_word
 from kernels.words import (
     HKID_ASSIGNED, HKID_FLUSHED, HKID_FREE, OP_STATE_LIVE_EXPORT, OP_STATE_MEMORY_IMPORT, OP_STATE_PAUSED_EXPORT,
@@ -11,7 +14,8 @@ from tests.stage import ABOUT_PAGES, Stage
 
 PAGE = 3
 BY_VCPU = ("tdh_vp_create", "tdh_vp_addcx", "tdh_vp_init", "tdh_vp_init_apicid", "tdh_vp_enter", "tdh_vp_flush",
-           "tdh_vp_rd_wr", "tdh_export_state_vp", "tdh_import_state_vp", "tdg_mem_page_accept", "tdg_mem_page_attr_rd", "tdg_mem_page_attr_wr")
+           "tdh_vp_rd_wr", "tdh_export_state_vp", "tdh_import_state_vp", "tdg_mem_page_accept", "tdg_mem_page_attr_rd", "tdg_mem_page_attr_wr",
+           "tdg_servtd_rd", "tdg_servtd_wr", "tdg_mr_rtmr_extend", "tdg_mr_report")
 BUILDING = ("tdh_mr_extend", "tdh_mr_finalize", "tdh_mem_page_add", "tdh_vp_create", "tdh_vp_addcx", "tdh_vp_init",
             "tdh_vp_init_apicid")
 
@@ -199,8 +203,34 @@ _MIGRATION = {
     "tdh_import_commit": _at(OP_STATE_POST_IMPORT), "tdh_import_end": _at(OP_STATE_POST_IMPORT),
     "tdh_import_abort": _at(OP_STATE_MEMORY_IMPORT),
 }
+# --- service TDs, the module itself ---
+
+def _bound(stage, state=BOUND, op_state=None):
+    stage.set_word("servtd_binding", state, width=64)
+    if op_state is not None:
+        stage.set_word("op_state", op_state, width=64)
+
+
+def _sys(state, pending=()):
+    def prepare(stage):
+        stage.set_word("sys_state", state, width=64)
+        for region in pending:
+            for number in range(stage.layout.by_name[region].count):
+                stage.set_word(region, 1, number, width=64)
+    return prepare
+
+
+_MODULE = {
+    "tdh_servtd_bind": lambda stage: _bound(stage, PRE_BOUND),
+    "tdh_servtd_prebind": lambda stage: _bound(stage, NOT_BOUND, OP_STATE_UNINITIALIZED),
+    **dict.fromkeys(("tdg_servtd_rd", "tdg_servtd_wr", "tdg_mr_rtmr_extend", "tdg_mr_report"), _bound),
+    "tdh_sys_init": _sys(SYS_INIT_PENDING), "tdh_sys_lp_init": _sys(SYS_INIT_DONE, ["lp_pending"]),
+    "tdh_sys_config": _sys(SYS_INIT_DONE), "tdh_sys_key_config": _sys(SYS_CONFIG_DONE, ["package_pending"]),
+    "tdh_sys_tdmr_init": lambda stage: stage.set_word("tdmr", 1 << 8), "tdh_sys_shutdown": _sys(SYS_READY),
+    "tdh_sys_update": _sys(SYS_INIT_DONE),
+}
 _LIFE = {
-    **_MIGRATION,
+    **_MIGRATION, **_MODULE,
     "tdh_mng_create": _new_td, "tdh_mng_add_cx": _add_cx, "tdh_mng_key_config": _key_config,
     "tdh_mng_init": lambda stage: stage.set_word("op_state", 0, width=64),
     "tdh_mng_rdwr": _nothing, "tdh_mr_extend": _extend, "tdh_mr_finalize": _nothing, "tdh_mng_vpflushdone": _nothing,

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from harness.commands import arguments, running, session as sessions
-from harness.errors import DONE, FAILED, INTERRUPTED
+from harness.errors import DONE, FAILED, INTERRUPTED, gravest
 from harness.experiment.config import Config
 from harness.reports.comparison import overview
 from harness.reports.run import run_report
@@ -22,7 +22,7 @@ def add(parser) -> None:
     arguments.add_out(parser)
     arguments.add_format(parser)
     parser.add_argument("--check-outcomes", action="store_true",
-                        help="fail if a call answered what no interleaving that explore tries can answer")
+                        help="fail if a call answered what no interleaving can answer")
 
 
 def do(options) -> int:
@@ -30,22 +30,14 @@ def do(options) -> int:
     out, budget_s = Path(options.out), sessions.seconds(options.budget)
     configs = running.load(options.configs, options.overrides, arguments.policies(options.policies))
     session = sessions.make_session(configs, options.repeats, budget_s)
-    prepare(session.configs, options.check_outcomes)
+    for config in session.configs:
+        running.prepare(config)
     arguments.check_folder("--out", out)
     done = {}
     if options.resume:
         session, done = resume(session, out)
     with running.only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
         return run(session, done, sessions.Budget(budget_s), out, options.format, options.check_outcomes)
-
-
-def prepare(configs: tuple[Config, ...], outcomes: bool) -> None:
-    """Whatever cannot be run is refused before anything is measured.  Raises UsageError."""
-    for config in configs:
-        if outcomes:
-            from harness.commands import check_outcomes      # loads the engine that explores
-            check_outcomes.check_config(config)
-        running.prepare(config)
 
 
 def resume(session: sessions.Session, out: Path) -> tuple[sessions.Session, dict]:
@@ -66,9 +58,9 @@ def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Pat
             kept = running.keep(result, out)
             if style != "csv" or not several:
                 print(run_report(result, style) + "\n", flush=True)
-            code = max(code, kept, running.exit_code(result, config.expect))
+            code = gravest(code, kept, running.exit_code(result, config.expect))
             if outcomes:
-                code = max(code, outcomes_code(result, config))
+                code = gravest(code, outcomes_code(result, config))
             if result.interrupted:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:                # between runs; within one an engine keeps what it measured
@@ -82,9 +74,10 @@ def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Pat
 
 
 def outcomes_code(result: Result, config: Config) -> int:
-    """The exit code for what explore says of a run's answers; says on stderr which it does not know."""
-    from harness.commands import check_outcomes
-    unknown = check_outcomes.unexplored(result, config.policy)
-    for sentence in unknown:
+    """The exit code for a run's answers; says on stderr which cannot be."""
+    from harness.commands import check_outcomes      # loads the engine that finds what can be
+    unjudged = check_outcomes.why_not(result)
+    wrong = [] if unjudged else check_outcomes.impossible(result, config)
+    for sentence in [unjudged] * bool(unjudged) + wrong:
         print(f"{result.name}: {sentence}", file=sys.stderr)
-    return FAILED if unknown else DONE
+    return FAILED if wrong else DONE

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from harness import engines
 from harness.commands.progress import Progress
-from harness.commands.session import REAL_TIME, Budget, Run, Session, run_s
-from harness.errors import DONE, FAILED, UNTRUSTWORTHY
+from harness.commands.session import REAL_TIME, SEEDS, Budget, Run, Session, run_s
+from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY
 from harness.experiment import config_file
 from harness.experiment.config import Bound, Config
 from harness.host import lock
 from harness.results import store, trust
-from harness.results.expectations import check_expectations, failures
-from harness.results.schema import Result
+from harness.results.expectations import check_expectations, failures, only_unseen, tried
+from harness.results.schema import Provoked, Result
 
 
 def load(paths: list[str], overrides: list[str], policies: list[str]) -> list[Config]:
@@ -46,6 +46,27 @@ def measure(plan, progress=lambda *_: None) -> Result:
     return from_measured(engines.load(plan.config.engine).run(plan, progress))
 
 
+def provoke(plan, progress=lambda *_: None) -> Result:
+    """Run a plan; one with `until_seen_s` again, on the next seeds, until what it expects has occurred.
+
+    What is seen ends it, and so does anything that is wrong besides; an interrupt too.
+    """
+    from harness.experiment.plan import make_plan
+    config, limit_s = plan.config, plan.config.until_seen_s
+    result, began, runs, measured_s = measure(plan, progress), time.monotonic(), 1, 0.0
+    while limit_s:
+        measured_s += result.measured_s
+        failed = failures(result, config.expect)
+        result.provoked = Provoked(runs=runs, measured_s=round(measured_s, 6), seen=not failed)
+        if not only_unseen(failed) or result.interrupted or time.monotonic() - began + result.measured_s > limit_s:
+            break
+        again = config.model_copy(update={"seed": (config.seed + runs) % SEEDS})
+        result, runs = measure(make_plan(again), progress), runs + 1
+    if runs > 1:
+        trust.degrade(result, f"run {runs} times until it was seen what it provokes: that it occurs, not how often")
+    return result
+
+
 def only_one(configs: tuple[Config, ...], what: str):
     """The lock that a measurement needs; nothing for engines that do not measure this machine."""
     real = any(config.engine in REAL_TIME for config in configs)
@@ -65,7 +86,7 @@ def run_session(session: Session, done: dict[Run, Result], budget: Budget) -> It
             left.remove(run)
             plan, began = make_plan(session.config(run)), time.monotonic()
             with _progress(session, run, left) as progress:
-                result = measure(plan, progress)
+                result = provoke(plan, progress)
             result.block = session.mark(run)
             budget.ran(time.monotonic() - began)
             yield run, result
@@ -104,7 +125,7 @@ def exit_code(result: Result, expect: dict[str, Bound]) -> int:
         problems, code = result.verdict.reasons, UNTRUSTWORTHY
     else:
         problems = failures(result, expect)
-        code = FAILED if problems else DONE
+        code = DONE if not problems else NOT_SEEN if only_unseen(problems) else FAILED
     for problem in problems:
-        print(f"{result.name}: {problem}", file=sys.stderr)
+        print(f"{result.name}: {problem}" + f" in {tried(result)}" * (code == NOT_SEEN), file=sys.stderr)
     return code

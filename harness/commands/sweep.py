@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.commands import arguments, running
 from harness.commands.progress import Progress
 from harness.commands.session import SEEDS
-from harness.errors import DONE, INTERRUPTED, UsageError
+from harness.errors import DONE, INTERRUPTED, UsageError, gravest
 from harness.experiment import config_file
 from harness.experiment.config import Config, dotted
 from harness.reports.sweep import Runs, check_picture, picture, sweep_report
@@ -53,7 +53,7 @@ def run(plans: list, out: Path) -> tuple[int, Runs]:
         with Progress(", ".join(map(str, point.values())), place, len(plans)) as progress:
             result = running.measure(plan, progress)
         found.append((point, result))
-        code = max(code, running.keep(result, out), running.exit_code(result, plan.config.expect))
+        code = gravest(code, running.keep(result, out), running.exit_code(result, plan.config.expect))
         if result.interrupted:
             return INTERRUPTED, found
     return code, found

@@ -121,12 +121,13 @@ def _pamt_words(plan: Plan, memory: Memory, td: int = 0) -> np.ndarray:
 def locks_held(plan: Plan, memory: Memory) -> int:
     """Lock words that are not free."""
     layout = plan.layout
-    held = memory.word(layout.at("kot_lock"), 16) != 0
+    held = sum(memory.word(layout.at(name), 16) != 0 for name in ("kot_lock", "global_lock"))
     held += sum(int((memory.view(name)[:, 0] & np.uint64(0xFF) != 0).sum()) for name in ("ket", "wbt"))
     for td in range(layout.tds):
         held += int(((_pamt_words(plan, memory, td) & ~np.uint16(HP)) != 0).sum())
         # A sharex_hp lock may keep host priority; a sharex lock has no such bit.
-        for name, kept in (("op_state_lock", HP), ("epoch_lock", 0),
+        for name, kept in (("op_state_lock", HP), ("epoch_lock", 0), ("mig_lock", 0), ("rtmr_lock", HP),
+                           ("servtd_bindings_lock", HP),
                            ("secure_ept_lock", HP if releases.find(plan.config.module).tree == "hp" else 0)):
             held += memory.word(layout.at(name, td=td), 16) & ~kept != 0
         held += sum(memory.word(layout.at(name, td=td)) != 0 for name in KVM_LOCKS)

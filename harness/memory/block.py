@@ -89,6 +89,8 @@ class Memory:
         self.set_word(layout.at("keys", td=td), all_packages(layout.packages))
         self.set_word(layout.at("epoch", td=td), epoch.epoch_word(epoch.FIRST_EPOCH))
         self.set_word(layout.at("pamt_4k.control", 0, td) + PAMT_TYPE, PT_TDR, 8)
+        self.set_word(layout.at("pamt_4k.service", 0, td) + PAMT_TYPE, PT_TDR, 8)
+        self.set_word(layout.at("service_op_state", td=td), OP_STATE_RUNNABLE)
         self.set_word(layout.at("num_vcpus", td=td), layout.vcpus)
         self.set_word(layout.at("chldcnt", td=td), TDCS_PAGES + layout.vcpus * TDVPS_PAGES)
         for vcpu in range(layout.vcpus):

@@ -5,7 +5,8 @@ their real width, SEPT and mirror entries lie packed eight to a cache line as in
 PAMT entries are 16 bytes apart.  The TD's own fields lie a cache line apart, as do the words of each
 vCPU; where the module puts them relative to each other is not modelled.
 
-First come the words of the machine (Key Ownership Table, key tables, write-back mutexes), then one
+First come the words of the machine (Key Ownership Table, key tables, write-back mutexes, the module's own
+state and TDMRs), then one
 block for each TD, all alike: KVM's words about the VM, the module's words, their shadows, the pages.
 A row names a TD's word as it lies in the first block; Register.TD is how far the actor's own is away.
 
@@ -55,13 +56,20 @@ TDR_READY = TD_KEYS_CONFIGURED << 8 * TDR_LIFECYCLE | TDCS_PAGES << 8 * TDR_TDCX
 STREAMS, STREAMS_FORWARD = 3, 2
 MIGSC_LOCK, MIGSC_INITIALIZED = 0, 1
 
+# How far the module is (0, so that it is up where nobody says otherwise); and within the word of a TDMR.
+SYS_READY, SYS_INIT_PENDING, SYS_INIT_DONE, SYS_CONFIG_DONE, SYS_SHUTDOWN = range(5)
+TDMR_LOCK, TDMR_PENDING = 0, 1
+
+# How far a service TD is bound.
+NOT_BOUND, PRE_BOUND, BOUND = 0, 1, 2
+
 # Within words that have a byte for each package; the KOT's has the HKID's state in its lowest byte.
 KOT_STATE, KOT_PACKAGES = 0, 1
 PACKAGES_MAX = 7
 
 # Physical pages by use, far apart so that no two groups and no two TDs share a 1G region.
 HPA_STEP, TD_HPA_STEP = 1 << 40, 1 << 44
-GROUPS = ("control", "pd_pages", "pt_pages", "data", "tdcx")
+GROUPS = ("control", "pd_pages", "pt_pages", "data", "tdcx", "service")
 TDS_MAX = 128
 assert (1 + len(GROUPS)) * HPA_STEP <= TD_HPA_STEP and TDS_MAX * TD_HPA_STEP <= 1 << 52
 
@@ -116,6 +124,11 @@ class Layout:
         self._add("ket", packages, LINE)
         self._add("wbt", packages, LINE)
         self._add("tdx_lock", 1, LINE)
+        self._add("global_lock", 1, LINE)
+        self._add("sys_state", 1, LINE)
+        self._add("lp_pending", actors, LINE)
+        self._add("package_pending", packages, LINE)
+        self._add("tdmr", 1, LINE)
 
         # The first TD; the others follow at distances of td_stride.
         self.first_td = self._align(PAGE)
@@ -132,14 +145,15 @@ class Layout:
         for name in ("op_state_lock", "op_state", "tdr_state", "keys", "secure_ept_lock", "epoch_lock", "epoch",
                      "chldcnt", "num_vcpus", "num_assoc_vcpus", "mem_count", "blocked_count",
                      "pending_blocked_count", "mig_lock", "num_migs", "mig_count", "dirty_count", "mig_epoch",
-                     "bw_epoch"):
+                     "bw_epoch", "rtmr_lock", "servtd_bindings_lock", "servtd_binding", "service_op_state_lock",
+                     "service_op_state"):
             self._add(name, 1, LINE)
         self._add("migsc", STREAMS, LINE)
         self._add("gpa_list", actors // tds, LINE)
         self._add("tdvps", vcpus, TDVPS_BYTES)
         spares = max(1, self.hosts)
         tdcx = TDCS_PAGES + vcpus * (TDVPS_PAGES - 1)
-        for group, count in zip(GROUPS, (1 + vcpus, directories, tables, pages + spares, tdcx)):
+        for group, count in zip(GROUPS, (1 + vcpus, directories, tables, pages + spares, tdcx, 1)):
             for size, shift in (("4k", 0), ("2m", 9), ("1g", 18)):
                 align = PAGE if (size, group) == ("4k", "data") else LINE
                 self._add(f"pamt_{size}.{group}", (count - 1 >> shift) + 1, PAMT_BYTES, align)

@@ -14,11 +14,11 @@ from harness.protocol.counted_answers import SUCCESS
 from harness.protocol.assemble import HALT, Held, Listing
 from harness.protocol.counters import REFUSED_FOR_PRIORITY, violation
 from harness.protocol.seamcall_abi import Faults
-from harness.protocol.releases import EXCLUSIVE, LOOK_SET, SET_LOOK, SHARED, Release
+from harness.protocol.releases import ADD_LOOK, EXCLUSIVE, LOOK_SET, SET_LOOK, SHARED, Release
 from kernels.answers import AnswerKind
 from kernels.locks import PRIMITIVES
 from kernels.ops import LEVELS, Op, Register as R
-from kernels.words import TDEL, status
+from kernels.words import EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, TDEL, status
 
 
 def forget_refusals(listing: Listing) -> None:
@@ -70,21 +70,23 @@ class Call:
 
     # --- taking and dropping locks ---
 
-    def take(self, lock: Held, busy: int | str, promoted: bool = False) -> Held:
+    def take(self, lock: Held, busy: int | str, promoted: bool = False, refused: str = "") -> Held:
         """One try to take a lock; a lost try ends the call with status `busy`, or goes on at the label `busy`.
 
+        refused    a label where a guest goes on that is refused for host priority, in place of its BUSY
         promoted   first shared, then from that to exclusive, as the PAMT walk does with a large page
         Returns the lock as it is held, with its place.
         """
         lock = self.placed(lock)
+        self._refused = refused
         if promoted:
             shared = lock._replace(mode=SHARED)
             self._take(shared, busy, self._take_hp_shared)
             self._take(lock, busy, self._promote_hp)
         else:
             self._take(lock, busy, {
-                ("hp", SHARED): self._take_hp_shared,
-                ("hp", EXCLUSIVE): self._take_hp_exclusive,
+                ("hp", SHARED): self._take_hp_shared_guest if self.guest else self._take_hp_shared,
+                ("hp", EXCLUSIVE): self._take_hp_exclusive_guest if self.guest else self._take_hp_exclusive,
                 ("sharex", SHARED): self._take_sharex,
                 ("sharex", EXCLUSIVE): self._take_sharex,
                 ("mutex", EXCLUSIVE): self._take_mutex,
@@ -122,6 +124,46 @@ class Call:
 
     def _take_hp_exclusive(self, lock, place, lost, busy):
         self._over_priority(lock, place, lost, busy, Op.HP_TAKE_EXCLUSIVE, Op.HP_TAKE_OVER_PRIORITY)
+        self.listing.hold(lock)
+
+    def _take_hp_shared_guest(self, lock, place, lost, busy):
+        refused = self.fresh("refused")
+        with self.listing.aside(refused):
+            self._refuse_for_priority(busy)
+        self.take_shared_as_guest(lock, busy, refused)
+
+    def take_shared_as_guest(self, lock: Held, busy: int, refused: str) -> None:
+        """A sharex_hp lock from the guest's side; at `refused` if a host has asked for it first.  tdx_locks.h:325-347
+
+        Up to 1.5.25 a guest that finds host priority takes back what it has added; then it looks before it adds.
+        """
+        place = {"base": lock.base, "offset": lock.offset, "width": 16, "text": f"{lock} (guest)"}
+        priority, lost, asked, taken = (self.fresh(part) for part in ("priority", "lost", "asked", "taken"))
+        adds_first = self.release.guest_shared == ADD_LOOK
+        add = {"op": Op.ADD, "register": R.OLD, "value": HP_READER, **place}
+        self.row(**add if adds_first else {**place, "op": Op.LOAD, "register": R.OLD})
+        self.row(Op.TEST, register=R.OLD, mask=HP, match=0, next=asked, otherwise=priority, text="host priority")
+        with self.listing.aside(priority):
+            if adds_first:
+                self.row(Op.ADD, value=-HP_READER, **place)
+            self.row(Op.LET, next=refused)
+        self.listing.label(asked)
+        if not adds_first:
+            self.row(**add)
+        self.row(Op.TEST, register=R.OLD, mask=HP_EXCLUSIVE, match=0, next=taken, otherwise=lost, text="exclusive")
+        with self.listing.aside(lost):
+            self.answer_busy(busy, place)
+        self.listing.label(taken)
+        self.listing.hold(lock)
+
+    def _take_hp_exclusive_guest(self, lock, place, lost, busy):
+        """One try, and the word stays as it is if that is lost.  tdx_locks.h:385-404"""
+        refused = self.fresh("refused")
+        self.row(Op.HP_TAKE_EXCLUSIVE, otherwise=lost, priority=refused, **place)
+        with self.listing.aside(lost):
+            self.answer_busy(busy, place)
+        with self.listing.aside(refused):
+            self._refuse_for_priority(busy)
         self.listing.hold(lock)
 
     def _promote_hp(self, lock, place, lost, busy):
@@ -216,7 +258,9 @@ class Call:
         refusal only starts it, and it stops with any other outcome of a TDCALL (:408-437) but an EPT violation, which
         leaves the module on another way.
         """
-        assert not self.listing.held
+        if self._refused:
+            self.row(Op.LET, next=self._refused)
+            return
         out, overdue, first, again = (self.fresh(part) for part in ("out", "overdue", "first", "again"))
         self.listing.answer(busy, AnswerKind.BUSY_FOR_PRIORITY)
         self.row(Op.TEST, register=R.REFUSED, mask=-1, match=1, next=again, otherwise=first, text="refused before?")
@@ -230,7 +274,10 @@ class Call:
             forget_refusals(self.listing)
             self.listing.answer(status("TDX_HOST_PRIORITY_BUSY_TIMEOUT"), next=out)
         self.listing.label(out)
-        self._return()
+        if self.listing.held:
+            self.listing.jump(self.unwinding(forgets=False))
+        else:
+            self._return()
 
     def answer_busy(self, busy: int | str, place: dict) -> None:
         """End the call with a BUSY about the lock word at `place` (`base`, and `offset` unless 0).

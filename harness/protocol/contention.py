@@ -17,6 +17,10 @@ second gets TDX_OPERAND_BUSY with the operand that its row names.
     KET, WBT     key table, write-back mutex                             package
     MIG          lock of the TD's migration context                      TD
     MIGSC        a migration stream                                      stream
+    RTMR         run-time measurement registers                          TD
+    SERVTD_BINDINGS   table of a TD's service TDs                        TD
+    GLOBAL       the module's global lock                                machine
+    TDMR         a TDMR that is initialized                              TDMR
 
 What KVM's own locks leave of that is `under_kvm` (kvm_locks.py has the table).
 """
@@ -30,7 +34,7 @@ from harness.protocol.releases import BY_NAME, EXCLUSIVE, Release
 from kernels.ops import Register as R
 
 RESOURCES = ("TDR", "OP_STATE", "TDVPR", "TD_EPOCH", "SEPT_TREE", "SEPT_ENTRY", "PAGE", "PAMT_2M", "PAMT_1G", "KOT",
-             "KET", "WBT", "MIG", "MIGSC")
+             "KET", "WBT", "MIG", "MIGSC", "RTMR", "SERVTD_BINDINGS", "GLOBAL", "TDMR")
 # The lock report's words for them.
 SYNONYMS = {"TDCS": "OP_STATE", "TDCS EPOCH": "TD_EPOCH", "EPOCH": "TD_EPOCH", "SECURE_EPT_LOCK": "SEPT_TREE",
             "SEPT ENTRY": "SEPT_ENTRY", "SEPT TREE": "SEPT_TREE", "PAMT": "PAGE"}
@@ -63,7 +67,8 @@ def resource_of(lock, level: int) -> str:
         return f"PAMT_{size}"
     if lock.base == R.OWN_SIZE or lock.base == R.PAMT and level == 1 and name == "PAGE" and lock.mode == EXCLUSIVE:
         return "PAMT_2M"
-    return {"CHILD_ENTRIES": "SEPT_ENTRY", "TARGET": "PAGE"}.get(name, name)
+    return {"CHILD_ENTRIES": "SEPT_ENTRY", "TARGET": "PAGE", "SERVICE_TDR": "TDR", "SERVICE_OP_STATE": "OP_STATE"}.get(
+        name, name)
 
 
 @functools.cache

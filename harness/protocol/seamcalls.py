@@ -24,7 +24,7 @@ import functools
 from harness.protocol.assemble import Held, Listing
 from harness.protocol import faults
 from harness.protocol.call import EXCLUSIVE, SHARED, Call, Options
-from harness.protocol.calls import migration
+from harness.protocol.calls import migration, services, system
 from harness.protocol.calls.row import PAGE_SIZES, TDR_SIZES, TDVPR_SIZES, Seamcall
 from harness.protocol.phrases.guests import Accept, ReadAttributes, WriteAttributes
 from harness.protocol.phrases.large import Merge, Merged, Split, SplitPamt
@@ -103,7 +103,7 @@ TABLE_LEVELS = (1, 2)            # entries that can map an SEPT page
 def seamcalls(release: Release = DEFAULT) -> tuple[Seamcall, ...]:
     """All calls of a release."""
     rows = (*_life(release), *_vcpus(release), *_memory(release), *_large_pages(release), *_others(release),
-            *_guest(release), *migration.rows(release))
+            *_guest(release), *migration.rows(release), *services.rows(release), *system.rows(release))
     if not release.report_only:
         return rows
     # The report speaks of 4 KiB pages only.

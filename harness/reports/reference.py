@@ -15,7 +15,7 @@ from kernels.answers import AnswerKind
 
 PAGE = Path("docs/result.md")
 # What the kinds of values of results/schema.py are, and Python's.
-WORDS = {"Count": "count", "Number": "number", "Share": "share, 0 to 1", "Seconds": "seconds", str: "text",
+WORDS = {"Count": "count", "Number": "number", "Share": "share (0 to 1)", "Seconds": "seconds", str: "text",
          bool: "true or false", int: "whole number", float: "number", dict: "table", type(None): "null",
          typing.Any: "anything"}
 
@@ -77,19 +77,26 @@ def _models(hint) -> list[type[BaseModel]]:
 
 def _section(part: type[BaseModel]) -> list[str]:
     said = inspect.cleandoc(vars(part).get("__doc__") or "")
-    meanings = {name: field.description or "" for name, field in part.model_fields.items()}
-    rows = [(f"`{name}`", _spell(hint), meanings[name]) for name, hint in _hints(part).items()]
-    heads = ("key", "is", "") if any(meanings.values()) else ("key", "is")
+    rows = [(f"`{name}`", _spell(hint), _meaning(hint)) for name, hint in _hints(part).items()]
+    heads = ("key", "is", "meaning") if any(meaning for _, _, meaning in rows) else ("key", "is")
     return [f"### {part.__name__}", "", *([said, ""] if said else []),
             *_table(heads, [row[:len(heads)] for row in rows])]
 
 
+def _meaning(hint) -> str:
+    """What is said of a key: the text in Annotated[kind, text]."""
+    return next((each for each in getattr(hint, "__metadata__", ()) if isinstance(each, str)), "")
+
+
 def _spell(hint) -> str:
     """A type in words; a part by the link to its section."""
+    if text := _meaning(hint):
+        kinds = [each for each in hint.__metadata__ if each != text]
+        return _spell(typing.Annotated[hint.__origin__, *kinds] if kinds else hint.__origin__)
     for name, alias in vars(schema).items():
         if name in WORDS and alias == hint:
             return WORDS[name]
-    arguments = [argument for argument in typing.get_args(hint)]
+    arguments = typing.get_args(hint)
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(_spell, arguments))

@@ -21,8 +21,8 @@ def number(value) -> str:
     """A count or a rate in at most six characters; `-` for nothing."""
     if value is None:
         return "-"
-    if abs(value) >= 1_000_000:
-        return f"{value / 1e6:.3g}M" if abs(value) < 1e9 else f"{value / 1e9:.3g}G"
+    if abs(value) >= 999_999.5:
+        return f"{value / 1e6:.3g}M" if abs(value) < 999.5e6 else f"{value / 1e9:.3g}G"
     if isinstance(value, int) or value == int(value):
         return str(int(value))
     if abs(value) < 0.01:

@@ -54,7 +54,7 @@ def make_row(case: str, metric: Metric, processes: list[Result], simulate: list[
 
 def validation_report(rows: list[Row]) -> str:
     """The comparison as a table; how much of the time the workers ran says what it is worth."""
-    parts = [f"1 vCPU + 1 host on 2 processors, module 1.5.24; median (least .. greatest) of {RUNS} runs of"
+    parts = [f"1 vCPU + 1 host on 2 processors, module 1.5.24; median (least..greatest) of {RUNS} runs of"
              f" {DURATION_S:g} s"]
     for case in dict.fromkeys(row.case for row in rows):
         mine = [row for row in rows if row.case == case]
@@ -76,4 +76,4 @@ def _range(metric: Metric, results: list[Result]) -> str:
         return events_text(events(metric, results))
     found, of_none = values(metric, results), none_of(metric, results)
     middle = shown(metric, statistics.median(found), of_none)
-    return f"{middle} ({number(min(found))} .. {number(max(found))})"
+    return f"{middle} ({number(min(found))}..{number(max(found))})"

@@ -12,14 +12,19 @@ from harness.errors import UsageError, nearest
 from harness.results.schema import Result
 
 TOTALS = ("bugs.total", "invariants.total")
+TRIED = ("removals", "installs", "accepts", "touches", "builds", "splits")       # counters that say how much was tried
 
 
 class Failure(NamedTuple):
-    """An invariant that was violated, or a bound that was not kept, and the number that was found."""
+    """An invariant that was violated, or a bound that was not kept, and the number that was found.
+
+    unseen   too little of what was to occur: a lower bound that was not reached
+    """
 
     what: str
     found: int | float | None
     violation: bool
+    unseen: bool = False
 
     def __str__(self) -> str:
         return f"{self.what}: {self.found} violations" if self.violation else f"{self.what}, got {self.found}"
@@ -41,8 +46,24 @@ def failures(result: Result, expect: dict) -> list[Failure]:
             continue                     # whatever it is, even if it could not be checked
         if value is None or not (bound.min is None or value >= bound.min) \
                 or not (bound.max is None or value <= bound.max):
-            failed.append(Failure(f"expected {key} {wanted}", value, False))
+            failed.append(Failure(f"expected {key} {wanted}", value, False,
+                                  value is not None and bound.min is not None and value < bound.min))
     return failed
+
+
+def only_unseen(failed: list[Failure]) -> bool:
+    """Whether nothing is wrong but that something did not occur."""
+    return bool(failed) and all(failure.unseen for failure in failed)
+
+
+def tried(result: Result) -> str:
+    """How much there was in which it could have occurred: `353 removals, 12 installs, run of 0.5 s`."""
+    counts = [f"{count} {name}" for name in TRIED if (count := result.counters.get(name))]
+    runs = f"{result.provoked.runs} runs of {result.provoked.measured_s:.3g} s together" if result.provoked \
+        else f"a run of {result.measured_s:.3g} s"
+    load = result.conditions.other_load_share if result.conditions else None
+    others = [f"another load took {100 * load:.0f} %"] if load else []
+    return ", ".join([*counts, runs, *others])
 
 
 def lookup(result: Result, key: str) -> int | float | None:

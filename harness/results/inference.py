@@ -16,6 +16,7 @@ the correction demands, no data could show a difference, and the verdict is UNDE
 SciPy is imported when it is needed: half a second that `run` of one config does not pay.
 """
 
+import bisect
 import itertools
 import math
 import warnings
@@ -93,7 +94,7 @@ def floor(blocks: int, others: int | None = None) -> float:
 
 def blocks_for_floor(alpha: float) -> int:
     """The fewest blocks with which a p below `alpha` is possible."""
-    return next(blocks for blocks in itertools.count(1) if floor(blocks) <= alpha)
+    return next(blocks for blocks in itertools.count(1) if floor(blocks) < alpha)
 
 
 def blocks_for(spread: float, effect: float, comparisons: int = 1, pilot: int | None = None) -> int:
@@ -113,14 +114,12 @@ def blocks_for(spread: float, effect: float, comparisons: int = 1, pilot: int | 
         needed = stats.t.ppf(1 - alpha / 2, freedom) + stats.t.ppf(POWER, freedom)
         return effect / (spread * math.sqrt(2 / (blocks * EFFICIENCY))) >= needed
 
-    blocks = blocks_for_floor(alpha)
-    if spread <= 0 or enough(blocks):
-        return blocks
-    normal = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER)
-    blocks = max(blocks, math.ceil(2 * (normal * spread / effect) ** 2 / EFFICIENCY))
-    while not enough(blocks):                        # a few steps: t is a little wider than the normal
-        blocks += 1
-    return blocks
+    least = most = blocks_for_floor(alpha)
+    if spread <= 0:
+        return least
+    while not enough(most):
+        most *= 2
+    return bisect.bisect_left(range(most), True, lo=least, key=enough)
 
 
 def cautious(spread: float, pilot: int) -> float:
@@ -131,7 +130,6 @@ def cautious(spread: float, pilot: int) -> float:
 
 def spread(values: Sequence[float]) -> float | None:
     """Relative spread between blocks; None for fewer than three, or around zero."""
-    values = np.asarray(values, float)
     if len(values) < 3 or np.median(values) <= 0:
         return None
     return float(np.std(values, ddof=1) / np.median(values))
@@ -141,15 +139,13 @@ def p_value(baseline: np.ndarray, other: np.ndarray) -> float:
     """Of the two-sided Mann-Whitney test: exact, by permutation where values are tied."""
     from scipy import stats
     everything = np.concatenate([baseline, other])
-    if np.all(everything == everything[0]):
-        return 1.0
     if len(np.unique(everything)) < len(everything):
         if min(len(baseline), len(other)) == 1:          # which SciPy's permutations do not take
             return _p_of_one(min(baseline, other, key=len)[0], everything)
         method = stats.PermutationMethod(n_resamples=9999, rng=np.random.default_rng(0))
     else:
         method = "exact" if min(len(baseline), len(other)) <= EXACT_UP_TO else "asymptotic"
-    return min(1.0, float(stats.mannwhitneyu(baseline, other, method=method).pvalue))
+    return float(stats.mannwhitneyu(baseline, other, method=method).pvalue)
 
 
 def _p_of_one(value: float, everything: np.ndarray) -> float:
@@ -186,7 +182,7 @@ def _difference(baseline, other, paired, p, demanded) -> Difference:
     if p is None:
         return Difference(EQUAL, 1.0, 0.0 if baseline[0] else None)
     percent, low, high = change(baseline, other, paired)
-    if floor(len(baseline), len(other)) > demanded:
+    if floor(len(baseline), len(other)) >= demanded:
         more = blocks_for_floor(demanded) - min(len(baseline), len(other))
         return Difference(UNDECIDED, p, percent, low, high, max(1, more))
     return Difference(DIFFERENT if p < ALPHA else UNKNOWN, p, percent, low, high)
@@ -197,7 +193,6 @@ def change(baseline, other, paired: bool) -> tuple[float | None, float | None, f
     def percent(base, values, axis=-1):
         return 100 * (np.median(values, axis=axis) / np.median(base, axis=axis) - 1)
 
-    baseline, other = np.asarray(baseline, float), np.asarray(other, float)
     if np.median(baseline) == 0:
         return None, None, None
     middle = float(percent(baseline, other))

@@ -68,7 +68,7 @@ def _busy_of(name: str) -> Metric:
         call = result.seamcalls.get(name)
         return call and _percent(_ratio(call.busy, call.attempts))
 
-    return Metric(f"busy_percent.{name}", f"BUSY of {name}, %", percent, LESS,
+    return Metric(f"busy_percent.{name}", f"{name} BUSY, %", percent, LESS,
                   of=lambda r: r.seamcalls[name].attempts, times=100)
 
 

@@ -174,6 +174,12 @@ def worst(results: Iterable[Result]) -> str:
     return max((result.verdict.status for result in results), key=STATUSES.index)
 
 
+def degrade(result: Result, reason: str) -> None:
+    """Give a result one more reason for doubt."""
+    status = DEGRADED if result.verdict.status == VALID else result.verdict.status
+    result.verdict = Verdict(status=status, reasons=[*result.verdict.reasons, reason])
+
+
 def verdict(result: Result, problems: list[str], halt: str) -> Verdict:
     """Whether to believe a result, with the reasons.
 

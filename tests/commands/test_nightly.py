@@ -120,6 +120,14 @@ def test_an_expectation_that_fails_is_exit_code_1_and_says_in_how_many_blocks(th
     assert "PASS  other" in report.text                    # expects nothing of bugs
 
 
+def test_a_bug_in_one_block_is_a_total_in_the_line_of_its_series(theatre):
+    """It fails nothing where nothing is expected of it, and its median is 0."""
+    stage = theatre()
+    stage.change = lambda result: result.bugs.update({"x: y": 5}) if result.seed == 2 and result.name == "other" else None
+    report = stage()
+    assert report.code == 0 and "PASS  other: KVM_BUG_ONs 5 in 1 of 5 runs; " in report.text.replace("\n    ", " ")
+
+
 def test_a_violated_invariant_fails_a_config_that_is_no_canary(theatre):
     stage = theatre()
     stage.change = lambda result: result.invariants.update(mirror_agrees=1)

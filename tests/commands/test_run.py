@@ -82,12 +82,15 @@ def test_repeats_are_run_block_by_block(tmp_path):
     assert len(list(tmp_path.glob("*/result.json"))) == 4
 
 
-def test_an_expectation_that_fails_is_exit_code_1(tmp_path):
+def test_what_is_expected_and_does_not_occur_is_exit_code_4_and_says_how_much_was_tried(tmp_path):
     run = harness("run", "configs/kick_on_busy.toml", *SHORT, "--out", tmp_path, "--set",
                   'expect."bugs.total"={min=1}')
     assert run.returncode == 2                                      # a quoted key is no dotted key
     run = harness("run", "configs/kick_on_busy.toml", *SHORT, "--out", tmp_path, "--set", "expect.bugs.total=1")
-    assert run.returncode == 1 and "expected bugs.total at least 1 and at most 1, got 0" in run.stderr
+    assert run.returncode == 4 and "expected bugs.total at least 1 and at most 1, got 0 in " in run.stderr
+    assert " removals, " in run.stderr
+    run = harness("run", "configs/kick_on_busy.toml", *SHORT, "--out", tmp_path, "--set", "expect.counters.touches={max=0}")
+    assert run.returncode == 1 and "expected counters.touches at most 0, got " in run.stderr
     run = harness("run", "configs/kick_on_busy.toml", *SHORT, "--out", tmp_path, "--set", "expect.bugs.total=0")
     assert run.returncode == 0
 

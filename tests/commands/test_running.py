@@ -5,10 +5,11 @@ import errno
 import pytest
 
 from harness.commands import running, session as sessions
-from harness.errors import DONE, FAILED, UNTRUSTWORTHY, UsageError
+from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY, UsageError, gravest
 from harness.experiment.config import Bound
-from harness.results import store
-from harness.results.schema import Verdict
+from harness.experiment.plan import make_plan
+from harness.results import document, store
+from harness.results.schema import Provoked, Verdict
 from tests.made import made
 from tests.stage import config
 
@@ -105,3 +106,57 @@ def test_the_exit_code_of_a_result_is_that_of_the_gravest_that_was_found(capsys,
 def test_the_graver_of_two_exit_codes_is_the_greater():
     from harness import errors
     assert errors.DONE < errors.FAILED < errors.USAGE < errors.UNTRUSTWORTHY < errors.INTERRUPTED
+
+
+# --- what a config provokes ---
+
+class Measured:
+    """Stands for an engine: one result a run, each with so many destroy_failures."""
+
+    def __init__(self, monkeypatch, *failures):
+        self.seeds, left = [], list(failures)
+
+        def measure(plan, progress=None):
+            self.seeds.append(plan.config.seed)
+            result = document.example(plan)
+            result.counters["removals"], result.measured_s = 353, 0.5
+            seen = left.pop(0)
+            result.bugs = {"tdh_mem_page_aug: TDX_OPERAND_BUSY": seen} if seen else {}
+            return result
+        monkeypatch.setattr(running, "measure", measure)
+
+
+def provoking(**keys):
+    return make_plan(config(until_seen_s=60, seed=7, expect={"bugs.total": {"min": 1}}, **keys))
+
+
+def test_a_run_is_made_again_on_other_seeds_until_it_is_seen(monkeypatch):
+    engine = Measured(monkeypatch, 0, 0, 2, 5)
+    result = running.provoke(provoking())
+    assert engine.seeds == [7, 8, 9] and result.provoked == Provoked(runs=3, measured_s=1.5, seen=True)
+    assert running.exit_code(result, provoking().config.expect) == DONE
+    assert any("not how often" in reason for reason in result.verdict.reasons)
+
+
+def test_without_a_limit_a_run_is_made_once_and_says_how_much_was_tried(monkeypatch, capsys):
+    engine = Measured(monkeypatch, 0)
+    plan = make_plan(config(expect={"bugs.total": {"min": 1}}))
+    result = running.provoke(plan)
+    assert len(engine.seeds) == 1 and result.provoked is None
+    assert running.exit_code(result, plan.config.expect) == NOT_SEEN
+    assert "expected bugs.total at least 1, got 0 in 353 removals, a run of 0.5 s" in capsys.readouterr().err
+
+
+def test_what_is_wrong_besides_is_no_reason_to_try_again_and_outweighs_what_was_not_seen(monkeypatch):
+    engine = Measured(monkeypatch, 0, 0)
+    plan = provoking()
+    measure = running.measure
+
+    def violated(plan, progress=None):
+        result = measure(plan, progress)
+        result.invariants["page_signature"] = 1
+        return result
+    monkeypatch.setattr(running, "measure", violated)
+    result = running.provoke(plan)
+    assert len(engine.seeds) == 1 and running.exit_code(result, plan.config.expect) == FAILED
+    assert gravest(NOT_SEEN, FAILED) == FAILED and gravest(DONE, NOT_SEEN) == NOT_SEEN and gravest(UNTRUSTWORTHY, FAILED) == UNTRUSTWORTHY

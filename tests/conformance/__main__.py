@@ -34,6 +34,8 @@ def report(vectors: Vectors, examples: int = 1) -> int:
             shown.setdefault(each.group, []).append(each.difference)
     print(f"{vectors.path}: release {vectors.release}, {compared.total()} compared, {differ.total()} differ,"
           f" {covered.total()} covered by an abstraction ({time.perf_counter() - began:.0f} s)")
+    if not compared:
+        raise UsageError(f"{vectors.path}: nothing in it could be compared")
     rows = [(group, count, differ[group]) for group, count in compared.items()]
     print(tabulate(rows, headers=("call" if vectors.form in (CALLS, DPAMT_CALLS) else "scenario", "compared", "differ")))
     for group, differences in shown.items():

@@ -15,6 +15,7 @@ from harness.memory.layout import (
     TDVPS_LP, TDVPS_STATE, TDVPS_TDCX,
 )
 from harness.protocol.seamcalls import by_name
+from kernels.answers import AnswerKind
 from kernels.epoch import EPOCH_BYTE, REFCOUNT_BYTES
 from kernels.machine import step_once
 from kernels.ops import Op, Register as R
@@ -299,7 +300,7 @@ def finish(actor: Player) -> str:
 def answer(actor: Player) -> int:
     """RAX; of a guest's call that was refused for host priority, what its function returns."""
     named = actor.stage.program.answers[actor.registers[R.ANSWER]]
-    if named.for_priority:
+    if named.kind == AnswerKind.BUSY_FOR_PRIORITY:
         return status("TDX_OPERAND_BUSY_HOST_PRIORITY", "RCX")
     return unsigned(actor.registers[R.STATUS])
 

@@ -14,6 +14,7 @@ from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import parse
 from harness.protocol.seamcalls import by_name
 from harness.protocol.releases import BY_NAME as RELEASES
+from kernels.answers import AnswerKind
 from kernels.epoch import EPOCH_SHIFT, epoch_word
 from kernels.words import EXIT_REASONS, HPA_MASK, STATE, spell_entry, state_of, status
 from tests.conformance.calls import ROWS
@@ -150,7 +151,7 @@ def _answer(numbers, name: str, call: str) -> str:
         return "td_exit"
     if call == "tdh_vp_enter" and answer.status == 0:
         return "entered"
-    return f"{PRIORITY if answer.for_priority else answer.status:#x}"
+    return f"{PRIORITY if answer.kind == AnswerKind.BUSY_FOR_PRIORITY else answer.status:#x}"
 
 
 def _words(scenario: Scenario, words: dict[str, str], page: int, level: int) -> tuple[str, ...]:

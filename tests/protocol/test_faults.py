@@ -145,7 +145,7 @@ def attempts_until(name: str, level, draws) -> tuple[int, int, Stage]:
 
 def test_the_calls_that_draw_random_numbers_are_those_that_make_identities_and_keys():
     assert {row.name for row, _ in DRAWING} == {
-        "tdh_mng_create", "tdh_mng_add_cx", "tdh_mng_key_config", "tdh_export_state_immutable"}
+        "tdh_mng_create", "tdh_mng_add_cx", "tdh_mng_key_config", "tdh_sys_key_config", "tdh_export_state_immutable"}
 
 
 @pytest.mark.parametrize("draws, attempts, name", [

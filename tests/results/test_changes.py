@@ -48,6 +48,12 @@ def test_the_noise_floor_does_not_follow_a_step_or_a_spike():
     assert changes.noise_floor(noise + 50 * (np.arange(60) == 30)) == pytest.approx(floor, rel=0.1)
 
 
+def test_a_night_is_the_mean_of_its_blocks_without_a_fifth_at_either_end_unless_it_is_of_what_is_rare():
+    assert changes.night_value([9.0, 1, 2, 3, 100]) == pytest.approx(14 / 3)
+    assert changes.night_value([9.0, 1, 2, 3, 100], rare=True) == 23
+    assert changes.night_value([7.0]) == 7 and changes.night_value([1.0, 2.0]) == 1.5
+
+
 def test_a_change_that_a_rerun_does_not_show_is_not_confirmed():
     flat = [100.0, 101, 99, 100, 101, 99, 100, 101, 99, 100]
     numbers = flat + [120.0, 121, 119]

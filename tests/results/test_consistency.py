@@ -6,6 +6,7 @@ import pytest
 
 from harness.results import schema
 from harness.results.consistency import CALL_RULES, RULES, contradictions
+from tests.made import made, stored
 from tests.results.test_store import document, read_by_all, refused
 
 TRACK = "seamcalls.tdh_mem_track."
@@ -13,6 +14,7 @@ TRACK = "seamcalls.tdh_mem_track."
 CONTRADICTIONS = [
     (TRACK + "success", {TRACK + "success": 1001}), (TRACK + "busy", {TRACK + "busy": 1001}),
     (TRACK + "other", {TRACK + "other": 1001}),
+    (TRACK + "attempts", {TRACK + "other": 5, TRACK + "other_by_status": {"X": 5}}),
     (TRACK + "attempts", {TRACK + "attempts": 999}), (TRACK + "attempts", {TRACK + "attempts": 1001}),
     (TRACK + "busy_by_operand", {TRACK + "busy_by_operand": {"TD_EPOCH": 39}}),
     (TRACK + "busy_by_cause", {TRACK + "busy_by_cause.running": 41}),
@@ -66,9 +68,48 @@ def test_a_call_that_was_never_answered_is_no_contradiction_where_a_worker_was_l
     assert not refused(contradicting(lost))
     assert "success + busy + other" in refused(contradicting(lost | {"invariants.conservation": 0}))
     assert "success + busy + other" in refused(contradicting(lost | {TRACK + "attempts": 999}))
+    causes = {TRACK + "busy_by_cause.running": 39, "busy.by_cause.running": 39, "busy.net.per_operation": 0.9}
+    assert not refused(contradicting(lost | causes)) and refused(contradicting(causes))
 
 
 def test_a_result_that_says_itself_that_it_is_untrustworthy_can_be_read():
     damaged = contradicting({TRACK + "attempts": 999, "verdict.status": "UNTRUSTWORTHY"})
     assert not refused(damaged)
     read_by_all(damaged)
+
+
+# --- what is no contradiction ---
+
+@pytest.mark.parametrize("changes", [
+    {},
+    {"busy.by_cause": None, "busy.late_holds": None, "busy.net.per_attempt": None, "busy.net.per_operation": None,
+     TRACK + "busy_by_cause": None},                                     # causes were not looked for
+    {TRACK + "success": 955, TRACK + "other": 5, TRACK + "other_by_status": {"X": 2, "Y": 3}},
+    {"zero_step.private_faults": 0, "zero_step.armed": 0, "zero_step.armed_per_million_faults": None},
+    {"zero_step.private_faults": 3, "zero_step.armed": 1, "zero_step.armed_per_million_faults": 333333.3},
+    {"kicks.guest_time_lost_share": 1.0}, {"kicks.guest_time_lost_share": 1 + 4 * 60e-9},
+    {"kicks.guest_time_lost_ns.max": 5e8, "kicks.guest_time_lost_share": 2.9},
+    {"spans_ns.fault": {"count": 1, "p50": None, "p90": None, "p99": None, "p99_9": None, "p99_99": None, "max": 7},
+     "histograms.span_ns.fault": {"buckets": "7:1", "sum": 7, "max": 7}},
+    {"spans_ns.fault": {"count": 2, "p50": 7, "p90": None, "p99": None, "p99_9": None, "p99_99": None, "max": 7},
+     "histograms.span_ns.fault": {"buckets": "7:2", "sum": 14, "max": 7}},
+    {"hangs": {"count": 17, "deadlocks": 17, "log": [{"at_s": 1, "vcpus": [], "waiting": []}] * 16}},
+], ids=lambda changes: ", ".join(changes) or "nothing")
+def test_what_can_be_is_not_refused(changes):
+    assert not refused(contradicting(changes))
+
+
+def test_a_run_in_which_nothing_happened_is_no_contradiction():
+    result = made()
+    assert not list(contradictions(result))
+    result.busy.per_attempt = 0.0                        # of no attempts
+    assert list(contradictions(result)) == ["busy.per_attempt = 0.0: must be answers / attempts"]
+    result = made()
+    result.busy.net.per_operation = 0.0
+    assert list(contradictions(result)) == ["busy.net.per_operation = 0.0: must be at most per_operation"]
+
+
+def test_a_histogram_of_what_no_summary_knows_is_a_contradiction():
+    result = made()
+    result.histograms.latency_ns["tdh_no_such"] = stored(1)
+    assert list(contradictions(result)) == ["histograms.latency_ns: must hold as many values as seamcalls say"]

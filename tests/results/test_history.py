@@ -110,3 +110,12 @@ def test_the_search_starts_where_the_last_alarm_of_that_metric_was_seen_from(tmp
                                 after=2.0, first_bad="c6", last_good="c5")] if index == 8 else []
         history.append(series, night(key(), index, alarms=alarms))
     assert series.start("removals_per_s") == 6 and series.start("bugs_per_s") == 0
+
+
+def test_what_is_fatal_and_happened_in_one_block_counts_for_the_night(tmp_path):
+    """A trimmed mean of five blocks would leave out the one in which it happened."""
+    series = history.open_series(tmp_path, key())
+    values = {"bugs_per_s": [0.0, 0.0, 10.0, 0.0, 0.0], "removals_per_s": [5.0, 5.0, 100.0, 5.0, 5.0]}
+    history.append(series, night(key(), 0).model_copy(update={"values": values}))
+    assert [value for _, value in series.known("bugs_per_s")] == [2.0]
+    assert [value for _, value in series.known("removals_per_s")] == [5.0]

@@ -19,17 +19,17 @@ POLICIES, METRICS = 5, 8         # of a comparison: 32 differences, tested toget
 def test_the_floor_of_the_exact_test_is_that_of_counting():
     """n of 2n blocks can be chosen in C(2n, n) ways; the two extremes are both as unlikely as can be."""
     assert [round(s.floor(n), 5) for n in (3, 5, 7)] == [0.1, 0.00794, 0.00058]
-    for n in (3, 5):
+    for n in (3, 5, 10):
         apart = s.p_value(np.arange(n, dtype=float), 100.0 + np.arange(n))
         assert math.isclose(apart, s.floor(n))
 
 
 def test_the_fewest_blocks_for_a_level_are_those_whose_floor_is_below_it():
     assert s.blocks_for_floor(0.05) == 4
-    assert s.blocks_for_floor(0.05 / 44) == 7 and s.blocks_for_floor(s.floor(5)) == 5
+    assert s.blocks_for_floor(0.05 / 44) == 7 and s.blocks_for_floor(s.floor(5)) == 6
     for alpha in (0.05, 0.01, 1e-4):
         n = s.blocks_for_floor(alpha)
-        assert s.floor(n) <= alpha < s.floor(n - 1)
+        assert s.floor(n) < alpha <= s.floor(n - 1)
 
 
 def test_holm_corrects_as_by_hand():
@@ -126,7 +126,7 @@ def test_whatever_few_values_there_are_something_is_said_of_them(pairs):
             assert found.verdict == s.EQUAL
         else:
             floor = 2 / math.comb(len(baseline) + len(other), len(baseline))
-            assert (found.verdict == s.UNDECIDED) == (floor > s.ALPHA / tested) == (found.more > 0)
+            assert (found.verdict == s.UNDECIDED) == (floor >= s.ALPHA / tested) == (found.more > 0)
 
 
 @pytest.mark.parametrize("pair, more", [(([1.0, 2.0], [2.0]), 3), (([2.0], [1.0, 2.0]), 3), (([0.0], [1.0, 1.0]), 3),
@@ -136,8 +136,17 @@ def test_one_run_beside_two_with_tied_values_is_undecided(pair, more):
     assert (found.verdict, found.more) == (s.UNDECIDED, more)
 
 
+@pytest.mark.parametrize("blocks, method", [(s.EXACT_UP_TO, "exact"), (s.EXACT_UP_TO + 1, "asymptotic")])
+def test_p_is_exact_as_long_as_that_takes_no_time(blocks, method):
+    baseline, other = np.random.default_rng(blocks).standard_normal((2, blocks))
+    assert s.p_value(baseline, other) == stats.mannwhitneyu(baseline, other, method=method).pvalue
+    assert s.p_value(baseline[:3], other) == stats.mannwhitneyu(baseline[:3], other, method="exact").pvalue
+
+
 def test_one_value_beside_forty_can_be_decided():
-    """One of 41 places, on either side: 2 / 41 is below 5 %."""
+    """One of 41 places, on either side: 2 / 41 is below 5 %; 2 / 40 is 5 %, and p is to be below that."""
+    fewer = [float(value) for value in range(39)]
+    assert s.compare_all([(fewer, [100.0], False)])[0].verdict == s.UNDECIDED
     many = [*np.arange(1.0, 40), 39.0]
     assert s.p_value(np.array([100.0]), np.array(many)) == pytest.approx(2 / 41)
     assert s.compare_all([(many, [100.0], False)])[0].verdict == s.DIFFERENT
@@ -158,6 +167,13 @@ def test_a_difference_is_that_of_the_medians_with_its_interval():
     assert percent == pytest.approx(100) and low < 100 < high
     assert s.change(base[:1], other, False) == (pytest.approx(122.2, abs=0.1), None, None)
     assert s.change(np.zeros(5), other, False) == (None, None, None)
+    assert s.change(np.array([1.0, 2]), np.array([3.0, 6]), True) == pytest.approx((200, 200, 200))
+
+
+def test_a_baseline_whose_resampled_median_may_be_zero_has_a_difference_without_an_interval():
+    """Two of three are zero in 7 of 27 resamples."""
+    assert s.change(np.array([0.0, 1, 1]), np.array([1.0, 2, 3]), False) == (pytest.approx(100), None, None)
+    assert None not in s.change(np.array([1.0, 1, 2]), np.array([0.0, 2, 3]), False)
 
 
 def test_blocks_that_are_paired_share_what_all_of_a_block_met():
@@ -223,7 +239,7 @@ def test_a_plan_from_a_pilot_allows_for_a_pilot_that_was_quiet_by_chance():
 
 
 def test_a_geometric_mean_is_of_positive_ratios_only():
-    assert s.geometric_mean([2.0, 8.0]) == pytest.approx(4)
+    assert s.geometric_mean([2.0, 8.0]) == pytest.approx(4) and s.geometric_mean([0.5, 2.0]) == pytest.approx(1)
     assert s.geometric_mean([2.0, 0.0]) is s.geometric_mean([2.0, -1.0]) is s.geometric_mean([]) is None
 
 

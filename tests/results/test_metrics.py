@@ -26,7 +26,7 @@ def runs(*busy, attempts=1000):
     ("bugs_per_s", 3 / 2), ("hangs_per_s", 2 / 2), ("invariants_violated", 2),
     ("armed_per_million_faults", 250), ("synthetic_exits_per_s", 7 / 2), ("kicks_per_removal", 30 / 60),
     ("guest_time_lost_percent", 2.5), ("removal_p50_us", 0.5), ("removal_p99_us", 0.5), ("removals_per_s", 30),
-    ("busy_per_waited_ms", 0.06), ("stall_max_ms", 8),
+    ("busy_per_waited_ms", 0.06), ("stall_max_ms", 8), ("kick_wait_p50_us", None),
 ])
 def test_a_number_is_what_its_name_says(key, value):
     [result] = runs(40)
@@ -39,6 +39,19 @@ def test_a_number_is_what_its_name_says(key, value):
     result.spans_ns.removal.p50 = result.spans_ns.removal.p99 = 500.0
     result.spans_ns.touch_stalled.max = 8e6
     assert BY_KEY[key].get(result) == (value if value is None else pytest.approx(value))
+
+
+def test_a_share_of_none_has_its_bound_in_its_own_unit():
+    assert {metric.key: metric.times for metric in METRICS if metric.of} == {
+        "busy_per_attempt_percent": 100, "busy_net_percent": 100, "busy_per_operation_percent": 100,
+        "busy_net_per_operation_percent": 100, "busy_per_1000_operations": 1000, "armed_per_million_faults": 1e6,
+        "kicks_per_removal": 1, **{key: 100 for key in BY_KEY if key.startswith("busy_percent.")}}
+    assert BY_KEY["stall_max_ms"].get(made()) == 0
+
+
+def test_a_name_is_parted_from_its_unit():
+    assert BUSY.title == "BUSY per attempt" and BUSY.said("5") == "BUSY per attempt 5 %"
+    assert BY_KEY["removals_per_s"].said("5 -> 6") == "removals per s 5 -> 6"
 
 
 def test_a_net_number_leaves_out_attempts_that_met_a_preempted_holder():
@@ -83,7 +96,7 @@ def test_only_a_share_is_of_something():
 
 
 @pytest.mark.parametrize("key, value, must", [
-    ("removals_per_s", -1, "must be at least 0"), ("removals_per_s", 1e9, ""), ("busy_net_percent", 100, ""),
+    ("removals_per_s", -1, "must be at least 0"), ("removals_per_s", 0, ""), ("removals_per_s", 0.5, ""), ("removals_per_s", 1e9, ""), ("busy_net_percent", 100, ""),
     ("busy_net_percent", 100.5, "must be at most 100"), ("kicks_per_removal", 500, ""), ("guest_time_lost_percent", 101, ""),
 ])
 def test_what_cannot_be_is_said(key, value, must):

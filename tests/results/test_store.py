@@ -74,6 +74,7 @@ def test_the_document_that_is_damaged_below_is_whole(tmp_path):
      "histograms.retries.tdh_mem_track.buckets = '1-2': must be bucket:count"),
     (lambda r: r.pop("histograms"), "histograms: field required"),
     (lambda r: r.update(started_at="2026-99-01T00:00:00Z"), "started_at = '2026-99-01T00:00:00Z': must be a time"),
+    (lambda r: r.update(interrupted="true"), "interrupted = 'true': input should be a valid boolean"),
     (lambda r: r.update(measured_s=0), "measured_s = 0: must be above 0"),
     (lambda r: r.update(measured_s=10 ** 400), "measured_s = 1000"),
     (lambda r: r.update(verdict="VALID"), "verdict = 'VALID'"),

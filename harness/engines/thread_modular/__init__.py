@@ -2,7 +2,9 @@
 
     words.py     What is known of each word: followed, collected, private to an actor, or unknown
     actor.py     One actor: from one row at which others matter to the next, by `step` on every word it may find
+    views.py     What the followed words may be at once
     closure.py   All actors: what each may find when the others have done what they can do
+    bound.py     The answers and entries that any run of a config can come to
 
 An actor is looked at alone.  What it may find in memory is what the others can have left there; what
 they can leave follows from where they can stand; and so on until nothing is new (Flanagan and Qadeer,

@@ -27,10 +27,10 @@ from harness.engines.thread_modular.words import (
     COLLECTED, FOLLOWED, FROZEN, PARKING, PRIVATE, SPIN, Words,
 )
 from harness.experiment.plan import Actor, Plan
-from harness.protocol.liveness import READS, WRITES, live_registers
+from harness.protocol.liveness import live_registers
 from harness.protocol.releases import EXCLUSIVE
 from kernels.machine import BLOCKED, step_once
-from kernels.ops import OP_TABLE, REGISTERS, ROW, Kind, Op, Register as R
+from kernels.ops import OP_TABLE, REGISTERS, Fact, Kind, Op, Register as R, registers_of
 
 ALIVE, INSIDE = -1, -2           # in place of a lock's offset
 BARRED, CALLER = -3, -4          # marks that are no locks: entry is barred; a lock of KVM's around a call
@@ -337,15 +337,12 @@ class Actors:
     def _driven(self, row: Row, registers, private, marks):
         if row.op == Op.RESET or row.op == Op.END and row.value == self.kicked:
             return None
-        if row.op == Op.CALL_BEGIN:
-            registers = list(registers)
-            registers[R.CALL] = row.value
-        elif row.op == Op.CALL_END:
+        if row.op == Op.CALL_END:
             self.answers.add((registers[R.CALL], registers[R.ANSWER]))
-        elif row.op in (Op.CHOOSE, Op.OVERDUE):
-            registers = list(registers)
-            registers[row.register] = None
-            registers = self._cleared(registers)
+        if row.writes:
+            registers = self._unknown(row, registers)
+        if row.op == Op.CALL_BEGIN:
+            registers[R.CALL] = row.value
         return [(each, registers, private, marks) for each in row.targets]
 
     def _local(self, row: Row, pc: int, registers, private, marks):
@@ -370,7 +367,7 @@ class Actors:
                 registers[each] is not None and each not in TRACKING and (row.op == Op.INDEX or each not in PAGES)
                 for each in row.reads):
             then, behind, _ = self._execute(pc, registers)
-            return [(then, behind, private, marks)]
+            return () if then is None else [(then, behind, private, marks)]
         behind = self._unknown(row, registers)
         if row.op == Op.STEPPING_LISTED:
             behind[R.INDEX] = None                           # how many are listed is not known either
@@ -382,17 +379,14 @@ class Actors:
 
 
 def _row(row, bits: int) -> Row:
-    op = int(row["op"])
-
-    def registers(table, default):
-        return tuple(int(row[each]) if isinstance(each, str) else int(each) for each in table.get(op, default))
-
-    writes = registers(WRITES, ()) + ((int(row["register"]),) if op == Op.STEPPING_LISTED else ())
-    targets = dict.fromkeys(int(row[each]) for each in ("next", "otherwise", "priority")[:OP_TABLE[op].outcomes])
-    live = tuple(each for each in range(64) if bits >> each & 1 and each != R.PC) + (R.RETURN, R.RANGE_END, R.ROLE)
-    return Row(op, *(int(row[name]) for name in ("base", "offset", "register", "source", "value", "next", "otherwise",
-                                                 "priority")),
-               registers(READS, ("base", "source", "register")), writes, tuple(targets), live)
+    info = OP_TABLE[row["op"]]
+    targets = dict.fromkeys(int(row[each]) for each in ("next", "otherwise", "priority")[:info.outcomes])
+    live = [each for each in range(64) if bits >> each & 1 and each != R.PC] + list(range(64, len(R)))
+    return Row(int(row["op"]), *(int(row[name]) for name in ("base", "offset", "register", "source", "value", "next",
+                                                             "otherwise", "priority")),
+               tuple(registers_of(row, info.reads)), tuple(registers_of(row, info.writes + info.may_write)),
+               tuple(targets), tuple(live))
 
 
-assert ROW.names is not None and len(R) <= REGISTERS
+assert {info.op for info in OP_TABLE if info.facts & Fact.TAKES} == {
+    *REFUSED_BY, Op.ENTRY_TAKE, Op.MMU_TAKE_SHARED, Op.MMU_TAKE_EXCLUSIVE}

@@ -20,22 +20,12 @@ from typing import NamedTuple
 from harness.engines.thread_modular.actor import (
     ALIVE, BARRED, INSIDE, LOCKS, MMU_LOCK, OVER_PRIORITY, REFUSED_BY, Actors, Contended,
 )
-from harness.engines.thread_modular.words import (
-    COLLECTED, ELSEWHERE, FREE, HERE, PARKING, SPIN, Words,
-)
+from harness.engines.thread_modular.views import OTHER_PAGE, OTHER_TD, SAME_PAGE, Change, Views
+from harness.engines.thread_modular.words import COLLECTED, ELSEWHERE, FREE, HERE, PARKING, SPIN, Words
 from harness.experiment.plan import Actor, Plan
 from kernels.ops import OP_TABLE, Op, Register as R
 
-SAME_PAGE, OTHER_PAGE, OTHER_TD = range(3)       # where another actor is
 COLLECTED_MAX = 256
-
-
-class Change(NamedTuple):
-    """What a move does to a view: ((place, value), ...); `outside` is what it does for actors at other pages."""
-
-    held: int
-    places: tuple[tuple[int, int], ...]
-    outside: tuple[tuple[int, int], ...]
 
 
 class Closure:
@@ -274,11 +264,14 @@ class Closure:
         self._go(self.views.changed(view, places) if places else view, groups, change)
 
     def _kicked(self, number: int, view) -> None:
-        """All vCPUs have left the guest.  With entry barred nobody comes back; TRACK is made under mmu_lock,
-        so who holds that knows that nobody is left of the epoch before."""
+        """All vCPUs have left the guest.  Who holds mmu_lock for write knows more: TRACK is made under it, so nobody
+        is left of the epoch before; and entry is barred under it, so with that nobody comes back."""
         stand = self.actors.stands[number]
-        marks = stand.marks | {(INSIDE, True)} if (BARRED, True) in stand.marks else None
-        places = ((self.epoch, 0),) if self.actors.held[stand.held][1].get(self.mmu_offset) else ()
+        marks, places = None, ()
+        if self.actors.held[stand.held][1].get(self.mmu_offset):
+            places = ((self.epoch, 0),)
+            if (BARRED, True) in stand.marks:
+                marks = stand.marks | {(INSIDE, True)}
         self._change(number, view, places, places, marks=marks)
 
     def _next_page(self, number: int, view) -> None:
@@ -421,51 +414,3 @@ def _kinds(plan: Plan) -> list[list[Actor]]:
             rebuilds = actor.index == 0 and (not vcpu or not workload.hosts)
             kinds.setdefault((vcpu, spams, helps, rebuilds), []).append(actor)
     return list(kinds.values())
-
-
-class Views:
-    """Views by number: what is in them, and what follows from that."""
-
-    def __init__(self, words: Words):
-        self.rules = words
-        self.mmu = words.number["mmu_lock"]
-        self.words: list[tuple[int, ...]] = []
-        self.shared: list[int] = []              # a number for the shared words
-        self.owned: list[list[tuple]] = []       # what somebody must hold: (offset, where the holder is, or None)
-        self._numbers: dict[tuple, int] = {}
-        self._shared: dict[tuple, int] = {}
-        self._changed: dict[tuple, int] = {}
-        self.fresh = self.number(words.view)
-
-    def number(self, view: tuple) -> int:
-        if view not in self._numbers:
-            self._numbers[view] = len(self.words)
-            self.words.append(view)
-            self.shared.append(self._shared_number(view[:self.rules.shared]))
-            owned = [(offset, None) for offset in self.rules.owned(view)]
-            if view[self.mmu] != FREE:
-                owned.append((self.rules.layout.at("mmu_lock"), SAME_PAGE if view[self.mmu] == HERE else OTHER_PAGE))
-            self.owned.append(owned)
-        return self._numbers[view]
-
-    def _shared_number(self, shared: tuple) -> int:
-        return self._shared.setdefault(shared, len(self._shared))
-
-    def changed(self, view: int, places) -> int:
-        key = view, places
-        if key not in self._changed:
-            self._changed[key] = self.number(_changed(self.words[view], places))
-        return self._changed[key]
-
-    def from_outside(self, view: int) -> list[int]:
-        """The shared words as actors at another page have them, by number."""
-        shared = self.words[view][:self.rules.shared]
-        owners = {FREE: (FREE,), HERE: (ELSEWHERE,), ELSEWHERE: (HERE, ELSEWHERE)}[shared[self.mmu]]
-        return [self._shared_number(_changed(shared, ((self.mmu, owner),))) for owner in owners]
-
-
-def _changed(view: tuple, places) -> tuple:
-    view = list(view)
-    for place, value in places:
-        view[place] = value
-    return tuple(view)

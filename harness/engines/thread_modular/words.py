@@ -92,7 +92,7 @@ class Words:
         byte = (offset - region.offset) % region.stride
         if region.name == "tdvps":
             return PRIVATE if byte in (TDVPS_STATE, TDVPS_TDCX, TDVPS_LP) else UNKNOWN
-        if region.name.startswith("pamt_") and not region.name.endswith(".data") and byte < PAMT_BEPOCH:
+        if region.name.startswith("pamt_") and region.name not in ("pamt_4k.data", "pamt_2m.data") and byte < PAMT_BEPOCH:
             return COLLECTED
         return REGIONS.get(region.name, UNKNOWN)
 

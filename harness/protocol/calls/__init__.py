@@ -2,4 +2,6 @@
 
     row.py         What a row is, and what most rows begin with
     migration.py   TDH.EXPORT.*, TDH.IMPORT.*, TDH.MIG.STREAM.CREATE
+    services.py    service TDs and measurements: TDH.SERVTD.*, TDG.SERVTD.*, TDG.MR.*
+    system.py      the module itself: TDH.SYS.*
 """

@@ -16,11 +16,11 @@ from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.interrupts import STEPPING, td_exit
 from harness.protocol.policy import FOREVER, Policy
-from harness.protocol.releases import ADD_LOOK, EXCLUSIVE, SHARED
+from harness.protocol.releases import EXCLUSIVE, SHARED
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label, write_calls
 from kernels.answers import AnswerKind
 from kernels.ops import Op, Register as R
-from kernels.words import EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, OPERAND_BUSY, STATUS_CLASS, status
+from kernels.words import OPERAND_BUSY, STATUS_CLASS, status
 
 ANSWER_BITS = 9                  # of R.OUTCOMES, for each call of a script
 CALLS_MAX = 63 // ANSWER_BITS
@@ -162,36 +162,13 @@ def _write_lock_step(listing: Listing, options: Options, step: Step) -> None:
     listing.label(name)
     listing.row(Op.CALL_BEGIN, value=listing.call_number(name), text=name)
     if mode == "guest":
-        _take_from_guest(call, lock)
+        refused = call.fresh("refused")
+        with listing.aside(refused):
+            listing.answer(status("TDX_OPERAND_BUSY_HOST_PRIORITY"), AnswerKind.BUSY_FOR_PRIORITY, next=call.unwinding())
+        call.take_shared_as_guest(lock, OPERAND_BUSY, refused)
     else:
         lock = call.take(lock, OPERAND_BUSY)
     call.drop(lock)
     call.succeed()
     listing.flush()
     listing.held = ()
-
-
-def _take_from_guest(call: Call, lock: Held) -> None:
-    """No call of the table takes a sharex_hp lock from the guest's side; tdx_locks.h:325-347.
-
-    Up to 1.5.25 a guest that finds host priority takes back what it has added; then it looks before it adds.
-    """
-    listing = call.listing
-    place = {"base": lock.base, "offset": lock.offset, "width": 16, "text": f"{lock.resource} (shared, guest)"}
-    refused, busy, asked, taken = (call.fresh(part) for part in ("refused", "busy", "asked", "taken"))
-    adds_first = call.release.guest_shared == ADD_LOOK
-    add = {"op": Op.ADD, "register": R.OLD, "value": HP_READER, **place}
-    listing.row(**add if adds_first else {**place, "op": Op.LOAD, "register": R.OLD})
-    listing.row(Op.TEST, register=R.OLD, mask=HP, match=0, next=asked, otherwise=refused, text="host priority")
-    with listing.aside(refused):
-        if adds_first:
-            listing.row(Op.ADD, value=-HP_READER, **place)
-        listing.answer(status("TDX_OPERAND_BUSY_HOST_PRIORITY"), AnswerKind.BUSY_FOR_PRIORITY, next=call.unwinding())
-    listing.label(asked)
-    if not adds_first:
-        listing.row(**add)
-    listing.row(Op.TEST, register=R.OLD, mask=HP_EXCLUSIVE, match=0, next=taken, otherwise=busy, text="exclusive")
-    with listing.aside(busy):
-        call.answer_busy(OPERAND_BUSY, place)
-    listing.label(taken)
-    listing.hold(lock)

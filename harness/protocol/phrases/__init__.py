@@ -14,6 +14,8 @@ takes and how, with
     vcpus.py      TDH.VP.ENTER, TD exit, association
     guests.py     TDG.MEM.PAGE.ACCEPT, ATTR.RD and ATTR.WR
     migration.py  live migration: its streams and phases, lists of pages
+    services.py   service TDs, their bindings, RTMRs
+    system.py     the module's own state, processors, packages, TDMRs
     life.py       a TD's life cycle: keys, HKID, TDCX pages, finalization
 
 Where the model leaves something out, the phrase says so.
