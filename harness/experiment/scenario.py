@@ -310,6 +310,8 @@ def answers_of(scenario: Scenario, place: int, outcomes: int) -> tuple[str, ...]
     """What the calls of a script have answered, from its register OUTCOMES; "-" where none was made."""
     calls = sum(step.call != TD_EXIT for step in scenario.scripts[place].steps)
     numbers = [outcomes >> ANSWER_BITS * (calls - 1 - call) & (1 << ANSWER_BITS) - 1 for call in range(calls)]
+    begun = next((place for place, number in enumerate(numbers) if number), 0)        # those not made come last
+    numbers = numbers[begun:] + numbers[:begun]
     return tuple(scenario.program.answers[number - 1].name if number else NOT_MADE for number in numbers)
 
 

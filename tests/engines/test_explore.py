@@ -54,6 +54,12 @@ def test_a_shipped_scenario_comes_out_as_its_file_says(name):
         assert found.complete and not verdict_.failures, (scenario.module, verdict_.failures)
 
 
+def test_the_call_that_shuts_the_module_down_stands_behind_those_that_have_answered():
+    scenario = load(ROOT / "configs/explore/known/rtmr_underflow.toml", ["1.5.05"])[0]
+    halted = {ending.answers[2] for ending in explore.run(scenario).endings if ending.kind == "halted"}
+    assert halted == {("TDX_OPERAND_BUSY|RTMR", "HALT")}
+
+
 KNOWN = sorted((ROOT / "configs/explore/known").glob("*.toml"))
 
 
