@@ -30,7 +30,7 @@ soak: $(VENV)/installed
 
 # The pages of docs/ that are made from the code's own tables.
 docs: $(VENV)/installed
-	$(IN_VENV) -c 'from harness.reports import calls, reference; calls.write(); reference.write()'
+	$(IN_VENV) -c 'from harness.reports import calls, reference, releases; calls.write(); reference.write(); releases.write()'
 	$(IN_VENV) -m harness decode --list --format github > docs/statuses.md
 
 $(VENV)/installed: pyproject.toml

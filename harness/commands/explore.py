@@ -1,23 +1,22 @@
 """The command `explore`: search the scenarios of files, judge each, save and show what should not be."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.commands import arguments, counterexamples, litmus
+from harness.commands import arguments, counterexamples, litmus, matrices
+from harness.commands.progress import Sign
 from harness.engines.explore import search as engine
 from harness.errors import DONE, FAILED, INTERRUPTED, UsageError
 from harness.experiment.config import KeyProblem, resolve_module
 from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import load
-from harness.protocol.policies import POLICIES
 from harness.reports import exploration
-from harness.reports.text import wrap
 from harness.results import grading
 
 BRIEF = 4                        # more scenarios than that get a line each
 PCT_RUNS = 1000
-POLICIES_MODULE = "1.5.05"       # of --policies, unless --module says more
 PREEMPTIONS_ANY = -1             # the engine's word for no bound
 
 
@@ -41,8 +40,12 @@ class Bounds(NamedTuple):
     reduce: bool = True          # accesses are one step where their order does not show
     symmetry: bool = True        # actors that are alike: one order of them
 
-    def search(self, scenario: Scenario) -> engine.Found:
-        return engine.run(scenario, self.memory_mib, self.reduce, self.preemptions, progress(scenario),
+    @property
+    def bounded(self) -> bool:
+        return self.preemptions != PREEMPTIONS_ANY
+
+    def search(self, scenario: Scenario, sign: Sign) -> engine.Found:
+        return engine.run(scenario, self.memory_mib, self.reduce, self.preemptions, partial(sign, of="states"),
                           symmetry=self.symmetry)
 
 
@@ -53,17 +56,24 @@ class Sampling(NamedTuple):
     runs: int
     seed: int
     depth: int = 0
+    bounded = True
 
-    def search(self, scenario: Scenario) -> engine.Found:
-        return engine.sample(scenario, self.runs, self.seed, self.depth, self.memory_mib)
+    def search(self, scenario: Scenario, sign: Sign) -> engine.Found:
+        return engine.sample(scenario, self.runs, self.seed, self.depth, self.memory_mib, partial(sign, of="runs"))
 
 
 def add(parser) -> None:
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, such as configs/explore/pairs.toml, or C litmus tests (FILE.litmus)")
     parser.add_argument("--module", action="append", metavar="RELEASE", help="only this release (may be repeated)")
     parser.add_argument("--policy", metavar="NAME", help="another policy for KVM's flows")
-    parser.add_argument("--policies", action="store_true",
+    matrix = parser.add_mutually_exclusive_group()
+    matrix.add_argument("--policies", action="store_true",
                         help="all policies: which invariants hold, or the shortest counterexample's steps")
+    matrix.add_argument("--modules", action="store_true",
+                        help="all releases of the module, or those of --module: the same, whichever the files name")
+    parser.add_argument("--require", metavar="INVARIANT,...", help="of --policies and --modules: exit code 1 if one of"
+                        " these does not hold in a row, 3 if that is not known; says which rows keep all")
+    arguments.add_format(parser)
     parser.add_argument("--random", type=int, metavar="N", help="N random runs instead of all interleavings")
     parser.add_argument("--pct", type=int, metavar="DEPTH", help="runs by random priorities that change DEPTH - 1"
                         f" times (as many runs as --random says, or {PCT_RUNS})")
@@ -90,13 +100,23 @@ def do(options) -> int:
         preemptions = PREEMPTIONS_ANY if options.preemptions is None else options.preemptions
         reduce = not options.no_reduction
         method = Bounds(options.memory_mib, preemptions, reduce, reduce and not options.no_symmetry)
-    files = Files(options.configs, modules, options.policy)
+    required = matrices.required(options.require)
+    if options.policies or options.modules:
+        for option, value in (("--show", options.show), ("--as-test", options.as_test)):
+            if value is not None:
+                raise UsageError(f"{option} {value}: not together with --policies or --modules, which show no single way")
+    elif options.require is not None or options.format != "table":
+        option = "--require" if options.require is not None else "--format"
+        raise UsageError(f"{option} {options.require or options.format}: only together with --policies or --modules")
+    files, look = Files(options.configs, modules, options.policy), partial(search, method=method, sign=Sign())
     destination = counterexamples.Destination(Path(options.out), Path(options.as_test) if options.as_test else None)
     if any(path.endswith(litmus.SUFFIX) for path in options.configs):
-        return litmus.explore(options.configs, lambda path, test: search(path, test, method), options.show, destination)
-    if options.policies:
-        return compare_policies(files._replace(modules=modules or [POLICIES_MODULE]), method)
-    return explore(files, method, options.show, destination)
+        return litmus.explore(options.configs, look, options.show, destination)
+    if options.policies or options.modules:
+        wanted = matrices.Wanted(options.configs, modules, options.policy, required, options.format,
+                                 look, method.bounded)
+        return matrices.policies(wanted) if options.policies else matrices.modules(wanted)
+    return explore(files, look, options.show, destination)
 
 
 def releases(names: list[str] | None) -> list[str] | None:
@@ -107,18 +127,12 @@ def releases(names: list[str] | None) -> list[str] | None:
         raise UsageError(f"--module {problem.value}: {problem.message}") from None
 
 
-def progress(scenario: Scenario):
-    """A line on a terminal while a search takes long."""
-    def tick(expanded: int, known: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{scenario.name}: {expanded} of {known} states", end="\r", file=sys.stderr, flush=True)
-    return tick
-
-
-def search(path: str, scenario: Scenario, method: Bounds | Sampling) -> engine.Found:
-    """What is found in a scenario of a file.  Raises UsageError, with the file's name."""
+def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | Sampling,
+           sign: Sign) -> engine.Found:
+    """What is found in a scenario of a file; `about` goes before its name.  Raises UsageError, with the file's name."""
     try:
-        return method.search(scenario)
+        with sign.about(f"{about}: {scenario.name}" if about else scenario.name):
+            return method.search(scenario, sign)
     except UsageError as problem:
         raise UsageError(f"{path}: {problem}") from None
 
@@ -133,8 +147,8 @@ def search_derived(scenario: Scenario, preemptions: int) -> engine.Found:
 
 # --- scenario by scenario ----------------------------------------------------------------------
 
-def explore(files: Files, method: Bounds | Sampling, show: int | None, destination: counterexamples.Destination) -> int:
-    """Search and judge every scenario; what fails is shown and saved; returns the exit code."""
+def explore(files: Files, look, show: int | None, destination: counterexamples.Destination) -> int:
+    """Search (`look`) and judge every scenario; what fails is shown and saved; returns the exit code."""
     scenarios = files.scenarios()
     if not scenarios:
         raise UsageError(f"--module {', '.join(files.modules)}: no scenario of these files is for it")
@@ -144,7 +158,7 @@ def explore(files: Files, method: Bounds | Sampling, show: int | None, destinati
     brief, results, code = len(scenarios) > BRIEF, [], DONE
     try:
         for path, scenario in scenarios:
-            found = search(path, scenario, method)
+            found = look(path, scenario)
             judged = grading.judge(found, search_derived)
             results.append((found, judged))
             if judged.failures or not brief:
@@ -162,52 +176,3 @@ def explore(files: Files, method: Bounds | Sampling, show: int | None, destinati
         print(f"{len(results)} scenarios, {sum(found.states for found, _ in results)} states,"
               f" {sum(bool(judged.failures) for _, judged in results)} failed")
     return code
-
-
-# --- policy by policy --------------------------------------------------------------------------
-
-class Matrix:
-    """Policy x invariant: the steps of the shortest counterexample in any scenario."""
-
-    def __init__(self):
-        self.steps: dict[tuple[str, str], int] = {}      # (policy, invariant) -> steps
-        self.checked: dict[str, None] = {}               # invariants, in the order in which they were met
-        self.complete: set[str] = set()                  # policies of which every search was complete
-
-    def add(self, policy: str, found: engine.Found) -> None:
-        self.checked |= dict.fromkeys(found.checked)
-        for invariant, way in found.violations.items():
-            self.steps[policy, invariant] = min(len(way), self.steps.get((policy, invariant), len(way)))
-
-
-def compare_policies(files: Files, method: Bounds | Sampling) -> int:
-    """Which invariants each policy keeps in the scenarios with KVM's flows; returns the exit code."""
-    matrix, code, names = Matrix(), DONE, [policy.name for policy in POLICIES]
-    try:
-        for name in names:
-            search_policy(name, files, method, matrix)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-        print(f"interrupted in policy {name}", file=sys.stderr)
-        if not matrix.checked:
-            return code
-    if not matrix.checked:
-        raise UsageError(f"{files.paths[0]}: no scenario with KVM's flows (touch, remove) for --policies")
-    print(wrap(f"{' '.join(Path(path).stem for path in files.paths)}; module {', '.join(files.modules)}: steps of the"
-               " shortest counterexample, or holds (? where the search was not complete)"))
-    print(exploration.matrix(names, list(matrix.checked), matrix.steps, set(names) - matrix.complete))
-    return code
-
-
-def search_policy(name: str, files: Files, method: Bounds | Sampling, matrix: Matrix) -> None:
-    complete = True
-    for path, scenario in files._replace(policy=name).scenarios():
-        if not scenario.uses_flows or scenario.must_violate:
-            continue
-        found = search(path, scenario, method)
-        matrix.add(name, found)
-        complete &= found.complete
-        if found.interrupted:
-            raise KeyboardInterrupt
-    if complete:
-        matrix.complete.add(name)

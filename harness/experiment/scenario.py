@@ -1,6 +1,6 @@
 """Scenarios: small worlds whose every interleaving is explored, as TOML files.
 
-    module = "1.5.05"                    # or a list: one scenario for each release
+    module = "1.5.05"                    # or a list: one scenario for each release; "all": of every one
     [start]
     pages = { 3 = "PENDING" }            # page number -> state of its entry; other entries are FREE
     [actors]
@@ -19,7 +19,9 @@ touches page 3 twice, `{ remove = [3] }` for a host thread that removes it.  A v
 Each way in which all scripts can end is an *outcome*: the answers of each actor and the final words.
 [[expect]] grades outcomes as acceptable, interesting or forbidden; what it leaves out of an outcome may
 be anything; an outcome that nothing grades is a failure, and so is a row that is never met (unless
-it is forbidden, which is what it should be).
+it is forbidden, which is what it should be).  A row that says `breaks = "priority_kept"` (invariants of outcomes:
+protocol/invariants.py) is of a known defect: such an outcome is interesting in the releases of the row's
+`module`, which have to meet it, and forbidden in all others.
 
 `[pairs] calls = [...]` stands for a scenario for each two of these calls and each start state in
 which they can meet; there an outcome is acceptable if it could also come of the calls made one after
@@ -27,6 +29,7 @@ the other, where a call that was BUSY has done nothing, and all others have to b
 """
 
 import functools
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,7 +45,7 @@ from harness.protocol.call import Options
 from harness.protocol import releases
 from harness.protocol.flows.flow import MMU_PRESENT
 from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step, write_program
-from harness.protocol.invariants import NAMES
+from harness.protocol.invariants import NAMES, OF_OUTCOMES
 from harness.protocol.liveness import live_registers
 from harness.protocol.policies import Policy
 from harness.protocol.seamcalls import TD_EXIT, by_name
@@ -51,6 +54,8 @@ from kernels.ops import Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, spell_entry
 
 INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES)))
+OUTCOME_INVARIANTS = tuple(each.name for each in OF_OUTCOMES)
+ALL = "all"                      # releases: every one that was read and has the calls
 GRADES = ("acceptable", "interesting", "forbidden")
 PAGES = 512                      # of the TD; scripts name pages below that
 FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
@@ -96,7 +101,7 @@ class File(Table):
     busted: list[Literal[BUSTED]] = []
     must_violate: list[str] | dict[str, list[str]] = []      # invariants that it has to break (by release)
     may_violate: list[str] | dict[str, list[str]] = []       # invariants that are known not to hold everywhere
-    watch: list[str] = []                            # further words of an outcome: "NAME" or "NAME INDEX"
+    watch: list[str] = []                            # further words of an outcome: "NAME", "NAME INDEX", "page N"
     start: Start = Start()
     actors: dict[str, Any] = {}
     pairs: Pairs | None = None
@@ -105,6 +110,8 @@ class File(Table):
     @field_validator("module", mode="before")
     @classmethod
     def _releases(cls, value):
+        if value == ALL:
+            return [name for name, release in releases.BY_NAME.items() if not release.report_only]
         return [resolve_module(each) for each in (value if isinstance(value, list) else [value])]
 
     @field_validator("must_violate", "may_violate", mode="before")
@@ -148,6 +155,7 @@ class Grade:
     note: str = ""
     must: bool = True            # has to be met, unless forbidden
     anyone: str = ""             # an answer that some call gave
+    breaks: str = ""             # an invariant of outcomes
 
 
 @dataclass(frozen=True)
@@ -176,12 +184,12 @@ class Scenario:
     @property
     def must_violate(self) -> list[str]:
         """Invariants that this scenario has to break."""
-        return _of_release(self.file.must_violate, self.module)
+        return of_release(self.file.must_violate, self.module)
 
     @property
     def may_violate(self) -> list[str]:
         """Invariants that it may break; those that it has to among them."""
-        return _of_release(self.file.may_violate, self.module) + self.must_violate
+        return of_release(self.file.may_violate, self.module) + self.must_violate
 
     @property
     def uses_flows(self) -> bool:
@@ -205,6 +213,15 @@ class Scenario:
         return _program(self.vcpus, self.hosts, self.module, self.primitive, self.file.exclusive_ownership,
                         self.file.pending_ve, self.file.dynamic_pamt, busted,
                         self.policy if self.uses_flows else None, self.file.accept_first, labels)
+
+    def behaviour(self) -> str:
+        """What a search depends on, as a digest: where it is equal for two releases of a file, they come to the same."""
+        memory = Memory(self.layout)
+        registers = self.start(memory)
+        digest = hashlib.sha256(f"{self.name} {_digest(self.program)}".encode())
+        for part in (memory.block[:self.layout.at("image")], *registers):
+            digest.update(part)
+        return digest.hexdigest()
 
     @functools.cached_property
     def live(self) -> np.ndarray:
@@ -288,14 +305,18 @@ def pair_script(call: str, kind: str, index: int, level: int, module: str) -> Sc
     return Script(Actor(index if kind == "vcpu" else 2 + index, f"{kind}{index}", kind, index), steps)
 
 
-def _of_release(given, module: str) -> list[str]:
-    return given.get(module, []) if isinstance(given, dict) else given
+def of_release(given, module: str) -> list[str]:
+    if not isinstance(given, dict):
+        return given
+    return [name for key, names in given.items() if module in releases.between(key) for name in names]
 
 
 def answers_of(scenario: Scenario, place: int, outcomes: int) -> tuple[str, ...]:
     """What the calls of a script have answered, from its register OUTCOMES; "-" where none was made."""
     calls = sum(step.call != TD_EXIT for step in scenario.scripts[place].steps)
     numbers = [outcomes >> ANSWER_BITS * (calls - 1 - call) & (1 << ANSWER_BITS) - 1 for call in range(calls)]
+    begun = next((place for place, number in enumerate(numbers) if number), 0)        # those not made come last
+    numbers = numbers[begun:] + numbers[:begun]
     return tuple(scenario.program.answers[number - 1].name if number else NOT_MADE for number in numbers)
 
 
@@ -304,7 +325,11 @@ def entry_name(page: int, level: int) -> str:
 
 
 def word_offset(layout: Layout, name: str) -> int:
-    """Where NAME, NAME INDEX, or of a PAMT entry NAME INDEX type lies."""
+    """Where NAME, NAME INDEX, of a PAMT entry NAME INDEX type, or page N (level L) lies."""
+    if name.startswith("page "):
+        _, page, *level = name.split()
+        level = int(level[1]) if level else 0
+        return layout.at(f"sept.{level}", int(page) >> 9 * level)
     region, _, index = name.removesuffix(TYPE).partition(" ")
     return layout.at(region, int(index or 0)) + (PAMT_TYPE if name.endswith(TYPE) else 0)
 
@@ -352,6 +377,13 @@ def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, 
                       pending_ve=pending_ve)
     chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
     return write_program(options, policy, hosts, chance, scripts)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(program: Program) -> str:
+    """Of the rows and of all names that a search tells anything by."""
+    names = repr((program.calls, [answer.name for answer in program.answers], program.counters))
+    return hashlib.sha256(program.rows.tobytes() + names.encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=64)

@@ -13,34 +13,44 @@ from harness.errors import UsageError, nearest
 from harness.experiment.config import KeyProblem, check_dynamic_pamt
 from harness.experiment.config_file import explain, mistake
 from harness.experiment.scenario import (
-    INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, layout_of, pair_calls, pair_script,
+    ALL, INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, layout_of, of_release, pair_calls,
+    pair_script,
 )
 from harness.experiment.scenario_grades import check_release, graded
-from harness.experiment.scenario_scripts import make_scripts
+from harness.experiment.scenario_scripts import lacks, make_scripts
 from harness.files import read_toml
 from harness.memory.layout import Layout
-from harness.protocol.releases import BY_NAME as RELEASES
+from harness.protocol.releases import BY_NAME as RELEASES, between, find
 from kernels.search import ACTORS_MAX
 from kernels.words import EPF_LIST_SIZE, STATE
 
 
-def load(path: str | Path, modules: list[str] | None = None, policy: str | None = None) -> list[Scenario]:
-    """The scenarios of a file.  Raises UsageError: one line with file, key, value, what is allowed."""
+def load(path: str | Path, modules: list[str] | None = None, policy: str | None = None,
+         anywhere: bool = False) -> list[Scenario]:
+    """The scenarios of a file.  Raises UsageError: one line with file, key, value, what is allowed.
+
+    modules    of the file's releases these only
+    anywhere   of these releases, whichever the file names; not of those that have not got its calls
+    """
     table = read_toml(path)
     if "td" in table or "workload" in table:
         raise UsageError(f"{path}: is a config, not a scenario: python -m harness run {path}")
     if policy is not None:
         table["policy"] = policy
+    if anywhere:
+        return parse(table | {"module": modules}, Path(path).stem, str(path), anywhere=True)
     return parse(table, Path(path).stem, str(path), modules)
 
 
-def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | None = None) -> list[Scenario]:
+def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | None = None,
+          anywhere: bool = False) -> list[Scenario]:
     """The scenarios that a table says; see `load`."""
-    try:
-        file = File.model_validate({"name": name} | table)
-    except ValidationError as errors:
-        raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
+    file = _file(table, name, path)
     wanted = [module for module in file.module if modules is None or module in modules]
+    if anywhere or table.get("module") == ALL:
+        wanted = [module for module in wanted if _has_calls(file, module)]
+    if anywhere:                         # nothing else is asked there
+        file = file.model_copy(update={"expect": [row for row in file.expect if "breaks" in row]})
     try:
         for module in file.module if file.dynamic_pamt else ():
             check_dynamic_pamt("dynamic_pamt", module)
@@ -50,6 +60,36 @@ def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | N
         return [replace(scenario, table=table) for scenario in scenarios]
     except KeyProblem as problem:
         raise mistake(path, problem.key, problem.value, problem.message) from None
+
+
+def declared(path: str | Path) -> dict[str, list[str]]:
+    """By invariant, the releases of which a file says that they have to break it.  Raises UsageError."""
+    table, says = read_toml(path), {}
+    file = _file(table, Path(path).stem, str(path))
+    for module in file.module:
+        if not _has_calls(file, module):
+            continue
+        rows = [row["breaks"] for row in file.expect if row.get("breaks") and module in _modules(row, module)]
+        for name in dict.fromkeys((*of_release(file.must_violate, module), *rows)):
+            says.setdefault(name, []).append(module)
+    return says
+
+
+def _modules(row: dict, module: str) -> list[str]:
+    given = row.get("module", module)
+    return [name for each in (given if isinstance(given, list) else [given]) for name in between(each)]
+
+
+def _has_calls(file: File, module: str) -> bool:
+    """Whether a release has what the scripts call, and Dynamic PAMT if it is on."""
+    return not lacks(file.actors, module) and (find(module).dynamic_pamt or not file.dynamic_pamt)
+
+
+def _file(table: dict, name: str, path: str) -> File:
+    try:
+        return File.model_validate({"name": name} | table)
+    except ValidationError as errors:
+        raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
 
 
 def _scenario(file: File, module: str) -> Scenario:
@@ -139,7 +179,10 @@ def _check_words(file: File, layout: Layout) -> None:
         if not 0 <= value < 1 << 64:
             raise KeyProblem(f"start.words.{name}", value, "must be at least 0 and below 2^64")
     for name in file.watch:
-        _check_word(layout, "watch", name)
+        if name.startswith("page "):
+            _page_and_level("watch", name.removeprefix("page "))
+        else:
+            _check_word(layout, "watch", name)
 
 
 def _check_word(layout: Layout, key: str, name: str) -> None:

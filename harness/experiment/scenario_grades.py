@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 from harness.errors import nearest
 from harness.experiment.config import KeyProblem
-from harness.experiment.scenario import GRADES, File, Grade, Scenario, Script, calls_of
+from harness.experiment.scenario import GRADES, OUTCOME_INVARIANTS, File, Grade, Scenario, Script, calls_of
 from harness.protocol.assemble import Program
 from harness.protocol.flows.script import Step
 from harness.protocol.liveness import successors
-from harness.protocol.releases import BY_NAME as RELEASES, suggestion
+from harness.protocol.releases import BY_NAME as RELEASES, between, suggestion
 from harness.protocol.seamcalls import TD_EXIT, entry_label
 from kernels.ops import Op, Register as R
 from kernels.words import STATE
 
 ANY_ANSWER = ("*", "BUSY", "-")          # anything; busy in some way; the call was not made
 # What a row says besides actors and words, and what it says where it does not.
-DEFAULTS = {"grade": None, "note": "", "module": None, "must": True, "anyone": ""}
+DEFAULTS = {"grade": None, "note": "", "module": None, "must": True, "anyone": "", "breaks": ""}
 
 
 class Outcomes(NamedTuple):
@@ -48,7 +48,8 @@ def _grade(scenario: Scenario, outcomes: Outcomes, key: str, row: dict) -> Grade
     """One row; None if it is about other releases, or about calls that this pair does not have."""
     given = DEFAULTS | {name: row[name] for name in DEFAULTS if name in row}
     modules = _checked(key, given, scenario)
-    anyone, here = given["anyone"], scenario.module in modules
+    anyone, listed = given["anyone"], scenario.module in modules
+    here = listed or bool(given["breaks"])           # of a known defect, every release is looked at
     if anyone and anyone not in outcomes.answers:
         if scenario.serial:
             return None
@@ -59,34 +60,48 @@ def _grade(scenario: Scenario, outcomes: Outcomes, key: str, row: dict) -> Grade
         if name in outcomes.words:
             words[name] = _word(place, name, value)
         elif name in outcomes.scripts and here:          # (another release may answer what this one does not)
-            actors[name] = _answers(place, value, outcomes.scripts[name], scenario)
+            try:
+                actors[name] = _answers(place, value, outcomes.scripts[name], scenario)
+            except KeyProblem:
+                if listed:
+                    raise
+                return None                              # a release without the defect need not know its answer
         elif name not in outcomes.scripts and name not in DEFAULTS:
             known = [*outcomes.scripts, *outcomes.words, *DEFAULTS]
             raise KeyProblem(place, value, f"no outcome has this; known: {', '.join(known)}{nearest(name, known)}")
-    return Grade(actors, words, given["grade"], given["note"], given["must"], anyone) if here else None
+    grade = given["grade"] or ("interesting" if listed else "forbidden")
+    return Grade(actors, words, grade, given["note"], given["must"], anyone, given["breaks"]) if here else None
 
 
 def _checked(key: str, given: dict, scenario: Scenario) -> list[str]:
     """The releases that a row is about; what it says besides must be what it may be."""
     modules = [scenario.module] if given["module"] is None else given["module"]
     modules = [modules] if isinstance(modules, str) else modules
+    breaks = given["breaks"]
+    if breaks and breaks not in OUTCOME_INVARIANTS:
+        raise KeyProblem(f"{key}.breaks", breaks, "is no invariant of outcomes; known:"
+                         f" {', '.join(OUTCOME_INVARIANTS)}{nearest(breaks, OUTCOME_INVARIANTS)}")
+    if breaks and given["grade"] is not None:
+        raise KeyProblem(f"{key}.grade", given["grade"], "leave it out beside breaks: interesting in the releases of"
+                         " the row, forbidden in others")
     if not isinstance(modules, list):
         raise KeyProblem(f"{key}.module", modules, f"must be of {', '.join(RELEASES)}")
     if not isinstance(given["must"], bool):
         raise KeyProblem(f"{key}.must", given["must"], "must be true or false")
-    if given["grade"] not in GRADES:
+    if not breaks and given["grade"] not in GRADES:
         raise KeyProblem(f"{key}.grade", given["grade"],
                          f"must be one of {', '.join(GRADES)}{nearest(given['grade'], GRADES)}")
-    for module in modules:
-        check_release(f"{key}.module", module, scenario.file)
-    return modules
+    return [name for module in modules for name in check_release(f"{key}.module", module, scenario.file)]
 
 
-def check_release(key: str, name, file: File) -> None:
-    """A release that the project knows, or one that the file itself makes.  Raises KeyProblem."""
-    known = (*RELEASES, *(module for module in file.module if module not in RELEASES))
-    if name not in known:
-        raise KeyProblem(key, name, f"must be of {', '.join(known)}{suggestion(str(name))}")
+def check_release(key: str, name, file: File) -> tuple[str, ...]:
+    """Releases that the project knows ("A", or "A to B"), or one that the file itself makes.  Raises KeyProblem."""
+    own = tuple(module for module in file.module if module not in RELEASES)
+    names = (name,) if name in own else between(name)
+    for each in names:
+        if each not in (*RELEASES, *own):
+            raise KeyProblem(key, name, f"must be of {', '.join((*RELEASES, *own))}, or 'A to B'{suggestion(str(each))}")
+    return names
 
 
 def _answers(key: str, value, script: Script, scenario: Scenario) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from harness.experiment.config import KeyProblem
 from harness.experiment.plan import Actor
 from harness.experiment.scenario import FLOW_KEYS, PAGES, RETRIES_MAX, Script, calls_of, kind_of
 from harness.protocol.flows.script import CALLS_MAX, LOCK_STEPS, LOCK_WORDS, Step
+from harness.protocol import releases
 from harness.protocol.policy import FOREVER
 from harness.protocol.seamcalls import TD_EXIT
 
@@ -68,6 +69,14 @@ def _leaving(key: str, words, steps: list[Step]) -> tuple[Step, ...]:
             raise KeyProblem(key, words, "tdh_vp_enter without a td_exit since the last")
         inside = step.call == "tdh_vp_enter" or inside and step.call != TD_EXIT
     return (*steps, Step(TD_EXIT)) if inside else tuple(steps)
+
+
+def lacks(actors: dict, module: str) -> bool:
+    """Whether a release has not got a call of the scripts, though another has."""
+    every = {name for release in releases.NAMES for name in calls_of(release)}
+    words = [item for script in actors.values() for item in ([script] if isinstance(script, str) else script)]
+    named = {word for item in words if isinstance(item, str) for word in item.split()[:1]}
+    return bool(named & every - calls_of(module).keys())
 
 
 def make_step(key: str, item: str, kind: str, module: str) -> Step:

@@ -22,6 +22,7 @@ FOUND = {
     "owners": "the same, by shadow words that hold owners (checks.exclusive_ownership)",
     "answers": "from the answers that calls gave",
     "quiet": "looked up once everybody is done",
+    "outcomes": "an outcome that a scenario names",
     "program": "read off the program",
     "engine": "noticed by the engine",
 }
@@ -62,6 +63,26 @@ OF_C = (
     Invariant("lockdep", "", "running", "what lockdep_assert_held and relatives say was so"),
     Invariant("sleeps_in_atomic", "", "running", "nobody called what may sleep with a spinlock held"),
     Invariant("dereference", "", "running", "every pointer that was followed pointed to a word of the test"),
+)
+# What a call's answer or a word at the end shows: outcomes that break one are named by the scenario ([[expect]] breaks).
+OF_OUTCOMES = (
+    Invariant("priority_kept", "", "outcomes",
+              "who writes an SEPT entry keeps the host priority that was asked for since it was read"),
+    Invariant("priority_of_others", "", "outcomes",
+              "a host that takes an SEPT entry takes back no priority that another host has asked for meanwhile"),
+    Invariant("priority_of_writers", "", "outcomes",
+              "a host that takes a lock shared takes back no priority that a writer has asked for"),
+    Invariant("priority_on_held", "", "outcomes", "host priority is set on what is held, never on what is free"),
+    Invariant("priority_wins", "", "outcomes", "a guest that is refused for host priority makes no host BUSY"),
+    Invariant("priority_not_copied", "", "outcomes", "host priority is on the entry that was asked for, on no other"),
+    Invariant("right_size_accepted", "", "outcomes",
+              "ACCEPT of a page of the right size does not answer TDX_PAGE_SIZE_MISMATCH"),
+    Invariant("accepted_stays", "", "outcomes", "a page that a guest has accepted is not pending again"),
+    Invariant("entries_side_by_side", "", "outcomes",
+              "a suspected vCPU's entry filter makes neither another entry nor an AUG BUSY"),
+    Invariant("service_td_goes_on", "", "outcomes",
+              "a host that is BUSY on a lock of a TD does not take that TD's service TD out of its guest"),
+    Invariant("import_goes_on", "", "outcomes", "an entry or a page that is BUSY does not end an import for good"),
 )
 NAMES = tuple(invariant.name for invariant in INVARIANTS)
 RUNNING = tuple(each.name for each in INVARIANTS if each.found in ("running", "owners"))

@@ -238,6 +238,24 @@ def find(text: str) -> Release:
                             + ", ".join(change[1:] for change in changed))
 
 
+def between(text) -> tuple[str, ...]:
+    """The releases that "A to B" says, both of one line, or the one that is named; what is no release as it stands."""
+    first, _, last = str(text).partition(" to ")
+    if not last or first not in BY_NAME or last not in BY_NAME or line(first) != line(last) or (
+            numbers(first) > numbers(last)):
+        return (text,)
+    return tuple(name for name in NAMES if line(name) == line(first) and numbers(first) <= numbers(name) <= numbers(last))
+
+
+def numbers(name: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", name)))
+
+
+def line(name: str) -> str:
+    """The line that a release belongs to: 1.5, 2.0; of one of one's own, its base's."""
+    return ".".join(name.split("+")[0].split(".")[:2])
+
+
 def spell(table: dict) -> str:
     """The name of the release that a [module] table says.  Raises ReleaseError."""
     table = dict(table)
@@ -284,12 +302,9 @@ def _spelled(value) -> str:
 
 def suggestion(text: str) -> str:
     """`; did you mean X?`: the nearest release that is earlier in the same line, or the first that is known of it."""
-    def numbers(name: str) -> tuple[int, ...]:
-        return tuple(map(int, re.findall(r"\d+", name)))
-
     wanted = numbers(text)
-    line = [name for name in NAMES if numbers(name)[:2] == wanted[:2] and re.fullmatch(r"[\d.]+", name)]
-    if not re.fullmatch(r"\d+\.\d+\.\d\d", text) or not line:
+    known = [name for name in NAMES if numbers(name)[:2] == wanted[:2] and re.fullmatch(r"[\d.]+", name)]
+    if len(wanted) != 3 or not known:
         return nearest(text, (*NAMES, NEWEST))
-    earlier = [name for name in line if numbers(name) <= wanted]
-    return f"; did you mean {max(earlier, key=numbers) if earlier else min(line, key=numbers)}?"
+    earlier = [name for name in known if numbers(name) <= wanted]
+    return f"; did you mean {max(earlier, key=numbers) if earlier else min(known, key=numbers)}?"

@@ -16,6 +16,7 @@
     explained.py     What is known of an answer, for a person
     reference.py     docs/result.md: every key of result.json, counter, span and invariant, from the tables
     calls.py         docs/calls.md: every call of the newest releases, its locks, or why it has no row
+    releases.py      docs/releases.md: what changed in which release, and which known defects each has
     registers.py     What a call leaves in RCX, RDX ..., in words
     statuses.py      Every status and every operand id as a table, and as a page of docs/
     exploration.py   What `explore` and `replay` found

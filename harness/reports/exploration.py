@@ -2,9 +2,10 @@
 
 from tabulate import tabulate
 
-from harness.reports.text import WIDTH, wrap
+from harness.reports.text import WIDTH, csv_of, wrap
 from harness.experiment.schedule import Access, Schedule
 from harness.results.grading import Verdict
+from harness.results.matrix import Matrix, named
 
 OP_WIDTH, WORD_WIDTH = 22, 27
 SCENARIO_WIDTH = 38               # longer names take two lines
@@ -39,11 +40,6 @@ def scenario_report(found, verdict: Verdict) -> str:
         for name in found.checked))]
     lines += [wrap(f"FAILED: {failure}") for failure in verdict.failures]
     return "\n".join(lines)
-
-
-def named(invariant: str) -> str:
-    """An invariant as what it asks for, so that it can be said to hold."""
-    return f"no_{invariant}" if invariant in ("deadlock", "livelock", "starvation") else invariant
 
 
 def _narrow(text: str) -> str:
@@ -117,12 +113,41 @@ def _widths(rows: list[list]) -> tuple[int, int]:
     return max(OP_WIDTH, WIDTH - others - word), max(word, 4)
 
 
-def matrix(policies: list[str], invariants: list[str], cells: dict, incomplete: set) -> str:
-    """policy x invariant: holds, or the steps of the shortest counterexample; what all keep is said once."""
-    broken = [name for name in invariants if any((policy, name) in cells for policy in policies)]
-    rows = [[policy, *(cells.get((policy, name)) or ("?" if policy in incomplete else "holds") for name in broken)]
-            for policy in policies]
-    table = tabulate(rows, headers=["policy", *map(named, broken)], tablefmt="simple", disable_numparse=True)
-    kept = [name for name in invariants if name not in broken]
-    says = "not seen to be broken" if incomplete else "every policy keeps"
-    return table + "\n" + wrap(f"{says}: {', '.join(map(named, kept))}")
+def matrix(found: Matrix, style: str = "table", labels: dict[str, str] | None = None) -> str:
+    """Row x invariant: holds, or the steps of the shortest counterexample; what all keep is said once.
+
+    labels   how rows are called, where that is more than their names
+    """
+    rows = [{found.by: (labels or {}).get(name, name),
+             **{named(invariant): found.cell(name, invariant) for invariant in _columns(found, style)}}
+            for name in found.names]
+    if style == "csv":
+        return csv_of(rows)
+    cells = [list(row.values()) for row in rows]
+    headers = list(rows[0]) if rows else []
+    if style == "github":
+        return tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+    parts = [tabulate([[row[column] for column in columns] for row in cells],
+                      headers=[headers[column] for column in columns], tablefmt="simple", disable_numparse=True)
+             for columns in _fitting(headers, cells)]
+    kept = [name for name in found.invariants if name not in found.broken()]
+    says = "not seen to be broken" if not found.decided else f"every {found.by} keeps"
+    return "\n\n".join(parts) + "\n" + wrap(f"{says}: {', '.join(map(named, kept)) or 'none of these'}")
+
+
+def _columns(found: Matrix, style: str) -> list[str]:
+    """Of a table those that differ; of what another program reads, all."""
+    return found.broken() if style == "table" else found.invariants
+
+
+def _fitting(headers: list[str], cells: list[list]) -> list[list[int]]:
+    """Columns by table, so that none is too wide; the first stands in each."""
+    widths = [max(len(str(row[column])) for row in [headers, *cells]) for column in range(len(headers))]
+    tables, left = [[0]], WIDTH - widths[0] if widths else 0
+    for column, width in enumerate(widths[1:], 1):
+        if left < width + 2 and len(tables[-1]) > 1:
+            tables.append([0])
+            left = WIDTH - widths[0]
+        tables[-1].append(column)
+        left -= width + 2
+    return tables

@@ -11,6 +11,7 @@
     trust.py          Whether to believe a result: VALID, DEGRADED, UNTRUSTWORTHY
     expectations.py   Whether a result is what its config expects
     grading.py        What a search found, held against what the scenario expects
+    matrix.py         Policies or releases side by side: which invariants each keeps
     comparison.py     Policies side by side: medians, totals, differences to a baseline
     inference.py      What can be said of two policies from a few blocks of runs
     identity.py       What makes two results comparable, and one series of nights the same series

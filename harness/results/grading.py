@@ -85,6 +85,21 @@ def _word_matches(wanted: str, word: str) -> bool:
     return wanted == "*" or wanted == word
 
 
+def checked_outcomes(scenario: Scenario) -> list[str]:
+    """The invariants of outcomes that a scenario asks about."""
+    return list(dict.fromkeys(row["breaks"] for row in scenario.file.expect if row.get("breaks")))
+
+
+def broken_outcomes(found) -> dict[str, list]:
+    """Invariants of outcomes, each with the shortest way to an outcome that breaks it."""
+    ways: dict[str, list] = {}
+    for ending in found.endings:
+        for row in found.scenario.grades:
+            if row.breaks and ending.kind == "done" and _matches(found.scenario, row, ending):
+                ways[row.breaks] = min(ways.get(row.breaks, ending.turns), ending.turns, key=len)
+    return ways
+
+
 def serial_endings(scenario: Scenario, explore: Callable) -> set:
     """Endings of the calls made one after the other, in any order, by any of the actors."""
     keys = set()

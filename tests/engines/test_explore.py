@@ -1,5 +1,7 @@
 """Every interleaving: known answers, counts derived by hand, the reduction, and replay."""
 
+import tomllib
+from dataclasses import replace
 from math import comb
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from harness.engines.explore import search as explore
 from harness.engines.replay import processes
 from harness.protocol.policies import POLICIES
 from harness.protocol.liveness import live_registers
+from harness.protocol.releases import READ
 from harness.experiment.scenario_file import load, parse
 from harness.experiment.scenario_grades import answers_of_step
 from harness.experiment.schedule import Schedule, execute, prepare
@@ -49,6 +52,54 @@ def test_a_shipped_scenario_comes_out_as_its_file_says(name):
     for scenario in scenarios(name):
         found, verdict_ = judged(scenario)
         assert found.complete and not verdict_.failures, (scenario.module, verdict_.failures)
+
+
+def test_the_call_that_shuts_the_module_down_stands_behind_those_that_have_answered():
+    scenario = load(ROOT / "configs/explore/known/rtmr_underflow.toml", ["1.5.05"])[0]
+    halted = {ending.answers[2] for ending in explore.run(scenario).endings if ending.kind == "halted"}
+    assert halted == {("TDX_OPERAND_BUSY|RTMR", "HALT")}
+
+
+KNOWN = sorted((ROOT / "configs/explore/known").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", KNOWN, ids=lambda path: path.stem)
+def test_a_known_defect_is_in_the_releases_that_its_file_says_and_in_no_other(path):
+    searched = {}
+    for scenario in load(path):
+        key = scenario.behaviour()
+        if key not in searched:
+            searched[key] = explore.run(scenario)
+        found = replace(searched[key], scenario=scenario)
+        verdict_ = grading.judge(found, lambda derived, preemptions: explore.run(derived, preemptions=preemptions))
+        assert found.complete and not verdict_.failures, (scenario.module, verdict_.failures)
+    assert {scenario.module for scenario in load(path)} == {name for each in READ for name in (each.name, *each.also)}
+    assert len(searched) < len(READ)
+
+
+def test_a_file_that_names_the_wrong_releases_for_a_defect_fails():
+    text = (ROOT / "configs/explore/known/priority_lost.toml").read_text()
+    for right, wrong, module, says in (
+            ('"1.5.01 to 1.5.20"', '"1.5.01 to 1.5.16"', "1.5.20", "forbidden outcome"),
+            ('"1.5.01 to 1.5.20"', '"1.5.01 to 1.5.24"', "1.5.24", "expected and never met")):
+        assert right in text
+        [scenario] = parse(tomllib.loads(text.replace(right, wrong)), "wrong", modules=[module])
+        _, verdict_ = judged(scenario)
+        assert [failure for failure in verdict_.failures if failure.startswith(says)], verdict_.failures
+
+
+@pytest.mark.parametrize("name", ["priority_hammered", "listed_pending", "import_ends", "counter_underflow"])
+def test_releases_whose_programs_and_starts_are_equal_come_to_the_same(name):
+    """Each is searched, though one would do."""
+    by_behaviour: dict[str, list] = {}
+    for scenario in load(ROOT / f"configs/explore/known/{name}.toml"):
+        by_behaviour.setdefault(scenario.behaviour(), []).append(scenario)
+    assert len(by_behaviour) > 1
+    alike = max(by_behaviour.values(), key=len)
+    first, last = explore.run(alike[0]), explore.run(alike[-1])
+    assert len(alike) > 2 and kinds(first) == kinds(last) and first.states == last.states
+    assert {name: len(way) for name, way in first.violations.items()} == {
+        name: len(way) for name, way in last.violations.items()}
 
 
 def lost_priority(found) -> bool:

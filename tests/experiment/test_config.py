@@ -18,7 +18,7 @@ from harness.results.document import example
 ROOT = Path(__file__).parent.parent.parent
 # Sweeps and scenarios are not single runs: test_sweep and test_explore have them.
 SHIPPED = sorted(set(ROOT.glob("configs/**/*.toml")) - set(ROOT.glob("configs/scale/*"))
-                 - set(ROOT.glob("configs/explore/*.toml")))
+                 - set(ROOT.glob("configs/explore/**/*.toml")))
 SIDE_BY_SIDE = ("retry16", "zero_tolerance", "resume_guest", "kick_vcpus", "kick_on_busy")
 OK = 'policy = "retry16"\n'
 

@@ -6,6 +6,7 @@ from harness.errors import UsageError
 from harness.experiment.scenario_file import parse
 from harness.protocol.flows.script import Step
 from harness.protocol.policy import FOREVER
+from harness.protocol.releases import READ, find
 
 
 @pytest.mark.parametrize("words, steps", [
@@ -79,6 +80,12 @@ BAD = [
     ({"actors": {"host0": "tdh_mem_track"}, "start": {"children": {"3": "MAPPED"}}}, "has none below"),
     ({"actors": {"host0": "tdh_mem_track"}, "dynamic_pamt": True}, "1.5.05 has no Dynamic PAMT; releases that have it: 1.5.20"),
     ({"actors": {"host0": "tdh_mem_track"}, "module": {"base": "1.5.34", "epf_treshold": 1}}, "did you mean epf_threshold"),
+    ({"actors": {"host0": "tdh_mem_track"}, "watch": ["page 512"]}, "must be a page number below 512"),
+    ({"actors": {"host0": "tdh_mem_track"}, "expect": [{"breaks": "priority_kep"}]}, "did you mean priority_kept"),
+    ({"actors": {"host0": "tdh_mem_track"}, "expect": [{"breaks": "priority_kept", "grade": "acceptable"}]}, "leave it out"),
+    ({"actors": {"host0": "tdh_mem_track"}, "expect": [{"breaks": "priority_kept", "module": "1.5.24 to 1.5.05"}]},
+     "must be of 1.5.01"),
+    ({"actors": {"host0": "tdh_mem_track"}, "must_violate": {"1.5.05 to 2.0.18": ["no_halt"]}}, "or 'A to B'"),
 ]
 
 
@@ -88,3 +95,30 @@ def test_a_mistake_in_a_scenario_is_one_line(table, sentence):
         parse(table, "bad", "bad.toml")
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
     assert str(caught.value).startswith("bad.toml: ")
+
+
+def test_all_releases_are_every_one_that_was_read_and_has_the_calls():
+    every = [name for release in READ for name in (release.name, *release.also)]
+    table = {"module": "all", "actors": {"host0": "tdh_mem_track"}}
+    assert [scenario.module for scenario in parse(table, "all")] == every
+    table["dynamic_pamt"] = True
+    assert [scenario.module for scenario in parse(table, "all")] == [name for name in every if find(name).dynamic_pamt]
+
+
+def test_releases_are_named_one_by_one_or_from_one_to_another_of_the_same_line():
+    table = {"module": ["1.5.05", "1.5.16", "1.5.25", "2.0.12"], "actors": {"host0": "tdh_mem_track"},
+             "must_violate": {"1.5.06 to 1.5.24": ["no_halt"], "1.5.16": ["deadlock"], "2.0.12": ["livelock"]}}
+    assert [scenario.must_violate for scenario in parse(table, "spans")] == [[], ["no_halt", "deadlock"], [], ["livelock"]]
+
+
+def test_a_row_of_a_defect_is_interesting_where_it_is_known_and_forbidden_elsewhere():
+    row = {"breaks": "priority_kept", "module": "1.5.01 to 1.5.20", "host0": "TDX_SUCCESS"}
+    table = {"module": ["1.5.16", "1.5.24"], "actors": {"host0": "tdh_mem_track"}, "expect": [row]}
+    assert [[(grade.grade, grade.breaks) for grade in scenario.grades] for scenario in parse(table, "defect")] == [
+        [("interesting", "priority_kept")], [("forbidden", "priority_kept")]]
+
+
+def test_an_entry_is_watched_by_its_page_whatever_the_scripts_are_about():
+    [scenario] = parse({"actors": {"host0": "tdh_mem_track"}, "watch": ["page 7", "page 0 level 1"]}, "watched")
+    layout = scenario.layout
+    assert scenario.watched() == [("page 7", layout.at("sept.0", 7)), ("page 0 level 1", layout.at("sept.1", 0))]

@@ -25,7 +25,7 @@ from harness.experiment.schedule import Turn
 from harness.protocol.counters import VIOLATIONS
 from kernels import search as kernel
 
-LIVELOCK, STARVATION = "livelock", "starvation"              # how none does
+CYCLES = LIVELOCK, STARVATION = "livelock", "starvation"     # how none does; asked of a search without bounds only
 
 
 @dataclass
@@ -82,7 +82,8 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     return found
 
 
-def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib: int = MEMORY_MIB) -> Found:
+def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib: int = MEMORY_MIB,
+           tick=lambda *_: None) -> Found:
     """Many single runs: each step any actor's, or (with a depth) that of the highest priority.
 
     depth   of PCT (Burckhardt et al., ASPLOS 2010): priorities are drawn for each run and change at
@@ -97,6 +98,7 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     ready = search.settle_again()
     try:
         for number in range(runs):
+            tick(number, runs)
             _deal(search, source, depth, longest)
             dealt = search.dice.copy()
             while True:
@@ -117,7 +119,7 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     found.transitions = int(search.counts[kernel.TRANSITIONS])
     found.endings = sorted(endings.values(), key=lambda ending: (ending.kind, ending.answers, ending.words))
     # A run says nothing of all schedules.
-    found.checked = tuple(name for name in _checked(search) if name not in (LIVELOCK, STARVATION))
+    found.checked = tuple(name for name in checked(scenario) if name not in CYCLES)
     found.answered, found.entries = search.answers(), search.entries()
     share = _share([ending.count for ending in found.endings])
     found.stopped = (f"{len(endings)} endings, the last new one in run {newest}; {share} of runs would end in one"
@@ -199,7 +201,7 @@ def _judge(search: Search, found: Found) -> None:
         if state:
             found.violations[name] = search.way_to(int(state) - 1, int(way))
     left = {LIVELOCK: search.preemptions >= 0, STARVATION: not fair}
-    found.checked = tuple(name for name in _checked(search) if not left.get(name))
+    found.checked = tuple(name for name in checked(search.scenario) if not left.get(name))
 
 
 def _livelock(search: Search, found: Found, ended) -> np.ndarray:
@@ -253,10 +255,11 @@ def _starvation(search: Search, found: Found, can_end: np.ndarray) -> bool:
     return True
 
 
-def _checked(search: Search) -> tuple[str, ...]:
-    counted = tuple(VIOLATIONS[name] for name in search.counters)
-    names = ("no_bug", "no_halt", DEADLOCK, LIVELOCK, STARVATION, *counted, *QUIET)
-    if not search.scenario.uses_flows:
+def checked(scenario: Scenario) -> tuple[str, ...]:
+    """The invariants that a search of every interleaving looks for."""
+    counted = tuple(VIOLATIONS[name] for name in scenario.program.counters if name in VIOLATIONS)
+    names = ("no_bug", "no_halt", DEADLOCK, *CYCLES, *counted, *QUIET)
+    if not scenario.uses_flows:
         names = tuple(name for name in names if name not in ("no_bug", "quiet_mirror"))
     return names
 
