@@ -52,7 +52,7 @@ def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | N
     if anywhere:                         # nothing else is asked there
         file = file.model_copy(update={"expect": [row for row in file.expect if "breaks" in row]})
     try:
-        for module in file.module if file.dynamic_pamt else ():
+        for module in wanted if file.dynamic_pamt else ():
             check_dynamic_pamt("dynamic_pamt", module)
         _check_invariants(file)
         scenarios = [scenario for module in wanted

@@ -216,7 +216,7 @@ def test_a_source_is_of_the_release_or_says_that_it_is_not():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (("contention", "--module", "1.5.2"), "did you mean 1.5.2"),
+    (("contention", "--module", "1.5.23"), "did you mean 1.5.20?"),
     (("contention", "--resource", "SEPT_TRE"), "did you mean SEPT_TREE?"),
     (("seamcalls", "--diff", "1.5.05", "report"), "did you mean report-2024?"),
     (("explain", "tdh_mem_page_agu"), "did you mean tdh_mem_page_aug?"),
