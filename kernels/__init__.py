@@ -4,6 +4,7 @@ Nothing here knows of KVM, of policies or of configs; harness/ decides what is r
 it.  In reading order:
 
     words.py      what every bit, status and operand id means (plain Python)
+    statuses.py   every status and operand id of every release, as rows (plain Python)
     compiling.py  how kernels are compiled and where compiled code is kept
     short_compiler.py the short way through Numba's compiler
     atomics.py    one shared word, one instruction
@@ -11,9 +12,11 @@ it.  In reading order:
     epoch.py      TLB tracking          } rules of the module,
     stepping.py   zero-step mitigation  } each on a few words
     rwlock.py     KVM's mmu_lock        } rules of the surroundings
+    arithmetic.py C's operators on two registers, for programs that were written in C
     guest.py      what a guest remembers and keeps in its pages
     ops.py        the table of micro-ops, the registers, the format of a row
     machine.py    `step`: executes one micro-op
+    answers.py    the kinds of answers that a call can end with
     record.py     counters and histograms that an actor writes while it runs
     blame.py      who held the lock that an actor was refused, and whether it was preempted
     durations.py  how long something takes

@@ -14,6 +14,7 @@ at behind each move).
 """
 
 from kernels import arrivals, dice as dices, record
+from kernels.answers import AnswerKind
 from kernels.compiling import kernel
 from kernels.ops import Op, Register
 from kernels.record import WORD
@@ -29,14 +30,14 @@ def interpreter(clock, choose, overdue):
     overdue(dice, row, own, at, now)      the outcome of an OVERDUE row: 0 or 1
     """
     @kernel
-    def interpret(row, op, registers, own, half, at, busy_answers, now, dice):
+    def interpret(row, op, registers, own, half, at, answer_kinds, now, dice):
         """Do what a row asks for; returns False, with nothing done, for rows that are not for here.
 
         op             what `step` has signalled
         registers      the actor's
         own, half      addresses: its record, and the half of a record that counts now
         at             record.Tables
-        busy_answers   int64 (answers,): blame.NOT_BUSY, BUSY or BUSY_FOR_PRIORITY
+        answer_kinds   int64 (answers,): AnswerKind
         now, dice      for the driver's kernels
         """
         value = row.value
@@ -45,7 +46,8 @@ def interpreter(clock, choose, overdue):
             record.begin_call(own, half, at, value, clock(now))
         elif op == Op.CALL_END:
             answer = registers[Register.ANSWER]
-            record.end_call(own, at, registers[Register.CALL], answer, busy_answers[answer] != 0, clock(now))
+            busy = answer_kinds[answer] >= AnswerKind.BUSY
+            record.end_call(own, at, registers[Register.CALL], answer, busy, clock(now))
         elif op == Op.COUNT:
             record.bump(half + WORD * (at.counters + value))
         elif op == Op.BEGIN:

@@ -26,7 +26,9 @@ from kernels.compiling import kernel
 from kernels.guest import PAGE_MASK
 from kernels.machine import BLOCKED, load_word, step
 from kernels.marks import MEASURED, STOP
-from kernels.ops import OP_TABLE, Kind, Op, Register
+from kernels.ops import (
+    NOTHING, OF_ROW, OP_TABLE, STEPPING, TRANSLATION, TRANSLATIONS, ZEROED, Fact, Kind, Op, Register,
+)
 from kernels.record import WORD
 from kernels.symmetry import NOTHING_READ, PEERS, minds
 from kernels.words import HP_READER, SHAREX_READER
@@ -53,30 +55,9 @@ ROWS_MAX = 50_000                # rows of one move; more is a loop that nobody 
 SETTLE = BRANCHES_MAX            # a move that makes no access of its own: up to the first contested one
 REFUSED = -1                     # in place of a row: this driver does not know the op
 
-# What an op accesses: bytes from its address on; 0: as wide as the row says; -1: nothing shared.
-WIDTH_OF_ROW, NOTHING, STEPPING, TRANSLATION = 0, -1, -2, -3
-_SPANS = {
-    **dict.fromkeys((Op.SHAREX_TAKE_SHARED, Op.SHAREX_TAKE_EXCLUSIVE, Op.SHAREX_DROP_SHARED,
-                     Op.SHAREX_DROP_EXCLUSIVE, Op.HP_TAKE_SHARED, Op.HP_CLEAR, Op.HP_REQUEST,
-                     Op.HP_TAKE_EXCLUSIVE, Op.HP_TAKE_OVER_PRIORITY, Op.HP_DROP_SHARED,
-                     Op.HP_CHECK_EXCLUSIVE, Op.HP_DROP_EXCLUSIVE, Op.HP_PROMOTE,
-                     Op.HP_PROMOTE_OVER_PRIORITY), 2),
-    **dict.fromkeys((Op.MUTEX_TAKE, Op.MUTEX_DROP), 1),
-    **dict.fromkeys((Op.ENTRY_TAKE, Op.ENTRY_CLEAR_PRIORITY, Op.ENTRY_REQUEST_PRIORITY,
-                     Op.ENTRY_SEE_PRIORITY, Op.ENTRY_CHECK, Op.ENTRY_DROP, Op.ENTRY_REPLACE, Op.OR, Op.AND, Op.WALK, Op.READ_ENTRY,
-                     Op.ZERO_PAGE, Op.WAIT_IS, Op.WAIT_NOT, Op.MMU_TAKE_SHARED, Op.MMU_TAKE_EXCLUSIVE,
-                     Op.MMU_DROP_SHARED, Op.MMU_DROP_EXCLUSIVE), 8),
-    **dict.fromkeys((Op.LOAD, Op.LOAD_IN, Op.STORE, Op.EXCHANGE, Op.SWAP, Op.ADD), WIDTH_OF_ROW),
-    **dict.fromkeys((Op.STEPPING_ENTER, Op.STEPPING_LISTED, Op.STEPPING_EXIT, Op.STEPPING_LOG), STEPPING),
-    **dict.fromkeys((Op.TLB_FIND, Op.TLB_REMEMBER, Op.TLB_FORGET), TRANSLATION),
-}
-SPANS = np.array([_SPANS.get(info.op, NOTHING) for info in OP_TABLE], np.int64)
+SPANS = np.array([info.bytes for info in OP_TABLE], np.int64)
 KINDS = np.array([info.kind for info in OP_TABLE], np.int64)
-# Additions, each of which is undone by another: where all accesses are such, order does not show.
-COUNTING = np.array([info.op in (Op.SHAREX_TAKE_SHARED, Op.SHAREX_DROP_SHARED, Op.HP_TAKE_SHARED,
-                                 Op.HP_DROP_SHARED, Op.ADD) for info in OP_TABLE])
-
-assert all(info.op in _SPANS for info in OP_TABLE if info.kind in (Kind.SHARED, Kind.WAIT))
+COUNTING = np.array([Fact.COUNTS in info.facts for info in OP_TABLE])        # where all are such, order does not show
 
 # What `take` notes of a row: its number, where it accesses memory, bits there (0: nowhere), the word before and
 # after (elsewhere: the register that it names; of CALL_END: the answer), and the next row.
@@ -96,7 +77,7 @@ class World(NamedTuple):
     timeouts       outcomes of an OVERDUE row: 2 if time may run out there, 1 if it never does
     leave          int64 (actors,): where a vCPU goes on when its script is over; 0 for a host
     alike          int64 (actors, columns): see kernels/symmetry.py
-    own            address of the record that marks go to; at: record.Tables; busy_answers: as marks has them
+    own            address of the record that marks go to; at: record.Tables; answer_kinds: int64 (answers,), AnswerKind
     violations     int64: the counters that count violations
     """
 
@@ -112,7 +93,7 @@ class World(NamedTuple):
     alike: np.ndarray
     own: int
     at: record.Tables
-    busy_answers: np.ndarray
+    answer_kinds: np.ndarray
     violations: np.ndarray
 
 
@@ -187,7 +168,7 @@ def perform(world, row, op, registers, actor, branch):
         last = length - (1 if world.leave[actor] == 0 else 0)
         phase = STOP if registers[Register.DRAWS] > last else MEASURED
         marks.poll(registers, world.own, half, world.own, world.at, phase)
-    elif not interpret(row, op, registers, world.own, half, world.at, world.busy_answers, 0,
+    elif not interpret(row, op, registers, world.own, half, world.at, world.answer_kinds, 0,
                        Dice(branch, world.branches, world.timeouts, world.values, first)) \
             and op != Op.SPEND and op != Op.YIELD and op != Op.ARRIVE:
         return REFUSED
@@ -217,12 +198,15 @@ def place_of(row, op, registers):
     """(first byte, bytes, first word, words) that a row accesses; bytes are < 0 where only this actor does."""
     span = SPANS[op]
     where = registers[row.base] + row.offset
-    if span == WIDTH_OF_ROW:
+    if span == OF_ROW:
         span = np.int64(row.width) // 8
+    elif span == ZEROED:
+        span = row.value
     first = where >> 3
     if span == TRANSLATION:
         first += registers[Register.GUEST_PAGE] & PAGE_MASK & row.value - 1
-    words = 0 if span == NOTHING else 3 if span == STEPPING else 1
+    # A translation that is forgotten has been noted as changed when it was remembered.
+    words = 0 if span == NOTHING or span == TRANSLATIONS else 3 if span == STEPPING else 1
     return where, span, first, words
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels import atomics, blame, dice, marks, record
+from kernels.answers import AnswerKind
 from kernels.compiling import kernel
 from kernels.machine import BLOCKED, CONTINUE, step
 from kernels.marks import START_LINE
@@ -111,14 +112,14 @@ def rebuild(row, registers, base, half, at, fresh):
 
 
 @kernel(entry=True)
-def run(rows, registers, base, own, at, busy_answers, dice, others, ticks_per_us, crowded, fresh):
+def run(rows, registers, base, own, at, answer_kinds, dice, others, ticks_per_us, crowded, fresh):
     """Drive one actor from Register.PC until it stops, is aborted, or the module halts.
 
     rows            (R,) of ops.ROW
     registers       int64 (REGISTERS,), in shared memory so that others can see where it is
     base            address of shared memory
     own             address of this actor's record; at: record.Tables
-    busy_answers    int64 (answers,): blame.NOT_BUSY, BUSY or BUSY_FOR_PRIORITY
+    answer_kinds    int64 (answers,): AnswerKind
     dice            dice.Dice; others: blame.Others
     crowded         whether workers share processors
     fresh           Fresh
@@ -150,11 +151,13 @@ def run(rows, registers, base, own, at, busy_answers, dice, others, ticks_per_us
 
         registers[Register.PC] = pc
         row, now = rows[here], UNREAD
-        if signal == Op.CALL_END and others.actors != 0 and busy_answers[registers[Register.ANSWER]] != blame.NOT_BUSY:
-            now = atomics.ticks()
-            blame.note_busy(own, at, others, registers[Register.ME] - 1, registers[Register.CALL],
-                            busy_answers[registers[Register.ANSWER]], registers[Register.CONTENDED], now)
-        if interpret(row, signal, registers, own, half, at, busy_answers, now, dice):
+        if signal == Op.CALL_END and others.actors != 0:
+            kind = answer_kinds[registers[Register.ANSWER]]
+            if kind >= AnswerKind.BUSY:
+                now = atomics.ticks()
+                blame.note_busy(own, at, others, registers[Register.ME] - 1, registers[Register.CALL], kind,
+                                registers[Register.CONTENDED], now)
+        if interpret(row, signal, registers, own, half, at, answer_kinds, now, dice):
             if signal == Op.CALL_END and aborted(base):
                 return ABORTED
         elif signal == Op.SPEND:

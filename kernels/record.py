@@ -74,7 +74,7 @@ class Tables(NamedTuple):
     busy_net: int                # BUSYs so far that were not a preempted holder's, by call
     last_refusal: int            # who refused this operation last, by call: the actor, when its
                                  # call began, and the lock word; -1: nobody was seen
-    late_hold: int               # the hold that was last found over its time: when that call began, whose
+    late_hold: int               # the hold that was last found over its time: when that call began, and the holder
     span_start: int              # when the span in progress began, or 0
     intended: int                # when the next arrival is meant to begin, or 0 (kernels/arrivals.py)
     call_start: int

@@ -114,7 +114,7 @@ class Code(NamedTuple):
     tags           int64 (R,), see above
     base           address of shared memory
     at             record.Tables
-    busy_answers   int64 (answers,): not 0 where an answer is BUSY
+    answer_kinds   int64 (answers,): AnswerKind
     dice           dice.Dice, without a key
     lengths        durations.Durations
     """
@@ -123,7 +123,7 @@ class Code(NamedTuple):
     tags: np.ndarray
     base: int
     at: record.Tables
-    busy_answers: np.ndarray
+    answer_kinds: np.ndarray
     dice: Dice
     lengths: durations.Durations
 
@@ -329,7 +329,7 @@ def attend(machine, code, dice, row, signal, tag, registers, half, line, actor, 
         if crowded and processors[processor].first != NOBODY:
             make_way(machine, processor, actor, time)
         return time, pc, half, NEXT
-    if interpret(row, signal, registers, scratch, half, code.at, code.busy_answers, time, dice):
+    if interpret(row, signal, registers, scratch, half, code.at, code.answer_kinds, time, dice):
         return time, pc, half, GOES_ON
     if signal == Op.SPEND:
         until, sleeps = spend(machine, code, row, tag, actor, time)

@@ -7,8 +7,8 @@ what the processes will measure here.  It is not what a SEAMCALL costs: nobody h
     local, load, store, locked      a row on registers, on a word of this processor's own
     mark                            half of CALL_BEGIN and CALL_END: time stamps and counting
     page_zero                       a row that zeroes 4 KiB
-    transfer                        half of what a line takes from processor to processor and back, as
-                                    two workers hand a word to and fro (needs two processors)
+    transfer                        half of a cache line's round trip between two processors (ping-pong;
+                                    needs two processors)
 
 What cannot be measured here keeps its default: interrupts (processes have none: their vCPUs look at a
 word, so ipi_ns and ipi_handled_ns are 0), other sockets, switches between threads.

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from harness.errors import ResultError
 from harness.files import read_json, write_file
+from harness.experiment import litmus
 from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import parse
 from kernels.moves import BRANCHES_MAX, ROWS_MAX
@@ -78,6 +79,8 @@ class Schedule:
         for key, kinds in KEYS.items():
             if not isinstance(given.get(key), kinds):
                 raise ResultError(f"{path}: {key} = {given.get(key)!r:.60}: must be {KIND_NAMES[kinds[0]]}")
+        if "litmus" in given["scenario"]:
+            return _of_litmus(given, path)
         table, name = given["scenario"] | {"policy": given["scenario"].get("policy", given["policy"])}, given["name"]
         for scenario in parse(table, name, path, [given["module"]]):
             if scenario.name == name:
@@ -89,6 +92,16 @@ class Schedule:
     @staticmethod
     def read(path: str | Path) -> "Schedule":
         return Schedule.from_json(read_json(path), str(path))
+
+
+def _of_litmus(given: dict, path: str) -> Schedule:
+    """A schedule of a C litmus test, whose whole text it carries."""
+    text = given["scenario"]["litmus"]
+    if not isinstance(text, str):
+        raise ResultError(f"{path}: scenario.litmus must be the test's text")
+    test = litmus.parse(text, f"{path}: {given['name']}")
+    turns = [_turn(path, number, turn, len(test.scripts)) for number, turn in enumerate(given["turns"])]
+    return Schedule(test, turns, given["reason"], given["final"])
 
 
 def _turn(path: str, number: int, given, actors: int) -> Turn:

@@ -5,13 +5,14 @@ What kernels/moves.py executes, for whoever drives it: the search, or a schedule
 
 import numpy as np
 
-from harness.experiment.scenario import LEAVE, Scenario
+from harness.experiment.scenario import Scenario
 from harness.memory.block import Memory
 from harness.memory.tables import zeros
+from harness.protocol.counters import VIOLATIONS
+from harness.protocol.flows.script import LEAVE
 from kernels import moves, record, symmetry
 from kernels.moves import ACTORS_MAX
 
-VIOLATION = "violation: "        # begins the name of a counter that counts violations of an invariant
 TRIED = ("accept_first",)        # choices of which both outcomes are tried; of the others the script says
 
 
@@ -26,7 +27,7 @@ class World:
         self.start_registers = scenario.start(self.memory)
         self.block = np.frombuffer(self.memory.block, np.int64)
         self.start = self.block.copy()
-        self.violations = [name for name in program.counters if name.startswith(VIOLATION)]
+        self.violations = [name for name in program.counters if name in VIOLATIONS]
         at = record.tables(len(program.calls), len(program.answers), len(program.counters), len(program.spans))
         self.record, self.tables = zeros(at.words, np.int64), at
         scripts, values = np.zeros((self.actors, 2), np.int64), [0]
@@ -40,7 +41,7 @@ class World:
             timeouts=2 if scenario.file.timeouts else 1,
             leave=_int64([self._leave(place) for place in range(self.actors)]),
             alike=np.zeros((self.actors, len(symmetry.COLUMNS)), np.int64),
-            own=self.record.ctypes.data, at=at, busy_answers=_int64([answer.busy for answer in program.answers]),
+            own=self.record.ctypes.data, at=at, answer_kinds=_int64([answer.kind for answer in program.answers]),
             violations=_int64([program.counters.index(name) for name in self.violations]))
 
     def _leave(self, place: int) -> int:

@@ -33,6 +33,7 @@ WORLDS = {
                             "host1": f"{AUG} retry forever"}, "FREE", True, {}),
     "two removals": ({"host0": {"remove": [3]}, "host1": {"remove": [3]}}, "MAPPED", False, {}),
     "owners are looked at": ({"host0": AUG, "host1": AUG}, "FREE", False, {"watch": ["mmu_owner"]}),
+    "nothing contested": ({"vcpu0": ACCEPT, "vcpu1": ACCEPT}, "PENDING+HP", True, {"module": "1.5.34"}),
     "one has other calls": ({"host0": AUG, "host1": BLOCK}, "FREE", False, {}),
 }
 
@@ -104,7 +105,8 @@ def test_the_way_to_each_ending_leads_there_also_where_actors_changed_places(nam
         for number, turn in enumerate(ending.turns):
             replay.follow(turn, number)
         answers = tuple(replay.answers(place) for place in range(len(scenario.scripts)))
-        assert (answers, replay.watched()) == (ending.answers, ending.words)
+        said = tuple(tuple("-" if answer == "HALT" else answer for answer in each) for each in ending.answers)
+        assert (answers, replay.watched()) == (said, ending.words)
     for name, turns in found.violations.items():
         if name == "exclusive_ownership":
             accesses, _ = execute(Schedule(scenario, turns))

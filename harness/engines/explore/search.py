@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.engines.explore import fairness
 from harness.engines.explore.tables import DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
-from harness.experiment.world import VIOLATION
+from harness.protocol.counters import VIOLATIONS
 from kernels import moves, search as kernel, states
 
-LIVELOCK, STARVATION = "livelock", "starvation"              # how none does
+CYCLES = LIVELOCK, STARVATION = "livelock", "starvation"     # how none does; asked of a search without bounds only
 
 
 @dataclass
@@ -82,7 +82,8 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     return found
 
 
-def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib: int = MEMORY_MIB) -> Found:
+def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib: int = MEMORY_MIB,
+           tick=lambda *_: None) -> Found:
     """Many single runs: each step any actor's, or (with a depth) that of the highest priority.
 
     depth   of PCT (Burckhardt et al., ASPLOS 2010): priorities are drawn for each run and change at
@@ -97,6 +98,7 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     room = search.settle() == kernel.RUN_ENDED
     try:
         for number in range(1, runs + 1):
+            tick(number - 1, runs)
             room = room and search.sample(kernel.PCT if depth else kernel.RANDOM, _deal(search, source, depth, longest))
             if not room:
                 break
@@ -110,7 +112,7 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     found.transitions = int(search.counts[states.TRANSITIONS])
     found.endings = sorted(endings.values(), key=lambda ending: (ending.kind, ending.answers, ending.words))
     # A run says nothing of all schedules.
-    found.checked = tuple(name for name in _checked(search) if name not in (LIVELOCK, STARVATION))
+    found.checked = tuple(name for name in checked(scenario) if name not in CYCLES)
     found.answered, found.entries = search.answers(), search.entries()
     found.stopped = _sampled(found, newest, cut) + ("" if room else f"; {_why(moves.FULL, memory_mib)}")
     if depth:
@@ -159,7 +161,7 @@ def _deal(search: Search, source, depth: int, steps: int) -> np.ndarray:
 def _note(search: Search, found: Found, endings: dict) -> bool:
     """Note how a run has ended and what it has violated; whether the ending is new."""
     steps = int(search.counts[states.STEPS])
-    names = ["no_bug", "no_halt", *(name.removeprefix(VIOLATION) for name in search.violations)]
+    names = ["no_bug", "no_halt", *(VIOLATIONS[name] for name in search.violations)]
     for flag, (name, (step, _, _)) in enumerate(zip(names, search.events)):
         if step and name not in found.violations:
             ways = search.run.path[:int(step)].copy()
@@ -198,12 +200,12 @@ def _judge(search: Search, found: Found) -> None:
     fair = False
     if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
         fair = _starvation(search, found, _livelock(search, found, ended))
-    names = ["no_bug", "no_halt", *(name.removeprefix(VIOLATION) for name in search.violations)]
+    names = ["no_bug", "no_halt", *(VIOLATIONS[name] for name in search.violations)]
     for name, (state, way, _) in zip(names, search.events):
         if state:
             found.violations[name] = search.way_to(int(state) - 1, int(way))
     left = {LIVELOCK: search.preemptions >= 0, STARVATION: not fair}
-    found.checked = tuple(name for name in _checked(search) if not left.get(name))
+    found.checked = tuple(name for name in checked(search.scenario) if not left.get(name))
 
 
 def _livelock(search: Search, found: Found, ended) -> np.ndarray:
@@ -257,19 +259,20 @@ def _starvation(search: Search, found: Found, can_end: np.ndarray) -> bool:
     return True
 
 
-def _checked(search: Search) -> tuple[str, ...]:
-    counted = tuple(name.removeprefix(VIOLATION) for name in search.violations)
-    names = ("no_bug", "no_halt", DEADLOCK, LIVELOCK, STARVATION, *counted, *QUIET)
-    if not search.scenario.uses_flows:
+def checked(scenario: Scenario) -> tuple[str, ...]:
+    """The invariants that a search of every interleaving looks for."""
+    counted = tuple(VIOLATIONS[name] for name in scenario.program.counters if name in VIOLATIONS)
+    names = ("no_bug", "no_halt", DEADLOCK, *CYCLES, *counted, *QUIET)
+    if not scenario.uses_flows:
         names = tuple(name for name in names if name not in ("no_bug", "quiet_mirror"))
     return names
 
 
-# With everybody done: see invariants.py.  Each takes (search, memory) and counts violations.
+# With everybody done: see engines/checks.py.  Each takes (search, memory) and counts violations.
 QUIET = {
-    "quiet_locks": lambda search, memory: invariants.locks_held(search.scenario, memory),
-    "quiet_counts": lambda search, memory: invariants.counts_left(search.scenario, memory),
-    "quiet_mirror": lambda search, memory: invariants.mirror_differs(memory),
+    "quiet_locks": lambda search, memory: checks.locks_held(search.scenario, memory),
+    "quiet_counts": lambda search, memory: checks.counts_left(search.scenario, memory),
+    "quiet_mirror": lambda search, memory: checks.mirror_differs(memory),
 }
 
 

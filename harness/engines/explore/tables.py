@@ -13,7 +13,7 @@ from typing import Callable
 import numpy as np
 
 from harness.memory.block import Memory
-from harness.experiment.scenario import Scenario, answers_of
+from harness.experiment.scenario import HALT, NOT_MADE, Scenario, answers_of
 from harness.experiment.schedule import Turn
 from harness.experiment.world import World
 from harness.memory.tables import use_large_pages, zeros
@@ -109,8 +109,15 @@ class Search:
             for places in self.groups for place in places)
 
     def stands(self, local: int, place: int) -> int:
-        """Where an actor stands, as a number that is the same for all those that are alike."""
-        return int(self.tables.locals.twins[local, self.world.arrays.alike[place, alike.LEADER]]) - 1 if self.groups else local
+        """Where an actor stands, as a number that is the same for all those that are alike.
+
+        Where nobody has made a move, nobody has looked for twins: all are where the first of them is.
+        """
+        if not self.groups:
+            return local
+        leader = self.world.arrays.alike[place, alike.LEADER]
+        twin = int(self.tables.locals.twins[local, leader])
+        return twin - 1 if twin else int(self.first[leader])
 
     def reorder(self, who: list[int], state: int, turn: Turn, local: int) -> list[int]:
         """Which actor is at each place after a move; who: before it.  As the search puts them in order."""
@@ -371,10 +378,16 @@ class Search:
         """What a state without moves is; state: a row of `states`."""
         fans = [int(self.tables.locals.fanout[state[place]]) for place in range(self.actors)]
         kind = HALTED if states.DOWN in fans else DONE if not any(fans) else DEADLOCK
-        answers = tuple(answers_of(self.scenario, place, int(self.tables.locals.rows[state[place], R.OUTCOMES]))
-                        for place in range(self.actors))
+        answers = tuple(self._answers(place, int(state[place]), fans[place]) for place in range(self.actors))
         words = self.words(int(state[self.actors]))
         return Ending(kind, answers, words)
+
+    def _answers(self, place: int, local: int, fan: int) -> tuple[str, ...]:
+        """What an actor's calls have answered; HALT for the one that has shut the module down."""
+        answers = list(answers_of(self.scenario, place, int(self.tables.locals.rows[local, R.OUTCOMES])))
+        if fan == states.DOWN and NOT_MADE in answers:
+            answers[answers.index(NOT_MADE)] = HALT
+        return tuple(answers)
 
     def words(self, memory: int) -> tuple[str, ...]:
         scenario = self.scenario

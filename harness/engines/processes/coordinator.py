@@ -20,7 +20,7 @@ from typing import Callable
 import numpy as np
 
 from harness.host import clocks, conditions, procfs
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.engines.processes import record_seal
 from harness.errors import UsageError
 from harness.engines.processes.patience import Patience
@@ -30,7 +30,7 @@ from harness.engines.processes.worker import EXIT_CODES, Drive, work
 from harness.memory.block import Memory
 from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, REQUEST
-from harness.results.document import Hang, Measured
+from harness.results.measured import Hang, Measured
 from kernels import marks, realtime
 from kernels.ops import Op, Register as R
 from kernels.record import BUG_LOG
@@ -291,12 +291,12 @@ class Coordinator:
             ticks_per_ns=calibration.ticks_per_ns, clock_ticks=calibration.reading_ticks,
             conditions=self.conditions(calibration), records=states,
             processors=self.processors, started_at=self.started_at,
-            invariants=invariants.check(plan, self.memory, records, quiet) | noticed,
-            host_priority=invariants.host_priority(plan, self.memory, records),
+            invariants=checks.check(plan, self.memory, records, quiet) | noticed,
+            host_priority=checks.host_priority(plan, self.memory, records),
             lost_swaps=int(sum(self.memory.registers(actor.number)[R.LOST_SWAPS] for actor in plan.actors)),
             bugs=self._bugs(records, calibration.ticks_per_ns), hangs=self.hangs,
             interrupted=self.interrupted, problems=self.problems, halt=self.halt,
-            extra={"entries": invariants.entries(plan, self.memory) if quiet else {}},
+            extra={"entries": checks.entries(plan, self.memory) if quiet else {}},
         )
 
 

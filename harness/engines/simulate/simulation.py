@@ -15,14 +15,14 @@ from typing import Callable
 
 import numpy as np
 
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.engines.simulate import prices
 from harness.engines.whereabouts import where
 from harness.errors import UsageError
 from harness.memory.layout import LINE
 from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, IN_GUEST, REQUEST
-from harness.results.document import Hang, Measured
+from harness.results.measured import Hang, Measured
 from harness.memory.sparse import GATHERED_PAGES, SparseMemory, reserve
 from kernels import lines, record, simulate, wheel
 from kernels.dice import Dice
@@ -85,10 +85,10 @@ class Simulation:
             self._control(), wheel.make(self.count + 1 + self.processors_count), self._registers(), self._actors(),
             self._processors(), self._lines())
         self.control, self.queue, self.registers, self.actors, _, self.lines = self.hardware
-        busy_answers = np.array([answer.busy for answer in plan.program.answers], np.int64)
+        answer_kinds = np.array([answer.kind for answer in plan.program.answers], np.int64)
         ticks = self.durations.table[:, 1].copy()
         self.code = simulate.Code(
-            plan.program.rows, self.tags, self.memory.base, plan.tables, busy_answers,
+            plan.program.rows, self.tags, self.memory.base, plan.tables, answer_kinds,
             Dice(0, *plan.choices, ticks, self.durations.logarithms), self.durations)
         # Limits are no work; and a guest is idle for as long as nothing arrives.
         spent = [row.value if row.op == Op.SPEND else row.mask for row in plan.program.listing
@@ -343,8 +343,8 @@ class Simulation:
             measured_s=self.seconds(max(1, ended - (ORIGIN if in_warm_up else control[simulate.BEGIN]))),
             ticks_per_ns=float(prices.TICKS_PER_NS),
             processors=list(range(self.processors_count)), started_at=time.time(),
-            invariants=invariants.check(plan, self.memory, list(records), quiet) | noticed,
-            host_priority=invariants.host_priority(plan, self.memory, list(records)),
+            invariants=checks.check(plan, self.memory, list(records), quiet) | noticed,
+            host_priority=checks.host_priority(plan, self.memory, list(records)),
             bugs=self._bugs(), hangs=self.hangs, interrupted=self.interrupted,
             problems=self.problems, halt=self.halt,
             extra={"simulation": {
