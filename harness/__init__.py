@@ -30,7 +30,8 @@ Only commands print, exit and answer Ctrl-C (an engine that is interrupted keeps
 file runs plans, on whichever engine the config names; others know the one engine that they are about:
 
     running.py => any
-    explore.py, matrices.py, counterexamples.py => explore
+    explore.py, matrices.py => explore
+    counterexamples.py => explore, replay
     check_outcomes.py => thread_modular
     replay.py => replay
     calibrate.py => processes

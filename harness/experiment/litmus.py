@@ -32,7 +32,6 @@ from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import Text, take_apart
 from harness.protocol.litmus.types import Type
 from harness.protocol.call import Options
-from harness.protocol.counters import VIOLATIONS
 from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.script import LEAVE, write_leave
@@ -117,9 +116,7 @@ class Test(Scenario):
     @functools.cached_property
     def written(self) -> tuple[Program, dict]:
         """(the program, the registers of locals by process and name)."""
-        program, registers = _write(self, False)
-        # A way to a violation is steps, so each process that can break something begins with one.
-        return _write(self, True) if set(program.counters) & set(VIOLATIONS) else (program, registers)
+        return _write(self)
 
     @property
     def program(self) -> Program:
@@ -183,8 +180,8 @@ class Test(Scenario):
         return of.fit(value) if of.kind in ("integer", "atomic") else types.LONG.fit(value)
 
 
-def _write(test: Test, begin: bool) -> tuple[Program, dict]:
-    """All processes as rows; `begin`: each with a step that shows.  Raises LitmusError."""
+def _write(test: Test) -> tuple[Program, dict]:
+    """All processes as rows.  Raises LitmusError."""
     layout = test.layout
     flow, free = _surroundings(test)
     listing = flow.listing
@@ -206,8 +203,6 @@ def _write(test: Test, begin: bool) -> tuple[Program, dict]:
                      for name, _ in _parameters(test.structs, node)}
         with listing.within(flow="script"):
             listing.label(script.label)
-            if begin:
-                body.row(Op.WAIT_IS, offset=layout.at("vm_generation"), text=f"{script.label} begins")
             _write_process(test, body, node, arguments)
             listing.flush()
         registers |= {(place, name): local.register for name, local in body.kept.items()}

@@ -148,10 +148,10 @@ def test_an_open_loop_that_cannot_keep_up_says_so():
     assert any("open loop saturated" in reason for reason in result.verdict.reasons)
 
 
-def queue_before_faults(result: dict) -> bool:
+def queue_before_faults(result) -> bool:
     """Whether the greatest fault since its intended time has waited for as long as the median touch."""
-    touches, faults = (result["arrivals"][name]["since_intended_ns"] for name in ("touches", "faults"))
-    return faults["max"] is not None and touches["p50"] is not None and faults["max"] >= touches["p50"]
+    touches, faults = (result.arrivals[name].since_intended_ns for name in ("touches", "faults"))
+    return faults.max is not None and touches.p50 is not None and faults.max >= touches.p50
 
 
 def test_a_fault_has_waited_in_the_queue_like_every_touch():
@@ -257,8 +257,8 @@ def test_an_overload_is_served_at_capacity_and_those_that_wait_wait_ever_longer(
 def test_a_fault_in_virtual_time_has_waited_in_the_queue_like_every_touch():
     workload = {"hosts": 1, "removals_per_s": 20_000.0, "pages": 4, "hot_pages": 4}
     result = result_of(in_virtual_time(2e9 / SERVICE_NS, duration_s=0.1, workload=workload))
-    assert result["arrivals"]["faults"]["since_intended_ns"]["count"] > 100
-    assert result["arrivals"]["touches"]["since_intended_ns"]["p50"] > 1_000_000
+    assert result.arrivals["faults"].since_intended_ns.count > 100
+    assert result.arrivals["touches"].since_intended_ns.p50 > 1_000_000
     assert queue_before_faults(result)
 
 

@@ -140,3 +140,12 @@ def test_explore_prints_what_herd7_prints_and_exits_with_1_if_it_is_not_as_the_f
     path.write_text(text.replace("Result under", "Outcome under"))
     code, out, _ = command(capsys, "explore", str(path), "--out", str(tmp_path))
     assert code == 1 and "NOT as the file says: the condition does not hold" in out
+
+
+def test_a_warning_before_the_first_shared_access_is_found_with_its_way():
+    test = litmus.parse("C t\n{ }\nP0(int *x) { int r = 1; WARN_ON_ONCE(r); WRITE_ONCE(*x, 1); }\n"
+                        "P1(int *x) { WRITE_ONCE(*x, 2); }\nexists (x=1)\n", "t")
+    for found in (search.run(test), search.sample(test, 3, 1)):
+        accesses, _ = execute(Schedule(test, found.violations["warn_on"]))
+        assert [access.mark for access in accesses if access.mark] == ["violation: warn_on"]
+        assert all(not access.word for access in accesses)

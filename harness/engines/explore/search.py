@@ -161,8 +161,8 @@ def _deal(search: Search, source, depth: int, steps: int) -> np.ndarray:
 def _note(search: Search, found: Found, endings: dict) -> bool:
     """Note how a run has ended and what it has violated; whether the ending is new."""
     steps = int(search.counts[states.STEPS])
-    names = ["no_bug", "no_halt", *(VIOLATIONS[name] for name in search.violations)]
-    for flag, (name, (step, _, _)) in enumerate(zip(names, search.events)):
+    _note_settling(search, found)
+    for flag, (name, (step, _, _)) in enumerate(zip(_flags(search), search.events)):
         if step and name not in found.violations:
             ways = search.run.path[:int(step)].copy()
             found.violations[name] = search.shrink(ways, lambda flag=flag: int(search.events[flag, 0]))
@@ -188,6 +188,18 @@ def _note(search: Search, found: Found, endings: dict) -> bool:
     return True
 
 
+def _flags(search: Search) -> list[str]:
+    """The invariants that moves violate, as their flags are numbered."""
+    return ["no_bug", "no_halt", *(VIOLATIONS[name] for name in search.violations)]
+
+
+def _note_settling(search: Search, found: Found) -> None:
+    """What is violated before any actor has made an access that others could tell the order of."""
+    for name, turns in zip(_flags(search), search.settling_met.tolist()):
+        if turns:
+            found.violations.setdefault(name, search.settling[:turns])
+
+
 def _why(ending: int, memory_mib: int) -> str:
     return {moves.FINISHED: "", kernel.PAUSED: "interrupted",
             moves.FULL: f"the tables are full; --memory-mib {memory_mib} is the limit",
@@ -200,9 +212,9 @@ def _judge(search: Search, found: Found) -> None:
     fair = False
     if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
         fair = _starvation(search, found, _livelock(search, found, ended))
-    names = ["no_bug", "no_halt", *(VIOLATIONS[name] for name in search.violations)]
-    for name, (state, way, _) in zip(names, search.events):
-        if state:
+    _note_settling(search, found)
+    for name, (state, way, _) in zip(_flags(search), search.events):
+        if state and name not in found.violations:
             found.violations[name] = search.way_to(int(state) - 1, int(way))
     left = {LIVELOCK: search.preemptions >= 0, STARVATION: not fair}
     found.checked = tuple(name for name in checked(search.scenario) if not left.get(name))

@@ -233,6 +233,8 @@ class Search:
             ending = self._call(kernel.GIVEN, length=self.actors)
         self.settling = [Turn(place, int(self.run.executed[place]), 0) for place in range(self.actors)]
         self.first = self.run.here.copy()
+        self.settling_met = self.events[:, 0].copy()     # by flag: after how many of these turns it was met; 0: not
+        self.events[:] = 0
         self.counts[states.STEPS] = self.counts[states.TRANSITIONS] = 0
         return ending
 

@@ -14,8 +14,7 @@ are alike, they do there what is done here.
 """
 
 import time
-from collections import defaultdict, deque
-from typing import NamedTuple
+from collections import defaultdict
 
 from harness.engines.thread_modular.actor import (
     ALIVE, BARRED, INSIDE, LOCKS, MMU_LOCK, OVER_PRIORITY, REFUSED_BY, Actors, Contended,
