@@ -7,7 +7,8 @@
     experiment/   what is to be run: files checked, everything decided
     protocol/     the module, KVM and the guest as programs; policies and releases as rows
     memory/       where every word lies               host/       what this machine is and does meanwhile
-    files.py      written whole or not at all
+    files.py      written whole or not at all         stops.py    Ctrl-C and its like
+    printing.py   output that never decides
 
 Each uses only what stands below it:
 
@@ -23,10 +24,10 @@ Each uses only what stands below it:
     results -> host
     engines -> host
 
-Everybody may use errors.py and files.py.  No engine knows another, no report knows an engine, and the
+Everybody may use errors.py, files.py, stops.py and printing.py.  No engine knows another, no report knows an engine, and the
 package kernels, the compiled half, knows nothing of the harness.
 
-Only commands print, exit and answer Ctrl-C (an engine that is interrupted keeps what it has).  Of them one
+Only commands print and exit; an engine that is asked to stop keeps what it has.  Of them one
 file runs plans, on whichever engine the config names; others know the one engine that they are about:
 
     running.py => any

@@ -3,12 +3,24 @@
     add(parser)   its arguments            do(options)   what it does; returns an exit code (errors.py)
 """
 
+from harness import stops
+
+if __name__ == "__main__":
+    stops.leave_at_once()            # nothing is there to be kept yet
+
 import argparse
+import errno
 import importlib
+import os
 import sys
+import tempfile
+import traceback
 
-from harness.errors import DONE, INTERRUPTED, USAGE, UsageError
+from harness import printing
+from harness.errors import DONE, INTERRUPTED, NOT_PRINTED, READER_GONE, UNEXPECTED, USAGE, UsageError
 
+# Commands with a verdict: their exit code says it whether or not it could be printed.
+JUDGE = ("run", "explore", "replay", "nightly", "sweep", "doctor", "compare")
 COMMANDS = {
     "run": "run one or more configs and tabulate BUSY, retries, zero-step, kicks",
     "explore": "try every interleaving of small scenarios, with verdicts",
@@ -51,6 +63,17 @@ def parser(chosen: str | None) -> Arguments:
 
 def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
+    with stops.listen():
+        try:
+            return _do(given)
+        except KeyboardInterrupt:        # between runs; an engine keeps what it has measured itself
+            return INTERRUPTED
+        except Exception as problem:
+            print(_unexpected(problem), file=sys.stderr)
+            return UNEXPECTED
+
+
+def _do(given: list[str]) -> int:
     try:
         top = parser(next((word for word in given if not word.startswith("-")), None))
         options = top.parse_args(given)
@@ -67,12 +90,47 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{missing.name} is not installed for {sys.executable}: `make run` creates .venv/bin/python, which has it",
               file=sys.stderr)
         return USAGE
-    except KeyboardInterrupt:
-        return INTERRUPTED           # between runs; an engine keeps what it has measured itself
-    except BrokenPipeError:
-        sys.stderr.close()           # the reader of our output has gone; nothing is left to say
-        return DONE
+
+
+def _unexpected(problem: Exception) -> str:
+    """One line on an exception that nobody has reckoned with; where it came from is in a file."""
+    said = ascii(f"{type(problem).__name__}: {problem}")[1:-1][:160]
+    try:
+        handle, path = tempfile.mkstemp(prefix="harness-unexpected-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(" ".join(sys.argv) + "\n" + "".join(traceback.format_exception(problem)))
+        where = f"where it came from is in {path}"
+    except OSError as full:
+        where = f"where it came from cannot be kept: {full.strerror}"
+    return f"a fault of this program: {said}; {where}"
+
+
+def _ended(code: int) -> int:
+    """The exit code of the process: of a request to stop, or of what could not be printed, if nothing else is to be said."""
+    if code == INTERRUPTED:
+        return stops.exit_code(INTERRUPTED)
+    problem = printing.lost()
+    if problem is None or code != DONE or next((word for word in sys.argv[1:] if word[:1] != "-"), "") in JUDGE:
+        return code
+    if problem.errno == errno.EPIPE:
+        return READER_GONE
+    print(f"standard output: {problem.strerror}", file=sys.stderr)
+    return NOT_PRINTED
+
+
+def run() -> None:
+    """The program, from its arguments to its exit code."""
+    printing.prepare()
+    with stops.listen():
+        try:
+            code = main()
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        stops.ignore()               # all is kept; what is left is to say so
+        code = _ended(code)
+        sys.stderr.flush()
+        sys.exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -13,8 +13,11 @@ FAILED = 1                       # an expectation or an invariant
 USAGE = 2                        # a mistake in the arguments, a config or a file
 UNTRUSTWORTHY = 3                # the numbers cannot be trusted, or a result could not be kept
 NOT_SEEN = 4                     # what a config provokes did not occur, or not often enough; nothing was violated
-INTERRUPTED = 130                # by Ctrl-C; what was measured is kept
-GRAVITY = (DONE, NOT_SEEN, FAILED, USAGE, UNTRUSTWORTHY, INTERRUPTED)
+UNEXPECTED = 70                  # a fault of this program; a file that is named says where
+NOT_PRINTED = 74                 # nothing else is wrong, but standard output is closed or full
+INTERRUPTED = 130                # by Ctrl-C (TERM 143, HUP 129, QUIT 131); what was measured is kept
+READER_GONE = 141                # nothing else is wrong, but nobody reads standard output any more
+GRAVITY = (DONE, NOT_SEEN, FAILED, USAGE, UNTRUSTWORTHY, UNEXPECTED, INTERRUPTED)
 
 
 def gravest(*codes: int) -> int:

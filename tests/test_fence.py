@@ -15,7 +15,7 @@ import kernels
 from harness.__main__ import COMMANDS
 
 ROOT = Path(__file__).parent.parent
-EVERYBODYS = {"errors", "files"}
+EVERYBODYS = {"errors", "files", "stops", "printing"}
 SOURCES = sorted([*ROOT.glob("kernels/*.py"), *ROOT.glob("harness/**/*.py")])
 
 

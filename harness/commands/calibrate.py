@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness import stops
 from harness.host import clocks, fingerprint
 from harness.experiment.config import Config
 from harness.engines.processes.worker import Drive
@@ -145,6 +146,7 @@ def handover_ns(memory: Memory, processors: list[int]) -> float:
 
 
 def _partner(address: int, processor: int, parent: int) -> None:
+    stops.ignore()
     os.sched_setaffinity(0, {processor})
     while os.getppid() == parent:
         hand_over(address, 1, 0, HANDOVERS)

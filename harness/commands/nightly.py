@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from harness import stops
 from harness.commands import arguments, judging, running, session as sessions
 from harness.commands.judging import Judged, Tonight
 from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError
@@ -173,7 +174,8 @@ def night(request: Request) -> Report:
     cases += [judging.case_of(each) for each in ran]
     cases += [Case(each.config.name, ERROR, ["the budget was spent before it ran"])
               for each in judged if not each.results]
-    return report_on(ran, cases, runner, tonight, session.blocks)
+    with stops.noted():                  # the history has the whole night or nothing of it
+        return report_on(ran, cases, runner, tonight, session.blocks)
 
 
 def judge_canary(canary: Config, runner: Runner) -> Case:

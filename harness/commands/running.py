@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import engines
+from harness import engines, stops
 from harness.commands.progress import Progress
 from harness.commands.session import REAL_TIME, SEEDS, Budget, Run, Session, run_s
 from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY
@@ -84,12 +84,13 @@ def run_session(session: Session, done: dict[Run, Result], budget: Budget) -> It
             return
         for run in block_runs:
             left.remove(run)
-            plan, began = make_plan(session.config(run)), time.monotonic()
-            with _progress(session, run, left) as progress:
-                result = provoke(plan, progress)
-            result.block = session.mark(run)
-            budget.ran(time.monotonic() - began)
-            yield run, result
+            with stops.noted():          # from the first that is measured until whoever asked for it has kept it
+                plan, began = make_plan(session.config(run)), time.monotonic()
+                with _progress(session, run, left) as progress:
+                    result = provoke(plan, progress)
+                result.block = session.mark(run)
+                budget.ran(time.monotonic() - began)
+                yield run, result
 
 
 def expected_s(session: Session, runs: list[Run]) -> float:

@@ -13,6 +13,7 @@ import copy
 import itertools
 from pathlib import Path
 
+from harness import stops
 from harness.commands import arguments, running
 from harness.commands.progress import Progress
 from harness.commands.session import SEEDS
@@ -50,12 +51,13 @@ def run(plans: list, out: Path) -> tuple[int, Runs]:
     """Run (values, plan) one after the other, until Ctrl-C: (exit code, [(values, result)])."""
     code, found = DONE, []
     for place, (point, plan) in enumerate(plans):
-        with Progress(", ".join(map(str, point.values())), place, len(plans)) as progress:
-            result = running.measure(plan, progress)
-        found.append((point, result))
-        code = gravest(code, running.keep(result, out), running.exit_code(result, plan.config.expect))
-        if result.interrupted:
-            return INTERRUPTED, found
+        with stops.noted():
+            with Progress(", ".join(map(str, point.values())), place, len(plans)) as progress:
+                result = running.measure(plan, progress)
+            found.append((point, result))
+            code = gravest(code, running.keep(result, out), running.exit_code(result, plan.config.expect))
+            if stops.asked():
+                return INTERRUPTED, found
     return code, found
 
 

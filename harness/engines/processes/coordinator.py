@@ -20,6 +20,7 @@ from typing import Callable
 import numpy as np
 
 from harness.host import clocks, conditions, procfs
+from harness import stops
 from harness.engines import checks
 from harness.engines.processes import record_seal
 from harness.errors import UsageError
@@ -61,9 +62,10 @@ def run(plan: Plan, progress: Callable[[float, dict], None] = lambda *_: None) -
     drive_actor = Drive(plan, memory, calibration.ticks_per_ns, crowded, processors)
     _compile(plan, drive_actor)
 
-    coordinator = Coordinator(plan, memory, drive_actor, processors, progress)
-    coordinator.run()
-    return coordinator.measured(calibration)
+    with stops.noted():
+        coordinator = Coordinator(plan, memory, drive_actor, processors, progress)
+        coordinator.run()
+        return coordinator.measured(calibration)
 
 
 def _compile(plan: Plan, drive_actor: Drive) -> None:
@@ -97,7 +99,6 @@ class Coordinator:
         self.hangs: list[Hang] = []
         self.watchdog = Watchdog(plan, memory, self._living)
         self.deadlocked = False
-        self.interrupted = False
         self.ended_in_warm_up = False
         self.started_at = time.time()
         self.measured_s = 0.0
@@ -107,8 +108,6 @@ class Coordinator:
         self.began, self.began_ticks = time.perf_counter(), realtime.read_clock()[0]
 
     def run(self) -> None:
-        handlers = {number: signal.signal(number, self._interrupt)
-                    for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             for worker in self.workers.values():
                 worker.start()
@@ -117,11 +116,10 @@ class Coordinator:
             self.problems.append(f"cannot start {len(self.workers)} workers: {problem.strerror}")
         finally:
             self._end()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
 
-    def _interrupt(self, *_):
-        self.interrupted = True
+    @property
+    def interrupted(self) -> bool:
+        return stops.asked()
 
     def _set_phase(self, phase: int) -> None:
         """Tell all actors; those in the guest are made to look by a kick."""

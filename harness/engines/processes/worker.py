@@ -10,6 +10,7 @@ import signal
 
 import numpy as np
 
+from harness import stops
 from harness.engines.processes import lock_holders, record_seal
 from harness.memory.block import Memory
 from harness.experiment.plan import Actor, Plan
@@ -52,8 +53,7 @@ def work(drive_actor: Drive, actor: Actor, processor: int, coordinator: int) -> 
     """The whole life of a worker process; does not return."""
     code = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)     # the coordinator decides what Ctrl-C means
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        stops.ignore()                                   # the coordinator decides what Ctrl-C means
         libc = ctypes.CDLL(None)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)     # never outlive the coordinator
         libc.prctl(PR_SET_TIMERSLACK, 1)                 # sleep as exactly as can be

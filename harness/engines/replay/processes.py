@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 
+from harness import stops
 from harness.engines.replay.steps import Replay
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
@@ -65,6 +66,7 @@ def _end(workers) -> None:
 
 
 def _work(replay: Replay, place: int, schedule: Schedule, gate: np.ndarray) -> None:
+    stops.ignore()
     for number, turn in enumerate(schedule.turns):
         if turn.actor == place:
             while gate[GO] != number:

@@ -8,13 +8,13 @@ The loop itself is kernels/simulate.py.  What is here does what a coordinator do
 the phases, watches for TDs that hang, builds a fresh TD, shows progress, and hears Ctrl-C.
 """
 
-import signal
 import time
 from dataclasses import dataclass
 from typing import Callable
 
 import numpy as np
 
+from harness import stops
 from harness.engines import checks
 from harness.engines.simulate import prices
 from harness.engines.whereabouts import where
@@ -162,22 +162,15 @@ class Simulation:
     # --- the run ---
 
     def run(self, progress=lambda *_: None) -> None:
-        handlers = {number: signal.signal(number, self._interrupt)
-                    for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with stops.noted():
             self._run(progress)
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-    def _interrupt(self, *_):
-        self.interrupted = True
 
     def _run(self, progress) -> None:
         self.start()
         reported = time.monotonic()
         while self.goes_on(self.move(TURN)):
-            if self.interrupted and not self.stopping:
+            if stops.asked() and not self.stopping:
+                self.interrupted = True
                 self._stop(int(self.control[simulate.NOW]))
             if time.monotonic() - reported >= PROGRESS_S:
                 reported = time.monotonic()

@@ -1,0 +1,87 @@
+"""Requests to stop: Ctrl-C, TERM, HUP and QUIT, in one place.
+
+Outside of `noted` the first of them is raised as KeyboardInterrupt, wherever the program is.  Inside, where something
+has been measured and is not kept yet, it is only noted: whoever works there looks at `asked()`, keeps what there is,
+and the end of the block raises it.  Those that come behind the first change nothing, so that no second Ctrl-C can
+disturb what the first has begun; KILL remains.  The exit code is that of the first: 128 and its number.
+
+Handlers belong to the main thread; in another nothing here does anything.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+_first = 0                       # the signal that came first
+_raised = False
+_noting = 0                      # blocks of `noted` that are open
+
+
+def _heard(number, _frame) -> None:
+    global _first, _raised
+    _first = _first or number
+    if not _noting and not _raised:
+        _raised = True
+        raise KeyboardInterrupt
+
+
+def asked() -> bool:
+    """Whether a stop has been asked for."""
+    return _first != 0
+
+
+def exit_code(otherwise: int) -> int:
+    """The exit code of what was stopped."""
+    return 128 + _first if _first else otherwise
+
+
+@contextlib.contextmanager
+def listen():
+    """Hear requests until the end of the block."""
+    global _first, _raised
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _first, _raised = 0, False
+    # What is ignored stays so, as nohup wants it.
+    before = {number: signal.signal(number, _heard) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def noted():
+    """A block in which a request to stop is only noted; it is raised at the end of the outermost one.
+
+    Where nobody listens, as with an engine that is called by a script, the block listens itself and raises nothing.
+    """
+    global _noting, _raised
+    alone = not any(signal.getsignal(number) is _heard for number in SIGNALS)
+    with listen() if alone else contextlib.nullcontext():
+        _noting += 1
+        try:
+            yield
+        finally:
+            _noting -= 1
+    if not alone and not _noting and _first and not _raised:
+        _raised = True
+        raise KeyboardInterrupt
+
+
+def ignore() -> None:
+    """For a process of ours: its parent decides what a request means."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def leave_at_once() -> None:
+    """For the time before there is anything to keep, and behind the last of it: no word, and the right code."""
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda given, _frame: os._exit(128 + given))
