@@ -169,8 +169,8 @@ ORDERS = (
 
     # --- large pages
     Order("tdh_mem_page_promote", f"{ENTRY_TD} TREE/PROMOTE ENT I.MAPPED/EX TRACKED 512x(CHILD/EX,?CHILD) GIVEWAY LARGE/EX",
-          "512x(PART.type=PT_NDA) LARGE.type=PT_REG -LARGE ENTRY=MAPPED+EL 512x(CHILD=FREE) chldcnt-1 MAPPED.type=PT_NDA",
-          "-LARGE -CHILD -MAPPED -ENT -TREE -OPS -TDR",
+          "512x(PART.type=PT_NDA) LARGE.type=PT_REG -LARGE ?CHILD ENTRY=MAPPED+EL 512x(CHILD=FREE) chldcnt-1"
+          " MAPPED.type=PT_NDA", "-LARGE -CHILD -MAPPED -ENT -TREE -OPS -TDR",
           "tdh_mem_page_promote.c:55-103 and after; the page that is given back is FREE in the model", until="1.5.16"),
     Order("tdh_mem_page_promote", f"{ENTRY_TD} TREE/PROMOTE ENT I.MAPPED/EX TRACKED 512x(?CHILD) GIVEWAY LARGE/EX",
           "512x(PART.type=PT_NDA) LARGE.type=PT_REG -LARGE ENTRY=MAPPED+EL 512x(CHILD=FREE) chldcnt-1 MAPPED.type=PT_NDA",
@@ -264,6 +264,8 @@ DIFFERENCES = (
     Difference(("tdh_mem_page_add",), "ENTRY:=MAPPED", "ENTRY=MAPPED", "written as other calls write", since="1.5.20"),
     Difference(("tdh_mem_rd_wr",), "-ENT -TREE -OPS -TDR", "-TDR -ENT -TREE -OPS", "given back as up to 1.5.09",
                since="1.5.13"),
+    Difference(("tdh_mem_page_promote",), "?CHILD ENTRY", "ENTRY", "the first part is not read again when it is copied",
+               until="1.5.16"),
     Difference(("tdh_mem_page_demote",), " 512x(CHILD=MAPPED)", "", "the new SEPT page is filled ..."),
     Difference(("tdh_mem_page_demote",), "-LARGE ENTRY", "-LARGE 512x(CHILD=MAPPED) ENTRY", "... after the PAMT entries"),
     Difference(("tdh_phymem_cache_wb",), " ?kot", "", "which HKIDs are flushed is not looked at"),
