@@ -116,15 +116,23 @@ ABOUT_PAGES = ("tdh_mng_add_cx", "tdh_vp_addcx", "tdh_phymem_page_reclaim", "tdh
 LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept")     # about a data page at any level
 
 
+# For tests/mutants: the calls that a program has (none: all), and what is changed in its listing before it is linked.
+ONLY: tuple[str, ...] = ()
+EDIT = None
+
+
 @functools.cache
-def stage_program(layout_key, primitive, owners, busted, release, faults):
+def stage_program(layout_key, packages, primitive, owners, busted, release, faults):
     """A program with every call as a script at each of its levels: "stage.CALL.LEVEL"."""
-    layout = Layout(*layout_key, record_words=0)
+    layout = Layout(*layout_key, record_words=0, packages=packages)
     options = Options(layout, primitive, owners, busted=frozenset(busted), release=RELEASES[release],
                       faults=faults)
     listing = Listing()
-    write_calls(listing, options)
-    for row in by_name(options.release).values():
+    rows = [row for row in by_name(options.release).values() if not ONLY or row.name in ONLY]
+    write_calls(listing, options, [(row.name, level) for row in rows for level in row.levels])
+    if EDIT:
+        EDIT(listing, release)
+    for row in rows:
         for level in GROUPS if row.name in ABOUT_PAGES else row.levels:
             script = listing.label(f"stage.{row.name}.{level}")
             if row.name in ABOUT_PAGES:
@@ -147,9 +155,10 @@ def stage_program(layout_key, primitive, owners, busted, release, faults):
 class Stage:
     """A finalized TD without memory, and a program with every call, at every level."""
 
-    def __init__(self, vcpus=2, hosts=3, pages=1024, primitive="cas", owners=False, busted=(), release="1.5.05", faults=Faults()):
+    def __init__(self, vcpus=2, hosts=3, pages=1024, primitive="cas", owners=False, busted=(), release="1.5.05", faults=Faults(),
+                 packages=1):
         self.layout, self.program = stage_program(
-            (vcpus, vcpus + hosts, pages), primitive, owners, tuple(busted), release, faults)
+            (vcpus, vcpus + hosts, pages), packages, primitive, owners, tuple(busted), release, faults)
         self.release = RELEASES[release]
         self.memory = Memory(self.layout)
         self.actors = {actor.name: actor for actor in make_actors(vcpus, hosts)}

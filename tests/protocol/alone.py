@@ -23,24 +23,48 @@ class Try:
         self.stage = Stage(release=release)
         self.call, _, self.case = name.partition(", ")
         self.page, self.level = 0, level
+        self.actor = caller(self.stage, "tdh_vp_enter" if self.call == "td_exit" else self.call)
+        self._away_from_the_tdr()
         if self.call == "td_exit":
-            self.actor = self.stage.actor("vcpu0")
             assert self.actor.call("tdh_vp_enter") == 0
         else:
             self.page = ready(self.stage, self.call, level)
-            self.actor = caller(self.stage, self.call)
+        self.begins_with = self.page     # what the call is about, if not the page whose words are looked at
         _CASES.get(self.case, lambda tried: None)(self)
         self.epoch = self.stage.word("epoch", width=64) >> EPOCH_SHIFT
         self.words = self._words()
 
+    def _away_from_the_tdr(self) -> None:
+        """A TDVPR in other 2 MiB and 1 GiB than the TDR, so that each of its locks can be had or lost by itself."""
+        for register, size in ((R.TDVPR_2M, "2m"), (R.TDVPR_1G, "1g")):
+            self.actor.registers[register] = self.stage.layout.at(f"pamt_{size}.pd_pages")
+
     def run(self, changes=None) -> tuple[list, str]:
         """Its accesses and its answer; `changes`: of tests.accesses.recorded."""
+        registers = self.actor.registers
         if self.call == "td_exit":
-            self.actor.registers[R.PC] = self.stage.program.labels["td_exit"]
+            registers[R.PC] = self.stage.program.labels["td_exit"]
             return recorded(self.actor, Op.GO, changes), "TDX_SUCCESS"
-        self.actor.begin(self.call, self.page, self.level)
+        self.actor.begin(self.call, self.begins_with, self.level)
+        self._left_by_another_call()
         accesses = recorded(self.actor, changes=changes)
-        return accesses, status_name(self.actor.status)
+        answer, link = status_name(self.actor.status), registers[R.LINK]
+        for _ in range(2):
+            self.actor.step()
+        assert registers[R.PC] == link, "the call does not return to where it was made"
+        assert self.stage.program.answers[registers[R.ANSWER]].status == self.actor.status
+        return accesses, answer
+
+    def _left_by_another_call(self) -> None:
+        """What a call may have left in the registers that the next one uses: nothing that this one may build on."""
+        registers = self.actor.registers
+        for register in (R.COPY, R.UNLOCKED, R.NEW, R.OLD, R.BEPOCH, R.INDEX, R.FIRST, R.VCPU_EPOCH, R.WALK):
+            registers[register] = 0x1_5A5A_5A58
+        registers[R.STATUS], registers[R.ANSWER] = -1, 0
+        registers[R.STATE], registers[R.OP_STATE] = STATE["REMOVED"].index, 5
+        registers[R.EPOCH_WORD] = self.stage.word("epoch", width=64)
+        for register in (R.CURSOR, R.PAMT, R.OWN_SIZE, R.REFCOUNT):
+            registers[register] = self.stage.layout.at("accepted")       # a word that no call of the module uses
 
     def get(self, word: str) -> int:
         offset, width = self.place(word)
@@ -73,6 +97,9 @@ class Try:
                   "filter": (vcpu + TDVPS_STEPPING, 64), "epf_count": (vcpu + TDVPS_STEPPING + stepping.EPF_COUNT, 8),
                   "epf_length": (vcpu + TDVPS_STEPPING + stepping.EPF_LENGTH, 8)}
         found |= self._page("TDR", "control", 0) | self._page("TDVPR", "control", 1)
+        registers = self.actor.registers
+        for name, register in (("TDVPR.2M", R.TDVPR_2M), ("TDVPR.1G", R.TDVPR_1G)):
+            found[name] = (int(registers[register]), 16)
         if self.level in GROUPS_OF_TABLES and self.call in ("tdh_mem_sept_add", "tdh_mem_page_demote"):
             found |= self._page("PAGE", GROUPS_OF_TABLES[self.level], self.page >> 9 * self.level)
         else:
@@ -194,9 +221,17 @@ def _epoch_moved(tried):
 
 
 def _listed(tried):
-    place = tried.stage.layout.at("tdvps") + TDVPS_STEPPING
-    tried.stage.memory.set_word(place + stepping.EPF_LENGTH, 1, 8)
-    tried.stage.map_page(tried.page)
+    """The zero-step mitigation lists pages of which the call knows nothing else."""
+    tried.page = 3
+    list_pages(tried.stage, 3)
+    tried.stage.map_page(3)
+
+
+def list_pages(stage, *pages) -> None:
+    place = stage.layout.at("tdvps") + TDVPS_STEPPING
+    stage.memory.set_word(place + stepping.EPF_LENGTH, len(pages), 8)
+    for number, page in enumerate(pages):
+        stage.memory.set_word(place + stepping.EPF_LIST + 8 * number, page)
 
 
 def _listed_and_gone(tried):
@@ -207,9 +242,14 @@ def _listed_and_gone(tried):
 def _tdr(tried):
     """The TDR itself is reclaimed, last of its TD's pages."""
     tried.level = "control"
-    tried.page = 0
+    tried.page = tried.begins_with = 0
     tried.stage.set_word("chldcnt", 0, width=64)
 
 
-_CASES = {"epoch moved": _epoch_moved, "page listed": _listed, "page listed and gone": _listed_and_gone, "a TDR": _tdr}
+def _associated(tried):
+    """The vCPU belongs to this processor already."""
+    tried.stage.memory.set_word(tried.stage.layout.at("tdvps") + TDVPS_LP, int(tried.actor.registers[R.ME]), 32)
+
+
+_CASES = {"associated": _associated, "epoch moved": _epoch_moved, "page listed": _listed, "page listed and gone": _listed_and_gone, "a TDR": _tdr}
 CASE_ANSWERS = {"page listed and gone": "EXIT_REASON_EPT_VIOLATION"}

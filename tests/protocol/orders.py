@@ -140,6 +140,9 @@ ORDERS = (
     Order("tdh_vp_rd_wr", "X.TDVPR/SH I.TDR/SH OPS/SH ?tdcx ?vcpu_state lp<ME assoc+1", "", "-OPS -TDR -TDVPR",
           "tdh_vp_rd_wr.c"),
 
+    Order("tdh_vp_rd_wr, associated", "X.TDVPR/SH I.TDR/SH OPS/SH ?tdcx ?vcpu_state lp<ME", "", "-OPS -TDR -TDVPR",
+          "helpers.c:960-1036"),
+
     # --- memory
     Order("tdh_mem_sept_add", f"{ENTRY_TD} TREE/SH ENT X.PAGE/EX",
           "PAGE.type=PT_EPT PAGE.bepoch=0 chldcnt+1 ENTRY=NL_MAPPED+EL", "-ENT -PAGE -TREE -OPS -TDR",

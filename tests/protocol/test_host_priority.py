@@ -7,7 +7,7 @@
 
 import pytest
 
-from kernels.words import TDHP
+from kernels.words import HP, TDEL, TDHP
 from tests.protocol.alone import Try
 from tests.protocol.order_lines import LOOK, WRITE
 from tests.protocol.orders import TRAITS, differences_of, like
@@ -93,3 +93,36 @@ def test_a_promoted_page_and_the_priority_of_its_first_part_up_to_1_5_16(release
         _, answered = tried.run({number: lambda: tried.set("CHILD[0]", tried.get("CHILD[0]") | TDHP)})
         assert answered == answer
         assert bool(tried.get("ENTRY") & TDHP) == priority
+
+
+# --- counted ---
+
+LOCKS_AN_ENTRY = [(release, order, level) for release, order, level in LINES
+                  if " ENT " in f" {order.take} " and order.call.startswith("tdh")]
+
+
+@pytest.mark.parametrize("release, order, level", LOCKS_AN_ENTRY,
+                         ids=[f"{release}-{order.call}-{level}" for release, order, level in LOCKS_AN_ENTRY])
+def test_priority_that_a_host_asks_for_or_clears_is_counted_once(release, order, level):
+    for priority in (0, TDHP):
+        tried = Try(release, order.call, level)
+        tried.set("ENTRY", tried.get("ENTRY") | priority)
+        assert tried.run()[1] == "TDX_SUCCESS"
+        assert tried.stage.counters == ({"host_priority.cleared": 1} if priority else {})
+        tried = Try(release, order.call, level)
+        tried.set("ENTRY", tried.get("ENTRY") | priority | TDEL)
+        assert tried.run()[1] == "TDX_OPERAND_BUSY|RCX"
+        assert tried.stage.counters == ({} if priority else {"host_priority.set": 1})
+
+
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24"])
+def test_priority_on_a_sharex_hp_lock_is_counted_when_it_is_asked_for_and_when_it_is_cleared(release):
+    for word, mode in (("TDR", "shared"), ("PAGE", "exclusive")):
+        tried = Try(release, "tdh_mem_page_aug", 0)
+        tried.set(word, HP)
+        assert tried.run()[1] == "TDX_SUCCESS"
+        assert tried.stage.counters == {"host_priority.locks_cleared": 1}, mode
+        tried = Try(release, "tdh_mem_page_aug", 0)
+        tried.set(word, 1)
+        tried.run()
+        assert tried.stage.counters == {"host_priority.locks_set": 1}, mode

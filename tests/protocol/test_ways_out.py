@@ -8,7 +8,7 @@ import pytest
 
 from kernels.epoch import epoch_word
 from kernels.words import (
-    HKID_ASSIGNED, HP, PS, PT_NDA, PT_REG, STATE, TDCS_PAGES, TDEL, TDVPS_PAGES, VCPU_ACTIVE,
+    HKID_ASSIGNED, HP, NO_LP, PS, PT_NDA, PT_REG, PT_RSVD, STATE, TDCS_PAGES, TDEL, TDVPS_PAGES,
 )
 from tests.accesses import Halted
 from tests.protocol.alone import Try
@@ -100,6 +100,7 @@ def test_a_call_takes_a_lock_over_a_hosts_priority_and_clears_it(release, order,
 
 # --- checks ---
 
+OTHER_PROCESSORS = (2, 3, 77, 1 + (1 << 31), NO_LP)      # this one is 1
 HALTS = "halts"                  # not an answer: the module shuts itself down
 # Operands of the pages that a call names; calls on an SEPT entry name the TDR in RDX and a page in R8.
 OPERANDS = {"tdh_mng_add_cx": {"TDR": "RDX", "PAGE": "RCX"}, "tdh_mr_extend": {"TDR": "RDX"},
@@ -137,10 +138,12 @@ def wrong(tried: Try, line, part) -> list:
     if name.endswith(".type"):
         if call == "tdh_phymem_page_rdmd":
             return []
-        value = PT_REG if tried.get(word) == PT_NDA else PT_NDA
         if token.startswith(("I.", "?MAPPED")):
             return [(word, PT_NDA, HALTS)]
-        return [(word, value, f"TDX_PAGE_METADATA_INCORRECT|{operand(call, word)}")]
+        answer = f"TDX_PAGE_METADATA_INCORRECT|{operand(call, word)}"
+        if call.startswith("tdh_phymem_page_reclaim"):
+            return [(word, value, answer) for value in (PT_NDA, PT_RSVD)]
+        return [(word, lambda now, bit=bit: now ^ 1 << bit, answer) for bit in range(8)]
     if name.startswith("SEPT") and name[4:].isdecimal():
         return [] if call == "tdg_mem_page_attr_rd" else [(word, STATE["FREE"].word(), walk_fails(call))]
     if name == "ENTRY":
@@ -158,23 +161,29 @@ def wrong(tried: Try, line, part) -> list:
         return [(word, epoch_word(5, even=1), "TDX_PREVIOUS_TLB_EPOCH_BUSY")] if call == "tdh_mem_track" else []
     if name == "kot":
         return {"tdh_mng_create": [(word, HKID_ASSIGNED, "TDX_HKID_NOT_FREE")],
-                "tdh_mng_key_freeid": [(word, tried.get(word) | 1 << 8, "TDX_WBCACHE_NOT_COMPLETE")]}[call]
+                "tdh_mng_key_freeid": [(word, lambda now: now | 1 << 8, "TDX_WBCACHE_NOT_COMPLETE")]}[call]
     if name == "lifecycle":
         value, answer = LIFECYCLES[call]
         return [(word, value, answer)]
     if name == "tdcx":
-        return [(word, TDVPS_PAGES - 1 if call == "tdh_vp_addcx" else TDVPS_PAGES - 2, "TDX_TDCX_NUM_INCORRECT")]
+        if call == "tdh_vp_addcx":
+            return [(word, TDVPS_PAGES - 1, "TDX_TDCX_NUM_INCORRECT")]
+        return [(word, lambda now, bit=bit: now ^ 1 << bit, "TDX_TDCX_NUM_INCORRECT") for bit in range(8)]
     if name == "KICK":
         return [(word, 1, "TDX_INTERRUPTED_RESTARTABLE")] if token == "GIVEWAY" else []
     return {
-        "tdr_state": [("fatal", 1, "TDX_TD_FATAL"), ("lifecycle", 0, "TDX_TD_KEYS_NOT_CONFIGURED"),
-                      ("num_tdcx", TDCS_PAGES - 1, "TDX_TDCS_NOT_ALLOCATED")],
+        "tdr_state": [("fatal", 1, "TDX_TD_FATAL"), ("fatal", 0x80, "TDX_TD_FATAL"),
+                      ("lifecycle", 0, "TDX_TD_KEYS_NOT_CONFIGURED"), ("lifecycle", 3, "TDX_TD_KEYS_NOT_CONFIGURED"),
+                      ("lifecycle", 0x81, "TDX_TD_KEYS_NOT_CONFIGURED"),
+                      *(("num_tdcx", count, "TDX_TDCS_NOT_ALLOCATED") for count in range(TDCS_PAGES))],
         "op_state": [(word, 5, "TDX_OP_STATE_INCORRECT")],       # POST_EXPORT, allowed for none of them
         "SEPT_TREE": [(word, lambda now: now | HP, "TDX_INTERRUPTED_BUSY")],
-        "fatal": [(word, 1, "TDX_TD_FATAL")], "num_tdcx": [(word, TDCS_PAGES, "TDX_TDCX_NUM_INCORRECT")],
-        "assoc": [(word, 1, "TDX_FLUSHVP_NOT_DONE")], "num_vcpus": [(word, 0, "TDX_NO_VCPUS")],
-        "vcpu_state": [(word, VCPU_ACTIVE, "TDX_VCPU_STATE_INCORRECT")], "lp": [(word, 77, "TDX_VCPU_NOT_ASSOCIATED")],
-        "chldcnt": [(word, 1, "TDX_TD_ASSOCIATED_PAGES_EXIST")],
+        "fatal": [(word, value, "TDX_TD_FATAL") for value in (1, 0x80)],
+        "num_tdcx": [(word, TDCS_PAGES, "TDX_TDCX_NUM_INCORRECT")],
+        "assoc": [(word, value, "TDX_FLUSHVP_NOT_DONE") for value in (1, 1 << 15)], "num_vcpus": [(word, 0, "TDX_NO_VCPUS")],
+        "vcpu_state": [(word, lambda now, bit=bit: now ^ 1 << bit, "TDX_VCPU_STATE_INCORRECT") for bit in range(8)],
+        "lp": [(word, value, "TDX_VCPU_NOT_ASSOCIATED") for value in OTHER_PROCESSORS],
+        "chldcnt": [(word, value, "TDX_TD_ASSOCIATED_PAGES_EXIST") for value in (1, 1 << 40)],
     }.get(name, [])
 
 
@@ -250,8 +259,9 @@ def test_a_vcpu_of_another_processor_is_refused(call):
         if order.call == call:
             line = line_of(release, order, level)
             part = next(part for part in line.parts if part.token == "lp<ME")
-            check(release, order, level, line, part, lambda tried: tried.set("lp", 77), line.failure(part),
-                  "TDX_VCPU_ASSOCIATED")
+            for other in OTHER_PROCESSORS[:-1]:
+                check(release, order, level, line, part, lambda tried: tried.set("lp", other), line.failure(part),
+                      "TDX_VCPU_ASSOCIATED")
 
 
 def test_the_epoch_counts_a_vcpu_under_the_epochs_own_parity():
