@@ -120,6 +120,9 @@ def _changes(rows: list[Row], place: int):
         yield "its test always passed", _always_passed(place)
         if row.next is None or row.next != row.otherwise:
             yield "its test never passed", put(next=row.otherwise)
+    computes = row.op in (Op.LET, Op.MERGE, Op.INDEX)
+    if computes and row.register == R.SINK:
+        return                                           # a jump
     if row.op in READ_VALUE and not isinstance(row.value, str):
         yield "value + 1", put(value=row.value + 1)
         if row.value:

@@ -63,7 +63,11 @@ class Try:
         registers[R.STATUS], registers[R.ANSWER] = -1, 0
         registers[R.STATE], registers[R.OP_STATE] = STATE["REMOVED"].index, 5
         registers[R.EPOCH_WORD] = self.stage.word("epoch", width=64)
-        for register in (R.CURSOR, R.PAMT, R.OWN_SIZE, R.REFCOUNT):
+        words = [R.CURSOR, R.PAMT, R.OWN_SIZE, R.REFCOUNT]
+        if self.call == "tdh_vp_enter":                  # it is about no page until one is listed
+            words += [R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT]
+            registers[R.LEVEL], registers[R.PAGE] = 2, 600
+        for register in words:
             registers[register] = self.stage.layout.at("accepted")       # a word that no call of the module uses
 
     def get(self, word: str) -> int:

@@ -213,6 +213,14 @@ def test_an_interrupted_accept_keeps_each_bit_of_the_address_and_counts_above_it
             assert stage.entry(512, 1) == STATE[state].word(address) | done + 1 << 12
 
 
+def test_one_vcpu_is_enough_to_finalize_a_td():
+    for vcpus in (1, 2, 3):
+        stage = Stage()
+        ready(stage, "tdh_mr_finalize", 0)
+        stage.set_word("num_vcpus", vcpus, width=64)
+        assert stage.actor("host0").call("tdh_mr_finalize") == 0
+
+
 # --- several packages ---
 
 def test_every_package_configures_its_key_and_writes_its_caches_back():

@@ -8,7 +8,7 @@ import pytest
 
 from kernels.epoch import epoch_word
 from kernels.words import (
-    HKID_ASSIGNED, HP, NO_LP, PS, PT_NDA, PT_REG, PT_RSVD, STATE, TDCS_PAGES, TDEL, TDVPS_PAGES,
+    HKID_ASSIGNED, HKID_FLUSHED, HP, NO_LP, PS, PT_NDA, PT_REG, PT_RSVD, STATE, TDCS_PAGES, TDEL, TDVPS_PAGES,
 )
 from tests.accesses import Halted
 from tests.protocol.alone import Try
@@ -160,7 +160,7 @@ def wrong(tried: Try, line, part) -> list:
     if name == "epoch":
         return [(word, epoch_word(5, even=1), "TDX_PREVIOUS_TLB_EPOCH_BUSY")] if call == "tdh_mem_track" else []
     if name == "kot":
-        return {"tdh_mng_create": [(word, HKID_ASSIGNED, "TDX_HKID_NOT_FREE")],
+        return {"tdh_mng_create": [(word, value, "TDX_HKID_NOT_FREE") for value in (HKID_ASSIGNED, HKID_FLUSHED, 0x80)],
                 "tdh_mng_key_freeid": [(word, lambda now: now | 1 << 8, "TDX_WBCACHE_NOT_COMPLETE")]}[call]
     if name == "lifecycle":
         value, answer = LIFECYCLES[call]
