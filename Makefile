@@ -5,7 +5,7 @@ VENV := .venv
 IN_VENV := $(VENV)/bin/python
 CONFIG ?= configs/kick_vcpus.toml
 
-.PHONY: run test test-slow bench clean
+.PHONY: run test test-slow test-broken bench soak docs clean
 
 run: $(VENV)/installed
 	$(IN_VENV) -m harness run $(CONFIG)
@@ -17,8 +17,21 @@ test: $(VENV)/installed
 test-slow: $(VENV)/installed
 	$(IN_VENV) -m pytest -m slow
 
+# Each broken config 20 times, shortened and beside two busy loops.
+test-broken: $(VENV)/installed
+	$(IN_VENV) -m tests.provoke --cut 0.5 --load 2
+
 bench: $(VENV)/installed
 	$(IN_VENV) -m tests.bench
+
+# 10^8 calls of correct runs, none of which `run --check-outcomes` may fail: half an hour on two quiet processors.
+soak: $(VENV)/installed
+	$(IN_VENV) -m tests.soak
+
+# The pages of docs/ that are made from the code's own tables.
+docs: $(VENV)/installed
+	$(IN_VENV) -c 'from harness.reports import calls, reference, releases; calls.write(); reference.write(); releases.write()'
+	$(IN_VENV) -m harness decode --list --format github > docs/statuses.md
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

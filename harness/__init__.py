@@ -24,7 +24,19 @@ Each uses only what stands below it:
     engines -> host
 
 Everybody may use errors.py and files.py.  No engine knows another, no report knows an engine, and the
-package kernels, the compiled half, knows nothing of the harness.  tests/test_fence.py reads these lines.
+package kernels, the compiled half, knows nothing of the harness.
+
+Only commands print, exit and answer Ctrl-C (an engine that is interrupted keeps what it has).  Of them one
+file runs plans, on whichever engine the config names; others know the one engine that they are about:
+
+    running.py => any
+    explore.py, matrices.py => explore
+    counterexamples.py => explore, replay
+    check_outcomes.py => thread_modular
+    replay.py => replay
+    calibrate.py => processes
+
+tests/test_fence.py reads these lines and the arrows above.
 
 To add something:
 
@@ -33,9 +45,11 @@ To add something:
     a release       a row in protocol/releases.py
     a workload      a file in configs/
     a number        a row in results/metrics.py
-    an invariant    a row in experiment/invariants.py, its predicate, and a negative control that it catches
+    an invariant    a row in protocol/invariants.py, its predicate in engines/checks.py, and a negative
+                    control that it catches
+    a counter, a span    a row in protocol/counters.py
     a scenario      a file in configs/explore/
-    a command       a file in commands/ with `add(parser)` and `do(options)`
+    a command       a row in __main__.py, a file in commands/ with `add(parser)` and `do(options)`
     an engine       of plans: a package in engines/ with `run(plan, progress) -> Measured`, its name in
                     engines.RUN_A_PLAN
 

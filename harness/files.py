@@ -3,9 +3,10 @@
 import json
 import os
 import tempfile
+import tomllib
 from pathlib import Path
 
-from harness.errors import ResultError
+from harness.errors import ResultError, UsageError, nearest
 
 
 def write_file(text: str, path: Path) -> Path:
@@ -30,10 +31,26 @@ def write_file(text: str, path: Path) -> Path:
 def read_json(path: str | Path):
     """What a JSON file says.  Raises ResultError."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResultError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ResultError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+        return json.loads(read_text(path, ResultError))
     except json.JSONDecodeError as problem:
         raise ResultError(f"{path}: not JSON (damaged or cut off): {problem}") from None
+
+
+def read_toml(path: str | Path, named: str = "") -> dict:
+    """The tables of a TOML file; `named` is how a message calls it.  Raises UsageError."""
+    try:
+        return tomllib.loads(read_text(path, UsageError, named, "*.toml"))
+    except tomllib.TOMLDecodeError as problem:
+        raise UsageError(f"{named or path}: not TOML: {problem}") from None
+
+
+def read_text(path: str | Path, error: type[UsageError], named: str = "", pattern: str = "") -> str:
+    """The text of a file.  Raises `error`; where there is no such file, with the nearest of those like `pattern`."""
+    path = Path(path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = map(str, path.parent.glob(pattern)) if pattern else ()
+        raise error(f"{named or path}: no such file{nearest(path, near)}") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise error(f"{named or path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None

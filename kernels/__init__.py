@@ -4,6 +4,7 @@ Nothing here knows of KVM, of policies or of configs; harness/ decides what is r
 it.  In reading order:
 
     words.py      what every bit, status and operand id means (plain Python)
+    statuses.py   every status and operand id of every release, as rows (plain Python)
     compiling.py  how kernels are compiled and where compiled code is kept
     short_compiler.py the short way through Numba's compiler
     atomics.py    one shared word, one instruction
@@ -11,22 +12,28 @@ it.  In reading order:
     epoch.py      TLB tracking          } rules of the module,
     stepping.py   zero-step mitigation  } each on a few words
     rwlock.py     KVM's mmu_lock        } rules of the surroundings
+    arithmetic.py C's operators on two registers, for programs that were written in C
     guest.py      what a guest remembers and keeps in its pages
     ops.py        the table of micro-ops, the registers, the format of a row
     machine.py    `step`: executes one micro-op
+    answers.py    the kinds of answers that a call can end with
     record.py     counters and histograms that an actor writes while it runs
-    blame.py      who held the lock that an actor was refused, and whether it was put aside
+    blame.py      who held the lock that an actor was refused, and whether it was preempted
+    durations.py  how long something takes
+    dice.py       how an actor's choices come out
     arrivals.py   an open loop: when the next thing is meant to begin
+    marks.py      the rows that `step` leaves to a driver, interpreted once for all drivers
     clock_checks.py two processors' clocks compared, and the pace of one (for the coordinator)
     realtime.py   `run`: calls `step` for one actor in real time
-    wheel.py      who is next in virtual time
-    lines.py      what it costs to reach a cache line        } for
-    durations.py  how long something takes                   } simulate.py
+    wheel.py      who is next in virtual time                } for
+    lines.py      what it costs to reach a cache line        } simulate.py
     simulate.py   `run`: calls `step` for all actors, in virtual time
-    pingpong.py   a word to and fro between two processors, for calibration
-    symmetry.py   actors that may change places, for search.py
-    search.py     `search`: calls `step` for a few actors in every order
-    connected.py  what hangs together in what it has found
+    pingpong.py   the cost of a cache-line transfer between two processors, for calibration
+    symmetry.py   actors that may change places              } for
+    moves.py      one move of an actor; `take`: one turn     } search.py
+    states.py     the tables of a search                     }
+    search.py     `search`: every interleaving of a few actors
+    connected.py  strongly connected components of what it has found
 
 Three nouns.  A *word* is shared memory: an address and a width, only ever touched by one atomic
 instruction at a time.  A *micro-op* is a row of a program with at most one such access.  An *actor*
@@ -36,7 +43,9 @@ Why programs of micro-ops and not a function per SEAMCALL: what has to be right 
 see between any two accesses.  A compiled function can be run, but it cannot be stopped between two
 of its instructions, taken back, tried in another order or explained.  A row can.  So the protocol is
 data, `step` is its only interpreter, and everything that wants to execute it - processes in real
-time, a simulator, a search through all interleavings - calls that one function.  A step costs a few
+time, a simulator, a search through all interleavings - calls that one function.  What `step` cannot know
+(time, choices, what is recorded) is a row too, and is interpreted once as well: marks.py, where what a
+driver makes of it is an argument.  A step costs a few
 nanoseconds, which is little beside a locked instruction (`make bench`).
 
 What Numba punishes, and what the code here does about it:

@@ -6,20 +6,9 @@ the stall.  Here each arrival has the time at which it was meant to begin.  An a
 begins at once, and its spans count from the intended time, so that the stall shows in all of them.
 """
 
-import math
-
 from kernels import atomics
 from kernels.compiling import kernel
 from kernels.record import WORD
-
-RESOLUTION = 1 << 52             # of a uniform draw
-
-
-@kernel
-def interval(mean_ticks, word):
-    """Ticks between two arrivals: exponential, from 64 random bits."""
-    uniform = ((word >> 11 & RESOLUTION - 1) + 0.5) / RESOLUTION
-    return int(-mean_ticks * math.log(uniform))
 
 
 @kernel

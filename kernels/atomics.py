@@ -12,9 +12,10 @@ this file, and each is one machine instruction:
     exchange                      xchg
     compare_swap                  lock cmpxchg
 
-All work on 8, 16, 32 and 64-bit words: `load16(address)`.  Values narrower than 64 bits come back
-zero-extended; a value to store is truncated.  The address must be aligned to the width; that is
-not checked.  On x86 loads acquire, stores release, and read-modify-writes are full barriers.
+The width is in the name, `load16(address)`; there are those that programs need.  Values narrower
+than 64 bits come back zero-extended; a value to store is truncated.  The address must be aligned to
+the width; that is not checked.  On x86 loads acquire, stores release, and read-modify-writes are full
+barriers.
 
 This is the only file that knows llvmlite.  There is no inline assembly: llvmlite aborts the process
 on it.
@@ -95,14 +96,10 @@ def _compare_swap(bits):
 
 load8, load16, load32, load64 = (_load(bits) for bits in (8, 16, 32, 64))
 store8, store16, store32, store64 = (_store(bits) for bits in (8, 16, 32, 64))
-fetch_add8, fetch_add16, fetch_add32, fetch_add64 = (
-    _read_modify_write("add", bits) for bits in (8, 16, 32, 64))
-fetch_or8, fetch_or16, fetch_or32, fetch_or64 = (
-    _read_modify_write("or", bits) for bits in (8, 16, 32, 64))
-fetch_and8, fetch_and16, fetch_and32, fetch_and64 = (
-    _read_modify_write("and", bits) for bits in (8, 16, 32, 64))
-exchange8, exchange16, exchange32, exchange64 = (
-    _read_modify_write("xchg", bits) for bits in (8, 16, 32, 64))
+fetch_add16, fetch_add64 = (_read_modify_write("add", bits) for bits in (16, 64))
+fetch_or16, fetch_or64 = (_read_modify_write("or", bits) for bits in (16, 64))
+fetch_and16, fetch_and64 = (_read_modify_write("and", bits) for bits in (16, 64))
+exchange16, exchange64 = (_read_modify_write("xchg", bits) for bits in (16, 64))
 compare_swap8, compare_swap16, compare_swap32, compare_swap64 = (
     _compare_swap(bits) for bits in (8, 16, 32, 64))
 

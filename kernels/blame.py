@@ -6,7 +6,8 @@ are shared memory, and which locks are held at a row is known from the program. 
 others, finds who holds that word, and reads in the holder's record when its call began.
 
     RUNNING      the holder is within the time that its call's programmed work takes
-    GONE         nobody holds the word any more: the holder went on at once
+    GONE         nobody holds the word any more: the holder went on at once.  (Or nobody did, as the
+                 policy had injected the BUSY.)
     PREEMPTED    the operating system took the processor away from every holder: it is pinned to the
                  processor that this actor runs on, or it is in its call for longer than the call's
                  work and SLACK
@@ -19,7 +20,7 @@ is over its time would have ended there, so nobody would have been refused.  A B
 a preempted holder's time is not over yet would have come there too, and counts as RUNNING.
 
 A vCPU holds some locks while its guest runs; how long is up to the guest, so there only the
-processor tells.  An actor that was put aside right behind the instruction that took the lock still
+processor tells.  An actor that was preempted right behind the instruction that took the lock still
 seems to be about to take it; it is found out when an operation is refused again with nobody to be
 seen.  What is read of another actor can be old by the time it is used (it works on), so a
 single BUSY may be given to the wrong cause; that takes tens of nanoseconds, and calls take hundreds.
@@ -30,14 +31,13 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels import atomics
+from kernels.answers import AnswerKind
 from kernels.compiling import kernel
 from kernels.ops import Register
-from kernels.record import CAUSES, WORD, bump
+from kernels.record import CAUSES, WORD, bump, half_of
 
 RUNNING, GONE, PREEMPTED, PRIORITY, RECAPTURED = range(CAUSES)
 CAUSE_NAMES = ("running", "gone", "preempted", "host_priority", "recaptured")
-
-NOT_BUSY, BUSY, BUSY_FOR_PRIORITY = 0, 1, 2      # what an answer is (the driver's `busy_answers`)
 
 HOLD_WORDS = 3                   # of a row: first of its locks, first that is not, the call it is in
 LOCK_WORDS = 3                   # of a lock: register, offset, how it is held:
@@ -71,14 +71,15 @@ class Others(NamedTuple):
 
 
 @kernel
-def note_busy(record, half, at, others, me, call, kind, word, now):
+def note_busy(record, at, others, me, call, kind, word, now):
     """An attempt came back BUSY: count it by its cause.  Before record.end_call.
 
     others   Others
     me       this actor's number
-    kind     BUSY or BUSY_FOR_PRIORITY
+    kind     AnswerKind: BUSY, BUSY_FOR_PRIORITY or INJECTED
     word     offset of the lock word from the start of memory
     """
+    half = half_of(record, at, call)
     last = record + WORD * (at.last_refusal + 3 * call)          # holder, when its call began, word
     last_holder, last_start = atomics.load64(last), atomics.load64(last + WORD)
     again = (atomics.load64(record + WORD * (at.busy_count + call)) != 0
@@ -87,7 +88,7 @@ def note_busy(record, half, at, others, me, call, kind, word, now):
     cause, holder, began = GONE, -1, 0
     # Whoever held it last time is the likeliest; with an exclusive holder the search is over.
     other = last_holder if known else 0
-    for _ in range(others.actors if kind == BUSY else 0):
+    for _ in range(others.actors if kind == AnswerKind.BUSY else 0):
         registers = others.registers + other * others.registers_bytes
         pc = atomics.load64(registers + WORD * Register.PC)
         for number in range(others.holds[pc, 0], others.holds[pc, 1]):
@@ -109,7 +110,7 @@ def note_busy(record, half, at, others, me, call, kind, word, now):
             break
         other = other + 1 if other + 1 < others.actors else 0
 
-    if kind == BUSY_FOR_PRIORITY:
+    if kind == AnswerKind.BUSY_FOR_PRIORITY:
         cause = PRIORITY
     elif cause == PREEMPTED:
         late_hold = record + WORD * at.late_hold

@@ -1,4 +1,6 @@
-"""What hangs together in a graph of states, and who can move in it: for fair cycles (harness/engines/explore/fairness.py).
+"""Strongly connected components of a graph of states, and who can move in each: for fair cycles.
+
+What is made of them is harness/engines/explore/fairness.py's.
 
 A graph is the tables of `search`: first_arc (states + 1,), arcs, movers.  `alive` (uint8) says which of its
 states are looked at; an arc to any other leads out.

@@ -26,7 +26,7 @@ class Durations(NamedTuple):
     """Distributions of all costs of a program (and their tables).
 
     table                     int64 (costs, 4): kind, mean in ticks, first bucket, buckets
-    thresholds, aliases       int64 (buckets,): as for kernels.drive.choose
+    thresholds, aliases       int64 (buckets,): as for kernels.dice.choose
     begins, widths            int64 (buckets,): ticks
     logarithms                int64: ln(1 + i / 2**LOG_BITS) in units of 2**-UNIT_BITS
     """

@@ -2,7 +2,7 @@
 
 Every cache line of shared memory has a record of a few words:
 
-    [STATE]    who wrote it last (processor + 1, 0 for nobody), who else has a copy, flags, whose doorbell
+    [STATE]    who wrote it last (processor + 1, 0 for nobody), who else has a copy, flags, the actor of a doorbell
     [READY]    when the last transfer of it ends: two processors that want a line are served in turn
     [WAITERS]  actors that wait for a word in it (simulate.py)
     [SHARERS]  a bit for each processor that has a copy; with more than 64 processors, the number of
@@ -10,7 +10,7 @@ Every cache line of shared memory has a record of a few words:
 
 A processor that has the line pays nothing extra.  A read of a line that another wrote last, and a
 write to a line of which others have copies, pay for one transfer: from the same socket, or from
-another.  Capacity is not modelled: a line stays where it is until somebody writes it.
+another.  Capacity is not modelled: a line stays where it is until it is written.
 """
 
 from typing import NamedTuple
@@ -27,7 +27,7 @@ OWNER = 0xFFFF
 COPY_NEAR = 1 << 16              # a processor of the owner's socket has a copy
 COPY_FAR = 1 << 17               # one of another socket has
 COPIES = COPY_NEAR | COPY_FAR
-AWAITED = 1 << 18                # somebody waits for a word in it
+AWAITED = 1 << 18                # an actor waits for a word in it
 DOORBELL = 1 << 19               # another's write to it interrupts a vCPU: the actor whose number is above
 WHOSE_SHIFT = 20
 SPECIAL = AWAITED | DOORBELL | -1 << WHOSE_SHIFT

@@ -6,7 +6,7 @@ of them, so the *steps* are what a stress harness must have right.  Each step he
 with at most one atomic access to one word.  It answers with an outcome:
 
     DONE       the step did what it was for; go on
-    BUSY       somebody else has the lock
+    BUSY       another holds the lock
     PRIORITY   a host-priority bit was in the word; what follows depends on who asks
     + HALTS    added when the module's own sanity check fails here and shuts the module down
 
@@ -277,6 +277,20 @@ def entry_replace(address, word, tally):
     """
     old = swap_bits(address, ~TDHP, word & ~TDHP, tally)
     return old & TDHP | word & ~TDHP
+
+
+@kernel
+def entry_replace_checked(address, word, expected, tally):
+    """As entry_replace, and an outcome: it halts where more than TDHP is not as `expected`.  From 1.5.28 on."""
+    old = atomics.load64(address)
+    while True:
+        if (old ^ expected) & ~TDHP:
+            return DONE + HALTS, old
+        seen = atomics.compare_swap64(address, old, old & TDHP | word & ~TDHP)
+        if seen == old:
+            return DONE, old & TDHP | word & ~TDHP
+        tally[LOST_SWAPS] += 1
+        old = seen
 
 
 # --- mutex -----------------------------------------------------------------------------------

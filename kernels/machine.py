@@ -6,8 +6,11 @@ the unit of interleaving, and lets several drivers share the same programs: they
 calls `step`, and when.
 
 A row whose condition must first come true (a wait) goes back to itself and says so: the driver of
-real processes spins, a simulator would park the actor, an explorer would not schedule it.  What only
-a driver can know - time, choices, counters - is a row too; `step` returns its op as a signal.
+real processes spins, the simulator parks the actor, the search does not schedule it.  What only a
+driver can know - time, choices, counters - is a row too; `step` returns its op as a signal.
+
+Which of its rows a micro-op goes on at is its *outcome*: NEXT, OTHERWISE or PRIORITY, which are the
+outcomes DONE, BUSY and PRIORITY of a step of a lock (locks.py).
 
 An actor is a file of 64-bit registers, private to it; Register.PC is its next row.  Row 0 of every
 program is HALT: where an actor goes when a sanity check of the module fails.
@@ -15,11 +18,11 @@ program is HALT: where an actor goes when a sanity check of the module fails.
 
 import numpy as np
 
-from kernels import atomics, epoch, guest, locks, rwlock, stepping
+from kernels import arithmetic, atomics, epoch, guest, locks, rwlock, stepping
 from kernels.compiling import kernel
-from kernels.locks import BUSY, DONE, HALTS, PRIORITY
+from kernels.locks import HALTS, PRIORITY
 from kernels.ops import Op, Register
-from kernels.words import ENTRY_STATES, PS, RWX, STATE_MASK, UNKNOWN_STATE
+from kernels.words import PS, RWX, STATE, STATE_MASK, UNKNOWN_STATE
 
 # The state bits, 7:6, 9 and 56:53, side by side in eight bits, and which state they spell.
 LOW_SHIFT, HIGH_SHIFT, BYTE = 6, 49, 0xFF
@@ -30,8 +33,11 @@ def _folded(word) -> int:
 
 
 STATE_INDEX = np.full(BYTE + 1, UNKNOWN_STATE, np.int64)
-STATE_INDEX[[_folded(state.word()) for state in ENTRY_STATES]] = [state.index for state in ENTRY_STATES]
+STATE_INDEX[[_folded(state.word()) for state in STATE.values()]] = [state.index for state in STATE.values()]
 assert _folded(STATE_MASK).bit_count() == STATE_MASK.bit_count()
+
+NEXT, OTHERWISE = locks.DONE, locks.BUSY         # outcomes: which of its rows a micro-op goes on at
+ARRIVED = PRIORITY               # the same of a walk that has reached its level
 
 CONTINUE = -1                    # signals of step: nothing to report
 BLOCKED = -2                     # the row must be tried again
@@ -82,7 +88,7 @@ def step(rows, pc, registers, base):
     row = rows[pc]
     op = row.op
     address = base + registers[row.base] + row.offset
-    outcome = DONE
+    outcome = NEXT
 
     if op == Op.SHAREX_TAKE_SHARED:
         outcome = locks.sharex_take_shared(address)
@@ -96,6 +102,8 @@ def step(rows, pc, registers, base):
         outcome = locks.hp_take_shared(address)
     elif op == Op.HP_CLEAR:
         outcome = locks.hp_clear(address)
+        if registers[Register.HALTED_AT]:
+            outcome |= HALTS
     elif op == Op.HP_REQUEST:
         outcome = locks.hp_request(address)
     elif op == Op.HP_TAKE_EXCLUSIVE:
@@ -125,7 +133,12 @@ def step(rows, pc, registers, base):
     elif op == Op.ENTRY_DROP:
         outcome = locks.entry_drop(address, row.value, registers)
     elif op == Op.ENTRY_REPLACE:
-        registers[row.register] = locks.entry_replace(address, registers[row.source] + row.value, registers)
+        word = registers[row.source] + row.value
+        if row.mask:
+            outcome, word = locks.entry_replace_checked(address, word, registers[Register.COPY], registers)
+        else:
+            word = locks.entry_replace(address, word, registers)
+        registers[row.register] = word
     elif op == Op.MUTEX_TAKE:
         outcome = locks.mutex_take(address)
     elif op == Op.MUTEX_DROP:
@@ -134,11 +147,11 @@ def step(rows, pc, registers, base):
     elif op == Op.LOAD:
         word = load_word(address, row.width)
         registers[row.register] = word
-        outcome = DONE if word & row.mask == row.match else BUSY
+        outcome = NEXT if word & row.mask == row.match else OTHERWISE
     elif op == Op.LOAD_IN:
         word = load_word(address, row.width)
         registers[row.register] = word
-        outcome = DONE if row.mask >> word & 1 else BUSY
+        outcome = NEXT if row.mask >> word & 1 else OTHERWISE
     elif op == Op.STORE:
         store_word(address, row.width, registers[row.source] + row.value)
     elif op == Op.EXCHANGE:
@@ -148,7 +161,7 @@ def step(rows, pc, registers, base):
         else:
             word = atomics.exchange16(address, word)
         registers[row.register] = word
-        outcome = DONE if word & row.mask == row.match else BUSY
+        outcome = NEXT if word & row.mask == row.match else OTHERWISE
     elif op == Op.SWAP:
         expected = registers[row.register]
         word = registers[row.source] + row.value
@@ -157,7 +170,7 @@ def step(rows, pc, registers, base):
         else:
             word = atomics.compare_swap32(address, expected, word)
         registers[row.register] = word
-        outcome = DONE if word == expected else BUSY
+        outcome = NEXT if word == expected else OTHERWISE
     elif op == Op.ADD:
         word = registers[row.source] + row.value
         if row.width == 64:
@@ -167,26 +180,26 @@ def step(rows, pc, registers, base):
     elif op == Op.OR:
         word = atomics.fetch_or64(address, row.value)
         registers[row.register] = word
-        outcome = DONE if word & row.mask == row.match else BUSY
+        outcome = NEXT if word & row.mask == row.match else OTHERWISE
     elif op == Op.AND:
         word = atomics.fetch_and64(address, row.value)
         registers[row.register] = word
-        outcome = DONE if word & row.mask == row.match else BUSY
+        outcome = NEXT if word & row.mask == row.match else OTHERWISE
     elif op == Op.WALK:
         word = atomics.load64(address)
         registers[Register.COPY] = word
         registers[Register.WALK] = row.value
         if row.value != registers[Register.LEVEL]:
             if word & RWX == 0 or word & PS:
-                outcome = BUSY
-        elif row.value:                  # there; at level 0 that is the row behind anyway
-            outcome = PRIORITY
+                outcome = OTHERWISE
+        elif row.value:                  # at level 0 that is the row behind anyway
+            outcome = ARRIVED
     elif op == Op.READ_ENTRY:
         word = atomics.load64(address)
         state = state_index(word)
         registers[Register.COPY] = word
         registers[Register.STATE] = state
-        outcome = DONE if row.mask >> state & 1 else BUSY
+        outcome = NEXT if row.mask >> state & 1 else OTHERWISE
     elif op == Op.ZERO_PAGE:
         atomics.zero(address, row.value)
 
@@ -212,45 +225,49 @@ def step(rows, pc, registers, base):
         registers[row.register] = registers[row.source] + row.value
     elif op == Op.MERGE:
         registers[row.register] = row.value | registers[row.source] & row.mask
+    elif op == Op.COMPUTE:
+        registers[row.register] = arithmetic.compute(
+            row.match, registers[row.base], registers[row.source] + row.value, np.int64(row.width), row.mask)
     elif op == Op.INDEX:
         scaled = (registers[row.source] >> row.width & row.mask) * row.match
         registers[row.register] = registers[row.base] + row.offset + scaled
     elif op == Op.TEST:
         difference = registers[row.register] - registers[row.source]
-        outcome = DONE if difference & row.mask == row.match else BUSY
+        outcome = NEXT if difference & row.mask == row.match else OTHERWISE
     elif op == Op.STATE:
         registers[row.register] = state_index(registers[row.source])
     elif op == Op.IN:
-        outcome = DONE if row.mask >> registers[row.source] & 1 else BUSY
+        outcome = NEXT if row.mask >> registers[row.source] & 1 else OTHERWISE
     elif op == Op.CALL:
         registers[Register.LINK] = row.otherwise
     elif op == Op.GO:
         return np.uint32(registers[row.register]), CONTINUE
     elif op == Op.ANSWER:
-        registers[Register.STATUS] = row.value
+        registers[Register.STATUS] = registers[row.source] + row.value
         registers[Register.ANSWER] = row.mask
     elif op == Op.EPOCH_PREVIOUS:
-        outcome = BUSY if epoch.previous_epoch_busy(registers[row.register]) else DONE
+        outcome = OTHERWISE if epoch.previous_epoch_busy(registers[row.register]) else NEXT
     elif op == Op.EPOCH_TRACKED:
         tracked = epoch.is_tracked(registers[row.register], registers[row.source])
-        outcome = DONE if tracked else BUSY
+        outcome = NEXT if tracked else OTHERWISE
     elif op == Op.STEPPING_ENTER:
-        outcome = BUSY if stepping.enter(address, registers[Register.RIP]) != 0 else DONE
+        outcome = OTHERWISE if stepping.enter(address, registers[Register.RIP]) != 0 else NEXT
     elif op == Op.STEPPING_LISTED:
         index = registers[Register.INDEX]
         if index < stepping.listed_count(address):
             registers[row.register] = stepping.listed(address, index)
         else:
-            outcome = BUSY
+            outcome = OTHERWISE
     elif op == Op.STEPPING_EXIT:
         stepping.exit_filter(address, registers[Register.RIP])
     elif op == Op.STEPPING_LOG:
-        armed = stepping.log_fault(address, registers[Register.RIP], registers[Register.PAGE])
-        outcome = BUSY if armed else DONE
+        armed = stepping.log_fault(
+            address, registers[Register.RIP], registers[Register.PAGE], row.value, row.mask)
+        outcome = OTHERWISE if armed else NEXT
     elif op == Op.TLB_FIND:
         found = guest.find_translation(address, row.value, registers[Register.GUEST_PAGE])
         registers[Register.GENERATION] = found
-        outcome = DONE if found >= 0 else BUSY
+        outcome = NEXT if found >= 0 else OTHERWISE
     elif op == Op.TLB_REMEMBER:
         guest.remember_translation(
             address, row.value, registers[Register.GUEST_PAGE], registers[Register.GENERATION])
@@ -262,13 +279,15 @@ def step(rows, pc, registers, base):
     else:
         return row.next, op
 
-    if outcome == DONE:
+    if outcome == NEXT:
         if row.straight:             # a processor foresees this branch, so it need not wait for row.next
             return np.uint32(pc + 1), CONTINUE
         return row.next, CONTINUE
-    if outcome == BUSY:
+    if outcome == OTHERWISE:
         return row.otherwise, CONTINUE
-    if outcome == PRIORITY:
+    if outcome & PRIORITY:
+        if outcome & HALTS:              # a count that overflows over host priority: clear that, then halt
+            registers[Register.HALTED_AT] = pc
         return row.priority, CONTINUE
     registers[Register.HALTED_AT] = pc
     return np.uint32(0), CONTINUE
@@ -282,5 +301,5 @@ def step_once(rows, registers, base):
     return signal
 
 
-assert HALTS > PRIORITY > BUSY > DONE
-assert (rwlock.TAKEN, rwlock.NEXT) == (DONE, BUSY)
+assert HALTS > PRIORITY > OTHERWISE > NEXT
+assert (rwlock.TAKEN, rwlock.QUEUED) == (NEXT, OTHERWISE)

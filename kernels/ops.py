@@ -10,14 +10,18 @@ A row says what to do, to which word, and where to go next:
     register   register that is written, or that is tested
     source     register that is read
     value      a constant operand
-    mask match the test: an outcome is DONE if (word & mask) == match
-    next otherwise priority   rows to go to, by outcome: DONE, BUSY, PRIORITY
+    mask match the test: the row goes on at `next` if (word & mask) == match
+    next otherwise priority   rows to go to, by outcome (machine.py)
 
-To add a micro-op - which must earn its place: a member of Op, its line in OP_TABLE, its branch in
-machine.step.
+OP_TABLE says of each micro-op all that anybody has to know beyond what it does: what it reads, writes
+and touches, what it costs, whether it takes a lock.  Whoever needs to know takes it from there.  That
+its lines are true is held by tests/kernels/test_ops.py, which runs each micro-op on random words.
+
+To add a micro-op - which must earn its place: a member of Op, its line in OP_TABLE, and its branch in
+machine.step or, if it is of kind DRIVER, in the drivers.
 """
 
-from enum import IntEnum
+from enum import Enum, IntEnum, IntFlag, StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -107,6 +111,16 @@ class Register(IntEnum):
     CONTENDED = 67               # where the lock word lies that refused last (kernels/blame.py)
     ROLE = 68                    # this actor's number + 1 among those of its TD
     OUTCOMES = 69                # answers of a script's calls so far (harness/experiment/scenario.py)
+    REFUSED = 70                 # whether the vCPU's last TDCALL was refused for host priority
+    STREAM = 71                  # the migration stream that a call is about
+    NODE = 72                    # PAMT 2M entry above PAMT's page: how many of its pages are in use (Dynamic PAMT)
+    HINT = 73                    # whether the page that was given back was the last in use of its 2 MiB
+    PAIR0_4K = 74                # PAMT words of the two pages that hold, or are to hold, the PAMT entries of 2 MiB
+    PAIR0_2M = 75
+    PAIR0_1G = 76
+    PAIR1_4K = 77
+    PAIR1_2M = 78
+    PAIR1_1G = 79
 
 
 class Kind(IntEnum):
@@ -116,6 +130,37 @@ class Kind(IntEnum):
     WAIT = 1                     # the same, and it may have to be tried again
     LOCAL = 2                    # registers and words that only this actor uses
     DRIVER = 3                   # time, choice, or a mark: step only reports it
+
+
+class Access(Enum):
+    """What a micro-op does to memory."""
+
+    NONE = "nothing"
+    LOAD = "reads it"
+    STORE = "writes it, whatever it was"
+    CHANGE = "reads and writes it"
+
+
+class Price(StrEnum):
+    """What a micro-op costs on the simulated machine: a key of [machine], or nothing."""
+
+    FREE = ""                    # takes no time, or a time of its own
+    LOGIC = "local_ns"           # a few instructions on registers
+    READ = "load_ns"
+    WRITE = "store_ns"
+    LOCKED = "locked_ns"         # a locked instruction
+    ZEROING = "page_zero_ns"
+    MARK = "mark_ns"             # bookkeeping that no real machine does
+
+
+class Fact(IntFlag):
+    """What else is true of a micro-op."""
+
+    TAKES = 1                    # it is one try to take a lock
+    COUNTS = 2                   # an addition that another one undoes: of such, nobody can tell the order
+    CHECKS = 4                   # within a call, its text names what the module checks
+    SLEEPS = 8                   # the thread may leave its processor meanwhile (SPEND, ARRIVE: if `width` says idle)
+    HALTS = 16                   # a sanity check of the module may fail: HALTED_AT is written then, and PC is 0
 
 
 class Op(IntEnum):
@@ -196,96 +241,186 @@ class Op(IntEnum):
     RESET = 72
     STOP = 73
     ARRIVE = 74
+    COMPUTE = 75
+
+
+BASE, SOURCE, REGISTER = "base", "source", "register"        # the register that the row names there
+
+# How many bytes a micro-op touches, from its address on, if that is no constant.
+OF_ROW = 0                       # as many as the row's width says
+NOTHING = -1
+STEPPING = -2                    # words of this vCPU's zero-step mitigation (kernels/stepping.py)
+TRANSLATION = -3                 # the word of one of this vCPU's translations (kernels/guest.py) ...
+TRANSLATIONS = -4                # ... or all `value` of them
+ZEROED = -5                      # `value` bytes, of which others access the first word only
+
+EVERY_WORD = -1                  # a mask that lets every word pass where it is a set
 
 
 class OpInfo(NamedTuple):
+    """A line of OP_TABLE.
+
+    outcomes   how many of next, otherwise, priority the row must give
+    access     what it does to memory, and `bytes`: to how many of them (OF_ROW ...)
+    reads      registers on which anything depends that it does, by name or by the row's field
+    writes     registers that it writes, whatever happens
+    may_write  registers that it writes in some cases.  (LOST_SWAPS, a statistic, is left out.)
+    passes     the mask with which no word goes to `otherwise`, so that the row need not give it
+    replaces   how it writes a whole word without a lock, if it does: for who compares releases
+    """
+
     op: Op
     kind: Kind
-    outcomes: int                # how many of next, otherwise, priority the row must give
+    outcomes: int
+    access: Access
+    bytes: int
+    price: Price
+    reads: tuple[str | Register, ...]
+    writes: tuple[str | Register, ...]
+    facts: Fact
     text: str
+    may_write: tuple[str | Register, ...] = ()
+    passes: int | None = None
+    replaces: str = ""
 
+
+def registers_of(row, fields) -> set[int]:
+    """The numbers of registers in a column of OP_TABLE, for a row that names some of them."""
+    return {int(row[field]) if isinstance(field, str) else int(field) for field in fields}
+
+
+SHARED, WAIT, LOCAL, DRIVER = Kind
+NONE, LOAD, STORE, CHANGE = Access
+FREE, LOGIC, READ, WRITE, LOCKED, ZEROING, MARK = Price
+TAKES, COUNTS, CHECKS, SLEEPS, HALTS = Fact
+PLAIN = Fact(0)
+R = Register
+AT, AT_SOURCE = (BASE,), (BASE, SOURCE)
 
 OP_TABLE = (
-    OpInfo(Op.HALT, Kind.DRIVER, 0, "the module has shut itself down"),
+    #      op                   kind outcomes access bytes price  reads writes  facts  what it does
+    OpInfo(Op.HALT, DRIVER, 0, NONE, NOTHING, FREE, (), (), PLAIN, "the module has shut itself down"),
 
-    OpInfo(Op.SHAREX_TAKE_SHARED, Kind.SHARED, 2, "xadd +2; otherwise: exclusive"),
-    OpInfo(Op.SHAREX_TAKE_EXCLUSIVE, Kind.SHARED, 2, "cmpxchg 0->1; otherwise: not free"),
-    OpInfo(Op.SHAREX_DROP_SHARED, Kind.SHARED, 1, "xadd -2"),
-    OpInfo(Op.SHAREX_DROP_EXCLUSIVE, Kind.SHARED, 1, "xchg 0"),
-    OpInfo(Op.HP_TAKE_SHARED, Kind.SHARED, 3, "xadd +4; otherwise: exclusive; priority: clear it"),
-    OpInfo(Op.HP_CLEAR, Kind.SHARED, 1, "and ~2"),
-    OpInfo(Op.HP_REQUEST, Kind.SHARED, 1, "or 2"),
-    OpInfo(Op.HP_TAKE_EXCLUSIVE, Kind.SHARED, 3, "cmpxchg 0->1; otherwise: not free; priority: only HP"),
-    OpInfo(Op.HP_TAKE_OVER_PRIORITY, Kind.SHARED, 2, "cmpxchg 2->1; otherwise: lost"),
-    OpInfo(Op.HP_DROP_SHARED, Kind.SHARED, 1, "xadd -4"),
-    OpInfo(Op.HP_CHECK_EXCLUSIVE, Kind.SHARED, 1, "load; halts unless exclusive"),
-    OpInfo(Op.HP_DROP_EXCLUSIVE, Kind.SHARED, 1, "and 2"),
-    OpInfo(Op.HP_PROMOTE, Kind.SHARED, 3, "cmpxchg 4->1; otherwise: other readers; priority: alone but for HP"),
-    OpInfo(Op.HP_PROMOTE_OVER_PRIORITY, Kind.SHARED, 2, "cmpxchg 6->1; otherwise: lost"),
-    OpInfo(Op.ENTRY_TAKE, Kind.SHARED, 2, "set TDEL; otherwise: it was set"),
-    OpInfo(Op.ENTRY_CLEAR_PRIORITY, Kind.SHARED, 2, "clear TDHP; otherwise: it was set"),
-    OpInfo(Op.ENTRY_REQUEST_PRIORITY, Kind.SHARED, 2, "set TDHP; otherwise: it was set already"),
-    OpInfo(Op.ENTRY_SEE_PRIORITY, Kind.SHARED, 3, "load; priority: TDHP is set"),
-    OpInfo(Op.ENTRY_CHECK, Kind.SHARED, 1, "load; halts unless TDEL is set"),
-    OpInfo(Op.ENTRY_DROP, Kind.SHARED, 1, "clear TDEL"),
-    OpInfo(Op.ENTRY_REPLACE, Kind.SHARED, 1, "word = register = source + value, with the word's TDHP kept"),
-    OpInfo(Op.MUTEX_TAKE, Kind.SHARED, 2, "cmpxchg 0->1; otherwise: it is locked"),
-    OpInfo(Op.MUTEX_DROP, Kind.SHARED, 1, "cmpxchg 1->0"),
+    OpInfo(Op.SHAREX_TAKE_SHARED, SHARED, 2, CHANGE, 2, LOCKED, AT, (), TAKES | COUNTS | HALTS,
+           "xadd +2; otherwise: exclusive"),
+    OpInfo(Op.SHAREX_TAKE_EXCLUSIVE, SHARED, 2, CHANGE, 2, LOCKED, AT, (), TAKES, "cmpxchg 0->1; otherwise: not free"),
+    OpInfo(Op.SHAREX_DROP_SHARED, SHARED, 1, CHANGE, 2, LOCKED, AT, (), COUNTS | HALTS, "xadd -2"),
+    OpInfo(Op.SHAREX_DROP_EXCLUSIVE, SHARED, 1, CHANGE, 2, LOCKED, AT, (), HALTS, "xchg 0"),
+    OpInfo(Op.HP_TAKE_SHARED, SHARED, 3, CHANGE, 2, LOCKED, AT, (), TAKES | COUNTS | HALTS,
+           "xadd +4; otherwise: exclusive; priority: clear it"),
+    OpInfo(Op.HP_CLEAR, SHARED, 1, CHANGE, 2, LOCKED, (BASE, R.HALTED_AT), (), HALTS,
+           "and ~2; halts if the count has overflowed"),
+    OpInfo(Op.HP_REQUEST, SHARED, 1, CHANGE, 2, LOCKED, AT, (), PLAIN, "or 2"),
+    OpInfo(Op.HP_TAKE_EXCLUSIVE, SHARED, 3, CHANGE, 2, LOCKED, AT, (), TAKES,
+           "cmpxchg 0->1; otherwise: not free; priority: only HP"),
+    OpInfo(Op.HP_TAKE_OVER_PRIORITY, SHARED, 2, CHANGE, 2, LOCKED, AT, (), TAKES, "cmpxchg 2->1; otherwise: lost"),
+    OpInfo(Op.HP_DROP_SHARED, SHARED, 1, CHANGE, 2, LOCKED, AT, (), COUNTS | HALTS, "xadd -4"),
+    OpInfo(Op.HP_CHECK_EXCLUSIVE, SHARED, 1, LOAD, 2, READ, AT, (), HALTS, "load; halts unless exclusive"),
+    OpInfo(Op.HP_DROP_EXCLUSIVE, SHARED, 1, CHANGE, 2, LOCKED, AT, (), PLAIN, "and 2"),
+    OpInfo(Op.HP_PROMOTE, SHARED, 3, CHANGE, 2, LOCKED, AT, (), TAKES | HALTS,
+           "cmpxchg 4->1; otherwise: other readers; priority: alone but for HP"),
+    OpInfo(Op.HP_PROMOTE_OVER_PRIORITY, SHARED, 2, CHANGE, 2, LOCKED, AT, (), TAKES | HALTS,
+           "cmpxchg 6->1; otherwise: lost"),
+    OpInfo(Op.ENTRY_TAKE, SHARED, 2, CHANGE, 8, LOCKED, AT, (), TAKES, "set TDEL; otherwise: it was set"),
+    OpInfo(Op.ENTRY_CLEAR_PRIORITY, SHARED, 2, CHANGE, 8, LOCKED, AT, (), PLAIN, "clear TDHP; otherwise: it was set"),
+    OpInfo(Op.ENTRY_REQUEST_PRIORITY, SHARED, 2, CHANGE, 8, LOCKED, AT, (), PLAIN,
+           "set TDHP; otherwise: it was set already"),
+    OpInfo(Op.ENTRY_SEE_PRIORITY, SHARED, 3, LOAD, 8, READ, AT, (), PLAIN, "load; priority: TDHP is set", passes=0),
+    OpInfo(Op.ENTRY_CHECK, SHARED, 1, LOAD, 8, READ, AT, (), HALTS, "load; halts unless TDEL is set"),
+    OpInfo(Op.ENTRY_DROP, SHARED, 1, CHANGE, 8, LOCKED, AT, (), PLAIN, "clear TDEL"),
+    OpInfo(Op.ENTRY_REPLACE, SHARED, 1, CHANGE, 8, LOCKED, (BASE, SOURCE, R.COPY), (REGISTER,), HALTS,
+           "word = register = source + value, with the word's TDHP kept; mask: halts unless word was COPY",
+           replaces="compare-and-swap that keeps TDHP"),
+    OpInfo(Op.MUTEX_TAKE, SHARED, 2, CHANGE, 1, LOCKED, AT, (), TAKES, "cmpxchg 0->1; otherwise: it is locked"),
+    OpInfo(Op.MUTEX_DROP, SHARED, 1, CHANGE, 1, LOCKED, AT, (), HALTS, "cmpxchg 1->0"),
 
-    OpInfo(Op.LOAD, Kind.SHARED, 2, "register = word; test"),
-    OpInfo(Op.LOAD_IN, Kind.SHARED, 2, "register = word; otherwise: bit number `word` of mask is not set"),
-    OpInfo(Op.STORE, Kind.SHARED, 1, "word = source + value"),
-    OpInfo(Op.EXCHANGE, Kind.SHARED, 2, "register = word, word = source + value; test"),
-    OpInfo(Op.SWAP, Kind.SHARED, 2, "if word == register: word = source + value; register = word before"),
-    OpInfo(Op.ADD, Kind.SHARED, 1, "register = word, word += source + value"),
-    OpInfo(Op.OR, Kind.SHARED, 2, "register = word, word |= value; test"),
-    OpInfo(Op.AND, Kind.SHARED, 2, "register = word, word &= value; test"),
-    OpInfo(Op.WALK, Kind.SHARED, 3, "COPY = word, WALK = value; priority: WALK is LEVEL, not the bottom; otherwise: no way down"),
-    OpInfo(Op.READ_ENTRY, Kind.SHARED, 2, "COPY = word, STATE = its state; otherwise: bit number STATE of mask is not set"),
-    OpInfo(Op.ZERO_PAGE, Kind.SHARED, 1, "zero `value` bytes"),
+    OpInfo(Op.LOAD, SHARED, 2, LOAD, OF_ROW, READ, AT, (REGISTER,), CHECKS, "register = word; test", passes=0),
+    OpInfo(Op.LOAD_IN, SHARED, 2, LOAD, OF_ROW, READ, AT, (REGISTER,), CHECKS,
+           "register = word; otherwise: bit number `word` of mask is not set"),
+    OpInfo(Op.STORE, SHARED, 1, STORE, OF_ROW, WRITE, AT_SOURCE, (), PLAIN, "word = source + value",
+           replaces="plain store"),
+    OpInfo(Op.EXCHANGE, SHARED, 2, CHANGE, OF_ROW, LOCKED, AT_SOURCE, (REGISTER,), PLAIN,
+           "register = word, word = source + value; test", passes=0),
+    OpInfo(Op.SWAP, SHARED, 2, CHANGE, OF_ROW, LOCKED, (BASE, SOURCE, REGISTER), (REGISTER,), PLAIN,
+           "if word == register: word = source + value; register = word before"),
+    OpInfo(Op.ADD, SHARED, 1, CHANGE, OF_ROW, LOCKED, AT_SOURCE, (REGISTER,), COUNTS,
+           "register = word, word += source + value"),
+    OpInfo(Op.OR, SHARED, 2, CHANGE, 8, LOCKED, AT, (REGISTER,), PLAIN,
+           "register = word, word |= value; test", passes=0),
+    OpInfo(Op.AND, SHARED, 2, CHANGE, 8, LOCKED, AT, (REGISTER,), PLAIN,
+           "register = word, word &= value; test", passes=0),
+    OpInfo(Op.WALK, SHARED, 3, LOAD, 8, READ, (BASE, R.LEVEL), (R.COPY, R.WALK), PLAIN,
+           "COPY = word, WALK = value; priority: WALK is LEVEL, not the bottom; otherwise: no way down"),
+    OpInfo(Op.READ_ENTRY, SHARED, 2, LOAD, 8, READ, AT, (R.COPY, R.STATE), CHECKS,
+           "COPY = word, STATE = its state; otherwise: bit number STATE of mask is not set", passes=EVERY_WORD),
+    OpInfo(Op.ZERO_PAGE, SHARED, 1, STORE, ZEROED, ZEROING, AT, (), PLAIN, "zero `value` bytes"),
 
-    OpInfo(Op.WAIT_IS, Kind.WAIT, 1, "wait until (word - source) & mask == match"),
-    OpInfo(Op.WAIT_NOT, Kind.WAIT, 1, "wait until (word - source) & mask != match"),
-    OpInfo(Op.MMU_TAKE_SHARED, Kind.WAIT, 2, "read_lock(mmu_lock); otherwise: once the writer has gone"),
-    OpInfo(Op.MMU_TAKE_EXCLUSIVE, Kind.WAIT, 1, "write_lock(mmu_lock)"),
-    OpInfo(Op.MMU_DROP_SHARED, Kind.SHARED, 1, "read_unlock(mmu_lock)"),
-    OpInfo(Op.MMU_DROP_EXCLUSIVE, Kind.SHARED, 1, "write_unlock(mmu_lock)"),
+    OpInfo(Op.WAIT_IS, WAIT, 1, LOAD, 8, READ, AT_SOURCE, (), PLAIN, "wait until (word - source) & mask == match"),
+    OpInfo(Op.WAIT_NOT, WAIT, 1, LOAD, 8, READ, AT_SOURCE, (), PLAIN, "wait until (word - source) & mask != match"),
+    OpInfo(Op.MMU_TAKE_SHARED, WAIT, 2, CHANGE, 8, LOCKED, AT, (), TAKES,
+           "read_lock(mmu_lock); otherwise: once the writer has gone"),
+    OpInfo(Op.MMU_TAKE_EXCLUSIVE, WAIT, 1, CHANGE, 8, LOCKED, AT, (), TAKES, "write_lock(mmu_lock)"),
+    OpInfo(Op.MMU_DROP_SHARED, SHARED, 1, CHANGE, 8, LOCKED, AT, (), PLAIN, "read_unlock(mmu_lock)"),
+    OpInfo(Op.MMU_DROP_EXCLUSIVE, SHARED, 1, CHANGE, 8, LOCKED, AT, (), PLAIN, "write_unlock(mmu_lock)"),
 
-    OpInfo(Op.LET, Kind.LOCAL, 1, "register = source + value"),
-    OpInfo(Op.MERGE, Kind.LOCAL, 1, "register = value | (source & mask)"),
-    OpInfo(Op.INDEX, Kind.LOCAL, 1, "register = base + offset + ((source >> width) & mask) * match"),
-    OpInfo(Op.TEST, Kind.LOCAL, 2, "test (register - source)"),
-    OpInfo(Op.STATE, Kind.LOCAL, 1, "register = index of the state that source spells"),
-    OpInfo(Op.IN, Kind.LOCAL, 2, "otherwise: bit number `source` of mask is not set"),
-    OpInfo(Op.CALL, Kind.LOCAL, 2, "LINK = otherwise; go to next"),
-    OpInfo(Op.GO, Kind.LOCAL, 0, "go to the row in register"),
-    OpInfo(Op.ANSWER, Kind.LOCAL, 1, "STATUS = value, ANSWER = mask"),
-    OpInfo(Op.EPOCH_PREVIOUS, Kind.LOCAL, 2, "otherwise: a vCPU of the previous epoch still runs"),
-    OpInfo(Op.EPOCH_TRACKED, Kind.LOCAL, 2, "otherwise: source (bepoch) is not tracked"),
-    OpInfo(Op.STEPPING_ENTER, Kind.LOCAL, 2, "note RIP; otherwise: GPAs are listed"),
-    OpInfo(Op.STEPPING_LISTED, Kind.LOCAL, 2, "register = listed page number INDEX; otherwise: no more"),
-    OpInfo(Op.STEPPING_EXIT, Kind.LOCAL, 1, "forward progress empties the list"),
-    OpInfo(Op.STEPPING_LOG, Kind.LOCAL, 2, "count the fault on PAGE; otherwise: it arms the vCPU"),
-    OpInfo(Op.TLB_FIND, Kind.LOCAL, 2, "GENERATION = remembered for GUEST_PAGE; otherwise: none"),
-    OpInfo(Op.TLB_REMEMBER, Kind.LOCAL, 1, "remember GUEST_PAGE, GENERATION"),
-    OpInfo(Op.TLB_FORGET, Kind.LOCAL, 1, "forget all translations"),
-    OpInfo(Op.SIGN, Kind.LOCAL, 1, "SIGNATURE = signature of GUEST_PAGE, GENERATION, value"),
+    OpInfo(Op.LET, LOCAL, 1, NONE, NOTHING, LOGIC, (SOURCE,), (REGISTER,), PLAIN, "register = source + value"),
+    OpInfo(Op.MERGE, LOCAL, 1, NONE, NOTHING, LOGIC, (SOURCE,), (REGISTER,), PLAIN,
+           "register = value | (source & mask)"),
+    OpInfo(Op.INDEX, LOCAL, 1, NONE, NOTHING, LOGIC, AT_SOURCE, (REGISTER,), PLAIN,
+           "register = base + offset + ((source >> width) & mask) * match"),
+    OpInfo(Op.TEST, LOCAL, 2, NONE, NOTHING, LOGIC, (REGISTER, SOURCE), (), PLAIN, "test (register - source)"),
+    OpInfo(Op.STATE, LOCAL, 1, NONE, NOTHING, LOGIC, (SOURCE,), (REGISTER,), PLAIN,
+           "register = index of the state that source spells"),
+    OpInfo(Op.IN, LOCAL, 2, NONE, NOTHING, LOGIC, (SOURCE,), (), CHECKS,
+           "otherwise: bit number `source` of mask is not set"),
+    OpInfo(Op.CALL, LOCAL, 2, NONE, NOTHING, LOGIC, (), (R.LINK,), PLAIN, "LINK = otherwise; go to next"),
+    OpInfo(Op.GO, LOCAL, 0, NONE, NOTHING, LOGIC, (REGISTER,), (), PLAIN, "go to the row in register"),
+    OpInfo(Op.ANSWER, LOCAL, 1, NONE, NOTHING, LOGIC, (SOURCE,), (R.STATUS, R.ANSWER), PLAIN,
+           "STATUS = source + value, ANSWER = mask"),
+    OpInfo(Op.EPOCH_PREVIOUS, LOCAL, 2, NONE, NOTHING, LOGIC, (REGISTER,), (), PLAIN,
+           "otherwise: a vCPU of the previous epoch still runs"),
+    OpInfo(Op.EPOCH_TRACKED, LOCAL, 2, NONE, NOTHING, LOGIC, (REGISTER, SOURCE), (), PLAIN,
+           "otherwise: source (bepoch) is not tracked"),
+    OpInfo(Op.STEPPING_ENTER, LOCAL, 2, CHANGE, STEPPING, LOGIC, (BASE, R.RIP), (), PLAIN,
+           "note RIP; otherwise: GPAs are listed"),
+    OpInfo(Op.STEPPING_LISTED, LOCAL, 2, LOAD, STEPPING, LOGIC, (BASE, R.INDEX), (), PLAIN,
+           "register = listed page number INDEX; otherwise: no more", may_write=(REGISTER,)),
+    OpInfo(Op.STEPPING_EXIT, LOCAL, 1, CHANGE, STEPPING, LOGIC, (BASE, R.RIP), (), PLAIN,
+           "forward progress empties the list"),
+    OpInfo(Op.STEPPING_LOG, LOCAL, 2, CHANGE, STEPPING, LOGIC, (BASE, R.RIP, R.PAGE), (), PLAIN,
+           "count the fault on PAGE (threshold value, room for mask); otherwise: it arms the vCPU"),
+    OpInfo(Op.TLB_FIND, LOCAL, 2, LOAD, TRANSLATION, LOGIC, (BASE, R.GUEST_PAGE), (R.GENERATION,), PLAIN,
+           "GENERATION = remembered for GUEST_PAGE; otherwise: none"),
+    OpInfo(Op.TLB_REMEMBER, LOCAL, 1, STORE, TRANSLATION, LOGIC, (BASE, R.GUEST_PAGE, R.GENERATION), (), PLAIN,
+           "remember GUEST_PAGE, GENERATION"),
+    OpInfo(Op.TLB_FORGET, LOCAL, 1, STORE, TRANSLATIONS, LOGIC, AT, (), PLAIN, "forget all translations"),
+    OpInfo(Op.SIGN, LOCAL, 1, NONE, NOTHING, LOGIC, (R.GUEST_PAGE, R.GENERATION), (R.SIGNATURE,), PLAIN,
+           "SIGNATURE = signature of GUEST_PAGE, GENERATION, value"),
 
-    OpInfo(Op.SPEND, Kind.DRIVER, 1, "spend the time that cost `value` stands for"),
-    OpInfo(Op.CHOOSE, Kind.DRIVER, 1, "register = an outcome of choice `value`"),
-    OpInfo(Op.POLL, Kind.DRIVER, 1, "STOPPING = whether to end; nothing is in progress here"),
-    OpInfo(Op.YIELD, Kind.DRIVER, 1, "somebody else may need this processor"),
-    OpInfo(Op.OVERDUE, Kind.DRIVER, 1, "register = whether span `value` has lasted for cost `mask`"),
-    OpInfo(Op.COUNT, Kind.DRIVER, 1, "counter `value` goes up by one"),
-    OpInfo(Op.BEGIN, Kind.DRIVER, 1, "span `value` begins, unless it has"),
-    OpInfo(Op.END, Kind.DRIVER, 1, "span `value` ends, if it has begun"),
-    OpInfo(Op.CALL_BEGIN, Kind.DRIVER, 1, "CALL = value; an attempt begins"),
-    OpInfo(Op.CALL_END, Kind.DRIVER, 1, "the attempt ends with ANSWER"),
-    OpInfo(Op.SETTLE, Kind.DRIVER, 1, "nobody will try call `value` again"),
-    OpInfo(Op.BUG, Kind.DRIVER, 1, "KVM_BUG_ON because of CALL and ANSWER"),
-    OpInfo(Op.RESET, Kind.DRIVER, 1, "a fresh TD; counter `value` += words with TDHP in `mask` bytes"),
-    OpInfo(Op.STOP, Kind.DRIVER, 0, "this actor is done"),
-    OpInfo(Op.ARRIVE, Kind.DRIVER, 2, "span `value` begins when its next arrival was meant to; otherwise: not yet"),
+    OpInfo(Op.SPEND, DRIVER, 1, NONE, NOTHING, FREE, (), (), SLEEPS, "spend the time that cost `value` stands for"),
+    OpInfo(Op.CHOOSE, DRIVER, 1, NONE, NOTHING, LOGIC, (R.DRAWS,), (REGISTER, R.DRAWS), PLAIN,
+           "register = an outcome of choice `value`"),
+    OpInfo(Op.POLL, DRIVER, 1, NONE, NOTHING, LOGIC, (R.DRAWS,), (R.STOPPING,), SLEEPS,
+           "STOPPING = whether to end; nothing is in progress here"),
+    OpInfo(Op.YIELD, DRIVER, 1, NONE, NOTHING, LOGIC, (), (), SLEEPS, "another actor may need this processor"),
+    OpInfo(Op.OVERDUE, DRIVER, 1, NONE, NOTHING, LOGIC, (), (REGISTER,), PLAIN,
+           "register = whether span `value` has lasted for cost `mask`"),
+    OpInfo(Op.COUNT, DRIVER, 1, NONE, NOTHING, MARK, (), (), PLAIN, "counter `value` goes up by one"),
+    OpInfo(Op.BEGIN, DRIVER, 1, NONE, NOTHING, MARK, (), (), PLAIN, "span `value` begins, unless it has"),
+    OpInfo(Op.END, DRIVER, 1, NONE, NOTHING, MARK, (), (), PLAIN, "span `value` ends, if it has begun"),
+    OpInfo(Op.CALL_BEGIN, DRIVER, 1, NONE, NOTHING, MARK, (), (R.CALL,), PLAIN, "CALL = value; an attempt begins"),
+    OpInfo(Op.CALL_END, DRIVER, 1, NONE, NOTHING, MARK, (R.CALL, R.ANSWER, R.CONTENDED, R.ME), (), PLAIN,
+           "the attempt ends with ANSWER"),
+    OpInfo(Op.SETTLE, DRIVER, 1, NONE, NOTHING, MARK, (), (), PLAIN, "nobody will try call `value` again"),
+    OpInfo(Op.BUG, DRIVER, 1, NONE, NOTHING, MARK, (R.CALL, R.ANSWER), (), PLAIN,
+           "KVM_BUG_ON because of CALL and ANSWER"),
+    OpInfo(Op.RESET, DRIVER, 1, NONE, NOTHING, FREE, (BASE, R.TD), (), PLAIN,
+           "a fresh TD; counter `value` += words with TDHP in `mask` bytes"),
+    OpInfo(Op.STOP, DRIVER, 0, NONE, NOTHING, FREE, (), (), PLAIN, "this actor is done"),
+    OpInfo(Op.ARRIVE, DRIVER, 2, NONE, NOTHING, MARK, (R.DRAWS,), (R.DRAWS,), SLEEPS,
+           "span `value` begins when its next arrival was meant to; otherwise: not yet"),
+    OpInfo(Op.COMPUTE, LOCAL, 1, NONE, NOTHING, LOGIC, AT_SOURCE, (REGISTER,), PLAIN,
+           "register = base `match` (source + value), in a type of `width` bits, signed if `mask`"),
 )
 assert [info.op for info in OP_TABLE] == list(Op)
 

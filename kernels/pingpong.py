@@ -1,4 +1,4 @@
-"""A word handed to and fro between two processors, to see what the way of its line costs."""
+"""Ping-pong between two processors: the cost of a cache-line transfer."""
 
 from kernels import atomics
 from kernels.compiling import kernel

@@ -4,7 +4,9 @@ Each actor writes only its own record, pages away from the others', with plain a
 reads at any time and adds the actors up.  A record is a flat array of 64-bit integers; where each
 table of it begins depends on how many calls, answers, counters and spans the program has, which
 `tables` works out.  A record has two halves, warm-up and measured, alike; which half an actor
-writes is settled where nothing is in progress (Op.POLL), so that each half is consistent in itself.
+writes is settled where nothing is in progress (Op.POLL).  An operation that goes on beyond that counts
+wholly, with all its attempts, in the half in which the first of them was made; so each half is consistent
+in itself.
 
     attempts[call]           CALL_BEGINs
     answered[call, answer]   CALL_ENDs, by the answer the call gave
@@ -66,16 +68,17 @@ class Tables(NamedTuple):
     answers: int                 # width of `answered` and `bugs`
     half: int                    # words of one half
     busy_count: int              # from here on scratch, after both halves: BUSYs so far, by call
+    counts_in: int               # address of the half in which the operation in progress counts, by call
     first_start: int             # when the operation in progress began, by call
     first_busy: int              # when it first met BUSY, by call
     busy_net: int                # BUSYs so far that were not a preempted holder's, by call
     last_refusal: int            # who refused this operation last, by call: the actor, when its
                                  # call began, and the lock word; -1: nobody was seen
-    late_hold: int               # the hold that was last found over its time: when that call began, whose
+    late_hold: int               # the hold that was last found over its time: when that call began, and the holder
     span_start: int              # when the span in progress began, or 0
     intended: int                # when the next arrival is meant to begin, or 0 (kernels/arrivals.py)
     call_start: int
-    bug_count: int               # KVM_BUG_ONs so far, and of the first BUG_LOG of them:
+    bug_count: int               # KVM_BUG_ONs in this half so far, and of the first BUG_LOG of them:
     bug_log: int                 # when (ticks), which call, which answer
     seal: int                    # sequence and checksum of all words before (harness/engines/processes/record_seal.py)
     words: int                   # words of the whole record
@@ -95,7 +98,7 @@ def tables(calls: int, answers: int, counters: int, spans: int) -> Tables:
         offsets[name], at = at, at + size
     half = at
     at = 2 * half
-    for name, size in {"busy_count": calls, "first_start": calls, "first_busy": calls, "busy_net": calls,
+    for name, size in {"busy_count": calls, "counts_in": calls, "first_start": calls, "first_busy": calls, "busy_net": calls,
                        "last_refusal": 3 * calls, "late_hold": 2, "span_start": spans, "intended": spans,
                        "call_start": 1, "bug_count": 1,
                        "bug_log": 3 * BUG_LOG, "seal": 2}.items():
@@ -148,13 +151,24 @@ def add_value(histogram, value):
 
 @kernel
 def begin_call(record, half, at, call, now):
-    bump(half + WORD * (at.attempts + call))
+    """An attempt begins; the first of an operation settles which half the operation counts in."""
+    counts_in = record + WORD * (at.counts_in + call)
+    if atomics.load64(record + WORD * (at.busy_count + call)) == 0:
+        atomics.store64(counts_in, half)
+    bump(atomics.load64(counts_in) + WORD * (at.attempts + call))
     atomics.store64(record + WORD * at.call_start, now)
 
 
 @kernel
-def end_call(record, half, at, call, answer, busy, now):
+def half_of(record, at, call):
+    """The half in which the operation counts that a call is part of."""
+    return atomics.load64(record + WORD * (at.counts_in + call))
+
+
+@kernel
+def end_call(record, at, call, answer, busy, now):
     """An attempt has been answered; unless that was BUSY, its operation ends."""
+    half = half_of(record, at, call)
     bump(half + WORD * (at.answered + call * at.answers + answer))
     busy_count = record + WORD * (at.busy_count + call)
     first_start = record + WORD * (at.first_start + call)
@@ -171,13 +185,14 @@ def end_call(record, half, at, call, answer, busy, now):
             bump(half + WORD * (at.retries + call * HISTOGRAM))
         else:
             started = atomics.load64(first_start)
-            settle(record, half, at, call, now)
+            settle(record, at, call, now)
         add_value(half + WORD * (at.latency + call * HISTOGRAM), now - started)
 
 
 @kernel
-def settle(record, half, at, call, now):
+def settle(record, at, call, now):
     """An operation that met BUSY is over: it succeeded, or nobody will try again."""
+    half = half_of(record, at, call)
     busy_count = record + WORD * (at.busy_count + call)
     retries = atomics.load64(busy_count)
     if retries == 0:
@@ -206,7 +221,20 @@ def note_bug(record, half, at, call, answer, now):
 
 
 @kernel
+def forget_bug_log(record, at):
+    """What is logged from here on is measured."""
+    atomics.store64(record + WORD * at.bug_count, 0)
+
+
+@kernel
+def span_start(record, at, span):
+    """When the span in progress began, or 0."""
+    return atomics.load64(record + WORD * (at.span_start + span))
+
+
+@kernel
 def begin_span(record, at, span, now):
+    """A span begins, unless it has: at `now`, which may be past."""
     start = record + WORD * (at.span_start + span)
     if atomics.load64(start) == 0:
         atomics.store64(start, now)
@@ -215,7 +243,7 @@ def begin_span(record, at, span, now):
 @kernel
 def in_span(record, at, span):
     """Whether a span has begun."""
-    return atomics.load64(record + WORD * (at.span_start + span)) != 0
+    return span_start(record, at, span) != 0
 
 
 @kernel
@@ -229,7 +257,7 @@ def end_span(record, half, at, span, now):
 @kernel
 def overdue(record, at, span, limit, now):
     """1 if a span has begun and has lasted for `limit` ticks or longer, else 0."""
-    start = atomics.load64(record + WORD * (at.span_start + span))
+    start = span_start(record, at, span)
     return 1 if start != 0 and now - start >= limit else 0
 
 

@@ -18,17 +18,17 @@ from kernels.compiling import kernel
 
 WRITER, WAITING, READER = 1, 2, 4
 
-TAKEN, NEXT, NOT_YET = 0, 1, 2   # what a taker is told: go on; wait for the writer; ask again
+TAKEN, QUEUED, NOT_YET = 0, 1, 2         # a taker goes on; waits for the writer; tries again
 
 
 @kernel
 def take_shared(address):
-    """TAKEN; NEXT (counted, and in as soon as WRITER is clear); NOT_YET (a writer waits)."""
+    """TAKEN; QUEUED (counted, and in as soon as WRITER is clear); NOT_YET (a writer waits)."""
     old = atomics.load64(address)
     while old & WRITER or not old & WAITING:
         seen = atomics.compare_swap64(address, old, old + READER)
         if seen == old:
-            return NEXT if old & WRITER else TAKEN
+            return QUEUED if old & WRITER else TAKEN
         old = seen
     return NOT_YET
 

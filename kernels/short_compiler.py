@@ -11,7 +11,8 @@ So there are four differences:
   once, before types are inferred, and a number is then an ordinary 64-bit integer.  By default an
   IntEnum member has a type of its own, and each integer another one; each comparison with them
   walks through the overloads of == again.
-* What an operator makes of integers is worked out once and remembered, not at every + again.
+* What an operator makes of integers is worked out once and remembered, not at every + again; so is which code
+  an operator is.
 * A kernel is translated to LLVM's language, tidied and left there.  LLVM optimizes, and makes machine
   code of, an entry with all its kernels inside: once, not once for each kernel on the way.
 
@@ -20,12 +21,14 @@ tests/kernels/test_short_compiler.py notices when they have changed.
 """
 
 import enum
+import operator
 import types as python_types
 
 from numba import _dynfunc
 from numba.core import ir, typed_passes, types, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase
+from numba.core.lowering import Lower
 from numba.core.compiler_machinery import FunctionPass, LoweringPass, PassManager, register_pass
 from numba.core.ir_utils import build_definitions
 
@@ -97,6 +100,49 @@ def is_operator(function) -> bool:
     return function.typing_key is bool or getattr(function.typing_key, "__module__", "") == "_operator"
 
 
+class KernelLower(Lower):
+    """Numba's translation to LLVM's language, but which code an operator is, is looked up once for each types.
+
+    By default each + and each [] walks through all overloads again, although typing has just done that.
+    """
+
+    known = {}                       # code, by operator and types of operands
+
+    def code_of(self, op, signature):
+        function = self.context.typing_context.resolve_value_type(op)
+        key = function, signature.args
+        if key not in self.known:
+            self.known[key] = function.get_call_type(self.context.typing_context, signature.args, {})
+        return self.context.get_function(function, self.known[key])
+
+    def operands(self, signature, *variables):
+        return [self.context.cast(self.builder, self.loadvar(variable.name), self.typeof(variable.name), type_)
+                for variable, type_ in zip(variables, signature.args)]
+
+    def lower_binop(self, resty, expr, op):
+        signature = self.fndesc.calltypes[expr]
+        result = self.code_of(op, signature)(self.builder, self.operands(signature, expr.lhs, expr.rhs))
+        return self.context.cast(self.builder, result, signature.return_type, resty)
+
+    def lower_getitem(self, resty, expr, value, index, signature):
+        result = self.code_of(operator.getitem, signature)(self.builder, self.operands(signature, value, index))
+        return self.context.cast(self.builder, result, signature.return_type, resty)
+
+    def lower_setitem(self, target, index, value, signature):
+        return self.code_of(operator.setitem, signature)(self.builder, self.operands(signature, target, index, value))
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class LowerKernel(typed_passes.NativeLowering):
+    """Translate to LLVM's language."""
+
+    _name = "kernels_lower"
+
+    @property
+    def lowering_class(self):
+        return KernelLower
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
 class LeaveForEntries(LoweringPass):
     """Let callers find a kernel that has been translated, but has no machine code of its own."""
@@ -166,7 +212,7 @@ class KernelCompiler(CompilerBase):
             typed_passes.NoPythonSupportedFeatureValidation,
             typed_passes.IRLegalization,
             typed_passes.AnnotateTypes,
-            typed_passes.NativeLowering,
+            LowerKernel,
             *(() if is_entry else (LeaveForEntries,)),
             typed_passes.NoPythonBackend,
         ):

@@ -1,8 +1,7 @@
 """The driver of virtual time: calls `step` for all actors of a run, in the order of a queue.
 
 The simulated machine has *processors*; an actor sits on one.  Each micro-op has a price in ticks.
-The loop takes the actor that is due first and executes rows of it for as long as nobody else is
-due.  Only accesses to shared words must keep the order of time: what an actor does to its own
+The loop takes the actor that is due first and executes rows of it for as long as no other is due.  Only accesses to shared words must keep the order of time: what an actor does to its own
 registers and records no other can see, so such rows are executed together with the access before.
 
 Whoever cannot go on is not asked again and again: `step` says BLOCKED, and the actor is put into the
@@ -10,13 +9,13 @@ list of those that wait for that cache line.  Every write to the line takes all 
 and lets each look again; so no wake-up can be missed, and who looks first is the order in which they
 began to wait.
 
-An interrupt is a request that somebody else writes into a vCPU's kick word.  It reaches a vCPU that is
+An interrupt is a request that another actor writes into a vCPU's kick word.  It reaches a vCPU that is
 in the guest after the time that delivery takes, and cuts the guest's own work short; the rest is owed, and
 done first when the guest is in again.  A guest that only waits for something to do owes nothing: it knows
 until when it waits, wherever it is meanwhile.
 
 With more actors than processors an actor runs until its time slice ends, it gives way (YIELD), it
-sleeps (an idle SPEND or ARRIVE) or it waits for somebody with nothing locked.  Then the next one that
+sleeps (an idle SPEND or ARRIVE) or it waits for another with nothing locked.  Then the next one that
 is ready gets the processor, in turn.  Who spins for a lock or with one (CLOSED rows) keeps its processor.
 A guest that has nothing to do is asked to leave when another is ready.
 Where a slice may end:
@@ -25,18 +24,19 @@ Where a slice may end:
     OUTSIDE        as on real hardware: never inside a SEAMCALL, never with a spinning lock held; a
                    guest is interrupted, as by a timer, and gives way once it is out
 
-What is drawn, counted and recorded is as in kernels/realtime.py; a time stamp is the virtual clock.
+What is drawn, counted and recorded is as in real time (kernels/marks.py); a time stamp is the virtual clock.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from kernels import arrivals, atomics, durations, lines, record, wheel
+from kernels import atomics, durations, lines, marks, record, wheel
 from kernels.compiling import kernel
-from kernels.realtime import GOLDEN, choose
+from kernels.dice import GOLDEN, Dice, draw
 from kernels.guest import mix
 from kernels.machine import BLOCKED, CONTINUE, step
+from kernels.marks import MEASURED, STOP, WARM_UP
 from kernels.ops import Op, Register
 from kernels.wheel import NOBODY
 
@@ -53,6 +53,7 @@ OUTSIDE, ANYWHERE = 0, 1         # where a time slice may end
 
 # Why `run` returns.
 ALARM, TURN, QUIET, HALTED, RESET, UNKNOWN = range(6)
+GOES_ON, NEXT = 6, 7             # it does not: the actor goes on, the next one is due
 
 # Elements of `control`.
 STEPS, LIVE, WHO, NOW, BEGIN, END, SLICE, SWITCH, INTERRUPT, HANDLED, RULE, REQUEST, GUEST_MODE, \
@@ -65,394 +66,435 @@ ON, PARKED, OFF, SPINS = 0, 1, 2, 4      # `place`: has its processor; or bits: 
                                          # processor, keeps it while it waits
 DURATION_STREAM = 0x6A09_E667_F3BC_C908  # apart from the stream of choices
 
+interpret = marks.interpreter(marks.as_given, draw, marks.by_the_clock)
 
-class Actors(NamedTuple):
-    """All actors; int64 arrays (actors,) unless said otherwise, changed in place.
 
-    registers   (actors, REGISTERS)
-    scratch     address of the record that holds what is in progress
-    halves      address of the half of a record that counts now
-    measured    address of the half that counts from the end of the warm-up on
-    keys        of its random streams
-    draws       durations drawn so far
-    since       when it came to the row at which it waits; 0: it does not
-    processor   which one it sits on
-    place       ON, or bits PARKED, OFF and SPINS
-    slack       ticks of guest work in what it is doing: an interrupt cuts them
-    owed        ticks of guest work still to be done: the guest does them when it is next in;
-                or less than 0: it has nothing to do until that time, negated
-    behind      next in the list of waiters, or of those that are ready
+# One record for each actor, changed in place:
+#     scratch     address of the record that holds what is in progress
+#     halves      address of the first of the two halves of its record
+#     counts_in   address of the half that counts now
+#     key         of its random streams
+#     draws       durations drawn so far
+#     since       when it came to the row at which it waits; 0: it does not
+#     processor   which one it sits on
+#     place       ON, or bits PARKED, OFF and SPINS
+#     slack       ticks of guest work in what it is doing: an interrupt cuts them
+#     owed        ticks of guest work still to be done: the guest does them when it is next in;
+#                 or less than 0: it has nothing to do until that time, negated
+#     behind      next in the list of waiters, or of those that are ready
+ACTOR = np.dtype([(name, np.int64) for name in (
+    "scratch", "halves", "counts_in", "key", "draws", "since", "processor", "place", "slack", "owed", "behind")])
+
+# One for each processor: who runs there and ran last, until when, and who is ready (first and last of a list).
+PROCESSOR = np.dtype([(name, np.int64) for name in ("running", "last", "slice_end", "first", "final")])
+
+
+class Machine(NamedTuple):
+    """The simulated machine: all that changes while it runs, but memory.
+
+    control      int64 (CONTROL,): elements named above
+    queue        nodes: actors, then the alarm, then processors
+    registers    int64 (actors, REGISTERS)
+    actors       (actors,) of ACTOR
+    processors   (processors,) of PROCESSOR
     """
 
+    control: np.ndarray
+    queue: wheel.Wheel
     registers: np.ndarray
-    scratch: np.ndarray
-    halves: np.ndarray
-    measured: np.ndarray
-    keys: np.ndarray
-    draws: np.ndarray
-    since: np.ndarray
-    processor: np.ndarray
-    place: np.ndarray
-    slack: np.ndarray
-    owed: np.ndarray
-    behind: np.ndarray
+    actors: np.ndarray
+    processors: np.ndarray
+    lines: lines.Lines
 
 
-class Processors(NamedTuple):
-    """int64 (processors,) each: who runs there and ran last, until when, and who is ready (a list)."""
+class Code(NamedTuple):
+    """What is executed.
 
-    running: np.ndarray
-    last: np.ndarray
-    slice_end: np.ndarray
-    first: np.ndarray
-    final: np.ndarray
+    rows           (R,) of ops.ROW
+    tags           int64 (R,), see above
+    base           address of shared memory
+    at             record.Tables
+    answer_kinds   int64 (answers,): AnswerKind
+    dice           dice.Dice, without a key
+    lengths        durations.Durations
+    """
+
+    rows: np.ndarray
+    tags: np.ndarray
+    base: int
+    at: record.Tables
+    answer_kinds: np.ndarray
+    dice: Dice
+    lengths: durations.Durations
 
 
 # --- processors that are shared ---------------------------------------------------------------
 
 @kernel
-def dispatch(control, queue, actors, processors, processor, now):
+def dispatch(machine, processor, now):
     """Give a processor to the next one that is ready, if any."""
-    actor = processors.first[processor]
-    processors.running[processor] = actor
+    control, actors, processors = machine.control, machine.actors, machine.processors
+    actor = processors[processor].first
+    processors[processor].running = actor
     if actor == NOBODY:
         return
-    processors.first[processor] = actors.behind[actor]
-    actors.place[actor] = ON
-    start = now + (0 if processors.last[processor] == actor else control[SWITCH])
-    processors.last[processor] = actor
-    processors.slice_end[processor] = start + control[SLICE]
-    wheel.push(queue, actor, start)
+    processors[processor].first = actors[actor].behind
+    actors[actor].place = ON
+    start = now + (0 if processors[processor].last == actor else control[SWITCH])
+    processors[processor].last = actor
+    processors[processor].slice_end = start + control[SLICE]
+    wheel.push(machine.queue, actor, start)
 
 
 @kernel
-def get_ready(control, queue, actors, processors, actor, now):
+def get_ready(machine, actor, now):
     """An actor without a processor can go on: it gets its processor, or stands in line."""
-    processor = actors.processor[actor]
-    actors.place[actor] = OFF
-    actors.behind[actor] = NOBODY
-    if processors.first[processor] == NOBODY:
-        processors.first[processor] = actor
+    actors, processors = machine.actors, machine.processors
+    processor = actors[actor].processor
+    actors[actor].place = OFF
+    actors[actor].behind = NOBODY
+    if processors[processor].first == NOBODY:
+        processors[processor].first = actor
     else:
-        actors.behind[processors.final[processor]] = actor
-    processors.final[processor] = actor
-    running = processors.running[processor]
+        actors[processors[processor].final].behind = actor
+    processors[processor].final = actor
+    running = processors[processor].running
     if running == NOBODY:
-        dispatch(control, queue, actors, processors, processor, now)
-    elif actors.place[running] & PARKED:
-        make_way(control, queue, actors, processors, processor, running, now)
-    elif actors.owed[running] < 0:
-        look_soon(queue, actors, processor, now)
+        dispatch(machine, processor, now)
+    elif actors[running].place & PARKED:
+        make_way(machine, processor, running, now)
+    elif actors[running].owed < 0:
+        look_soon(machine, processor, now)
 
 
 @kernel
-def look_soon(queue, actors, processor, when):
+def look_soon(machine, processor, when):
     """Have the loop look then whether the one that a processor runs should give way (give_way)."""
-    node = len(actors.place) + 1 + processor
-    if queue.times[node] == 0:
-        wheel.push(queue, node, when)
+    node = len(machine.actors) + 1 + processor
+    if machine.queue.times[node] == 0:
+        wheel.push(machine.queue, node, when)
 
 
 @kernel
-def make_way(control, queue, actors, processors, processor, running, now):
+def make_way(machine, processor, running, now):
     """The one that a processor runs only waits, and another is ready: now, at the end of its slice, or not."""
-    if actors.place[running] & SPINS == 0:
-        actors.place[running] |= OFF
-        dispatch(control, queue, actors, processors, processor, now)
-    elif control[RULE] == ANYWHERE:
-        look_soon(queue, actors, processor, max(now, processors.slice_end[processor]))
+    if machine.actors[running].place & SPINS == 0:
+        machine.actors[running].place |= OFF
+        dispatch(machine, processor, now)
+    elif machine.control[RULE] == ANYWHERE:
+        look_soon(machine, processor, max(now, machine.processors[processor].slice_end))
 
 
 @kernel
-def sleep(control, queue, actors, processors, processor, actor, now, until):
+def sleep(machine, actor, now, until):
     """An actor sleeps for a while; its processor is free meanwhile."""
-    actors.slack[actor] = 0
-    actors.place[actor] = OFF
-    wheel.push(queue, actor, until)
-    dispatch(control, queue, actors, processors, processor, now)
+    machine.actors[actor].slack = 0
+    machine.actors[actor].place = OFF
+    wheel.push(machine.queue, actor, until)
+    dispatch(machine, machine.actors[actor].processor, now)
+
+
+@kernel
+def step_back(machine, actor, now):
+    """An actor that could go on lets the others of its processor go first."""
+    get_ready(machine, actor, now)
+    dispatch(machine, machine.actors[actor].processor, now)
 
 
 # --- waiting ----------------------------------------------------------------------------------
 
 @kernel
-def wait(table, actors, at, actor):
+def wait(machine, at, actor):
     """Put an actor at the end of those that wait for a line."""
-    both = table.words[at + lines.WAITERS]
-    actors.behind[actor] = NOBODY
-    if table.words[at] & lines.AWAITED:
-        actors.behind[both & wheel.TAIL] = actor
-        table.words[at + lines.WAITERS] = both & ~wheel.TAIL | actor
+    actors, words = machine.actors, machine.lines.words
+    both = words[at + lines.WAITERS]
+    actors[actor].behind = NOBODY
+    if words[at] & lines.AWAITED:
+        actors[both & wheel.TAIL].behind = actor
+        words[at + lines.WAITERS] = both & ~wheel.TAIL | actor
     else:
-        table.words[at + lines.WAITERS] = actor << 32 | actor
-        table.words[at] |= lines.AWAITED
-    actors.place[actor] |= PARKED
+        words[at + lines.WAITERS] = actor << 32 | actor
+        words[at] |= lines.AWAITED
+    actors[actor].place |= PARKED
 
 
 @kernel
-def wake(control, queue, actors, processors, table, at, now):
+def wake(machine, at, now):
     """Let all that wait for a line look again, in the order in which they began to wait."""
-    actor = table.words[at + lines.WAITERS] >> 32
-    table.words[at] &= ~lines.AWAITED
+    actors, words = machine.actors, machine.lines.words
+    actor = words[at + lines.WAITERS] >> 32
+    words[at] &= ~lines.AWAITED
     while actor != NOBODY:
-        behind = actors.behind[actor]
-        control[WAKES] += 1
-        actors.place[actor] &= OFF
-        when = max(now, queue.times[actor])          # not before it has finished looking
-        if actors.place[actor] == ON:
-            wheel.push(queue, actor, when)
+        behind = actors[actor].behind
+        machine.control[WAKES] += 1
+        actors[actor].place &= OFF
+        when = max(now, machine.queue.times[actor])          # not before it has finished looking
+        if actors[actor].place == ON:
+            wheel.push(machine.queue, actor, when)
         else:
-            get_ready(control, queue, actors, processors, actor, when)
+            get_ready(machine, actor, when)
         actor = behind
 
 
 @kernel
-def interrupt(control, queue, actors, rows_tags, vcpu, now):
+def interrupt(machine, tags, vcpu, now):
     """An interrupt for a vCPU: if it is in the guest it stops there once it has been delivered."""
-    if actors.place[vcpu] != ON or not rows_tags[actors.registers[vcpu, Register.PC]] & IN_GUEST:
+    control, queue, actors = machine.control, machine.queue, machine.actors
+    if actors[vcpu].place != ON or not tags[machine.registers[vcpu, Register.PC]] & IN_GUEST:
         return
-    due, slack = queue.times[vcpu], actors.slack[vcpu]
+    due, slack = queue.times[vcpu], actors[vcpu].slack
     arrives = max(now + control[INTERRUPT], due - slack)
-    if arrives < due and actors.owed[vcpu] >= 0:
-        actors.owed[vcpu] += due - arrives
-    actors.slack[vcpu] = 0
+    if arrives < due and actors[vcpu].owed >= 0:
+        actors[vcpu].owed += due - arrives
+    actors[vcpu].slack = 0
     wheel.remove(queue, vcpu)
     wheel.push(queue, vcpu, arrives + control[HANDLED])
 
 
 @kernel
-def give_way(control, queue, actors, processors, tags, base, processor, now):
+def give_way(machine, tags, base, processor, now):
     """Another is ready: whoever only waits, or idles in the guest, must let go of the processor."""
-    running = processors.running[processor]
-    if processors.first[processor] == NOBODY or running == NOBODY:
+    actors, processors = machine.actors, machine.processors
+    running = processors[processor].running
+    if processors[processor].first == NOBODY or running == NOBODY:
         return
-    if actors.place[running] & PARKED:
-        actors.place[running] |= OFF
-        dispatch(control, queue, actors, processors, processor, now)
-    elif actors.owed[running] < 0 and tags[actors.registers[running, Register.PC]] & IN_GUEST:
-        processors.slice_end[processor] = now
-        atomics.fetch_or64(base + actors.registers[running, Register.KICK], control[REQUEST])
-        interrupt(control, queue, actors, tags, running, now)
+    if actors[running].place & PARKED:
+        actors[running].place |= OFF
+        dispatch(machine, processor, now)
+    elif actors[running].owed < 0 and tags[machine.registers[running, Register.PC]] & IN_GUEST:
+        processors[processor].slice_end = now
+        atomics.fetch_or64(base + machine.registers[running, Register.KICK], machine.control[REQUEST])
+        interrupt(machine, tags, running, now)
+
+
+# --- a row ------------------------------------------------------------------------------------
+
+@kernel
+def tell(machine, code, row, line, special, word, before, actor, time):
+    """A write to a line that is awaited or a doorbell: wake those who wait, interrupt the vCPU.
+
+    A write that leaves the word as it was is no news.  (Zeroing reaches beyond one word.)
+    """
+    after = atomics.load64(code.base + (word & ~7))
+    if after == before and row.op != Op.ZERO_PAGE:
+        return False
+    if special & lines.AWAITED:
+        wake(machine, line, time)
+    vcpu = special >> lines.WHOSE_SHIFT
+    asked = after & ~before & machine.control[REQUEST]
+    if special & lines.DOORBELL and asked and vcpu != actor and word & LINE_MASK == 0:
+        interrupt(machine, code.tags, vcpu, time)
+    return True
+
+
+@kernel
+def spend(machine, code, row, tag, actor, time):
+    """SPEND: (when the actor goes on, whether it is idle until then)."""
+    actors, value = machine.actors, row.value
+    ticks = code.lengths.table[value, 1]
+    if code.lengths.table[value, 0] != durations.CONSTANT:
+        actors[actor].draws += 1
+        ticks = durations.draw(code.lengths, value, mix(
+            (actors[actor].key ^ DURATION_STREAM) + actors[actor].draws * GOLDEN))
+    if tag & IN_GUEST:
+        actors[actor].owed += ticks              # it works in `before_access`, unless it is asked to leave
+        ticks = 0
+    return time + ticks, row.width != 0
+
+
+@kernel
+def await_arrival(machine, row, tag, actor, time, left):
+    """ARRIVE, but nothing has arrived yet: (when the actor goes on, whether it is idle until then)."""
+    if tag & IN_GUEST:
+        machine.actors[actor].owed = -(time + left)
+        return time, False
+    return time + left, row.width != 0
+
+
+@kernel
+def attend(machine, code, dice, row, signal, tag, registers, half, line, actor, time, pc):
+    """What `step` leaves to a driver: (when the actor goes on, at which row, the half that counts, what next).
+
+    What next is GOES_ON, NEXT, or why `run` returns.
+    """
+    control, actors, processors = machine.control, machine.actors, machine.processors
+    crowded, processor = len(processors) < len(actors), actors[actor].processor
+    scratch, until, sleeps = actors[actor].scratch, time, False
+    registers[Register.PC] = pc
+    if signal == BLOCKED:
+        machine.queue.times[actor] = time
+        wait(machine, line, actor)
+        if tag & CLOSED:
+            actors[actor].place |= SPINS
+        if crowded and processors[processor].first != NOBODY:
+            make_way(machine, processor, actor, time)
+        return time, pc, half, NEXT
+    if interpret(row, signal, registers, scratch, half, code.at, code.answer_kinds, time, dice):
+        return time, pc, half, GOES_ON
+    if signal == Op.SPEND:
+        until, sleeps = spend(machine, code, row, tag, actor, time)
+    elif signal == Op.ARRIVE:
+        left = marks.arrive(row, registers, scratch, code.at, time, dice)
+        if left <= 0:
+            actors[actor].owed = 0
+        else:
+            registers[Register.PC] = pc = row.otherwise
+            until, sleeps = await_arrival(machine, row, tag, actor, time, left)
+    elif signal == Op.POLL:
+        half = marks.poll(registers, scratch, half, actors[actor].halves, code.at, phase(control, time))
+        actors[actor].counts_in = half
+    elif signal == Op.YIELD:
+        if crowded and processors[processor].first != NOBODY and not tag & IN_GUEST:
+            step_back(machine, actor, time)
+            return time, pc, half, NEXT
+    elif signal == Op.STOP:
+        control[LIVE] -= 1
+        actors[actor].place = OFF
+        dispatch(machine, processor, time)
+        return time, pc, half, NEXT if control[LIVE] else QUIET
+    elif signal == Op.RESET:
+        wheel.push(machine.queue, actor, time)
+        return time, pc, half, RESET
+    else:
+        return time, pc, half, HALTED if signal == Op.HALT else UNKNOWN
+    if sleeps and crowded:
+        sleep(machine, actor, time, until)
+        return until, pc, half, NEXT
+    return until, pc, half, GOES_ON
+
+
+@kernel
+def phase(control, time):
+    if time >= control[END]:
+        return STOP
+    return MEASURED if time >= control[BEGIN] else WARM_UP
+
+
+@kernel
+def before_access(machine, base, registers, tag, actor, time):
+    """What comes before an access that others see: (when it comes, of that the guest's own work, whether it comes).
+
+    The guest does the work that it owes, unless it is asked to leave.  An actor whose time slice is over
+    lets go of its processor where that may be, and a guest is asked to leave.
+    """
+    control, actors, processors = machine.control, machine.actors, machine.processors
+    crowded, processor = len(processors) < len(actors), actors[actor].processor
+    slack = 0
+    if tag & IN_GUEST and actors[actor].owed != 0 \
+            and not atomics.load64(base + registers[Register.KICK]) & control[REQUEST]:
+        slack = actors[actor].owed
+        if slack > 0:
+            actors[actor].owed = 0
+        else:
+            slack = max(0, -slack - time)
+            if crowded and slack > 0 and processors[processor].first != NOBODY:
+                slack = 0
+                processors[processor].slice_end = time       # below it is asked to leave
+        time += slack
+    if crowded and time >= processors[processor].slice_end and processors[processor].first != NOBODY:
+        kick = base + registers[Register.KICK]
+        if control[RULE] == ANYWHERE or not tag & (CLOSED | IN_GUEST) \
+                and not atomics.load64(kick) & control[GUEST_MODE]:
+            return time, slack, False
+        if tag & IN_GUEST:
+            atomics.fetch_or64(kick, control[REQUEST])
+    return time, slack, True
 
 
 # --- the loop ---------------------------------------------------------------------------------
 
+@kernel
+def go_on(machine, code, actor, steps):
+    """Execute rows of the actor that is due, until another is or it lets go of its processor.
+
+    Returns (micro-ops so far, NEXT or why `run` returns).
+    """
+    queue, actors, base = machine.queue, machine.actors, code.base
+    processor, registers, half = actors[actor].processor, machine.registers[actor], actors[actor].counts_in
+    dice = Dice(actors[actor].key, code.dice.choices, code.dice.thresholds, code.dice.aliases, code.dice.ticks,
+                code.dice.logarithms)
+    time, horizon, line = queue.clock[0], wheel.horizon(queue), 0
+    pc = np.uint32(registers[Register.PC])
+    while True:
+        tag, row = code.tags[pc], code.rows[pc]
+        special, word, before = 0, 0, 0
+        if tag & PRICED:
+            word = registers[row.base] + row.offset
+            line = (word >> lines.LINE_SHIFT) * lines.STRIDE
+            time += lines.reach(machine.lines, line, processor, tag & WRITES != 0, time)
+            if tag & WRITES:
+                special = machine.lines.words[line] & lines.SPECIAL
+                if special:
+                    before = atomics.load64(base + (word & ~7))
+        pc, signal = step(code.rows, pc, registers, base)
+        steps += 1
+        time += tag >> PRICE_SHIFT
+        if special and tell(machine, code, row, line, special, word, before, actor, time):
+            horizon = wheel.horizon(queue)
+        if tag & WAITS:
+            if signal != BLOCKED:
+                actors[actor].since = 0
+            elif actors[actor].since == 0:
+                actors[actor].since = time
+        if signal != CONTINUE:
+            time, pc, half, then = attend(machine, code, dice, row, signal, tag, registers, half, line, actor, time, pc)
+            if then != GOES_ON:
+                if then != NEXT:
+                    machine.control[NOW], machine.control[WHO] = time, actor
+                return steps, then
+
+        tag = code.tags[pc]
+        if tag & ORDERED:
+            time, slack, comes = before_access(machine, base, registers, tag, actor, time)
+            if not comes or time >= horizon:
+                registers[Register.PC] = pc
+                if comes:
+                    actors[actor].slack = slack
+                    wheel.push(queue, actor, time)
+                else:
+                    step_back(machine, actor, time)
+                return steps, NEXT
+
+
 @kernel(entry=True)
-def run(rows, tags, base, control, queue, actors, processors, table, lengths, at, busy_answers,
-        choices, thresholds, aliases, turn):
+def run(machine, code, turn):
     """Move actors until an alarm is due, nobody can move, or `turn` more micro-ops are done.
 
-    rows           (R,) of ops.ROW
-    tags           int64 (R,), see above
-    base           address of shared memory
-    control        int64 (CONTROL,): elements named above
-    queue          wheel.Wheel; nodes: actors, then the alarm, then processors
-    actors, processors, table (lines.Lines), lengths (durations.Durations)
-    at             record.Tables
-    busy_answers   int64 (answers,): 1 where an answer is BUSY
-    choices, thresholds, aliases   plan.Choices
     Returns ALARM, TURN, QUIET (all have stopped, or nobody is due), HALTED, RESET or UNKNOWN (a row that
-    this driver does not know); control[WHO] says whose row it was, control[NOW] when.  All arrays,
-    memory and records are changed in place, and the next call goes on where this one ended.
+    this driver does not know); control[WHO] says which actor's row it was, control[NOW] when.  All of the
+    machine, memory and records are changed in place, and the next call goes on where this one ended.
     """
-    count = len(actors.place)
-    crowded = len(processors.running) < count
-    steps, limit = control[STEPS], control[STEPS] + turn
-    while True:
+    control, queue, actors = machine.control, machine.queue, machine.actors
+    count, limit = len(actors), control[STEPS] + turn
+    crowded = len(machine.processors) < count
+    steps, then = control[STEPS], NEXT
+    while then == NEXT:
         if steps >= limit:
-            reason = TURN
             control[NOW] = queue.clock[0]
-            break
+            then = TURN
+            continue
         actor = wheel.pop(queue)
         time = queue.clock[0]
-        if actor >= count or actor == NOBODY:
-            if actor == NOBODY or actor == count:
-                reason = QUIET if actor == NOBODY else ALARM
-                control[NOW] = time
-                break
+        if actor == NOBODY or actor == count:
+            control[NOW] = time
+            then = QUIET if actor == NOBODY else ALARM
+        elif actor > count:
             queue.times[actor] = 0
-            give_way(control, queue, actors, processors, tags, base, actor - count - 1, time)
-            continue
-        processor = actors.processor[actor]
-        if crowded and actors.place[actor] & OFF:        # it has slept
-            get_ready(control, queue, actors, processors, actor, time)
-            continue
-
-        control[TURNS] += 1
-        registers = actors.registers[actor]
-        scratch, half = actors.scratch[actor], actors.halves[actor]
-        pc = np.uint32(registers[Register.PC])
-        horizon = wheel.horizon(queue)
-        slack = 0
-        line = 0
-        while True:
-            here = pc
-            tag = tags[here]
-            row = rows[here]
-            special, word, before = 0, 0, 0
-            if tag & PRICED:
-                word = registers[row.base] + row.offset
-                line = (word >> lines.LINE_SHIFT) * lines.STRIDE
-                time += lines.reach(table, line, processor, tag & WRITES != 0, time)
-                if tag & WRITES:
-                    special = table.words[line] & lines.SPECIAL
-                    if special:
-                        before = atomics.load64(base + (word & ~7))
-            pc, signal = step(rows, here, registers, base)
-            steps += 1
-            time += tag >> PRICE_SHIFT
-            # A write that leaves the word as it was is no news.  (Zeroing reaches beyond one word.)
-            if special and (before != atomics.load64(base + (word & ~7)) or row.op == Op.ZERO_PAGE):
-                if special & lines.AWAITED:
-                    wake(control, queue, actors, processors, table, line, time)
-                vcpu = special >> lines.WHOSE_SHIFT
-                asked = atomics.load64(base + (word & ~7)) & ~before & control[REQUEST]
-                if special & lines.DOORBELL and asked and vcpu != actor and word & LINE_MASK == 0:
-                    interrupt(control, queue, actors, tags, vcpu, time)
-                horizon = wheel.horizon(queue)
-
-            if tag & WAITS:
-                if signal != BLOCKED:
-                    actors.since[actor] = 0
-                elif actors.since[actor] == 0:
-                    actors.since[actor] = time
-            if signal != CONTINUE:
-                value = row.value
-                if signal == BLOCKED:
-                    registers[Register.PC] = pc
-                    queue.times[actor] = time
-                    wait(table, actors, line, actor)
-                    if tag & CLOSED:
-                        actors.place[actor] |= SPINS
-                    if crowded and processors.first[processor] != NOBODY:
-                        make_way(control, queue, actors, processors, processor, actor, time)
-                    break
-                elif signal == Op.CALL_BEGIN:
-                    registers[Register.CALL] = value
-                    record.begin_call(scratch, half, at, value, time)
-                elif signal == Op.CALL_END:
-                    answer = registers[Register.ANSWER]
-                    record.end_call(scratch, half, at, registers[Register.CALL], answer,
-                                    busy_answers[answer] != 0, time)
-                elif signal == Op.COUNT:
-                    record.bump(half + record.WORD * (at.counters + value))
-                elif signal == Op.BEGIN:
-                    record.begin_span(scratch, at, value, time)
-                elif signal == Op.END:
-                    if record.in_span(scratch, at, value):
-                        record.end_span(scratch, half, at, value, time)
-                elif signal == Op.OVERDUE:
-                    registers[row.register] = record.overdue(scratch, at, value, lengths.table[row.mask, 1], time)
-                elif signal == Op.SETTLE:
-                    record.settle(scratch, half, at, value, time)
-                elif signal == Op.BUG:
-                    record.note_bug(scratch, half, at, registers[Register.CALL],
-                                    registers[Register.ANSWER], time)
-                elif signal == Op.CHOOSE:
-                    registers[Register.DRAWS] += 1
-                    start, outcomes = choices[value, 1], choices[value, 2]
-                    registers[row.register] = choose(
-                        choices[value, 0], outcomes, thresholds[start:], aliases[start:],
-                        registers[row.register], mix(actors.keys[actor] + registers[Register.DRAWS] * GOLDEN))
-                elif signal == Op.SPEND:
-                    ticks = lengths.table[value, 1]
-                    if lengths.table[value, 0] != durations.CONSTANT:
-                        actors.draws[actor] += 1
-                        ticks = durations.draw(lengths, value, mix(
-                            (actors.keys[actor] ^ DURATION_STREAM) + actors.draws[actor] * GOLDEN))
-                    if tag & IN_GUEST:
-                        actors.owed[actor] += ticks          # it works below, unless it is asked to leave
-                        ticks = 0
-                    if crowded and row.width != 0:
-                        registers[Register.PC] = pc
-                        sleep(control, queue, actors, processors, processor, actor, time, time + ticks)
-                        break
-                    time += ticks
-                elif signal == Op.ARRIVE:
-                    word = mix(actors.keys[actor] + (registers[Register.DRAWS] + 1) * GOLDEN)
-                    gap = durations.exponential_ticks(lengths.logarithms, lengths.table[row.mask, 1], word)
-                    left = arrivals.arrive(scratch, at, value, row.match, gap, time)
-                    if left <= 0:
-                        registers[Register.DRAWS] += 1
-                        actors.owed[actor] = 0
-                    else:
-                        pc = row.otherwise
-                        if tag & IN_GUEST:
-                            actors.owed[actor] = -(time + left)
-                        elif crowded and row.width != 0:
-                            registers[Register.PC] = pc
-                            sleep(control, queue, actors, processors, processor, actor, time, time + left)
-                            break
-                        else:
-                            time += left
-                elif signal == Op.POLL:
-                    registers[Register.STOPPING] = 1 if time >= control[END] else 0
-                    if time >= control[BEGIN]:
-                        half = actors.measured[actor]
-                        actors.halves[actor] = half
-                elif signal == Op.YIELD:
-                    if crowded and processors.first[processor] != NOBODY and not tag & IN_GUEST:
-                        registers[Register.PC] = pc
-                        get_ready(control, queue, actors, processors, actor, time)
-                        dispatch(control, queue, actors, processors, processor, time)
-                        break
-                elif signal == Op.STOP:
-                    registers[Register.PC] = pc
-                    control[LIVE] -= 1
-                    actors.place[actor] = OFF
-                    dispatch(control, queue, actors, processors, processor, time)
-                    if control[LIVE] == 0:
-                        control[STEPS], control[NOW] = steps, time
-                        return QUIET
-                    break
-                elif signal == Op.RESET:
-                    registers[Register.PC] = pc
-                    wheel.push(queue, actor, time)
-                    control[STEPS], control[NOW], control[WHO] = steps, time, actor
-                    return RESET
-                else:
-                    registers[Register.PC] = pc
-                    control[STEPS], control[NOW], control[WHO] = steps, time, actor
-                    return HALTED if signal == Op.HALT else UNKNOWN
-
-            tag = tags[pc]
-            if tag & ORDERED:
-                slack = 0
-                if tag & IN_GUEST and actors.owed[actor] != 0 \
-                        and not atomics.load64(base + registers[Register.KICK]) & control[REQUEST]:
-                    slack = actors.owed[actor]
-                    if slack > 0:
-                        actors.owed[actor] = 0
-                    else:
-                        slack = max(0, -slack - time)
-                        if crowded and slack > 0 and processors.first[processor] != NOBODY:
-                            slack = 0
-                            processors.slice_end[processor] = time       # below it is asked to leave
-                    time += slack
-                if crowded and time >= processors.slice_end[processor] \
-                        and processors.first[processor] != NOBODY:
-                    kick = base + registers[Register.KICK]
-                    if control[RULE] == ANYWHERE or not tag & (CLOSED | IN_GUEST) \
-                            and not atomics.load64(kick) & control[GUEST_MODE]:
-                        registers[Register.PC] = pc
-                        get_ready(control, queue, actors, processors, actor, time)
-                        dispatch(control, queue, actors, processors, processor, time)
-                        break
-                    if tag & IN_GUEST:
-                        atomics.fetch_or64(kick, control[REQUEST])
-                if time >= horizon:
-                    registers[Register.PC] = pc
-                    actors.slack[actor] = slack
-                    wheel.push(queue, actor, time)
-                    break
+            give_way(machine, code.tags, code.base, actor - count - 1, time)
+        elif crowded and actors[actor].place & OFF:      # it has slept
+            get_ready(machine, actor, time)
+        else:
+            control[TURNS] += 1
+            steps, then = go_on(machine, code, actor, steps)
     control[STEPS] = steps
-    return reason
+    return then
 
 
 @kernel(entry=True)
-def ask(base, word, request, queue, actors, control, tags, vcpu, now):
-    """What a coordinator does at the end of a phase: request that a vCPU leave the guest."""
-    atomics.fetch_or64(base + word, request)
-    interrupt(control, queue, actors, tags, vcpu, now)
+def ask(machine, tags, word, vcpu, now):
+    """What a coordinator does at the end of a phase: request, in its word, that a vCPU leave the guest."""
+    atomics.fetch_or64(word, machine.control[REQUEST])
+    interrupt(machine, tags, vcpu, now)
 
 
 @kernel(entry=True)
@@ -462,16 +504,16 @@ def schedule(queue, node, time):
 
 
 @kernel(entry=True)
-def wake_line(control, queue, actors, processors, table, at, now):
-    """Let all look again that wait for the line whose record is at `at`."""
-    if table.words[at] & lines.AWAITED:
-        wake(control, queue, actors, processors, table, at, now)
+def wake_line(machine, at, now):
+    """Let all look again that wait for the line with its record at `at`."""
+    if machine.lines.words[at] & lines.AWAITED:
+        wake(machine, at, now)
 
 
 @kernel(entry=True)
-def make_ready(control, queue, actors, processors, actor, now):
+def make_ready(machine, actor, now):
     """Let an actor begin: on its processor if that is free, otherwise in line."""
-    get_ready(control, queue, actors, processors, actor, now)
+    get_ready(machine, actor, now)
 
 
 assert ON == 0 and PARKED & OFF == PARKED & SPINS == OFF & SPINS == 0

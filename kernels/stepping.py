@@ -46,18 +46,21 @@ def exit_filter(address, rip):
 
 
 @kernel
-def log_fault(address, rip, page):
-    """A private EPT violation is about to be reported; return True if it arms the vCPU."""
+def log_fault(address, rip, page, threshold=EPF_THRESHOLD, room=EPF_LIST_SIZE):
+    """A private EPT violation is about to be reported; return True if it arms the vCPU.
+
+    threshold   faults that only count; room: GPAs that are listed at the most (a module of one's own may have others)
+    """
     exit_filter(address, rip)
     count = atomics.load8(address + EPF_COUNT)
-    if count < EPF_THRESHOLD:
+    if count < threshold:
         atomics.store8(address + EPF_COUNT, count + 1)
         return False
     length = atomics.load8(address + EPF_LENGTH)
     for index in range(length):
         if atomics.load64(address + EPF_LIST + 8 * index) == page:
             return False
-    if length < EPF_LIST_SIZE:
+    if length < room:
         atomics.store64(address + EPF_LIST + 8 * length, page)
         atomics.store8(address + EPF_LENGTH, length + 1)
     return length == 0

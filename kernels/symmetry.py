@@ -25,7 +25,7 @@ LANE = 0xFFFF                    # a word of owners holds up to four names
 
 @kernel
 def uses_own_name(row):
-    """Whether a row does anything with its actor's number but to leave it somewhere or to compare with it."""
+    """Whether a row uses its actor's number otherwise than to store it or to compare with it."""
     return (row.base == Register.ME or row.register == Register.ME or row.base == Register.ROLE
             or row.register == Register.ROLE or row.source == Register.ROLE)
 

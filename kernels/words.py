@@ -9,11 +9,15 @@ turns a mix of signed and unsigned into floating point), so a constant that uses
 `signed` on its way in and `unsigned` on its way out.
 
 Sources, all of the Intel TDX module: x86_defs/x86_defs.h (entry layout), auto_gen/sept_state_lookup
-(states), helpers/tdx_locks.h (lock words), auto_gen/tdx_error_codes_defs.h (statuses and operand
-ids), pamt_manager.h (page types).  Values are those of release 1.5.05 unless a comment says more.
+(states), helpers/tdx_locks.h (lock words), pamt_manager.h (page types); statuses.py names its own.
+Values are those of release 1.5.05 unless a comment says more.
 """
 
 from typing import NamedTuple
+
+from kernels.statuses import (
+    CPUID_LEAF, EXIT_REASON, LEVEL, MSR, OP_STATE, OPERAND, OPERAND_ROWS, STATUS_ROWS, VCPU_STATE,
+)
 
 
 def signed(word: int) -> int:
@@ -30,6 +34,9 @@ def unsigned(word: int) -> int:
 # --- the SEPT entry, a 64-bit word -----------------------------------------------------------
 
 RWX = 0b111                      # read, write, execute; all three or none in an L1 entry
+READ, WRITE = 0b001, 0b010       # two of them
+ACCESSED, DIRTY = 1 << 8, 1 << 9 # set by the processor; DIRTY is a state bit as well
+XU = 1 << 10                     # execute in user mode: from 1.5.13 one more bit of full access
 MEMORY_TYPE_WB = 6 << 3          # write-back; only in leaves
 IPAT = 1 << 6                    # state bit: set in every leaf
 PS = 1 << 7                      # state bit: leaf, set even for 4 KiB leaves
@@ -45,70 +52,83 @@ LEAF_BITS = MEMORY_TYPE_WB | IPAT | PS
 assert STATE_MASK == 0x01E0_0000_0000_02C0
 assert LEAF_BITS == 0xF0
 assert TDEL & TDHP == 0
-assert (TDEL | TDHP) & (STATE_MASK | HPA_MASK | RWX | SVE) == 0
-assert STATE_MASK & (HPA_MASK | RWX | SVE) == 0
+assert (TDEL | TDHP) & (STATE_MASK | HPA_MASK | RWX | XU | SVE) == 0
+assert STATE_MASK & (HPA_MASK | RWX | XU | SVE) == 0
 
 
 class EntryState(NamedTuple):
     """One state of an SEPT entry.
 
-    index   the module's own number of the state, 0 to 15
+    index   the module's own number of the state, 0 to 15; in the 2.0 line to 18
     code    the 7-bit code that its state bits spell (STATE_BITS)
-    public  the state as reported to the host in bits 15:8 of RDX
-    rwx     the access bits 2:0; 0b101 where writing is blocked (only live migration makes those)
+    public  the state as reported to the host in bits 15:8 of RDX, or None
+    access  which of the bits of full access are set; writing is blocked only by live migration
     """
 
     name: str
     index: int
     code: int
-    public: int
-    rwx: int
+    public: int | None
+    access: int
 
     @property
     def leaf(self) -> bool:
         return bool(self.word() & PS)
 
-    def word(self, hpa: int = 0, lock: bool = False, priority: bool = False) -> int:
-        """The entry in this state, mapping physical address `hpa`, with TDEL and TDHP as given."""
+    def word(self, hpa: int = 0, lock: bool = False, priority: bool = False, access: int = RWX) -> int:
+        """The entry in this state, mapping physical address `hpa`, with TDEL and TDHP as given.
+
+        access   the bits of full access: RWX, from release 1.5.13 on RWX | XU
+        """
         assert hpa & ~HPA_MASK == 0
         word = SVE | hpa | (TDEL if lock else 0) | (TDHP if priority else 0)
         for position, bit in enumerate(STATE_BITS):
             word |= (self.code >> position & 1) << bit
-        if word & PS:
+        if word & PS and word & IPAT:
             word |= MEMORY_TYPE_WB
-        return word | self.rwx
+        return word | self.access & access
 
+
+NONE, ALL, NO_WRITE = 0, RWX | XU, (RWX | XU) & ~WRITE
 
 ENTRY_STATES = (
-    #           name                       index  code  public rwx
-    EntryState("FREE",                        0, 0x0E,    0, 0b000),
-    EntryState("REMOVED",                     1, 0x0C,    5, 0b000),
-    EntryState("NL_MAPPED",                   2, 0x00,  132, 0b111),
-    EntryState("NL_BLOCKED",                  3, 0x08,  129, 0b000),
-    EntryState("MAPPED",                      4, 0x60,    4, 0b111),
-    EntryState("BLOCKED",                     5, 0x68,    1, 0b000),
-    EntryState("BLOCKEDW",                    6, 0x64,    8, 0b101),
-    EntryState("EXP_BLOCKEDW",                7, 0x66,    9, 0b101),
-    EntryState("EXP_DIRTY",                   8, 0x63,   11, 0b111),
-    EntryState("EXP_DIRTY_BLOCKEDW",          9, 0x67,   12, 0b101),
-    EntryState("PENDING",                    10, 0x70,    2, 0b000),
-    EntryState("PEND_BLOCKED",               11, 0x78,    3, 0b000),
-    EntryState("PEND_BLOCKEDW",              12, 0x74,   16, 0b000),
-    EntryState("PEND_EXP_BLOCKEDW",          13, 0x76,   17, 0b000),
-    EntryState("PEND_EXP_DIRTY",             14, 0x73,   19, 0b000),
-    EntryState("PEND_EXP_DIRTY_BLOCKEDW",    15, 0x77,   20, 0b000),
+    #           name                       index  code  public access
+    EntryState("FREE",                        0, 0x0E,    0, NONE),
+    EntryState("REMOVED",                     1, 0x0C,    5, NONE),
+    EntryState("NL_MAPPED",                   2, 0x00,  132, ALL),
+    EntryState("NL_BLOCKED",                  3, 0x08,  129, NONE),
+    EntryState("MAPPED",                      4, 0x60,    4, ALL),
+    EntryState("BLOCKED",                     5, 0x68,    1, NONE),
+    EntryState("BLOCKEDW",                    6, 0x64,    8, NO_WRITE),
+    EntryState("EXP_BLOCKEDW",                7, 0x66,    9, NO_WRITE),
+    EntryState("EXP_DIRTY",                   8, 0x63,   11, ALL),
+    EntryState("EXP_DIRTY_BLOCKEDW",          9, 0x67,   12, NO_WRITE),
+    EntryState("PENDING",                    10, 0x70,    2, NONE),
+    EntryState("PEND_BLOCKED",               11, 0x78,    3, NONE),
+    EntryState("PEND_BLOCKEDW",              12, 0x74,   16, NONE),
+    EntryState("PEND_EXP_BLOCKEDW",          13, 0x76,   17, NONE),
+    EntryState("PEND_EXP_DIRTY",             14, 0x73,   19, NONE),
+    EntryState("PEND_EXP_DIRTY_BLOCKEDW",    15, 0x77,   20, NONE),
 )
-STATE = {state.name: state for state in ENTRY_STATES}
-UNKNOWN_STATE = 16               # index of a word that spells no state; a run that meets one is broken
+# Of the 2.0 line: leaves that map a device's memory.  What the host is told of them was not read.
+MMIO_STATES = (
+    EntryState("MMIO_MAPPED",                16, 0x40, None, RWX),
+    EntryState("MMIO_BLOCKED",               17, 0x48, None, NONE),
+    EntryState("MMIO_PENDING",               18, 0x50, None, NONE),
+)
+STATE = {state.name: state for state in (*ENTRY_STATES, *MMIO_STATES)}
+UNKNOWN_STATE = 19               # index of a word that spells no state; a run that meets one is broken
 
 INDEX_OF_CODE = [UNKNOWN_STATE] * 128
-for _state in ENTRY_STATES:
+for _state in STATE.values():
     INDEX_OF_CODE[_state.code] = _state.index
 
-assert [state.index for state in ENTRY_STATES] == list(range(16))
-assert len({state.code for state in ENTRY_STATES}) == 16
+assert [state.index for state in STATE.values()] == list(range(UNKNOWN_STATE)) and len(ENTRY_STATES) == 16
+assert len({state.code for state in STATE.values()}) == UNKNOWN_STATE
+assert STATE["MMIO_MAPPED"].word(0x1_2345_6000, access=RWX | XU) == 0x8000_0001_2345_6087
 assert STATE["FREE"].word() == 0x80E0_0000_0000_0000
 assert STATE["MAPPED"].word(0x1_2345_6000) == 0x8000_0001_2345_60F7
+assert STATE["MAPPED"].word(0x1_2345_6000, access=RWX | XU) == 0x8000_0001_2345_64F7
 assert STATE["PENDING"].word(0x1_2345_6000) == 0x8100_0001_2345_60F0
 
 
@@ -116,7 +136,7 @@ def state_of(word: int) -> EntryState | None:
     """The state that an entry's bits spell, or None if they spell none."""
     code = sum((word >> bit & 1) << position for position, bit in enumerate(STATE_BITS))
     index = INDEX_OF_CODE[code]
-    return None if index == UNKNOWN_STATE else ENTRY_STATES[index]
+    return None if index == UNKNOWN_STATE else (*ENTRY_STATES, *MMIO_STATES)[index]
 
 
 def spell_entry(word: int) -> str:
@@ -132,10 +152,8 @@ def states(*names: str) -> int:
 
 ANY_BLOCKED = ("NL_BLOCKED", "BLOCKED", "PEND_BLOCKED")
 ACCEPTABLE = ("PENDING", "PEND_EXP_DIRTY")
-GUEST_ACCESSIBLE = ("MAPPED", "BLOCKEDW", "EXP_BLOCKEDW", "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW")
 NEEDS_NO_TRACKING = ("FREE", "REMOVED", "EXP_BLOCKEDW", "PEND_EXP_BLOCKEDW")
-
-LEVEL_PT, LEVEL_PD, LEVEL_PDPT = 0, 1, 2
+GUEST_ACCESSIBLE = ("MAPPED", "BLOCKEDW", "EXP_BLOCKEDW", "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW")
 
 
 # --- lock words ------------------------------------------------------------------------------
@@ -154,16 +172,23 @@ assert EXCLUSIVE & HP == 0 and HP & HP_READER == 0
 # --- other module words ----------------------------------------------------------------------
 
 PT_NDA, PT_RSVD, PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT = 0, 1, 3, 4, 5, 6, 8
+PT_PAMT = 15                     # of 2 MiB whose 4 KiB pages have their PAMT entries in a pair of pages (Dynamic PAMT)
+PAIR_USED_MAX = 512              # pages in use of 2 MiB that have a pair
 
 # TDR.lifecycle_state (tdr_td_management_fields), and the state of an HKID in the Key Ownership Table.
 TD_HKID_ASSIGNED, TD_KEYS_CONFIGURED, TD_BLOCKED, TD_TEARDOWN = 0, 1, 2, 3
 HKID_FREE, HKID_ASSIGNED, HKID_FLUSHED = 0, 1, 2
 
 TDCS_PAGES = 6                   # MIN_NUM_TDCS_PAGES: what TDH.MNG.ADDCX adds
+TDCS_PAGES_MAX = 9               # MAX_NUM_TDCS_PAGES: with one for each L2 VM
 TDVPS_PAGES = 6                  # MIN_TDVPS_PAGES: the TDVPR, and five that TDH.VP.ADDCX adds
+TDVPS_PAGES_MAX = 15             # MAX_TDVPS_PAGES: with three for each L2 VM
 
 OP_STATE_UNINITIALIZED, OP_STATE_INITIALIZED, OP_STATE_RUNNABLE = 0, 1, 2
-OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT = 3, 9
+OP_STATE_LIVE_EXPORT, OP_STATE_PAUSED_EXPORT, OP_STATE_POST_EXPORT = 3, 4, 5
+OP_STATE_MEMORY_IMPORT, OP_STATE_STATE_IMPORT, OP_STATE_POST_IMPORT, OP_STATE_LIVE_IMPORT = 6, 7, 8, 9
+OP_STATE_FAILED_IMPORT = 10
+OP_STATE_START_IMPORT, OP_STATE_START_EXPORT = 11, 12            # from 1.5.24, from 1.5.34
 
 VCPU_UNINITIALIZED, VCPU_READY, VCPU_ACTIVE = 0, 2, 4
 NO_LP = 0xFFFF_FFFF              # assoc_lpid of a vCPU that is associated with no processor
@@ -174,52 +199,11 @@ EPF_LIST_SIZE = 32               # td_exit_stepping.h: distinct GPAs listed at t
 
 # --- statuses: class and details in 63:32, operand id (or VMX exit reason) in 31:0 ------------
 
-STATUSES = {
-    "TDX_SUCCESS":                            0x0000_0000_0000_0000,
-    "TDX_NON_RECOVERABLE_VCPU":               0x4000_0001_0000_0000,
-    "TDX_NON_RECOVERABLE_TD":                 0x6000_0002_0000_0000,
-    "TDX_INTERRUPTED_RESUMABLE":              0x8000_0003_0000_0000,
-    "TDX_INTERRUPTED_RESTARTABLE":            0x8000_0004_0000_0000,
-    "TDX_NON_RECOVERABLE_TD_NON_ACCESSIBLE":  0x6000_0005_0000_0000,
-    "TDX_NON_RECOVERABLE_TD_WRONG_APIC_MODE": 0xE000_0007_0000_0000,
-    "TDX_OPERAND_INVALID":                    0xC000_0100_0000_0000,
-    "TDX_OPERAND_ADDR_RANGE_ERROR":           0xC000_0101_0000_0000,
-    "TDX_OPERAND_BUSY":                       0x8000_0200_0000_0000,
-    "TDX_PREVIOUS_TLB_EPOCH_BUSY":            0x8000_0201_0000_0000,
-    "TDX_SYS_BUSY":                           0x8000_0202_0000_0000,
-    "TDX_RND_NO_ENTROPY":                     0x8000_0203_0000_0000,
-    "TDX_OPERAND_BUSY_HOST_PRIORITY":         0x8000_0204_0000_0000,
-    "TDX_HOST_PRIORITY_BUSY_TIMEOUT":         0x9000_0205_0000_0000,
-    "TDX_INTERRUPTED_BUSY":                   0x8000_0206_0000_0000,
-    "TDX_PAGE_METADATA_INCORRECT":            0xC000_0300_0000_0000,
-    "TDX_TD_ASSOCIATED_PAGES_EXIST":          0xC000_0400_0000_0000,
-    "TDX_TD_FATAL":                           0xE000_0604_0000_0000,
-    "TDX_TDCS_NOT_ALLOCATED":                 0xC000_0606_0000_0000,
-    "TDX_LIFECYCLE_STATE_INCORRECT":          0xC000_0607_0000_0000,
-    "TDX_OP_STATE_INCORRECT":                 0xC000_0608_0000_0000,
-    "TDX_NO_VCPUS":                           0xC000_0609_0000_0000,
-    "TDX_TDCX_NUM_INCORRECT":                 0xC000_0610_0000_0000,
-    "TDX_VCPU_STATE_INCORRECT":               0xC000_0700_0000_0000,
-    "TDX_VCPU_ASSOCIATED":                    0x8000_0701_0000_0000,
-    "TDX_VCPU_NOT_ASSOCIATED":                0x8000_0702_0000_0000,
-    "TDX_TSC_ROLLBACK":                       0xC000_0706_0000_0000,
-    "TDX_KEY_GENERATION_FAILED":              0x8000_0800_0000_0000,
-    "TDX_TD_KEYS_NOT_CONFIGURED":             0x8000_0810_0000_0000,
-    "TDX_WBCACHE_NOT_COMPLETE":               0x8000_0817_0000_0000,
-    "TDX_HKID_NOT_FREE":                      0xC000_0820_0000_0000,
-    "TDX_FLUSHVP_NOT_DONE":                   0x8000_0824_0000_0000,
-    "TDX_INCONSISTENT_MSR":                   0xC000_0920_0000_0000,
-    "TDX_EPT_WALK_FAILED":                    0xC000_0B00_0000_0000,
-    "TDX_GPA_RANGE_NOT_BLOCKED":              0xC000_0B06_0000_0000,
-    "TDX_GPA_RANGE_ALREADY_BLOCKED":          0x0000_0B07_0000_0000,
-    "TDX_TLB_TRACKING_NOT_DONE":              0xC000_0B08_0000_0000,
-    "TDX_EPT_INVALID_PROMOTE_CONDITIONS":     0xC000_0B09_0000_0000,
-    "TDX_PAGE_ALREADY_ACCEPTED":              0x0000_0B0A_0000_0000,
-    "TDX_PAGE_SIZE_MISMATCH":                 0xC000_0B0B_0000_0000,
-    "TDX_EPT_ENTRY_STATE_INCORRECT":          0xC000_0B0D_0000_0000,
-    "TDX_EPT_PAGE_NOT_FREE":                  0xC000_0B0E_0000_0000,
-}
-NAME_OF_STATUS = {value: name for name, value in STATUSES.items()}
+# All of them, of every release, are rows in statuses.py; of a name or a value that two rows share, the newer.
+STATUSES = {row.name: row.word for row in STATUS_ROWS}
+NAME_OF_STATUS = {row.word: row.name for row in STATUS_ROWS}
+LOW_HALF = {row.word: row.low for row in STATUS_ROWS}
+TDX_FATAL = 1 << 61              # a failed import sets it in whatever error it answers
 
 # What the kernel answers itself when SEAMCALL does not reach the module (arch/x86/include/asm/tdx.h,
 # Linux 6.16): class 0xFF, which the module never uses, and behind it the trap number or VMfailInvalid.
@@ -233,20 +217,12 @@ SOFTWARE_ERRORS = {
 }
 NAME_OF_SOFTWARE_ERROR = {value: name for name, value in SOFTWARE_ERRORS.items()}
 
-OPERANDS = {
-    "RAX": 0, "RCX": 1, "RDX": 2, "R8": 8, "R9": 9, "R10": 10, "R11": 11,
-    "TDR": 0x80, "TDCX": 0x81, "TDVPR": 0x82, "TDCS": 0x90, "TDVPS": 0x91,
-    "SEPT_TREE": 0x92, "TD_EPOCH": 0xA9, "OP_STATE": 0xAC,
-    "KOT": 0xBA, "KET": 0xBB, "WBCACHE": 0xBC,
-}
-NAME_OF_OPERAND = {value: name for name, value in OPERANDS.items()}
+OPERANDS = {row.name: row.id for row in OPERAND_ROWS}
+NAME_OF_OPERAND = {row.id: row.name for row in OPERAND_ROWS}
 
 STATUS_CLASS = 0xFFFF_FFFF_0000_0000
 OPERAND_ID = 0x0000_0000_FFFF_FFFF
-BUSY_STATUSES = ("TDX_OPERAND_BUSY", "TDX_OPERAND_BUSY_HOST_PRIORITY")
-HAS_LEVEL = ("TDX_PAGE_ALREADY_ACCEPTED", "TDX_PAGE_SIZE_MISMATCH")    # low bits: a level
-HAS_EXIT_REASON = ("TDX_NON_RECOVERABLE_VCPU", "TDX_NON_RECOVERABLE_TD",
-                   "TDX_NON_RECOVERABLE_TD_NON_ACCESSIBLE", "TDX_NON_RECOVERABLE_TD_WRONG_APIC_MODE")
+OPERAND_BUSY = STATUSES["TDX_OPERAND_BUSY"]      # to be compared with a status' class, whatever the operand
 
 # The whole of RAX when TDH.VP.ENTER or a TDCALL ends as an ordinary TD exit: the VMX exit reason.
 EXIT_REASON_EXTERNAL_INTERRUPT = 0x01
@@ -256,9 +232,6 @@ EXIT_REASONS = {
     EXIT_REASON_EPT_VIOLATION: "EXIT_REASON_EPT_VIOLATION",
 }
 
-assert len(NAME_OF_STATUS) == len(STATUSES)
-assert len(NAME_OF_OPERAND) == len(OPERANDS)
-assert all(value & OPERAND_ID == 0 for value in STATUSES.values())
 assert not any(value & STATUS_CLASS in NAME_OF_STATUS for value in SOFTWARE_ERRORS.values())
 
 
@@ -274,6 +247,16 @@ def status(name: str, operand: str | int = "RAX") -> int:
     return STATUSES[name] + low
 
 
+def known_class(word: int) -> tuple[int, bool]:
+    """The status that an answer's upper half is, and whether it is one only without bit 61.
+
+    Of a word that is neither, its upper half.
+    """
+    upper = unsigned(word) & STATUS_CLASS
+    fatal = (bool(upper & TDX_ERROR) or unsigned(word) == TDX_FATAL) and upper not in NAME_OF_STATUS and upper & ~TDX_FATAL in NAME_OF_STATUS
+    return (upper & ~TDX_FATAL, True) if fatal else (upper, False)
+
+
 def status_name(word: int) -> str:
     """A status word as a person reads it: `TDX_OPERAND_BUSY|SEPT_TREE`."""
     word = unsigned(word)
@@ -281,17 +264,22 @@ def status_name(word: int) -> str:
         return EXIT_REASONS[word]
     if word in NAME_OF_SOFTWARE_ERROR:
         return NAME_OF_SOFTWARE_ERROR[word]
-    name = NAME_OF_STATUS.get(word & STATUS_CLASS)
+    upper, fatal = known_class(word)
+    name = NAME_OF_STATUS.get(upper)
     if name is None:
         return f"{word:#018x}"
-    low = word & OPERAND_ID
-    if name in HAS_LEVEL:
-        return f"{name}|level {low}"
-    if name in HAS_EXIT_REASON:
-        return f"{name}|exit reason {low:#x}"
-    return name if low == 0 else f"{name}|{NAME_OF_OPERAND.get(low, hex(low))}"
+    detail = low_half(LOW_HALF[upper], word & OPERAND_ID)
+    return "|".join([name, *[detail] * bool(detail and (upper or word & OPERAND_ID)), *["FATAL"] * fatal])
 
 
-def is_busy(word: int) -> bool:
-    """Whether a status says that a lock was lost (to any holder, on any operand)."""
-    return NAME_OF_STATUS.get(unsigned(word) & STATUS_CLASS) in BUSY_STATUSES
+def low_half(kind: str, low: int) -> str:
+    """What bits 31:0 say behind a status whose row has that kind, in short; often nothing."""
+    if kind in (LEVEL, EXIT_REASON):
+        return f"level {low}" if kind == LEVEL else f"exit reason {low:#x}"
+    if low == 0:
+        return ""
+    if kind == OPERAND:
+        return NAME_OF_OPERAND.get(low, hex(low))
+    if kind in (OP_STATE, VCPU_STATE):
+        return f"{kind} {low}"
+    return f"{kind} {low:#x}" if kind in (MSR, CPUID_LEAF) else hex(low)

@@ -1,28 +1,23 @@
-"""Tests: words and locks first, then calls, interleavings, flows, and whole runs.
+"""Tests, in the rooms of what they test: tests/commands/test_run.py is of harness/commands/run.py.
 
-    test_words, test_locks          bit by bit, against tests/vectors and plain statements of each rule
-    test_seamcalls                  lock order, statuses and writes of every row; allowed states
-    test_interleavings              two or three actors moved micro-op by micro-op (stage.py)
-    test_seamcall_abi, test_decode  what an answer means, both decodings, errno; the command
-    test_faults                     SEAMCALLs that do not reach the module, entropy, machine checks
-    test_epoch, test_stepping       TLB tracking, zero-step
-    test_fence, test_compiled_code  what the compiled code may not contain, and must
-    test_pipeline                   the short way through Numba's compiler
-    test_flows                      KVM's and the guest's programs
-    test_blame                      whose fault a BUSY was: on a stage, and by stopping a worker
-    test_validity, test_doctor      when not to believe a run, each reason provoked; the machine beforehand
-    test_histogram, test_open_loop  histograms added up and exported; arrivals that do not wait
-    test_progress                   the line that says how far a run is
-    test_config, test_cli           what a person can get wrong, and what is printed
-    test_processes                  real runs, broken on purpose, killed, interrupted
-    test_statistics, test_compare   what may be said of a few blocks (results made by hand: made.py)
-    test_blocks                     sessions, budgets, interruptions, one measurement at a time
-    test_nights, test_nightly       change points on simulated histories (nights.py); nights on a stage
-    test_page                       the report page
-    test_wheel, test_closed_forms   virtual time against the plainest queue, and against theory
-    test_simulate                   virtual time: repeatable, exact, priced
-    test_sweep, test_validate       sweeps, calibration, and the two engines side by side
-    bench/                          `make bench`; asserts nothing
+    kernels/      words, locks, TLB epochs, zero-step, whose fault a BUSY was, the compiled code itself
+    memory/       what lies where, and memory that is taken as it is touched
+    protocol/     order of locks, statuses and writes of every call; flows, policies, releases, faults
+    experiment/   configs, scenarios, plans, choices
+    results/      what may be said of a few blocks, when not to believe a run, changes from night to night
+    engines/      real processes, virtual time against theory, every interleaving against counts by hand
+    reports/      tables, pages, plots                    host/      what the machine is
+    commands/     what a person can get wrong, what is printed, exit codes
+    test_fence    who may import whom, print, exit        test_files
+    bench/        `make bench`; asserts nothing            soak       `make soak`: no correct run is failed
+
+What they share:
+
+    stage         actors moved micro-op by micro-op       scene      the actors of a plan, moved by a test
+    ready         for each call, a TD in which it succeeds
+    made          results made by hand                    nights     simulated histories
+    tries         real processes, run until they show what a test looks for
+    command_line  the command line, as a process or in this one
 
 Nothing here asserts on seconds, or on what a run of real processes gets done in some: a busy machine is no
 failure.  Who needs something to have happened asks for another run until it has (tries.py).

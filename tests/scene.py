@@ -12,6 +12,11 @@ from tests.stage import config
 STEPS_MAX = 200_000
 
 
+def label_at(program, pc: int) -> str:
+    """The label at or before a row: roughly, where an actor is."""
+    return next((label for number in range(pc, -1, -1) for label in program.listing[number].labels), "start")
+
+
 class Scene:
     """A plan's actors in memory, moved by the test instead of by processes.
 
@@ -82,7 +87,7 @@ class Scene:
         raise AssertionError(f"{name} does not get to {label or op or counter}")
 
     def at(self, name) -> str:
-        return self.program.label_at(int(self.registers[self.numbers[name]][R.PC]))
+        return label_at(self.program, int(self.registers[self.numbers[name]][R.PC]))
 
     def blocked(self, name) -> bool:
         """Whether an actor cannot go on now."""

@@ -17,7 +17,7 @@ from harness.memory.layout import GROUPS, PAMT_TYPE, TDR_LIFECYCLE, TDR_TDCX, La
 from harness.memory.block import Memory
 from harness.experiment.plan import make_actors, start_registers
 from harness.protocol.assemble import Listing
-from harness.protocol.call import Options, locate, locate_page
+from harness.protocol.call import Options, locate, locate_page, locate_pair
 from harness.protocol.seamcall_abi import Faults
 from harness.protocol.seamcalls import by_name, entry_label, write_calls
 from harness.protocol.releases import BY_NAME as RELEASES
@@ -25,7 +25,6 @@ from kernels.machine import CONTINUE, step_once
 from kernels.ops import Op, Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, TDCS_PAGES, unsigned, status_name
 
-DRIVER_MARKS = {Op.CALL_BEGIN, Op.CALL_END, Op.COUNT, Op.BEGIN, Op.END, Op.SETTLE, Op.SPEND, Op.YIELD}
 STEPS_MAX = 20_000               # more steps than that is a program that does not end
 
 
@@ -111,9 +110,10 @@ class Player:
 
 
 # Calls that name a page of any kind; `level` is then the group of pages (harness.memory.GROUPS).
-ABOUT_PAGES = ("tdh_mng_add_cx", "tdh_vp_addcx", "tdh_phymem_page_reclaim", "tdh_phymem_page_wbinvd",
+ABOUT_PAGES = ("tdh_mng_add_cx", "tdh_vp_addcx", "tdh_mig_stream_create", "tdh_phymem_page_reclaim", "tdh_phymem_page_wbinvd",
                "tdh_phymem_page_rdmd")
-LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept")     # about a data page at any level
+LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept", "tdh_phymem_pamt_add",
+              "tdh_phymem_pamt_remove")          # about a data page at any level
 
 
 # For tests/mutants: the calls that a program has (none: all), and what is changed in its listing before it is linked.
@@ -122,9 +122,9 @@ EDIT = None
 
 
 @functools.cache
-def stage_program(layout_key, packages, primitive, owners, busted, release, faults):
+def stage_program(layout_key, packages, primitive, owners, busted, release, faults, dynamic_pamt):
     """A program with every call as a script at each of its levels: "stage.CALL.LEVEL"."""
-    layout = Layout(*layout_key, record_words=0, packages=packages)
+    layout = Layout(*layout_key, record_words=0, packages=packages, dynamic_pamt=dynamic_pamt)
     options = Options(layout, primitive, owners, busted=frozenset(busted), release=RELEASES[release],
                       faults=faults)
     listing = Listing()
@@ -141,6 +141,8 @@ def stage_program(layout_key, packages, primitive, owners, busted, release, faul
                 locate(listing, layout, level, leaf=True if row.name in LEAF_CALLS else None)
             if row.name == "tdh_mem_page_relocate":
                 locate_page(listing, layout, "data", layout.pages)       # to the first spare page
+            if dynamic_pamt:
+                locate_pair(listing, layout)
             listing.row(Op.CALL, next=entry_label(row, 0 if row.name in ABOUT_PAGES else level),
                         otherwise=f"{script}.end")
             listing.label(f"{script}.end")
@@ -156,9 +158,9 @@ class Stage:
     """A finalized TD without memory, and a program with every call, at every level."""
 
     def __init__(self, vcpus=2, hosts=3, pages=1024, primitive="cas", owners=False, busted=(), release="1.5.05", faults=Faults(),
-                 packages=1):
+                 dynamic_pamt=False, packages=1):
         self.layout, self.program = stage_program(
-            (vcpus, vcpus + hosts, pages), packages, primitive, owners, tuple(busted), release, faults)
+            (vcpus, vcpus + hosts, pages), packages, primitive, owners, tuple(busted), release, faults, dynamic_pamt)
         self.release = RELEASES[release]
         self.memory = Memory(self.layout)
         self.actors = {actor.name: actor for actor in make_actors(vcpus, hosts)}
@@ -188,7 +190,7 @@ class Stage:
     def as_state(self, name: str, page: int, level: int = 0, lock=False, priority=False) -> int:
         """The word that the entry of a page should be."""
         hpa = 0 if name in ("FREE", "REMOVED") else self.hpa(page, level, STATE[name].leaf)
-        return STATE[name].word(hpa, lock, priority)
+        return STATE[name].word(hpa, lock, priority, self.release.access)
 
     def set_entry(self, page: int, state: str, level: int = 0, lock=False, priority=False) -> None:
         self.memory.set_word(self.layout.at(f"sept.{level}", page >> 9 * level),

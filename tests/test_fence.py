@@ -12,10 +12,10 @@ import pytest
 
 import harness
 import kernels
+from harness.__main__ import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 EVERYBODYS = {"errors", "files"}
-NOT_YET = {"harness/results/merging.py", "harness/results/comparison.py"}       # their words belong in reports/
 SOURCES = sorted([*ROOT.glob("kernels/*.py"), *ROOT.glob("harness/**/*.py")])
 
 
@@ -71,13 +71,65 @@ def test_each_room_uses_only_what_the_drawing_allows():
     allowed = drawn()
     for path in ROOT.glob("harness/**/*.py"):
         room = path.relative_to(ROOT / "harness").parts[0].removesuffix(".py")
-        if str(path.relative_to(ROOT)) in NOT_YET:
-            continue
         if room in allowed:
             used = rooms_used(path) - {room, *EVERYBODYS}
             assert used <= allowed[room], f"{path.relative_to(ROOT)} uses {sorted(used - allowed[room])}"
         else:
             assert room in {*EVERYBODYS, "__init__"} and rooms_used(path) <= EVERYBODYS, path
+
+
+PRINTING = {"print", "sys.stdout", "sys.stderr", "sys.exit", "exit", "quit", "SystemExit", "input"}     # (os._exit ends a worker)
+
+
+def test_only_commands_print_and_exit():
+    for path in SOURCES:
+        room = path.relative_to(ROOT).parts[:2]
+        if room in (("harness", "commands"), ("harness", "__main__.py")):
+            continue
+        used = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Name | ast.Attribute)} & PRINTING
+        assert not used, f"{path.relative_to(ROOT)} uses {sorted(used)}"
+
+
+def test_only_commands_answer_ctrl_c_and_engines_keep_what_they_have():
+    for path in SOURCES:
+        room = path.relative_to(ROOT).parts[:2]
+        caught = {name.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ExceptHandler)
+                  for name in ast.walk(node.type or ast.Name("BaseException")) if isinstance(name, ast.Name)}
+        if caught & {"KeyboardInterrupt", "BaseException"}:
+            assert room[1:] in (("commands",), ("__main__.py",), ("engines",)), path
+
+
+def test_each_command_is_a_file_with_its_arguments_and_what_it_does_and_no_other_file_is():
+    commands = set()
+    for path in (ROOT / "harness/commands").glob("*.py"):
+        functions = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+        assert len(functions & {"add", "do"}) != 1, path
+        commands |= {path.stem} if "do" in functions else set()
+    assert commands == set(COMMANDS)
+
+
+def test_below_a_command_there_are_values_in_place_of_parsed_arguments():
+    for path in (ROOT / "harness").glob("**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name != "do" and "commands" in path.parts:
+                assert "options" not in {argument.arg for argument in node.args.args}, (path, node.name)
+        assert "argparse" not in imported(path) or path.name == "__main__.py", path
+
+
+def test_a_command_knows_no_engine_but_those_that_it_is_about():
+    allowed = {file: engines.split(", ") for files, engines in re.findall(
+        r"^    ([\w., ]+) => ([\w, ]+)$", harness.__doc__, re.MULTILINE) for file in files.split(", ")}
+    for path in (ROOT / "harness/commands").glob("*.py"):
+        used = {name for name in imported(path) if name.startswith("harness.engines") or name == "harness.engines"}
+        mine = allowed.pop(path.name, [])
+        rooms = ["harness.engines" if engine == "any" else f"harness.engines.{engine}" for engine in mine]
+        for room in rooms:
+            found = {name for name in used if name == room or name.startswith(room + ".")}
+            assert found, f"{path.name} uses nothing of {room}"
+            used -= found
+        assert not used, f"{path.name} uses {sorted(used)}"
+    assert not allowed
 
 
 def test_engines_do_not_know_one_another():
@@ -100,7 +152,9 @@ def test_the_tour_of_a_package_names_its_modules(package):
     assert set(re.findall(r"^    (\w+)(?:\.py|/) ", package.__doc__, re.MULTILINE)) == there - {"__init__"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], [], ["run", "--help"], ["policies"]])
+@pytest.mark.parametrize("arguments", [
+    ["--help"], [], ["policies"], ["decode", "0", "EBUSY", "0x30"], ["decode", "--list"],
+    *([name, "--help"] for name in ("run", "sweep", "nightly", "compare", "report", "decode"))])
 def test_help_does_not_import_numba(arguments):
     code = ("import sys; sys.argv = ['harness', *%r]\n"
             "from harness.__main__ import main\n"

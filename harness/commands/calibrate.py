@@ -7,8 +7,8 @@ what the processes will measure here.  It is not what a SEAMCALL costs: nobody h
     local, load, store, locked      a row on registers, on a word of this processor's own
     mark                            half of CALL_BEGIN and CALL_END: time stamps and counting
     page_zero                       a row that zeroes 4 KiB
-    transfer                        half of what a line takes from processor to processor and back, as
-                                    two workers hand a word to and fro (needs two processors)
+    transfer                        half of a cache line's round trip between two processors (ping-pong;
+                                    needs two processors)
 
 What cannot be measured here keeps its default: interrupts (processes have none: their vCPUs look at a
 word, so ipi_ns and ipi_handled_ns are 0), other sockets, switches between threads.
@@ -29,7 +29,7 @@ from harness.memory.layout import LINE, PAGE
 from harness.memory.block import Memory
 from harness.experiment.plan import make_plan
 from harness.protocol.assemble import Listing
-from kernels import realtime, record
+from kernels import marks, realtime, record
 from kernels.pingpong import hand_over
 from kernels.ops import Op, Register as R
 
@@ -102,7 +102,7 @@ class Bench:
         tables = record.tables(len(self.program.calls), len(self.program.answers), 0, 0)
         self.plan = dataclasses.replace(plan, program=self.program, tables=tables)
         self.memory = Memory(plan.layout)
-        self.memory.view("control", np.int64)[0][realtime.PHASE // 8] = realtime.WARM_UP
+        self.memory.view("control", np.int64)[0][realtime.PHASE // 8] = marks.WARM_UP
         self.drive = Drive(self.plan, self.memory, clocks.calibrate().ticks_per_ns, crowded=False)
         self.time("empty")                               # loads or compiles the driver
 

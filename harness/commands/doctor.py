@@ -1,22 +1,53 @@
-"""What a machine is like before anything is measured on it, and what to do about it.
+"""The command `doctor`: what this machine is like before anything is measured on it, and what to do about it.
 
-The same things that judge.py looks for in a result.  `examine` finds the facts, which takes about a
-second and runs nothing but the negative control; `rows` says what they mean, from values alone.
+The same things that results/trust.py looks for in a result.  `examine` finds the facts, which takes about
+a second and runs nothing but the negative control; `rows` says what they mean, from values alone.  What
+micro-ops cost here is calibrate.py's, whether virtual time agrees with real time validate.py's.
 """
 
 import os
 import time
 from typing import NamedTuple
 
-from harness.host import clocks, procfs
-from harness.results import trust
+from harness.commands import arguments, calibrate, running, validate
+from harness.commands.progress import Progress
+from harness.errors import DONE, UsageError
 from harness.experiment.config import Config
-from harness.engines.processes import coordinator
-from harness.experiment.plan import make_plan
-from harness.results.document import from_measured
+from harness.host import clocks, procfs
+from harness.reports.doctor import doctor_report
+from harness.reports.validation import validation_report
+from harness.results import trust
 
 LOOK_S = 1.0
 CONTROL_TRIES = 5                # the race needs two workers to meet; mostly one try is enough
+
+
+def add(parser) -> None:
+    arguments.add_format(parser)
+    parser.add_argument("--calibrate", metavar="FILE", help="measure what micro-ops cost, for a config's machine.costs")
+    parser.add_argument("--validate", nargs="*", metavar="CONFIG", help="run configs in real and in virtual time, side"
+                        " by side (default: the five policies of configs/)")
+
+
+def do(options) -> int:
+    if options.calibrate is None and options.validate is None:
+        print(doctor_report(rows(examine()), options.format))
+    if options.calibrate is not None:
+        print(write_costs(options.calibrate), end="")
+    if options.validate is not None:
+        with Progress("validate", 0, 1) as progress:
+            compared = validate.run(options.validate or validate.shipped(), lambda share: progress(share, {}))
+        print(validation_report(compared))
+    return DONE
+
+
+def write_costs(path: str) -> str:
+    """Measure, and write the costs file; returns its text.  Raises UsageError."""
+    try:
+        open(path, "a").close()                          # before anything is measured
+        return calibrate.run(path)
+    except OSError as problem:
+        raise UsageError(f"--calibrate {path}: cannot be written: {problem.strerror}") from None
 
 
 class Facts(NamedTuple):
@@ -77,8 +108,8 @@ def negative_control() -> bool:
         "restart_on_bug": True, "checks": {"busted": ["entry_lock"]}, "td": {"vcpus": 1},
         "workload": {"removals_per_s": 0.0, "accept_first": 1.0, "pages": 1, "hot_pages": 1}})
     for _ in range(CONTROL_TRIES):
-        result = from_measured(coordinator.run(make_plan(broken)))
-        if result["invariants"]["exclusive_ownership"] or result["invariants"]["no_halt"]:
+        result = running.measure(running.prepare(broken))
+        if result.invariants["exclusive_ownership"] or result.invariants["no_halt"]:
             return True
     return False
 
@@ -155,7 +186,7 @@ def _synchronous(facts):
                    "try again when idle")
     apart = f"at least {facts.clock_offset_ns:.0f} ns apart"
     return Row("clocks agree", apart if facts.clock_offset_ns >= 1 else "no difference to be seen",
-               "whose fault a BUSY is cannot be told across these processors: look for"
+               "what a BUSY was due to cannot be found out across these processors: look for"
                " `Marking TSC unstable` in dmesg"
                if facts.clock_offset_ns > trust.CLOCK_OFFSET_NS else "")
 
@@ -176,7 +207,7 @@ def _frequency(facts):
 def _statistics(facts):
     return Row("scheduler statistics", "kept" if facts.scheduler_statistics else "not kept",
                "" if facts.scheduler_statistics else
-               "without /proc/PID/schedstat nobody can tell whether all workers ran: CONFIG_SCHED_INFO")
+               "without /proc/PID/schedstat it is not known whether all workers ran: CONFIG_SCHED_INFO")
 
 
 def _control(facts):

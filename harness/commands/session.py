@@ -22,6 +22,7 @@ from harness.results import store, identity
 from harness.host import fingerprint
 from harness.experiment.config import Config
 from harness.errors import ResultError, UsageError
+from harness.results.schema import Block, Result
 
 OVERHEAD_S = 1.0                 # of a run beyond its warm-up and duration; a guess until one was made
 DURATION_MIN_S = 0.2             # a budget that leaves less to a run is refused
@@ -45,20 +46,21 @@ class Session:
     blocks: int
     plan: str                    # the same for the same configs and number of blocks
     runs: tuple[Run, ...]
-    name: str                    # plan and time of the start
+    name: str                    # the plan, and the time of the start if that can matter
 
     def config(self, run: Run) -> Config:
         """The config of a run, with its block's seed."""
         return self.configs[run.config].model_copy(update={"seed": run.seed})
 
-    def mark(self, run: Run) -> dict:
-        """What a result says of its place (shape.Block)."""
-        return {"session": self.name, "plan": self.plan, "number": run.block, "order": run.order,
-                "of": self.blocks}
+    def mark(self, run: Run) -> Block:
+        """What a result says of its place."""
+        return Block(session=self.name, plan=self.plan, number=run.block, order=run.order, of=self.blocks)
 
 
-def seconds(text: str, option: str = "--budget") -> float:
-    """`90`, `90s`, `10m`, `1.5h` -> seconds.  Raises UsageError."""
+def seconds(text: str | None, option: str = "--budget") -> float | None:
+    """`90`, `90s`, `10m`, `1.5h` -> seconds; None where no time was given.  Raises UsageError."""
+    if text is None:
+        return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     value = float(match[1]) * UNITS_S[match[2]] if match else 0
     if not 0 < value <= 7 * 86_400:
@@ -107,36 +109,38 @@ def make_session(configs: list[Config], repeats: int | None = None, budget_s: fl
         random.Random(f"{plan} {block}").shuffle(members)
         runs += [Run(block, order, index, (chosen[index].seed + block) % SEEDS)
                  for order, index in enumerate(members)]
-    started = time.time() if now is None else now
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started)) + f".{int(started * 1000) % 1000:03d}"
-    return Session(tuple(chosen), blocks, plan, tuple(runs), f"{stamp}-{plan}")
+    name = plan
+    if any(config.engine in REAL_TIME for config in chosen):         # in virtual time every session is the same
+        started = time.time() if now is None else now
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started)) + f".{int(started * 1000) % 1000:03d}"
+        name = f"{stamp}-{plan}"
+    return Session(tuple(chosen), blocks, plan, tuple(runs), name)
 
 
 # --- going on after an interruption ------------------------------------------------------------
 
-def resume(session: Session, out: str | Path) -> tuple[Session, dict[Run, dict], list[str]]:
+def resume(session: Session, out: str | Path) -> tuple[Session, dict[Run, Result], list[str]]:
     """(the newest session of the same plan under `out`, its results by run, files that were skipped).
 
     Only runs that were finished, on this machine, count.  The same session and {} if there is none.
     """
     found, skipped = [], []
-    here = identity.digest(identity.machine({"machine": fingerprint.fingerprint()}))
+    here = identity.digest(identity.stable(fingerprint.fingerprint()))
     for path in sorted(Path(out).glob("*/result.json")):
         try:
             result = store.read(path)
         except ResultError as problem:
             skipped.append(str(problem))
             continue
-        block = result.get("block")
-        if block and block["plan"] == session.plan and not result["interrupted"] \
+        if result.block and result.block.plan == session.plan and not result.interrupted \
                 and identity.identity(result).machine == here:
             found.append(result)
     if not found:
         return session, {}, skipped
-    name = max(result["block"]["session"] for result in found)
+    name = max(result.block.session for result in found)
     places = {(run.block, run.order): run for run in session.runs}
-    done = {places[result["block"]["number"], result["block"]["order"]]: result
-            for result in found if result["block"]["session"] == name}
+    done = {places[result.block.number, result.block.order]: result
+            for result in found if result.block.session == name}
     return Session(session.configs, session.blocks, session.plan, session.runs, name), done, skipped
 
 

@@ -21,25 +21,18 @@ time (QUIET_SHARE).  Where there are too few of them the best of all tries are t
 says what they are worth.
 """
 
-import statistics
 import tempfile
 from pathlib import Path
 from typing import Callable
 
-from harness import engines
-from harness.commands import calibrate
-from harness.experiment import config
-from harness.results import document
-from harness.results.trust import lookup
-from harness.experiment.plan import make_plan
+from harness.commands import calibrate, running
+from harness.experiment import config_file
 from harness.protocol.policies import POLICIES
-from harness.reports.text import number, table_of, wrap
+from harness.reports.validation import COMPARED, DURATION_S, QUIET_SHARE, RUNS, Row, make_row
+from harness.results.schema import Result
 
-RUNS = 7                         # that count ...
-TRIES = 40                       # ... of at most so many in real time
-QUIET_SHARE = 0.95               # of the time that both workers must have run
-DURATION_S, WARMUP_S = 0.1, 0.02
-CLOSE = 0.1                      # medians that differ by no more are called close
+TRIES = 40                       # in real time, for RUNS that count
+WARMUP_S = 0.02
 SETTINGS = ["td.vcpus=1", "workload.hosts=1", "checks.exclusive_ownership=false", 'module="1.5.24"',
             f"duration_s={DURATION_S}", f"warmup_s={WARMUP_S}"]
 WORKLOADS = {
@@ -50,33 +43,7 @@ WORKLOADS = {
         "costs_ns.tdg_mem_page_accept=2000", "costs_ns.tdh_mem_range_block=1000", "costs_ns.td_entry=3000"],
 }
 
-AGREE, NEAR, DIFFER = "agree", f"within {100 * CLOSE:g} %", "differ"
-
-# What is compared: heading, unit, how to get it from a result.
-HOST_CALLS = ("tdh_mem_page_aug", "tdh_vp_enter", "tdh_mem_range_block", "tdh_mem_track", "tdh_mem_page_remove")
-
-
-def _busy(name: str) -> Callable:
-    def get(result):
-        call = result["seamcalls"][name]
-        return 100 * call["busy"] / call["attempts"] if call["attempts"] else None
-    return get
-
-
-METRICS = (
-    *((f"BUSY, {name}", "%", _busy(name)) for name in (*HOST_CALLS, "tdg_mem_page_accept")),
-    ("BUSY per attempt", "%", lambda r: 100 * (r["busy"]["per_attempt"] or 0)),
-    ("retries, greatest", "", lambda r: r["busy"]["retries_max"]),
-    ("removals", "per ms", lambda r: r["throughput"]["removals_per_s"] / 1000),
-    ("installs", "per ms", lambda r: r["throughput"]["installs_per_s"] / 1000),
-    ("touches", "per ms", lambda r: r["throughput"]["touches_per_s"] / 1000),
-    ("removal, p50", "us", lambda r: (lookup(r, "spans_ns.removal.p50") or 0) / 1000),
-    ("bugs", "per ms", lambda r: sum(r["bugs"].values()) / r["measured_s"] / 1000),
-    ("guest time lost", "%", lambda r: 100 * r["kicks"]["guest_time_lost_share"]),
-)
-
-
-def run(paths: list[str], progress: Callable[[float], None] = lambda _: None) -> list[dict]:
+def run(paths: list[str], progress: Callable[[float], None] = lambda _: None) -> list[Row]:
     """A row per config, workload and number: medians, intervals, ratio, how well they agree.
 
     Raises UsageError for a config that is none.
@@ -92,7 +59,7 @@ def run(paths: list[str], progress: Callable[[float], None] = lambda _: None) ->
             virtual = [_result(path, seed, [*settings, "engine=simulate", f'machine.costs="{costs}"'])
                        for seed in range(1, RUNS + 1)]
             progress((index + 1) / len(cases))
-            rows += [row(f"{Path(path).stem}, {workload}", *metric, real, virtual, share) for metric in METRICS]
+            rows += [make_row(f"{Path(path).stem}, {workload}", metric, real, virtual, share) for metric in COMPARED]
     return [row for row in rows if row]
 
 
@@ -102,34 +69,12 @@ def shipped() -> list[str]:
     return [str(folder / f"{policy.name}.toml") for policy in POLICIES if (folder / f"{policy.name}.toml").exists()]
 
 
-def report(rows: list[dict]) -> str:
-    """The comparison as a table; how much of the time the workers ran says what it is worth."""
-    def shown(values):
-        return f"{number(statistics.median(values))} ({number(min(values))} .. {number(max(values))})"
-
-    parts = [f"1 vCPU + 1 host on 2 processors, module 1.5.24; median (least .. greatest) of {RUNS} runs of"
-             f" {DURATION_S:g} s"]
-    for case in dict.fromkeys(row["case"] for row in rows):
-        mine = [row for row in rows if row["case"] == case]
-        parts.append(f"\n{case}; both workers ran for {100 * mine[0]['workers_ran']:.0f} % of the time or more")
-        parts.append(table_of([
-            {"": ", ".join(filter(None, (row["number"], row["unit"]))), "processes": shown(row["processes"]),
-             "simulate": shown(row["simulate"]), "ratio": number(row["ratio"]),
-             "verdict": row["verdict"]} for row in mine], "table"))
-    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in (AGREE, NEAR, DIFFER)}
-    parts.append("\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + f" of {len(rows)} numbers")
-    if min(row["workers_ran"] for row in rows) < QUIET_SHARE:
-        parts.append(wrap("\nDEGRADED: other work kept the workers from their processors; virtual time knows none."
-                          " Repeat this on a quiet machine"))
-    return "\n".join(parts)
-
-
-def _real(path: str, settings: list[str]) -> tuple[list[dict], float]:
+def _real(path: str, settings: list[str]) -> tuple[list[Result], float]:
     """Runs in which both workers ran nearly always, and the least share of the time that they did."""
     found = []
     for seed in range(1, TRIES + 1):
         result = _result(path, seed, [*settings, "engine=processes"])
-        found.append((result["conditions"]["full_concurrency_share"] or 0.0, seed, result))
+        found.append((result.conditions.full_concurrency_share or 0.0, seed, result))
         quiet = [each for each in found if each[0] >= QUIET_SHARE]
         if len(quiet) == RUNS:
             break
@@ -137,20 +82,5 @@ def _real(path: str, settings: list[str]) -> tuple[list[dict], float]:
     return [result for _, _, result in best], min(share for share, _, _ in best)
 
 
-def _result(path: str, seed: int, settings: list[str]) -> dict:
-    plan = make_plan(config.load(path, [*settings, f"seed={seed}"]))
-    return document.from_measured(engines.load(plan.config.engine).run(plan))
-
-
-def row(case: str, metric: str, unit: str, get: Callable, real: list[dict], virtual: list[dict],
-        share: float) -> dict | None:
-    """One line of the comparison; None where neither engine has anything to say."""
-    ours, theirs = ([value for value in map(get, found) if value is not None] for found in (real, virtual))
-    if not ours or not theirs or not any(ours) and not any(theirs):
-        return None
-    meet = min(ours) <= max(theirs) and min(theirs) <= max(ours)
-    one, other = statistics.median(ours), statistics.median(theirs)
-    ratio = other / one if one else None
-    verdict = AGREE if meet else NEAR if ratio and abs(ratio - 1) <= CLOSE else DIFFER
-    return {"case": case, "number": metric, "unit": unit, "processes": ours, "simulate": theirs,
-            "ratio": ratio, "verdict": verdict, "workers_ran": share}
+def _result(path: str, seed: int, settings: list[str]) -> Result:
+    return running.measure(running.prepare(config_file.load(path, [*settings, f"seed={seed}"])))

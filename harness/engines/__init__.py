@@ -3,8 +3,10 @@
     processes/   a worker process per actor, in real time on real processors
     simulate/    all actors in one loop, in virtual time
     explore/     every interleaving of a scenario (or many single ones): verdicts
+    thread_modular/  which answers a plan's runs can give at all, however many actors, however long
     replay/      a scenario as real processes: by the turns of a schedule, or all at once
     whereabouts.py   what an actor is doing, and what it holds
+    checks.py        the invariants, looked up in a run's counters, answers and memory
 
 An engine decides when which actor's `step` is called, and what time means.  It knows no call and no
 policy: those are in the plan's program.  No engine knows another.

@@ -1,9 +1,14 @@
 """Experiments: what is to be run - files checked, everything decided before anything starts.
 
-    config.py          Configs: TOML files, checked before anything is started
-    invariants.py      What must be true of every run, as named predicates; a result counts the violations of each
-    plan.py            A plan: everything about a run that is decided before it starts, the same for every engine
-    scenario.py        Scenarios: small worlds whose every interleaving is explored, as TOML files
-    scenario_file.py   Scenario files: read, checked, and turned into scenarios; what is wrong with one is said in one line
-    schedule.py        Schedules: who executes how many rows, in which order; run again step by step, with every word
+    config.py            What a config may say, as models
+    config_file.py       Configs as TOML files: read, changed by `--set KEY=VALUE`, and checked before anything is started
+    plan.py              A plan: everything about a run that is decided before it starts, the same for every engine
+    choices.py           The random choices of a program as tables, from which a driver draws with one random word each
+    scenario.py          Scenarios: small worlds whose every interleaving is explored, and what their files may say
+    scenario_file.py     Scenario files: read, checked, and turned into scenarios
+    scenario_scripts.py  Scripts of a scenario, from the words of its file
+    scenario_grades.py   [[expect]]: how the outcomes of a scenario are graded
+    litmus.py            C litmus tests as scenarios
+    world.py             A scenario's world as arrays: memory at its start, its actors' registers, what each is to do
+    schedule.py          Schedules: who executes how many rows, in which order, as a file
 """

@@ -1,25 +1,21 @@
-"""Configs: TOML files, checked before anything is started.
+"""What a config may say: the models below are the one statement of it, with units in the names of keys.
 
-The models below are the one statement of what a config may say; `python -m harness run` refuses
-anything else with one line that names file, key, value and what is allowed.  Units are in the names
-of keys.  Checking and its bookkeeping are pydantic's; the sentences are ours.
+config_file.py reads configs from TOML files and says in one line what is wrong with one.
 """
 
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from harness.protocol import policies, releases
 from harness.protocol import policy as policy_words
-from harness.errors import UsageError, nearest
+from harness.errors import nearest
 
 ENGINES = ("processes", "simulate")
-MODULES = releases.NAMES
 PATTERNS = ("uniform", "hot", "zipf", "sequential")
 SEAMCALL_FAULTS = ("none", "bios_off", "vmx_off", "not_loaded")
 REMOVALS = ("punch_hole", "conversion", "memslot_delete", "split", "teardown", "build")
+PAGES_PER_MIB = 256
 BUSTED = ("entry_lock", "no_track", "no_kick", "tracking_check")
 
 
@@ -33,7 +29,14 @@ class Td(Table):
     vcpus: int = Field(4, ge=1, le=4096)
     memory_mib: int = Field(2, ge=2, le=1 << 20, multiple_of=2)
     count: int = Field(1, ge=1, le=128)              # TDs at once; each has vCPUs and hosts of its own
-    hp_lock_timeout_ms: int = Field(1_000, ge=10, le=100_000)    # TDCS.hp_lock_timeout
+    hp_lock_timeout_ms: int = Field(1_000, ge=10, le=100_000)    # TDCS.hp_lock_timeout; not given: the module's
+    pending_ve: bool = True                          # a touch of a PENDING page is a #VE for the guest
+    dynamic_pamt: bool = False                       # PAMT entries of 4 KiB pages in pages that the host gives
+
+    @property
+    def pages(self) -> int:
+        """Guest pages of 4 KiB."""
+        return self.memory_mib * PAGES_PER_MIB
 
 
 class Workload(Table):
@@ -116,7 +119,7 @@ class Checks(Table):
     """What a run checks of itself, and what is broken on purpose so that it must find something."""
 
     exclusive_ownership: bool = True
-    attribution: bool = True         # look up at each BUSY whose fault it was (engine processes)
+    attribution: bool = True         # look up what each BUSY was due to (engine processes)
     busted: tuple[Literal[BUSTED], ...] = ()
 
     @field_validator("busted", mode="before")
@@ -147,12 +150,13 @@ class Config(Table):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     engine: Literal[ENGINES] = "processes"
-    module: Literal[MODULES] = "1.5.05"
+    module: str = "1.5.05"           # a release; or a table: one of your own (releases.py)
     policy: Any
     seed: int = Field(1, ge=0, lt=1 << 63)
     duration_s: float = Field(5.0, ge=0, le=86_400)
     warmup_s: float = Field(0.5, ge=0, le=3_600)
     repeats: int = Field(1, ge=1, le=10_000)
+    until_seen_s: float = Field(0, ge=0, le=86_400)    # run again until lower bounds of [expect] are met, for so long at most
     primitive: Literal["cas", "bts"] = "cas"
     restart_on_bug: bool = False
     td: Td = Td()
@@ -162,6 +166,11 @@ class Config(Table):
     checks: Checks = Checks()
     faults: Faults = Faults()
     expect: dict[str, Bound] = {}
+
+    @field_validator("module", mode="before")
+    @classmethod
+    def _module(cls, value):
+        return resolve_module(value)
 
     @field_validator("policy", mode="before")
     @classmethod
@@ -174,10 +183,10 @@ class Config(Table):
         if not isinstance(value, dict):
             return value
         return {key: {"min": bound, "max": bound} if isinstance(bound, int | float) else bound
-                for key, bound in _flat(value)}
+                for key, bound in dotted(value, _holds_more)}
 
     @model_validator(mode="after")
-    def _somebody_is_hit(self):
+    def _machine_checks_hit_hosts(self):
         if self.faults.machine_check_share and not self.workload.hosts:
             raise KeyProblem("faults.machine_check_share", self.faults.machine_check_share,
                              "machine checks hit host threads, and workload.hosts is 0; must be 0")
@@ -200,36 +209,58 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _pages_fit(self):
-        pages = self.td.memory_mib * 256
-        for key in ("pages", "hot_pages"):
+        hot = ("hot_pages",) * (self.workload.pattern == "hot")
+        for key in ("pages", *hot):
             value = getattr(self.workload, key)
-            if value is not None and value > pages and (key == "pages" or self.workload.pattern == "hot"):
-                raise KeyProblem(f"workload.{key}", value, f"must be at most {pages}, the pages of"
+            if value is not None and value > self.td.pages:
+                raise KeyProblem(f"workload.{key}", value, f"must be at most {self.td.pages}, the pages of"
                                  f" td.memory_mib = {self.td.memory_mib}")
         for key in ("removal_pages", "map_gpa_pages", "string_pages"):
             value = getattr(self.workload, key)
-            if value & value - 1 or value > pages:
-                raise KeyProblem(f"workload.{key}", value, f"must be a power of two, at most {pages}, the pages of"
-                                 f" td.memory_mib = {self.td.memory_mib}")
-        if self.workload.removal == "split" and not (pages > 512 and self.workload.hosts == 1):
+            if value & value - 1 or value > self.td.pages:
+                raise KeyProblem(f"workload.{key}", value, f"must be a power of two, at most {self.td.pages}, the"
+                                 f" pages of td.memory_mib = {self.td.memory_mib}")
+        return self
+
+    @model_validator(mode="after")
+    def _hosts_have_what_they_remove(self):
+        hosts, removal = self.workload.hosts, self.workload.removal
+        if removal == "split" and not (self.td.pages > 512 and hosts == 1):
             raise KeyProblem("workload.removal", "split", "needs td.memory_mib of at least 4, and workload.hosts = 1:"
                              " the first 2 MiB are touched, the others are large pages")
-        if self.workload.removal == "build":
-            if self.workload.hosts < 1:
-                raise KeyProblem("workload.hosts", self.workload.hosts, "must be at least 1 to build a TD")
-            if self.workload.build_pages > pages:
-                raise KeyProblem("workload.build_pages", self.workload.build_pages, f"must be at most {pages}, the"
-                                 f" pages of td.memory_mib = {self.td.memory_mib}")
-        if self.workload.spammers > self.td.vcpus:
-            raise KeyProblem("workload.spammers", self.workload.spammers, f"must be at most {self.td.vcpus}, td.vcpus")
-        if self.workload.string_pages > 1 and self.td.vcpus < 2:
-            raise KeyProblem("workload.string_pages", self.workload.string_pages, "needs td.vcpus of at least 2:"
+        if removal == "build" and not hosts:
+            raise KeyProblem("workload.hosts", hosts, "must be at least 1 to build a TD")
+        if removal == "build" and self.workload.build_pages > self.td.pages:
+            raise KeyProblem("workload.build_pages", self.workload.build_pages, f"must be at most {self.td.pages}, the"
+                             f" pages of td.memory_mib = {self.td.memory_mib}")
+        return self
+
+    @model_validator(mode="after")
+    def _the_module_has_it(self):
+        if self.td.dynamic_pamt:
+            check_dynamic_pamt("td.dynamic_pamt", self.module)
+        return self
+
+    @model_validator(mode="after")
+    def _vcpus_are_enough(self):
+        workload, vcpus = self.workload, self.td.vcpus
+        if workload.spammers > vcpus:
+            raise KeyProblem("workload.spammers", workload.spammers, f"must be at most {vcpus}, td.vcpus")
+        if workload.string_pages > 1 and vcpus < 2:
+            raise KeyProblem("workload.string_pages", workload.string_pages, "needs td.vcpus of at least 2:"
                              " every second vCPU accepts for the one before it")
         return self
+
+    @property
+    def hp_lock_timeout_ms(self) -> int:
+        """How long a guest is refused for host priority before its TD exits."""
+        given = "hp_lock_timeout_ms" in self.td.model_fields_set
+        return self.td.hp_lock_timeout_ms if given else releases.find(self.module).hp_lock_timeout_ms
 
     def resolved(self) -> dict:
         """All keys with their values, as JSON can hold them; the policy by its words."""
         plain = self.model_dump(mode="json", exclude={"policy"})
+        plain["td"]["hp_lock_timeout_ms"] = self.hp_lock_timeout_ms
         plain["policy"] = {
             "name": self.policy.name,
             **{site: str(self.policy.ladder(site)) for site in policy_words.SITES},
@@ -247,13 +278,35 @@ class KeyProblem(ValueError):
         self.key, self.value, self.message = key, value, message
 
 
-def _flat(table, prefix=""):
-    """[expect] may nest tables or use dotted keys; leaves are numbers or tables of min and max."""
+def dotted(table: dict, inside=lambda value: isinstance(value, dict)):
+    """(dotted key, value) of nested tables; `inside` is of the values that are tables to go into."""
     for key, value in table.items():
-        if isinstance(value, dict) and not set(value) <= {"min", "max"}:
-            yield from _flat(value, f"{prefix}{key}.")
+        if inside(value):
+            yield from ((f"{key}.{inner}", leaf) for inner, leaf in dotted(value, inside))
         else:
-            yield f"{prefix}{key}", value
+            yield key, value
+
+
+def _holds_more(value) -> bool:
+    """Whether a value of [expect] is a table of numbers, and not one of `min` and `max`."""
+    return isinstance(value, dict) and not set(value) <= {"min", "max"}
+
+
+def resolve_module(value) -> str:
+    """The name of a release from a config: a name, or a table that changes fields of a `base`."""
+    if not isinstance(value, str | dict):
+        raise KeyProblem("module", value, "must be the name of a release, or a table")
+    try:
+        return releases.spell(value) if isinstance(value, dict) else releases.find(value).name
+    except releases.ReleaseError as problem:
+        raise KeyProblem(f"module.{problem.key}" if problem.key else "module", problem.value, problem.message) from None
+
+
+def check_dynamic_pamt(key: str, module: str) -> None:
+    """A release must have Dynamic PAMT."""
+    if not releases.find(module).dynamic_pamt:
+        have = ", ".join(row.name for row in releases.RELEASES if row.dynamic_pamt)
+        raise KeyProblem(key, True, f"{module} has no Dynamic PAMT; releases that have it: {have}")
 
 
 def resolve_policy(value) -> policies.Policy:
@@ -276,121 +329,3 @@ def resolve_policy(value) -> policies.Policy:
         for part in problem.key.split("."):
             given = given.get(part) if isinstance(given, dict) else given
         raise KeyProblem(f"policy.{problem.key}", given, problem.message) from None
-
-
-# --- loading ---------------------------------------------------------------------------------
-
-def load(path: str | Path, overrides: list[str] = ()) -> Config:
-    """The config in a TOML file, with `KEY=VALUE` overrides (dotted keys, TOML values).
-
-    Raises UsageError: one line that names file, key, value and what is allowed.
-    """
-    return check(*load_table(path, overrides))
-
-
-def load_table(path: str | Path, overrides: list[str] = ()) -> tuple[dict, str, dict[str, str]]:
-    """The tables of a TOML file with overrides put in, its path, and which override set which key."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        near = [str(other) for other in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        raise UsageError(f"{path}: no such file{nearest(path, near)}") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UsageError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
-        raise UsageError(f"{path}: not TOML: {problem}") from None
-    if "actors" in table or "pairs" in table:
-        raise UsageError(f"{path}: is a scenario, not a config: python -m harness explore {path}")
-    origins = {}
-    for override in overrides:
-        key, value = parse_override(override)
-        put(table, key, value, override)
-        origins[key] = f"--set {override}"
-    table.setdefault("name", path.stem)
-    return table, str(path), origins
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """`td.vcpus=8` -> ("td.vcpus", 8).  A value that is no TOML is taken as a string."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(f"--set {text}: must be KEY=VALUE, with a dotted KEY such as td.vcpus")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
-
-
-def put(table: dict, key: str, value, override: str) -> None:
-    """Set a dotted key in nested tables."""
-    *parents, last = key.split(".")
-    for parent in parents:
-        table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
-            raise UsageError(f"--set {override}: {parent} is a value, not a table")
-    table[last] = value
-
-
-def check(table: dict, path: str, origins: dict[str, str] = {}) -> Config:
-    """A Config from tables; raises UsageError for the first problem found."""
-    if "sweep" in table:
-        raise UsageError(f"{path}: sweep: this config is for `python -m harness sweep {path}`")
-    try:
-        return Config.model_validate(table)
-    except ValidationError as errors:
-        error = errors.errors(include_url=False)[0]
-    key, value, message = explain(error)
-    where = origins.get(key, path)
-    if error["type"] == "missing":
-        raise UsageError(f"{path}: {key}: is missing; {message}")
-    raise UsageError(f"{where}: {key} = {_show(value)}: {message}")
-
-
-def explain(error: dict, model: type[Table] = Config) -> tuple[str, Any, str]:
-    """(dotted key, value given, what is wrong and what is allowed) of a pydantic error about `model`."""
-    problem = error.get("ctx", {}).get("error")
-    if isinstance(problem, KeyProblem):
-        return problem.key, problem.value, problem.message
-    location = [part for part in error["loc"] if not isinstance(part, int)]
-    key, context = ".".join(map(str, location)), error.get("ctx", {})
-    limits = {
-        "greater_than_equal": "must be at least {ge}",
-        "greater_than": "must be more than {gt}",
-        "less_than_equal": "must be at most {le}",
-        "less_than": "must be less than {lt}",
-        "multiple_of": "must be a multiple of {multiple_of}",
-        "int_type": "must be a whole number", "float_type": "must be a number",
-        "bool_type": "must be true or false", "string_type": "must be a string",
-        "tuple_type": "must be a list",
-        "model_type": "must be a table", "dict_type": "must be a table",
-        "string_pattern_mismatch": "must be letters, digits, '_', '-' or '.', at most 64",
-        "missing": "every config names a policy",
-    }
-    if error["type"] == "extra_forbidden":
-        known = known_keys(location[:-1], model)
-        return key, error["input"], f"unknown key; known: {', '.join(known)}{nearest(location[-1], known)}"
-    if error["type"] == "literal_error":
-        allowed = [part.strip("' ") for part in context["expected"].replace(" or ", ", ").split(",")]
-        return key, error["input"], f"must be one of {', '.join(allowed)}{nearest(error['input'], allowed)}"
-    message = limits.get(error["type"], error["msg"])
-    if error["type"].endswith("_type") and key.endswith("_s"):
-        message += " of seconds"
-    return key, error["input"], message.format(**context)
-
-
-def known_keys(location, model: type[Table] = Config) -> list[str]:
-    """The keys that a table of a config may have."""
-    for part in location:
-        field = model.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, Table):
-            return list(Bound.model_fields)
-        model = field.annotation
-    return list(model.model_fields)
-
-
-def _show(value) -> str:
-    text = repr(value) if not isinstance(value, bool) else str(value).lower()
-    return text if len(text) <= 60 else text[:57] + "..."

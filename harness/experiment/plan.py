@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 
 from harness.protocol import releases
+from harness.experiment.choices import Choices, make_choices, working_pages
 from harness.experiment.config import Config, Workload
 from harness.errors import UsageError
 from harness.memory.layout import LINE, PAGE, TD_HPA_STEP, Layout
@@ -20,20 +21,13 @@ from harness.protocol.policy import Policy
 from harness.protocol.assemble import Program
 from harness.protocol.flows import write_program
 from harness.protocol.flows.flow import Behaviour
+from harness.protocol.flows.guests import FIRST_LARGE
 from harness.protocol.call import Options
 from harness.protocol.seamcall_abi import Faults
 from harness.protocol.seamcalls import draws_random
 from kernels import record
-from kernels.realtime import SEQUENCE, SPLIT, WEIGHTED
 from kernels.ops import REGISTERS, Register as R
 from kernels.words import signed
-
-PAGES_PER_MIB = 256
-WEIGHTED_PAGES = 1 << 22         # a weight for each of more pages takes too long to prepare
-
-# Choices that are faults, and the share of each in the config.
-FAULT_SHARES = {"seamcall_fault": "seamcall_share", "no_entropy": "no_entropy_share",
-                "machine_check": "machine_check_share"}
 
 
 class Actor(NamedTuple):
@@ -44,19 +38,6 @@ class Actor(NamedTuple):
     kind: str                    # "vcpu" or "host": also the label where it begins
     index: int                   # among its kind
     td: int = 0                  # its TD
-
-
-class Choices(NamedTuple):
-    """The choices of a program as arrays (kernels.drive.choose).
-
-    table        int64 (choices, 3): kind, first element in the arrays below, count
-    thresholds   int64
-    aliases      int64
-    """
-
-    table: np.ndarray
-    thresholds: np.ndarray
-    aliases: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -124,12 +105,6 @@ def start_registers(layout: Layout, actor: Actor) -> np.ndarray:
     return registers
 
 
-def working_pages(config: Config) -> int:
-    """The pages that are touched and removed one by one."""
-    all_pages = 512 if config.workload.removal == "split" else config.td.memory_mib * PAGES_PER_MIB
-    return min(config.workload.pages or all_pages, all_pages)
-
-
 def attributes(config: Config) -> bool:
     """Only processes can be preempted inside a call."""
     return config.engine == "processes" and config.checks.attribution
@@ -138,7 +113,7 @@ def attributes(config: Config) -> bool:
 def configured_costs(config: Config) -> dict[str, int]:
     """Nanoseconds by the names that flows use."""
     costs = {f"{name}_ns": value for name, value in config.costs_ns}
-    costs["hp_lock_timeout_ns"] = config.td.hp_lock_timeout_ms * 1_000_000
+    costs["hp_lock_timeout_ns"] = config.hp_lock_timeout_ms * 1_000_000
     if config.workload.removals_per_s:
         costs["removal_interval_ns"] = round(1e9 / config.workload.removals_per_s)
     if config.workload.loop == "open":
@@ -147,26 +122,24 @@ def configured_costs(config: Config) -> dict[str, int]:
 
 
 def make_plan(config: Config) -> Plan:
-    """Raises UsageError if the machine cannot hold it."""
-    vcpus, hosts = config.td.vcpus, config.workload.hosts
-    actors = make_actors(vcpus, hosts, config.td.count)
-    # The layout needs the size of a record, which depends on the program's names, which do not
-    # depend on the layout: write the program twice.
-    program = _program(config, _layout(config, actors, 0))
-    tables = record.tables(len(program.calls), len(program.answers), len(program.counters),
-                           len(program.spans))
+    """Raises UsageError if the machine cannot hold it, or nothing in it can go wrong as the config says."""
+    actors = make_actors(config.td.vcpus, config.workload.hosts, config.td.count)
+    program = _program(config, _layout(config, actors))
+    tables = record.tables(len(program.calls), len(program.answers), len(program.counters), len(program.spans))
+    # How long a record is depends on the program; no place that the program names depends on that.
     layout = _layout(config, actors, tables.words)
     _fits(config, layout)
-    program = _program(config, layout)
     _faults_can_happen(config, program)
-    return Plan(config, config.policy, program, layout, actors, _choices(config, program), tables)
+    return Plan(config, config.policy, program, layout, actors, make_choices(config, program.choices), tables)
 
 
-def _layout(config: Config, actors, record_words: int) -> Layout:
+def _layout(config: Config, actors, record_words: int = 0) -> Layout:
     # A simulated page is zeroed in virtual time only; its first line is all that is ever looked at.
     content_bytes = LINE if config.engine == "simulate" else PAGE
-    return Layout(config.td.vcpus, len(actors), config.td.memory_mib * PAGES_PER_MIB, record_words, content_bytes,
-                  tds=config.td.count, created=config.workload.removal != "build")
+    return Layout(config.td.vcpus, len(actors), config.td.pages, record_words, content_bytes,
+                  tds=config.td.count, created=config.workload.removal != "build",
+                  dynamic_pamt=config.td.dynamic_pamt,
+                  large_from=FIRST_LARGE if config.workload.removal == "split" else None)
 
 
 def _faults_can_happen(config: Config, program: Program) -> None:
@@ -193,8 +166,8 @@ def _program(config: Config, layout: Layout) -> Program:
         # The module itself would refuse to remove a page that is not tracked.
         busted |= {"tracking_check"}
     options = Options(layout, config.primitive, config.checks.exclusive_ownership, costs, busted,
-                      releases.BY_NAME[config.module], faults=Faults(**config.faults.model_dump()),
-                      attribution=attributes(config))
+                      releases.find(config.module), faults=Faults(**config.faults.model_dump()),
+                      attribution=attributes(config), pending_ve=config.td.pending_ve)
     return write_program(options, config.policy, config.workload.hosts, signed(config.seed),
                          config.workload.accept_first, config.restart_on_bug, behaviour(config.workload))
 
@@ -202,67 +175,3 @@ def _program(config: Config, layout: Layout) -> Program:
 def behaviour(workload: Workload) -> Behaviour:
     """What flows have to know of a workload."""
     return Behaviour(**{name: getattr(workload, name) for name in Behaviour._fields})
-
-
-def _choices(config: Config, program: Program) -> Choices:
-    rows, thresholds, aliases, at = [], [], [], 0
-    for name in program.choices:
-        kind, count, threshold, alias = _choice(config, name)
-        rows.append((kind, at, count))
-        thresholds.append(threshold)
-        aliases.append(alias)
-        at += len(threshold)
-    return Choices(np.array(rows, np.int64).reshape(-1, 3),
-                   np.concatenate([[0], *thresholds])[1:].astype(np.int64),
-                   np.concatenate([[0], *aliases])[1:].astype(np.int64))
-
-
-def _choice(config: Config, choice: str):
-    """(kind, number of outcomes, thresholds, aliases) of a choice that flows make; see drive.choose."""
-    workload = config.workload
-    if choice in FAULT_SHARES:
-        share = getattr(config.faults, FAULT_SHARES[choice])
-        return WEIGHTED, 2, *alias_table(np.array([1 - share, share]))
-    if choice == "migrate":
-        return WEIGHTED, 2, *alias_table(np.array([1 - workload.migrate_share, workload.migrate_share]))
-    if choice == "split":
-        return SEQUENCE, config.td.memory_mib // 2 - 1, [0], [0]
-    if choice == "map_gpa":
-        return WEIGHTED, 2, *alias_table(np.array([1 - workload.map_gpa_share, workload.map_gpa_share]))
-    if choice == "accept_first":
-        return WEIGHTED, 2, *alias_table(np.array([1 - workload.accept_first, workload.accept_first]))
-    pattern = workload.pattern
-    if choice == "remove" and workload.remove_pattern != "same":
-        pattern = workload.remove_pattern
-    pages = working_pages(config)
-    if pattern == "sequential":
-        return SEQUENCE, pages, [0], [0]
-    if pattern == "zipf":
-        if pages > WEIGHTED_PAGES:
-            raise UsageError(f"{config.name}: workload.pattern = 'zipf': {pages} pages are in play; must be at most"
-                             f" {WEIGHTED_PAGES} (set workload.pages)")
-        return WEIGHTED, pages, *alias_table(1 / np.arange(1, pages + 1) ** workload.zipf_exponent)
-    hot = min(workload.hot_pages, pages) if pattern == "hot" else pages
-    share = workload.hot_share if hot < pages else 1
-    return SPLIT, pages, [round(share * (1 << 32))], [hot]
-
-
-def alias_table(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Walker's alias method: (thresholds, aliases), both int64 (outcomes,).
-
-    An outcome is drawn by picking an index evenly and then, with a 32-bit number below
-    thresholds[index], that index, otherwise aliases[index].
-    """
-    count = len(weights)
-    scaled = np.asarray(weights, float) * count / np.sum(weights)
-    thresholds = np.full(count, 1 << 32, np.int64)
-    aliases = np.arange(count, dtype=np.int64)
-    small = [index for index in range(count) if scaled[index] < 1]
-    large = [index for index in range(count) if scaled[index] >= 1]
-    while small and large:
-        less, more = small.pop(), large[-1]
-        thresholds[less], aliases[less] = int(scaled[less] * (1 << 32)), more
-        scaled[more] -= 1 - scaled[less]
-        if scaled[more] < 1:
-            small.append(large.pop())
-    return thresholds, aliases

@@ -1,6 +1,6 @@
 """Scenarios: small worlds whose every interleaving is explored, as TOML files.
 
-    module = "1.5.05"                    # or a list: one scenario for each release
+    module = "1.5.05"                    # or a list: one scenario for each release; "all": of every one
     [start]
     pages = { 3 = "PENDING" }            # page number -> state of its entry; other entries are FREE
     [actors]
@@ -19,7 +19,9 @@ touches page 3 twice, `{ remove = [3] }` for a host thread that removes it.  A v
 Each way in which all scripts can end is an *outcome*: the answers of each actor and the final words.
 [[expect]] grades outcomes as acceptable, interesting or forbidden; what it leaves out of an outcome may
 be anything; an outcome that nothing grades is a failure, and so is a row that is never met (unless
-it is forbidden, which is what it should be).
+it is forbidden, which is what it should be).  A row that says `breaks = "priority_kept"` (invariants of outcomes:
+protocol/invariants.py) is of a known defect: such an outcome is interesting in the releases of the row's
+`module`, which have to meet it, and forbidden in all others.
 
 `[pairs] calls = [...]` stands for a scenario for each two of these calls and each start state in
 which they can meet; there an outcome is acceptable if it could also come of the calls made one after
@@ -27,41 +29,39 @@ the other, where a call that was BUSY has done nothing, and all others have to b
 """
 
 import functools
+import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from harness.experiment import config, invariants
-from harness.experiment.config import BUSTED, MODULES, KeyProblem, Table
-from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
-from harness.memory.block import Memory
+from harness.experiment.config import BUSTED, KeyProblem, Table, resolve_module, resolve_policy
 from harness.experiment.plan import Actor, start_registers
-from harness.protocol.policies import Policy
-from harness.protocol.assemble import Held, Listing, Program
-from harness.protocol.call import Call, Options, locate, locate_page
-from harness.protocol.flows import write_flows
+from harness.memory.block import Memory
+from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
+from harness.protocol.assemble import Program
+from harness.protocol.call import Options
+from harness.protocol import releases
 from harness.protocol.flows.flow import MMU_PRESENT
-from harness.protocol.flows.guest import STEPPING
+from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step, write_program
+from harness.protocol.invariants import NAMES, OF_OUTCOMES
 from harness.protocol.liveness import live_registers
-from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label, write_calls
-from harness.protocol.releases import BY_NAME as RELEASES, EXCLUSIVE, SHARED
+from harness.protocol.policies import Policy
+from harness.protocol.seamcalls import TD_EXIT, by_name
 from kernels import stepping
-from kernels.ops import Op, Register as R
-from kernels.words import (
-    EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, PT_EPT, PT_REG, STATE, STATUS_CLASS, spell_entry, status,
-)
+from kernels.ops import Register as R
+from kernels.words import PT_EPT, PT_REG, STATE, spell_entry
 
-INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *invariants.NAMES)))
+INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES)))
+OUTCOME_INVARIANTS = tuple(each.name for each in OF_OUTCOMES)
+ALL = "all"                      # releases: every one that was read and has the calls
 GRADES = ("acceptable", "interesting", "forbidden")
-ANSWER_BITS = 9                  # of R.OUTCOMES, for each call of a script
-CALLS_MAX = 63 // ANSWER_BITS
 PAGES = 512                      # of the TD; scripts name pages below that
 FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
-FOREVER, RETRIES_MAX = -1, 100_000
-BUSY_STATUS = status("TDX_OPERAND_BUSY")
-LEAVE = "script.leave"
+RETRIES_MAX = 100_000
+NOT_MADE, HALT = "-", "HALT"     # in place of an answer: of a call that was not made; that shut the module down
+TYPE = " type"                   # behind the name of a PAMT entry: its type, not its lock
 PAIR_PAGE = 3                    # what pairs of calls are about
 
 
@@ -70,8 +70,10 @@ PAIR_PAGE = 3                    # what pairs of calls are about
 class Start(Table):
     """How memory is at the start, besides a finalized TD."""
 
-    pages: dict[str, str] = {}
+    pages: dict[str, str] = {}                       # "PAGE" or "PAGE level N" -> STATE, with +EL and +HP as wanted
+    children: dict[str, str] = {}                    # "PAGE level N" -> state of the 512 entries below
     tables: bool = True                              # SEPT pages above the pages are there
+    pairs: bool = True                               # with Dynamic PAMT: the 2 MiB of data have a pair of PAMT pages
     listed: dict[str, list[int]] = {}                # vCPU -> pages in its zero-step list
     words: dict[str, int] = {}                       # "NAME" or "NAME INDEX" -> value
 
@@ -88,16 +90,18 @@ class File(Table):
     """A scenario file."""
 
     name: str = ""
-    module: list[Literal[MODULES]] = ["1.5.05"]
+    module: list[str] = ["1.5.05"]                   # releases; or a table: one of your own (releases.py)
     policy: Any = Field("kick_on_busy", validate_default=True)
     primitive: Literal["cas", "bts"] = "cas"
     accept_first: Literal[True, False, "either"] = True
+    pending_ve: bool = True                          # a touch of a PENDING page is a #VE for the guest
+    dynamic_pamt: bool = False                       # PAMT entries of 4 KiB pages in pages that the host gives
     timeouts: bool = False                           # the guest's time for host priority may run out
     exclusive_ownership: bool = True
     busted: list[Literal[BUSTED]] = []
     must_violate: list[str] | dict[str, list[str]] = []      # invariants that it has to break (by release)
     may_violate: list[str] | dict[str, list[str]] = []       # invariants that are known not to hold everywhere
-    watch: list[str] = []                            # further words of an outcome: "NAME" or "NAME INDEX"
+    watch: list[str] = []                            # further words of an outcome: "NAME", "NAME INDEX", "page N"
     start: Start = Start()
     actors: dict[str, Any] = {}
     pairs: Pairs | None = None
@@ -105,8 +109,10 @@ class File(Table):
 
     @field_validator("module", mode="before")
     @classmethod
-    def _list(cls, value):
-        return [value] if isinstance(value, str) else value
+    def _releases(cls, value):
+        if value == ALL:
+            return [name for name, release in releases.BY_NAME.items() if not release.report_only]
+        return [resolve_module(each) for each in (value if isinstance(value, list) else [value])]
 
     @field_validator("must_violate", "may_violate", mode="before")
     @classmethod
@@ -119,26 +125,10 @@ class File(Table):
     @field_validator("policy", mode="before")
     @classmethod
     def _policy(cls, value):
-        return value if isinstance(value, Policy) else config.resolve_policy(value)
+        return value if isinstance(value, Policy) else resolve_policy(value)
 
 
 # --- what it says ----------------------------------------------------------------------------
-
-class Step(NamedTuple):
-    """One call of a script."""
-
-    call: str
-    page: int = 0
-    level: int = 0
-    retries: int = 0
-    word: str = ""               # of a lock step
-
-    def __str__(self):
-        if self.word:
-            return f"{self.call} {self.word}"
-        retry = f" retry {'forever' if self.retries == FOREVER else self.retries}" * (self.retries != 0)
-        return f"{self.call} {self.page}" + f" level {self.level}" * bool(self.level) + retry
-
 
 @dataclass(frozen=True)
 class Script:
@@ -165,6 +155,7 @@ class Grade:
     note: str = ""
     must: bool = True            # has to be met, unless forbidden
     anyone: str = ""             # an answer that some call gave
+    breaks: str = ""             # an invariant of outcomes
 
 
 @dataclass(frozen=True)
@@ -177,7 +168,8 @@ class Scenario:
     primitive: str
     scripts: tuple[Script, ...]
     file: File = field(repr=False)
-    pages: tuple[tuple[int, int, str], ...] = ()     # (page, level, state) at the start
+    pages: tuple[tuple[int, int, str], ...] = ()     # (page, level, state, with +EL and +HP) at the start
+    children: tuple[tuple[int, int, str], ...] = ()  # the same of the 512 entries below an entry
     grades: tuple[Grade, ...] = ()
     serial: bool = False         # outcomes of calls made one after the other are acceptable
     vcpus: int = 1
@@ -186,18 +178,18 @@ class Scenario:
 
     @property
     def config(self) -> "Scenario":
-        """What invariants.py asks of a plan's config is the release."""
+        """What engines/checks.py asks of a plan's config is the release."""
         return self
 
     @property
     def must_violate(self) -> list[str]:
         """Invariants that this scenario has to break."""
-        return _of_release(self.file.must_violate, self.module)
+        return of_release(self.file.must_violate, self.module)
 
     @property
     def may_violate(self) -> list[str]:
         """Invariants that it may break; those that it has to among them."""
-        return _of_release(self.file.may_violate, self.module) + self.must_violate
+        return of_release(self.file.may_violate, self.module) + self.must_violate
 
     @property
     def uses_flows(self) -> bool:
@@ -205,7 +197,7 @@ class Scenario:
 
     @functools.cached_property
     def layout(self) -> Layout:
-        return Layout(self.vcpus, self.vcpus + self.hosts, PAGES, record_words=0, content_bytes=8)
+        return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -219,7 +211,17 @@ class Scenario:
         if busted & {"no_track", "no_kick"}:
             busted |= {"tracking_check"}             # the module itself would refuse otherwise
         return _program(self.vcpus, self.hosts, self.module, self.primitive, self.file.exclusive_ownership,
-                        busted, self.policy if self.uses_flows else None, self.file.accept_first, labels)
+                        self.file.pending_ve, self.file.dynamic_pamt, busted,
+                        self.policy if self.uses_flows else None, self.file.accept_first, labels)
+
+    def behaviour(self) -> str:
+        """What a search depends on, as a digest: where it is equal for two releases of a file, they come to the same."""
+        memory = Memory(self.layout)
+        registers = self.start(memory)
+        digest = hashlib.sha256(f"{self.name} {_digest(self.program)}".encode())
+        for part in (memory.block[:self.layout.at("image")], *registers):
+            digest.update(part)
+        return digest.hexdigest()
 
     @functools.cached_property
     def live(self) -> np.ndarray:
@@ -238,15 +240,35 @@ class Scenario:
 
     def spell(self, name: str, word: int) -> str:
         """A word of an outcome, as [[expect]] writes it."""
+        if name.endswith(TYPE):
+            return f"{word & 0xFF:#x}"
         if not name.startswith("page "):
             return f"{word & 0xFFFF:#x}" if "lock" in name or "pamt" in name else f"{word:#x}"
         return spell_entry(word)
 
     def start(self, memory: Memory) -> list[np.ndarray]:
         """Write the start into memory; the registers of the actors that have a script."""
+        self.write_start(memory)
+        actors = []
+        for script in self.scripts:
+            registers = start_registers(self.layout, script.actor)
+            registers[R.PC] = self.program.labels[script.label]
+            actors.append(registers)
+        return actors
+
+    def write_start(self, memory: Memory) -> None:
+        """Pages, lists and words as the file says they are at the start."""
         layout = self.layout
+        if layout.dynamic_pamt:
+            memory.take_pairs()          # until it is known what is in use
         for page, level, state in self.pages:
-            _set_page(memory, page, level, state, self.file.start.tables)
+            _set_page(memory, page, level, state, self.file.start.tables, releases.find(self.module).access)
+        for page, level, state in self.children:
+            first = page >> 9 * level << 9 * level
+            for part in range(first, first + (1 << 9 * level), 1 << 9 * (level - 1)):
+                _set_page(memory, part, level - 1, state, False, releases.find(self.module).access)
+        if layout.dynamic_pamt:
+            memory.give_pairs(data=self.file.start.pairs)
         for name, pages in self.file.start.listed.items():
             place = layout.at("tdvps", int(name.removeprefix("vcpu"))) + TDVPS_STEPPING
             memory.set_word(place + stepping.EPF_LENGTH, len(pages), 8)
@@ -255,33 +277,16 @@ class Scenario:
                 memory.set_word(place + stepping.EPF_LIST + 8 * index, page)
         for name, value in self.file.start.words.items():
             memory.set_word(word_offset(layout, name), value, 64 if value >> 16 else 16)
-        actors = []
-        for script in self.scripts:
-            registers = start_registers(layout, script.actor)
-            registers[R.PC] = self.program.labels[script.label]
-            actors.append(registers)
-        return actors
-
-
-# Calls that name a page itself and not an entry: its group; and those about a data page at any level.
-ABOUT_PAGES = {"tdh_mng_add_cx": "tdcx", "tdh_vp_addcx": "tdcx", "tdh_phymem_page_reclaim": "data",
-               "tdh_phymem_page_wbinvd": "data", "tdh_phymem_page_rdmd": "data"}
-LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept")
-NO_ENTRY = ("tdh_mem_track",)
-
-# Lock steps on their own: taken and dropped again, on a word by its name (of sharex_hp locks).
-LOCK_WORDS = ("op_state_lock",)
-LOCK_STEPS = {"hp_shared": SHARED, "hp_exclusive": EXCLUSIVE, "hp_shared_guest": "guest"}
 
 
 @functools.cache
 def calls_of(module: str) -> dict:
     """The calls of a release, by name."""
-    return by_name(RELEASES[module])
+    return by_name(releases.find(module))
 
 
 def about_entry(call: str) -> bool:
-    return "_mem_" in call and call not in ABOUT_PAGES and call not in NO_ENTRY
+    return "_mem_" in call and call not in ABOUT_PAGES and call != "tdh_mem_track"
 
 
 def kind_of(row) -> str:
@@ -300,15 +305,19 @@ def pair_script(call: str, kind: str, index: int, level: int, module: str) -> Sc
     return Script(Actor(index if kind == "vcpu" else 2 + index, f"{kind}{index}", kind, index), steps)
 
 
-def _of_release(given, module: str) -> list[str]:
-    return given.get(module, []) if isinstance(given, dict) else given
+def of_release(given, module: str) -> list[str]:
+    if not isinstance(given, dict):
+        return given
+    return [name for key, names in given.items() if module in releases.between(key) for name in names]
 
 
 def answers_of(scenario: Scenario, place: int, outcomes: int) -> tuple[str, ...]:
     """What the calls of a script have answered, from its register OUTCOMES; "-" where none was made."""
     calls = sum(step.call != TD_EXIT for step in scenario.scripts[place].steps)
     numbers = [outcomes >> ANSWER_BITS * (calls - 1 - call) & (1 << ANSWER_BITS) - 1 for call in range(calls)]
-    return tuple(scenario.program.answers[number - 1].name if number else "-" for number in numbers)
+    begun = next((place for place, number in enumerate(numbers) if number), 0)        # those not made come last
+    numbers = numbers[begun:] + numbers[:begun]
+    return tuple(scenario.program.answers[number - 1].name if number else NOT_MADE for number in numbers)
 
 
 def entry_name(page: int, level: int) -> str:
@@ -316,21 +325,28 @@ def entry_name(page: int, level: int) -> str:
 
 
 def word_offset(layout: Layout, name: str) -> int:
-    region, _, index = name.partition(" ")
-    return layout.at(region, int(index or 0))
+    """Where NAME, NAME INDEX, of a PAMT entry NAME INDEX type, or page N (level L) lies."""
+    if name.startswith("page "):
+        _, page, *level = name.split()
+        level = int(level[1]) if level else 0
+        return layout.at(f"sept.{level}", int(page) >> 9 * level)
+    region, _, index = name.removesuffix(TYPE).partition(" ")
+    return layout.at(region, int(index or 0)) + (PAMT_TYPE if name.endswith(TYPE) else 0)
 
 
-def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool) -> None:
+def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, access: int) -> None:
     """An entry in a state, KVM's mirror entry to match, and the tables above."""
     layout = memory.layout
 
-    def put(at_level, name):
+    def put(at_level, spelled):
+        name, *bits = spelled.split("+")
         index, leaf = page >> 9 * at_level, STATE[name].leaf
         group = "data" if leaf else ("", "pt_pages", "pd_pages")[at_level]
         number = index << 9 * at_level if leaf else index
         used = name not in ("FREE", "REMOVED")
         hpa = layout.hpa(group, number) if used else 0
-        memory.set_word(layout.at(f"sept.{at_level}", index), STATE[name].word(hpa))
+        memory.set_word(layout.at(f"sept.{at_level}", index),
+                        STATE[name].word(hpa, lock="EL" in bits, priority="HP" in bits, access=access))
         if name in ("NL_MAPPED", "MAPPED", "PENDING"):
             memory.set_word(layout.at(f"mirror.{at_level}", index), hpa | MMU_PRESENT)
         if used:
@@ -342,132 +358,34 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool) -
         for above in range(level + 1, 3):
             put(above, "NL_MAPPED")
     put(level, state)
-    if state == "MAPPED" and level == 0:
+    if state.partition("+")[0] == "MAPPED" and level == 0:
         memory.set_word(layout.at("accepted", page), 1)
 
 
 # --- programs --------------------------------------------------------------------------------
 
+def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool) -> Layout:
+    return Layout(vcpus, vcpus + hosts, PAGES, record_words=0, content_bytes=8, dynamic_pamt=dynamic_pamt)
+
+
 @functools.lru_cache(maxsize=64)
-def _program(vcpus, hosts, module, primitive, owners, busted, policy, accept_first, scripts) -> Program:
-    layout = Layout(vcpus, vcpus + hosts, PAGES, record_words=0, content_bytes=8)
-    options = Options(layout, primitive, owners, busted=busted, release=RELEASES[module], attribution=False)
-    calls = [(step.call, step.level) for _, steps in scripts for step in steps
-             if step.call != TD_EXIT and not step.word]
-    if policy:
-        chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
-        flow = write_flows(options, policy, hosts, accept_first=chance, calls=calls)
-        listing = flow.listing
-        _write_leave(flow)
-    else:
-        listing = Listing()
-        write_calls(listing, options, calls)
-    for label, steps in scripts:
-        _write_script(listing, layout, module, label, steps)
-    for step in dict.fromkeys(step for _, steps in scripts for step in steps if step.word):
-        _write_lock_step(listing, options, step)
-    return listing.program()
+def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, busted, policy, accept_first,
+             scripts) -> Program:
+    """Kept, as many scenarios have the same."""
+    layout = layout_of(vcpus, hosts, dynamic_pamt)
+    options = Options(layout, primitive, owners, busted=busted, release=releases.find(module), attribution=False,
+                      pending_ve=pending_ve)
+    chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
+    return write_program(options, policy, hosts, chance, scripts)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(program: Program) -> str:
+    """Of the rows and of all names that a search tells anything by."""
+    names = repr((program.calls, [answer.name for answer in program.answers], program.counters))
+    return hashlib.sha256(program.rows.tobytes() + names.encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=64)
 def _live(program: Program) -> np.ndarray:
     return live_registers(program, (program.labels[LEAVE],) if LEAVE in program.labels else ())
-
-
-def _write_leave(flow) -> None:
-    """A guest whose script is over leaves, and its vCPU stops at the next look (Op.POLL)."""
-    behind = flow.fresh(LEAVE)
-    flow.label(LEAVE)
-    flow.row(Op.STEPPING_EXIT, **STEPPING)
-    flow.row(Op.CALL, next=TD_EXIT, otherwise=behind, text=TD_EXIT)
-    flow.label(behind)
-    flow.leave_guest_mode()
-    flow.goto("vcpu.run")
-
-
-def _write_script(listing: Listing, layout: Layout, module: str, label: str, steps: tuple[Step, ...]) -> None:
-    """The calls of a script one after the other, their answers kept in OUTCOMES."""
-    listing.label(label)
-    for number, step in enumerate(steps):
-        place = f"{label}#{number}"
-        if step.call == TD_EXIT:
-            listing.row(Op.CALL, next=TD_EXIT, otherwise=f"{place}.left", text=TD_EXIT)
-            listing.label(f"{place}.left")
-            continue
-        listing.row(Op.LET, register=R.PAGE, value=step.page)
-        listing.row(Op.LET, register=R.GUEST_PAGE, value=step.page)
-        listing.row(Op.LET, register=R.CONTENT, value=layout.at("content", step.page))
-        row = calls_of(module).get(step.call)
-        if step.word:
-            pass
-        elif step.call in ABOUT_PAGES:
-            locate_page(listing, layout, ABOUT_PAGES[step.call], source=R.PAGE)
-        else:
-            locate(listing, layout, step.level, leaf=True if step.call in LEAF_CALLS else None)
-        if step.call == "tdh_mem_page_relocate":
-            locate_page(listing, layout, "data", layout.pages)           # to the first spare page
-        if step.retries > 0:
-            listing.row(Op.LET, register=R.TRIES)
-        listing.label(f"{place}.again")
-        listing.row(Op.CALL, next=entry_label(row, step.level) if row else str(step),
-                    otherwise=f"{place}.answered", text=str(step) if step.word else step.call)
-        listing.label(f"{place}.answered")
-        if step.retries:
-            busy, more = f"{place}.busy", f"{place}.more"
-            listing.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=BUSY_STATUS,
-                        next=busy, otherwise=f"{place}.done", text="TDX_OPERAND_BUSY")
-            listing.label(busy)
-            if step.retries == FOREVER:
-                listing.jump(f"{place}.again")
-            else:
-                listing.row(Op.TEST, register=R.TRIES, mask=-1, match=step.retries,
-                            next=f"{place}.done", otherwise=more, text="retries so far")
-                listing.label(more)
-                listing.row(Op.LET, register=R.TRIES, source=R.TRIES, value=1, next=f"{place}.again")
-            listing.label(f"{place}.done")
-        listing.row(Op.INDEX, register=R.OUTCOMES, base=R.ANSWER, offset=1, source=R.OUTCOMES, mask=-1,
-                    match=1 << ANSWER_BITS, text="keep the answer, + 1")
-        if step.call == "tdh_vp_enter":
-            # A vCPU that was refused does not do what it would do in the guest.
-            out = next(n for n in range(number, len(steps)) if steps[n].call == TD_EXIT)
-            skipped = sum(each.call != TD_EXIT for each in steps[number + 1:out])
-            refused, entered = f"{place}.refused", f"{place}.entered"
-            listing.row(Op.TEST, register=R.STATUS, mask=-1, next=entered, otherwise=refused,
-                        text="TDX_SUCCESS")
-            with listing.aside(refused):
-                listing.row(Op.INDEX, register=R.OUTCOMES, source=R.OUTCOMES, mask=-1,
-                            match=1 << ANSWER_BITS * skipped, next=f"{label}#{out}.left",
-                            text="what is left out")
-            listing.label(entered)
-    listing.row(Op.STOP)
-    listing.flush()
-
-
-def _write_lock_step(listing: Listing, options: Options, step: Step) -> None:
-    """A sharex_hp lock taken and dropped, as a subroutine."""
-    name, mode = str(step), LOCK_STEPS[step.call]
-    call = Call(listing, name, options)
-    lock = Held(step.word, EXCLUSIVE if mode == EXCLUSIVE else SHARED, "hp", R.TD, word_offset(options.layout, step.word))
-    listing.label(name)
-    listing.row(Op.CALL_BEGIN, value=listing.call_number(name), text=name)
-    if mode != "guest":
-        call.drop(call.take(lock, BUSY_STATUS))
-    else:
-        # No call of the table takes such a lock from the guest's side; tdx_locks.h:325-347.
-        place = {"base": lock.base, "offset": lock.offset, "width": 16, "text": f"{step.word} (shared, guest)"}
-        refused, busy, asked, taken = (call.fresh(part) for part in ("refused", "busy", "asked", "taken"))
-        listing.row(Op.ADD, register=R.OLD, value=HP_READER, **place)
-        listing.row(Op.TEST, register=R.OLD, mask=HP, match=0, next=asked, otherwise=refused, text="host priority")
-        with listing.aside(refused):
-            listing.row(Op.ADD, value=-HP_READER, **place)
-            listing.answer(status("TDX_OPERAND_BUSY_HOST_PRIORITY"), busy=True, next=call.unwinding())
-        listing.label(asked)
-        listing.row(Op.TEST, register=R.OLD, mask=HP_EXCLUSIVE, match=0, next=taken, otherwise=busy, text="exclusive")
-        with listing.aside(busy):
-            call.answer_busy(BUSY_STATUS, place)
-        listing.label(taken)
-        listing.hold(lock)
-        call.drop(lock)
-    call.succeed()
-    listing.flush()
-    listing.held = ()

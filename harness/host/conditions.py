@@ -1,6 +1,6 @@
 """Under which conditions a run was measured: what lies between two readings, as a part of its result.
 
-Values only; judge.py decides what is too much.  Unknown is None.
+Values only; results/trust.py decides what is too much.  Unknown is None.
 
     full_concurrency_share   share of the time in which no worker was ready to run and kept off its
                              processor; at least this much, as no two are taken to have waited together

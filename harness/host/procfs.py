@@ -1,7 +1,7 @@
 """What Linux says about the machine and about our workers: readers, and nothing else.
 
 Each `parse_...` takes the text of one file and returns values; `take` reads the files.  What to think
-of the values is judge.py's business, so a test can feed it any text.  A file that is not there gives
+of the values is results/trust.py's business, so a test can feed it any text.  A file that is not there gives
 None, which means "unknown", never "fine".
 """
 

@@ -9,13 +9,13 @@ import mmap
 import numpy as np
 
 from harness.memory.layout import (
-    MMU_NONPRESENT, PAMT_TYPE, TDR_READY, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX, Layout,
+    ENTRIES, MMU_NONPRESENT, PAIRS, PAMT_BIT, PAMT_BYTES, PAMT_COUNT, PAMT_PAIR, PAMT_TYPE, TDR_READY, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX, Layout,
 )
 from kernels import epoch, guest
 from kernels.atomics import address_of
 from kernels.ops import LEVELS
 from kernels.words import (
-    HKID_ASSIGNED, NO_LP, OP_STATE_RUNNABLE, PT_NDA, PT_TDCX, PT_TDR, PT_TDVPR, STATE, TDCS_PAGES, TDVPS_PAGES,
+    HKID_ASSIGNED, NO_LP, OP_STATE_RUNNABLE, PT_NDA, PT_PAMT, PT_TDCX, PT_TDR, PT_TDVPR, STATE, TDCS_PAGES, TDVPS_PAGES,
     VCPU_READY, signed,
 )
 
@@ -82,13 +82,20 @@ class Memory:
         for vcpu in range(layout.vcpus):
             self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_LP, NO_LP, 32)
         assert PT_NDA == 0           # all pages belong to nobody yet
-        if not layout.created:
-            return
+        if layout.created:
+            self._format_created(td)
+        if layout.dynamic_pamt:
+            self.give_pairs(td)
+
+    def _format_created(self, td: int) -> None:
+        layout = self.layout
         self.set_word(layout.at("op_state", td=td), OP_STATE_RUNNABLE)
         self.set_word(layout.at("tdr_state", td=td), TDR_READY)
         self.set_word(layout.at("keys", td=td), all_packages(layout.packages))
         self.set_word(layout.at("epoch", td=td), epoch.epoch_word(epoch.FIRST_EPOCH))
         self.set_word(layout.at("pamt_4k.control", 0, td) + PAMT_TYPE, PT_TDR, 8)
+        self.set_word(layout.at("pamt_4k.service", 0, td) + PAMT_TYPE, PT_TDR, 8)
+        self.set_word(layout.at("service_op_state", td=td), OP_STATE_RUNNABLE)
         self.set_word(layout.at("num_vcpus", td=td), layout.vcpus)
         self.set_word(layout.at("chldcnt", td=td), TDCS_PAGES + layout.vcpus * TDVPS_PAGES)
         for vcpu in range(layout.vcpus):
@@ -96,7 +103,39 @@ class Memory:
             self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_TDCX, TDVPS_PAGES - 1, 8)
             self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_EPOCH, epoch.FIRST_EPOCH)
             self.set_word(layout.at("pamt_4k.control", 1 + vcpu, td) + PAMT_TYPE, PT_TDVPR, 8)
-        self.view("pamt_4k.tdcx", np.uint8, td)[:, PAMT_TYPE] = PT_TDCX
+        self.view("pamt_4k.tdcx", np.uint8, td)[:TDCS_PAGES + layout.vcpus * (TDVPS_PAGES - 1), PAMT_TYPE] = PT_TDCX
+
+    def give_pairs(self, td: int = 0, data: bool = True) -> None:
+        """With Dynamic PAMT: each 2 MiB have a pair of pages of the group PAIRS, unless they are a large page.
+
+        data   whether those of data pages have one
+        """
+        layout = self.layout
+        for number, (group, place) in enumerate(layout.ranges()):
+            large = group == "data" and (not data or layout.large_from <= place * ENTRIES < layout.pages)
+            if not large and self.word(layout.at(f"pamt_2m.{group}", place, td) + PAMT_TYPE, 8) == PT_NDA:
+                self.give_pair(group, place, (2 * number, 2 * number + 1), td)
+
+    def take_pairs(self) -> None:
+        """No 2 MiB of the first TD have a pair."""
+        self.view(f"pamt_4k.{PAIRS}", np.uint8)[:, PAMT_BIT] = 0
+        for group, place in self.layout.ranges():
+            node = self.layout.at(f"pamt_2m.{group}", place)
+            if self.word(node + PAMT_TYPE, 8) == PT_PAMT:
+                for offset, width in ((PAMT_TYPE, 8), (PAMT_COUNT, 16), (PAMT_PAIR, 64)):
+                    self.set_word(node + offset, 0, width)
+
+    def give_pair(self, group: str, place: int, pages: tuple[int, int], td: int = 0) -> None:
+        """2 MiB have a pair of PAMT pages (of the group PAIRS); the pages of them that are in use are counted."""
+        layout = self.layout
+        node = layout.at(f"pamt_2m.{group}", place, td)
+        types = self.view(f"pamt_4k.{group}", np.uint8, td)[place * ENTRIES:(place + 1) * ENTRIES, PAMT_TYPE]
+        self.set_word(node + PAMT_TYPE, PT_PAMT, 8)
+        self.set_word(node + PAMT_COUNT, np.count_nonzero(types), 16)
+        for half, page in enumerate(pages):
+            entry = layout.at(f"pamt_4k.{PAIRS}", page, td)
+            self.set_word(node + PAMT_PAIR + 4 * half, (entry - node) // PAMT_BYTES & 0xFFFF_FFFF, 32)
+            self.set_word(entry + PAMT_BIT, 1, 8)
 
 
 def all_packages(packages: int) -> int:

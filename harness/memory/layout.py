@@ -5,7 +5,8 @@ their real width, SEPT and mirror entries lie packed eight to a cache line as in
 PAMT entries are 16 bytes apart.  The TD's own fields lie a cache line apart, as do the words of each
 vCPU; where the module puts them relative to each other is not modelled.
 
-First come the words of the machine (Key Ownership Table, key tables, write-back mutexes), then one
+First come the words of the machine (Key Ownership Table, key tables, write-back mutexes, the module's own
+state and TDMRs), then one
 block for each TD, all alike: KVM's words about the VM, the module's words, their shadows, the pages.
 A row names a TD's word as it lies in the first block; Register.TD is how far the actor's own is away.
 
@@ -37,29 +38,55 @@ MMU_NONPRESENT = 1 << 63         # SHADOW_NONPRESENT_VALUE: a mirror entry that 
 
 # Within a PAMT entry.  The module keeps the page's owner there too; every page here has one owner.
 PAMT_BYTES, PAMT_LOCK, PAMT_TYPE, PAMT_BEPOCH = 16, 0, 2, 8
+# Dynamic PAMT: of 2 MiB with a pair, how many pages are in use, and where the PAMT entries of the pair's two pages lie
+# (two numbers of 32 bits with a sign, counted in PAMT entries from this one); of a page, the bit that says that it
+# holds PAMT entries (in the module a bit of a bitmap of its own).
+PAMT_COUNT, PAMT_PAIR, PAMT_BIT = 4, 8, 4
 
 # Within the words of a vCPU (its TDVPS, plus the translations its processor remembers).
 TDVPS_STATE, TDVPS_TDCX, TDVPS_LP, TDVPS_EPOCH, TDVPS_STEPPING = 0, 1, 8, 16, LINE
 TDVPS_TLB = -(-(TDVPS_STEPPING + stepping.STEPPING_BYTES) // LINE) * LINE
 TDVPS_BYTES = TDVPS_TLB + 8 * TLB_ENTRIES
 
-# Within the words that KVM keeps of a vCPU ("kick"), and of invalidations in progress.
-KICK_MODE, KICK_SRCU, KICK_MAILBOX = 0, 8, 16
+# Within the words that KVM keeps of a vCPU ("kick"; the first is its mode), and of invalidations in progress.
+KICK_SRCU, KICK_MAILBOX = 8, 16
 INVALIDATE_COUNT, INVALIDATE_START, INVALIDATE_END, INVALIDATE_SEQUENCE = 0, 8, 16, 24
 
 # Within the word of a TDR that says how far its TD has come: three bytes, read in one access.
 TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX = 0, 1, 2
 TDR_READY = TD_KEYS_CONFIGURED << 8 * TDR_LIFECYCLE | TDCS_PAGES << 8 * TDR_TDCX     # and not fatal
 
+# Migration streams that the model has room for, the last of them backward; and within the word of a stream.
+STREAMS, STREAMS_FORWARD = 3, 2
+MIGSC_LOCK, MIGSC_INITIALIZED = 0, 1
+
+# How far the module is (0, so that it is up where nobody says otherwise); and within the word of a TDMR.
+SYS_READY, SYS_INIT_PENDING, SYS_INIT_DONE, SYS_CONFIG_DONE, SYS_SHUTDOWN = range(5)
+TDMR_LOCK, TDMR_PENDING = 0, 1
+
+# Within the word of the TD's one page of a device: its lock, whether it is mapped; its bepoch where a PAMT entry has it.
+MMIOMT_LOCK, MMIOMT_MAPPED = 0, 1
+
+# How far a service TD is bound.
+NOT_BOUND, PRE_BOUND, BOUND = 0, 1, 2
+
 # Within words that have a byte for each package; the KOT's has the HKID's state in its lowest byte.
 KOT_STATE, KOT_PACKAGES = 0, 1
 PACKAGES_MAX = 7
+TO_WRITE_BACK, NOTED = 1, 2      # of a package: still to be written back; the same, by the session that is under way
+
+# Within a package's entry of the table of write-backs: its mutex, and how far an interrupted session has got.
+WBT_LOCK, WBT_POINT = 0, 8
 
 # Physical pages by use, far apart so that no two groups and no two TDs share a 1G region.
 HPA_STEP, TD_HPA_STEP = 1 << 40, 1 << 44
-GROUPS = ("control", "pd_pages", "pt_pages", "data", "tdcx")
+GROUPS = ("control", "pd_pages", "pt_pages", "data", "tdcx", "service")
+PAIRS = "pamt_pages"             # a group of pages that the host gives for PAMT entries, with Dynamic PAMT
 TDS_MAX = 128
-assert (1 + len(GROUPS)) * HPA_STEP <= TD_HPA_STEP and TDS_MAX * TD_HPA_STEP <= 1 << 52
+assert (2 + len(GROUPS)) * HPA_STEP <= TD_HPA_STEP and TDS_MAX * TD_HPA_STEP <= 1 << 52
+
+
+VARIABLE = "C."                  # before the names of a litmus test's own words
 
 
 class Region(NamedTuple):
@@ -85,17 +112,23 @@ class Layout:
     content_bytes   bytes kept of each data page: 4096, or 8 where only the signature matters
     tds             number of TDs
     packages        number of processor packages: each has a key table and a write-back mutex
+    variables       shared words of a C litmus test, (name, how many) each
+    dynamic_pamt    whether the PAMT entries of 4 KiB pages lie in pages that the host gives: here each 2 MiB have
+                    their place for 512 of them, whether they have a pair or not, and two pages of the group PAIRS
+    large_from      the first guest page of the memory that consists of large pages, whose 2 MiB have no pair
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
     """
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
-                 created=True):
+                 created=True, variables=(), dynamic_pamt=False,
+                 large_from=None):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
         self.hosts = actors // tds - vcpus
         self.tds, self.packages, self.created = tds, packages, created
-        self.content_bytes = content_bytes
+        self.content_bytes, self.dynamic_pamt = content_bytes, dynamic_pamt
+        self.large_from = pages if large_from is None else large_from
         self.regions: list[Region] = []
         self.by_name: dict[str, Region] = {}
         self.size = 0
@@ -108,6 +141,11 @@ class Layout:
         self._add("ket", packages, LINE)
         self._add("wbt", packages, LINE)
         self._add("tdx_lock", 1, LINE)
+        self._add("global_lock", 1, LINE)
+        self._add("sys_state", 1, LINE)
+        self._add("lp_pending", actors, LINE)
+        self._add("package_pending", packages, LINE)
+        self._add("tdmr", 1, LINE)
 
         # The first TD; the others follow at distances of td_stride.
         self.first_td = self._align(PAGE)
@@ -122,12 +160,22 @@ class Layout:
         # From here to td_end lies what a fresh TD starts from; `shadow` mirrors it word by word.
         self.td_start = self._align(PAGE)
         for name in ("op_state_lock", "op_state", "tdr_state", "keys", "secure_ept_lock", "epoch_lock", "epoch",
-                     "chldcnt", "num_vcpus", "num_assoc_vcpus"):
+                     "chldcnt", "num_vcpus", "num_assoc_vcpus", "mem_count", "blocked_count",
+                     "pending_blocked_count", "mig_lock", "num_migs", "mig_count", "dirty_count", "mig_epoch",
+                     "bw_epoch", "rtmr_lock", "servtd_bindings_lock", "servtd_binding", "service_op_state_lock",
+                     "service_op_state", "mmiomt", "devifcs", "iommu"):
             self._add(name, 1, LINE)
+        self._add("migsc", STREAMS, LINE)
+        self._add("gpa_list", actors // tds, LINE)
         self._add("tdvps", vcpus, TDVPS_BYTES)
         spares = max(1, self.hosts)
         tdcx = TDCS_PAGES + vcpus * (TDVPS_PAGES - 1)
-        for group, count in zip(GROUPS, (1 + vcpus, directories, tables, pages + spares, tdcx)):
+        counts = dict(zip(GROUPS, (1 + vcpus, directories, tables, pages + spares, tdcx, 1)))
+        if dynamic_pamt:
+            ranges = sum(-(-count // ENTRIES) for count in counts.values())
+            counts[PAIRS] = 2 * (ranges + ranges // 255 + 2) + ENTRIES    # for its own too, and some to spare
+            counts = {group: -(-count // ENTRIES) * ENTRIES for group, count in counts.items()}
+        for group, count in counts.items():
             for size, shift in (("4k", 0), ("2m", 9), ("1g", 18)):
                 align = PAGE if (size, group) == ("4k", "data") else LINE
                 self._add(f"pamt_{size}.{group}", (count - 1 >> shift) + 1, PAMT_BYTES, align)
@@ -145,8 +193,12 @@ class Layout:
         self.td_stride = self._align(PAGE) - self.first_td
         self.size += (tds - 1) * self.td_stride
 
+        for name, words in variables:
+            self._add(f"{VARIABLE}{name}", words, 8)
+
         self._add("image", 1, self.td_bytes, PAGE)
         self._add("registers", actors, 8 * REGISTERS, PAGE)
+        # Last, so that how long they are moves nothing else (experiment/plan.py).
         self._add("records", actors, -(-8 * record_words // PAGE) * PAGE, PAGE)
         self._align(PAGE)
 
@@ -169,7 +221,12 @@ class Layout:
 
     def hpa(self, group: str, index: int = 0, td: int = 0) -> int:
         """The physical address of a page."""
-        return td * TD_HPA_STEP + (1 + GROUPS.index(group)) * HPA_STEP + index * PAGE
+        return td * TD_HPA_STEP + (1 + (*GROUPS, PAIRS).index(group)) * HPA_STEP + index * PAGE
+
+    def ranges(self) -> list[tuple[str, int]]:
+        """(group, number) of all 2 MiB whose 4 KiB pages need PAMT entries, those of data pages first."""
+        groups = sorted((*GROUPS, PAIRS), key=lambda group: group != "data")
+        return [(group, number) for group in groups for number in range(self.by_name[f"pamt_2m.{group}"].count)]
 
     def name_of(self, offset: int) -> str:
         """What lies at an offset, as a person reads it."""
@@ -189,6 +246,8 @@ LEVEL_NAMES = ("PT", "PD", "PDPT")
 
 
 def _describe(region: Region, index: int, byte: int) -> str:
+    if region.name.startswith(VARIABLE):
+        return region.name.removeprefix(VARIABLE) + f"[{index}]" * (region.count > 1)
     name, _, part = region.name.partition(".")
     if name in ("sept", "mirror"):
         level = int(part)

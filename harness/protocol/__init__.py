@@ -1,12 +1,22 @@
 """The protocol as data: SEAMCALL rows and KVM flows, and how they become programs.
 
     seamcalls.py   THE TABLE: every call as a row of phrases, with its source
+    sources.py     where a call is to be read in a release
+    calls/         rows of it by noun
     phrases/       the words of that table, and the micro-ops each becomes
     call.py        a call while it is written: taking locks, checking owners, getting out
     flows/         what KVM and the guest do around the calls
     seamcall_abi.py   what an answer means: layout, errno, decoding of TDH.VP.ENTER's, retries, faults
+    statuses.py    what each status and operand id means, and whether trying again can help
+    leaves.py      every call by number and by name, and what it leaves in registers
+    answers.py     who gives an answer and who may hold the lock, read off the rows
+    spelling.py    numbers, names and log lines, as people have them, -> answers
     faults.py      injected faults as micro-ops; none in a program without them
+    counters.py    what programs count and time, with its meaning; nothing else is
+    invariants.py  what must be true of every run: the table
+    counted_answers.py  the ways a call can end: the kind of each, and its name
     assemble.py    from rows with names to rows with numbers
+    litmus/        C litmus tests as programs
     liveness.py    which registers may still be read at a row
     contention.py  which calls can make each other BUSY, read off the rows
     kvm_locks.py   what KVM's own locks keep apart

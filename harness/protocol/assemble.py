@@ -1,35 +1,38 @@
 """From rows in words to rows in numbers: `Listing` collects micro-ops, `Listing.program` links them.
 
 A listing is written front to back, as one reads it.  Code that is rarely reached (a lost try, a
-response of the policy) is put aside with `aside` and comes out behind the code that is in progress,
-so that the ordinary path runs straight on.
+response of the policy) is written with `aside` and comes out behind the code that is in progress, so
+that the ordinary path runs straight on.
 
     listing = Listing()
     listing.label("again")
     listing.row(Op.ENTRY_TAKE, base=R.ENTRY, otherwise="lost")
     ...
 
-Each row remembers what the actor *holds* when it is about to execute it (`hold`, `release`).  That
-is how a killed worker's locks are named, and how the unwinding of a SEAMCALL is derived instead of
-written.
+Each row remembers where it is written: what the actor *holds* when it is about to execute it (`hold`,
+`release`), and which call or flow it belongs to (`within`).  That is how a killed worker's locks are
+named, how whoever is refused finds out how long the holder may take, and how the unwinding of a
+SEAMCALL is derived instead of written.
 
 The linker refuses: an outcome without a target, a target for an outcome that cannot occur, a label
-that is missing or defined twice, a value that does not fit.
+that is missing or defined twice, a value that does not fit.  A counter or a span that is not declared
+(counters.py) is refused where it is written.
 """
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Mapping, NamedTuple
 
 import numpy as np
 
+from harness.protocol.counted_answers import SUCCESS, Answer
+from harness.protocol.counters import COUNTERS, SPANS, declared
+from kernels.answers import AnswerKind
 from kernels.ops import OP_TABLE, ROW, Op, Register as R
-from kernels.words import signed, status_name, unsigned
+from kernels.words import signed, unsigned
 
 
 HALT = "halt"                    # label of row 0
-# Labels of everything that is no call begin with these.
-FLOWS = ("vcpu", "guest", "fault", "host", "zap", "split", "map_gpa", "td_exit")
 
 
 class AssemblyError(Exception):
@@ -51,7 +54,7 @@ class Held(NamedTuple):
 
 @dataclass
 class Row:
-    """One micro-op, targets still by name.  The fields are those of kernels.machine.ROW."""
+    """One micro-op, targets still by name.  The fields are those of kernels.ops.ROW."""
 
     op: Op
     base: R = R.ZERO
@@ -67,31 +70,25 @@ class Row:
     priority: str | None = None
     text: str = ""               # what it does here, for a person
     held: tuple[Held, ...] = ()
+    call: str = ""               # the call that it is a part of, or the TD exit ...
+    flow: str = ""               # ... or the flow around the calls
     labels: list[str] = field(default_factory=list)
 
-
-class Answer(NamedTuple):
-    """A way a call can end: the status the caller sees, and the name under which it is counted."""
-
-    status: int
-    name: str
-    busy: bool
-
     @property
-    def for_priority(self) -> bool:
-        """Whether it is the guest's BUSY because a host has asked for the lock first."""
-        return self.name.startswith("TDX_OPERAND_BUSY_HOST_PRIORITY")
-
-
-SUCCESS = Answer(0, "TDX_SUCCESS", False)
+    def place(self) -> str:
+        """The call or the flow that it is a part of, for a person."""
+        return self.call or self.flow or "start"
 
 
 class Listing:
     """A program in the making."""
 
-    def __init__(self):
+    def __init__(self, counters: Mapping[str, str] = COUNTERS, spans: Mapping[str, str] = SPANS):
+        """counters, spans: the tables in which what the program counts and times is declared."""
+        self.declared_counters, self.declared_spans = counters, spans
         self.rows: list[Row] = []
         self.held: tuple[Held, ...] = ()
+        self.call = self.flow = ""
         self.calls: list[str] = []
         self.answers: list[Answer] = [SUCCESS]
         self.counters: list[str] = []
@@ -122,7 +119,7 @@ class Listing:
 
     def row(self, op: Op, **fields) -> None:
         """Add one micro-op; see Row for the fields."""
-        self.rows.append(Row(op, held=self.held, labels=self._pending, **fields))
+        self.rows.append(Row(op, held=self.held, call=self.call, flow=self.flow, labels=self._pending, **fields))
         self._pending = []
 
     def jump(self, target: str) -> None:
@@ -149,11 +146,19 @@ class Listing:
         self.rows, self._pending, self.held = rows, pending, held
 
     def flush(self) -> None:
-        """Bring out what was put aside; the row before must not run on into it."""
+        """Bring out what was written aside; the row before must not run on into it."""
         while self._aside:
             self.rows.extend(self._aside.pop(0))
 
-    # --- what is held ---
+    # --- where rows are written, and what is held there ---
+
+    @contextmanager
+    def within(self, call: str = "", flow: str = ""):
+        """Rows written inside are a part of a call, or of a flow."""
+        outer = self.call, self.flow
+        self.call, self.flow = call, flow
+        yield
+        self.call, self.flow = outer
 
     def hold(self, held: Held) -> None:
         self.held += (held,)
@@ -175,27 +180,33 @@ class Listing:
     def call_number(self, name: str) -> int:
         return self._number(self.calls, name)
 
-    def answer(self, status: int, name: str | None = None, busy: bool = False, **fields) -> None:
+    def answer(self, status: int, kind: AnswerKind = AnswerKind.OTHER, **fields) -> None:
         """The call in progress will end with this status."""
-        answer = Answer(unsigned(status), name or status_name(status), busy)
+        answer = Answer(unsigned(status), kind)
         self.row(Op.ANSWER, value=status, mask=self._number(self.answers, answer), text=answer.name,
                  **fields)
 
     def count(self, name: str, **fields) -> None:
-        self.row(Op.COUNT, value=self._number(self.counters, name), text=name, **fields)
+        self.row(Op.COUNT, value=self._counter(name), text=name, **fields)
 
     def count_in(self, name: str, op: Op, **fields) -> None:
         """A row whose driver adds to a counter what it finds."""
-        self.row(op, value=self._number(self.counters, name), **fields)
+        self.row(op, value=self._counter(name), **fields)
+
+    def _counter(self, name: str) -> int:
+        return self._number(self.counters, declared(self.declared_counters, name, "counter"))
+
+    def _span(self, name: str) -> int:
+        return self._number(self.spans, declared(self.declared_spans, name, "span"))
 
     def begin(self, span: str, **fields) -> None:
-        self.row(Op.BEGIN, value=self._number(self.spans, span), text=span, **fields)
+        self.row(Op.BEGIN, value=self._span(span), text=span, **fields)
 
     def end(self, span: str, **fields) -> None:
-        self.row(Op.END, value=self._number(self.spans, span), text=span, **fields)
+        self.row(Op.END, value=self._span(span), text=span, **fields)
 
     def overdue(self, register: R, span: str, cost: str, **fields) -> None:
-        self.row(Op.OVERDUE, register=register, value=self._number(self.spans, span),
+        self.row(Op.OVERDUE, register=register, value=self._span(span),
                  mask=self._number(self.costs, cost), text=f"{span} for {cost}", **fields)
 
     def arrive(self, span: str, interval: str, otherwise: str, idle: bool = False, ends: str = "") -> None:
@@ -205,13 +216,13 @@ class Listing:
         interval   the cost that is the mean time between arrivals
         ends       a span of the last arrival that is over by then
         """
-        self.row(Op.ARRIVE, value=self._number(self.spans, span), mask=self._number(self.costs, interval),
-                 match=self._number(self.spans, ends) + 1 if ends else 0, width=int(idle),
+        self.row(Op.ARRIVE, value=self._span(span), mask=self._number(self.costs, interval),
+                 match=self._span(ends) + 1 if ends else 0, width=int(idle),
                  otherwise=otherwise, text=span)
 
     def begin_with(self, span: str, other: str, **fields) -> None:
         """A span that began when another did."""
-        self.row(Op.BEGIN, value=self._number(self.spans, span), mask=self._number(self.spans, other) + 1,
+        self.row(Op.BEGIN, value=self._span(span), mask=self._span(other) + 1,
                  text=span, **fields)
 
     def spend(self, cost: str, idle: bool = False, **fields) -> None:
@@ -258,10 +269,7 @@ def _link(entry, number, row, where, rows_count) -> None:
         raise AssemblyError(f"row {number} ({row.op.name}): a target for an outcome it does not have")
     if outcomes == 3 and row.priority is None:
         raise AssemblyError(f"row {number} ({row.op.name}): no target for `priority`")
-    every = -1 if row.op == Op.READ_ENTRY else 0         # the mask that every word passes
-    tested = (row.op not in (Op.LOAD, Op.EXCHANGE, Op.OR, Op.AND, Op.READ_ENTRY, Op.ENTRY_SEE_PRIORITY)
-              or row.mask != every)
-    if outcomes >= 2 and row.otherwise is None and tested:
+    if outcomes >= 2 and row.otherwise is None and row.mask != OP_TABLE[row.op].passes:
         raise AssemblyError(f"row {number} ({row.op.name}): no target for `otherwise`")
     if row.next is None and outcomes and number + 1 == rows_count:
         raise AssemblyError(f"row {number} ({row.op.name}) runs off the end")
@@ -281,7 +289,7 @@ def _link(entry, number, row, where, rows_count) -> None:
 class Program:
     """Rows that `step` executes, with the names of everything in them.
 
-    rows      (R,) of kernels.machine.ROW
+    rows      (R,) of kernels.ops.ROW
     listing   the same rows as they were written, for explanations and post-mortems
     labels    row number of each label
     calls, answers, counters, spans, costs, choices: the names that row values are indices of
@@ -297,16 +305,6 @@ class Program:
     costs: tuple[str, ...]
     choices: tuple[str, ...]
 
-    def held_at(self, pc: int) -> tuple[Held, ...]:
-        """The locks an actor holds when it is about to execute row `pc`."""
-        return self.listing[pc].held
-
-    def label_at(self, pc: int) -> str:
-        """The label at or before row `pc`: roughly, where an actor is."""
-        return next((label for number in range(pc, -1, -1) for label in self.listing[number].labels), "start")
-
-    def place_of(self, pc: int) -> str:
-        """The call or flow that row `pc` belongs to: "tdh_mem_page_aug", "guest", "fault" ..."""
-        places = {*self.calls, *FLOWS}
-        stems = (label.partition(".")[0] for number in range(pc, -1, -1) for label in self.listing[number].labels)
-        return next((stem for stem in stems if stem in places), "start")
+    def call_number(self, row: Row) -> int:
+        """The number of the call that a row is a part of; their count for rows of flows and of the TD exit."""
+        return self.calls.index(row.call) if row.call in self.calls else len(self.calls)

@@ -8,16 +8,23 @@ ladders do.  Two failures that hold the same locks share that code.
 
 from typing import NamedTuple
 
-from harness.memory.layout import PAMT_BYTES, Layout
+from harness.memory.layout import PAIRS, PAMT_BYTES, Layout
 from harness.protocol import releases
-from harness.protocol.assemble import HALT, SUCCESS, Held, Listing
+from harness.protocol.counted_answers import SUCCESS
+from harness.protocol.assemble import HALT, Held, Listing
+from harness.protocol.counters import REFUSED_FOR_PRIORITY, violation
 from harness.protocol.seamcall_abi import Faults
-from harness.protocol.releases import EXCLUSIVE, SHARED, Release
+from harness.protocol.releases import ADD_LOOK, EXCLUSIVE, LOOK_SET, SET_LOOK, SHARED, Release
+from kernels.answers import AnswerKind
 from kernels.locks import PRIMITIVES
 from kernels.ops import LEVELS, Op, Register as R
-from kernels.words import TDEL, status
+from kernels.words import EXCLUSIVE as HP_EXCLUSIVE, HP, HP_READER, TDEL, status
 
-REFUSED_FOR_PRIORITY = "host_priority_refused"     # span: a vCPU's TDCALLs are refused for host priority
+
+def forget_refusals(listing: Listing) -> None:
+    """The vCPU's timer of refusals for host priority stops."""
+    listing.end(REFUSED_FOR_PRIORITY)
+    listing.row(Op.LET, register=R.REFUSED, text="not refused")
 
 
 class Options(NamedTuple):
@@ -31,6 +38,7 @@ class Options(NamedTuple):
     release: Release = releases.DEFAULT
     faults: Faults = Faults()    # what goes wrong below the module; by default nothing
     attribution: bool = False    # note the word that refused, for kernels/blame.py
+    pending_ve: bool = True      # whether a touch of a PENDING page is a #VE for the guest
 
 
 class Call:
@@ -42,12 +50,17 @@ class Call:
         self.order = order               # resources in release order, if not the reverse
         self.level, self.guest = level, guest
         self.primitive = PRIMITIVES[options.primitive]
-        self._unwinding: dict[tuple[Held, ...], str] = {}
+        self._unwinding: dict[tuple[tuple[Held, ...], bool], str] = {}
 
     @property
     def release(self) -> Release:
         """The module's release that this call is written for."""
         return self.options.release
+
+    @property
+    def dynamic_pamt(self) -> bool:
+        """Whether the PAMT entries of 4 KiB pages lie in pages that the host gives and takes."""
+        return self.options.layout.dynamic_pamt
 
     def td(self, field: str) -> int:
         """The offset of one of the TD's own words from Register.TD."""
@@ -61,26 +74,35 @@ class Call:
 
     # --- taking and dropping locks ---
 
-    def take(self, lock: Held, busy: int, promoted: bool = False) -> Held:
-        """One try to take a lock; a lost try ends the call with status `busy`.
+    def take(self, lock: Held, busy: int | str, promoted: bool = False, refused: str = "") -> Held:
+        """One try to take a lock; a lost try ends the call with status `busy`, or goes on at the label `busy`.
 
+        refused    a label where a guest goes on that is refused for host priority, in place of its BUSY
         promoted   first shared, then from that to exclusive, as the PAMT walk does with a large page
         Returns the lock as it is held, with its place.
         """
         lock = self.placed(lock)
+        self._refused = refused
         if promoted:
             shared = lock._replace(mode=SHARED)
             self._take(shared, busy, self._take_hp_shared)
             self._take(lock, busy, self._promote_hp)
         else:
             self._take(lock, busy, {
-                ("hp", SHARED): self._take_hp_shared,
-                ("hp", EXCLUSIVE): self._take_hp_exclusive,
+                ("hp", SHARED): self._take_hp_shared_guest if self.guest else self._take_hp_shared,
+                ("hp", EXCLUSIVE): self._take_hp_exclusive_guest if self.guest else self._take_hp_exclusive,
                 ("sharex", SHARED): self._take_sharex,
                 ("sharex", EXCLUSIVE): self._take_sharex,
                 ("mutex", EXCLUSIVE): self._take_mutex,
                 ("entry", EXCLUSIVE): self._take_entry_guest if self.guest else self._take_entry_host,
             }[lock.discipline, lock.mode])
+        self.check_owner(lock, taking=True)
+        return lock
+
+    def promote(self, lock: Held, busy: int | str) -> Held:
+        """A lock that is held shared becomes exclusive, in one try."""
+        lock = self.placed(lock)._replace(mode=EXCLUSIVE)
+        self._take(lock, busy, self._promote_hp)
         self.check_owner(lock, taking=True)
         return lock
 
@@ -106,6 +128,46 @@ class Call:
 
     def _take_hp_exclusive(self, lock, place, lost, busy):
         self._over_priority(lock, place, lost, busy, Op.HP_TAKE_EXCLUSIVE, Op.HP_TAKE_OVER_PRIORITY)
+        self.listing.hold(lock)
+
+    def _take_hp_shared_guest(self, lock, place, lost, busy):
+        refused = self.fresh("refused")
+        with self.listing.aside(refused):
+            self._refuse_for_priority(busy)
+        self.take_shared_as_guest(lock, busy, refused)
+
+    def take_shared_as_guest(self, lock: Held, busy: int, refused: str) -> None:
+        """A sharex_hp lock from the guest's side; at `refused` if a host has asked for it first.  tdx_locks.h:325-347
+
+        Up to 1.5.25 a guest that finds host priority takes back what it has added; then it looks before it adds.
+        """
+        place = {"base": lock.base, "offset": lock.offset, "width": 16, "text": f"{lock} (guest)"}
+        priority, lost, asked, taken = (self.fresh(part) for part in ("priority", "lost", "asked", "taken"))
+        adds_first = self.release.guest_shared == ADD_LOOK
+        add = {"op": Op.ADD, "register": R.OLD, "value": HP_READER, **place}
+        self.row(**add if adds_first else {**place, "op": Op.LOAD, "register": R.OLD})
+        self.row(Op.TEST, register=R.OLD, mask=HP, match=0, next=asked, otherwise=priority, text="host priority")
+        with self.listing.aside(priority):
+            if adds_first:
+                self.row(Op.ADD, value=-HP_READER, **place)
+            self.row(Op.LET, next=refused)
+        self.listing.label(asked)
+        if not adds_first:
+            self.row(**add)
+        self.row(Op.TEST, register=R.OLD, mask=HP_EXCLUSIVE, match=0, next=taken, otherwise=lost, text="exclusive")
+        with self.listing.aside(lost):
+            self.answer_busy(busy, place)
+        self.listing.label(taken)
+        self.listing.hold(lock)
+
+    def _take_hp_exclusive_guest(self, lock, place, lost, busy):
+        """One try, and the word stays as it is if that is lost.  tdx_locks.h:385-404"""
+        refused = self.fresh("refused")
+        self.row(Op.HP_TAKE_EXCLUSIVE, otherwise=lost, priority=refused, **place)
+        with self.listing.aside(lost):
+            self.answer_busy(busy, place)
+        with self.listing.aside(refused):
+            self._refuse_for_priority(busy)
         self.listing.hold(lock)
 
     def _promote_hp(self, lock, place, lost, busy):
@@ -175,43 +237,65 @@ class Call:
         self.listing.label(clear)
 
     def _take_entry_guest(self, lock, place, lost, busy):
+        """Up to 1.5.28 a guest that has set TDEL looks for host priority, and gives back; then it looks first."""
         refused = self.fresh("refused")
+        if self.release.guest_entry == LOOK_SET:
+            self.row(Op.ENTRY_SEE_PRIORITY, priority=refused, **place)
+        with self.listing.aside(refused):
+            if self.release.guest_entry == SET_LOOK:
+                self.listing.hold(lock)
+                self.row(Op.ENTRY_DROP, value=self.primitive, **place)
+                self.listing.release(lock.resource)
+            self._refuse_for_priority(busy)
         self._take_entry(place, lost)
         with self.listing.aside(lost):
             self.answer_busy(busy, place)
         self.listing.hold(lock)
-        self.row(Op.ENTRY_SEE_PRIORITY, priority=refused, **place)
-        with self.listing.aside(refused):
-            self.row(Op.ENTRY_DROP, value=self.primitive, **place)
-            self.listing.release(lock.resource)
-            self._refuse_for_priority(busy)
+        if self.release.guest_entry == SET_LOOK:
+            self.row(Op.ENTRY_SEE_PRIORITY, priority=refused, **place)
 
     def _refuse_for_priority(self, busy):
         """A guest is refused for host priority; after hp_lock_timeout of that the TD exits.
 
         The dispatcher turns the refusal into a plain BUSY before the guest sees it
-        (tdx_td_dispatcher.c:399-417); it is counted under its own name.  The timer is the vCPU's
-        own and stops with any other outcome of a TDCALL (:419-437).
+        (tdx_td_dispatcher.c:399-417); it is counted under its own name.  The timer is the vCPU's own: the first
+        refusal only starts it, and it stops with any other outcome of a TDCALL (:408-437) but an EPT violation, which
+        leaves the module on another way.
         """
-        assert not self.listing.held
-        out, overdue = self.fresh("out"), self.fresh("overdue")
-        self.listing.answer(busy, "TDX_OPERAND_BUSY_HOST_PRIORITY|RCX", busy=True)
-        self.listing.begin(REFUSED_FOR_PRIORITY)
+        if self._refused:
+            self.row(Op.LET, next=self._refused)
+            return
+        out, overdue, first, again = (self.fresh(part) for part in ("out", "overdue", "first", "again"))
+        self.listing.answer(busy, AnswerKind.BUSY_FOR_PRIORITY)
+        self.row(Op.TEST, register=R.REFUSED, mask=-1, match=1, next=again, otherwise=first, text="refused before?")
+        with self.listing.aside(first):
+            self.row(Op.LET, register=R.REFUSED, value=1)
+            self.listing.begin(REFUSED_FOR_PRIORITY, next=out)
+        self.listing.label(again)
         self.listing.overdue(R.OLD, REFUSED_FOR_PRIORITY, "hp_lock_timeout_ns")
         self.row(Op.TEST, register=R.OLD, mask=-1, next=out, otherwise=overdue, text="hp_lock_timeout")
         with self.listing.aside(overdue):
-            self.listing.end(REFUSED_FOR_PRIORITY)
+            forget_refusals(self.listing)
             self.listing.answer(status("TDX_HOST_PRIORITY_BUSY_TIMEOUT"), next=out)
         self.listing.label(out)
-        self._return()
+        if self.listing.held:
+            self.listing.jump(self.unwinding(forgets=False))
+        else:
+            self._return()
 
-    def answer_busy(self, busy: int, place: dict) -> None:
-        """End the call with a BUSY about the lock word at `place` (`base`, and `offset` unless 0)."""
+    def answer_busy(self, busy: int | str, place: dict) -> None:
+        """End the call with a BUSY about the lock word at `place` (`base`, and `offset` unless 0).
+
+        A label in place of the status: go on there.
+        """
+        if isinstance(busy, str):
+            self.row(Op.LET, next=busy, text="note that it was busy")
+            return
         if self.options.attribution:
             # Only a lost try comes here, so a call that goes through has not a row more.
             self.row(Op.INDEX, register=R.CONTENDED, base=place["base"], offset=place.get("offset", 0),
                      text="which word refused")
-        self.listing.answer(busy, busy=True, next=self.unwinding())
+        self.listing.answer(busy, AnswerKind.BUSY, next=self.unwinding())
 
     def drop(self, lock: Held) -> None:
         """Give a lock back."""
@@ -273,51 +357,58 @@ class Call:
             self.row(Op.EXCHANGE, **(shadow | {"mask": 0, "otherwise": None}))
             self.row(Op.TEST, register=R.OLD, source=R.ME, mask=-1, otherwise=violated)
         with self.listing.aside(violated):
-            self.listing.count("violation: exclusive_ownership", next=ok)
+            self.listing.count(violation("exclusive_ownership"), next=ok)
         self.listing.label(ok)
 
     # --- getting out ---
 
-    def unwinding(self) -> str:
-        """The label of code that drops what is held here, in release order, and returns."""
+    def unwinding(self, forgets: bool = True) -> str:
+        """The label of code that drops what is held here, in release order, and returns.
+
+        forgets   whether a guest's call that ends so stops the timer of refusals for host priority
+        """
         held = self.listing.held
         if self.order:
             rank = {name: place for place, name in enumerate(self.order)}
             order = sorted(held, key=lambda lock: rank[lock.resource])
         else:
             order = list(reversed(held))
-        return self._unwind(tuple(order))
+        return self._unwind(tuple(order), forgets and self.guest)
 
-    def _unwind(self, order: tuple[Held, ...]) -> str:
-        if order not in self._unwinding:
+    def _unwind(self, order: tuple[Held, ...], forgets: bool) -> str:
+        if (order, forgets) not in self._unwinding:
             label = self.listing.fresh(f"{self.name}.unwind")
-            self._unwinding[order] = label
+            self._unwinding[order, forgets] = label
             outer = self.listing.held
             self.listing.held = tuple(reversed(order))
             with self.listing.aside(label):
-                self._unwind_rows(order)
+                self._unwind_rows(order, forgets)
             self.listing.held = outer
-        return self._unwinding[order]
+        return self._unwinding[order, forgets]
 
-    def _unwind_rows(self, order: tuple[Held, ...]) -> None:
+    def _unwind_rows(self, order: tuple[Held, ...], forgets: bool) -> None:
         if not order:
-            if self.guest:
-                self.listing.end(REFUSED_FOR_PRIORITY)
+            if forgets:
+                forget_refusals(self.listing)
             self._return()
             return
         self.drop(order[0])
-        self.listing.jump(self._unwind(order[1:]))
+        self.listing.jump(self._unwind(order[1:], forgets))
 
-    def fail(self, name: str, operand: str | int = "RAX") -> str:
-        """The label of code that ends the call with a status that is not BUSY."""
+    def fail(self, name: str, operand: str | int = "RAX", carries: R | None = None) -> str:
+        """The label of code that ends the call with a status that is not BUSY.
+
+        carries   a register: what is in it is added to the status, as its lower half
+        """
         label = self.listing.fresh(f"{self.name}.fails")
         with self.listing.aside(label):
-            self.listing.answer(status(name, operand), next=self.unwinding())
+            self.listing.answer(status(name, operand), next=self.unwinding(),
+                                **({"source": carries} if carries is not None else {}))
         return label
 
-    def succeed(self, keeping: bool = False) -> None:
+    def succeed(self, keeping: bool = False, status: int = SUCCESS.status) -> None:
         """End the call: drop what is held (or, with `keeping`, return with it)."""
-        self.listing.answer(SUCCESS.status, SUCCESS.name)
+        self.listing.answer(status, SUCCESS.kind)
         if keeping:
             self._return()
         else:
@@ -380,6 +471,19 @@ def locate_page(listing: Listing, layout: Layout, group: str, number: int = 0, s
               PAMT_BYTES, source=source, text=f"PAMT {size.upper()} entry of the page")
     index(listing, R.HPA, layout.hpa(group, number), 0, 4096, source=source, base=R.TD_HPA,
           text="its physical address")
+
+
+PAIR_REGISTERS = ((R.PAIR0_4K, R.PAIR0_2M, R.PAIR0_1G), (R.PAIR1_4K, R.PAIR1_2M, R.PAIR1_1G))
+
+
+def locate_pair(listing: Listing, layout: Layout) -> None:
+    """Registers for the pair of pages that the host keeps for the 2 MiB of data around PAGE (Layout.ranges)."""
+    for number, registers in enumerate(PAIR_REGISTERS):
+        for register, size, shift in zip(registers, ("4k", "2m", "1g"), (0, 9, 18)):
+            # Two for each 2 MiB of data: of 2^9 such pages, one 2M entry.
+            index(listing, register, layout.at(f"pamt_{size}.{PAIRS}") + (0 if shift else number * PAMT_BYTES),
+                  9 + (shift and shift - 1), PAMT_BYTES if shift else 2 * PAMT_BYTES,
+                  text=f"PAMT {size.upper()} entry of page {number} of its pair")
 
 
 def write_walk(listing: Listing, stopped: str) -> None:

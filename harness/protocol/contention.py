@@ -15,6 +15,13 @@ second gets TDX_OPERAND_BUSY with the operand that its row names.
     PAMT_1G      PAMT 1G entry above a page                              1 GiB of physical memory
     KOT          Key Ownership Table                                     machine
     KET, WBT     key table, write-back mutex                             package
+    MIG          lock of the TD's migration context                      TD
+    MIGSC        a migration stream                                      stream
+    RTMR         run-time measurement registers                          TD
+    SERVTD_BINDINGS   table of a TD's service TDs                        TD
+    MMIOMT, DEVIFCS, IOMMU   tables of devices, of the 2.0 line          device
+    GLOBAL       the module's global lock                                machine
+    TDMR         a TDMR that is initialized                              TDMR
 
 What KVM's own locks leave of that is `under_kvm` (kvm_locks.py has the table).
 """
@@ -28,7 +35,8 @@ from harness.protocol.releases import BY_NAME, EXCLUSIVE, Release
 from kernels.ops import Register as R
 
 RESOURCES = ("TDR", "OP_STATE", "TDVPR", "TD_EPOCH", "SEPT_TREE", "SEPT_ENTRY", "PAGE", "PAMT_2M", "PAMT_1G", "KOT",
-             "KET", "WBT")
+             "KET", "WBT", "MIG", "MIGSC", "RTMR", "SERVTD_BINDINGS", "GLOBAL", "TDMR",
+             "MMIOMT", "DEVIFCS", "IOMMU")
 # The lock report's words for them.
 SYNONYMS = {"TDCS": "OP_STATE", "TDCS EPOCH": "TD_EPOCH", "EPOCH": "TD_EPOCH", "SECURE_EPT_LOCK": "SEPT_TREE",
             "SEPT ENTRY": "SEPT_ENTRY", "SEPT TREE": "SEPT_TREE", "PAMT": "PAGE"}
@@ -61,7 +69,8 @@ def resource_of(lock, level: int) -> str:
         return f"PAMT_{size}"
     if lock.base == R.OWN_SIZE or lock.base == R.PAMT and level == 1 and name == "PAGE" and lock.mode == EXCLUSIVE:
         return "PAMT_2M"
-    return {"CHILD_ENTRIES": "SEPT_ENTRY", "TARGET": "PAGE"}.get(name, name)
+    return {"CHILD_ENTRIES": "SEPT_ENTRY", "TARGET": "PAGE", "PAIR0": "PAGE", "PAIR1": "PAGE", "SERVICE_TDR": "TDR",
+            "SERVICE_OP_STATE": "OP_STATE"}.get(name, name)
 
 
 @functools.cache
@@ -75,7 +84,8 @@ def uses(release: Release, under_kvm: bool = False) -> dict[str, tuple[Use, ...]
                 for lock in phrase.locks(level, release) if hasattr(phrase, "locks") else ():
                     sept_page = row.name in ("tdh_mem_sept_remove", "tdh_mem_page_promote") and lock.base == R.PAMT
                     resource = "PAGE" if sept_page else resource_of(lock, level)
-                    taken[Use(resource, lock.mode, phrase.operand)] = None
+                    operand = phrase.operand_of(lock) if hasattr(phrase, "operand_of") else phrase.operand
+                    taken[Use(resource, lock.mode, operand)] = None
         found[row.name] = tuple(taken)
     return found
 
@@ -166,7 +176,7 @@ class Disagreement(NamedTuple):
 REASONS = {
     ("TDVPR", True): "TDH.VP.ENTER holds the TDVPR shared (tdh_vp_enter.c:602-608): one vCPU on two processors is"
                      " refused by its state or association, not by the lock",
-    ("PAMT_2M", False): "pages named by address hold the PAMT 2M entry too, a large AUG or REMOVE exclusively"
+    ("PAMT_2M", False): "pages named by address hold the PAMT 2M entry too, a large AUG, REMOVE or RECLAIM exclusively"
                         " (pamt_manager.c:191-284)",
     ("PAMT_1G", False): "pages named by address hold the PAMT 1G entry too (pamt_manager.c:191-284)",
     ("KET", False): "TDH.MNG.KEY.CONFIG contends for the hardware's key table (helpers.c:86-91)",

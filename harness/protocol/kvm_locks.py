@@ -3,7 +3,7 @@
 The module knows nothing of this.  Two calls on one TD cannot meet if KVM makes them in different
 phases of the TD's life, or under a lock that one of them holds exclusively.
 
-    phase     create (until TDH.MNG.INIT), build (until TDH.MR.FINALIZE), run, destroy
+    phase     boot (the module is initialized), create (until TDH.MNG.INIT), build (until TDH.MR.FINALIZE), run, destroy
     lock      name and mode; a lock that stands for one thing (a vCPU, a GPA) counts only where the
               contended resource is of that thing
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from harness.protocol.releases import EXCLUSIVE, SHARED
 
-CREATE, BUILD, RUN, DESTROY = "create", "build", "run", "destroy"
+BOOT, CREATE, BUILD, RUN, DESTROY = "boot", "create", "build", "run", "destroy"
 
 # A lock that is one per thing orders only those who are about the same thing.
 OF_RESOURCES = {
@@ -26,7 +26,7 @@ OF_RESOURCES = {
     "page": ("PAGE",),                                   # who owns a page: guest_memfd, or the page's allocator
 }
 # Locks of the host, not of one VM: they also order calls of different TDs.
-OF_THE_HOST = ("tdx",)
+OF_THE_HOST = ("tdx", "module")
 
 
 class Context(NamedTuple):
@@ -54,6 +54,8 @@ _ZAP = (_context(BUILD, "tdx_sept_remove_private_spte: mmu_lock write",
 _RELEASE = (_context(DESTROY, "tdx_mmu_release_hkid, under tdx_lock", tdx=EXCLUSIVE),)
 _RUN_VCPU = (_context(RUN, "tdx_vcpu_run, under vcpu->mutex", vcpu=EXCLUSIVE),)
 _GUEST = (_context(RUN, "the guest's own call: KVM holds nothing"),)
+# arch/x86/virt/vmx/tdx/tdx.c.  One name for what keeps the steps apart: each begins when the one before is over.
+_MODULE = (_context(BOOT, "init_tdx_module, under tdx_module_lock", module=EXCLUSIVE),)
 
 CONTEXTS = {
     "tdh_mng_create": (_context(CREATE, "__tdx_td_init, under kvm->lock and tdx_lock",
@@ -86,18 +88,32 @@ CONTEXTS = {
     "tdh_phymem_page_reclaim": (_context(DESTROY, "tdx_reclaim_page", page=EXCLUSIVE),),
     "tdh_mng_vpflushdone": _RELEASE,
     "tdh_phymem_cache_wb": _RELEASE,
+    "tdh_phymem_cache_wb_resume": _RELEASE,
     "tdh_mng_key_freeid": _RELEASE,
+    "tdh_sys_init": (_context(BOOT, "try_init_module_global, under sysinit_lock", module=EXCLUSIVE),),
+    "tdh_sys_lp_init": (_context(BOOT, "tdx_cpu_enable, on all processors at once", module=SHARED),),
+    **dict.fromkeys(("tdh_sys_config", "tdh_sys_key_config", "tdh_sys_tdmr_init"), _MODULE),
+    "tdg_mr_rtmr_extend": _GUEST,
+    "tdg_mr_report": _GUEST,
     "tdg_mem_page_accept": _GUEST,
     "tdg_mem_page_attr_rd": _GUEST,
     "tdg_mem_page_attr_wr": _GUEST,
 }
-# Calls that KVM 6.16 does not make: it has no large pages for TDs, and no use for the others.
-NOT_MADE = ("tdh_mem_page_promote", "tdh_mem_page_demote", "tdh_mem_page_relocate", "tdh_mem_sept_rd",
-            "tdh_mem_rd_wr", "tdh_phymem_page_rdmd")
+# Calls that KVM 6.16 does not make: it has no large pages for TDs, no migration, and no use for the others.
+NOT_MADE = (
+    "tdh_mem_page_promote", "tdh_mem_page_demote", "tdh_mem_page_relocate", "tdh_mem_sept_rd", "tdh_mem_rd",
+    "tdh_mem_wr", "tdh_phymem_page_rdmd", "tdh_mig_stream_create", "tdh_phymem_pamt_add", "tdh_phymem_pamt_remove",
+    *(f"tdh_{way}_{what}" for way in ("export", "import") for what in (
+        "mem", "track", "abort", "state_immutable", "state_td", "state_vp")),
+    "tdh_export_blockw", "tdh_export_unblockw", "tdh_export_restore", "tdh_export_pause",
+    "tdh_import_commit", "tdh_import_end", "tdh_servtd_bind", "tdh_servtd_prebind", "tdg_servtd_rd", "tdg_servtd_wr",
+    "tdh_sys_shutdown", "tdh_sys_update", "tdh_mmio_map", "tdh_mmio_block", "tdh_mmio_unmap", "tdg_tdi_mmio_accept",
+    "tdg_mr_key_get", "tdh_phymem_pamt_add", "tdh_phymem_pamt_remove",
+)
 SMALL_PAGES_ONLY = ("tdh_mem_page_aug", "tdh_mem_page_remove")
 
 # Shared by all TDs: that two TDs are in different phases does not help.
-MACHINE_WIDE = ("KOT", "KET", "WBT")
+MACHINE_WIDE = ("KOT", "KET", "WBT", "GLOBAL", "TDMR")
 
 
 def excluded(a: str, b: str, resource: str, phase: str | None = None) -> bool:

@@ -1,8 +1,8 @@
 """Which registers are still going to be read: at each row of a program, as a set of bits.
 
 Two states of an actor that differ only in a register that nobody reads any more are one state.  The
-search through all interleavings (engines/explore.py) clears such registers, so what is said here
-must be right or say too much: READS and WRITES are what `machine.step` does, op by op.
+search through all interleavings (engines/explore/) clears such registers, so what is said here must be
+right or say too much.  What each micro-op reads and writes are columns of kernels.ops.OP_TABLE.
 
 A row that goes on at an address in a register may go on wherever such an address is made: behind any
 CALL (R.LINK), or at any label that was put into that register.
@@ -11,50 +11,15 @@ CALL (R.LINK), or at any label that was put into that register.
 import numpy as np
 
 from harness.protocol.assemble import Program
-from kernels.ops import OP_TABLE, Kind, Op, Register as R
+from kernels.ops import OP_TABLE, Op, Register as R, registers_of
 from kernels.words import signed
-
-BASE, SOURCE, REGISTER = "base", "source", "register"        # the register that the row names
 
 ALWAYS = (R.PC, R.ME, R.DRAWS)             # R.OUTCOMES, beyond the 64 bits, is kept as well
 ALWAYS_DEAD = (R.LOST_SWAPS, R.SINK)
 
-_WORD = {op: (BASE,) for op in (
-    Op.SHAREX_TAKE_SHARED, Op.SHAREX_TAKE_EXCLUSIVE, Op.SHAREX_DROP_SHARED, Op.SHAREX_DROP_EXCLUSIVE,
-    Op.HP_TAKE_SHARED, Op.HP_CLEAR, Op.HP_REQUEST, Op.HP_TAKE_EXCLUSIVE, Op.HP_TAKE_OVER_PRIORITY,
-    Op.HP_DROP_SHARED, Op.HP_CHECK_EXCLUSIVE, Op.HP_DROP_EXCLUSIVE, Op.ENTRY_TAKE,
-    Op.ENTRY_CLEAR_PRIORITY, Op.ENTRY_REQUEST_PRIORITY, Op.ENTRY_SEE_PRIORITY, Op.ENTRY_CHECK,
-    Op.HP_PROMOTE, Op.HP_PROMOTE_OVER_PRIORITY, Op.MUTEX_TAKE, Op.MUTEX_DROP, Op.ENTRY_DROP, Op.LOAD, Op.LOAD_IN, Op.READ_ENTRY, Op.OR,
-    Op.AND, Op.ZERO_PAGE, Op.MMU_TAKE_SHARED, Op.MMU_TAKE_EXCLUSIVE,
-    Op.MMU_DROP_SHARED, Op.MMU_DROP_EXCLUSIVE)}
-READS = {
-    **_WORD,
-    **dict.fromkeys((Op.STORE, Op.EXCHANGE, Op.ADD, Op.ENTRY_REPLACE, Op.WAIT_IS, Op.WAIT_NOT, Op.INDEX), (BASE, SOURCE)),
-    Op.SWAP: (BASE, SOURCE, REGISTER),
-    Op.WALK: (BASE, R.LEVEL),
-    **dict.fromkeys((Op.LET, Op.MERGE, Op.STATE, Op.IN), (SOURCE,)),
-    **dict.fromkeys((Op.TEST, Op.EPOCH_TRACKED), (REGISTER, SOURCE)),
-    **dict.fromkeys((Op.GO, Op.EPOCH_PREVIOUS), (REGISTER,)),
-    Op.CALL: (), Op.ANSWER: (),
-    Op.STEPPING_ENTER: (BASE, R.RIP), Op.STEPPING_LISTED: (BASE, R.INDEX),
-    Op.STEPPING_EXIT: (BASE, R.RIP), Op.STEPPING_LOG: (BASE, R.RIP, R.PAGE),
-    Op.TLB_FIND: (BASE, R.GUEST_PAGE), Op.TLB_REMEMBER: (BASE, R.GUEST_PAGE, R.GENERATION),
-    Op.TLB_FORGET: (BASE,), Op.SIGN: (R.GUEST_PAGE, R.GENERATION),
-    **{info.op: () for info in OP_TABLE if info.kind == Kind.DRIVER},
-    Op.BUG: (R.CALL, R.ANSWER), Op.CALL_END: (R.CALL, R.ANSWER),
-}
-# What an op certainly writes; STEPPING_LISTED does not always write what it may.
-WRITES = {
-    **dict.fromkeys((Op.LOAD, Op.LOAD_IN, Op.EXCHANGE, Op.SWAP, Op.ADD, Op.OR, Op.AND, Op.LET, Op.MERGE, Op.INDEX,
-                     Op.STATE, Op.ENTRY_REPLACE, Op.OVERDUE), (REGISTER,)),
-    Op.WALK: (R.COPY, R.WALK), Op.READ_ENTRY: (R.COPY, R.STATE), Op.CALL: (R.LINK,), Op.ANSWER: (R.STATUS, R.ANSWER),
-    Op.TLB_FIND: (R.GENERATION,), Op.SIGN: (R.SIGNATURE,), Op.POLL: (R.STOPPING,),
-    Op.CALL_BEGIN: (R.CALL,), Op.CHOOSE: (REGISTER,),
-}
 
-
-def _bits(row, what) -> int:
-    return sum({1 << (int(row[name]) if isinstance(name, str) else int(name)) for name in what})
+def _bits(row, fields) -> int:
+    return sum(1 << register for register in registers_of(row, fields))
 
 
 def live_registers(program: Program, leave: tuple[int, ...] = ()) -> np.ndarray:
@@ -63,21 +28,24 @@ def live_registers(program: Program, leave: tuple[int, ...] = ()) -> np.ndarray:
     leave   rows that a driver may go on at instead of making a choice
     """
     rows = program.rows
-    reads = [_bits(row, READS.get(row["op"], (BASE, SOURCE, REGISTER))) for row in rows]
-    writes = [_bits(row, WRITES.get(row["op"], ())) for row in rows]
-    behind = [successors(row, rows) + (list(leave) if row["op"] == Op.CHOOSE else []) for row in rows]
+    reads = [_bits(row, OP_TABLE[row["op"]].reads) for row in rows]
+    writes = [_bits(row, OP_TABLE[row["op"]].writes) for row in rows]
+    # A driver that leaves instead of making a choice writes nothing.
+    instead = [list(leave) if row["op"] == Op.CHOOSE else [] for row in rows]
+    behind = [successors(row, rows) for row in rows]
     before: list[list[int]] = [[] for _ in rows]
-    for number, targets in enumerate(behind):
-        for target in targets:
+    for number, (targets, others) in enumerate(zip(behind, instead)):
+        for target in targets + others:
             before[target].append(number)
     live = list(reads)
     waiting = list(range(len(rows)))
     while waiting:
         number = waiting.pop()
-        out = 0
+        now = reads[number]
         for target in behind[number]:
-            out |= live[target]
-        now = reads[number] | out & ~writes[number]
+            now |= live[target] & ~writes[number]
+        for target in instead[number]:
+            now |= live[target]
         if now != live[number]:
             live[number] = now
             waiting += before[number]

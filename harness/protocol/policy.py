@@ -178,7 +178,7 @@ class Policy(NamedTuple):
 
     zero_step   None: as `enter`
     also        another name that it goes by
-    breaks      invariants (harness/experiment/invariants.py) that it is known to break, on some workload
+    breaks      invariants (harness/protocol/invariants.py) that it is known to break, on some workload
     """
 
     name: str

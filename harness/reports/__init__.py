@@ -1,11 +1,26 @@
 """Reports: values -> text, pages, files.  No engine, no process, no clock.
 
-    answer.py        One answer of a SEAMCALL, taken apart for a person: fields, name, errno, and both decodings
-    ci.py            What other tools read of a night: JUnit XML, KTAP, a GitHub step summary, github-action-benchmark JSON
-    exploration.py   Tables of what `explore` and `replay` found, for a person; nothing is wider than 100 columns
-    listing.py       The micro-ops of a call, printed so that they can be laid beside the module's C file
-    module.py        The module's table as a person reads it: all calls of a release, what differs, who contends with whom
-    page.py          The report: results as one HTML page that needs nothing else, read top down
-    plots.py         The plots of the report page, by matplotlib, as SVG that follows the page's colours (and files on demand)
-    text.py          Tables that a person reads: one run, and the layout of all tables.  Nothing here is wider than 100 columns
+    text.py          One number, wrapping, tables within 100 columns
+    numbers.py       A number of a result, or of several: medians, totals of what is fatal, bounds of none
+    run.py           One run
+    comparison.py    Policies side by side, in words
+    sweep.py         A sweep as one table or one picture
+    histograms.py    Percentiles over several results
+    policies.py      The policies listed
+    doctor.py        What `doctor` has found, as a table
+    validation.py    Real and virtual time, number by number
+    module.py        The module's table as a person reads it: calls, releases, who contends with whom
+    litmus.py        A litmus test's verdict as herd7 prints it
+    listing.py       The micro-ops of a call, to be laid beside the module's C file
+    answer.py        One answer of a SEAMCALL or a TDCALL, taken apart: what it is, who gives it, what KVM does with it
+    explained.py     What is known of an answer, for a person
+    reference.py     docs/result.md: every key of result.json, counter, span and invariant, from the tables
+    calls.py         docs/calls.md: every call of the newest releases, its locks, or why it has no row
+    releases.py      docs/releases.md: what changed in which release, and which known defects each has
+    registers.py     What a call leaves in RCX, RDX ..., in words
+    statuses.py      Every status and every operand id as a table, and as a page of docs/
+    exploration.py   What `explore` and `replay` found
+    ci.py            What other tools read of a night: JUnit, KTAP, a step summary, benchmark JSON
+    page.py          Results as one HTML page that needs nothing else
+    plots.py         Its plots, as SVG that follows the page's colours, and as files
 """

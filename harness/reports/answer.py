@@ -1,113 +1,280 @@
-"""One answer of a SEAMCALL, taken apart for a person: fields, name, errno, and both decodings."""
+"""One answer of a SEAMCALL or a TDCALL, taken apart: what it is, who gives it, what KVM does with it.
 
-from tabulate import tabulate
+`facts` puts everything into one document, as `decode --format json` prints it; explained.py puts that in
+words.  Which call gives an answer and who may hold a lock is read off the rows of a release
+(harness/protocol/answers.py), which are loaded when an answer needs them; all else is tables.
+"""
 
-from harness.errors import UsageError, nearest
+from harness.protocol.leaves import GUEST, Leaf, by_name
+from harness.protocol.releases import DEFAULT, READ, Release
 from harness.protocol.seamcall_abi import (
-    BASIC, EXIT_REASONS, FIELDS, KVM_STATUSES, NO_REASON, SITES, decode_naive, decode_upstream, errno_name,
-    errno_of, reason_name, status_class,
+    BASIC, FIELDS, GUEST_SITES, KVM_STATUSES, NO_REASON, SITES, decode_naive, decode_upstream, errno_name, errno_of,
+    is_software_error, known_at, reason_name, status_class,
 )
-from kernels.words import OPERANDS, SOFTWARE_ERRORS, STATUSES, status, status_name
+from harness.protocol.spelling import HYPERCALL, Asked, shown
+from harness.protocol.statuses import CLASSES, LOWS, MEANING, OPERAND, SPEAKS_SINCE, again
+from harness.reports.registers import register_rows
+from kernels import statuses as rows
+from kernels.words import (
+    LOW_HALF, NAME_OF_OPERAND, NAME_OF_SOFTWARE_ERROR, NAME_OF_STATUS, OPERAND_ID, STATUSES, known_class, status_name,
+)
 
-REASONS = {f"EXIT_REASON_{name}": reason for reason, name in EXIT_REASONS.items()}
+ENTER = "TDH.VP.ENTER"
 HANDLERS = {"nmi": "handled as an NMI or exception", "external_interrupt": "handled as an interrupt",
             "tdcall": "handled as a TDCALL", "other": "not handled as an NMI, interrupt or TDCALL"}
+INTERNAL = ("TDX_OPERAND_BUSY_HOST_PRIORITY",)       # never leaves the module
+SOFTWARE = {
+    "TDX_SEAMCALL_UD": "SEAMCALL raised #UD: the processor is not in VMX operation",
+    "TDX_SEAMCALL_GP": "SEAMCALL raised #GP: the BIOS did not enable TDX",
+    "TDX_SEAMCALL_VMFAILINVALID": "SEAMCALL failed: no module is loaded, or it has been shut down",
+}
+OTHER_SOFTWARE = "SEAMCALL did not reach the module, for no reason that Linux 6.16 knows"
 
+def facts(asked: Asked, release: Release | None = None, lines: int = 1) -> dict:
+    """Everything about one answer.
 
-def parse(text: str) -> int:
-    """An answer from a number (any of Python's spellings) or a name with an operand.
-
-    `0x8000020000000092`, `0x8000_0200_0000_0092`, `TDX_OPERAND_BUSY|SEPT_TREE`, `TDX_PAGE_SIZE_MISMATCH|1`.
-    Raises UsageError.
+    release   of the rows that are looked at; by default the first that has the status, DEFAULT if it can be
+    lines     in how many places it was found
     """
-    if text[:1].isdigit() or text.startswith(("+", "-")):
-        try:
-            word = int(text, 0)
-        except ValueError:
-            raise UsageError(f"decode {text}: not a number; must be like 0x8000020000000092") from None
-        if not 0 <= word < 1 << 64:
-            raise UsageError(f"decode {text}: must be at least 0 and less than 2**64")
-        return word
-    if text in REASONS:
-        return REASONS[text]
-    name, bar, operand = text.partition("|")
-    known = [*STATUSES, *SOFTWARE_ERRORS, *REASONS]
-    if name not in known:
-        raise UsageError(f"decode {text}: neither a number, a status nor an exit reason"
-                         f"{nearest(name, known)}")
-    if not bar:
-        return status(name)
-    if name in SOFTWARE_ERRORS:
-        raise UsageError(f"decode {text}: {name} takes no operand")
-    if operand in OPERANDS:
-        return status(name, operand)
-    try:
-        low = int(operand.removeprefix("level ").removeprefix("exit reason "), 0)
-    except ValueError:
-        low = -1
-    if not 0 <= low < 1 << 32:
-        raise UsageError(f"decode {text}: {operand!r} is no operand; must be one of {', '.join(OPERANDS)},"
-                         f" or a number of 32 bits{nearest(operand, OPERANDS)}")
-    return status(name, low)
+    if asked.word is None:
+        return _errno_facts(asked, lines)
+    word = asked.word
+    upper, fatal = known_class(word)
+    row = _row(upper, release)
+    kind = _kind(word, row)
+    asked_release, release = release, release or _release_of(row)
+    givers, locks = _givers_and_locks(word, release, asked.leaf) if kind == "status" else ([], [])
+    calls = [asked.leaf] if asked.leaf else [by_name(ENTER)] if kind == "exit" else \
+        list(dict.fromkeys(giver.leaf for giver in givers))
+    sides = {leaf.side for leaf in calls}
+    helps, after = again(word, row.name if row else None)
+    entered = kind not in ("hypercall", "mark") and (not calls or any(leaf.name == ENTER for leaf in calls))
+    return {
+        "given": shown(asked.given), "lines": lines, "word": f"{word:#018x}", "name": _name(word, kind), "kind": kind,
+        "says": _says(word, kind, row, fatal), "notes": _notes(asked, row, sides),
+        "call": _call(asked.leaf), "module": release.name,
+        "low": _low(word, kind, row, release) if kind in ("status", "exit") else None,
+        "releases": _releases(row, asked_release) if row and kind in ("status", "exit") else None,
+        "again": {"helps": helps, "after": _after(after, locks)} if kind == "status" else None,
+        "registers": register_rows(asked.registers, asked.leaf, word),
+        "given_by": [{"call": giver.name, "leaf": giver.leaf.number, "instruction": giver.leaf.instruction,
+                      "releases": list(giver.releases)} for giver in givers],
+        "locks": [lock._asdict() for lock in locks],
+        "kvm": _sites(word, calls, kind) if kind not in ("success", "hypercall", "mark") else [],
+        "guest": _guest_sites([leaf for leaf in calls if leaf.side == GUEST]) if kind == "status" else [],
+        "fields": {field.name.rstrip("_"): field.of(word) for field in FIELDS},
+        "entry": _decoded(word) if entered else None,
+    }
 
 
-def explanation(text: str) -> str:
-    """Everything about one answer, at most 100 columns wide.  Raises UsageError."""
-    word = parse(text)
-    return "\n".join([f"{word:#018x}  {_name(word)}", "", _fields(word), "", _errnos(word), "",
-                      *_decodings(word)])
+def _row(upper: int, release: Release | None) -> rows.Status | None:
+    """The row of a status in a release; where its name has changed the newest, unless the release is older."""
+    found = [row for row in rows.STATUS_ROWS if row.word == upper]
+    fitting = [row for row in found if release and rows.has(release.name, row)]
+    return (fitting or found or [None])[-1]
 
 
-def _name(word: int) -> str:
+def _kind(word: int, row: rows.Status | None) -> str:
+    """success, status, exit (of a TD), software error, hypercall (R10 of a TDG.VP.VMCALL), mark, or unknown."""
+    if word == rows.UNINITIALIZED:
+        return "mark"
+    if word == 0:
+        return "success"
+    if word in HYPERCALL.values() and word >> 63:
+        return "hypercall"
+    if word in NAME_OF_SOFTWARE_ERROR or is_software_error(word) and row is None:
+        return "software error"
+    if (row and row.name == "TDX_SUCCESS" or status_class(word) in KVM_STATUSES.values()):
+        return "exit"
+    return "status" if row else "unknown"
+
+
+def _release_of(row: rows.Status | None) -> Release:
+    """DEFAULT, or the first release in READ that has a status."""
+    if row is None or rows.has(DEFAULT.name, row):
+        return DEFAULT
+    return next((release for release in READ if rows.has(release.name, row)), DEFAULT)
+
+
+def _name(word: int, kind: str) -> str:
     kvms = [name for name, value in KVM_STATUSES.items() if value == status_class(word)]
     if kvms:
         return f"{kvms[0]} to KVM (to the module {STATUSES[kvms[0]]:#x})"
-    if 0 < word < 1 << 32:
+    if kind == "exit":
         return f"TDX_SUCCESS, exit reason {word & BASIC} {reason_name(word & BASIC)}"
-    return status_name(word)
+    if kind == "hypercall":
+        return next(name for name, value in HYPERCALL.items() if value == word)
+    return {"mark": "UNINITIALIZE_ERROR", "unknown": "not a status of any release"}.get(kind) or status_name(word)
 
 
-def _fields(word: int) -> str:
-    rows = []
-    for field in FIELDS:
-        value = field.of(word)
-        text = _details(word) if field.name == "details_l2" else field.text if value else ""
-        bits = str(field.high) if field.high == field.low else f"{field.high}:{field.low}"
-        rows.append((field.name.rstrip("_"), bits, f"{value:#x}" if field.high > field.low else value, text))
-    return tabulate(rows, headers=("field", "bits", "value", "says"), tablefmt="simple",
-                    disable_numparse=True, colalign=("left", "right", "right", "left"))
+def _says(word: int, kind: str, row: rows.Status | None, fatal: bool) -> list[str]:
+    """What has happened, in sentences."""
+    if kind == "success":
+        return ["The call has gone through."]
+    if kind == "mark":
+        return ["What the module's return value starts with; no call ever returns it."]
+    if kind == "hypercall":
+        return ["What a host returns to a guest in R10 of TDG.VP.VMCALL; not an answer of the module."]
+    if kind == "software error":
+        text = SOFTWARE.get(NAME_OF_SOFTWARE_ERROR.get(word), OTHER_SOFTWARE)
+        return [f"{text}.  The kernel's own status; the module never uses class 0xff."]
+    if kind == "exit":
+        return ["The TD has exited, as TDH.VP.ENTER says when the guest has run.",
+                *["Bit 31 is set: the VM entry failed."] * (word >> 31 & 1)]
+    if kind == "unknown":
+        return _unknown(word)
+    number = row.word >> 40 & 0xFF
+    text = MEANING.get(row.name) or f"Of class {number:#04x}, {CLASSES[number]}; its name says what is known of it"
+    lost = "Bit 61 is set besides: the import has failed for good, and the TD can only be torn down."
+    return [f"{text}.", *[lost] * fatal]
 
 
-def _details(word: int) -> str:
-    """What bits 31:0 say: an operand, a level, or an exit reason."""
-    if word in SOFTWARE_ERRORS.values():
-        return "trap number, or VMfailInvalid"
-    detail = _name(word).partition("|")[2]
-    if decode_upstream(word).reason != NO_REASON and word:
-        return f"exit reason {reason_name(word & BASIC)}"
-    return detail if " " in detail else f"operand {detail}" if detail else ""
+def _unknown(word: int) -> list[str]:
+    which, number = word >> 32 & 0xFFFF, word >> 40 & 0xFF
+    like = [row for row in rows.STATUS_ROWS if row.word >> 32 & 0xFFFF == which and which]
+    if like:
+        return [f"Bits 47:32 are those of {like[-1].name}, which is {like[-1].word:#018x}: bits 63:48 differ."]
+    subject = [f"Class {number:#04x} is {CLASSES[number]}."] if number in CLASSES else []
+    return [f"No release up to {' and '.join(rows.LAST)} has it.", *subject]
 
 
-def _errnos(word: int) -> str:
-    rows = []
+def _notes(asked: Asked, row: rows.Status | None, sides: set[str]) -> list[str]:
+    """What a person may have meant besides, and what else is to be known."""
+    word, found = asked.word, list(asked.notes)
+    if word >> 32 == 0 and (name := NAME_OF_STATUS.get(word << 32)) and word > BASIC:
+        found.append(f"If it is only the upper half of an answer, as Linux prints it in a guest: {name}.")
+    if asked.given.strip().isdecimal() and 0 < word < 4096 and (name := errno_name(-word)) != str(-word):
+        found.append(f"If it is an errno: write -{word} or {name[1:]}.")
+    if word == HYPERCALL["TDVMCALL_STATUS_RETRY"]:
+        found.append("If it is R10 of TDG.VP.VMCALL: TDVMCALL_STATUS_RETRY.")
+    if row and row.name in INTERNAL:
+        found.append("It never leaves the module.")
+    if row and row.name == "TDX_OPERAND_BUSY" and GUEST in sides:
+        found.append("A guest cannot tell an entry that is held from one that a host has priority for: it gets this"
+                     " for both.")
+    return found
+
+
+def _givers_and_locks(word: int, release: Release, leaf: Leaf | None) -> tuple[list, list]:
+    from harness.protocol import answers                     # the rows, and with them Numba
+    return answers.givers(word), answers.holders(word, release, leaf)
+
+
+def _call(leaf: Leaf | None) -> dict | None:
+    return leaf and {"call": leaf.spelled, "instruction": leaf.instruction, "leaf": leaf.number}
+
+
+def _low(word: int, kind: str, row: rows.Status | None, release: Release) -> dict:
+    """Bits 31:0: what kind of thing they are, and what they say."""
+    low, what = word & OPERAND_ID, LOW_HALF.get(row.word, rows.NOTHING) if row else rows.EXIT_REASON
+    if what == rows.EXIT_REASON:
+        text = f"VMX exit reason {low & BASIC}, {reason_name(low & BASIC)}" if word else ""
+    elif what in (rows.NOTHING, rows.UNSEEN):
+        text = "nothing is known to stand there" if low else ""
+    elif what == rows.OPERAND:
+        text = _operand(low, row)
+    else:
+        text = "; ".join(f"{part.says}: {part.spelled(part.of(low))}" for part in LOWS[what])
+        since = SPEAKS_SINCE.get(what)
+        if since and not low:
+            text = f"0 in releases before {since}; from then on {text}"
+    return {"value": f"{low:#x}", "kind": what, "says": text}
+
+
+def _operand(low: int, row: rows.Status) -> str:
+    name = NAME_OF_OPERAND.get(low)
+    if not low:
+        return "no operand, or RAX"
+    if name is None:
+        return f"operand {low:#x}, which no release has"
+    known = next(each for each in rows.OPERAND_ROWS if each.id == low)
+    since = operand_since(known)
+    return f"operand {name}: {OPERAND[name]}" + (f" ({since})" if since else "")
+
+
+def operand_since(row: rows.Operand) -> str:
+    """`from 1.5.34 and 2.0.18`; nothing for an operand id of all releases."""
+    return "" if row.since == rows.FIRST else "from " + " and ".join(name for name in row.since if name)
+
+
+def releases_of(row: rows.Status) -> str:
+    """`1.5.01 to 1.5.34, 2.0.08 to 2.0.18`"""
+    return ", ".join(since if since == until else f"{since} to {until}"
+                     for since, until in zip(row.since, row.until) if since)
+
+
+def _releases(row: rows.Status, release: Release | None) -> str:
+    """The releases that have a status, with what that means for the one that was asked about."""
+    missing = release and not rows.has(release.name, row)
+    return f"not {release.name}: {releases_of(row)}" if missing else releases_of(row)
+
+
+def _after(after: str, locks: list) -> str:
+    locks = [lock for lock in locks if not lock.resource.startswith("PAMT")] or locks
+    if locks and all(lock.in_guest and (not lock.under_kvm or "tdh_vp_enter" in lock.under_kvm) for lock in locks):
+        return f"{after}; a vCPU that runs holds it until its TD exits: kick it"
+    return after
+
+
+def _sites(word: int, calls: list[Leaf], kind: str) -> list[dict]:
+    """What becomes of an answer at each place of KVM and the kernel that may get it.
+
+    Of an answer that no call is known to give, at the places that know it.
+    """
+    spelled = {leaf.name.replace(".", "_") for leaf in calls}
+    found = []
     for name, site in SITES.items():
-        value = errno_of(word, name)
-        bug = value and site.bugs and value not in {-known.errno for known in site.errnos}
-        rows.append((site.text, errno_name(value) + (" and KVM_BUG_ON" if bug else ""), site.source))
-    return tabulate(rows, headers=("errno, where", "is", "by"), tablefmt="simple", disable_numparse=True)
+        value, known = errno_of(word, name), known_at(word, name)
+        if calls and not spelled & set(site.calls) or not calls and not known:
+            continue
+        here = [call for call in site.calls if call in spelled] or site.calls
+        found.append({
+            "calls": [call.lower() for call in here], "at": site.text,
+            "errno": errno_name(value) if site.returns else None, "bug": site.bugs and known is None,
+            "also": known.then if known else site.then,
+            "first": site.first if status_class(word) == STATUSES["TDX_OPERAND_BUSY"] else "", "source": site.source})
+    return found
 
 
-def _decodings(word: int) -> list[str]:
+def _guest_sites(calls) -> list[dict]:
+    """What Linux as a guest does, for the TDCALLs that it makes."""
+    known = [(leaf, GUEST_SITES.get(leaf.name.replace(".", "_"))) for leaf in calls]
+    return [{"call": leaf.spelled, "does": site[0], "source": site[1]} for leaf, site in known if site]
+
+
+def _decoded(word: int) -> dict:
+    """As the answer of TDH.VP.ENTER: what upstream makes of it, and what bits 15:0 alone would have."""
     upstream, naive = decode_upstream(word), decode_naive(word)
-    reason = "none (-1)" if upstream.reason == NO_REASON else \
-        f"{upstream.reason:#x} {reason_name(upstream.reason & BASIC)}"
-    lines = ["as the answer of TDH.VP.ENTER, Linux 6.16"]
-    for rule, outcome in zip(upstream.rules, (f"exit reason {reason}", upstream.fastpath, upstream.outcome)):
-        lines += [f"  {rule.source}: {rule.condition}", f"    -> {outcome}"]
-    if upstream.looks_nmi:
-        lines.insert(3, "    -> the NMI handler looks at R9 too, as the reason is EXCEPTION_NMI")
-    verdict = "spurious: no VM exit took place" if naive.spurious else \
-        "the same as upstream" if naive.reason == upstream.reason else \
-        "upstream sees no exit reason here" if upstream.reason == NO_REASON else "bits 31:16 are lost"
-    return [*lines, "", "naive, bits 15:0 alone", f"  {naive.reason}: {reason_name(naive.reason)}",
-            f"    -> {HANDLERS[naive.handler]}; {verdict}"]
+    none = upstream.reason == NO_REASON
+    return {
+        "reason": None if none else upstream.reason,
+        "reason_name": None if none else reason_name(upstream.reason & BASIC),
+        "outcome": upstream.outcome, "looks_nmi": upstream.looks_nmi,
+        "rules": [{"source": rule.source, "condition": rule.condition, "outcome": outcome} for rule, outcome in zip(
+            upstream.rules, ("none (-1)" if none else f"{upstream.reason:#x} {reason_name(upstream.reason & BASIC)}",
+                             upstream.fastpath, upstream.outcome))],
+        "naive": {"reason": naive.reason, "reason_name": reason_name(naive.reason), "does": HANDLERS[naive.handler],
+                  "verdict": "spurious: no VM exit took place" if naive.spurious else
+                             "the same as upstream" if naive.reason == upstream.reason else
+                             "upstream sees no exit reason here" if none else "bits 31:16 are lost"},
+    }
+
+
+def _errno_facts(asked: Asked, lines: int) -> dict:
+    """An errno: which answers end as that, at which place."""
+    value = -asked.errno
+    found = []
+    for name, site in SITES.items():
+        if not site.returns or asked.leaf and asked.leaf.name.replace(".", "_") not in site.calls:
+            continue
+        here = [known.status + " with any operand" * known.any_operand for known in site.errnos
+                if known.errno == asked.errno]
+        if value == errno_of(STATUSES["TDX_TD_FATAL"], name):                # which no site knows
+            known = ", ".join(each.status for each in site.errnos)
+            here.append("every error" + (f" but {known}" if known else ""))
+        if here:
+            found.append({"calls": [call.lower() for call in site.calls], "at": site.text, "answers": here,
+                          "source": site.source})
+    says = "The kernel returns it for these answers:" if found else "No answer of the module ends as that."
+    return {"given": shown(asked.given), "lines": lines, "errno": errno_name(value), "number": value, "kind": "errno",
+            "says": [says], "notes": [], "call": _call(asked.leaf), "from": found}

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.files import write_file
-from harness.results.metrics import BY_KEY, LESS, MORE
-from harness.reports.text import number
+from harness.reports.numbers import events_text, over_runs
+from harness.results import inference
+from harness.results.metrics import COMPARED, FATAL, LESS, MORE, Metric, chosen, events, values
+from harness.results.schema import Result
 
 PASS, FAIL, ERROR = "PASS", "FAIL", "ERROR"
+SHOWN = chosen("busy_per_attempt_percent", "removals_per_s")      # in a line
 
 # Unit of a metric from the end of its key, as github-action-benchmark shows it.
 UNITS = {"percent": "%", "us": "us", "per_s": "1/s", "faults": "per million faults", "removal": "per removal",
@@ -27,7 +30,7 @@ class Case:
     """One judged thing: a series, or a canary.
 
     lines      what failed (or, of a canary, what was seen); notes: what is good to know
-    numbers    statistics.Interval by key of the metric
+    results    those that its numbers are of; none of a canary
     """
 
     name: str
@@ -37,13 +40,16 @@ class Case:
     seconds: float = 0.0
     engine: str = ""
     module: str = ""
-    numbers: dict = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
 
     def line(self) -> str:
-        shown = [BY_KEY[key].said(number(self.numbers[key].median))
-                 for key in ("busy_per_attempt_percent", "removals_per_s") if key in self.numbers]
-        text = "; ".join([*self.lines, ", ".join(shown), *self.notes]).strip("; ").replace("; ; ", "; ")
-        return f"{self.status:5} {self.name}: {text}"
+        shown = ", ".join(metric.said(over_runs(metric, self.results)) for metric in SHOWN if values(metric, self.results))
+        return f"{self.status:5} {self.name}: {'; '.join(filter(None, [*self.said(), shown, *self.notes]))}"
+
+    def said(self) -> list[str]:
+        """What failed, and what is fatal and has happened."""
+        return [*self.lines, *(f"{metric.title} {events_text(found)}" for metric in FATAL
+                               if (found := events(metric, self.results)).total)]
 
 
 def _printable(text: str) -> str:
@@ -76,7 +82,7 @@ def ktap(cases: list[Case]) -> str:
     """Kernel TAP, version 1 (Documentation/dev-tools/ktap.rst): diagnostics stand before their result."""
     lines = ["KTAP version 1", f"1..{len(cases)}"]
     for index, case in enumerate(cases, 1):
-        lines += [f"# {_printable(text)}" for text in [*case.lines, *case.notes]]
+        lines += [f"# {_printable(text)}" for text in [*case.said(), *case.notes]]
         name = _printable(case.name).replace("#", "_")
         directive = " # ERROR " + _printable(" ".join(case.lines[:1])) if case.status == ERROR else ""
         lines.append(f"{'ok' if case.status == PASS else 'not ok'} {index} {name}{directive}")
@@ -92,10 +98,9 @@ def step_summary(cases: list[Case], title: str, summary: list[str]) -> str:
     """GitHub-flavoured Markdown: the summary first, then a row per case."""
     rows = ["| | series | BUSY per attempt, % | removals per s | what |", "|---|---|--:|--:|---|"]
     for case in cases:
-        shown = [number(case.numbers[key].median) if key in case.numbers else "-"
-                 for key in ("busy_per_attempt_percent", "removals_per_s")]
-        what = "; ".join([*case.lines, *case.notes])
-        cells = (case.status, _markdown(case.name), *shown, _markdown(what))
+        shown = [over_runs(metric, case.results) for metric in SHOWN]
+        what = "; ".join([*case.said(), *case.notes])
+        cells = (case.status, *map(_markdown, (case.name, *shown, what)))
         rows.append(f"| {' | '.join(cells)} |")
     head = [f"### {_markdown(title)}", "", *(f"* {_markdown(line)}" for line in summary), ""]
     return "\n".join([*head, *rows, ""])
@@ -103,18 +108,21 @@ def step_summary(cases: list[Case], title: str, summary: list[str]) -> str:
 
 def benchmark(cases: list[Case], better: str) -> str:
     """For github-action-benchmark, tool customSmallerIsBetter (LESS) or customBiggerIsBetter (MORE)."""
-    entries = []
-    for case in cases:
-        for key, middle in case.numbers.items():
-            if key not in BY_KEY or BY_KEY[key].better != better:
-                continue
-            entry = {"name": f"{case.name}: {BY_KEY[key].name}", "value": middle.median,
-                     "unit": next((unit for end, unit in UNITS.items() if key.endswith(end)), ""),
-                     "extra": f"median of {middle.count} blocks, engine {case.engine}, module {case.module}"}
-            if middle.low is not None:
-                entry["range"] = f"{middle.low:.6g} .. {middle.high:.6g}"
-            entries.append(entry)
-    return json.dumps(entries, indent=1) + "\n"
+    return json.dumps([_benchmark_entry(case, metric) for case in cases for metric in COMPARED
+                       if metric.better == better and values(metric, case.results)], indent=1) + "\n"
+
+
+def _benchmark_entry(case: Case, metric: Metric) -> dict:
+    """The median over blocks with its interval; of what is fatal the mean."""
+    numbers = values(metric, case.results)
+    middle, blocks = inference.interval(numbers), f"{len(numbers)} blocks, engine {case.engine}, module {case.module}"
+    entry = {"name": f"{case.name}: {metric.name}", "value": middle.median,
+             "unit": next((unit for end, unit in UNITS.items() if metric.key.endswith(end)), ""),
+             "extra": f"median of {blocks}"}
+    if metric.events:
+        return entry | {"value": sum(numbers) / len(numbers),
+                        "extra": f"mean of {blocks}: {events_text(events(metric, case.results))}"}
+    return entry if middle.low is None else entry | {"range": f"{middle.low:.6g} .. {middle.high:.6g}"}
 
 
 def write_all(out: Path, cases: list[Case], title: str, summary: list[str], began: str) -> list[Path]:

@@ -2,9 +2,10 @@
 
 from tabulate import tabulate
 
-from harness.reports.text import wrap
+from harness.reports.text import WIDTH, csv_of, wrap
 from harness.experiment.schedule import Access, Schedule
 from harness.results.grading import Verdict
+from harness.results.matrix import Matrix, named
 
 OP_WIDTH, WORD_WIDTH = 22, 27
 SCENARIO_WIDTH = 38               # longer names take two lines
@@ -41,13 +42,8 @@ def scenario_report(found, verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def named(invariant: str) -> str:
-    """An invariant as what it asks for, so that it can be said to hold."""
-    return f"no_{invariant}" if invariant in ("deadlock", "livelock", "starvation") else invariant
-
-
 def _narrow(text: str) -> str:
-    """Statuses as short as they are still told apart."""
+    """Statuses as short as they can be while they differ."""
     return text.replace("TDX_OPERAND_BUSY_HOST_PRIORITY", "BUSY_HOST_PRIORITY").replace("TDX_", "").replace(
         "EXIT_REASON_EPT_VIOLATION", "EPT_VIOLATION").replace("OPERAND_BUSY", "BUSY")
 
@@ -63,9 +59,9 @@ def coverage(found) -> str:
         return f"explored completely: {found.how}; {counts}"
     if found.left_out:
         share = 1000 * found.transitions // (found.transitions + found.left_out) / 10
-        counts += f"; {share:g} % of the moves that were met are within the bound"
+        counts += f"; {share:g} % of the moves are within the bound"
     elif found.expanded < found.states:
-        counts += f"; {found.states - found.expanded} of the states were met and not gone on from"
+        counts += f"; {found.states - found.expanded} of the states were not expanded"
     return f"NOT complete ({found.stopped}); {counts}"
 
 
@@ -99,24 +95,59 @@ def trace(schedule: Schedule, accesses: list[Access], everything: bool = False) 
                 continue
             step += 1
             digits = access.bits // 4
-            rows.append([step, access.actor, access.text[:OP_WIDTH], access.word[:WORD_WIDTH],
-                         f"{access.before:0{digits}x}",
+            rows.append([step, access.actor, access.text, access.word, f"{access.before:0{digits}x}",
                          f"{access.after:0{digits}x}" if access.after != access.before else "="])
         else:
-            rows.append(["", access.actor, access.mark or _narrow(access.status),
-                         "" if access.mark else f"<- {access.text}"[:WORD_WIDTH + 16], "", ""])
+            rows.append(["", access.actor, access.mark or _narrow(access.status), "" if access.mark else f"<- {access.text}", "", ""])
     head = f"{schedule.scenario.name}, module {schedule.scenario.module}: {schedule.reason}" if schedule.reason else ""
     table = tabulate(rows, headers=["step", "actor", "micro-op", "word", "before", "after"], tablefmt="simple",
-                     disable_numparse=True, colalign=("right", "left", "left", "left", "right", "right"))
+                     disable_numparse=True, colalign=("right", "left", "left", "left", "right", "right"),
+                     maxcolwidths=[None, None, *_widths(rows), None, None])
     return f"{wrap(head)}\n{table}" if head else table
 
 
-def matrix(policies: list[str], invariants: list[str], cells: dict, incomplete: set) -> str:
-    """policy x invariant: holds, or the steps of the shortest counterexample; what all keep is said once."""
-    broken = [name for name in invariants if any((policy, name) in cells for policy in policies)]
-    rows = [[policy, *(cells.get((policy, name)) or ("?" if policy in incomplete else "holds") for name in broken)]
-            for policy in policies]
-    table = tabulate(rows, headers=["policy", *map(named, broken)], tablefmt="simple", disable_numparse=True)
-    kept = [name for name in invariants if name not in broken]
-    says = "not seen to be broken" if incomplete else "every policy keeps"
-    return table + "\n" + wrap(f"{says}: {', '.join(map(named, kept))}")
+def _widths(rows: list[list]) -> tuple[int, int]:
+    """Of a trace's columns micro-op and word: what the others leave of a line; longer text goes on in the next line."""
+    others = 2 * 5 + len("step") + sum(max([len(str(row[column])) for row in rows], default=0) for column in (1, 4, 5))
+    word = min(max([len(row[3]) for row in rows], default=0), WORD_WIDTH)
+    return max(OP_WIDTH, WIDTH - others - word), max(word, 4)
+
+
+def matrix(found: Matrix, style: str = "table", labels: dict[str, str] | None = None) -> str:
+    """Row x invariant: holds, or the steps of the shortest counterexample; what all keep is said once.
+
+    labels   how rows are called, where that is more than their names
+    """
+    rows = [{found.by: (labels or {}).get(name, name),
+             **{named(invariant): found.cell(name, invariant) for invariant in _columns(found, style)}}
+            for name in found.names]
+    if style == "csv":
+        return csv_of(rows)
+    cells = [list(row.values()) for row in rows]
+    headers = list(rows[0]) if rows else []
+    if style == "github":
+        return tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+    parts = [tabulate([[row[column] for column in columns] for row in cells],
+                      headers=[headers[column] for column in columns], tablefmt="simple", disable_numparse=True)
+             for columns in _fitting(headers, cells)]
+    kept = [name for name in found.invariants if name not in found.broken()]
+    says = "not seen to be broken" if not found.decided else f"every {found.by} keeps"
+    return "\n\n".join(parts) + "\n" + wrap(f"{says}: {', '.join(map(named, kept)) or 'none of these'}")
+
+
+def _columns(found: Matrix, style: str) -> list[str]:
+    """Of a table those that differ; of what another program reads, all."""
+    return found.broken() if style == "table" else found.invariants
+
+
+def _fitting(headers: list[str], cells: list[list]) -> list[list[int]]:
+    """Columns by table, so that none is too wide; the first stands in each."""
+    widths = [max(len(str(row[column])) for row in [headers, *cells]) for column in range(len(headers))]
+    tables, left = [[0]], WIDTH - widths[0] if widths else 0
+    for column, width in enumerate(widths[1:], 1):
+        if left < width + 2 and len(tables[-1]) > 1:
+            tables.append([0])
+            left = WIDTH - widths[0]
+        tables[-1].append(column)
+        left -= width + 2
+    return tables

@@ -7,6 +7,7 @@ from harness.memory.layout import Layout
 from harness.protocol import seamcalls
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
+from harness.protocol.sources import in_release
 from harness.reports.module import find_release, lock_text
 from harness.reports.text import wrap
 from kernels.ops import OP_TABLE
@@ -36,7 +37,7 @@ def explanation(name: str, module: str = "1.5.05", level: int | None = None) -> 
         seamcalls.write_call(listing, row, options, level)
         head = f"{'SEAMCALL' if row.side == 'host' else 'TDCALL'} leaf {row.leaf}"
         head += f", on an entry at level {level}" if row.leveled else ""
-    source = row.source
+    source = in_release(row.source, release)
     program = listing.program()
     rows = []
     for number, (written, linked) in enumerate(zip(program.listing, program.rows)):

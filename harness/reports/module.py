@@ -3,23 +3,53 @@
 from tabulate import tabulate
 
 from harness.errors import UsageError, nearest
+from harness.files import read_toml
 from harness.memory.layout import Layout
-from harness.protocol import contention
+from harness.protocol import contention, releases
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
 from harness.protocol.seamcalls import held_by, seamcalls, write_call
-from harness.protocol.releases import BY_NAME, NAMES, Release
+from harness.protocol.releases import FIELDS, Release
+from harness.protocol.sources import alike, in_release
 from harness.reports.text import count, formatted, wrap
-from kernels.ops import Op, Register as R
+from kernels.ops import OP_TABLE, Fact, Op, Register as R
 
 INITIALS = {"shared": "SH", "exclusive": "EX"}
 
 
 def find_release(name: str, option: str) -> Release:
-    """A release by name; raises UsageError."""
-    if name not in BY_NAME:
-        raise UsageError(f"{option} {name}: not a release; known: {', '.join(NAMES)}{nearest(name, NAMES)}")
-    return BY_NAME[name]
+    """A release by name, or the one that a config or scenario (FILE.toml) names; raises UsageError."""
+    try:
+        return releases.find(_named_in(name, option) if name.endswith(".toml") else name)
+    except releases.ReleaseError as problem:
+        key = f"module.{problem.key} = {problem.value!r}: " if problem.key else ""
+        raise UsageError(f"{option} {name}: {key}{problem.message}") from None
+
+
+def _named_in(path: str, option: str) -> str:
+    """The release of a file: a name, a table, or a list with one of them."""
+    given = read_toml(path).get("module", releases.DEFAULT.name)
+    if isinstance(given, list) and len(given) == 1:
+        [given] = given
+    if not isinstance(given, str | dict):
+        raise UsageError(f"{option} {path}: module = {given!r}: must be one release, or a table")
+    return releases.spell(given) if isinstance(given, dict) else given
+
+
+def head_of(release: Release) -> str:
+    """A release in a few lines: where it was read, which others share its row, what was not read but derived."""
+    lines = [wrap(f"module {release.name}: {release.source}")]
+    if others := alike(release)[1:]:
+        lines.append(wrap(f"    the same in all that is modelled: {', '.join(others)}"))
+    if release.derived:
+        lines.append(wrap(f"    not read in it, but derived: {', '.join(release.derived)}"))
+    return "\n".join(lines)
+
+
+def release_order(row, release: Release) -> list[str]:
+    """The locks of a call in the order in which one that goes through gives them back."""
+    taken = [lock.resource for lock in held_by(row, row.levels[0], release)]
+    return [name for name in row.order if name in taken] if row.order else list(reversed(taken))
 
 
 def find_resource(name: str) -> str:
@@ -43,13 +73,13 @@ def seamcall_report(name: str, style: str = "table") -> str:
     if style != "table":
         return formatted([{"call": row.name, "leaf": row.leaf, "side": row.side,
                            "locks": "; ".join(map(lock_text, held_by(row, row.levels[0], release))),
-                           "source": row.source} for row in seamcalls(release)], style)
-    parts = [f"module {release.name}: {release.source}", ""]
+                           "source": in_release(row.source, release)} for row in seamcalls(release)], style)
+    parts = [head_of(release), ""]
     for row in seamcalls(release):
         kind = "SEAMCALL" if row.side == "host" else "TDCALL"
         parts += [f"{row.name}  ({kind} leaf {row.leaf})",
                   wrap("    " + ", ".join(map(lock_text, held_by(row, row.levels[0], release)))),
-                  wrap(f"    {row.source}")]
+                  wrap(f"    {in_release(row.source, release)}")]
     return "\n".join([*parts, "", "SH shared, EX exclusive; .2M, .1G: PAMT entries above a page.",
                       "`explain NAME` prints every step of a call."])
 
@@ -68,13 +98,14 @@ def aspects(release: Release) -> dict[str, dict[str, str]]:
         written = listing.program().listing[1:]
         locks = held_by(row, row.levels[0], release)
         about = {f"lock {lock.resource}": f"{lock.mode} ({lock.discipline})" for lock in locks}
+        about["locks given back"] = ", ".join(release_order(row, release))
         about["entry written by"] = ", ".join(dict.fromkeys(
-            {Op.STORE: "plain store", Op.ENTRY_REPLACE: "compare-and-swap that keeps TDHP"}[each.op]
-            for each in written if each.base == R.ENTRY and each.op in (Op.STORE, Op.ENTRY_REPLACE)))
+            OP_TABLE[each.op].replaces for each in written if each.base == R.ENTRY and OP_TABLE[each.op].replaces))
         for each in written:
-            if each.op in (Op.ANSWER, Op.IN, Op.LOAD, Op.LOAD_IN, Op.READ_ENTRY) and each.text:
-                kind = "can answer" if each.op == Op.ANSWER else "checks"
-                about[f"{kind} {each.text}"] = "yes"
+            if each.op == Op.ANSWER:
+                about[f"can answer {each.text}"] = "yes"
+            elif Fact.CHECKS in OP_TABLE[each.op].facts and each.text:
+                about[f"checks {each.text}"] = "yes"
         found[row.name] = {key: value for key, value in about.items() if value}
     return found
 
@@ -84,6 +115,10 @@ def difference_report(a: str, b: str, style: str = "table") -> str:
     one, other = find_release(a, "--diff"), find_release(b, "--diff")
     before, after = aspects(one), aspects(other)
     changes: dict[tuple, list[str]] = {}
+    for name in FIELDS:
+        was, became = (_field(release, name) for release in (one, other))
+        if was.removesuffix(DERIVED) != became.removesuffix(DERIVED):
+            changes[f"field {name}", was, became] = ["(the release)"]
     for call in dict.fromkeys([*before, *after]):
         if call not in before or call not in after:
             changes.setdefault(("the call", "yes" if call in before else "-", "yes" if call in after else "-"),
@@ -97,11 +132,21 @@ def difference_report(a: str, b: str, style: str = "table") -> str:
         return formatted([{"call": call, "what": what, a: was, b: became}
                           for (what, was, became), calls in changes.items() for call in calls], style)
     rows = [(what, was, became, "\n".join(calls)) for (what, was, became), calls in changes.items()]
-    head = f"module {one.name} ({one.source})\n    to {other.name} ({other.source})\n"
+    head = f"{head_of(one)}\n{head_of(other)}\n"
     if not rows:
         return head + "no row differs"
-    return head + "\n" + tabulate(rows, headers=("what", a, b, "calls"), tablefmt="simple",
-                                  maxcolwidths=[28, 22, 22, 24])
+    return head + "\n" + tabulate(rows, headers=("what", "was", "became", "calls"), tablefmt="simple",
+                                  maxcolwidths=[26, 21, 21, 26])
+
+
+DERIVED = " (derived)"
+
+
+def _field(release: Release, name: str) -> str:
+    """What a field of a release is, and whether that was read or derived."""
+    value = getattr(release, name)
+    text = f"{value:#x}" if name == "access" else str(value).lower() if isinstance(value, bool) else str(value)
+    return text + DERIVED * (name in release.derived)
 
 
 # --- who contends with whom ------------------------------------------------------------------
@@ -122,8 +167,8 @@ def contention_report(name: str, resource: str | None = None, under_kvm: bool = 
     head += ",\nafter what KVM 6.16's own locks exclude" if under_kvm else ""
     body = formatted([row | {"a mode": INITIALS[row["a mode"]], "b mode": INITIALS[row["b mode"]]} for row in rows],
                      style) if only or under_kvm else _by_resource(release)
-    told = [] if only else [_conclusion_lines(release), *_disagreement_lines(release)]
-    return "\n\n".join([head, body, *told])
+    conclusions = [] if only else [_conclusion_lines(release), *_disagreement_lines(release)]
+    return "\n\n".join([head, body, *conclusions])
 
 
 def _by_resource(release: Release) -> str:
@@ -139,7 +184,7 @@ def _by_resource(release: Release) -> str:
             found = contention.pairs(contention.conflicts(release, resource), resource)
             parts += [f"{resource}, {count(len(found), 'pair')}",
                       wrap("exclusive: " + ", ".join(users["exclusive"])),
-                      wrap("shared: " + (", ".join(users["shared"]) or "nobody"))]
+                      wrap("shared: " + (", ".join(users["shared"]) or "no call"))]
     return "\n".join([*parts, wrap("Each exclusive user contends with every other; behind the bar stands the operand"
                                    " of its BUSY. --resource NAME lists pairs.")])
 

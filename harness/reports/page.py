@@ -5,23 +5,29 @@ history.  This file decides what stands where; page.html.jinja how it is marked 
 configs and results is escaped there), plots.py how it is drawn.
 """
 
-import statistics as python_statistics
+import statistics
+from collections import Counter
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.results import changes, comparison, history, inference
-from harness.reports import plots
 from harness.errors import UsageError
 from harness.files import write_file
-from harness.results.metrics import BY_KEY, LESS
-from harness.reports.text import invariant_line, number, one_line
+from harness.reports import comparison, plots
+from harness.reports.numbers import events_text
+from harness.reports.run import PERCENTILES, invariant_line
+from harness.reports.text import count, one_line
+from harness.results import changes, history, inference, trust
+from harness.results.comparison import Line, Table, make_table
+from harness.results.metrics import BY_KEY, FATAL, LESS, Metric, events, none_of, values
+from harness.results.schema import Result
 
 TEMPLATE = "page.html.jinja"
-QUANTILES = {"p50": "p50", "p90": "p90", "p99": "p99", "p99_9": "p99.9", "p99_99": "p99.99", "max": "max"}
 PANELS_MAX = 6                   # calls in a plot of distributions, busiest first
 SERIES_MAX = 12                  # series of nights
 HISTORY_METRICS = ("removals_per_s", "busy_per_attempt_percent")
+ARMED, LOST, RETRIES = (BY_KEY[key] for key in (
+    "armed_per_million_faults", "guest_time_lost_percent", "busy_per_1000_operations"))
 
 
 class Plot(NamedTuple):
@@ -31,11 +37,11 @@ class Plot(NamedTuple):
     figure: object
 
 
-def write(results: list[dict], out: str, plots_folder: str | None = None, history_folder: str | None = None,
+def write(results: list[Result], out: str, plots_folder: str | None = None, history_folder: str | None = None,
           baseline: str | None = None, across: tuple[str, ...] = ()) -> list[str]:
     """Write the page, and the plots where they are wanted; returns remarks.  Raises UsageError."""
     plots.load_matplotlib()
-    table = comparison.make_table(results, baseline, across=across)
+    table = make_table(results, baseline, across=across)
     series = history.folder_series(history_folder) if history_folder else []
     remarks = [problem for each in series for problem in each.problems]
     made = make_plots(table, series)
@@ -51,7 +57,7 @@ def write(results: list[dict], out: str, plots_folder: str | None = None, histor
     return [*remarks, *(f"saved {path}" for path in paths)]
 
 
-def page(table: comparison.Table, made: list[Plot]) -> str:
+def page(table: Table, made: list[Plot]) -> str:
     """The page as text."""
     try:
         import jinja2
@@ -74,47 +80,45 @@ def page(table: comparison.Table, made: list[Plot]) -> str:
 
 # --- tables ----------------------------------------------------------------------------------
 
-def verdict_rows(table: comparison.Table) -> list[dict]:
-    """A row per policy: the worst verdict of its runs, with reasons; invariants; bugs; hangs."""
+def verdict_rows(table: Table) -> list[dict]:
+    """A row per policy: the worst verdict of its runs, with reasons; invariants; what is fatal."""
     rows = []
     for group in table.groups:
-        order = ("VALID", "DEGRADED", "UNTRUSTWORTHY")
-        worst = max((result["verdict"]["status"] for result in group.results), key=order.index)
-        reasons = dict.fromkeys(reason for result in group.results for reason in result["verdict"]["reasons"])
-        violated = [_invariants(result) for result in group.results if any(result["invariants"].values())]
-        bugs: dict[str, int] = {}
+        reasons = dict.fromkeys(reason for result in group.results for reason in result.verdict.reasons)
+        causes: Counter = Counter()
         for result in group.results:
-            for cause, count in result["bugs"].items():
-                bugs[cause] = bugs.get(cause, 0) + count
+            causes.update(result.bugs)
         rows.append({
-            "label": group.label, "name": group.name, "runs": len(group.results), "status": worst,
-            "reasons": list(reasons), "violated": violated, "invariants": _invariants(group.results[0]),
-            "bugs": sorted(bugs.items(), key=lambda item: -item[1]),
-            "hangs": sum(result["hangs"]["count"] for result in group.results)})
+            "label": group.label, "name": group.name, "runs": count(len(group.results), "run"), "status": trust.worst(group.results),
+            "reasons": list(reasons), "violated": violated_lines(group.results),
+            "invariants": invariant_line(group.results[0]).removeprefix("invariants: ").replace("\n   ", ""),
+            "fatal": [f"{metric.title}: {events_text(events(metric, group.results))}" for metric in FATAL],
+            "bugs": causes.most_common()})
     return rows
 
 
-def _invariants(result: dict) -> str:
-    return invariant_line(result).removeprefix("invariants: ").replace("\n   ", "")
+def violated_lines(results: list[Result]) -> list[str]:
+    """Each invariant that was violated: how often, and in how many of the runs."""
+    lines = []
+    for name in dict.fromkeys(name for result in results for name in result.invariants):
+        times = [result.invariants.get(name) or 0 for result in results]
+        if any(times):
+            lines.append(f"{name} VIOLATED {sum(times)} times in {sum(map(bool, times))} of {count(len(times), 'run')}")
+    return lines
 
 
-def difference_sections(table: comparison.Table) -> list[dict]:
+def difference_sections(table: Table) -> list[dict]:
     """A section per metric that is not the same in every run."""
-    settled = comparison.settled(table)
-    sections: dict[str, dict] = {}
-    for line in table.lines:
-        if line.metric in settled:
-            continue
-        section = sections.setdefault(line.metric.key, {"name": line.metric.name, "rows": []})
-        verdict = line.difference.verdict if line.difference else "baseline"
-        section["rows"].append({
-            "label": line.group.label, "median": number(line.middle and line.middle.median),
-            "interval": comparison.range_text(line.middle), "told": comparison.told(line.difference),
-            "kind": _direction(line) if verdict == inference.DIFFERENT else "plain"})
-    return list(sections.values())
+    return [{"name": metric.name, "rows": [{
+        "label": line.group.label, "median": comparison.value_text(line), "interval": comparison.range_text(line),
+        "difference": comparison.difference_text(line.difference), "kind": _direction(line)} for line in lines]}
+        for metric, lines in comparison.sections(table)]
 
 
-def _direction(line: comparison.Line) -> str:
+def _direction(line: Line) -> str:
+    """Whether a difference is for the better: how it is coloured."""
+    if line.difference is None or line.difference.verdict != inference.DIFFERENT:
+        return "plain"
     percent = line.difference.percent
     less = percent is not None and percent < 0
     if not line.metric.better:
@@ -122,12 +126,12 @@ def _direction(line: comparison.Line) -> str:
     return "better" if less == (line.metric.better == LESS) else "worse"
 
 
-def machine_rows(table: comparison.Table) -> list[tuple[str, str]]:
+def machine_rows(table: Table) -> list[tuple[str, str]]:
     """What made the results, each fact once."""
     facts: dict[str, dict[str, None]] = {}
     for group in table.groups:
         for result in group.results:
-            for key, value in result["machine"].items():
+            for key, value in result.machine.items():
                 if key != "conditions" and not isinstance(value, dict):
                     facts.setdefault(key, {})[str(value)] = None
     return [(key.replace("_", " "), ", ".join(values)) for key, values in facts.items()]
@@ -135,33 +139,32 @@ def machine_rows(table: comparison.Table) -> list[tuple[str, str]]:
 
 # --- plots -----------------------------------------------------------------------------------
 
-def make_plots(table: comparison.Table, series: list[history.Series]) -> list[Plot]:
+def make_plots(table: Table, series: list[history.Series]) -> list[Plot]:
     """The plots that these results have something to show in, in the page's order."""
     made = [busy_map(table), distribution(table, "latency_ns"), distribution(table, "retries"),
             zero_step(table), kick_cost(table), night_plot(series)]
     return [plot for plot in made if plot is not None]
 
 
-def labels(table: comparison.Table) -> list[str]:
+def labels(table: Table) -> list[str]:
     return [group.label for group in table.groups]
 
 
-def _median(values) -> float | None:
-    values = [value for value in values if value is not None]
-    return python_statistics.median(values) if values else None
+def _median(numbers) -> float | None:
+    known = [value for value in numbers if value is not None]
+    return statistics.median(known) if known else None
 
 
-def busy_map(table: comparison.Table) -> Plot | None:
+def busy_map(table: Table) -> Plot | None:
     panels = []
     for group in table.groups:
-        cells = {}
+        cells: Counter = Counter()
         for result in group.results:
-            for name, call in result["seamcalls"].items():
-                for operand, count in call["busy_by_operand"].items():
-                    cells.setdefault((name, operand), []).append(100 * count / call["attempts"])
+            for name, call in result.seamcalls.items():
+                for operand, times in call.busy_by_operand.items():
+                    cells[name, operand] += 100 * times / max(1, call.attempts)
         if cells:
-            mean = {key: sum(values) / len(group.results) for key, values in cells.items()}
-            panels.append((group.label, mean))
+            panels.append((group.label, {key: percent / len(group.results) for key, percent in cells.items()}))
     if not panels:
         return None
     return Plot("busy", "BUSY by call and operand",
@@ -171,26 +174,22 @@ def busy_map(table: comparison.Table) -> Plot | None:
                 plots.heat_map(panels, "BUSY, % of attempts"))
 
 
-def distribution(table: comparison.Table, what: str) -> Plot | None:
-    """Latency or retries of the calls that met BUSY, by quantile."""
-    busy: dict[str, int] = {}
+def distribution(table: Table, what: str) -> Plot | None:
+    """Latency or retries of the calls that met BUSY, by quantile; `what` is a Summary of each call."""
+    busy: Counter = Counter()
     for group in table.groups:
         for result in group.results:
-            for name, call in result["seamcalls"].items():
-                busy[name] = busy.get(name, 0) + call["busy"]
-    calls = [name for name, count in sorted(busy.items(), key=lambda item: -item[1]) if count][:PANELS_MAX]
-    names = [key for key in QUANTILES if any(key in call[what] for group in table.groups
-                                             for call in group.results[0]["seamcalls"].values())]
+            busy.update({name: call.busy for name, call in result.seamcalls.items() if call.busy})
     scale = 1000 if what == "latency_ns" else 1
     panels = []
-    for call in calls:
+    for name, _ in busy.most_common(PANELS_MAX):
         lines = []
         for group in table.groups:
-            values = [_median(result["seamcalls"].get(call, {}).get(what, {}).get(name)
-                              for result in group.results) for name in names]
-            lines.append((group.label, [None if value is None else value / scale for value in values]))
-        if any(value for _, values in lines for value in values):
-            panels.append((call, lines))
+            summaries = [getattr(result.seamcalls[name], what) for result in group.results if name in result.seamcalls]
+            middles = [_median(getattr(summary, key) for summary in summaries) for key in PERCENTILES]
+            lines.append((group.label, [None if value is None else value / scale for value in middles]))
+        if any(value for _, middles in lines for value in middles):
+            panels.append((name, lines))
     if not panels:
         return None
     title, unit = {"latency_ns": ("Latency of an operation", "us"),
@@ -198,55 +197,50 @@ def distribution(table: comparison.Table, what: str) -> Plot | None:
     return Plot(what.removesuffix("_ns"), title,
                 "By quantile, from the first attempt to the end of the operation, all attempts included;"
                 " medians over blocks. Calls that met BUSY, busiest first; the axis is logarithmic above 1.",
-                plots.quantiles(panels, [QUANTILES[name] for name in names], unit, labels(table)))
+                plots.quantiles(panels, list(PERCENTILES.values()), unit, labels(table)))
 
 
-def zero_step(table: comparison.Table) -> Plot | None:
-    key = "armed_per_million_faults"
-    middles = [(group.label, inference.interval(group.values[key])) for group in table.groups]
-    values = [(label, middle.median, middle.low, middle.high)
-              for label, middle in middles if middle is not None]
-    if not values:
+def zero_step(table: Table) -> Plot | None:
+    bars = [(group.label, *_bar(ARMED, group.results)) for group in table.groups if values(ARMED, group.results)]
+    if not bars:
         return None
     return Plot("zero-step", "Zero-step mitigation armed",
                 "How often the module took repeated faults at one instruction for an attack, per million"
-                " private faults. An armed vCPU takes the SEPT tree lock at each entry. Zero is the number to want.",
-                plots.bars(values, "armed per million faults", labels(table)))
+                " private faults. An armed vCPU takes the SEPT tree lock at each entry. Zero is the number to want;"
+                " where none was seen, the thin line goes up to the 95 % bound.",
+                plots.bars(bars, "armed per million faults", labels(table)))
 
 
-def kick_cost(table: comparison.Table) -> Plot | None:
-    points = []
-    for group in table.groups:
-        retries = _median(_retries_per_thousand(result) for result in group.results)
-        lost = _median(group.values["guest_time_lost_percent"])
-        if retries is not None and lost is not None:
-            points.append((group.label, retries, lost))
+def _bar(metric: Metric, results: list[Result]) -> tuple[float, float | None, float | None]:
+    """(median, low, high); where none was seen of a share, up to its bound."""
+    middle, of_none = inference.interval(values(metric, results)), none_of(metric, results)
+    if middle.median == 0 and of_none and not middle.high:
+        return 0.0, 0.0, metric.times * min(1, 3 / of_none)
+    return middle.median, middle.low, middle.high
+
+
+def kick_cost(table: Table) -> Plot | None:
+    points = [(group.label, _median(values(RETRIES, group.results)), _median(values(LOST, group.results)))
+              for group in table.groups]
+    points = [point for point in points if None not in point]
     if not points:
         return None
     return Plot("pareto", "Kick cost against retries saved",
                 "Left: fewer refused attempts (retries saved); down: less guest time lost to kicks. The dashed"
-                " line joins the policies that no other betters in both; hollow ones are bettered.",
-                plots.pareto(points, "BUSY answers per 1000 operations", "guest time lost to kicks, %",
-                             labels(table)))
-
-
-def _retries_per_thousand(result: dict) -> float | None:
-    """BUSY answers of SEAMCALLs by operations; a guest's TDCALLs are its own affair."""
-    host = [call for name, call in result["seamcalls"].items() if not name.startswith("tdg_")]
-    operations = sum(call["operations"] for call in host)
-    return 1000 * sum(call["busy"] for call in host) / operations if operations else None
+                " line joins the policies that no other dominates; hollow ones are dominated.",
+                plots.pareto(points, RETRIES.name, LOST.name, labels(table)))
 
 
 def night_plot(series: list[history.Series]) -> Plot | None:
     panels = []
     for each in series:
         for key in HISTORY_METRICS:
-            told = each.told(key)
-            if len(told) < 2 or len(panels) >= SERIES_MAX:
+            known = each.known(key)
+            if len(known) < 2 or len(panels) >= SERIES_MAX:
                 continue
-            numbers = [value for _, value in told]
-            nights = [night.night for night, _ in told]
-            alarms = [nights.index(night.night) for night, _ in told
+            numbers = [value for _, value in known]
+            nights = [night.night for night, _ in known]
+            alarms = [nights.index(night.night) for night, _ in known
                       if any(alarm.metric == key for alarm in night.alarms)]
             panels.append((f"{each.key.name}, module {each.key.module}: {BY_KEY[key].name}", numbers,
                            changes.change_points(numbers), alarms))

@@ -173,7 +173,7 @@ def heat_map(panels: list[tuple[str, dict[tuple[str, str], float]]], share_name:
                                          linewidth=0))
             shown = f"{value:.2g}" if value >= 0.01 else "<.01" if value else "0"
             axis.text(x + 0.5, y + 0.5, shown, ha="center", va="center", fontsize=8.5)
-        names = [operand.replace(" (host priority)", "\n(host prio)") for operand in operands]
+        names = [operand.replace(" ", "\n", 1) for operand in operands]
         axis.set_xticks([x + 0.5 for x in range(len(operands))], names, fontsize=8)
         axis.set_yticks([y + 0.5 for y in range(len(calls))], calls if place % columns == 0 else [],
                         fontsize=8.5)
@@ -232,7 +232,7 @@ def bars(values: list[tuple[str, float, float | None, float | None]], unit: str,
 
 
 def pareto(points: list[tuple[str, float, float]], x_name: str, y_name: str, colors: list[str]):
-    """Policies as points, less of both is better; the line joins those that no other betters in both."""
+    """Policies as points, less of both is better; the line joins those that no other dominates."""
     made, [axis] = figure(height=3.8)
     front = pareto_front(points)
     corner = sorted((x, y) for policy, x, y in points if policy in front)
@@ -241,7 +241,7 @@ def pareto(points: list[tuple[str, float, float]], x_name: str, y_name: str, col
     seen = {}
     for policy, x, y in points:
         kept = policy in front
-        [seen[policy + ("" if kept else " (bettered)")]] = axis.plot(
+        [seen[policy + ("" if kept else " (dominated)")]] = axis.plot(
             x, y, linestyle="none", markersize=9, fillstyle="full" if kept else "none",
             **style(colors.index(policy)))
     axis.set_xscale("symlog", linthresh=max(1e-3, min((x for _, x, _ in points if x > 0), default=1)))

@@ -1,8 +1,8 @@
 """Has a series of nights changed?  Pure functions over numbers; nothing here runs or reads anything.
 
-One night against the night before cannot tell: with 5 % from run to run, such a test cries wolf every
-third night, and a threshold high enough to be quiet finds nothing.  So evidence is gathered over
-nights, and what is found is measured once more before anybody is woken:
+One night against the night before cannot tell: with 5 % from run to run, such a test raises a false alarm
+every third night, and a threshold high enough to be quiet finds nothing.  So evidence is gathered over
+nights, and what is found is measured once more before it is an alarm:
 
     1. noise floor     from differences of neighbouring nights over the whole history: a step adds one
                        large difference among many, so the floor does not follow what is to be found
@@ -57,14 +57,14 @@ class Change(NamedTuple):
         return 100 * (self.after / self.before - 1) if self.before else None
 
 
-def night_value(blocks: Sequence[float]) -> float:
+def night_value(blocks: Sequence[float], rare: bool = False) -> float:
     """What stands for a night: the mean of its blocks without the least and the greatest fifth.
 
     Nearly as sharp as the mean, and a wild block or two do not move it (the median needs half as many
-    blocks again for the same noise).
+    blocks again for the same noise).  Of what is `rare` every block counts: it may have happened in one.
     """
     ordered = np.sort(np.asarray(blocks, float))
-    cut = round(len(ordered) / 5)
+    cut = 0 if rare else round(len(ordered) / 5)
     return float(np.mean(ordered[cut:len(ordered) - cut]))
 
 
@@ -84,7 +84,7 @@ def suspect(history: Sequence[float], start: int = 0, among: int = 1) -> Change 
 
     history   all nights of the series, oldest first, one number each
     start     the first night since the last alarm
-    among     how many numbers are watched, so that all of them together cry wolf no more than one
+    among     how many numbers are watched, so that all of them together raise no more false alarms than one
     """
     values = np.asarray(history, float)
     segment = values[start:][-WINDOW:]

@@ -1,20 +1,20 @@
 """What the answers of a run's SEAMCALLs come to: the naive decoding's mistakes, and injected faults.
 
 Both are read off the counts by answer that every run keeps anyway (and off counters that only a
-program with faults has), so a run pays nothing for them.  Each has a part of the result and its lines
-in the run's report.
+program with faults has), so a run pays nothing for them.
 """
 
-from typing import Iterable
+from typing import Callable, Iterable
 
 from harness.protocol.seamcall_abi import (
     CALL, FAULTS, INTERRUPT, NMI, NO_FAULT, NO_REASON, PROBED, decode_naive, decode_upstream, errno_name,
     errno_of,
 )
+from harness.results.schema import Faults, MachineChecks, NaiveDecoding
 from kernels.words import STATUSES, status, unsigned
 
 
-def naive_decoding(entries: Iterable[tuple]) -> dict:
+def naive_decoding(entries: Iterable[tuple]) -> NaiveDecoding:
     """What a decoding of bits 15:0 would have taken a run's answers of TDH.VP.ENTER for.
 
     entries   each assemble.Answer that KVM got from TDH.VP.ENTER, and how often.  TDX_SUCCESS is left out:
@@ -30,7 +30,7 @@ def naive_decoding(entries: Iterable[tuple]) -> dict:
         if naive.spurious:
             found[naive.handler] += count
             found["by_status"][answer.name] = found["by_status"].get(answer.name, 0) + count
-    return found
+    return NaiveDecoding(**found)
 
 
 def entered(program, answered) -> list[tuple]:
@@ -48,14 +48,8 @@ def entered(program, answered) -> list[tuple]:
     return found
 
 
-def naive_line(result: dict) -> str:
-    found = result["naive_decoding"]
-    return (f"naive 16-bit decoding would have synthesized: NMI {found[NMI]}, interrupt {found[INTERRUPT]},"
-            f" TDCALL {found[CALL]} (refused entries: {found['without_exit']})")
-
-
-def injected(config, program, answered, counters: dict[str, int]) -> dict:
-    """What the config injected and what came of it; empty if nothing was injected.
+def injected(config, program, answered, counter: Callable[[str], int]) -> Faults:
+    """What the config injected and what came of it; nothing is set if nothing was injected.
 
     answered   int (calls, answers): how often each call gave each answer
     """
@@ -67,42 +61,17 @@ def injected(config, program, answered, counters: dict[str, int]) -> dict:
             "seamcall": faults.seamcall, "status": f"{status(name):#018x}", "status_name": name,
             "refused": _given(program, answered, status(name)),
             "init_errno": errno_name(errno_of(status(name))), "rebooting": faults.rebooting,
-            "internal_errors": counters.get("internal_errors", 0),
+            "internal_errors": counter("internal_errors"),
         }
     if faults.no_entropy_share:
         found["no_entropy"] = sum(_given(program, answered, status(name))
                                   for name in ("TDX_RND_NO_ENTROPY", "TDX_KEY_GENERATION_FAILED"))
     if faults.machine_check_share:
-        found["machine_checks"] = {"count": counters.get("machine_checks", 0),
-                                   **{name: counters.get(f"machine_check.{name}", 0) for name in PROBED}}
-    return found
+        found["machine_checks"] = MachineChecks(count=counter("machine_checks"),
+                                                **{name: counter(f"machine_check.{name}") for name in PROBED})
+    return Faults(**found)
 
 
 def _given(program, answered, word: int) -> int:
     return sum(int(answered[:, index].sum()) for index, answer in enumerate(program.answers)
                if unsigned(answer.status) == word)
-
-
-def fault_lines(result: dict) -> list[str]:
-    """What was injected, what it would have done before any TD ran, and what it did here."""
-    found, lines = result["faults"], []
-    if "seamcall" in found:
-        fault = FAULTS[found["seamcall"]]
-        lines += [
-            f"SEAMCALLs refused: {found['refused']} ({fault.cause})",
-            f"  each answers {found['status_name']}, {found['status']}",
-            f"  at initialization: {found['init_errno']}, {fault.init}",
-            f"  vCPUs out with KVM_EXIT_INTERNAL_ERROR: {found['internal_errors']}"
-            + (", none of them a bug (kvm_rebooting)" if found["rebooting"] else ""),
-        ]
-    if "no_entropy" in found:
-        lines.append(f"calls without entropy: {found['no_entropy']} attempts")
-    if "machine_checks" in found:
-        checks = found["machine_checks"]
-        lines += [
-            f"machine checks: {checks['count']}; page private {checks['private']}, not private"
-            f" {checks['not_private']}, and taken for not private because",
-            f"  not in VMX operation (#UD) {checks['not_in_vmx_operation']}, no module {checks['no_module']},"
-            f" PAMT entry BUSY {checks['busy']}",
-        ]
-    return lines

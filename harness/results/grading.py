@@ -1,7 +1,7 @@
 """What a search found, held against what the scenario expects: grades, invariants, failures.
 
-    acceptable    may happen                 interesting   may happen, and is why somebody asked
-    forbidden     must not happen            ungraded      nobody has said: counts as a failure
+    acceptable    may happen                 interesting   may happen, and is what the scenario is about
+    forbidden     must not happen            ungraded      has no grade: counts as a failure
 
 A scenario that must violate invariants (a negative control) fails if it does not.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Callable
 
 from harness.experiment.scenario import Grade, Scenario
+from harness.protocol.counted_answers import REFUSAL_NAMES
 
 NOT_DONE = {"halted": "no_halt", "deadlock": "deadlock"}      # endings that an invariant speaks of
 
@@ -75,17 +76,28 @@ def _matches(scenario: Scenario, row: Grade, ending) -> bool:
 
 
 def _answer_matches(wanted: str, answer: str) -> bool:
-    return wanted == "*" or wanted == answer or wanted == "BUSY" and is_busy(answer)
-
-
-def is_busy(answer: str) -> bool:
-    return answer.startswith("TDX_OPERAND_BUSY")
+    return wanted == "*" or wanted == answer or wanted == "BUSY" and answer in REFUSAL_NAMES
 
 
 def _word_matches(wanted: str, word: str) -> bool:
     if wanted.endswith("+*"):
         wanted, word = wanted.removesuffix("+*"), word.partition("+")[0]
     return wanted == "*" or wanted == word
+
+
+def checked_outcomes(scenario: Scenario) -> list[str]:
+    """The invariants of outcomes that a scenario asks about."""
+    return list(dict.fromkeys(row["breaks"] for row in scenario.file.expect if row.get("breaks")))
+
+
+def broken_outcomes(found) -> dict[str, list]:
+    """Invariants of outcomes, each with the shortest way to an outcome that breaks it."""
+    ways: dict[str, list] = {}
+    for ending in found.endings:
+        for row in found.scenario.grades:
+            if row.breaks and ending.kind == "done" and _matches(found.scenario, row, ending):
+                ways[row.breaks] = min(ways.get(row.breaks, ending.turns), ending.turns, key=len)
+    return ways
 
 
 def serial_endings(scenario: Scenario, explore: Callable) -> set:
@@ -103,16 +115,16 @@ def serial_endings(scenario: Scenario, explore: Callable) -> set:
 def _serial_key(scenario: Scenario, ending) -> tuple:
     """The same of an ending, where a call that was BUSY has not been made at all."""
     busy = frozenset(script.actor.name for script, answers in zip(scenario.scripts, ending.answers)
-                     if all(map(is_busy, answers)))
+                     if REFUSAL_NAMES.issuperset(answers))
     answered = {script.actor.name: answers for script, answers in zip(scenario.scripts, ending.answers)
                 if script.actor.name not in busy}
     if not answered:
-        return "everybody was busy"
+        return "all were busy"
     return frozenset(answered.items()), busy, _plain(ending.words)
 
 
 def _plain(words) -> tuple[str, ...]:
-    """Words without host priority, which whoever was BUSY leaves."""
+    """Words without host priority, which a call that was BUSY leaves."""
     return tuple(word.replace("+HP", "") for word in words)
 
 

@@ -9,12 +9,14 @@ As text a histogram is `bucket:count bucket:count ...`, buckets ascending, where
 that is not exact: see `bucket_range`.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from kernels.record import BUCKETS, MAX, SUB_BITS, SUB_BUCKETS, SUM, VALUE_BITS, bucket_range
+from harness.results.schema import SHARES, StoredHistogram, Summary, samples_needed
+from kernels.record import BUCKETS, MAX, SUB_BITS, SUB_BUCKETS, SUM, VALUE_BITS, bucket_range, quantile
 
 ERROR = 2 / (2 * SUB_BUCKETS)    # a bucket is at most 1/32 of its value wide, so twice 1/64
 
@@ -74,17 +76,33 @@ def from_record(words: np.ndarray, ticks_per_unit: float = 1) -> Histogram:
     return Histogram(counts, float(words[SUM]) / ticks_per_unit, float(words[MAX]) / ticks_per_unit)
 
 
-def to_json(histogram: Histogram) -> dict:
-    return {"buckets": " ".join(f"{bucket}:{count}" for bucket, count in sorted(histogram.counts.items())),
-            "sum": round(histogram.total, 1), "max": round(histogram.greatest, 1)}
+def to_stored(histogram: Histogram) -> StoredHistogram:
+    return StoredHistogram(
+        buckets=" ".join(f"{bucket}:{count}" for bucket, count in sorted(histogram.counts.items())),
+        sum=round(histogram.total, 1), max=round(histogram.greatest, 1))
 
 
-def from_json(value: dict) -> Histogram:
-    """Raises ValueError, KeyError or TypeError for what to_json did not write."""
+def from_stored(stored: StoredHistogram) -> Histogram:
+    """Raises ValueError for buckets that no histogram has."""
     counts: Counter = Counter()
-    for part in value["buckets"].split():
+    for part in stored.buckets.split():
         bucket, count = map(int, part.split(":"))
-        if not 0 <= bucket < BUCKETS or count <= 0:
-            raise ValueError(f"bucket {part!r}")
+        if not bucket < BUCKETS:
+            raise ValueError(f"bucket {bucket}: must be below {BUCKETS}")
         counts[bucket] += count
-    return Histogram(counts, float(value["sum"]), float(value["max"]))
+    return Histogram(counts, float(stored.sum), float(stored.max))
+
+
+def summary(histogram: np.ndarray, unit: float = 1) -> Summary:
+    """Count, quantiles and greatest value of an actor's histogram, in multiples of `unit` ticks.
+
+    A quantile beyond which less than one sample is expected is null: it would be the greatest value
+    under another name.
+    """
+    def scaled(value):
+        return None if math.isnan(value) else round(value / unit, 1) if unit != 1 else int(value)
+
+    count = int(histogram[:BUCKETS].sum())
+    values = {name: scaled(quantile(histogram, share)) if count >= samples_needed(name) else None
+              for name, share in SHARES.items()}
+    return Summary(count=count, **values, max=scaled(float(histogram[MAX])) if count else None)

@@ -28,7 +28,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from harness.results.changes import night_value
 from harness.errors import UsageError
 from harness.results.identity import Identity, digest
+from harness.results.metrics import BY_KEY, FATAL, impossible
+from harness.results.schema import UNTRUSTWORTHY, Status, first_problem
 
+RARE = {metric.key for metric in FATAL}
 SCHEMA = "tdx-sept-harness/history/1"
 
 
@@ -67,7 +70,7 @@ class Night(Part):
     series: Key
     night: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     commit: str
-    verdict: Annotated[str, Field(pattern="^(VALID|DEGRADED|UNTRUSTWORTHY)$")]
+    verdict: Status
     values: dict[str, list[FiniteFloat]]
     rerun: dict[str, list[FiniteFloat]] = {}
     alarms: list[Alarm] = []
@@ -82,16 +85,16 @@ class Series(NamedTuple):
     nights: list[Night]
     problems: list[str]
 
-    def told(self, metric: str) -> list[tuple[Night, float]]:
-        """The nights that have something to say on a metric, each with its number."""
-        return [(night, night_value(night.values[metric])) for night in self.nights
-                if night.verdict != "UNTRUSTWORTHY" and night.values.get(metric)]
+    def known(self, metric: str) -> list[tuple[Night, float]]:
+        """The nights that have a number of a metric, each with it."""
+        return [(night, night_value(night.values[metric], metric in RARE)) for night in self.nights
+                if night.verdict != UNTRUSTWORTHY and night.values.get(metric)]
 
     def start(self, metric: str) -> int:
-        """The index, in `told`, of the first night since the last alarm on a metric."""
+        """The index, in `known`, of the first night since the last alarm on a metric."""
         since = max((alarm.since for night in self.nights for alarm in night.alarms if alarm.metric == metric),
                     default="")
-        return sum(night.night < since for night, _ in self.told(metric))
+        return sum(night.night < since for night, _ in self.known(metric))
 
 
 def key_of(name: str, identity: Identity) -> Key:
@@ -146,10 +149,14 @@ def _parse(line: bytes) -> Night:
     if schema != SCHEMA:
         raise ValueError(f"schema = {schema!r}: must be {SCHEMA!r}")
     try:
-        return Night.model_validate(document)
+        night = Night.model_validate(document)
     except ValidationError as errors:
-        error = errors.errors(include_url=False)[0]
-        raise ValueError(f"{'.'.join(map(str, error['loc']))}: {error['msg'].lower()}") from None
+        raise ValueError(first_problem(errors)) from None
+    for table, numbers in (("values", night.values), ("rerun", night.rerun)):
+        for key, value in ((key, value) for key, blocks in numbers.items() if key in BY_KEY for value in blocks):
+            if must := impossible(BY_KEY[key], value):
+                raise ValueError(f"{table}.{key} = {value:g}: {must}")
+    return night
 
 
 def append(series: Series, night: Night) -> None:

@@ -12,6 +12,8 @@ import hashlib
 import json
 from typing import NamedTuple
 
+from harness.results.schema import Result
+
 STABLE = ("processor", "architecture", "processors_count", "cores_count")
 ELSEWHERE = ("name", "policy", "seed", "repeats", "expect", "engine", "module", "primitive")
 
@@ -40,18 +42,19 @@ def digest(value) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def workload(result: dict) -> dict:
+def workload(result: Result) -> dict:
     """The part of a result's config that says what work is done."""
-    return {key: value for key, value in result["config"].items() if key not in ELSEWHERE}
+    return {key: value for key, value in result.config.items() if key not in ELSEWHERE}
 
 
-def machine(result: dict) -> dict:
-    return {key: result["machine"].get(key) for key in STABLE}
+def stable(machine: dict) -> dict:
+    """The part of a machine's fingerprint that is the same from run to run."""
+    return {key: machine.get(key) for key in STABLE}
 
 
-def identity(result: dict) -> Identity:
-    words = result["config"].get("policy", {})
+def identity(result: Result) -> Identity:
+    words = result.config.get("policy", {})
     if isinstance(words, dict):
         words = {key: value for key, value in words.items() if key != "name"}
-    return Identity(result["engine"], result["module"], result["primitive"], digest(workload(result)),
-                    digest(machine(result)), result["policy"], digest(words))
+    return Identity(result.engine, result.module, result.primitive, digest(workload(result)),
+                    digest(stable(result.machine)), result.policy, digest(words))

@@ -16,6 +16,8 @@ the correction demands, no data could show a difference, and the verdict is UNDE
 SciPy is imported when it is needed: half a second that `run` of one config does not pay.
 """
 
+import bisect
+import itertools
 import math
 import warnings
 from typing import NamedTuple, Sequence
@@ -71,16 +73,16 @@ def interval(values: Sequence[float]) -> Interval | None:
         return Interval(median, None, None, 1)
     if np.all(values == values[0]):
         return Interval(median, median, median, len(values))
-    low, high = _bootstrap((values,), np.median, paired=False)
+    low, high = _bootstrap((values,), np.median)
     return Interval(median, low, high, len(values))
 
 
-def _bootstrap(samples, statistic, paired) -> tuple[float, float]:
+def _bootstrap(samples, statistic, paired=False) -> tuple[float, float]:
     from scipy import stats
-    # A handful of values may be resampled to one and the same median: a point, not a warning.
+    # A handful of values may be resampled to one and the same median, or to zero: a point, not a warning.
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = stats.bootstrap(samples, statistic, paired=paired, vectorized=True, n_resamples=RESAMPLES,
+        found = stats.bootstrap(samples, statistic, paired=paired, n_resamples=RESAMPLES,
                                 confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(0))
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
@@ -92,39 +94,42 @@ def floor(blocks: int, others: int | None = None) -> float:
 
 def blocks_for_floor(alpha: float) -> int:
     """The fewest blocks with which a p below `alpha` is possible."""
-    return next(blocks for blocks in range(1, 100) if floor(blocks) <= alpha)
+    return next(blocks for blocks in itertools.count(1) if floor(blocks) < alpha)
 
 
 def blocks_for(spread: float, effect: float, comparisons: int = 1, pilot: int | None = None) -> int:
     """Blocks with which a relative difference `effect` is found with POWER.
 
     spread   relative, between blocks of one policy (standard deviation by median)
-    pilot    how many blocks the spread was seen in; the plan allows for what it does not know (the upper
-             CAUTION limit of a normal standard deviation).  None: the spread is known
+    pilot    how many blocks the spread was seen in, for a plan that allows for what they do not show.  None:
+             the spread is known
     """
     from scipy import stats
     alpha = ALPHA / max(1, comparisons)
     if pilot is not None:
-        spread *= math.sqrt((pilot - 1) / stats.chi2.ppf(1 - CAUTION, pilot - 1))
+        spread = cautious(spread, pilot)
 
     def enough(blocks: int) -> bool:
         freedom = 2 * blocks * EFFICIENCY - 2
         needed = stats.t.ppf(1 - alpha / 2, freedom) + stats.t.ppf(POWER, freedom)
         return effect / (spread * math.sqrt(2 / (blocks * EFFICIENCY))) >= needed
 
-    blocks = blocks_for_floor(alpha)
-    if spread <= 0 or enough(blocks):
-        return blocks
-    normal = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER)
-    blocks = max(blocks, math.ceil(2 * (normal * spread / effect) ** 2 / EFFICIENCY))
-    while not enough(blocks):                        # a few steps: t is a little wider than the normal
-        blocks += 1
-    return blocks
+    least = most = blocks_for_floor(alpha)
+    if spread <= 0:
+        return least
+    while not enough(most):
+        most *= 2
+    return bisect.bisect_left(range(most), True, lo=least, key=enough)
+
+
+def cautious(spread: float, pilot: int) -> float:
+    """The upper CAUTION limit of a normal standard deviation that was seen in so many blocks."""
+    from scipy import stats
+    return spread * math.sqrt((pilot - 1) / stats.chi2.ppf(1 - CAUTION, pilot - 1))
 
 
 def spread(values: Sequence[float]) -> float | None:
     """Relative spread between blocks; None for fewer than three, or around zero."""
-    values = np.asarray(values, float)
     if len(values) < 3 or np.median(values) <= 0:
         return None
     return float(np.std(values, ddof=1) / np.median(values))
@@ -134,13 +139,18 @@ def p_value(baseline: np.ndarray, other: np.ndarray) -> float:
     """Of the two-sided Mann-Whitney test: exact, by permutation where values are tied."""
     from scipy import stats
     everything = np.concatenate([baseline, other])
-    if np.all(everything == everything[0]):
-        return 1.0
     if len(np.unique(everything)) < len(everything):
+        if min(len(baseline), len(other)) == 1:          # which SciPy's permutations do not take
+            return _p_of_one(min(baseline, other, key=len)[0], everything)
         method = stats.PermutationMethod(n_resamples=9999, rng=np.random.default_rng(0))
     else:
         method = "exact" if min(len(baseline), len(other)) <= EXACT_UP_TO else "asymptotic"
-    return min(1.0, float(stats.mannwhitneyu(baseline, other, method=method).pvalue))
+    return float(stats.mannwhitneyu(baseline, other, method=method).pvalue)
+
+
+def _p_of_one(value: float, everything: np.ndarray) -> float:
+    """Of one value against all others: each of `everything` is as likely to be the one."""
+    return min(1.0, 2 * float(min(np.mean(everything <= value), np.mean(everything >= value))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -172,7 +182,7 @@ def _difference(baseline, other, paired, p, demanded) -> Difference:
     if p is None:
         return Difference(EQUAL, 1.0, 0.0 if baseline[0] else None)
     percent, low, high = change(baseline, other, paired)
-    if floor(len(baseline), len(other)) > demanded:
+    if floor(len(baseline), len(other)) >= demanded:
         more = blocks_for_floor(demanded) - min(len(baseline), len(other))
         return Difference(UNDECIDED, p, percent, low, high, max(1, more))
     return Difference(DIFFERENT if p < ALPHA else UNKNOWN, p, percent, low, high)
@@ -183,7 +193,6 @@ def change(baseline, other, paired: bool) -> tuple[float | None, float | None, f
     def percent(base, values, axis=-1):
         return 100 * (np.median(values, axis=axis) / np.median(base, axis=axis) - 1)
 
-    baseline, other = np.asarray(baseline, float), np.asarray(other, float)
     if np.median(baseline) == 0:
         return None, None, None
     middle = float(percent(baseline, other))

@@ -12,33 +12,36 @@ from pathlib import Path
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogWriter
 
-from harness.reports import text as report
 from harness.errors import ResultError
 from harness.files import write_file
-from harness.results.histogram import ERROR, Histogram, from_json, middle
-from harness.results.trust import SHARES, samples_needed
+from harness.results.histogram import Histogram, from_stored, middle
+from harness.results.schema import Histograms, Result
 from kernels.record import VALUE_BITS
 
 SIGNIFICANT_DIGITS = 3           # of HdrHistogram: it adds at most 0.1 % to a value's error
+OF_ONE_KIND = ("policy", "loop", "module", "engine")
 
 
-def histograms(result: dict) -> dict[str, Histogram]:
-    """All histograms of a result by name; raises ResultError for one that is damaged or has none."""
-    try:
-        return {f"{kind}.{name}": from_json(value)
-                for kind, named in result["histograms"].items() for name, value in named.items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as problem:
-        raise ResultError(f"result {result.get('name')!r}: its histograms are missing or damaged:"
-                          f" {problem!r}") from None
+def histograms(result: Result) -> dict[str, Histogram]:
+    """All histograms of a result by name; raises ResultError for one with buckets that none has."""
+    found = {}
+    for kind in Histograms.model_fields:
+        for name, stored in getattr(result.histograms, kind).items():
+            try:
+                found[f"{kind}.{name}"] = from_stored(stored)
+            except ValueError as problem:
+                raise ResultError(f"result {result.name!r} of {result.started_at}: histograms.{kind}.{name}: {problem}"
+                                  " (damaged, or of another version)") from None
+    return found
 
 
-def merged(results: list[dict]) -> dict[str, Histogram]:
+def merged(results: list[Result]) -> dict[str, Histogram]:
     """The histograms of all results, added up by name.
 
-    Raises ResultError if they are not of one policy, loop and release: their sum would mean nothing.
+    Raises ResultError if they are not OF_ONE_KIND: their sum would mean nothing.
     """
-    for key in ("policy", "loop", "module", "engine"):
-        different = sorted({str(result.get(key)) for result in results})
+    for key in OF_ONE_KIND:
+        different = sorted({getattr(result, key) for result in results})
         if len(different) > 1:
             raise ResultError(f"results differ in {key}: {', '.join(different)}; must be of one kind"
                               " to be added up")
@@ -49,37 +52,16 @@ def merged(results: list[dict]) -> dict[str, Histogram]:
     return total
 
 
-def merged_report(results: list[dict], style: str = "table") -> str:
-    """Percentiles over all results; raises ResultError as `merged` does."""
-    rows = [_row(name, histogram) for name, histogram in merged(results).items()]
-    first, seeds = results[0], sorted({result["seed"] for result in results})
-    head = (f"{len(results)} result{'s' * (len(results) != 1)}, policy {first['policy']},"
-            f" engine {first['engine']}, module {first['module']}, seed {', '.join(map(str, seeds))}; {first['loop']} loop,"
-            f" values within {100 * ERROR:.1f} %")
-    table = report.formatted(rows, style)
-    return table if style in ("json", "csv") else f"{report.wrap(head)}\n{table}"
-
-
-def _row(name: str, histogram: Histogram) -> dict:
-    """Times in microseconds, counts as they are; a percentile with nothing beyond it is left out."""
-    shown = report.microseconds if "_ns." in name else report.number
-    known = {key: histogram.quantile(share) if histogram.count >= samples_needed(key) else None
-             for key, share in SHARES.items()}
-    return {"us (retries: count)": name.replace("_ns", ""), "samples": report.number(histogram.count),
-            **{report.PERCENTILES[key]: shown(value) for key, value in known.items()},
-            "max": shown(histogram.greatest)}
-
-
-def write_log(results: list[dict], path: Path) -> None:
+def write_log(results: list[Result], path: Path) -> None:
     """Write the merged histograms of results to a new HdrHistogram log.  Raises OSError."""
-    started_s = min(_seconds(result["started_at"]) for result in results)
-    measured_s = sum(result["measured_s"] for result in results)
+    started_s = min(_seconds(result.started_at) for result in results)
+    measured_s = sum(result.measured_s for result in results)
     text = io.StringIO()
     writer = HistogramLogWriter(text)
     writer.output_log_format_version()
     first = results[0]
-    writer.output_comment(f"{first['name']}: policy {first['policy']}, module {first['module']},"
-                          f" engine {first['engine']}, {first['loop']} loop, {len(results)} runs")
+    writer.output_comment(f"{first.name}: policy {first.policy}, module {first.module},"
+                          f" engine {first.engine}, {first.loop} loop, {len(results)} runs")
     writer.output_base_time(1000 * started_s)
     writer.output_legend()
     for name, histogram in merged(results).items():

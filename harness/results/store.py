@@ -1,22 +1,27 @@
-"""Result files: a folder for each run, with result.json in it, written whole or not at all."""
+"""Result files: a folder for each run, with result.json in it, written whole or not at all.
+
+A file that is damaged inside (a count that is a word, a missing key, NaN, a rate above 1, counts that
+do not add up) is refused as a whole, with the key that is wrong, and is never half used.
+"""
 
 import json
 from pathlib import Path
 
-from harness.results import schema as shape
+from pydantic import ValidationError
+
 from harness.errors import ResultError
 from harness.files import read_json, write_file
+from harness.results.consistency import contradictions
+from harness.results.schema import FROM_A_FILE, SCHEMA, UNTRUSTWORTHY, Result, first_problem
 
-SCHEMA = "tdx-sept-harness/result/1"
 
-
-def write(result: dict, out: str | Path) -> Path:
+def write(result: Result, out: str | Path) -> Path:
     """Write result.json into a new folder under `out`; returns its path.
 
     The file is there whole or not at all.  Raises OSError.
     """
-    stamp = result["started_at"].replace(":", "").replace("-", "").replace("T", "-").removesuffix("Z")
-    stem = f"{result['name']}-{stamp}"
+    stamp = result.started_at.replace(":", "").replace("-", "").replace("T", "-").removesuffix("Z")
+    stem = f"{result.name}-{stamp}"
     for number in range(1, 10_000):
         folder = Path(out) / (stem if number == 1 else f"{stem}-{number}")
         try:
@@ -24,17 +29,31 @@ def write(result: dict, out: str | Path) -> Path:
             break
         except FileExistsError:
             continue
-    return write_file(json.dumps(result, indent=1) + "\n", folder / "result.json")
+    return write_file(json.dumps(result.document(), indent=1) + "\n", folder / "result.json")
 
 
-def read(path: str | Path) -> dict:
+def read(path: str | Path) -> Result:
     """A result from its file, or from the folder that holds it.  Raises ResultError."""
     path = Path(path)
     if path.is_dir():
         path /= "result.json"
-    result = read_json(path)
-    schema = result.get("schema") if isinstance(result, dict) else None
+    document = read_json(path)
+    schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
         raise ResultError(f"{path}: schema = {schema!r}: must be {SCHEMA!r}")
-    shape.check(result, path)
+    return check(document, path)
+
+
+def check(document: dict, path) -> Result:
+    """A result from what a file says; raises ResultError naming the file and the first key that is wrong.
+
+    A result that says of itself that it is UNTRUSTWORTHY need not add up.
+    """
+    try:
+        result = Result.model_validate({key: value for key, value in document.items() if key != "schema"},
+                                       context=FROM_A_FILE)
+    except ValidationError as errors:
+        raise ResultError(f"{path}: {first_problem(errors)} (damaged, or of another version)") from None
+    if result.verdict.status != UNTRUSTWORTHY and (wrong := next(contradictions(result), None)):
+        raise ResultError(f"{path}: {wrong} (damaged, or of another version)")
     return result

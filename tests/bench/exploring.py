@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.results import grading
 from harness.engines.explore import search as explore
 from harness.experiment.scenario_file import load, parse
+from kernels import states
 
 ROOT = Path(__file__).parent.parent.parent
 ACCEPT, AUG = "tdg_mem_page_accept 3", "tdh_mem_page_aug 3 retry 2"
@@ -41,10 +42,9 @@ def searching() -> list[list]:
                 began = time.process_time()
                 search.search()
                 best = min(best, time.process_time() - began)
-            states, transitions = (int(search.counts[at]) for at in (explore.kernel.N_STATES,
-                                                                     explore.kernel.TRANSITIONS))
-            rows.append([name + variant, states,
-                         f"{states / best / 1e6:.2f}", f"{transitions / best / 1e6:.2f}"])
+            found, transitions = int(search.counts[states.N_STATES]), int(search.counts[states.TRANSITIONS])
+            rows.append([name + variant, found,
+                         f"{found / best / 1e6:.2f}", f"{transitions / best / 1e6:.2f}"])
     return rows
 
 

@@ -7,8 +7,9 @@ import pytest
 from harness.commands import doctor
 from harness.results import trust
 from harness.reports import text
+from harness.reports.doctor import doctor_report
 from harness.host.procfs import Quota
-from tests.commands.test_main import harness
+from tests.command_line import harness
 
 GOOD = doctor.Facts(
     processors=[0, 1, 2, 3], siblings=[], quota=Quota(None, 0, 0.0), throttled_count=0, steal_share=0.0,
@@ -20,7 +21,7 @@ def advised(facts) -> set[str]:
     return {row.check for row in doctor.rows(facts) if row.advice}
 
 
-def test_a_good_machine_is_only_told_how_many_workers_it_has_room_for():
+def test_a_good_machine_gets_no_advice_but_how_many_workers_it_has_room_for():
     assert advised(GOOD) == {"processors"}
 
 
@@ -75,5 +76,5 @@ def test_doctor_prints_every_check_of_this_machine():
 def test_the_table_fits_100_columns():
     facts = GOOD._replace(siblings=[[number, number + 64] for number in range(64)], load_share=0.5,
                           quota=Quota(1.0, 5, 1.0), clock_invariant=False, control_caught=False)
-    for line in text.doctor_report(doctor.rows(facts)).splitlines():
+    for line in doctor_report(doctor.rows(facts)).splitlines():
         assert len(line) <= text.WIDTH

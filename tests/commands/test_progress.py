@@ -1,8 +1,10 @@
 """The line that says how far a long run is."""
 
+import sys
+
 import pytest
 
-from harness.commands.progress import Progress
+from harness.commands.progress import Progress, Sign
 
 
 @pytest.mark.parametrize("arguments, says", [
@@ -35,3 +37,34 @@ def test_of_several_runs_of_unknown_length_it_speaks_of_this_one():
 
 def test_it_shows_the_counters_that_there_are():
     assert Progress("x", 0, 1, duration_s=1.0).text(1.0, {"removals": 7, "other": 8}) == "00:00 left, removals 7"
+
+
+class Time:
+    """A clock that stands until it is set."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_search_in_a_log_gives_a_sign_of_life_every_half_minute(capsys):
+    clock = Time()
+    sign = Sign(clock)
+    with sign.about("2 of 9, 1.5.20: a"):
+        for clock.now in range(0, 100, 5):
+            sign(10 * clock.now, 2000, of="states")
+    assert capsys.readouterr().err.splitlines() == [
+        f"2 of 9, 1.5.20: a: {states} of 2000 states" for states in (300, 600, 900)]
+
+
+def test_on_a_terminal_the_line_is_written_over_and_is_gone_in_the_end(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    clock = Time()
+    sign = Sign(clock)
+    with sign.about("a"):
+        sign(1, 2, of="states")          # too soon
+        clock.now = 1.0
+        sign(2, 4, of="states")
+    assert capsys.readouterr().err == "\ra\x1b[K\ra: 2 of 4 states\x1b[K\r\x1b[K"

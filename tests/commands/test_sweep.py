@@ -1,31 +1,19 @@
-"""Sweeps, scale, and what a person can get wrong or interrupt in virtual time."""
+"""Sweeps: every combination of the values of a config, as one table and one picture."""
 
-import json
-import os
-import pty
-import re
-import select
-import signal
 import subprocess
 import sys
-import termios
-import time
-from pathlib import Path
 
 import pytest
 
-from harness.experiment import invariants
-from harness.reports import plots, text
-from harness.results import document
-from harness.commands import sweep
-from harness.__main__ import chosen_policies, main
+from harness.__main__ import main
+from harness.commands import arguments as shared, sweep
 from harness.engines.simulate import simulation
 from harness.experiment.plan import make_plan
-from harness.memory.sparse import SparseMemory
-from kernels.words import STATE
-from tests import stage
+from harness.reports import text
+from harness.results import document
+from tests.command_line import ROOT
+from tests.tries import LIMIT_S
 
-ROOT = Path(__file__).parent.parent.parent
 SCALE = sorted(ROOT.glob("configs/scale/*.toml"))
 SMALL = 'engine = "simulate"\nduration_s = 0.001\nwarmup_s = 0\n[costs_ns]\nguest_work = 1000\n' \
         '[sweep]\npolicy = ["kick_vcpus", "kick_on_busy"]\n"td.vcpus" = [2, 4]\n'
@@ -38,6 +26,12 @@ def small(tmp_path):
     return path
 
 
+def test_with_repeats_each_combination_runs_on_so_many_seeds(small):
+    _, configs = sweep.load(small, ["repeats=3", 'sweep.policy=["kick_vcpus"]'])
+    assert [(point["td.vcpus"], each.seed) for point, each in configs] == [
+        (vcpus, seed) for vcpus in (2, 4) for seed in (1, 2, 3)]
+
+
 def test_a_sweep_has_every_combination_in_the_order_of_the_file(small):
     keys, configs = sweep.load(small)
     assert keys == ["policy", "td.vcpus"]
@@ -47,7 +41,7 @@ def test_a_sweep_has_every_combination_in_the_order_of_the_file(small):
 
 @pytest.mark.parametrize("asked", ["retry16,inject47", "all"])
 def test_a_sweep_is_of_other_policies_where_they_are_asked_for(small, asked):
-    names = chosen_policies(asked)
+    names = shared.policies(asked)
     keys, configs = sweep.load(small, policies=names)
     assert keys == ["policy", "td.vcpus"]
     assert [(each.policy.name, each.td.vcpus) for _, each in configs] == [
@@ -65,34 +59,6 @@ def test_a_sweep_is_one_table_and_one_picture(small, tmp_path, capsys):
     assert "engine simulate" in lines[0] and "seed 1" in lines[0]
     assert len(list(tmp_path.glob("out/*/result.json"))) == 4
     assert "<svg" in (tmp_path / "small.svg").read_text()
-
-
-def test_with_repeats_each_combination_runs_on_so_many_seeds_and_the_median_is_shown(small):
-    _, configs = sweep.load(small, ["repeats=3", 'sweep.policy=["kick_vcpus"]'])
-    assert [(point["td.vcpus"], each.seed) for point, each in configs] == [
-        (vcpus, seed) for vcpus in (2, 4) for seed in (1, 2, 3)]
-    found = [(point, document.from_measured(simulation.run(make_plan(each)))) for point, each in configs]
-    rows = sweep.rows(["policy", "td.vcpus"], found)
-    touches = [result["throughput"]["touches_per_s"] for _, result in found]
-    assert [row["touch-\nes\nper s"] for row in rows] == [
-        text.number(sorted(touches[at:at + 3])[1]) for at in (0, 3)]
-    assert "medians of seeds 1 to 3, 0.001 s each" in sweep.report(["policy", "td.vcpus"], found)
-
-
-@pytest.mark.parametrize("steps", [(2, 8, 512), ("none", "hot")], ids=["numbers", "words"])
-def test_a_plot_is_over_numbers_or_words_and_shows_a_zero_on_a_scale_of_decades(steps, tmp_path):
-    low = [("a line", [(step, [0, 0.03]) for step in steps]), ("nothing", [(steps[0], [])])]
-    high = [("a line", [(step, [5, 70]) for step in steps])]
-    panels = [("linear", "linear", low), ("symlog", "symlog", low), ("log", "log", high)]
-    plots.write(plots.curves(panels, "steps", "a title", text.number), tmp_path / "plot.svg")
-    texts = re.findall(r">([^<>\n]+)</text>", (tmp_path / "plot.svg").read_text())
-    assert {*map(str, steps), "steps", "a title", "a line", "0", "0.01", "10"} <= set(texts)
-
-
-def test_the_same_results_make_the_same_picture_to_the_last_byte(tmp_path):
-    for name in ("one.svg", "other.svg"):
-        plots.write(plots.curves([("x", "log", [("a", [(1, [2.0])])])], "x", "x"), tmp_path / name)
-    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
 
 
 @pytest.mark.parametrize("path", SCALE, ids=lambda path: path.stem)
@@ -122,129 +88,9 @@ def test_a_config_with_a_sweep_is_refused_as_one_run(small, tmp_path, capsys):
     assert capsys.readouterr().err == f"{small}: sweep: this config is for `python -m harness sweep {small}`\n"
 
 
-@pytest.mark.parametrize("phases", [
-    {"duration_s": 1000.0, "warmup_s": 0.0}, {"duration_s": 1.0, "warmup_s": 60.0}], ids=["measured", "warm-up"])
-def test_an_interrupt_keeps_what_was_simulated_and_the_td_comes_to_rest(phases):
-    before = signal.getsignal(signal.SIGINT)
-    running = simulation.Simulation(make_plan(stage.config(engine="simulate", **phases)))
-    move, moves = running.move, iter(range(100))
-
-    def moved(turn):
-        if next(moves) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return move(20_000)
-
-    running.move = moved
-    running.run()
-    result = document.from_measured(running.measured())
-    assert result["interrupted"] and 0 < result["measured_s"] < 1 and result["counters"]["touches"] > 0
-    assert not any(result["invariants"].values()) and None not in result["invariants"].values()
-    assert signal.getsignal(signal.SIGINT) == before
-
-
-LIMIT_S = 120                    # a test that waits for another process gives up after so long
-
-
-def test_ctrl_c_at_a_terminal_keeps_prints_and_marks_what_there_is_and_leaves_nobody(tmp_path):
-    """A run that would take hours; it is interrupted once its line on the terminal shows that it has begun."""
-    terminal, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (40, 120))
-    run = subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", "configs/kick_on_busy.toml", "--set", "engine=simulate",
-         "--set", "td.vcpus=256", "--set", "duration_s=10000", "--out", str(tmp_path / "out")],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, text=True, start_new_session=True)
-    os.close(theirs)
-    try:
-        shown, limit = b"", time.monotonic() + LIMIT_S
-        while b"touches" not in shown and time.monotonic() < limit:
-            if select.select([terminal], [], [], 1)[0]:
-                shown += os.read(terminal, 65536)
-        os.killpg(run.pid, signal.SIGINT)            # as a terminal does: to all of the foreground
-        printed, _ = run.communicate(timeout=LIMIT_S)
-    finally:
-        run.kill()
-        os.close(terminal)
-    assert re.search(rb"kick_on_busy +0%.* \d+:\d\d:\d\d left, touches \d+", shown), shown
-    assert run.returncode == 130
-    [saved] = tmp_path.glob("out/*/result.json")
-    result = json.loads(saved.read_text())
-    assert result["interrupted"] and result["counters"]["touches"] > 0 and 0 < result["measured_s"] < 10_000
-    assert result["verdict"] == {"status": "DEGRADED", "reasons": ["interrupted"]}
-    assert "DEGRADED: interrupted" in printed and "256 vCPUs" in printed
-    with pytest.raises(ProcessLookupError):
-        os.killpg(run.pid, 0)                        # nobody is left of the group
-
-
 def test_a_log_is_spared_the_line_of_progress(small, tmp_path):
     run = subprocess.run(
         [sys.executable, "-m", "harness", "sweep", str(small), "--set", "sweep.policy=['kick_vcpus']",
          "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
     assert run.returncode == 0
     assert [line.split()[0] for line in run.stderr.splitlines()] == ["saved", "saved"]
-
-
-@pytest.mark.slow
-def test_4096_vcpus_and_a_terabyte_take_what_is_touched():
-    """In a process of its own, as the greatest memory ever used is asked for."""
-    code = ("import resource, json\n"
-            "from harness.results import document as results\n"
-            "from harness.engines import simulate\n"
-            "from harness.plan import make_plan\n"
-            "from tests.stage import config\n"
-            "plan = make_plan(config('kick_on_busy', engine='simulate', duration_s=0.0001, warmup_s=0.0,\n"
-            "    td={'vcpus': 4096, 'memory_mib': 1 << 20}, workload={'pattern': 'uniform', 'hosts': 1},\n"
-            "    costs_ns={'guest_work': 1000}))\n"
-            "result = results.from_measured(simulate.run(plan))\n"
-            "result['mib'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10\n"
-            "result['layout_mib'] = plan.layout.size >> 20\n"
-            "print(json.dumps(result))\n")
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    result = json.loads(run.stdout)
-    assert result["layout_mib"] > 50_000 and result["mib"] < 1_500
-    assert not any(result["invariants"].values()) and result["counters"]["private_faults"] + \
-        result["counters"]["accept_faults"] > 100
-
-
-# --- memory that is taken as it is touched ---
-
-@pytest.fixture
-def sparse(monkeypatch):
-    """A small TD that is treated as a large one."""
-    monkeypatch.setattr("harness.memory.sparse.GATHERED_PAGES", 1)
-    monkeypatch.setattr("harness.memory.sparse.PATTERN_BYTES", 1 << 16)
-    return SparseMemory(stage.Layout(2, 3, 1 << 17, 0, 64))
-
-
-def test_a_sparse_block_begins_as_the_ordinary_one_does(sparse):
-    ordinary = stage.Memory(sparse.layout)
-    start, end = sparse.layout.td_start, sparse.layout.td_end
-    assert bytes(sparse.block[start:end]) == bytes(ordinary.block[start:end])
-
-
-def test_a_sparse_view_tells_of_what_was_touched_only(sparse):
-    entries = stage.Memory.view(sparse, "sept.0")
-    entries[512 * 5 + 3], stage.Memory.view(sparse, "mirror.0")[512 * 70] = 7, 9
-    sparse.look()
-    assert list(sparse.page_numbers()[[0, -1]]) == [512 * 5, 512 * 71 - 1]
-    assert len(sparse.view("sept.0")) == len(sparse.view("mirror.0")) == 1024
-    assert sparse.view("sept.0")[3] == 7 and sparse.view("mirror.0")[512] == 9
-
-
-def test_the_parent_of_an_entry_is_found_though_the_view_has_gaps(sparse):
-    """The only touched page table is the 71st: its entry in the directory is number 70, not 0."""
-    stage.Memory.view(sparse, "sept.0")[512 * 70 + 3] = STATE["MAPPED"].word()
-    sparse.view("sept.2")[0] = STATE["NL_MAPPED"].word()
-    sparse.look()
-    assert invariants.orphaned_entries(sparse) == 1
-    sparse.view("sept.1")[70] = STATE["NL_MAPPED"].word()
-    assert invariants.orphaned_entries(sparse) == 0
-
-
-def test_a_reset_forgets_everything_that_was_written(sparse):
-    start, end = sparse.layout.td_start, sparse.layout.td_end
-    fresh = bytes(sparse.block[start:end])
-    sparse._bytes[start:end:1000] ^= 0xFF
-    assert bytes(sparse.block[start:end]) != fresh
-    sparse.reset()
-    assert bytes(sparse.block[start:end]) == fresh

@@ -11,6 +11,7 @@ import pytest
 from harness.engines.simulate import simulation as simulate
 from harness.experiment.plan import make_plan
 from harness.protocol.assemble import Listing
+from harness.protocol.counters import COUNTERS
 from kernels import record
 from kernels.ops import Op, Register as R
 from kernels.words import HP_READER
@@ -30,7 +31,8 @@ def simulate_rows(write, actors: int, duration_s: float, away_s: float, hold_ns:
         td={"vcpus": actors, "memory_mib": 2}, costs_ns={"tdh_mem_track": hold_ns},
         workload={"hosts": 0, "removals_per_s": 1 / away_s},
         machine={**FREE, "distribution": {"removal_interval": "exponential"}}))
-    listing = Listing()
+    own = {name: "this test's own" for name in ("wait", *(f"saw {number}" for number in range(8)))}
+    listing = Listing(counters={**COUNTERS, **own}, spans=own)
     listing.label("vcpu")
     listing.row(Op.POLL)
     listing.row(Op.TEST, register=R.STOPPING, mask=-1, otherwise="stop")

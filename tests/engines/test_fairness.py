@@ -8,8 +8,9 @@ import pytest
 
 from harness.engines.explore import search
 from harness.engines.explore.fairness import fair_states, round_trip
+from harness.engines.replay.steps import execute
 from harness.experiment.scenario_file import load, parse
-from harness.experiment.schedule import Schedule, execute
+from harness.experiment.schedule import Schedule
 
 ROOT = Path(__file__).parent.parent.parent
 A, B = 0, 1

@@ -7,7 +7,8 @@ import psutil
 import pytest
 
 from harness.results import document
-from harness.experiment.config import check
+from harness.results.schema import Result
+from harness.experiment.config_file import Given, check
 from harness.engines.processes import coordinator
 from harness.engines.simulate import simulation
 from harness.errors import UsageError
@@ -18,24 +19,24 @@ from tests.stage import config
 from tests.tries import until
 
 arrive = for_python(arrivals.arrive)
-interval = for_python(arrivals.interval)
 mix = for_python(guest.mix)
 exponential_ticks = for_python(durations.exponential_ticks)
 
 
 # --- arrivals ---
 
-def test_intervals_are_exponential_with_the_mean_that_was_asked_for():
+@pytest.mark.parametrize("mean", [1000, 1 << 30, 10**14])
+def test_intervals_are_exponential_however_long_their_mean_is(mean):
     """10,000 draws: mean and standard deviation are both the mean; a share e**-1 is longer than it."""
-    draws = np.array([interval(1000.0, mix(number)) for number in range(1, 10_001)])
-    assert draws.min() >= 0
-    assert abs(draws.mean() - 1000) < 50 and abs(draws.std() - 1000) < 60
-    assert abs((draws > 1000).mean() - np.exp(-1)) < 0.02
+    logarithms = durations.logarithms()
+    draws = np.array([exponential_ticks(logarithms, mean, mix(number)) for number in range(1, 10_001)])
+    assert abs(draws.mean() / mean - 1) < 3 / np.sqrt(10_000) and abs(draws.std() / mean - 1) < 0.05
+    assert abs((draws > mean).mean() - np.exp(-1)) < 0.02
 
 
 @pytest.mark.parametrize("word", [0, -1, 1 << 63 - 1, -(1 << 63)])
 def test_no_draw_is_out_of_range(word):
-    assert 0 <= interval(1000.0, word) < 1000 * 40
+    assert 0 <= exponential_ticks(durations.logarithms(), 1000, word) < 44 * 1000        # -ln of 2**-63
 
 
 class Record:
@@ -86,26 +87,26 @@ def run_until(seen, always, first_s=1.0, longest_s=1.0, **keys):
 def test_as_many_begin_as_arrive():
     """1,000 of each are expected in a second; a busy machine is late, but misses none that had come."""
     def always(result):
-        counters, arrived = result["counters"], result["arrivals"]
-        assert result["loop"] == "open" and arrived["touches"]["offered_per_s"] == 1000
+        counters, arrived = result.counters, result.arrivals
+        assert result.loop == "open" and arrived["touches"].offered_per_s == 1000
         # One may have begun in the warm-up, and one may be in progress at the end.
-        touches = arrived["touches"]["since_intended_ns"]["count"]
+        touches = arrived["touches"].since_intended_ns.count
         assert touches <= counters["touch_arrivals"] + 1
-        assert arrived["faults"]["since_intended_ns"]["count"] <= touches + 1
+        assert arrived["faults"].since_intended_ns.count <= touches + 1
         assert counters["removals"] + counters["removals_skipped"] <= counters["removal_arrivals"] + 1
-        assert not any(result["invariants"].values())
+        assert not any(result.invariants.values())
 
     def as_many(result):
-        counters = result["counters"]
+        counters = result.counters
         return (500 < counters["touch_arrivals"] < 1500 and 500 < counters["removal_arrivals"] < 1500
-                and result["arrivals"]["faults"]["since_intended_ns"]["count"] > 0)
+                and result.arrivals["faults"].since_intended_ns.count > 0)
 
     run_until(as_many, always)
 
 
 def test_a_closed_loop_has_no_arrivals():
     result = document.example(make_plan(config()))
-    assert result["loop"] == "closed" and result["arrivals"] is None
+    assert result.loop == "closed" and result.arrivals is None
 
 
 def test_a_stall_shows_in_all_that_it_delayed(monkeypatch):
@@ -130,24 +131,38 @@ def test_a_stall_shows_in_all_that_it_delayed(monkeypatch):
                       if record.bucket_range(number)[0] / measured.ticks_per_ns > 50e6)
         over_50_ms = {span: int(sums.span(span)[bucket:record.BUCKETS].sum())
                       for span in ("removal_since_intended", "removal")}
-        return document.from_measured(measured) | {"over_50_ms": over_50_ms}
+        result = document.from_measured(measured)
+        result.over_50_ms = over_50_ms
+        return result
 
     # Some 250 were delayed by over 50 ms.  In the closed view of the same removals only those are long that
     # took long themselves, on a busy machine some; on a very busy one nobody has caught up by the end.
-    result = until(lambda result: result["over_50_ms"]["removal_since_intended"] > result["over_50_ms"]["removal"] + 50,
+    result = until(lambda result: result.over_50_ms["removal_since_intended"] > result.over_50_ms["removal"] + 50,
                    run, first_s=1.2)
-    assert result["arrivals"]["removals"]["since_intended_ns"]["max"] > 200e6
+    assert result.arrivals["removals"].since_intended_ns.max > 200e6
 
 
 def test_an_open_loop_that_cannot_keep_up_says_so():
     keys = {"workload": {"touches_per_s": 1e9}, "duration_s": 0.3}
     result = document.from_measured(coordinator.run(make_plan(open_loop(**keys))))
-    assert any("open loop saturated" in reason for reason in result["verdict"]["reasons"])
+    assert any("open loop saturated" in reason for reason in result.verdict.reasons)
+
+
+def queue_before_faults(result) -> bool:
+    """Whether the greatest fault since its intended time has waited for as long as the median touch."""
+    touches, faults = (result.arrivals[name].since_intended_ns for name in ("touches", "faults"))
+    return faults.max is not None and touches.p50 is not None and faults.max >= touches.p50
+
+
+def test_a_fault_has_waited_in_the_queue_like_every_touch():
+    """Twice as many touches as one vCPU can serve; a fault is a touch, so its time counts from there too."""
+    workload = {"touches_per_s": 2e6, "removals_per_s": 20_000.0, "pages": 4, "hot_pages": 4}
+    run_until(queue_before_faults, lambda result: None, costs_ns={"guest_work": 1000}, workload=workload)
 
 
 def test_removals_that_arrive_need_a_rate():
     with pytest.raises(UsageError, match="workload.removals_per_s = 0: must be more than 0 where workload.loop"):
-        check({"name": "x", "policy": "kick_vcpus", "workload": {"loop": "open", "removals_per_s": 0.0}}, "x.toml")
+        check(Given({"name": "x", "policy": "kick_vcpus", "workload": {"loop": "open", "removals_per_s": 0.0}}, "x.toml"))
 
 
 # --- virtual time: seeded, so that what is asserted is so on every machine ---
@@ -164,30 +179,21 @@ def in_virtual_time(touches_per_s: float, **keys) -> simulation.Simulation:
     return simulation.Simulation(plan)
 
 
-def result_of(running: simulation.Simulation) -> dict:
+def result_of(running: simulation.Simulation) -> Result:
     running.run()
     result = document.from_measured(running.measured())
-    assert not any(result["invariants"].values()) and not running.problems
+    assert not any(result.invariants.values()) and not running.problems
     return result
 
 
 def touches_of(running: simulation.Simulation) -> tuple[float, float, dict]:
     """(served per second, mean time since the intended start in ns, the result)."""
     result = result_of(running)
-    touches = result["arrivals"]["touches"]
+    touches = result.arrivals["touches"]
     whole = running.halves[:, 1].sum(axis=0)
     at = running.plan.tables.spans + running.plan.program.spans.index("touch_since_intended") * record.HISTOGRAM
     mean_ns = whole[at + record.SUM] / whole[at:at + record.BUCKETS].sum() / 10
-    return touches["served_per_s"], mean_ns, result
-
-
-@pytest.mark.parametrize("mean", [1000, 1 << 30, 10**14])
-def test_whole_ticks_are_exponential_too_however_long_their_mean_is(mean):
-    logarithms = durations.logarithms()
-    draws = np.array([exponential_ticks(logarithms, mean, mix(number)) for number in range(1, 10_001)])
-    assert 0 <= draws.min() and draws.max() < 44 * mean      # -ln of 2**-63
-    assert abs(draws.mean() / mean - 1) < 3 / np.sqrt(10_000) and abs(draws.std() / mean - 1) < 0.05
-    assert abs((draws > mean).mean() - np.exp(-1)) < 0.02
+    return touches.served_per_s, mean_ns, result
 
 
 @pytest.mark.parametrize("load", [0.5, 2.0])
@@ -216,13 +222,13 @@ def test_at_low_load_everything_is_served_at_once():
     """5,000 touches and 500 removals are expected; most find nobody before them."""
     workload = {"hosts": 1, "removals_per_s": 1000.0, "remove_pattern": "uniform"}
     result = result_of(in_virtual_time(10_000.0, workload=workload))
-    touches, removals = result["arrivals"]["touches"], result["arrivals"]["removals"]
-    assert abs(touches["served_per_s"] * 0.5 - 5000) < 3 * np.sqrt(5000)
-    assert abs(removals["served_per_s"] * 0.5 - 500) < 3 * np.sqrt(500)
+    touches, removals = result.arrivals["touches"], result.arrivals["removals"]
+    assert abs(touches.served_per_s * 0.5 - 5000) < 3 * np.sqrt(5000)
+    assert abs(removals.served_per_s * 0.5 - 500) < 3 * np.sqrt(500)
     # Where nobody waits, a touch that hits and a removal take what they take in a closed loop.
-    assert touches["since_intended_ns"]["p50"] < 20
-    assert removals["since_intended_ns"]["p90"] < 1.1 * result["spans_ns"]["removal"]["p90"]
-    assert result["verdict"]["status"] == "VALID"
+    assert touches.since_intended_ns.p50 < 20
+    assert removals.since_intended_ns.p90 < 1.1 * result.spans_ns.removal.p90
+    assert result.verdict.status == "VALID"
 
 
 def test_waiting_grows_with_the_load_as_that_of_an_m_d_1_queue():
@@ -230,32 +236,40 @@ def test_waiting_grows_with_the_load_as_that_of_an_m_d_1_queue():
     served, _, _ = touches_of(in_virtual_time(1e6))
     service_ns = 1e9 / served
     assert SERVICE_NS < service_ns < 1.02 * SERVICE_NS
-    access_ns = result_of(in_virtual_time(10_000.0))["arrivals"]["touches"]["since_intended_ns"]["p50"]
+    access_ns = result_of(in_virtual_time(10_000.0)).arrivals["touches"].since_intended_ns.p50
     for load in (0.3, 0.6, 0.8):
         served, mean_ns, result = touches_of(in_virtual_time(load / service_ns * 1e9, duration_s=4.0))
         load = served * service_ns / 1e9
         assert mean_ns - access_ns == pytest.approx(load * service_ns / (2 * (1 - load)), rel=0.03), load
-        assert not any("saturated" in reason for reason in result["verdict"]["reasons"])
+        assert not any("saturated" in reason for reason in result.verdict.reasons)
 
 
 def test_an_overload_is_served_at_capacity_and_those_that_wait_wait_ever_longer():
     """Half as much again as can be served: at the end of the run, a third of it behind."""
     result = result_of(in_virtual_time(1.5e9 / SERVICE_NS))
-    touches = result["arrivals"]["touches"]
-    assert touches["served_per_s"] == pytest.approx(1e9 / SERVICE_NS, rel=0.01)
-    assert touches["since_intended_ns"]["max"] == pytest.approx(0.51e9 / 3, rel=0.05)
-    assert touches["since_intended_ns"]["p50"] == pytest.approx(0.255e9 / 3, rel=0.1)
-    assert any("open loop saturated" in reason for reason in result["verdict"]["reasons"])
+    touches = result.arrivals["touches"]
+    assert touches.served_per_s == pytest.approx(1e9 / SERVICE_NS, rel=0.01)
+    assert touches.since_intended_ns.max == pytest.approx(0.51e9 / 3, rel=0.05)
+    assert touches.since_intended_ns.p50 == pytest.approx(0.255e9 / 3, rel=0.1)
+    assert any("open loop saturated" in reason for reason in result.verdict.reasons)
+
+
+def test_a_fault_in_virtual_time_has_waited_in_the_queue_like_every_touch():
+    workload = {"hosts": 1, "removals_per_s": 20_000.0, "pages": 4, "hot_pages": 4}
+    result = result_of(in_virtual_time(2e9 / SERVICE_NS, duration_s=0.1, workload=workload))
+    assert result.arrivals["faults"].since_intended_ns.count > 100
+    assert result.arrivals["touches"].since_intended_ns.p50 > 1_000_000
+    assert queue_before_faults(result)
 
 
 def test_a_guest_that_is_kicked_while_it_has_nothing_to_do_is_not_late_for_it():
     """Some ten kicks between two touches, each of 10 us; a touch waits for one of them at most."""
     result = result_of(in_virtual_time(1000.0, policy="kick_vcpus", td={"vcpus": 16}, duration_s=0.1, workload={
         "hosts": 1, "removals_per_s": 100_000.0}, costs_ns={"td_entry": 5000, "td_exit": 5000}))
-    assert result["kicks"]["vcpus_interrupted"] > 10 * result["counters"]["touch_arrivals"]
+    assert result.kicks.vcpus_interrupted > 10 * result.counters["touch_arrivals"]
     # (Were what a kick cuts of its idleness idled away later, this would be ten times as much.)
-    assert result["arrivals"]["touches"]["since_intended_ns"]["p50"] < 20_000
-    assert result["arrivals"]["touches"]["since_intended_ns"]["max"] < 100_000
+    assert result.arrivals["touches"].since_intended_ns.p50 < 20_000
+    assert result.arrivals["touches"].since_intended_ns.max < 100_000
 
 
 @pytest.mark.parametrize("preempt", ["outside", "anywhere"])
@@ -264,8 +278,8 @@ def test_idle_guests_leave_their_processor_to_others(preempt):
     result = result_of(in_virtual_time(10_000.0, td={"vcpus": 8}, duration_s=0.1, machine={
         "processors": 2, "time_slice_ns": 50_000.0, "preempt": preempt},
         workload={"hosts": 1, "removals_per_s": 1000.0}))
-    touches, removals = result["arrivals"]["touches"], result["arrivals"]["removals"]
-    assert abs(touches["served_per_s"] * 0.1 - 8000) < 3 * np.sqrt(8000)
-    assert abs(removals["served_per_s"] * 0.1 - 100) < 3 * np.sqrt(100)
+    touches, removals = result.arrivals["touches"], result.arrivals["removals"]
+    assert abs(touches.served_per_s * 0.1 - 8000) < 3 * np.sqrt(8000)
+    assert abs(removals.served_per_s * 0.1 - 100) < 3 * np.sqrt(100)
     # Those before it on the processor, and their slices: not the whole of somebody's idleness.
-    assert touches["since_intended_ns"]["p50"] < 50_000 and not result["hangs"]["count"]
+    assert touches.since_intended_ns.p50 < 50_000 and not result.hangs.count

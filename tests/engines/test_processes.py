@@ -13,10 +13,11 @@ import psutil
 import pytest
 
 from harness.results import store, document
-from harness.experiment.config import load
+from harness.experiment.config_file import load
 from harness.engines.processes import coordinator, watchdog
 from harness.engines.processes.patience import LIMIT_S as LIMIT_OF_PATIENCE_S, TURN_S, Patience, Seen, see
-from harness.results.trust import failures
+from harness.results.expectations import failures
+from harness.results.schema import Result
 from harness.memory.layout import TDVPS_STEPPING
 from harness.experiment.plan import make_plan
 from harness.protocol.policies import POLICIES
@@ -34,21 +35,21 @@ BUSY_LOOP = {"duration_s": 0.4, "warmup_s": 0.1, "restart_on_bug": True,
 LONG_S = 3600.0                  # of a run that ends for another reason
 
 
-def result_of(policy="kick_on_busy", **keys) -> dict:
+def result_of(policy="kick_on_busy", **keys) -> Result:
     return document.from_measured(coordinator.run(make_plan(config(policy, **{**BUSY_LOOP, **keys}))))
 
 
-def result_until(seen, policy="kick_on_busy", always=lambda result: None, longest_s=5.0, **keys) -> dict:
+def result_until(seen, policy="kick_on_busy", always=lambda result: None, longest_s=5.0, **keys) -> Result:
     return until(seen, lambda duration_s: result_of(policy, **{**keys, "duration_s": duration_s}), always,
                  longest_s=longest_s)
 
 
 def nothing_violated(result) -> None:
-    assert not any(result["invariants"].values()), result["invariants"]
+    assert not any(result.invariants.values()), result.invariants
 
 
 def attempts_of(result) -> int:
-    return sum(call["attempts"] for call in result["seamcalls"].values())
+    return sum(call.attempts for call in result.seamcalls.values())
 
 
 class Watched(coordinator.Coordinator):
@@ -82,15 +83,15 @@ def test_every_policy_runs_and_breaks_only_what_it_is_known_to_break(monkeypatch
     monkeypatch.setattr(coordinator, "Coordinator", Watched)
 
     def always(result):
-        violated = {name for name, count in result["invariants"].items() if count}
-        assert violated <= set(policy.breaks), result["invariants"]
-        unchecked = {name for name, count in result["invariants"].items() if count is None}
+        violated = {name for name, count in result.invariants.items() if count}
+        assert violated <= set(policy.breaks), result.invariants
+        unchecked = {name for name, count in result.invariants.items() if count is None}
         # The mirror of a dead VM says nothing; a run that ends in a deadlock does not come to rest.
         assert unchecked == ({"quiet_mirror"} if Watched.last.vm_is_dead() else set()) \
-            or "no_deadlock" in policy.breaks, result["verdict"]
-        for name, call in result["seamcalls"].items():
-            assert call["attempts"] == call["success"] + call["busy"] + call["other"], name
-            assert sum(call["busy_by_operand"].values()) == call["busy"]
+            or "no_deadlock" in policy.breaks, result.verdict
+        for name, call in result.seamcalls.items():
+            assert call.attempts == call.success + call.busy + call.other, name
+            assert sum(call.busy_by_operand.values()) == call.busy
 
     # What a policy gets done in so short a time is not asserted: all vCPUs may be armed for pending pages.
     result_until(attempts_of, policy.name, always, primitive=primitive, warmup_s=0.05)
@@ -99,29 +100,29 @@ def test_every_policy_runs_and_breaks_only_what_it_is_known_to_break(monkeypatch
 @pytest.mark.parametrize("pattern", ["uniform", "hot", "zipf", "sequential"])
 def test_every_pattern_runs(pattern):
     workload = {"pattern": pattern, "pages": 64, "removals_per_s": 0.0, "accept_first": 0.5}
-    result_until(lambda result: result["counters"]["installs"] > 0, always=nothing_violated, workload=workload)
+    result_until(lambda result: result.counters["installs"] > 0, always=nothing_violated, workload=workload)
 
 
 def test_without_hosts_pages_are_touched_and_nothing_is_removed():
     def always(result):
         nothing_violated(result)
-        assert result["counters"].get("removals", 0) == 0
+        assert result.counters.get("removals", 0) == 0
 
-    result_until(lambda result: result["counters"]["touches"] > 0, always=always, workload={"hosts": 0})
+    result_until(lambda result: result.counters["touches"] > 0, always=always, workload={"hosts": 0})
 
 
 def test_many_more_workers_than_processors_run_and_say_so(monkeypatch):
     allowed = sorted(os.sched_getaffinity(0))[:2]
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(allowed))
     result = result_of(td={"vcpus": 12, "memory_mib": 2})
-    assert result["verdict"]["status"] == "DEGRADED", result["verdict"]
-    assert any("workers share" in reason for reason in result["verdict"]["reasons"])
+    assert result.verdict.status == "DEGRADED", result.verdict
+    assert any("workers share" in reason for reason in result.verdict.reasons)
     nothing_violated(result)
 
 
 def test_the_shadow_owner_is_a_switch():
     result = result_of(checks={"exclusive_ownership": False})
-    assert result["invariants"]["exclusive_ownership"] is None
+    assert result.invariants["exclusive_ownership"] is None
 
 
 # Every fifth SEAMCALL is answered BUSY, so that nobody need meet anybody.
@@ -130,14 +131,14 @@ UNLUCKY = {"base": "zero_tolerance", "inject_every": 5}
 
 def test_a_policy_of_zero_tolerance_bugs_its_vm_and_the_run_ends_there():
     result = result_of(UNLUCKY, restart_on_bug=False, duration_s=LONG_S, warmup_s=0.0)
-    assert sum(result["bugs"].values()) == 1
-    assert result["measured_s"] < LONG_S and result["bug_log"][0]["cause"] in result["bugs"]
+    assert sum(result.bugs.values()) == 1
+    assert result.measured_s < LONG_S and result.bug_log[0].cause in result.bugs
     nothing_violated(result)
 
 
 def test_a_bug_can_come_before_the_measurement_begins():
     result = result_of(UNLUCKY, restart_on_bug=False, duration_s=1.0, warmup_s=LONG_S)
-    assert sum(result["bugs"].values()) == 1
+    assert sum(result.bugs.values()) == 1
 
 
 # --- negative controls: broken on purpose, and seen ---
@@ -152,13 +153,13 @@ ONE_ENTRY = {"pages": 1, "hot_pages": 1, "spammers": 4, "hosts": 0}
 ])
 def test_what_is_busted_is_caught(busted, seen, workload):
     """Mostly by the first run: the race needs two workers to meet."""
-    result_until(lambda result: result["invariants"][seen], checks={"busted": [busted]}, workload=workload)
+    result_until(lambda result: result.invariants[seen], checks={"busted": [busted]}, workload=workload)
 
 
 def test_without_a_kick_after_track_a_removal_is_refused_and_bugs_the_vm():
     """A vCPU that was not kicked still counts at the old epoch."""
     result_until(
-        lambda result: any("tdh_mem_page_remove: TDX_TLB_TRACKING_NOT_DONE" in bug for bug in result["bugs"]),
+        lambda result: any("tdh_mem_page_remove: TDX_TLB_TRACKING_NOT_DONE" in bug for bug in result.bugs),
         {"kick_after_track": False, "base": "kick_on_busy"})
 
 
@@ -175,7 +176,7 @@ def prepare(monkeypatch, change) -> None:
 def test_a_block_that_is_busy_and_ignored_bugs_the_vm_at_the_removal(monkeypatch):
     """The tree is held shared for ever, so that every BLOCK comes back BUSY."""
     prepare(monkeypatch, lambda memory: memory.set_word(memory.layout.at("secure_ept_lock"), 2, 16))
-    result_until(lambda result: result["bugs"].get("tdh_mem_page_remove: TDX_GPA_RANGE_NOT_BLOCKED|RCX"),
+    result_until(lambda result: result.bugs.get("tdh_mem_page_remove: TDX_GPA_RANGE_NOT_BLOCKED|RCX"),
                  {"block": ["ignore"], "track": ["ignore"], "base": "kick_on_busy"})
 
 
@@ -202,7 +203,7 @@ def test_every_broken_policy_is_caught_by_what_its_config_expects(path):
 @pytest.mark.parametrize("name, counter", [
     ("boot_storm", "installs"), ("fault_vs_zap", "removals"), ("conversion_storm", "conversions"),
     ("memslot_delete", "slots_deleted"), ("teardown", "rebuilds"), ("accept_spam", "spammed"),
-    ("zero_step_selftest", "zero_step.armed"), ("string_instruction", "zero_step.armed"),
+    ("zero_step_selftest", "zero_step.armed"), ("string_instruction", "helped"),
     ("huge_page_split", "splits"), ("build_race", "builds"),
 ])
 def test_every_workload_does_what_it_is_named_after_and_breaks_nothing(name, counter):
@@ -214,7 +215,7 @@ def test_every_workload_does_what_it_is_named_after_and_breaks_nothing(name, cou
         # What a config wants to be 0 must be 0 in every run; of the rest there may be too little to see.
         assert not failures(result, {key: bound for key, bound in expect.items() if bound.max == 0})
 
-    until(lambda result: not failures(result, expect) and result["counters"][counter] > 0,
+    until(lambda result: not failures(result, expect) and result.counters[counter] > 0,
           lambda duration_s: document.from_measured(coordinator.run(make_plan(load(path, [f"duration_s={duration_s}"])))),
           always, first_s=2.0)
 
@@ -223,17 +224,17 @@ def test_a_deadlock_is_found_and_says_who_waits_for_what():
     """With entry barred for whole removals the kick after TRACK meets vCPUs that spin with interrupts off."""
     policy = {"base": "reenter_irqoff", "bar": "removal"}
     result = result_of(policy, duration_s=LONG_S, warmup_s=0.0, restart_on_bug=False)
-    assert result["invariants"]["no_deadlock"] == 1 and result["measured_s"] < LONG_S
-    [hang] = [hang for hang in result["hangs"]["log"] if hang["waiting"]]
+    assert result.invariants["no_deadlock"] == 1 and result.measured_s < LONG_S
+    [hang] = [hang for hang in result.hangs.log if hang.waiting]
     assert any("host0 waits in zap; it held mmu_lock (exclusive)" in line and "kick[" in line
-               for line in hang["waiting"]), hang
-    assert result["verdict"]["status"] != "UNTRUSTWORTHY"
+               for line in hang.waiting), hang
+    assert result.verdict.status != "UNTRUSTWORTHY"
 
 
 def test_a_module_that_halts_ends_the_run_and_names_the_check():
-    result = result_until(lambda result: result["invariants"]["no_halt"], checks={"busted": ["entry_lock"]},
+    result = result_until(lambda result: result.invariants["no_halt"], checks={"busted": ["entry_lock"]},
                           workload=ONE_ENTRY)
-    [reason] = [reason for reason in result["verdict"]["reasons"] if "halted" in reason]
+    [reason] = [reason for reason in result.verdict.reasons if "halted" in reason]
     assert "SEPT_ENTRY" in reason
 
 
@@ -274,7 +275,7 @@ class Started:
     def end(self) -> tuple[str, str]:
         return self.process.communicate(timeout=LIMIT_S)
 
-    def result(self) -> dict:
+    def result(self) -> Result:
         [saved] = self.out.glob("*/result.json")
         return store.read(saved)
 
@@ -300,7 +301,7 @@ def test_an_interrupt_keeps_and_prints_what_was_measured(started, number):
     assert started.process.returncode == 130, stderr
     assert "interrupted" in stdout and "tdh_vp_enter" in stdout
     result = started.result()
-    assert result["interrupted"] and result["seamcalls"]["tdh_vp_enter"]["success"] > 0
+    assert result.interrupted and result.seamcalls["tdh_vp_enter"].success > 0
     nothing_violated(result)
     assert started.nothing_is_left()
 
@@ -316,8 +317,8 @@ def test_a_killed_worker_ends_the_run_and_is_named_with_its_locks(started, victi
     assert f"worker {name} (pid {workers[victim].pid}) was killed by SIGKILL in " in line
     assert "it held " in line
     result = started.result()
-    assert result["verdict"]["status"] == "UNTRUSTWORTHY"
-    assert result["seamcalls"]["tdh_vp_enter"]["success"] > 0
+    assert result.verdict.status == "UNTRUSTWORTHY"
+    assert result.seamcalls["tdh_vp_enter"].success > 0
     assert started.nothing_is_left()
 
 
@@ -326,7 +327,7 @@ def test_a_worker_that_does_not_stop_is_named_and_ended(started):
     started.process.send_signal(signal.SIGINT)
     stdout, stderr = started.end()
     assert "worker vcpu1" in stderr and "did not stop" in stderr
-    assert started.result()["verdict"]["status"] == "UNTRUSTWORTHY"
+    assert started.result().verdict.status == "UNTRUSTWORTHY"
     assert started.nothing_is_left()
 
 
@@ -372,12 +373,12 @@ def test_a_hang_is_noted_with_what_each_vcpu_was_told(monkeypatch):
     prepare(monkeypatch, armed_for_a_pending_page)
     keys = {"td": {"vcpus": 2, "memory_mib": 2}, "restart_on_bug": False, "duration_s": LONG_S, "warmup_s": 0.0}
     result = result_of("kick_vcpus", **keys, workload={"pages": 1, "hot_pages": 1, "hosts": 0})
-    assert result["hangs"]["count"] == 1
-    [hang] = result["hangs"]["log"]
-    assert len(hang["vcpus"]) == 2
+    assert result.hangs.count == 1
+    [hang] = result.hangs.log
+    assert len(hang.vcpus) == 2
     # Refused by the filter, or BUSY because the other vCPU is in it.
-    assert all("tdh_vp_enter: " in vcpu and "TDX_SUCCESS" not in vcpu for vcpu in hang["vcpus"])
-    assert result["measured_s"] < LONG_S
+    assert all("tdh_vp_enter: " in vcpu and "TDX_SUCCESS" not in vcpu for vcpu in hang.vcpus)
+    assert result.measured_s < LONG_S
 
 
 def test_an_orphaned_host_priority_starves_the_guest_until_its_td_exits(monkeypatch):
@@ -393,32 +394,32 @@ def test_an_orphaned_host_priority_starves_the_guest_until_its_td_exits(monkeypa
     td = {"vcpus": 1, "memory_mib": 2, "hp_lock_timeout_ms": 50}
     workload = {"pages": 1, "hot_pages": 1, "hosts": 0}
     # (Not longer, as this TD hangs for good, and would be ended for that.)
-    result = result_until(lambda result: result["host_priority"]["timeouts"] >= 2, td=td, warmup_s=0.0,
+    result = result_until(lambda result: result.host_priority.timeouts >= 2, td=td, warmup_s=0.0,
                           workload=workload, longest_s=1.0)
-    priority = result["host_priority"]
-    assert priority["orphaned"] == 1
-    assert priority["guest_refused_ns"]["p50"] >= 50e6 * 63 / 64     # as exact as a histogram is
-    assert result["seamcalls"]["tdg_mem_page_accept"]["busy_by_operand"] == {"RCX (host priority)": priority_count(result)}
+    priority = result.host_priority
+    assert priority.orphaned == 1
+    assert priority.guest_refused_ns.p50 >= 50e6 * 63 / 64     # as exact as a histogram is
+    assert result.seamcalls["tdg_mem_page_accept"].busy_by_operand == {"RCX (host priority)": priority_count(result)}
 
 
 def priority_count(result) -> int:
-    accept = result["seamcalls"]["tdg_mem_page_accept"]
-    return accept["attempts"] - accept["other"]
+    accept = result.seamcalls["tdg_mem_page_accept"]
+    return accept.attempts - accept.other
 
 
 def test_the_same_td_does_not_hang_when_faults_are_retried_in_the_host():
     """A machine that runs nobody for a while could look like a hang: one run without one will do."""
     keys = {"td": {"vcpus": 2, "memory_mib": 2}, "warmup_s": 0.0, "costs_ns": {"invalidate": 20_000},
             "workload": {"pages": 1, "hot_pages": 1, "accept_first": 0.0, "removals_per_s": 50_000.0}}
-    until(lambda result: not result["hangs"]["count"], lambda _: result_of(duration_s=2.0, **keys))
+    until(lambda result: not result.hangs.count, lambda _: result_of(duration_s=2.0, **keys))
 
 
 def test_time_that_is_configured_is_spent():
     """A removal holds BLOCK's work, so no removal can be quicker than it."""
-    result = result_until(lambda result: result["spans_ns"]["removal"]["count"],
+    result = result_until(lambda result: result.spans_ns.removal.count,
                           costs_ns={"tdh_mem_range_block": 50_000}, workload={"removals_per_s": 0.0})
-    assert result["seamcalls"]["tdh_mem_range_block"]["latency_ns"]["p50"] > 50_000 * 0.95
-    assert result["spans_ns"]["removal"]["p50"] > 50_000 * 0.95
+    assert result.seamcalls["tdh_mem_range_block"].latency_ns.p50 > 50_000 * 0.95
+    assert result.spans_ns.removal.p50 > 50_000 * 0.95
 
 
 def test_warm_up_is_not_in_the_result(monkeypatch):
@@ -436,13 +437,13 @@ def test_warm_up_is_not_in_the_result(monkeypatch):
             return True
 
     monkeypatch.setattr(coordinator, "Coordinator", Warm)
-    result = result_until(lambda result: result["counters"]["touches"] > 0, always=nothing_violated,
+    result = result_until(lambda result: result.counters["touches"] > 0, always=nothing_violated,
                           workload={"hosts": 0, "pattern": "sequential", "pages": pages})
     warm_up, measured = Watched.last.counted("touches")
-    assert warm_up >= pages and result["counters"]["touches"] == measured
-    assert Watched.last.counted("installs") == (pages, 0) and result["counters"]["installs"] == 0
+    assert warm_up >= pages and result.counters["touches"] == measured
+    assert Watched.last.counted("installs") == (pages, 0) and result.counters["installs"] == 0
     over_s = time.perf_counter() - Watched.last.warm_up_began
-    assert result["measured_s"] <= over_s - Watched.last.warm_up_s
+    assert result.measured_s <= over_s - Watched.last.warm_up_s
 
 
 def test_without_a_warm_up_nothing_is_counted_as_one(monkeypatch):
@@ -541,16 +542,16 @@ def test_shipped_configs_show_what_they_say():
         return until(seen, run, always, first_s=1.5)
 
     def no_bugs(result):
-        assert not result["bugs"]
+        assert not result.bugs
 
     def kicked(result):
         no_bugs(result)
         for name in ("tdh_mem_range_block", "tdh_mem_track", "tdh_mem_page_remove"):
-            assert result["seamcalls"][name]["busy"] == 0
+            assert result.seamcalls[name].busy == 0
         # A broadcast for each removal there, one after each TRACK here; the bar is up only there.
-        assert result["counters"]["kick_broadcasts"] >= result["counters"]["removals"]
+        assert result.counters["kick_broadcasts"] >= result.counters["removals"]
 
-    run_until(lambda result: result["counters"]["removals"] > 0, "kick_on_busy", no_bugs)
-    run_until(lambda result: result["counters"]["removals"] > 0 and result["kicks"]["entries_refused"] > 0,
+    run_until(lambda result: result.counters["removals"] > 0, "kick_on_busy", no_bugs)
+    run_until(lambda result: result.counters["removals"] > 0 and result.kicks.entries_refused > 0,
               "kick_vcpus", kicked)
-    run_until(lambda result: sum(result["bugs"].values()), "zero_tolerance", lambda result: None)
+    run_until(lambda result: sum(result.bugs.values()), "zero_tolerance", lambda result: None)

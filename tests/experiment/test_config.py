@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiment import config as configs
+from harness.experiment import config_file
+from harness.experiment.config import Config, dotted
 from harness.errors import UsageError
-from harness.results.trust import check_expectations
+from harness.results.expectations import check_expectations
 from harness.experiment.plan import make_plan
 from harness.protocol.policy import ALLOWED, SITES, SWITCHES, PolicyError, parse_response
 from harness.protocol.policies import POLICIES, ladder
@@ -17,7 +18,7 @@ from harness.results.document import example
 ROOT = Path(__file__).parent.parent.parent
 # Sweeps and scenarios are not single runs: test_sweep and test_explore have them.
 SHIPPED = sorted(set(ROOT.glob("configs/**/*.toml")) - set(ROOT.glob("configs/scale/*"))
-                 - set(ROOT.glob("configs/explore/*.toml")))
+                 - set(ROOT.glob("configs/explore/**/*.toml")))
 SIDE_BY_SIDE = ("retry16", "zero_tolerance", "resume_guest", "kick_vcpus", "kick_on_busy")
 OK = 'policy = "retry16"\n'
 
@@ -25,7 +26,7 @@ OK = 'policy = "retry16"\n'
 def load(tmp_path, text, *overrides):
     path = tmp_path / "some.toml"
     path.write_text(text)
-    return configs.load(path, list(overrides))
+    return config_file.load(path, list(overrides))
 
 
 def check(plan):
@@ -103,15 +104,15 @@ def test_what_is_not_toml_is_refused_with_its_place(tmp_path, text):
 
 def test_a_missing_file_names_the_nearest():
     with pytest.raises(UsageError, match="no such file; did you mean .*kick_vcpus.toml"):
-        configs.load(ROOT / "configs" / "kick_vcpu.toml")
+        config_file.load(ROOT / "configs" / "kick_vcpu.toml")
 
 
 def test_a_folder_or_bytes_in_place_of_a_config_are_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
-        configs.load(tmp_path)
+        config_file.load(tmp_path)
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="cannot be read"):
-        configs.load(tmp_path / "bytes.toml")
+        config_file.load(tmp_path / "bytes.toml")
 
 
 def test_memory_beyond_the_machine_is_refused_before_it_is_taken(tmp_path):
@@ -147,7 +148,7 @@ def test_a_mistake_in_an_override_names_the_override(tmp_path, override, says):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_config_makes_a_plan_and_says_what_it_shows(path):
-    plan = make_plan(configs.load(path))
+    plan = make_plan(config_file.load(path))
     check(plan)
     assert "Shows:" in path.read_text()
 
@@ -184,7 +185,7 @@ def test_every_response_that_is_allowed_at_a_site_can_be_assembled_there(tmp_pat
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
-def test_every_value_of_a_switch_can_be_assembled_and_is_told_in_the_result(tmp_path, switch):
+def test_every_value_of_a_switch_can_be_assembled_and_stands_in_the_result(tmp_path, switch):
     values = [["event", "invalid_slot"], []] if switch.several else list(switch.allowed)
     for value in values:
         word = json.dumps(value)
@@ -223,7 +224,8 @@ def test_the_readme_names_every_key_and_its_default():
         told |= dict(zip(names, values)) if len(values) == len(names) else {name: "" for name in names}
     inside = {"costs_ns", "expect", "policy", "name"}                  # tables told as a whole, or free
     hidden = {"workload.hot_pages", "workload.hot_share", "workload.zipf_exponent"}    # beside `pattern`
-    for key, value in flat(configs.Config.model_validate({"name": "x", "policy": "retry16"}).model_dump()):
+    keys = Config.model_validate({"name": "x", "policy": "retry16"}).model_dump()
+    for key, value in dotted(keys, lambda value: isinstance(value, dict) and value):
         if key.partition(".")[0] in inside or key in hidden:
             continue
         assert key in told, f"{key} is not in the README"
@@ -231,11 +233,3 @@ def test_the_readme_names_every_key_and_its_default():
             assert told[key] in {str(value), str(value).lower(), f"{value:g}" if isinstance(value, float) else "",
                                  ("for ever" if "retries" in key else "all") if value is None
                                  else "none" if value == () else ""}, (key, value, told[key])
-
-
-def flat(table, prefix=""):
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -3,6 +3,7 @@
 import math
 import random
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,29 +11,36 @@ import psutil
 import pytest
 
 from harness.engines.processes import lock_holders
+from harness.experiment.config_file import load
 from harness.results import document
 from harness.engines.processes import coordinator
 from harness.memory.block import Memory
-from harness.experiment.plan import make_plan
-from harness.protocol.assemble import Listing
-from harness.protocol.seamcalls import write_calls
-from kernels import blame, record
+from harness.experiment.plan import Plan, make_plan
+from harness.protocol.assemble import Held, Listing
+from harness.protocol.call import locate
+from harness.protocol.flows import write_flows
+from harness.protocol.liveness import successors
+from harness.protocol.seamcall_abi import NO_FAULT
+from harness.protocol.seamcalls import entry_label, write_calls
+from kernels import blame, locks, realtime, record
+from kernels.answers import AnswerKind
 from kernels.compiling import for_python
-from kernels.ops import Op, Register as R
+from kernels.ops import OP_TABLE, Fact, Op, Register as R
 from kernels.words import EXCLUSIVE
 from tests.stage import config
 from tests.tries import LIMIT_S, until
 
 note_busy = for_python(blame.note_busy)
-end_call = for_python(record.end_call)
+begin_call, end_call = for_python(record.begin_call), for_python(record.end_call)
 LATE, IN_TIME = 1_000_000, 100       # ticks since the holder's call began (a tick is a nanosecond here)
 
 
 class Scene:
     """Actors of a real plan, put at rows by hand; `me` is refused, the others hold or do not."""
 
-    def __init__(self, vcpus=3, hosts=1, processors=None, costs=None):
-        self.plan = make_plan(config(td={"vcpus": vcpus}, workload={"hosts": hosts}, costs_ns=costs or {}))
+    def __init__(self, vcpus=3, hosts=1, processors=None, costs=None, workload=None):
+        self.plan = make_plan(config(td={"vcpus": vcpus}, workload={"hosts": hosts} | (workload or {}),
+                                     costs_ns=costs or {}))
         self.memory = Memory(self.plan.layout)
         for actor in self.plan.actors:
             self.memory.registers(actor.number)[:] = self.plan.start(actor)
@@ -46,30 +54,35 @@ class Scene:
 
     def put(self, actor, call, resource, word, since=IN_TIME):
         """An actor at the last row of a call at which it holds a resource, which lies at `word`."""
-        number = self.call(call) if call else len(self.program.calls)
-        places = lock_holders.calls_of(self.program)
         rows = [(pc, lock) for pc, row in enumerate(self.program.listing)
-                for lock in row.held if places[pc] == number and lock.resource == resource]
+                for lock in row.held if row.call == (call or "") and lock.resource == resource]
         pc, lock = rows[-1]
+        self.stand(actor, pc, lock.base, word - lock.offset, since)
+
+    def stand(self, actor, pc, base, word, since):
+        """An actor at a row, with one register set."""
         registers = self.memory.registers(actor)
-        registers[R.PC], registers[lock.base] = pc, word - lock.offset
+        registers[:] = self.plan.start(self.plan.actors[actor])
+        registers[R.PC], registers[base] = pc, word
         self.memory.record(actor)[self.at.call_start] = self.now - since
 
     def leave(self, actor):
         self.memory.registers(actor)[R.PC] = self.program.labels["vcpu.run"]
 
-    def busy(self, word, call="tdh_mem_track", kind=blame.BUSY) -> str:
+    def busy(self, word, call="tdh_mem_track", kind=AnswerKind.BUSY) -> str:
         """`me` is refused once; returns the cause that was counted."""
         address = self.memory.record(self.me).ctypes.data
         before = self.causes()
-        note_busy(address, address, self.at, self.others, self.me, self.call(call), kind, word, self.now)
-        end_call(address, address, self.at, self.call(call), 1, True, self.now)
+        begin_call(address, address, self.at, self.call(call), self.now)
+        note_busy(address, self.at, self.others, self.me, self.call(call), kind, word, self.now)
+        end_call(address, self.at, self.call(call), 1, True, self.now)
         [cause] = np.flatnonzero(self.causes() - before)
         return blame.CAUSE_NAMES[cause]
 
     def succeed(self, call="tdh_mem_track"):
         address = self.memory.record(self.me).ctypes.data
-        end_call(address, address, self.at, self.call(call), 0, False, self.now)
+        begin_call(address, address, self.at, self.call(call), self.now)
+        end_call(address, self.at, self.call(call), 0, False, self.now)
 
     def causes(self):
         calls = len(self.program.calls)
@@ -128,7 +141,14 @@ def test_a_guest_that_runs_is_not_over_its_time():
 
 
 def test_a_refusal_for_priority_has_its_own_cause():
-    assert Scene().busy(WORD, kind=blame.BUSY_FOR_PRIORITY) == "host_priority"
+    assert Scene().busy(WORD, kind=AnswerKind.BUSY_FOR_PRIORITY) == "host_priority"
+
+
+def test_a_refusal_that_the_policy_has_injected_is_nobodys_fault():
+    """The word that refused last says nothing of it, whoever holds that now."""
+    scene = Scene()
+    scene.put(0, "tdh_vp_enter", "TD_EPOCH", WORD, since=LATE)
+    assert scene.busy(WORD, kind=AnswerKind.INJECTED) == "gone"
 
 
 def test_who_holds_it_again_in_another_call_has_recaptured_it():
@@ -181,19 +201,76 @@ def test_an_operation_that_only_met_preempted_holders_is_contended_but_not_net()
     assert (scene.count("contended"), scene.count("contended_net")) == (2, 1)
 
 
-def test_every_row_of_a_call_knows_its_call_and_no_row_of_a_flow_does():
-    plan = make_plan(config())
-    for pc, call in enumerate(lock_holders.calls_of(plan.program)):
-        place = plan.program.place_of(pc)
-        assert (plan.program.calls[call] if call < len(plan.program.calls) else place) == place
+CONFIGS = [path for path in sorted(Path("configs").rglob("*.toml")) if not {"explore", "scale"} & set(path.parts)]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=str)
+def test_the_limit_of_each_row_that_holds_a_lock_is_that_of_its_own_call(path):
+    """A call is what its entry leads to, up to where it returns; found here without asking any row."""
+    plan = make_plan(load(str(path)))
+    program, limits = plan.program, lock_holders.limits_ns(plan)
+    holds, _ = lock_holders.rows_and_locks(program)
+    called = {row.next: row.text for row in program.listing if row.op == Op.CALL}
+    entered = {}
+    for label, call in called.items():
+        for pc in rows_behind(program, program.labels[label]):
+            assert entered.setdefault(pc, call) == call
+    left = {pc for pc, row in enumerate(program.listing) if row.call} - set(entered)
+    assert not left or plan.config.faults.seamcall != NO_FAULT        # then calls end where they begin
+    for pc, row in enumerate(program.listing):
+        assert pc == 0 or bool(row.flow) != bool(row.call)
+        assert pc in left or row.call == entered.get(pc, "")
+        own = program.calls.index(row.call) if row.call in program.calls else -1
+        if row.held:
+            assert limits[holds[pc, 2]] == limits[own], f"row {pc} of {row.place}"
+    assert all(lock_holders.SLACK_NS <= limit < lock_holders.NEVER_NS for limit in limits[:-1])
+    assert limits[-1] >= lock_holders.NEVER_NS
+
+
+def rows_behind(program, entry) -> set[int]:
+    """The rows that a subroutine can come to."""
+    found, waiting = set(), [entry]
+    while waiting:
+        pc = waiting.pop()
+        if pc in found or pc == 0:       # row 0 is HALT
+            continue
+        found.add(pc)
+        waiting += successors(program.rows[pc], program.rows) if program.rows[pc]["op"] != Op.GO else []
+    return found
+
+
+@pytest.mark.parametrize("workload", [{}, {"removal": "build"}], ids=["run", "build"])
+def test_who_is_stopped_at_any_row_of_a_call_that_holds_a_lock_was_preempted(workload):
+    """At each row, for each lock: one held refuses at once, one that is being taken is found out the second time."""
+    scene, kinds = Scene(workload=workload), set()
+    for pc, row in enumerate(scene.program.listing):
+        if row.call not in scene.program.calls:
+            continue
+        for lock in row.held:
+            scene.stand(0, pc, lock.base, WORD - lock.offset, since=LATE)
+            assert scene.busy(WORD) == "preempted", f"row {pc} of {row.call}: {row.op.name} with {lock}"
+            scene.succeed()
+            scene.stand(0, pc, lock.base, WORD - lock.offset, since=IN_TIME)
+            assert scene.busy(WORD) == "running", f"row {pc} of {row.call}: {row.op.name} with {lock}"
+            scene.succeed()
+        kinds |= {(row.call, row.op)} if row.held else set()
+        if Fact.TAKES in OP_TABLE[row.op].facts and not any(
+                (lock.base, lock.offset) == (row.base, row.offset) for lock in row.held):
+            scene.stand(0, pc, row.base, WORD - row.offset, since=LATE)
+            assert [scene.busy(WORD), scene.busy(WORD)] == ["gone", "preempted"], f"row {pc} of {row.call}"
+            scene.succeed()
+    calls = {call for call, _ in kinds}
+    assert calls >= {"tdh_vp_enter", "tdh_mem_sept_add"} and len(calls) >= 7
+    for call in ("tdh_mem_sept_add", "tdh_mem_page_aug", "tdh_mem_range_block", "tdh_mem_page_remove"):
+        if call in calls:
+            assert {(call, Op.ENTRY_TAKE), (call, Op.ENTRY_CLEAR_PRIORITY)} <= kinds
 
 
 def test_loops_of_a_call_and_only_they_are_found():
     """Of the calls of a run: the entry filter goes round its listed pages, an ACCEPT of 4 KiB round nothing."""
     plan = make_plan(config())
-    calls = lock_holders.calls_of(plan.program)
-    again = lock_holders.rows_in_loops(plan.program, calls)
-    names = {plan.program.calls[calls[pc]] for pc in again}
+    again = lock_holders.rows_in_loops(plan.program)
+    names = {plan.program.listing[pc].call for pc in again}
     assert "tdh_vp_enter" in names and not names & {"tdh_mem_track", "tdh_mem_page_aug", "tdh_mem_range_block"}
     for pc in again:
         assert plan.program.listing[pc].op not in (Op.CALL_BEGIN, Op.CALL_END, Op.ENTRY_TAKE, Op.SHAREX_TAKE_SHARED)
@@ -327,7 +404,149 @@ def test_a_holder_that_is_stopped_in_its_hold_is_noticed_and_one_outside_is_not(
         monkeypatch, lambda stops: min(sum(stop.inside == kind for stop in stops) for kind in (True, False)) >= 5)
     assert {stop.inside for stop in stops} == {True, False}
     assert all(stop.noticed == stop.inside for stop in stops), stops
-    assert result["busy"]["late_holds"] >= len({stop.began for stop in stops if stop.inside})
+    assert result.busy.late_holds >= len({stop.began for stop in stops if stop.inside})
+
+
+# --- real processes: a worker that is stopped at a given row ---
+
+# Lock words that the taker below is refused on, by resource, and how each is taken and dropped.
+REFUSING = {"SEPT_ENTRY": "sept.2", "SEPT_TREE": "secure_ept_lock", "TD_EPOCH": "epoch_lock"}
+TAKE = {"entry": locks.entry_take, "exclusive": locks.sharex_take_exclusive, "shared": locks.sharex_take_shared}
+DROP = {"entry": locks.entry_drop, "exclusive": locks.sharex_drop_exclusive, "shared": locks.sharex_drop_shared}
+
+
+def write_idler_and_taker(options, policy, hosts, *rest, **keys):
+    """All of the plan's calls; a host that makes none, and a vCPU that blocks the top entry and tracks, for ever."""
+    flow = write_flows(options, policy, hosts, *rest, **keys, calls=[("tdh_mem_range_block", 2)])
+    listing = flow.listing
+    listing.label("idler")
+    listing.row(Op.POLL)
+    listing.row(Op.TEST, register=R.STOPPING, mask=-1, otherwise="idler.stop")
+    listing.row(Op.YIELD, next="idler")
+    listing.label("taker")
+    listing.row(Op.POLL)
+    listing.row(Op.TEST, register=R.STOPPING, mask=-1, otherwise="idler.stop")
+    listing.count("touches")
+    listing.row(Op.LET, register=R.PAGE)
+    locate(listing, options.layout, 2)
+    for name, level in (("tdh_mem_range_block", 2), ("tdh_mem_track", 0)):
+        listing.row(Op.CALL, next=entry_label(flow.rows[name], level), otherwise=f"taker.{name}", text=name)
+        listing.label(f"taker.{name}")
+    listing.row(Op.LET, next="taker")
+    listing.label("idler.stop")
+    listing.row(Op.STOP)
+    return listing.program()
+
+
+class Place(NamedTuple):
+    """A row at which a worker is stopped, and the lock there that the taker wants."""
+
+    pc: int
+    lock: Held
+    taking: bool = False         # the row is about to take it, or just has
+
+
+def places(program) -> list[Place]:
+    """Of each call: its rows that take or clear an entry, and the one in the middle of those that hold a lock."""
+    found = []
+    for call in program.calls:
+        held = [Place(pc, lock) for pc, row in enumerate(program.listing) if row.call == call
+                for lock in row.held if lock.resource in REFUSING]
+        entries = [each for each in held if program.listing[each.pc].op in (Op.ENTRY_TAKE, Op.ENTRY_CLEAR_PRIORITY)]
+        taking = [Place(pc, lock, True) for pc, row in enumerate(program.listing)
+                  if row.call == call and row.op == Op.ENTRY_TAKE
+                  for lock in program.listing[pc + 1].held if lock.resource == "SEPT_ENTRY"]
+        found += [*held[len(held) // 2:][:1], *entries, *taking]
+    return list(dict.fromkeys(found))
+
+
+class Stand:
+    """The idler, stopped; and its registers, as if that had happened at another row with a lock in hand.
+
+    So each row can be had, however short: the process does not run, the lock word is taken, and who looks
+    sees what it would see of a worker that the operating system has stopped just there.
+    """
+
+    def __init__(self, watcher):
+        self.watcher, plan = watcher, watcher.plan
+        self.vcpu, self.host = plan.actors
+        self.record, self.at = watcher.memory.record(self.vcpu.number), plan.tables
+        self.touches = self.at.half + self.at.counters + plan.program.counters.index("touches")
+        self.tally = np.zeros(1, np.int64)
+
+    def look(self, place: Place) -> list[int]:
+        """Stand there for LATE_S, then let the taker try; the causes of its BUSYs behind that."""
+        memory, layout = self.watcher.memory, self.watcher.plan.layout
+        registers, word = memory.registers(self.host.number), layout.at(REFUSING[place.lock.resource])
+        kept = registers.copy()
+        arguments = (memory.base + word, 0, self.tally) if place.lock.discipline == "entry" else (memory.base + word,)
+        kind = "entry" if place.lock.discipline == "entry" else place.lock.mode
+        until_true(lambda: for_python(TAKE[kind])(*arguments) == locks.DONE)
+        memory.record(self.host.number)[self.at.call_start] = realtime.read_clock()[0]
+        registers[R.PC], registers[place.lock.base] = place.pc, word - place.lock.offset
+        time.sleep(LATE_S)
+        self.tries(3)
+        before = self.causes()
+        self.tries(5)
+        causes = self.causes() - before
+        registers[:] = kept
+        for_python(DROP[kind])(*arguments)
+        return causes
+
+    def tries(self, count: int) -> None:
+        wanted = self.record[self.touches] + count
+        until_true(lambda: self.record[self.touches] >= wanted)
+
+    def causes(self):
+        calls = len(self.watcher.plan.program.calls)
+        return sum(self.record[start + self.at.causes:][:calls * record.CAUSES].reshape(calls, -1).sum(axis=0)
+                   for start in (0, self.at.half))
+
+
+def until_true(reached) -> None:
+    limit = time.monotonic() + LIMIT_S
+    while not reached():
+        assert time.monotonic() < limit, "nobody runs on this machine"
+        time.sleep(0.0005)
+
+
+def test_a_worker_that_is_stopped_at_any_kind_of_row_is_seen_as_preempted(monkeypatch):
+    """At ENTRY_TAKE and ENTRY_CLEAR_PRIORITY of each call that has them, and in the middle of each call."""
+    monkeypatch.setattr("harness.experiment.plan.write_program", write_idler_and_taker)
+    monkeypatch.setattr("harness.experiment.plan.Plan.start", starts_elsewhere(Plan.start))
+    plan = make_plan(config(td={"vcpus": 1}, duration_s=3600.0, warmup_s=0.0))
+    program, seen = plan.program, {}
+
+    def look(watcher, now):
+        worker = psutil.Process(watcher.workers[plan.actors[1]].pid)
+        worker.suspend()
+        try:
+            until_true(lambda: worker.status() == psutil.STATUS_STOPPED)
+            stand = Stand(watcher)
+            seen.update({place: stand.look(place) for place in places(program)})
+        finally:
+            worker.resume()
+        watcher.interrupted = True
+
+    monkeypatch.setattr(coordinator.Coordinator, "_look_for_hang", look)
+    coordinator.run(plan)
+    kinds = {(program.listing[place.pc].call, program.listing[place.pc].op) for place in seen}
+    assert {call for call, _ in kinds} >= {"tdh_mem_track", "tdg_mem_page_accept"}
+    for call in ("tdh_mem_sept_add", "tdh_mem_page_aug", "tdh_mem_range_block", "tdh_mem_page_remove"):
+        assert {(call, Op.ENTRY_TAKE), (call, Op.ENTRY_CLEAR_PRIORITY)} <= kinds
+    for place, causes in seen.items():
+        row = program.listing[place.pc]
+        assert causes[blame.PREEMPTED] >= 3, f"row {place.pc} of {row.call}: {row.op.name} with {place.lock}: {causes}"
+        assert causes.sum() == causes[blame.PREEMPTED], (row, causes)
+
+
+def starts_elsewhere(start):
+    """Plan.start with the actors at the idler and the taker."""
+    def changed(plan, actor):
+        registers = start(plan, actor)
+        registers[R.PC] = plan.program.labels["taker" if actor.kind == "vcpu" else "idler"]
+        return registers
+    return changed
 
 
 def band(count, share, confidence=0.99):
@@ -346,8 +565,8 @@ def test_stops_are_attributed_as_often_as_the_lock_is_held(monkeypatch):
     """
     result, stops = stopped_run(monkeypatch, lambda stops: len(stops) >= 150)
     assert all(stop.noticed == stop.inside for stop in stops), stops
-    holds = result["seamcalls"]["tdh_mem_track"]["success"]
-    share = holds * HOLD_NS / 1e9 / result["conditions"]["workers"]["host0"]["ran_s"]
+    holds = result.seamcalls["tdh_mem_track"].success
+    share = holds * HOLD_NS / 1e9 / result.conditions.workers["host0"].ran_s
     least, most = band(len(stops), min(1.0, share), confidence=1 - 1e-9)
     noticed = sum(stop.noticed for stop in stops)
     print(f"{len(stops)} stops, held {share:.3f} of the time: {least} .. {most} expected, {noticed} noticed")
@@ -361,11 +580,11 @@ def test_with_a_processor_for_each_worker_few_holds_are_late():
     (An interrupt that takes long makes a hold late, too, and nothing counts those.)
     """
     def few(result):
-        conditions = result["conditions"]
-        print(result["busy"], conditions)
-        stolen_s = (conditions["steal_share"] or 0) * result["measured_s"] * len(result["workers"]["processors"])
-        taken = conditions["involuntary_switches_count"] + stolen_s / 1e-3
-        return result["verdict"]["status"] != "VALID" or result["busy"]["late_holds"] <= 10 + taken
+        conditions = result.conditions
+        print(result.busy, conditions)
+        stolen_s = (conditions.steal_share or 0) * result.measured_s * len(result.workers.processors)
+        taken = conditions.involuntary_switches_count + stolen_s / 1e-3
+        return result.verdict.status != "VALID" or result.busy.late_holds <= 10 + taken
 
     keys = {"td": {"vcpus": 1}, "workload": {"removals_per_s": 200_000.0}}
     until(few, lambda duration_s: document.from_measured(coordinator.run(make_plan(config(duration_s=duration_s, **keys)))),
@@ -376,7 +595,7 @@ def test_each_busy_of_a_run_has_one_cause():
     keys = {"duration_s": 0.5, "warmup_s": 0.0, "restart_on_bug": True,
             "workload": {"removals_per_s": 200_000.0}, "costs_ns": {"invalidate": 2000}}
     result = document.from_measured(coordinator.run(make_plan(config("retry16", **keys))))
-    assert result["invariants"]["conservation"] == 0
-    for name, call in result["seamcalls"].items():
-        assert sum(call["busy_by_cause"].values()) == call["busy"], name
-    assert sum(result["busy"]["by_cause"].values()) == result["busy"]["answers"]
+    assert result.invariants["conservation"] == 0
+    for name, call in result.seamcalls.items():
+        assert call.busy_by_cause.total() == call.busy, name
+    assert result.busy.by_cause.total() == result.busy.answers

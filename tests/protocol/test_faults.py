@@ -5,25 +5,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.results import trust, document
-from harness.reports import text as report
+from harness.results import document
+from harness.results.expectations import check_expectations, failures
+from harness.reports.run import run_report
+from harness.reports.text import WIDTH
 from harness.results.counted import entered, naive_decoding
-from harness.experiment.config import load
+from harness.results.schema import Result
+from harness.experiment.config_file import load
 from harness.engines.processes import coordinator
 from harness.errors import UsageError
 from harness.memory.layout import Layout
 from harness.experiment.plan import make_plan
 from harness.protocol import seamcalls
-from harness.protocol.assemble import Answer, Listing
+from harness.protocol.counted_answers import Answer
+from harness.protocol.assemble import Listing
 from harness.protocol.call import Options, locate_page
 from harness.protocol.faults import call_with_entropy_retries
 from harness.protocol.phrases.life import DrawRandom
 from harness.protocol.seamcall_abi import FAULTS, PROBED, Faults
 from harness.protocol.seamcalls import SEAMCALLS, draws_random
+from kernels.answers import AnswerKind
 from kernels.machine import step_once
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    PT_EPT, PT_NDA, PT_REG, PT_TDR, TD_KEYS_CONFIGURED, TDCS_PAGES, is_busy, status, status_name, unsigned,
+    PT_EPT, PT_NDA, PT_REG, PT_TDR, TD_KEYS_CONFIGURED, TDCS_PAGES, status, unsigned,
 )
 from tests.ready import caller, levels, ready
 from tests.stage import Stage, config
@@ -94,14 +99,14 @@ def test_the_probe_is_busy_while_a_page_is_added_and_asks_for_priority(stage):
     adding, probing = stage.actor("host0"), stage.actor("host1")
     adding.begin("tdh_mem_page_aug", page=3).before(Op.STORE)
     answer = probing.call("tdh_phymem_page_rdmd", 3, "data")
-    assert answer == status("TDX_OPERAND_BUSY", "RCX") and is_busy(answer)
+    assert answer == status("TDX_OPERAND_BUSY", "RCX")
     assert adding.finish() == 0
 
 
 def test_probes_do_not_exclude_one_another_and_make_an_add_busy(stage):
     stage.build_tables(3)
     first, second, adding = (stage.actor(f"host{number}") for number in range(3))
-    first.begin("tdh_phymem_page_rdmd", 3, "data").before(Op.LOAD)
+    first.begin("tdh_phymem_page_rdmd", 3, "data").through(Op.HP_TAKE_SHARED, 3)
     assert second.call("tdh_phymem_page_rdmd", 3, "data") == 0
     assert adding.call("tdh_mem_page_aug", page=3) == status("TDX_OPERAND_BUSY", "R8")
     assert first.finish() == 0
@@ -139,7 +144,8 @@ def attempts_until(name: str, level, draws) -> tuple[int, int, Stage]:
 
 
 def test_the_calls_that_draw_random_numbers_are_those_that_make_identities_and_keys():
-    assert {row.name for row, _ in DRAWING} == {"tdh_mng_create", "tdh_mng_add_cx", "tdh_mng_key_config"}
+    assert {row.name for row, _ in DRAWING} == {
+        "tdh_mng_create", "tdh_mng_add_cx", "tdh_mng_key_config", "tdh_sys_key_config", "tdh_export_state_immutable"}
 
 
 @pytest.mark.parametrize("draws, attempts, name", [
@@ -184,38 +190,38 @@ def test_without_the_fault_a_random_draw_is_no_row(row, level):
 
 # --- what a run makes of it ------------------------------------------------------------------
 
-def run(duration_s=0.4, **keys) -> dict:
+def run(duration_s=0.4, **keys) -> Result:
     return document.from_measured(coordinator.run(make_plan(config(duration_s=duration_s, warmup_s=0.0, **keys))))
 
 
-def run_until(seen, always=lambda result: None, **keys) -> dict:
+def run_until(seen, always=lambda result: None, **keys) -> Result:
     return until(seen, lambda duration_s: run(duration_s, **keys), always)
 
 
 def nothing_violated(result) -> None:
-    assert not any(result["invariants"].values()), result["invariants"]
+    assert not any(result.invariants.values()), result.invariants
 
 
 def test_without_a_module_the_first_entry_bugs_the_vm_and_would_have_been_taken_for_an_nmi():
     result = run(3600.0, faults={"seamcall": "not_loaded"})
-    assert list(result["bugs"]) == ["tdh_vp_enter: TDX_SEAMCALL_VMFAILINVALID"]
-    assert sum(result["bugs"].values()) == 1                          # later ones are no news
-    naive, faults = result["naive_decoding"], result["faults"]
-    assert naive["nmi"] == naive["without_exit"] == faults["internal_errors"] >= 1
-    assert naive["by_status"] == {"TDX_SEAMCALL_VMFAILINVALID": naive["nmi"]}
-    assert faults["init_errno"] == "-ENODEV" and faults["refused"] >= naive["nmi"]
-    assert result["measured_s"] < 3600
+    assert list(result.bugs) == ["tdh_vp_enter: TDX_SEAMCALL_VMFAILINVALID"]
+    assert sum(result.bugs.values()) == 1                          # later ones are no news
+    naive, faults = result.naive_decoding, result.faults
+    assert naive.nmi == naive.without_exit == faults.internal_errors >= 1
+    assert naive.by_status == {"TDX_SEAMCALL_VMFAILINVALID": naive.nmi}
+    assert faults.init_errno == "-ENODEV" and faults.refused >= naive.nmi
+    assert result.measured_s < 3600
     nothing_violated(result)
 
 
 def test_while_rebooting_vcpus_leave_without_a_bug_and_nobody_hangs():
     def always(result):
-        assert not result["bugs"] and result["hangs"]["count"] == 0
-        entries = result["seamcalls"]["tdh_vp_enter"]["attempts"]
-        assert result["faults"]["internal_errors"] == entries <= 2    # each vCPU's first is its last
-        assert result["naive_decoding"]["nmi"] == 0                   # #UD is 6
+        assert not result.bugs and result.hangs.count == 0
+        entries = result.seamcalls["tdh_vp_enter"].attempts
+        assert result.faults.internal_errors == entries <= 2    # each vCPU's first is its last
+        assert result.naive_decoding.nmi == 0                   # #UD is 6
 
-    run_until(lambda result: result["faults"]["internal_errors"] == 2, always,
+    run_until(lambda result: result.faults.internal_errors == 2, always,
               faults={"seamcall": "vmx_off", "rebooting": True}, td={"vcpus": 2}, workload={"hosts": 1})
 
 
@@ -223,50 +229,50 @@ def test_a_machine_check_outside_vmx_operation_is_no_error():
     faults = {"seamcall": "vmx_off", "rebooting": True, "machine_check_share": 1.0}
 
     def always(result):
-        checks = result["faults"]["machine_checks"]
-        assert checks["count"] == checks["not_in_vmx_operation"] and not result["bugs"]
+        checks = result.faults.machine_checks
+        assert checks.count == checks.not_in_vmx_operation and not result.bugs
         nothing_violated(result)
 
-    run_until(lambda result: result["faults"]["machine_checks"]["count"], always, td={"vcpus": 1}, faults=faults)
+    run_until(lambda result: result.faults.machine_checks.count, always, td={"vcpus": 1}, faults=faults)
 
 
 def test_machine_checks_in_a_running_td_come_to_one_thing_each():
     def always(result):
-        checks, probes = result["faults"]["machine_checks"], result["seamcalls"]["tdh_phymem_page_rdmd"]
-        assert checks["count"] == sum(checks[name] for name in PROBED) == probes["attempts"]
-        assert checks["busy"] == probes["busy"] and checks["not_in_vmx_operation"] == checks["no_module"] == 0
+        checks, probes = result.faults.machine_checks, result.seamcalls["tdh_phymem_page_rdmd"]
+        assert checks.count == sum(getattr(checks, name) for name in PROBED) == probes.attempts
+        assert checks.busy == probes.busy and checks.not_in_vmx_operation == checks.no_module == 0
         nothing_violated(result)
 
-    run_until(lambda result: result["faults"]["machine_checks"]["count"], always,
+    run_until(lambda result: result.faults.machine_checks.count, always,
               workload={"pages": 4, "hosts": 2, "removals_per_s": 100_000.0},
               faults={"machine_check_share": 0.5}, costs_ns={"invalidate": 2000})
 
 
 def test_a_plain_run_says_what_the_naive_decoding_would_have_done_and_no_word_of_faults():
     result = run()
-    naive = result["naive_decoding"]
-    entry = result["seamcalls"]["tdh_vp_enter"]
-    assert naive["without_exit"] >= entry["busy"] and not naive["by_status"].keys() & {"TDX_SUCCESS"}
-    text = report.run_report(result)
+    naive = result.naive_decoding
+    entry = result.seamcalls["tdh_vp_enter"]
+    assert naive.without_exit >= entry.busy and not naive.by_status.keys() & {"TDX_SUCCESS"}
+    text = run_report(result)
     assert text.count("\nnaive 16-bit decoding would have synthesized: ") == 1
-    assert result["faults"] == {} and "refused:" not in text and "machine checks" not in text
+    assert not result.faults.model_fields_set and "refused:" not in text and "machine checks" not in text
 
 
 def test_the_naive_count_takes_each_answer_by_how_often_it_was_given():
     def answer(name, operand="RAX"):
         word = status(name, operand)
-        return Answer(word, status_name(word), is_busy(word))
+        return Answer(word, AnswerKind.BUSY if name == "TDX_OPERAND_BUSY" else AnswerKind.OTHER)
 
     found = naive_decoding([
         (answer("TDX_SUCCESS"), 1000),
-        (Answer(0x30, "EXIT_REASON_EPT_VIOLATION", False), 100),
-        (Answer(77, "77", False), 5),
+        (Answer(0x30, AnswerKind.OTHER), 100),
+        (Answer(77, AnswerKind.OTHER), 5),
         (answer("TDX_OPERAND_BUSY", "RCX"), 7), (answer("TDX_OPERAND_BUSY", "TD_EPOCH"), 50),
         (answer("TDX_OP_STATE_INCORRECT"), 3),
         (answer("TDX_VCPU_ASSOCIATED"), 0),
         (answer("TDX_OPERAND_BUSY", 77), 2),
     ])
-    assert found == {"without_exit": 62, "nmi": 3, "external_interrupt": 7, "tdcall": 2, "by_status": {
+    assert found.model_dump() == {"without_exit": 62, "nmi": 3, "external_interrupt": 7, "tdcall": 2, "by_status": {
         "TDX_OPERAND_BUSY|RCX": 7, "TDX_OP_STATE_INCORRECT": 3, "TDX_OPERAND_BUSY|0x4d": 2}}
 
 
@@ -279,7 +285,7 @@ def test_a_guest_refused_for_host_priority_too_long_would_have_been_taken_for_an
     answered[accept, named["TDX_OPERAND_BUSY|RCX"]] = 100              # the guest's own affair
     answered[program.calls.index("tdh_vp_enter"), named["TDX_OPERAND_BUSY|TD_EPOCH"]] = 3
     found = naive_decoding(entered(program, answered))
-    assert (found["nmi"], found["external_interrupt"], found["without_exit"]) == (4, 0, 7)
+    assert (found.nmi, found.external_interrupt, found.without_exit) == (4, 0, 7)
 
 
 # --- configs ---------------------------------------------------------------------------------
@@ -289,9 +295,9 @@ def test_shipped_faults_load_say_what_they_show_and_fit_the_page(path):
     plan = make_plan(load(path))
     result = document.example(plan)
     assert path.read_text().startswith("# ") and "# Shows: " in path.read_text()
-    assert result["faults"]
-    trust.check_expectations(plan, result)
-    assert max(map(len, report.run_report(result).splitlines())) <= report.WIDTH
+    assert result.faults.model_fields_set
+    check_expectations(plan, result)
+    assert max(map(len, run_report(result).splitlines())) <= WIDTH
 
 
 @pytest.mark.slow
@@ -302,11 +308,11 @@ def test_shipped_faults_show_what_they_say(path):
 
     def always(result):
         nothing_violated(result)
-        assert not trust.failures(result, {key: bound for key, bound in expect.items() if bound.max == 0})
+        assert not failures(result, {key: bound for key, bound in expect.items() if bound.max == 0})
 
     def seen(result):
-        return not trust.failures(result, expect) and (
-            path.stem != "machine_check" or result["faults"]["machine_checks"]["private"] > 0)
+        return not failures(result, expect) and (
+            path.stem != "machine_check" or result.faults.machine_checks.private > 0)
 
     until(seen, lambda duration_s: document.from_measured(
         coordinator.run(make_plan(load(path, [f"duration_s={duration_s}"])))), always, first_s, longest_s=20.0)
@@ -315,7 +321,7 @@ def test_shipped_faults_show_what_they_say(path):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_lines_about_a_fault_fit_the_page(fault):
     result = document.example(make_plan(config(faults={"seamcall": fault, "rebooting": True})))
-    assert max(map(len, report.run_report(result).splitlines())) <= report.WIDTH
+    assert max(map(len, run_report(result).splitlines())) <= WIDTH
 
 
 @pytest.mark.parametrize("text, says", [

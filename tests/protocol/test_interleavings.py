@@ -273,6 +273,8 @@ def test_s19_sept_add_keeps_its_lock_until_the_end(stage):
     host = stage.actor("host0").begin("tdh_mem_sept_add", G, level=1)
     host.through(Op.ENTRY_TAKE)
     assert stage.entry(G, 1) == stage.as_state("FREE", G, 1, lock=True)
+    host.through(Op.STORE, 2)                            # the page's type and bepoch come first
+    assert stage.entry(G, 1) == stage.as_state("FREE", G, 1, lock=True)
     host.through(Op.STORE)
     assert stage.entry(G, 1) == stage.as_state("NL_MAPPED", G, 1, lock=True)
     host.through(Op.ENTRY_DROP)

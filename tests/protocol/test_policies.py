@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.memory.layout import KICK_SRCU, MMU_NONPRESENT, TDVPS_STEPPING
 from harness.experiment.plan import make_plan
+from harness.protocol.invariants import NAMES
 from harness.protocol.policies import BY_NAME, POLICIES
 from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT, REQUEST
 from kernels.epoch import epoch_word
@@ -51,7 +52,7 @@ def test_every_position_of_the_list_is_a_row():
 
 def test_what_a_policy_is_known_to_break_are_invariants():
     for policy in POLICIES:
-        assert set(policy.breaks) <= set(invariants.NAMES)
+        assert set(policy.breaks) <= set(NAMES)
 
 
 def test_a_program_holds_only_what_its_policy_and_workload_use():
@@ -158,7 +159,7 @@ def test_the_mirror_race_needs_both_mistakes(freeze, zap_lock, raced):
         assert len(scene.bugs) == raced                             # it zaps what is not there yet
     scene.until("vcpu0", counter="installs")
     assert scene.counters.get("violation: mirror_race", 0) == raced
-    assert invariants.mirror_differs(scene.memory) == raced
+    assert checks.mirror_differs(scene.memory) == raced
     assert scene.counters["violation: one_freezer"] == 2 * raced    # seen when taking and when giving back
     assert scene.entry(4) == "PENDING"
 
@@ -354,24 +355,24 @@ def test_a_removal_without_mmu_lock_for_write_is_seen():
 def test_entries_without_a_parent_and_pages_mapped_twice_are_seen():
     scene = Scene("kick_on_busy").until("vcpu0", counter="touches")
     memory, layout = scene.memory, scene.layout
-    assert invariants.orphaned_entries(memory) == invariants.pages_mapped_twice(memory) == 0
+    assert checks.orphaned_entries(memory) == checks.pages_mapped_twice(memory) == 0
     memory.set_word(layout.at("sept.0", 5), scene.word("sept.0", 3))
-    assert invariants.pages_mapped_twice(memory) == 1
+    assert checks.pages_mapped_twice(memory) == 1
     memory.set_word(layout.at("sept.1", 0), scene.word("sept.1", 1))    # FREE
-    assert invariants.orphaned_entries(memory) == 2
+    assert checks.orphaned_entries(memory) == 2
 
 
 def test_sleeping_under_mmu_lock_is_read_off_the_program():
     plan = make_plan(config("kick_on_busy"))
-    assert invariants.sleeps_under_lock(plan) == 0
+    assert checks.sleeps_under_lock(plan) == 0
     held = next(row for row in plan.program.listing if any(lock.resource == "mmu_lock" for lock in row.held))
     held.op = Op.YIELD
-    assert invariants.sleeps_under_lock(plan) == 1
+    assert checks.sleeps_under_lock(plan) == 1
 
 
 @pytest.mark.parametrize("policy", [policy.name for policy in POLICIES])
 def test_no_policy_sleeps_under_mmu_lock(policy):
-    assert invariants.sleeps_under_lock(make_plan(config(policy))) == 0
+    assert checks.sleeps_under_lock(make_plan(config(policy))) == 0
 
 
 def test_answers_that_no_removal_and_no_install_may_get_are_counted():
@@ -384,9 +385,9 @@ def test_answers_that_no_removal_and_no_install_may_get_are_counted():
         records[0][at] += 1
 
     put("answered", "tdh_mem_track", "TDX_PREVIOUS_TLB_EPOCH_BUSY")
-    assert invariants.answered(plan, records, "answered", invariants.OLD_EPOCH) == 1
+    assert checks.answered(plan, records, "answered", checks.OLD_EPOCH) == 1
     put("bugs", "tdh_mem_page_remove", "TDX_TLB_TRACKING_NOT_DONE|RCX")
-    assert invariants.answered(plan, records, "bugs", invariants.NOT_TRACKED) == 1
+    assert checks.answered(plan, records, "bugs", checks.NOT_TRACKED) == 1
     put("bugs", "tdh_mem_page_aug", "TDX_EPT_ENTRY_STATE_INCORRECT|RCX")
-    assert invariants.answered(plan, records, "bugs", invariants.MAPPED_TWICE) == 1
+    assert checks.answered(plan, records, "bugs", checks.MAPPED_TWICE) == 1
 

@@ -3,44 +3,48 @@
 import pytest
 
 from harness.memory.layout import (
-    PAMT_BEPOCH, PAMT_LOCK, PAMT_TYPE, TDR_READY, TDR_TDCX, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE,
+    KOT_PACKAGES, PAMT_BEPOCH, PAMT_LOCK, PAMT_TYPE, TDR_READY, TDR_TDCX, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE,
     TDVPS_STEPPING,
 )
-from harness.protocol.phrases.guests import Accept, Attributes
-from harness.protocol.phrases.locking import Entry
+from harness.protocol.phrases.guests import Accept, ReadAttributes, WriteAttributes
+from harness.protocol.phrases.locking import Entry, WalkToLeaf
+from harness.protocol.phrases.migration import ENTRY_BUSY
 from harness.protocol.seamcalls import held_by, seamcalls
 from harness.protocol.releases import BY_NAME as RELEASE, RELEASES
 from kernels import stepping
 from kernels.epoch import epoch_word
 from kernels.locks import PRIMITIVES
-from kernels.ops import Op, Register as R
+from kernels.ops import OP_TABLE, Op, Price, Register as R
 from kernels.words import (
-    ANY_BLOCKED, ENTRY_STATES, EXIT_REASON_EPT_VIOLATION, GUEST_ACCESSIBLE, HP, PT_EPT, PT_NDA, PT_REG, STATE,
+    ANY_BLOCKED, ENTRY_STATES, EXIT_REASON_EPT_VIOLATION, GUEST_ACCESSIBLE, HKID_ASSIGNED, HKID_FLUSHED, HKID_FREE, HP, PT_EPT, PT_NDA, PT_REG, STATE,
     TD_HKID_ASSIGNED, TDCS_PAGES, TDEL, TDHP, TDVPS_PAGES, VCPU_ACTIVE, VCPU_READY, state_of, status, status_name,
 )
 from tests.ready import PAGE, caller, levels, ready
 from tests.stage import Stage
 
 SUCCESS = 0
+PAIRED = ("1.5.24", "1.5.34")    # releases whose every call is made with Dynamic PAMT too
+SUCCEEDS = {"tdh_import_abort": "TDX_SUCCESS|FATAL"}         # the others: TDX_SUCCESS
 ROWS = [(release.name, row, level) for release in RELEASES for row in seamcalls(release) for level in levels(row)]
 IDS = [f"{release}-{row.name}-{level}" for release, row, level in ROWS]
 
+
+def stages(release: str, row, **options):
+    """Where a call can be made: without and with Dynamic PAMT."""
+    only = row.name.startswith("tdh_phymem_pamt")
+    for dynamic_pamt in (True,) if only else (False, True) if release in PAIRED else (False,):
+        yield Stage(release=release, dynamic_pamt=dynamic_pamt, **options)
+
 # Ops that are one locked read-modify-write in the module, to count them (facts: "cost").
-LOCKED = {
-    Op.SHAREX_TAKE_SHARED, Op.SHAREX_TAKE_EXCLUSIVE, Op.SHAREX_DROP_SHARED, Op.SHAREX_DROP_EXCLUSIVE,
-    Op.HP_TAKE_SHARED, Op.HP_CLEAR, Op.HP_REQUEST, Op.HP_TAKE_EXCLUSIVE, Op.HP_TAKE_OVER_PRIORITY,
-    Op.HP_DROP_SHARED, Op.HP_DROP_EXCLUSIVE, Op.ENTRY_TAKE, Op.ENTRY_CLEAR_PRIORITY,
-    Op.ENTRY_REQUEST_PRIORITY, Op.ENTRY_DROP, Op.ENTRY_REPLACE, Op.SWAP, Op.ADD, Op.EXCHANGE,
-}
+LOCKED = {info.op for info in OP_TABLE if info.price == Price.LOCKED}
 
 
 @pytest.mark.parametrize("release, row, level", ROWS, ids=IDS)
 def test_every_call_succeeds_where_it_should_and_holds_nothing_after(release, row, level):
-    for primitive in PRIMITIVES:
-        stage = Stage(primitive=primitive, release=release, owners=True)
+    for stage in (stage for primitive in PRIMITIVES for stage in stages(release, row, primitive=primitive, owners=True)):
         page = ready(stage, row.name, level)
         actor = caller(stage, row.name)
-        assert status_name(actor.call(row.name, page, level)) == "TDX_SUCCESS"
+        assert status_name(actor.call(row.name, page, level)) == SUCCEEDS.get(row.name, "TDX_SUCCESS")
         if row.keeps:
             held = {"shared": 4, "exclusive": 1}
             assert stage.word("pamt_4k.control", 0) == 4          # TDR shared by the running vCPU
@@ -57,12 +61,14 @@ def locks_of(stage: Stage, ignore=0) -> dict[str, int]:
             for index in range(region.count):
                 if word := stage.memory.word(stage.layout.at(region.name, index) + PAMT_LOCK, 16) & ~ignore:
                     found[f"{region.name}[{index}]"] = word
-    for name in ("op_state_lock", "secure_ept_lock", "epoch_lock", "kot_lock"):
+    for name in ("op_state_lock", "secure_ept_lock", "epoch_lock", "kot_lock", "mig_lock", "rtmr_lock",
+                 "servtd_bindings_lock", "service_op_state_lock", "global_lock"):
         if word := stage.word(name) & ~ignore:
             found[name] = word
-    for name in ("ket", "wbt"):
-        if word := stage.word(name, width=8):
-            found[name] = word
+    for name in ("ket", "wbt", "migsc", "tdmr", "mmiomt", "devifcs", "iommu"):
+        for index in range(stage.layout.by_name[name].count):
+            if word := stage.word(name, index, width=8):
+                found[f"{name}[{index}]"] = word
     for level in range(3):
         words = stage.memory.view(f"sept.{level}")
         for index in (words & (TDEL | (0 if ignore else TDHP))).nonzero()[0]:
@@ -184,7 +190,8 @@ BY_DEFAULT = ("1.5.05", "1.5.24", "report-2024")
 def test_a_busy_lock_is_reported_with_its_operand_and_nothing_is_left_held(release, row, level):
     locks = held_by(row, 0 if isinstance(level, str) else level, RELEASE[release])
     for lock in locks:
-        stage = Stage(release=release)
+        paired = "PAIR0.1G" in {each.resource for each in locks}          # all of which are taken with Dynamic PAMT
+        *_, stage = stages(release, row) if not paired else [Stage(release=release, dynamic_pamt=True)]
         page = ready(stage, row.name, level)
         actor = caller(stage, row.name)
         if row.keeps:
@@ -196,7 +203,12 @@ def test_a_busy_lock_is_reported_with_its_operand_and_nothing_is_left_held(relea
         stage.memory.set_word(offset, taken, width)
         # A vCPU's TDVPR lies in the same 2M and 1G as its TDR: whichever is taken first is busy.
         first = next(other for other in locks if place_of(stage, actor, other, page, level, row) == offset)
-        assert status_name(actor.finish()) == f"TDX_OPERAND_BUSY|{OPERANDS_OF_LOCKS[row.name](first)}", lock
+        answer, operand = status_name(actor.finish()), OPERANDS_OF_LOCKS[row.name](first)
+        if operand == NOTED:                             # in the list; the answer counts such entries
+            assert actor.status == int(stage.release.list_count_in_rax)
+            assert stage.memory.word(list_of(stage, actor), 8) == ENTRY_BUSY
+        else:
+            assert answer == (operand if operand == "TDX_SYS_BUSY" else f"TDX_OPERAND_BUSY|{operand}"), lock
         left = stage.memory.word(offset, width)
         if width == 64:
             assert left == taken | (TDHP if row.side == "host" else 0), lock
@@ -207,10 +219,15 @@ def test_a_busy_lock_is_reported_with_its_operand_and_nothing_is_left_held(relea
             unit = {"hp": 4, "sharex": 2}.get(lock.discipline, 0)
             promoted = lock.resource == "PAGE.2M" and lock.mode == "exclusive"
             shared = unit if lock.mode == "shared" or promoted else 0
-            assert left == 1 | shared | (HP if lock.discipline == "hp" else 0), lock
+            assert left == 1 | shared | (HP if lock.discipline == "hp" and row.side == "host" else 0), lock
             stage.memory.set_word(offset, 0, width)
         assert locks_of(stage) == {}, lock
         assert stage.word("epoch", width=64) & 0xFFFF_FFFF == 0, lock     # no vCPU is left counted
+
+
+def list_of(stage, actor) -> int:
+    """Where the list of GPAs of an actor lies."""
+    return stage.layout.at("gpa_list", int(actor.registers[R.ROLE]) - 1)
 
 
 def listed_page(stage) -> None:
@@ -223,6 +240,12 @@ def place_of(stage, actor, lock, page, level, row) -> int:
         if row.name in ("tdh_mem_sept_remove", "tdh_mem_page_promote"):
             return stage.layout.at(f"pamt_4k.{('', 'pt_pages', 'pd_pages')[level]}", page >> 9 * level)
         return stage.layout.at(f"pamt_{('4k', '2m')[level]}.data", page >> 9 * level)
+    if lock.base == R.STREAM:                            # chosen by the call
+        twin = Stage(release=stage.release.name)
+        ready(twin, row.name, level)
+        other = caller(twin, row.name)
+        other.begin(row.name, page, level).through(Op.MUTEX_TAKE)
+        return int(other.registers[R.STREAM])
     if lock.base == R.OWN_SIZE:
         return stage.layout.at("pamt_2m.data", page >> 9)
     if lock.discipline == "entries":
@@ -237,10 +260,13 @@ def word_of(stage, lock) -> int:
 def operands(**by_resource):
     """The operand of a lock, by its resource; OP_STATE, SEPT_TREE and TD_EPOCH name themselves."""
     named = {"OP_STATE": "OP_STATE", "SEPT_TREE": "SEPT_TREE", "TD_EPOCH": "TD_EPOCH", "SEPT_ENTRY": "RCX",
-             "CHILD_ENTRIES": "RCX", "PAMT large page": "RCX", "KOT": "KOT", "KET": "KET", "WBT": "WBCACHE"} | by_resource
+             "CHILD_ENTRIES": "RCX", "PAMT large page": "RCX", "KOT": "KOT", "KET": "KET", "WBT": "WBCACHE", "MIG": "MIG",
+             "MIGSC": "MIGSC", "RTMR": "RTMR", "SERVTD_BINDINGS": "SERVTD_BINDINGS", "SERVICE_OP_STATE": "OP_STATE",
+             "SERVICE_TDR": "RDX", "GLOBAL": "TDX_SYS_BUSY", "TDMR": "RCX"} | by_resource
     return lambda lock: named[lock.resource.partition(".")[0]]
 
 
+NOTED = "noted"
 # As the public source and the lock report's readers have them: which operand register each call names.
 OPERANDS_OF_LOCKS = {
     "tdh_mng_create": operands(TDR="RCX"), "tdh_mng_add_cx": operands(TDR="RDX", PAGE="RCX"),
@@ -255,12 +281,31 @@ OPERANDS_OF_LOCKS = {
     "tdh_mem_page_aug": operands(TDR="RDX", PAGE="R8"), "tdh_mem_range_block": operands(TDR="RDX"),
     "tdh_mem_range_unblock": operands(TDR="RDX"), "tdh_mem_track": operands(TDR="RCX"),
     "tdh_mem_page_remove": operands(TDR="RDX", PAGE="RCX"), "tdh_mem_sept_remove": operands(TDR="RDX", PAGE="RCX"),
-    "tdh_mem_sept_rd": operands(TDR="RDX"), "tdh_mem_rd_wr": operands(TDR="RDX"),
-    "tdh_mem_page_promote": operands(TDR="RDX", PAGE="RCX"), "tdh_mem_page_demote": operands(TDR="RDX", PAGE="R8"),
+    "tdh_mem_sept_rd": operands(TDR="RDX"), "tdh_mem_rd": operands(TDR="RDX"), "tdh_mem_wr": operands(TDR="RDX"),
+    "tdh_mem_page_promote": operands(TDR="RDX", PAGE="RCX"), "tdh_mem_page_demote": operands(TDR="RDX", PAGE="R8", PAIR0="R12", PAIR1="R13"),
     "tdh_mem_page_relocate": operands(TDR="RDX", PAGE="RCX", TARGET="R8"),
     "tdh_phymem_page_reclaim": operands(PAGE="RCX", TDR="TDR"), "tdh_phymem_cache_wb": operands(),
+    "tdh_phymem_cache_wb_resume": operands(),
     "tdh_phymem_page_wbinvd": operands(PAGE="RCX"), "tdh_phymem_page_rdmd": operands(PAGE="RCX"),
+    "tdh_phymem_pamt_add": operands(PAGE="RCX", PAIR0="RDX", PAIR1="R8"), "tdh_phymem_pamt_remove": operands(PAGE="RCX"),
     "tdg_mem_page_accept": operands(), "tdg_mem_page_attr_rd": operands(), "tdg_mem_page_attr_wr": operands(),
+    "tdh_mig_stream_create": operands(TDR="RDX", PAGE="RCX"),
+    **dict.fromkeys(("tdh_export_blockw", "tdh_export_restore", "tdh_export_mem"), operands(TDR="RDX", SEPT_ENTRY=NOTED)),
+    "tdh_export_unblockw": operands(TDR="RDX"),
+    **dict.fromkeys(("tdh_export_state_vp", "tdh_import_state_vp"), operands(TDVPR="RCX", TDR="TDR")),
+    **dict.fromkeys((f"tdh_{way}" for way in (
+        "export_state_immutable", "export_pause", "export_track", "export_state_td", "export_abort",
+        "import_state_immutable", "import_track", "import_state_td", "import_commit", "import_end", "import_abort",
+    )), operands(TDR="RCX")),
+    **dict.fromkeys(("tdh_servtd_bind", "tdh_servtd_prebind"), operands(TDR="RCX")),
+    **dict.fromkeys(("tdg_servtd_rd", "tdg_servtd_wr"), operands(TDR="TDR")),
+    **dict.fromkeys(("tdg_mr_rtmr_extend", "tdg_mr_report", "tdg_mr_key_get", "tdg_tdi_mmio_accept"), operands()),
+    "tdh_mmio_map": operands(TDR="RDX", MMIOMT="RCX", DEVIFCS="R8", IOMMU="RCX"), "tdh_mmio_block": operands(TDR="RDX"),
+    "tdh_mmio_unmap": operands(TDR="RDX", DEVIFCS="RCX"),
+    **dict.fromkeys((f"tdh_sys_{what}" for what in (
+        "init", "lp_init", "config", "key_config", "tdmr_init", "shutdown", "update")), operands()),
+    # In the in-order phase one that is busy ends the session.
+    "tdh_import_mem": operands(TDR="RDX", SEPT_ENTRY="GPA_LIST_ENTRY|FATAL", PAGE="NEW_PAGE_LIST_ENTRY|FATAL"),
 }
 
 
@@ -284,10 +329,18 @@ BECOMES = {
     "tdh_mem_sept_remove": {"NL_BLOCKED": "FREE"},
     "tdh_mem_page_promote": {"NL_BLOCKED": "MAPPED"},
     "tdh_mem_page_demote": dict.fromkeys(("BLOCKED", "PEND_BLOCKED"), "NL_MAPPED"),
-    "tdh_mem_page_relocate": {"BLOCKED": "MAPPED", "PEND_BLOCKED": "PENDING"},
+    # Of a page that is exported and blocked for writing no TLB can hold what would have to be tracked.
+    "tdh_mem_page_relocate": {"BLOCKED": "MAPPED", "PEND_BLOCKED": "PENDING",
+                              **{state: state for state in ("EXP_BLOCKEDW", "PEND_EXP_BLOCKEDW")}},
     "tdh_mr_extend": {"MAPPED": "MAPPED"},
+    # Of a page of a device, in the 2.0 line; no state of memory is theirs.
+    "tdh_mmio_map": {"FREE": "MMIO_PENDING"}, "tdh_mmio_block": {}, "tdh_mmio_unmap": {},
+    "tdh_export_unblockw": {"BLOCKEDW": "MAPPED", "EXP_BLOCKEDW": "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW": "EXP_DIRTY",
+                            "PEND_BLOCKEDW": "PENDING", "PEND_EXP_BLOCKEDW": "PEND_EXP_DIRTY",
+                            "PEND_EXP_DIRTY_BLOCKEDW": "PEND_EXP_DIRTY"},
     "tdh_mem_sept_rd": {state: state for state in ALL},
-    "tdh_mem_rd_wr": {state: state for state in ("MAPPED", "EXP_DIRTY")},
+    "tdh_mem_rd": {state: state for state in GUEST_ACCESSIBLE},
+    "tdh_mem_wr": {state: state for state in ("MAPPED", "EXP_DIRTY")},
     "tdg_mem_page_accept": {"PENDING": "MAPPED", "PEND_EXP_DIRTY": "EXP_DIRTY"},
     "tdg_mem_page_attr_rd": {state: state for state in (
         *GUEST_ACCESSIBLE, "PENDING", "PEND_BLOCKEDW", "PEND_EXP_BLOCKEDW", "PEND_EXP_DIRTY",
@@ -302,9 +355,10 @@ UNTRACKED = {
     "tdh_mem_page_demote": ("MAPPED", "PENDING"),
     "tdh_mem_page_relocate": tuple(state for state in LEAVES if state not in ("BLOCKED", "PEND_BLOCKED")),
 }
+ABSENT = "TDX_EPT_ENTRY_NOT_PRESENT"
 
 
-def expected(call: str, state: str, level: int) -> str:
+def expected(call: str, state: str, level: int, release: str) -> str:
     """The one answer of a call on an entry in a state."""
     if state in BECOMES[call]:
         return "TDX_SUCCESS"
@@ -315,7 +369,14 @@ def expected(call: str, state: str, level: int) -> str:
     if call == "tdg_mem_page_accept":
         if state in GUEST_ACCESSIBLE:
             return f"TDX_PAGE_ALREADY_ACCEPTED|level {level}"
-        return f"TDX_PAGE_SIZE_MISMATCH|level {level}" if state in ("NL_MAPPED", "NL_BLOCKED", "REMOVED") else VIOLATION
+        no_leaf = ("NL_MAPPED", "NL_BLOCKED", *("REMOVED",) * (RELEASE[release].accept_leaf == "walk"))
+        return f"TDX_PAGE_SIZE_MISMATCH|level {level}" if state in no_leaf else VIOLATION
+    if call == "tdg_mem_page_attr_wr" and state != "FREE" and state not in LEAVES:
+        return f"TDX_PAGE_SIZE_MISMATCH|level {level}"
+    if call in ("tdh_mr_extend", "tdh_mem_rd", "tdh_mem_wr"):
+        if state not in (*GUEST_ACCESSIBLE, "NL_MAPPED"):        # the walk itself wants a page that can be read
+            return f"{ABSENT}|RCX"
+        return ABSENT if call == "tdh_mr_extend" else WRONG
     return VIOLATION if call.startswith("tdg") else WRONG
 
 
@@ -323,7 +384,8 @@ PRODUCT = [(release, row, level) for release, row, level in ROWS if row.name in 
 
 
 def test_every_call_that_looks_at_an_entry_is_in_the_product():
-    looks = {row.name for row in seamcalls() if any(isinstance(phrase, (Entry, Accept, Attributes)) for phrase in row.phrases)}
+    looks = {row.name for row in seamcalls(RELEASE["2.0.18"]) if any(isinstance(phrase, (
+        Entry, WalkToLeaf, Accept, ReadAttributes, WriteAttributes)) for phrase in row.phrases)}
     assert looks == set(BECOMES)
 
 
@@ -335,12 +397,16 @@ def test_each_state_has_one_outcome_in_each_call_level_and_release(release, row,
         stage = Stage(release=release)
         page = ready(stage, row.name, level)
         stage.set_entry(page, state, level)
+        if STATE[state].leaf:
+            stage.set_type("data", page >> 9 * level, PT_REG, ("4k", "2m", "1g")[level])
+        elif level and state in ("NL_MAPPED", "NL_BLOCKED"):
+            stage.set_type(("", "pt_pages", "pd_pages")[level], 0, PT_EPT)
         answer = status_name(caller(stage, row.name).call(row.name, page, level))
-        assert answer == expected(row.name, state, level), state
+        assert answer == expected(row.name, state, level, release), state
         after = BECOMES[row.name].get(state, state) if answer == "TDX_SUCCESS" else state
         word = stage.as_state(after, page, level)
         if row.name == "tdh_mem_page_relocate" and answer == "TDX_SUCCESS":
-            word = STATE[after].word(stage.layout.hpa("data", stage.layout.pages))
+            word = STATE[after].word(stage.layout.hpa("data", stage.layout.pages), access=stage.release.access)
         assert stage.entry(page, level) == word, state
         assert state_of(word).name == after
         assert locks_of(stage) == {}
@@ -413,3 +479,59 @@ def test_before_the_td_runs_a_page_is_removed_without_tracking():
     stage.map_page(PAGE)
     stage.set_word("op_state", 1, width=64)              # INITIALIZED
     assert stage.actor("host0").call("tdh_mem_page_remove", PAGE) == SUCCESS
+
+
+# --- TDH.PHYMEM.CACHE.WB ---
+
+def flushed(stage, package_byte=1) -> None:
+    stage.set_word("kot", HKID_FLUSHED | package_byte << 8 * KOT_PACKAGES, width=64)
+
+
+def left_to_write_back(stage) -> int:
+    return stage.memory.word(stage.layout.at("kot") + KOT_PACKAGES, 8)
+
+
+@pytest.mark.parametrize("state", [HKID_FREE, HKID_ASSIGNED])
+def test_with_nothing_flushed_there_are_no_caches_to_write_back(state):
+    stage = Stage()
+    stage.set_word("kot", state, width=64)
+    assert status_name(stage.actor("host0").call("tdh_phymem_cache_wb")) == "TDX_NO_HKID_READY_TO_WBCACHE"
+    assert locks_of(stage) == {}
+
+
+def test_an_interrupt_ends_a_write_back_with_both_locks_dropped_and_it_is_resumed():
+    stage = Stage()
+    flushed(stage)
+    host = stage.actor("host0")
+    stage.set_word("host_interrupt", 1, width=64)
+    assert status_name(host.call("tdh_phymem_cache_wb")) == "TDX_INTERRUPTED_RESUMABLE"
+    assert locks_of(stage) == {} and left_to_write_back(stage)
+    stage.set_word("host_interrupt", 0, width=64)
+    assert status_name(host.call("tdh_phymem_cache_wb_resume")) == "TDX_SUCCESS"
+    assert not left_to_write_back(stage)
+    assert status_name(host.call("tdh_phymem_cache_wb_resume")) == "TDX_WBCACHE_RESUME_ERROR"
+
+
+def test_what_was_flushed_after_a_write_back_began_is_not_written_back_by_it():
+    stage = Stage()
+    flushed(stage)
+    host = stage.actor("host0")
+    stage.set_word("host_interrupt", 1, width=64)
+    host.call("tdh_phymem_cache_wb")
+    flushed(stage)                                       # anew: by a VPFLUSHDONE in between
+    assert status_name(host.call("tdh_phymem_cache_wb_resume")) == "TDX_SUCCESS"
+    assert left_to_write_back(stage)
+    stage.set_word("host_interrupt", 0, width=64)
+    assert status_name(host.call("tdh_phymem_cache_wb")) == "TDX_SUCCESS"
+    assert not left_to_write_back(stage)
+
+
+def test_a_new_write_back_forgets_the_one_that_was_interrupted():
+    stage = Stage()
+    flushed(stage)
+    host = stage.actor("host0")
+    stage.set_word("host_interrupt", 1, width=64)
+    host.call("tdh_phymem_cache_wb")
+    stage.set_word("host_interrupt", 0, width=64)
+    assert status_name(host.call("tdh_phymem_cache_wb")) == "TDX_SUCCESS"
+    assert status_name(host.call("tdh_phymem_cache_wb_resume")) == "TDX_WBCACHE_RESUME_ERROR"

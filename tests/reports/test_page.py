@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.results import comparison, store, history
+from harness.results import store, history
+from harness.results.comparison import make_table
+from harness.results.schema import Summary, Verdict
 from harness.reports import page, plots
 from harness.__main__ import main
-from tests.made import made
-from tests.results.test_changes import key, night
+from tests.made import made, meet_busy
+from tests.results.test_history import key, night
 
 ROOT = Path(__file__).parent.parent.parent
 NASTY = '<script>alert("x")</script> & $\\frac{1}{0}$ \'"'
@@ -25,10 +27,10 @@ def busy_session(policy, speed, name=None, **keys):
     for block in range(4):
         result = made(policy, name=name, block=block, removals_per_s=speed + block, lost_share=0.01 * (block + 1),
                       armed=100.0 * block, **keys)
-        call = result["seamcalls"]["tdh_mem_track"]
-        call |= {"attempts": 1000, "success": 990, "busy": 10, "operations": 990, "busy_by_operand": {"TD_EPOCH": 10},
-                 "latency_ns": {"count": 990, "p50": 300.0, "p90": 400.0, "p99": 900.0, "p99_9": 2000.0, "max": 9000.0},
-                 "retries": {"count": 990, "p50": 0, "p90": 0, "p99": 1, "p99_9": 1, "max": 3}}
+        meet_busy(result, "tdh_mem_track", attempts=1000, busy=10)
+        call = result.seamcalls["tdh_mem_track"]
+        call.latency_ns = Summary(count=990, p50=300.0, p90=400.0, p99=900.0, p99_9=2000.0, p99_99=None, max=9000.0)
+        call.retries = Summary(count=990, p50=0, p90=0, p99=1, p99_9=1, p99_99=None, max=3)
         results.append(result)
     return results
 
@@ -78,11 +80,11 @@ def written(tmp_path_factory):
     """A page over two policies with hostile names, with a history and plots as files."""
     folder = tmp_path_factory.mktemp("page")
     results = busy_session("kick_vcpus", 100.0, bugs={NASTY: 3}) + busy_session("kick_on_busy", 200.0)
-    results[0]["verdict"] = {"status": "DEGRADED", "reasons": [NASTY]}
+    results[0].verdict = Verdict(status="DEGRADED", reasons=[NASTY])
     for result in results[:4]:
-        result["policy"] = NASTY
+        result.policy = NASTY
     for result in results:
-        result["machine"]["processor"] = NASTY
+        result.machine["processor"] = NASTY
     remarks = page.write(results, str(folder / "report.html"), str(folder / "plots"), str(history_folder(folder)))
     return folder, (folder / "report.html").read_text(), remarks
 
@@ -132,19 +134,40 @@ def test_the_plots_are_files_too(written):
 
 def test_the_same_results_make_the_same_page(written, tmp_path):
     results = busy_session("kick_vcpus", 100.0)
-    table = comparison.make_table(results)
+    table = make_table(results)
     assert page.page(table, page.make_plots(table, [])) == page.page(table, page.make_plots(table, []))
+
+
+def test_what_is_fatal_stands_with_each_policy_as_a_total_and_in_how_many_runs(tmp_path):
+    results = busy_session("kick_vcpus", 100.0)
+    results[1].bugs, results[1].hangs.count = {"a: b": 4, "c: d": 1}, 2
+    results[2].invariants["mirror_race"], results[3].invariants["mirror_race"] = 3, 5
+    page.write(results, str(tmp_path / "report.html"))
+    words = " ".join("".join(Reader((tmp_path / "report.html").read_text()).words).split())
+    for said in ("KVM_BUG_ONs: 5 in 1 of 4 runs", "hangs: 2 in 1 of 4 runs", "violations of invariants: 8 in 2 of 4 runs",
+                 "mirror_race VIOLATED 8 times in 2 of 4 runs", "4 \u00d7 a: b"):
+        assert said in words, said
+
+
+def test_none_of_n_has_its_bound_on_the_page(tmp_path):
+    results = busy_session("kick_vcpus", 100.0) + busy_session("kick_on_busy", 100.0)
+    for result in results[4:]:
+        meet_busy(result, "tdh_mem_track", attempts=1000, busy=0)
+    page.write(results, str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    assert "<td>kick_on_busy</td><td>&lt;0.075</td>" in text and '<td class="interval">0 .. 0.075</td>' in text
+
+
+def test_one_run_beside_two_makes_a_page(tmp_path):
+    results = busy_session("kick_vcpus", 100.0)[:1] + busy_session("kick_on_busy", 100.0)[:2]
+    page.write(results, str(tmp_path / "report.html"))
+    assert "undecided, about" in (tmp_path / "report.html").read_text()
 
 
 def test_what_has_nothing_to_show_is_left_out(tmp_path):
     page.write([made()], str(tmp_path / "report.html"))
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", (tmp_path / "report.html").read_text())
     assert "BUSY by call and operand" not in titles and "History" not in titles and "Verdicts" in titles
-
-
-def test_a_pareto_front_holds_what_no_other_betters():
-    points = [("a", 1, 9), ("b", 5, 5), ("c", 9, 1), ("d", 6, 6), ("e", 1, 9)]
-    assert plots.pareto_front(points) == {"a", "b", "c", "e"}
 
 
 @pytest.mark.parametrize("arguments, says", [
@@ -154,7 +177,7 @@ def test_a_pareto_front_holds_what_no_other_betters():
     (["RESULT", "--baseline", "x"], "--baseline x: must be one of kick_vcpus"),
 ])
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, says):
-    path = store.write_file(json.dumps(made()), tmp_path / "result.json")
+    path = store.write_file(json.dumps(made().document()), tmp_path / "result.json")
     arguments = [str(path) if word == "RESULT" else word for word in arguments]
     assert main(["report", "--out", str(tmp_path / "report.html"), *arguments]) == 2
     error = capsys.readouterr().err

@@ -1,11 +1,15 @@
 """What may be said of a few blocks: floors, corrections, verdicts, and how often they are wrong."""
 
+import itertools
 import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import stats
 
 from harness.results import inference as s
 
@@ -15,23 +19,25 @@ POLICIES, METRICS = 5, 8         # of a comparison: 32 differences, tested toget
 def test_the_floor_of_the_exact_test_is_that_of_counting():
     """n of 2n blocks can be chosen in C(2n, n) ways; the two extremes are both as unlikely as can be."""
     assert [round(s.floor(n), 5) for n in (3, 5, 7)] == [0.1, 0.00794, 0.00058]
-    for n in (3, 5):
+    for n in (3, 5, 10):
         apart = s.p_value(np.arange(n, dtype=float), 100.0 + np.arange(n))
         assert math.isclose(apart, s.floor(n))
 
 
 def test_the_fewest_blocks_for_a_level_are_those_whose_floor_is_below_it():
     assert s.blocks_for_floor(0.05) == 4
-    assert s.blocks_for_floor(0.05 / 44) == 7
+    assert s.blocks_for_floor(0.05 / 44) == 7 and s.blocks_for_floor(s.floor(5)) == 6
     for alpha in (0.05, 0.01, 1e-4):
         n = s.blocks_for_floor(alpha)
-        assert s.floor(n) <= alpha < s.floor(n - 1)
+        assert s.floor(n) < alpha <= s.floor(n - 1)
 
 
 def test_holm_corrects_as_by_hand():
     # Sorted 0.01 x 4, 0.02 x 3, 0.03 x 2, 0.5 x 1, each at least the one before.
     assert s.holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
-    assert s.holm([]) == []
+    # Sorted 0.001 x 4, 0.02 x 3, 0.03 x 2, 0.04 x 1: the last is no less than 0.06 either.
+    assert s.holm([0.04, 0.001, 0.03, 0.02]) == pytest.approx([0.06, 0.004, 0.06, 0.06])
+    assert s.holm([0.9, 0.8]) == [1.0, 1.0] and s.holm([]) == []
 
 
 def test_too_few_blocks_are_undecided_however_far_apart():
@@ -70,12 +76,174 @@ def test_an_interval_holds_its_median_and_says_how_many_values_made_it():
     assert s.interval([5.0, 1.0, 3.0]) == s.interval([5.0, 1.0, 3.0])
 
 
+def test_an_interval_is_that_of_95_percent_of_resampled_medians():
+    """Of 17 values the median of a resample is at most the 5th in 3.6 % of cases, and at most the 4th in 1.0 %."""
+    assert s.interval(np.arange(1.0, 18))[:3] == (9, 5, 13)
+
+
+def by_counting(baseline, other):
+    """Mann-Whitney's p from its definition: of all ways to deal the values out, those that are as far apart."""
+    everything, size = np.concatenate([baseline, other]), len(baseline)
+
+    def wins(chosen):
+        mine = everything[list(chosen)]
+        rest = np.delete(everything, list(chosen))
+        return sum((each > rest).sum() + (each == rest).sum() / 2 for each in mine)
+
+    dealt = np.array([wins(chosen) for chosen in itertools.combinations(range(len(everything)), size)])
+    seen = wins(range(size))
+    return min(1.0, 2 * min(np.mean(dealt <= seen), np.mean(dealt >= seen)))
+
+
+SMALL = st.lists(st.integers(0, 4).map(float), min_size=1, max_size=5)
+
+
+@settings(max_examples=60)
+@given(SMALL, SMALL)
+def test_p_is_that_of_counting_whatever_is_tied(baseline, other):
+    assert s.p_value(np.array(baseline), np.array(other)) == pytest.approx(by_counting(baseline, other))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=8, unique=True), st.integers(1, 7))
+def test_p_is_that_of_counting_where_nothing_is_tied(numbers, size):
+    baseline, other = numbers[:min(size, len(numbers) - 1)], numbers[min(size, len(numbers) - 1):]
+    assert s.p_value(np.array(baseline), np.array(other)) == pytest.approx(by_counting(baseline, other))
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.lists(st.integers(0, 2).map(float), max_size=4), st.lists(st.integers(0, 2).map(float), max_size=4),
+                          st.booleans()), max_size=4))
+def test_whatever_few_values_there_are_something_is_said_of_them(pairs):
+    tested = sum(bool(baseline and other) and len({*baseline, *other}) > 1 for baseline, other, _ in pairs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")               # nothing of SciPy's reaches a user
+        differences = s.compare_all(pairs)
+    for (baseline, other, _), found in zip(pairs, differences, strict=True):
+        if not baseline or not other:
+            assert found == s.Difference(s.NOTHING)
+        elif len({*baseline, *other}) == 1:
+            assert found.verdict == s.EQUAL
+        else:
+            floor = 2 / math.comb(len(baseline) + len(other), len(baseline))
+            assert (found.verdict == s.UNDECIDED) == (floor >= s.ALPHA / tested) == (found.more > 0)
+
+
+@pytest.mark.parametrize("pair, more", [(([1.0, 2.0], [2.0]), 3), (([2.0], [1.0, 2.0]), 3), (([0.0], [1.0, 1.0]), 3),
+                                        (([1.0, 1.0], [1.0, 2.0]), 2), (([1.0], [2.0]), 3)])
+def test_one_run_beside_two_with_tied_values_is_undecided(pair, more):
+    [found] = s.compare_all([(*pair, False)])
+    assert (found.verdict, found.more) == (s.UNDECIDED, more)
+
+
+@pytest.mark.parametrize("blocks, method", [(s.EXACT_UP_TO, "exact"), (s.EXACT_UP_TO + 1, "asymptotic")])
+def test_p_is_exact_as_long_as_that_takes_no_time(blocks, method):
+    baseline, other = np.random.default_rng(blocks).standard_normal((2, blocks))
+    assert s.p_value(baseline, other) == stats.mannwhitneyu(baseline, other, method=method).pvalue
+    assert s.p_value(baseline[:3], other) == stats.mannwhitneyu(baseline[:3], other, method="exact").pvalue
+
+
+def test_one_value_beside_forty_can_be_decided():
+    """One of 41 places, on either side: 2 / 41 is below 5 %; 2 / 40 is 5 %, and p is to be below that."""
+    fewer = [float(value) for value in range(39)]
+    assert s.compare_all([(fewer, [100.0], False)])[0].verdict == s.UNDECIDED
+    many = [*np.arange(1.0, 40), 39.0]
+    assert s.p_value(np.array([100.0]), np.array(many)) == pytest.approx(2 / 41)
+    assert s.compare_all([(many, [100.0], False)])[0].verdict == s.DIFFERENT
+
+
 def test_tied_values_are_tested_by_permutation():
     """All zero against five of seven: C(14,7) ways, and the exact test without ties would be wrong."""
     few = s.p_value(np.zeros(7), np.array([0, 0, 1.0, 1, 1, 1, 1]))
     # All five ones on one side: 2 * C(9,2) / C(14,7) = 72 / 3432
     assert few == pytest.approx(72 / 3432, rel=0.02)
 
+
+# --- how large a difference, how many blocks ---
+
+def test_a_difference_is_that_of_the_medians_with_its_interval():
+    base, other = np.array([90.0, 100, 110, 100, 100]), np.array([190.0, 200, 210, 200, 200])
+    percent, low, high = s.change(base, other, paired=False)
+    assert percent == pytest.approx(100) and low < 100 < high
+    assert s.change(base[:1], other, False) == (pytest.approx(122.2, abs=0.1), None, None)
+    assert s.change(np.zeros(5), other, False) == (None, None, None)
+    assert s.change(np.array([1.0, 2]), np.array([3.0, 6]), True) == pytest.approx((200, 200, 200))
+
+
+def test_a_baseline_whose_resampled_median_may_be_zero_has_a_difference_without_an_interval():
+    """Two of three are zero in 7 of 27 resamples."""
+    assert s.change(np.array([0.0, 1, 1]), np.array([1.0, 2, 3]), False) == (pytest.approx(100), None, None)
+    assert None not in s.change(np.array([1.0, 1, 2]), np.array([0.0, 2, 3]), False)
+
+
+def test_blocks_that_are_paired_share_what_all_of_a_block_met():
+    shared = np.array([1.0, 2, 4, 8, 16, 32, 64])
+    assert s.change(shared, 2 * shared, paired=True) == pytest.approx((100, 100, 100))
+    _, low, high = s.change(shared, 2 * shared, paired=False)
+    assert low < 0 and high > 300
+
+
+def test_the_same_number_everywhere_is_no_percent_of_change_but_of_zero():
+    same, zero = s.compare_all([([5.0, 5], [5.0, 5], True), ([0.0, 0], [0.0, 0], True)])
+    assert same == (s.EQUAL, 1.0, 0.0, None, None, 0) and zero == (s.EQUAL, 1.0, None, None, None, 0)
+
+
+def test_p_is_corrected_for_all_that_are_compared_and_a_table_of_more_needs_more_blocks():
+    seven, apart = list(np.arange(7.0) + 1), list(np.arange(7.0) + 100)
+    one, = s.compare_all([(seven, apart, True)])
+    assert one.p == pytest.approx(s.floor(7))
+    several = s.compare_all([(seven, apart, True)] * 10)
+    assert [each.p for each in several] == [pytest.approx(10 * s.floor(7))] * 10
+    assert {each.verdict for each in several} == {s.DIFFERENT}
+    assert {each.verdict for each in s.compare_all([(seven, apart, True)] * 86)} == {s.UNDECIDED}       # 86 floors are 0.0501
+
+
+@pytest.mark.parametrize("values, relative", [([1.0, 2, 3], 0.5), ([2.0, 4, 6, 8], 2.582 / 5), ([1.0, 2], None), ([-1.0, 0, 1], None),
+                                              ([-3.0, -2, -1], None)])
+def test_the_spread_is_relative_to_the_median(values, relative):
+    assert s.spread(values) == (relative if relative is None else pytest.approx(relative, abs=1e-3))
+
+
+def blocks_of_the_t_test(spread, effect, comparisons=1):
+    """With the noncentral t distribution, which the planner does not use; blocks count by EFFICIENCY."""
+    alpha = s.ALPHA / comparisons
+    for blocks in range(2, 1000):
+        counted = blocks * 3 / math.pi
+        freedom, shift = 2 * counted - 2, effect / spread * math.sqrt(counted / 2)
+        if freedom > 0 and 1 - stats.nct.cdf(stats.t.ppf(1 - alpha / 2, freedom), freedom, shift) >= 0.9:
+            return blocks
+
+
+@pytest.mark.parametrize("spread", [0.0375, 0.04, 0.0425, 0.045, 0.0475, 0.05, 0.0525, 0.055, 0.0575, 0.06, 0.0625, 0.065, 0.07,
+                                    0.08, 0.1, 0.2])
+def test_the_planner_asks_for_as_many_blocks_as_the_t_test_by_the_rank_tests_efficiency(spread):
+    assert s.blocks_for(spread, 0.1) == blocks_of_the_t_test(spread, 0.1)
+
+
+@pytest.mark.parametrize("spread, effect, comparisons, blocks", [(0.1, 0.05, 4, 122), (0.05, 0.1, 10, 11), (0.3, 0.1, 1, 200), (0.035, 0.1, 1, 4)])
+def test_the_planner_allows_for_what_is_compared_beside(spread, effect, comparisons, blocks):
+    assert s.blocks_for(spread, effect, comparisons) == blocks == pytest.approx(blocks_of_the_t_test(spread, effect, comparisons), abs=1)
+
+
+def test_a_plan_has_at_least_the_blocks_without_which_nothing_can_be_shown():
+    assert s.blocks_for(0.0, 0.1) == s.blocks_for(0.001, 0.1) == s.blocks_for_floor(0.05) == 4
+    assert s.blocks_for(0.001, 0.1, comparisons=44) == 7
+
+
+def test_a_plan_from_a_pilot_allows_for_a_pilot_that_was_quiet_by_chance():
+    """In CAUTION of all pilots the spread that is planned with is no less than the true one."""
+    random = np.random.default_rng(1)
+    seen = np.std(random.standard_normal((4000, 7)), axis=1, ddof=1)
+    assert np.mean([s.cautious(spread, 7) >= 1 for spread in seen]) == pytest.approx(s.CAUTION, abs=0.02)
+    assert s.blocks_for(0.1, 0.1, pilot=7) == s.blocks_for(s.cautious(0.1, 7), 0.1) > s.blocks_for(0.1, 0.1)
+
+
+def test_a_geometric_mean_is_of_positive_ratios_only():
+    assert s.geometric_mean([2.0, 8.0]) == pytest.approx(4) and s.geometric_mean([0.5, 2.0]) == pytest.approx(1)
+    assert s.geometric_mean([2.0, 0.0]) is s.geometric_mean([2.0, -1.0]) is s.geometric_mean([]) is None
+
+
+# --- how often it is wrong ---
 
 def noisy(random, level=1.0, blocks=7, spread=0.05):
     """Blocks of one policy: lognormal, as rates and times are."""

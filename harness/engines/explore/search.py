@@ -16,15 +16,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.engines.explore import fairness
 from harness.engines.explore.tables import DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
-from kernels import search as kernel
+from harness.protocol.counters import VIOLATIONS
+from kernels import moves, search as kernel, states
 
-LIVELOCK, STARVATION = "livelock", "starvation"              # how none does
+CYCLES = LIVELOCK, STARVATION = "livelock", "starvation"     # how none does; asked of a search without bounds only
 
 
 @dataclass
@@ -67,12 +68,12 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     ending = search.search(tick)
     how = "every interleaving" if preemptions < 0 else f"every interleaving with at most {preemptions} preemptions"
     counts = search.counts
-    cut = bool(counts[kernel.LEFT_OUT])
-    found = Found(scenario, how, ending == kernel.FINISHED and not cut,
+    cut = bool(counts[states.LEFT_OUT])
+    found = Found(scenario, how, ending == moves.FINISHED and not cut,
                   _why(ending, memory_mib) or f"at most {preemptions} preemptions" * cut)
-    found.expanded, found.left_out = int(counts[kernel.NEXT]), int(counts[kernel.LEFT_OUT])
-    found.states, found.transitions = int(counts[kernel.N_STATES]), int(counts[kernel.TRANSITIONS])
-    found.executed, found.seconds, found.depth = int(counts[kernel.N_MOVES]), search.seconds, search.depth()
+    found.expanded, found.left_out = int(counts[states.NEXT]), int(counts[states.LEFT_OUT])
+    found.states, found.transitions = int(counts[states.N_STATES]), int(counts[states.TRANSITIONS])
+    found.executed, found.seconds, found.depth = int(counts[states.N_MOVES]), search.seconds, search.depth()
     found.interrupted = search.interrupted
     found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
     found.answered = search.answers()
@@ -81,7 +82,8 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     return found
 
 
-def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib: int = MEMORY_MIB) -> Found:
+def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib: int = MEMORY_MIB,
+           tick=lambda *_: None) -> Found:
     """Many single runs: each step any actor's, or (with a depth) that of the highest priority.
 
     depth   of PCT (Burckhardt et al., ASPLOS 2010): priorities are drawn for each run and change at
@@ -90,47 +92,51 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     """
     search = Search(scenario, memory_mib)
     search.scout()
-    found = Found(scenario, f"{runs} random runs, seed {seed}", False, runs=runs)
+    found = Found(scenario, f"{runs} random runs, seed {seed}", False)
     source, began, longest, cut, newest = np.random.default_rng(seed), time.perf_counter(), 1, 0, 0
     endings: dict[tuple, Ending] = {}
-    ready = search.settle_again()
+    room = search.settle() == kernel.RUN_ENDED
     try:
-        for number in range(runs):
-            _deal(search, source, depth, longest)
-            dealt = search.dice.copy()
-            while True:
-                search.dice[:] = dealt
-                search.here[:] = search.first
-                search.counts[kernel.STEPS] = 0
-                search.events[:] = 0
-                ending = search._call(kernel.PCT if depth else kernel.RANDOM)
-                if ending == kernel.RUN_ENDED:
-                    break
-                ready = search.settle_again()        # knowing better, or with empty tables
-            longest, new = max(longest, int(search.counts[kernel.STEPS])), _note(search, found, endings)
-            cut += search.counts[kernel.STEPS] >= RUN_MOVES_MAX
-            newest = number + 1 if new else newest
+        for number in range(1, runs + 1):
+            tick(number - 1, runs)
+            room = room and search.sample(kernel.PCT if depth else kernel.RANDOM, _deal(search, source, depth, longest))
+            if not room:
+                break
+            found.runs = number
+            longest, new = max(longest, int(search.counts[states.STEPS])), _note(search, found, endings)
+            cut += search.counts[states.STEPS] >= RUN_MOVES_MAX
+            newest = number if new else newest
     except KeyboardInterrupt:
-        found.interrupted, found.runs = True, number
+        found.interrupted = True
     found.seconds, found.depth = time.perf_counter() - began, longest
-    found.transitions = int(search.counts[kernel.TRANSITIONS])
+    found.transitions = int(search.counts[states.TRANSITIONS])
     found.endings = sorted(endings.values(), key=lambda ending: (ending.kind, ending.answers, ending.words))
     # A run says nothing of all schedules.
-    found.checked = tuple(name for name in _checked(search) if name not in (LIVELOCK, STARVATION))
+    found.checked = tuple(name for name in checked(scenario) if name not in CYCLES)
     found.answered, found.entries = search.answers(), search.entries()
-    share = _share([ending.count for ending in found.endings])
-    found.stopped = (f"{len(endings)} endings, the last new one in run {newest}; {share} of runs would end in one"
-                     " not met yet")
-    if cut:
-        found.stopped += f"; {cut} of the runs {'was' if cut == 1 else 'were'} cut off after {RUN_MOVES_MAX} steps"
+    found.stopped = _sampled(found, newest, cut) + ("" if room else f"; {_why(moves.FULL, memory_mib)}")
     if depth:
-        chance = 1 / (search.actors * longest ** (depth - 1))
         times = "once" if depth == 2 else f"{depth - 1} times"
         found.how = f"{runs} runs by priorities that change {times}, seed {seed}"
-        bound = min(1 - (1 - chance) ** runs, 0.999)         # as it is printed, never certain
-        found.stopped += (f"; a bug of depth {depth} is hit with probability {bound:.3g} or more"
-                          f" ({search.actors} actors, {longest} steps)")
+        found.stopped += _bound(search.actors, longest, depth, found.runs)
     return found
+
+
+def _sampled(found: Found, newest: int, cut: int) -> str:
+    """What runs say of all that can happen.  newest: the last run with an ending that was new; cut: so many cut off."""
+    share = _share([ending.count for ending in found.endings])
+    says = (f"{len(found.endings)} endings, the last new one in run {newest}; {share} of runs would end in one"
+            " not met yet")
+    if cut:
+        says += f"; {cut} of the runs {'was' if cut == 1 else 'were'} cut off after {RUN_MOVES_MAX} steps"
+    return says
+
+
+def _bound(actors: int, steps: int, depth: int, runs: int) -> str:
+    """How likely so many runs are to hit a bug of a depth, where the longest of them had so many steps."""
+    bound = min(1 - (1 - 1 / (actors * steps ** (depth - 1))) ** runs, 0.999)        # as it is printed, never certain
+    return (f"; a bug of depth {depth} is hit with probability {bound:.3g} or more"
+            f" ({actors} actors, {steps} steps)")
 
 
 def _share(counts: list[int]) -> str:
@@ -141,34 +147,35 @@ def _share(counts: list[int]) -> str:
     return f"about {100 * once / runs:.2g} %" if once else f"probably less than {100 / runs:.2g} %"
 
 
-def _deal(search: Search, source, depth: int, steps: int) -> None:
-    """Random state of one run, and PCT's priorities and change points."""
-    search.dice[:] = 0
-    search.dice[0] = source.integers(1 << 62)
-    search.dice[1] = max(0, depth - 1)
-    search.dice[3:3 + search.actors] = 1 + source.permutation(search.actors)
-    first = 3 + kernel.ACTORS_MAX
-    search.dice[first:first + max(0, depth - 1)] = np.sort(source.integers(steps, size=max(0, depth - 1)))
+def _deal(search: Search, source, depth: int, steps: int) -> np.ndarray:
+    """Run.dice of one run: its random state, and PCT's priorities and change points."""
+    dice = np.zeros_like(search.run.dice)
+    dice[0] = source.integers(1 << 62)
+    dice[1] = max(0, depth - 1)
+    dice[3:3 + search.actors] = 1 + source.permutation(search.actors)
+    first = 3 + moves.ACTORS_MAX
+    dice[first:first + max(0, depth - 1)] = np.sort(source.integers(steps, size=max(0, depth - 1)))
+    return dice
 
 
 def _note(search: Search, found: Found, endings: dict) -> bool:
     """Note how a run has ended and what it has violated; whether the ending is new."""
-    steps = int(search.counts[kernel.STEPS])
-    names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
-    for flag, (name, (step, _, _)) in enumerate(zip(names, search.events)):
+    steps = int(search.counts[states.STEPS])
+    _note_settling(search, found)
+    for flag, (name, (step, _, _)) in enumerate(zip(_flags(search), search.events)):
         if step and name not in found.violations:
-            ways = search.path[:int(step)].copy()
+            ways = search.run.path[:int(step)].copy()
             found.violations[name] = search.shrink(ways, lambda flag=flag: int(search.events[flag, 0]))
     if steps >= RUN_MOVES_MAX:
         return False
-    ending = search.ending_of(search.here)
+    ending = search.ending_of(search.run.here)
     key = (ending.kind, ending.answers, ending.words)
     kept = endings.setdefault(key, ending)
     kept.count += 1
     if kept.turns:
         return False
     kept.turns = search.turns(steps)
-    memory, bad = int(search.here[search.actors]), []
+    memory, bad = int(search.run.here[search.actors]), []
     if ending.kind == DEADLOCK:
         bad.append(DEADLOCK)
     elif ending.kind == DONE:
@@ -181,24 +188,36 @@ def _note(search: Search, found: Found, endings: dict) -> bool:
     return True
 
 
+def _flags(search: Search) -> list[str]:
+    """The invariants that moves violate, as their flags are numbered."""
+    return ["no_bug", "no_halt", *(VIOLATIONS[name] for name in search.violations)]
+
+
+def _note_settling(search: Search, found: Found) -> None:
+    """What is violated before any actor has made an access that others could tell the order of."""
+    for name, turns in zip(_flags(search), search.settling_met.tolist()):
+        if turns:
+            found.violations.setdefault(name, search.settling[:turns])
+
+
 def _why(ending: int, memory_mib: int) -> str:
-    return {kernel.FINISHED: "", kernel.PAUSED: "interrupted",
-            kernel.FULL: f"the tables are full; --memory-mib {memory_mib} is the limit",
-            kernel.ENDLESS: "an actor runs in a loop that touches nothing"}[ending]
+    return {moves.FINISHED: "", kernel.PAUSED: "interrupted",
+            moves.FULL: f"the tables are full; --memory-mib {memory_mib} is the limit",
+            moves.ENDLESS: "an actor runs in a loop that touches nothing"}[ending]
 
 
 def _judge(search: Search, found: Found) -> None:
-    ended = np.flatnonzero(np.diff(search.first_arc[:int(search.counts[kernel.NEXT]) + 1]) == 0)
+    ended = np.flatnonzero(np.diff(search.tables.states.first_arc[:int(search.counts[states.NEXT]) + 1]) == 0)
     _endings(search, found, ended)
     fair = False
     if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
         fair = _starvation(search, found, _livelock(search, found, ended))
-    names = ["no_bug", "no_halt", *(name.removeprefix("violation: ") for name in search.counters)]
-    for name, (state, way, _) in zip(names, search.events):
-        if state:
+    _note_settling(search, found)
+    for name, (state, way, _) in zip(_flags(search), search.events):
+        if state and name not in found.violations:
             found.violations[name] = search.way_to(int(state) - 1, int(way))
     left = {LIVELOCK: search.preemptions >= 0, STARVATION: not fair}
-    found.checked = tuple(name for name in _checked(search) if not left.get(name))
+    found.checked = tuple(name for name in checked(search.scenario) if not left.get(name))
 
 
 def _livelock(search: Search, found: Found, ended) -> np.ndarray:
@@ -216,33 +235,33 @@ def _livelock(search: Search, found: Found, ended) -> np.ndarray:
 
 def _can_end(search: Search, ended) -> np.ndarray:
     """Whether some schedule leads from each state to an end, or to where the search has not been."""
-    expanded = int(search.counts[kernel.NEXT])
-    ends = np.zeros(int(search.counts[kernel.N_STATES]), np.uint8)
+    expanded = int(search.counts[states.NEXT])
+    ends = np.zeros(int(search.counts[states.N_STATES]), np.uint8)
     ends[ended] = 1
     ends[expanded:] = 1
-    kernel.mark_ending(expanded, search.first_arc, search.arcs, ends)
+    kernel.mark_ending(expanded, search.tables.states.first_arc, search.tables.states.arcs, ends)
     return ends != 0
 
 
 def _starvation(search: Search, found: Found, can_end: np.ndarray) -> bool:
     """Look for a fair cycle in what can end; whether that was possible."""
-    expanded = int(search.counts[kernel.NEXT])
-    first_arc = search.first_arc[:expanded + 1]
-    arcs, movers = (table[:first_arc[-1]] for table in (search.arcs, search.movers))
-    if search.groups and expanded < search.counts[kernel.N_STATES]:
+    expanded = int(search.counts[states.NEXT])
+    first_arc = search.tables.states.first_arc[:expanded + 1]
+    arcs, movers = (table[:first_arc[-1]] for table in (search.tables.states.arcs, search.tables.states.movers))
+    if search.groups and expanded < search.counts[states.N_STATES]:
         return False
     if search.groups:
         # Whether all of those that are alike have a turn is asked of each of them, not of one order.
         if not (arcs <= np.repeat(np.arange(expanded), np.diff(first_arc))).any():
             return True
-        unused = 1 - search.counts[kernel.N_STATES] / len(search.states)
+        unused = 1 - search.counts[states.N_STATES] / len(search.tables.states.rows)
         whole = Search(search.scenario, int(search.memory_bytes * unused) >> 20, forget=search.forget, symmetry=False)
         whole.scout()
         ending = whole.search()
         found.interrupted |= whole.interrupted
-        if ending != kernel.FINISHED:
+        if ending != moves.FINISHED:
             return False
-        ended = np.flatnonzero(np.diff(whole.first_arc[:int(whole.counts[kernel.NEXT]) + 1]) == 0)
+        ended = np.flatnonzero(np.diff(whole.tables.states.first_arc[:int(whole.counts[states.NEXT]) + 1]) == 0)
         return _starvation(whole, found, _can_end(whole, ended))
     members = fairness.fair_states(first_arc, arcs, movers, can_end[:expanded])
     if len(members):
@@ -252,26 +271,27 @@ def _starvation(search: Search, found: Found, can_end: np.ndarray) -> bool:
     return True
 
 
-def _checked(search: Search) -> tuple[str, ...]:
-    counted = tuple(name.removeprefix("violation: ") for name in search.counters)
-    names = ("no_bug", "no_halt", DEADLOCK, LIVELOCK, STARVATION, *counted, *QUIET)
-    if not search.scenario.uses_flows:
+def checked(scenario: Scenario) -> tuple[str, ...]:
+    """The invariants that a search of every interleaving looks for."""
+    counted = tuple(VIOLATIONS[name] for name in scenario.program.counters if name in VIOLATIONS)
+    names = ("no_bug", "no_halt", DEADLOCK, *CYCLES, *counted, *QUIET)
+    if not scenario.uses_flows:
         names = tuple(name for name in names if name not in ("no_bug", "quiet_mirror"))
     return names
 
 
-# With everybody done: see invariants.py.  Each takes (search, memory) and counts violations.
+# With everybody done: see engines/checks.py.  Each takes (search, memory) and counts violations.
 QUIET = {
-    "quiet_locks": lambda search, memory: invariants.locks_held(search.scenario, memory),
-    "quiet_counts": lambda search, memory: invariants.counts_left(search.scenario, memory),
-    "quiet_mirror": lambda search, memory: invariants.mirror_differs(memory),
+    "quiet_locks": lambda search, memory: checks.locks_held(search.scenario, memory),
+    "quiet_counts": lambda search, memory: checks.counts_left(search.scenario, memory),
+    "quiet_mirror": lambda search, memory: checks.mirror_differs(memory),
 }
 
 
 def _endings(search: Search, found: Found, ended) -> None:
     """Endings, told apart; and the invariants of quiet memory, in each memory that an ending has."""
     actors = search.actors
-    rows = search.states[ended]
+    rows = search.tables.states.rows[ended]
     unique, first, counts = np.unique(rows[:, :actors + 1], axis=0, return_index=True, return_counts=True)
     by_key: dict[tuple, Ending] = {}
     shortest: dict[tuple, tuple] = {}            # a state, and where its actors have to go
@@ -341,14 +361,14 @@ def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
 
 def _moves(search: Search, state: int) -> list[tuple[Turn, int, int]]:
     """What can be done in a state, by places: the turn, where the actor then stands, the state it leads to."""
-    here, memory = search.states[state], int(search.states[state, search.actors])
-    arcs = iter(search.arcs[search.first_arc[state]:search.first_arc[state + 1]])
+    here, memory = search.tables.states.rows[state], int(search.tables.states.rows[state, search.actors])
+    arcs = iter(search.tables.states.arcs[search.tables.states.first_arc[state]:search.tables.states.first_arc[state + 1]])
     found = []
     for actor in range(search.actors):
-        for branch in range(max(0, int(search.fanout[here[actor]]))):
+        for branch in range(max(0, int(search.tables.locals.fanout[here[actor]]))):
             move = search.move_of(int(here[actor]), memory, branch)
-            if search.move_flags[move] & kernel.CANNOT == 0:
-                found.append((Turn(actor, int(search.move_rows[move]), branch), int(search.move_to[move, 0]),
+            if search.tables.moves.flags[move] & moves.CANNOT == 0:
+                found.append((Turn(actor, int(search.tables.moves.executed[move]), branch), int(search.tables.moves.to[move, 0]),
                               int(next(arcs))))
     return found
 
@@ -357,8 +377,8 @@ def interleavings(search: Search) -> int:
     """How many different schedules there are, of a finished search without cycles."""
     assert not search.groups, "of alike actors one order was searched"
     ways = {}
-    for state in range(int(search.counts[kernel.N_STATES]) - 1, -1, -1):
-        arcs = search.arcs[search.first_arc[state]:search.first_arc[state + 1]]
+    for state in range(int(search.counts[states.N_STATES]) - 1, -1, -1):
+        arcs = search.tables.states.arcs[search.tables.states.first_arc[state]:search.tables.states.first_arc[state + 1]]
         assert all(arc > state for arc in arcs), "a cycle"
         ways[state] = sum(ways[int(arc)] for arc in arcs) if len(arcs) else 1
     return ways[0]

@@ -20,7 +20,7 @@ from typing import Callable
 import numpy as np
 
 from harness.host import clocks, conditions, procfs
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.engines.processes import record_seal
 from harness.errors import UsageError
 from harness.engines.processes.patience import Patience
@@ -30,8 +30,8 @@ from harness.engines.processes.worker import EXIT_CODES, Drive, work
 from harness.memory.block import Memory
 from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, REQUEST
-from harness.results.document import Hang, Measured
-from kernels import realtime
+from harness.results.measured import Hang, Measured
+from kernels import marks, realtime
 from kernels.ops import Op, Register as R
 from kernels.record import BUG_LOG
 
@@ -72,7 +72,7 @@ def _compile(plan: Plan, drive_actor: Drive) -> None:
     registers = drive_actor.memory.registers(0)
     start = registers.copy()
     registers[R.PC] = next(number for number, row in enumerate(plan.program.listing) if row.op == Op.STOP)
-    control[realtime.PHASE // 8] = realtime.WARM_UP
+    control[realtime.PHASE // 8] = marks.WARM_UP
     assert drive_actor(plan.actors[0]) == realtime.DONE
     control[:] = 0                   # nobody is ready, all are at the start line
     registers[:] = start
@@ -136,14 +136,14 @@ class Coordinator:
         if not self._line_up():
             return
         if config.warmup_s:              # otherwise nobody may count anything as warm-up, for an instant
-            self._set_phase(realtime.WARM_UP)
+            self._set_phase(marks.WARM_UP)
             if not self._watch(config.warmup_s, report=False):
                 self.ended_in_warm_up = True
                 return
         # What lies between the clock and the phase, at both ends, is as short as can be.
         self.moments.append(self._moment())
         self.began, self.began_ticks = time.perf_counter(), realtime.read_clock()[0]
-        self._set_phase(realtime.MEASURED)
+        self._set_phase(marks.MEASURED)
         self._watch(config.duration_s, report=True)
         self.moments.append(self._moment())
         self.measured_s = time.perf_counter() - self.began
@@ -230,7 +230,7 @@ class Coordinator:
 
     def _end(self) -> None:
         """Stop the workers; end those that do not."""
-        self._set_phase(realtime.STOP)
+        self._set_phase(marks.STOP)
         self._await_end(STOP_LIMIT_S, STOP_CHANCE_S, given_up=self._lost_since)
         if not self._lost_since():
             self.problems += [f"worker {actor.name} (pid {worker.pid}) did not stop: {self.where(actor)}"
@@ -291,12 +291,12 @@ class Coordinator:
             ticks_per_ns=calibration.ticks_per_ns, clock_ticks=calibration.reading_ticks,
             conditions=self.conditions(calibration), records=states,
             processors=self.processors, started_at=self.started_at,
-            invariants=invariants.check(plan, self.memory, records, quiet) | noticed,
-            host_priority=invariants.host_priority(plan, self.memory, records),
+            invariants=checks.check(plan, self.memory, records, quiet) | noticed,
+            host_priority=checks.host_priority(plan, self.memory, records),
             lost_swaps=int(sum(self.memory.registers(actor.number)[R.LOST_SWAPS] for actor in plan.actors)),
             bugs=self._bugs(records, calibration.ticks_per_ns), hangs=self.hangs,
             interrupted=self.interrupted, problems=self.problems, halt=self.halt,
-            extra={"entries": invariants.entries(plan, self.memory) if quiet else {}},
+            extra={"entries": checks.entries(plan, self.memory) if quiet else {}},
         )
 
 

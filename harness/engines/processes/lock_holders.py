@@ -12,7 +12,7 @@ from harness.memory.block import Memory
 from harness.experiment.plan import Plan
 from harness.protocol.assemble import Program
 from kernels import blame
-from kernels.ops import OP_TABLE, Op
+from kernels.ops import OP_TABLE, Fact, Op
 
 # What a call takes beyond its programmed work: ten times a contended call's p99 (about 1 us), far
 # below any scheduler's slice (0.7 ms).
@@ -23,8 +23,6 @@ ZEROING_BYTES_PER_NS = 2         # slower than any memory that this runs on
 
 
 MODES = {"shared": blame.SHARED, "exclusive": blame.EXCLUSIVE}
-TAKING = (Op.SHAREX_TAKE_SHARED, Op.SHAREX_TAKE_EXCLUSIVE, Op.HP_TAKE_SHARED, Op.HP_TAKE_EXCLUSIVE,
-          Op.HP_TAKE_OVER_PRIORITY, Op.HP_PROMOTE, Op.HP_PROMOTE_OVER_PRIORITY, Op.MUTEX_TAKE, Op.ENTRY_TAKE)
 
 
 def others(plan: Plan, memory: Memory, processors: list[int], ticks_per_ns: float) -> blame.Others:
@@ -45,29 +43,15 @@ def rows_and_locks(program: Program) -> tuple[np.ndarray, np.ndarray]:
     """(int64 (rows, HOLD_WORDS), int64 (locks, LOCK_WORDS)) of a program."""
     first_of: dict[tuple, int] = {}
     locks, holds = [], []
-    for row, call in zip(program.listing, calls_of(program)):
+    for row in program.listing:
         found = [(lock.base, lock.offset, MODES[lock.mode]) for lock in row.held]
-        if row.op in TAKING:
+        if Fact.TAKES in OP_TABLE[row.op].facts:
             found.append((row.base, row.offset, blame.PERHAPS))
         first = first_of.setdefault(tuple(found), len(locks))
         locks += found if first == len(locks) else []
-        holds.append((first, first + len(found), call))
+        holds.append((first, first + len(found), program.call_number(row)))
     return (np.array(holds, np.int64).reshape(-1, blame.HOLD_WORDS),
             np.array(locks, np.int64).reshape(-1, blame.LOCK_WORDS))
-
-
-def calls_of(program: Program) -> list[int]:
-    """The call that each row is in, by its number; their count for rows of flows and of the TD exit."""
-    numbers = {name: number for number, name in enumerate(program.calls)}
-    places, call = [], len(numbers)
-    for row in program.listing:
-        for label in row.labels:
-            stem = label.partition(".")[0]
-            # A fresh label of a lock or of a row within a call has the call's name before the dot.
-            if stem != "walk":
-                call = numbers.get(stem, len(numbers))
-        places.append(call)
-    return places
 
 
 def limits_ns(plan: Plan) -> list[int]:
@@ -76,10 +60,9 @@ def limits_ns(plan: Plan) -> list[int]:
     A vCPU holds locks while its guest runs, for as long as it likes.
     """
     limits = [SLACK_NS] * len(plan.program.calls) + [NEVER_NS]
-    costs, calls = plan.costs_ns(), calls_of(plan.program)
-    again = rows_in_loops(plan.program, calls)
-    for pc, (row, call) in enumerate(zip(plan.program.listing, calls)):
-        times = ENTRIES if pc in again else 1
+    costs, again = plan.costs_ns(), rows_in_loops(plan.program)
+    for pc, row in enumerate(plan.program.listing):
+        call, times = plan.program.call_number(row), ENTRIES if pc in again else 1
         if row.op == Op.SPEND:
             limits[call] += costs[row.value]
         elif row.op == Op.ZERO_PAGE:
@@ -88,18 +71,18 @@ def limits_ns(plan: Plan) -> list[int]:
     return limits
 
 
-def rows_in_loops(program: Program, calls: list[int]) -> set[int]:
+def rows_in_loops(program: Program) -> set[int]:
     """The rows of calls that can be reached again from themselves (and what lies between two loops).
 
     What nothing leads to, or what leads nowhere, is in no loop; that is taken away until nothing is.
-    A walk's few steps down the tree are one row that goes to itself, and are no loop here.
     """
-    leads_to = {pc: set() for pc, call in enumerate(calls) if call < len(program.calls)}
+    calls = [row.call for row in program.listing]
+    leads_to = {pc: set() for pc, call in enumerate(calls) if call in program.calls}
     comes_from = {pc: set() for pc in leads_to}
     for pc in leads_to:
         outcomes = OP_TABLE[program.listing[pc].op].outcomes
         for target in [int(program.rows[pc][name]) for name in ("next", "otherwise", "priority")[:outcomes]]:
-            if target != pc and target in leads_to and calls[target] == calls[pc]:
+            if target in leads_to and calls[target] == calls[pc]:
                 leads_to[pc].add(target)
                 comes_from[target].add(pc)
     ends = [pc for pc in leads_to if not leads_to[pc] or not comes_from[pc]]

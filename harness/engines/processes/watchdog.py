@@ -6,7 +6,7 @@ not move, though the condition should long be true (invariant no_deadlock); othe
 merrily, as beside a host thread that waits for one SRCU reader.
 
 Neither is told before every worker has had its chance since it was suspected (patience.py): on a busy
-machine whoever they all wait for may only have been put aside.
+machine whoever they all wait for may only have been preempted.
 """
 
 from typing import Callable
@@ -17,7 +17,7 @@ from harness.engines.processes.patience import Patience
 from harness.engines.whereabouts import where
 from harness.memory.block import Memory
 from harness.experiment.plan import Plan
-from harness.results.document import Hang
+from harness.results.measured import Hang
 from kernels.ops import OP_TABLE, Kind, Register as R
 
 HANG_S = 1.5                     # no vCPU has completed a touch for so long: the TD hangs ...
@@ -25,7 +25,7 @@ HANG_COSTS = 100                 # ... or for so many times the dearest cost tha
 STUCK_S = 1.5                    # an actor has stood at one wait for so long ...
 STUCK_S_PER_ACTOR = 0.02         # ... or for its turn on a crowded processor, many times over
 CHANCE_S = 0.25                  # ... and since then everybody has had so much time, in which nothing came of it
-BLIND_S = 0.25                   # the engine itself was put aside for so long: nobody else is to blame
+BLIND_S = 0.25                   # the engine itself was preempted for so long: nobody else is to blame
 
 
 class Watchdog:

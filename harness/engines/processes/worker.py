@@ -13,7 +13,8 @@ import numpy as np
 from harness.engines.processes import lock_holders, record_seal
 from harness.memory.block import Memory
 from harness.experiment.plan import Actor, Plan
-from kernels import blame, realtime
+from kernels import durations, realtime
+from kernels.dice import Dice
 
 PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29      # linux/prctl.h
 
@@ -27,26 +28,20 @@ class Drive:
     def __init__(self, plan: Plan, memory: Memory, ticks_per_ns: float, crowded: bool,
                  processors: list[int] = (0,)):
         self.plan, self.memory, self.crowded = plan, memory, crowded
-        self.busy_answers = _int64([_kind(answer) for answer in plan.program.answers])
+        self.answer_kinds = _int64([answer.kind for answer in plan.program.answers])
         self.others = lock_holders.others(plan, memory, processors, ticks_per_ns)
-        self.costs = _int64([round(cost * ticks_per_ns) for cost in plan.costs_ns()] or [0])
+        ticks = _int64([round(cost * ticks_per_ns) for cost in plan.costs_ns()] or [0])
+        self.dice = Dice(0, *plan.choices, ticks, durations.logarithms())
         self.ticks_per_us = max(1, round(ticks_per_ns * 1000))
 
     def __call__(self, actor: Actor) -> int:
-        """Run an actor to its end; returns drive.DONE, ABORTED or HALTED."""
+        """Run an actor to its end; returns realtime.DONE, ABORTED or HALTED."""
         plan, memory, layout = self.plan, self.memory, self.plan.layout
         return realtime.run(
             plan.program.rows, memory.registers(actor.number), memory.base,
-            memory.base + layout.at("records", actor.number), plan.tables, self.busy_answers,
-            self.costs, plan.choices.table, plan.choices.thresholds, plan.choices.aliases,
-            plan.random_key(actor), self.ticks_per_us, self.crowded,
-            memory.base + layout.at("image"), layout.td_start, layout.td_bytes, self.others)
-
-
-def _kind(answer) -> int:
-    if not answer.busy:
-        return blame.NOT_BUSY
-    return blame.BUSY_FOR_PRIORITY if answer.for_priority else blame.BUSY
+            memory.base + layout.at("records", actor.number), plan.tables, self.answer_kinds,
+            self.dice._replace(key=plan.random_key(actor)), self.others, self.ticks_per_us, self.crowded,
+            realtime.Fresh(memory.base + layout.at("image"), layout.td_start, layout.td_bytes))
 
 
 def _int64(values) -> np.ndarray:

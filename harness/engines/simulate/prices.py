@@ -11,24 +11,23 @@ kernels/simulate.py reads.  Times become whole ticks of a tenth of a nanosecond.
 """
 
 import csv
-import tomllib
-from pathlib import Path
 
 import numpy as np
 
 from harness.protocol import releases
 from harness.experiment.config import Config, Costs, Machine
 from harness.errors import UsageError, nearest
-from harness.experiment.plan import Plan, alias_table
-from harness.protocol.assemble import FLOWS
+from harness.files import read_toml
+from harness.experiment.choices import alias_table
+from harness.experiment.plan import Plan
 from harness.protocol.flows.flow import IN_GUEST, REQUEST
-from harness.protocol.seamcalls import TD_EXIT, held_in_guest
+from harness.protocol.seamcalls import held_in_guest
 from kernels import durations, simulate
-from kernels.ops import OP_TABLE, Kind, Op
+from kernels.ops import OP_TABLE, Access, Kind, Op, Price
 
 TICKS_PER_NS = 10
 
-ASSUMED, DEFINED = "assumption", "definition"
+ASSUMED = "assumption"
 
 # key of [machine] -> what its default leans on.  No cycle count of a SEAMCALL, of an interrupt in a TD
 # or of cache traffic under the TDX module has been published.
@@ -46,26 +45,6 @@ KEYS = {
     "switch_ns": "a switch to another thread",
     "time_slice_ns": "Linux' base slice for a few runnable threads",
 }
-
-# What each kind of micro-op costs, by key of [machine].
-MARKS = (Op.COUNT, Op.BEGIN, Op.END, Op.CALL_BEGIN, Op.CALL_END, Op.SETTLE, Op.BUG, Op.ARRIVE)
-FREE = (Op.HALT, Op.SPEND, Op.RESET, Op.STOP)
-LOADS = (Op.HP_CHECK_EXCLUSIVE, Op.ENTRY_SEE_PRIORITY, Op.ENTRY_CHECK, Op.LOAD, Op.LOAD_IN, Op.READ_ENTRY, Op.WALK, Op.WAIT_IS, Op.WAIT_NOT)
-
-
-def key_of(op: Op) -> str | None:
-    """The key of [machine] that prices a micro-op."""
-    if op in FREE:
-        return None
-    if op in MARKS:
-        return "mark_ns"
-    if op == Op.ZERO_PAGE:
-        return "page_zero_ns"
-    if op == Op.STORE:
-        return "store_ns"
-    if op in LOADS:
-        return "load_ns"
-    return "locked_ns" if OP_TABLE[op].kind in (Kind.SHARED, Kind.WAIT) else "local_ns"
 
 
 def ticks(nanoseconds: float) -> int:
@@ -88,13 +67,7 @@ def resolve(config: Config) -> tuple[Machine, dict[str, str]]:
 
 def read_costs(path: str) -> tuple[dict[str, float], str]:
     """([machine] values, where they were measured) of a costs file.  Raises UsageError."""
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UsageError(f"machine.costs = {path!r}: cannot be read:"
-                         f" {getattr(problem, 'strerror', None) or problem}") from None
-    except tomllib.TOMLDecodeError as problem:
-        raise UsageError(f"machine.costs = {path!r}: not TOML: {problem}") from None
+    table = read_toml(path, f"machine.costs = {path!r}")
     values = table.get("machine", {})
     for key, value in values.items():
         if key not in KEYS:
@@ -125,30 +98,26 @@ def make_tags(plan: Plan, machine: Machine) -> np.ndarray:
     The shadow owners that check exclusive ownership belong to no real machine: they cost nothing, and
     are looked at together with the access that they watch.
     """
-    prices = [ticks(getattr(machine, key)) if (key := key_of(op)) else 0 for op in Op]
-    calls = {*plan.program.calls, TD_EXIT}
-    in_guest = held_in_guest(releases.BY_NAME[plan.config.module])
+    prices = [ticks(getattr(machine, info.price)) if info.price != Price.FREE else 0 for info in OP_TABLE]
+    in_guest = held_in_guest(releases.find(plan.config.module))
     watchers, spinning = plan.layout.at("mmu_owner"), plan.layout.at("mmu_lock")
     assert plan.layout.at("num_assoc_vcpus") < plan.layout.shadow_delta
-    tags, place = np.zeros(len(plan.program.rows), np.int64), ""
+    tags = np.zeros(len(plan.program.rows), np.int64)
     for number, row in enumerate(plan.program.listing):
-        for label in row.labels:
-            stem = label.partition(".")[0]
-            place = stem if stem in calls or stem in FLOWS else place
         tag, price = 0, prices[row.op]
         if OP_TABLE[row.op].kind in (Kind.SHARED, Kind.WAIT):
             if row.offset >= plan.layout.shadow_delta or row.offset == watchers:
                 price = 0
             else:
-                tag |= simulate.ORDERED | simulate.PRICED | (simulate.WRITES if row.op not in LOADS else 0)
+                tag |= simulate.ORDERED | simulate.PRICED | (simulate.WRITES if OP_TABLE[row.op].access != Access.LOAD else 0)
                 price = max(1, price)            # so that time goes on whatever is free
         if OP_TABLE[row.op].kind == Kind.WAIT:
             tag |= simulate.WAITS
         if row.op == Op.RESET:
             tag |= simulate.ORDERED
-        if row.held == in_guest and place not in calls:
+        if row.held == in_guest and not row.call:
             tag |= simulate.IN_GUEST
-        elif row.held or place in calls or row.offset == spinning and OP_TABLE[row.op].kind == Kind.WAIT:
+        elif row.held or row.call or row.offset == spinning and OP_TABLE[row.op].kind == Kind.WAIT:
             tag |= simulate.CLOSED
         tags[number] = tag | price << simulate.PRICE_SHIFT
     return tags
@@ -197,4 +166,5 @@ def read_histogram(path: str) -> list[tuple[int, int, int, int]]:
 
 
 assert REQUEST & IN_GUEST == 0
+assert all(price in KEYS for price in Price if price != Price.FREE)
 assert set(KEYS) | {"costs", "processors", "sockets", "preempt", "distribution"} == set(Machine.model_fields)

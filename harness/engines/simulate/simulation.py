@@ -15,16 +15,17 @@ from typing import Callable
 
 import numpy as np
 
-from harness.experiment import invariants
+from harness.engines import checks
 from harness.engines.simulate import prices
 from harness.engines.whereabouts import where
 from harness.errors import UsageError
 from harness.memory.layout import LINE
 from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, IN_GUEST, REQUEST
-from harness.results.document import Hang, Measured
+from harness.results.measured import Hang, Measured
 from harness.memory.sparse import GATHERED_PAGES, SparseMemory, reserve
 from kernels import lines, record, simulate, wheel
+from kernels.dice import Dice
 from kernels.ops import LEVELS, REGISTERS, Op, Register as R
 from kernels.words import TDHP
 
@@ -79,13 +80,16 @@ class Simulation:
         self.durations = prices.make_durations(plan, self.machine)
         self.halves = np.zeros((plan.layout.tds, 2, plan.tables.half), np.int64)     # one record for each TD
         self.scratch = np.zeros((self.count, plan.tables.words - plan.tables.busy_count), np.int64)
-        self.queue = wheel.make(self.count + 1 + self.processors_count)
         self.alarm = self.count                  # the node that stands for the coordinator
-        self.actors = self._actors()
-        self.processors = self._processors()
-        self.lines = self._lines()
-        self.control = self._control()
-        self.busy_answers = np.array([answer.busy for answer in plan.program.answers], np.int64)
+        self.hardware = simulate.Machine(
+            self._control(), wheel.make(self.count + 1 + self.processors_count), self._registers(), self._actors(),
+            self._processors(), self._lines())
+        self.control, self.queue, self.registers, self.actors, _, self.lines = self.hardware
+        answer_kinds = np.array([answer.kind for answer in plan.program.answers], np.int64)
+        ticks = self.durations.table[:, 1].copy()
+        self.code = simulate.Code(
+            plan.program.rows, self.tags, self.memory.base, plan.tables, answer_kinds,
+            Dice(0, *plan.choices, ticks, self.durations.logarithms), self.durations)
         # Limits are no work; and a guest is idle for as long as nothing arrives.
         spent = [row.value if row.op == Op.SPEND else row.mask for row in plan.program.listing
                  if row.op in (Op.SPEND, Op.ARRIVE)]
@@ -103,26 +107,27 @@ class Simulation:
 
     # --- arrays ---
 
-    def _actors(self) -> simulate.Actors:
-        plan, count = self.plan, self.count
+    def _registers(self) -> np.ndarray:
         registers = self.memory.view("registers", np.int64)
-        for actor in plan.actors:
-            registers[actor.number] = plan.start(actor)
-        scratch = self.scratch.ctypes.data + np.arange(count) * self.scratch.strides[0]
-        return simulate.Actors(
-            registers=registers.reshape(count, REGISTERS),
-            scratch=scratch - record.WORD * plan.tables.busy_count,
-            halves=np.array([self.halves[actor.td, 0].ctypes.data for actor in plan.actors], np.int64),
-            measured=np.array([self.halves[actor.td, 1].ctypes.data for actor in plan.actors], np.int64),
-            keys=np.array([plan.random_key(actor) for actor in plan.actors], np.int64),
-            draws=np.zeros(count, np.int64), since=np.zeros(count, np.int64),
-            processor=np.arange(count, dtype=np.int64) % self.processors_count,
-            place=np.zeros(count, np.int64), slack=np.zeros(count, np.int64),
-            owed=np.zeros(count, np.int64), behind=np.full(count, wheel.NOBODY, np.int64))
+        for actor in self.plan.actors:
+            registers[actor.number] = self.plan.start(actor)
+        return registers.reshape(self.count, REGISTERS)
 
-    def _processors(self) -> simulate.Processors:
-        nobody = np.full(self.processors_count, wheel.NOBODY, np.int64)
-        return simulate.Processors(nobody, nobody.copy(), np.zeros_like(nobody), nobody.copy(), nobody.copy())
+    def _actors(self) -> np.ndarray:
+        plan, actors = self.plan, np.zeros(self.count, simulate.ACTOR)
+        scratch = self.scratch.ctypes.data + np.arange(self.count) * self.scratch.strides[0]
+        actors["scratch"] = scratch - record.WORD * plan.tables.busy_count
+        actors["halves"] = actors["counts_in"] = [self.halves[actor.td].ctypes.data for actor in plan.actors]
+        actors["key"] = [plan.random_key(actor) for actor in plan.actors]
+        actors["processor"] = np.arange(self.count) % self.processors_count
+        actors["behind"] = wheel.NOBODY
+        return actors
+
+    def _processors(self) -> np.ndarray:
+        processors = np.zeros(self.processors_count, simulate.PROCESSOR)
+        for name in ("running", "last", "first", "final"):
+            processors[name] = wheel.NOBODY
+        return processors
 
     def _lines(self) -> lines.Lines:
         layout, lines_count = self.plan.layout, self.plan.layout.size // LINE + 1
@@ -181,7 +186,7 @@ class Simulation:
     def start(self) -> None:
         """Put all actors at their beginning."""
         for actor in range(self.count):
-            simulate.make_ready(self.control, self.queue, self.actors, self.processors, actor, ORIGIN)
+            simulate.make_ready(self.hardware, actor, ORIGIN)
         self._set_alarm()
 
     def goes_on(self, reason: int) -> bool:
@@ -199,11 +204,7 @@ class Simulation:
 
     def move(self, turn: int) -> int:
         """Let the loop run for about so many micro-ops; returns why it came back."""
-        plan = self.plan
-        return simulate.run(
-            plan.program.rows, self.tags, self.memory.base, self.control, self.queue, self.actors,
-            self.processors, self.lines, self.durations, plan.tables, self.busy_answers,
-            plan.choices.table, plan.choices.thresholds, plan.choices.aliases, turn)
+        return simulate.run(self.hardware, self.code, turn)
 
     def _share(self) -> float:
         """How far it has come, warm-up included."""
@@ -239,8 +240,8 @@ class Simulation:
         """Tell those of them that are vCPUs to come out of the guest and look."""
         for actor in actors:
             if actor.kind == "vcpu":
-                simulate.ask(self.memory.base, self.plan.layout.at("kick", actor.index, actor.td), REQUEST,
-                             self.queue, self.actors, self.control, self.tags, actor.number, now)
+                word = self.memory.base + self.plan.layout.at("kick", actor.index, actor.td)
+                simulate.ask(self.hardware, self.tags, word, actor.number, now)
 
     def _gets_on(self, td: Watched, now: int) -> bool:
         """A TD in which nothing goes on is noted and ended, as an operator would end it.
@@ -262,7 +263,7 @@ class Simulation:
                 self.deadlocked = True
             else:
                 self.problems += [f"{actor.name} did not stop: {where(self.plan, self.memory, actor)}"
-                                  for actor in td.actors if self.actors.place[actor.number] != simulate.OFF]
+                                  for actor in td.actors if self.actors["place"][actor.number] != simulate.OFF]
             return False
         if not self.stopping:
             self.hangs.append(Hang(
@@ -278,7 +279,7 @@ class Simulation:
 
     def _waiting(self, td: Watched, now: int, limit: int) -> list[Actor]:
         """The actors of a TD that have waited at one row for longer than that."""
-        since = self.actors.since
+        since = self.actors["since"]
         return [actor for actor in td.actors if since[actor.number] and now - since[actor.number] > limit]
 
     def last_answer(self, actor: Actor) -> str:
@@ -289,7 +290,7 @@ class Simulation:
     def _at_rest(self, td: Watched) -> bool:
         """Userspace has taken all vCPUs out, or at the end all are done: nobody is kept from anything."""
         listing = self.plan.program.listing
-        return all(listing[self.actors.registers[actor.number, R.PC]].op == Op.STOP
+        return all(listing[self.registers[actor.number, R.PC]].op == Op.STOP
                    for actor in (td.actors if self.stopping else td.vcpus))
 
     def _rebuild(self) -> None:
@@ -299,7 +300,7 @@ class Simulation:
         self.memory.look()
         left = sum(int((self.memory.view(f"sept.{level}", td=actor.td) & np.uint64(TDHP) != 0).sum())
                    for level in range(LEVELS))
-        half = self.actors.halves[actor.number] == self.actors.measured[actor.number]
+        half = self.actors["counts_in"][actor.number] != self.actors["halves"][actor.number]
         self.halves[actor.td, int(half), self.plan.tables.counters + row.value] += left
         self.memory.reset(actor.td)
         self._wake(self.tds[actor.td], int(self.control[simulate.NOW]))
@@ -307,12 +308,11 @@ class Simulation:
     def _wake(self, td: Watched, now: int) -> None:
         """Words of a TD have changed without a micro-op: let all of its actors that wait look again."""
         for actor in td.actors:
-            if self.actors.place[actor.number] & simulate.PARKED:
-                registers = self.actors.registers[actor.number]
+            if self.actors["place"][actor.number] & simulate.PARKED:
+                registers = self.registers[actor.number]
                 row = self.plan.program.listing[registers[R.PC]]
                 line = (int(registers[row.base]) + row.offset) // LINE
-                simulate.wake_line(self.control, self.queue, self.actors, self.processors, self.lines,
-                                   line * lines.STRIDE, now)
+                simulate.wake_line(self.hardware, line * lines.STRIDE, now)
 
     # --- what it measured ---
 
@@ -343,8 +343,8 @@ class Simulation:
             measured_s=self.seconds(max(1, ended - (ORIGIN if in_warm_up else control[simulate.BEGIN]))),
             ticks_per_ns=float(prices.TICKS_PER_NS),
             processors=list(range(self.processors_count)), started_at=time.time(),
-            invariants=invariants.check(plan, self.memory, list(records), quiet) | noticed,
-            host_priority=invariants.host_priority(plan, self.memory, list(records)),
+            invariants=checks.check(plan, self.memory, list(records), quiet) | noticed,
+            host_priority=checks.host_priority(plan, self.memory, list(records)),
             bugs=self._bugs(), hangs=self.hangs, interrupted=self.interrupted,
             problems=self.problems, halt=self.halt,
             extra={"simulation": {

@@ -18,11 +18,16 @@ A *host* thread takes memory back:
 
     machine_check.py   with that fault: the probe a machine check makes, in a host thread's turn
 
+Or either makes some calls, one after the other:
+
+    script.py   the actors of a scenario
+
 The words they are written with:
 
-    flow.py     a kick, mmu_lock, KVM_BUG_ON, the end of a VM
-    seam.py     a SEAMCALL as KVM makes it
-    ladder.py   a policy's responses to BUSY as micro-ops
+    flow.py        a kick, mmu_lock, KVM_BUG_ON, the end of a VM
+    seam.py        a SEAMCALL as KVM makes it
+    interrupts.py  a guest is interrupted, or leaves: the TD exit
+    responses.py   a policy's responses to BUSY as micro-ops
 
 What happens on BUSY is not written in any flow but in a policy.  A program holds only what its workload
 and policy use.
@@ -48,7 +53,7 @@ def write_program(options: Options, policy: Policy, hosts: int, seed: int = 0,
 
 def write_flows(options: Options, policy: Policy, hosts: int, seed: int = 0,
                 accept_first: float = 0.0, restart_on_bug: bool = False,
-                behaviour: Behaviour = Behaviour(), calls=()) -> Flow:
+                behaviour: Behaviour = Behaviour(), calls=(), write_all: bool = True) -> Flow:
     """All flows of one TD under one policy, and all calls.  Actors begin at "vcpu" and "host".
 
     hosts            number of host threads
@@ -57,14 +62,14 @@ def write_flows(options: Options, policy: Policy, hosts: int, seed: int = 0,
     restart_on_bug   build a fresh TD after a KVM_BUG_ON, instead of ending
     behaviour        what else the workload wants
     calls            further calls to be written, pairs of name and level
+    write_all        whether the calls are written too; otherwise the caller writes them, Flow.calls and its own
     """
     flow = Flow(options, policy, hosts, seed, accept_first, restart_on_bug, behaviour)
-    vcpu.write(flow)
-    guest.write(flow)
-    guests.write(flow)
-    fault.write(flow)
-    zap.write(flow)
-    map_gpa.write(flow)
-    host.write(flow)
-    write_calls(flow.listing, options, [*flow.calls, *calls])
+    for name, write in (("vcpu", vcpu.write), ("guest", guest.write), ("guest", guests.write),
+                        ("fault", fault.write), ("zap", zap.write), ("map_gpa", map_gpa.write),
+                        ("host", host.write)):
+        with flow.listing.within(flow=name):
+            write(flow)
+    if write_all:
+        write_calls(flow.listing, options, [*flow.calls, *calls])
     return flow

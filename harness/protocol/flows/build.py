@@ -27,13 +27,13 @@ from contextlib import contextmanager
 from harness.memory.layout import MMU_NONPRESENT
 from harness.protocol.call import index, locate, locate_page
 from harness.protocol.flows import fault, seam
-from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, Flow
-from harness.protocol.flows.ladder import Ladder
+from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, SIGN, Flow
+from harness.protocol.flows.responses import Responses
 from kernels.ops import Op, Register as R
-from kernels.words import HKID_FREE, TDCS_PAGES, TDVPS_PAGES
+from kernels.words import HKID_FREE, TDCS_PAGES, TDVPS_PAGES, signed, status
 
 CHUNKS = 16                      # MR.EXTEND measures 256 bytes
-SIGN = 1 << 63
+RESUMES_MAX = 10_000             # of CACHE.WB: TDX_SEAMCALL_RETRIES
 
 
 def _guarded(flow: Flow, on: bool) -> None:
@@ -50,7 +50,7 @@ def _call(flow: Flow, site: str, name: str, failed_to: str, undo=lambda: None, r
     flow.call(name, behind=flow.fresh(f"{failed_to}.answered"))
     flow.succeeded(otherwise=failed)
     with flow.aside(failed):
-        Ladder(flow, site, again=again, undo=undo, respond={
+        Responses(flow, site, again=again, undo=undo, respond={
             "exit_userspace": lambda: flow.exit_userspace(retry_at),
             "bug_vm": lambda: flow.bug(failed_to),
         }).write()
@@ -222,8 +222,9 @@ def destroy(flow: Flow) -> None:
     flow.label("host.destroy")
     flow.begin("destroy")
     with _tdx_lock(flow):
-        for name in ("tdh_mng_vpflushdone", "tdh_phymem_cache_wb", "tdh_mng_key_freeid"):
-            _leaky(flow, name)
+        _leaky(flow, "tdh_mng_vpflushdone")
+        _write_caches_back(flow)
+        _leaky(flow, "tdh_mng_key_freeid")
     layout = flow.layout
     for level, group in ((1, "pt_pages"), (2, "pd_pages")):
         _reclaim_each(flow, group, 0, layout.by_name[f"pamt_4k.{group}"].count, mirror=f"mirror.{level}")
@@ -239,6 +240,34 @@ def begin_again(flow: Flow) -> None:
     for name in ("created", "built", "vcpus_created"):
         flow.row(Op.STORE, **flow.at(name))
     flow.row(Op.STORE, base=R.KOT_ENTRY, value=HKID_FREE, text="state of the HKID")
+
+
+def _write_caches_back(flow: Flow) -> None:
+    """Resumed each time an interrupt has ended it, RESUMES_MAX times; where nothing is flushed others have done it.
+
+    smp_func_do_phymem_cache_wb, tdx_mmu_release_hkid
+    """
+    test, again, other, ended, failed, done = (
+        flow.fresh(f"host.write_back_{part}") for part in ("test", "again", "other", "ended", "failed", "done"))
+    flow.row(Op.LET, register=R.TRIES)
+    flow.call("tdh_phymem_cache_wb", behind=test)
+    flow.row(Op.TEST, register=R.STATUS, mask=-1, match=signed(status("TDX_INTERRUPTED_RESUMABLE")), next=again,
+             otherwise=other, text="TDX_INTERRUPTED_RESUMABLE")
+    with flow.aside(again):
+        flow.row(Op.LET, register=R.TRIES, source=R.TRIES, value=1)
+        resume = flow.fresh("host.write_back_resume")
+        flow.row(Op.TEST, register=R.TRIES, mask=-1, match=RESUMES_MAX, next=failed, otherwise=resume, text="too often?")
+        flow.label(resume)
+        flow.call("tdh_phymem_cache_wb_resume", behind=flow.fresh("host.resumed"))
+        flow.goto(test)
+    with flow.aside(failed):
+        flow.count("destroy_failures", next=done)
+    flow.label(other)
+    flow.row(Op.TEST, register=R.STATUS, mask=-1, match=status("TDX_NO_HKID_READY_TO_WBCACHE"), next=done,
+             otherwise=ended, text="TDX_NO_HKID_READY_TO_WBCACHE")
+    flow.label(ended)
+    flow.succeeded(otherwise=failed)
+    flow.label(done)
 
 
 def _leaky(flow: Flow, name: str) -> None:

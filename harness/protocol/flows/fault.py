@@ -20,7 +20,7 @@ from harness.protocol.policy import Response
 from harness.protocol.call import index, locate
 from harness.protocol.flows import memslot, seam, zap
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_LARGE, MMU_PRESENT, Flow
-from harness.protocol.flows.ladder import Ladder
+from harness.protocol.flows.responses import Responses
 from kernels.ops import LEVELS, Op, Register as R
 
 INSTALL = ("tdh_mem_page_aug", "tdh_mem_sept_add", "tdh_mem_sept_add")    # by level
@@ -104,7 +104,7 @@ def _attributes(flow: Flow) -> None:
 def _retry_fault(flow: Flow, locked: bool = True) -> None:
     """RET_PF_RETRY without a SEAMCALL that failed, and without a mirror entry to look at again."""
     respond = _back_outs(flow.back_out if locked else flow.goto, flow.fault_done, "fault.retry")
-    Ladder(flow, "frozen", respond=respond, without=("retry",), last=Response("resume_guest")).write()
+    Responses(flow, "frozen", respond=respond, without=("retry",), last=Response("resume_guest")).write()
 
 
 def _back_outs(go, out: str, retry: str) -> dict:
@@ -135,12 +135,12 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
         flow.row(Op.TEST, register=R.OLD, mask=-1, match=FROZEN_SPTE, next=frozen, otherwise=present,
                  text="FROZEN_SPTE?")
         flow.label(present)
-        # Somebody else has installed it; an operation of ours that met BUSY is over.
+        # Another vCPU has installed it; an operation of ours that met BUSY is over.
         flow.row(Op.SETTLE, value=flow.listing.call_number(name), text=name, next=installed)
         flow.label(frozen)
         flow.count("frozen_met")
-        Ladder(flow, "frozen", again=stale if policy.stale_old else look, respond=back_outs,
-               last=Response("resume_guest")).write()
+        Responses(flow, "frozen", again=stale if policy.stale_old else look, respond=back_outs,
+                  last=Response("resume_guest")).write()
     if policy.stale_old:
         flow.label(stale)
         flow.row(Op.LET, register=R.OLD, value=MMU_NONPRESENT, text="the value expected, as it once was")
@@ -162,7 +162,7 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
             seam.own_mirror(flow, taking=False)
             flow.row(Op.STORE, base=R.MIRROR, value=MMU_NONPRESENT, text="mirror entry: roll back")
 
-        Ladder(
+        Responses(
             flow, "install", again=again, undo=undo, call=name, behind=answered,
             respond=back_outs | {
                 "exit_userspace": lambda: (flow.drop_mmu_lock(), flow.exit_userspace(out)),

@@ -2,11 +2,11 @@
 
 A kick.  KVM interrupts every vCPU that is in the guest or on its way there, then waits until each has
 taken the interrupt (kvm_make_all_cpus_request with KVM_REQ_OUTSIDE_GUEST_MODE); a vCPU that is out
-is not told.  Here a vCPU has one word with two bits, so that "I enter" and "have I been asked to
+gets none.  Here a vCPU has one word with two bits, so that "I enter" and "have I been asked to
 leave" are one access, as KVM's memory barriers make them.  The interrupt is taken where interrupts
 are on: before each of the guest's instructions, and once tdh_vp_enter has come back
 (`leave_guest_mode`).  Between the two a vCPU that tries again keeps it waiting.  A vCPU whose worker
-process the operating system has put aside still counts as in the guest.
+process the operating system has preempted still counts as in the guest.
 
 Requests that a vCPU must see before it enters (a signal, KVM_REQ_VM_DEAD) set the same bit whether it
 is in the guest or not (`tell_all`).
@@ -18,16 +18,18 @@ from typing import NamedTuple
 from harness.memory.layout import LINE, MMU_NONPRESENT
 from harness.protocol.policy import Policy
 from harness.protocol.assemble import Held, Listing
-from harness.protocol.call import REFUSED_FOR_PRIORITY, Options
+from harness.protocol.call import Options, forget_refusals
+from harness.protocol.counters import REBUILT_OVER_PRIORITY, violation
 from harness.protocol.faults import call_with_entropy_retries
 from harness.protocol.seamcalls import by_name, draws_random, entry_label, held_in_guest
 from kernels import rwlock
 from kernels.ops import Op, Register as R
 
 REQUEST, IN_GUEST = 1, 2         # bits of a vCPU's kick word
-REBUILT_OVER_PRIORITY = "host_priority.rebuilt_over"     # counter: TDHP bits that a fresh TD wiped out
 
 DEAD, CLOSING = 1, 2             # vm_dead of a VM that is not alive: KVM_BUG_ON; its file is being closed
+
+SIGN = 1 << 63                   # of a difference: which of two numbers is greater
 
 # Mirror entries (arch/x86/kvm/mmu/spte.h, 2024): bit 11 is SPTE_MMU_PRESENT_MASK.
 MMU_PRESENT = 1 << 11
@@ -136,7 +138,7 @@ class Flow:
         """The label of code that counts a violation and goes on at `back`."""
         label = self.fresh(f"violated.{invariant}")
         with self.aside(label):
-            self.count(f"violation: {invariant}", next=back)
+            self.count(violation(invariant), next=back)
         return label
 
     def poll(self, who: str, leave=None) -> None:
@@ -169,12 +171,12 @@ class Flow:
         self.count("kick_broadcasts")
         self.begin("kick_wait")
         with self.each_vcpu():
-            told = self.fresh("kick.told")
+            sent = self.fresh("kick.sent")
             self.row(Op.LET, register=R.OLD, value=IN_GUEST)
-            self.row(Op.SWAP, base=R.CURSOR, register=R.OLD, value=IN_GUEST | REQUEST, otherwise=told,
+            self.row(Op.SWAP, base=R.CURSOR, register=R.OLD, value=IN_GUEST | REQUEST, otherwise=sent,
                      text="in the guest: IPI")
             self.count("kicks_sent")
-            self.label(told)
+            self.label(sent)
         self.spend("kick_ns")
         with self.each_vcpu():
             self.row(Op.WAIT_NOT, base=R.CURSOR, mask=REQUEST | IN_GUEST, match=REQUEST | IN_GUEST,
@@ -234,7 +236,7 @@ class Flow:
         self.goto(then)
 
     def own_mmu_lock(self, source, expected) -> None:
-        """The same check of exclusive ownership as for the module's locks (phrases.Call)."""
+        """The same check of exclusive ownership as for the module's locks (Call.check_owner)."""
         if not self.options.owners:
             return
         violated, ok = self.fresh("mmu.violated"), self.fresh("mmu.owned")
@@ -242,7 +244,7 @@ class Flow:
         self.row(register=R.OLD, **access, **self.at("mmu_owner"))
         self.row(Op.TEST, register=R.OLD, source=expected, mask=-1, next=ok, otherwise=violated)
         with self.aside(violated):
-            self.count("violation: exclusive_ownership", next=ok)
+            self.count(violation("exclusive_ownership"), next=ok)
         self.label(ok)
 
     def spin_lock(self, name: str, base: R = R.TD) -> None:
@@ -260,7 +262,7 @@ class Flow:
     # --- the end of a VM ---
 
     def bug(self, then: str, before=lambda: None) -> None:
-        """KVM_BUG_ON: the VM is dead, all vCPUs are told.  What fails after the first bug is no news."""
+        """KVM_BUG_ON: the VM is dead, all vCPUs get a request.  What fails after the first bug is no news."""
         dead = self.fresh("bug.dead")
         self.row(Op.EXCHANGE, value=DEAD, register=R.OLD, **self.at("vm_dead", mask=DEAD, match=0,
                  otherwise=dead))
@@ -271,6 +273,12 @@ class Flow:
                 self.row(Op.STORE, value=1, **self.at(word))     # nobody need wait for it any more
         self.tell_all()
         before()
+        self.goto(then)
+
+    def kill(self, then: str) -> None:
+        """kvm_vm_dead, without a call of the module's that failed."""
+        self.row(Op.STORE, value=DEAD, **self.at("vm_dead"))
+        self.tell_all()
         self.goto(then)
 
     def exit_userspace(self, then: str) -> None:
@@ -294,7 +302,7 @@ class Flow:
         """
         self.label(f"{who}.stop")
         if who == "vcpu":
-            self.end(REFUSED_FOR_PRIORITY)
+            forget_refusals(self.listing)
         leave()
         if self.builds:
             for word in ("created", "built"):
@@ -312,7 +320,7 @@ class Flow:
         self.row(Op.STOP)
         self.label(f"{who}.dead")
         if who == "vcpu":
-            self.end(REFUSED_FOR_PRIORITY)
+            forget_refusals(self.listing)
         for number, name in enumerate(self.listing.calls):
             self.row(Op.SETTLE, value=number, text=name)
         leave()

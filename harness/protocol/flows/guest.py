@@ -3,24 +3,28 @@
     guest.next        choose a page
     guest.touch       touch it: through a remembered translation, or by a walk of the SEPT
     guest.accept      TDG.MEM.PAGE.ACCEPT
-    guest.violation   a private EPT violation that the host will hear of
+    guest.unmapped    a private EPT violation: the module walks the SEPT again, to see what it is
+    guest.ve          ... a #VE: the page is PENDING, and the TD has pending #VE enabled
+    guest.unaccepted  ... PENDING, and it has not: the host hears of it, and KVM ends the VM
+    guest.violation   ... any other, that the host will hear of
     guest.exit        the TD exits, on to KVM's fault path
 
-R.RIP / 4 counts instructions; the ACCEPT that belongs to one stands at RIP | 1.  An instruction that
+R.RIP / 4 counts instructions; the ACCEPT that belongs to one stands at RIP | 1, the TDG.VP.VEINFO.GET that a
+#VE handler has to make first at RIP | 2: each is a VM exit at another RIP.  An instruction that
 did not complete is executed again at the same RIP, which is what the zero-step mitigation looks at.
 """
 
-from harness.memory.layout import LINE, TDVPS_STEPPING, TDVPS_TLB, TLB_ENTRIES
+from harness.memory.layout import LINE, TDVPS_TLB, TLB_ENTRIES
 from harness.protocol.policy import Response
+from harness.protocol.counters import violation
 from harness.protocol.flows import guests
 from harness.protocol.flows.flow import Flow
-from harness.protocol.flows.ladder import Ladder
-from harness.protocol.call import index, locate, locate_entries, write_walk
-from harness.protocol.seamcalls import TD_EXIT
+from harness.protocol.flows.interrupts import STEPPING, interruptible, td_exit
+from harness.protocol.flows.responses import Responses
+from harness.protocol.call import forget_refusals, index, locate, locate_entries, write_walk
 from kernels.ops import Op, Register as R
-from kernels.words import EXIT_REASON_EPT_VIOLATION, RWX, states, status
+from kernels.words import ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, RWX, states, status
 
-STEPPING = {"base": R.TDVPS, "offset": TDVPS_STEPPING}
 TLB = {"base": R.TDVPS, "offset": TDVPS_TLB, "value": TLB_ENTRIES}
 
 
@@ -74,13 +78,7 @@ def write(flow: Flow) -> None:
     _accept(flow)
     flow.listing.flush()
 
-    flow.label("guest.violation")
-    flow.count("private_faults")
-    flow.row(Op.STEPPING_EXIT, **STEPPING)
-    flow.row(Op.STEPPING_LOG, otherwise="guest.armed", text="fault on PAGE at RIP", **STEPPING)
-    with flow.aside("guest.armed"):
-        flow.count("zero_step.armed", next="guest.logged")
-    flow.label("guest.logged")
+    _violation(flow)
     flow.row(Op.LET, register=R.RESUME, value="guest.touch", next="guest.exit")
     flow.listing.flush()
 
@@ -88,28 +86,8 @@ def write(flow: Flow) -> None:
     flow.begin("touch_stalled")
     if flow.open_loop:
         flow.listing.begin_with("fault_since_intended", "touch_since_intended")
-    flow.row(Op.CALL, next=TD_EXIT, otherwise="guest.exited", text=TD_EXIT)
-    flow.listing.held = ()
-    flow.label("guest.exited")
-    flow.leave_guest_mode()
+    td_exit(flow, "guest.exited")
     flow.goto("fault")
-
-
-def interruptible(flow: Flow, resume: str) -> None:
-    """Interrupts arrive between instructions: the TD exits, and later goes on at `resume`."""
-    kicked, out = flow.fresh("guest.kicked"), flow.fresh("guest.out")
-    flow.not_requested(otherwise=kicked)
-    with flow.aside(kicked):
-        flow.row(Op.LET, register=R.RESUME, value=resume)
-        flow.count("kicks_taken")
-        flow.begin("guest_time_lost")
-        flow.row(Op.STEPPING_EXIT, **STEPPING)
-        flow.row(Op.CALL, next=TD_EXIT, otherwise=out, text=TD_EXIT)
-        flow.listing.held = ()
-        flow.label(out)
-        flow.leave_guest_mode()
-        # Another vCPU that was kicked may wait for this processor.
-        flow.row(Op.YIELD, next="vcpu.run")
 
 
 def _miss(flow: Flow) -> None:
@@ -128,16 +106,49 @@ def _miss(flow: Flow) -> None:
     flow.label("guest.walk")
     locate_entries(flow.listing, flow.layout)
     flow.row(Op.LET, register=R.LEVEL)
-    write_walk(flow.listing, stopped="guest.violation")
-    flow.row(Op.TEST, register=R.COPY, mask=RWX, match=RWX, otherwise="guest.denied", text="accessible")
-    with flow.aside("guest.denied"):
-        # The module turns a violation on a pending page into #VE, whose handler accepts the page.
-        flow.row(Op.STEPPING_EXIT, **STEPPING)
-        flow.row(Op.STATE, register=R.STATE, source=R.COPY)
-        flow.row(Op.IN, source=R.STATE, mask=states("PENDING"), next=guests.on_pending(flow),
-                 otherwise="guest.violation", text="PENDING: #VE")
+    write_walk(flow.listing, stopped="guest.unmapped")
+    flow.row(Op.TEST, register=R.COPY, mask=RWX, match=RWX, otherwise="guest.unmapped", text="accessible")
     flow.row(Op.LOAD, base=R.PAGE_GENERATION, register=R.GENERATION, text="page's generation")
     flow.row(Op.TLB_REMEMBER, next="guest.access", **TLB)
+
+
+def _violation(flow: Flow) -> None:
+    """The module's part of a private EPT violation: it looks for itself.  td_ept_violation.c:100-132"""
+    flow.label("guest.unmapped")
+    flow.row(Op.STEPPING_EXIT, **STEPPING)
+    write_walk(flow.listing, stopped="guest.looked")
+    flow.label("guest.looked")
+    flow.row(Op.STATE, register=R.STATE, source=R.COPY)
+    flow.row(Op.IN, source=R.STATE, mask=states(*ACCEPTABLE), otherwise="guest.violation", text=" ".join(ACCEPTABLE),
+             next="guest.ve" if flow.options.pending_ve else "guest.unaccepted")
+    if flow.options.pending_ve:
+        with flow.aside("guest.ve"):
+            flow.row(Op.MERGE, register=R.RIP, value=2, source=R.RIP, mask=~3)
+            flow.row(Op.STEPPING_EXIT, text="TDG.VP.VEINFO.GET is a VM exit", **STEPPING)
+            flow.row(Op.MERGE, register=R.RIP, source=R.RIP, mask=~3)
+            forget_refusals(flow.listing)
+            flow.goto(guests.on_pending(flow))
+    else:
+        with flow.aside("guest.unaccepted"):
+            _log(flow)
+            flow.row(Op.LET, register=R.RESUME, value="guest.touch")
+            td_exit(flow, flow.fresh("guest.out"))
+            # tdx_handle_ept_violation: "Guest access before accepting", kvm_vm_dead.
+            flow.count("unaccepted_touches")
+            flow.kill("vcpu.run")
+    flow.label("guest.violation")
+    _log(flow)
+
+
+def _log(flow: Flow) -> None:
+    """The zero-step mitigation counts a violation that the host hears of."""
+    armed, logged = flow.fresh("guest.armed"), flow.fresh("guest.logged")
+    flow.count("private_faults")
+    flow.row(Op.STEPPING_LOG, otherwise=armed, value=flow.options.release.epf_threshold,
+             mask=flow.options.release.epf_list, text="fault on PAGE at RIP", **STEPPING)
+    with flow.aside(armed):
+        flow.count("zero_step.armed", next=logged)
+    flow.label(logged)
 
 
 def _access(flow: Flow) -> None:
@@ -146,7 +157,7 @@ def _access(flow: Flow) -> None:
     flow.row(Op.TEST, register=R.OLD, source=R.GENERATION, mask=-1, otherwise="guest.stale",
              text="translation still good")
     with flow.aside("guest.stale"):
-        flow.count("violation: stale_translation")
+        flow.count(violation("stale_translation"))
         flow.row(Op.TLB_FORGET, next="guest.next", **TLB)
     flow.row(Op.LOAD, base=R.CONTENT, register=R.OLD, text="first word of the page")
     flow.row(Op.SIGN, value=flow.seed)
@@ -155,7 +166,7 @@ def _access(flow: Flow) -> None:
         flow.row(Op.TEST, register=R.OLD, mask=-1, otherwise="guest.corrupt", text="zeroed")
         flow.row(Op.STORE, base=R.CONTENT, source=R.SIGNATURE, next="guest.signed", text="sign it")
         with flow.aside("guest.corrupt"):
-            flow.count("violation: page_signature", next="guest.signed")
+            flow.count(violation("page_signature"), next="guest.signed")
     flow.label("guest.signed")
 
 
@@ -180,9 +191,9 @@ def _accept(flow: Flow) -> None:
             _time_out(flow)
         flow.label(busy)
         # What is not BUSY is PAGE_SIZE_MISMATCH: Linux panics, this guest touches the page again.
-        Ladder(flow, "accept", again="guest.accept", unmatched="guest.touch", tries=R.GUEST_TRIES,
-               respond={"give_up": lambda: flow.count("accepts_given_up", next="guest.next")},
-               last=Response("give_up")).write()
+        Responses(flow, "accept", again="guest.accept", unmatched="guest.touch", tries=R.GUEST_TRIES,
+                  respond={"give_up": lambda: flow.count("accepts_given_up", next="guest.next")},
+                  last=Response("give_up")).write()
         flow.label(fault)
         # Violations that ACCEPT raises are not counted by the zero-step mitigation.
         flow.count("accept_faults")
@@ -202,11 +213,7 @@ def _time_out(flow: Flow) -> None:
     KVM does not know the status and exits to userspace (KVM_EXIT_INTERNAL_ERROR), which enters again.
     The guest sees BUSY, its instruction done.  tdx_td_dispatcher.c:419-432
     """
-    out = flow.fresh("guest.out")
     flow.row(Op.LET, register=R.RESUME, value="guest.accept")
     flow.count("host_priority.timeouts")
-    flow.row(Op.CALL, next=TD_EXIT, otherwise=out, text=TD_EXIT)
-    flow.listing.held = ()
-    flow.label(out)
-    flow.leave_guest_mode()
+    td_exit(flow, flow.fresh("guest.out"))
     flow.exit_userspace("vcpu.run")

@@ -6,21 +6,19 @@
     spammer              ACCEPTs page 0, or the first large page, for ever, whatever the answer (guest.spam)
     MapGPA               converts the pages around its page to shared, and back (guest.convert)
 
-Why the string instruction needs a helper: an ACCEPT of its own is an exit at another RIP, which is
-forward progress to the zero-step mitigation and empties its list.
+A helper accepts for the string instruction, as a guest does that accepts memory on another CPU.  It does not make
+the zero-step mitigation see a stuck instruction: a #VE handler has to fetch what happened by TDG.VP.VEINFO.GET, an
+exit at another RIP, which is forward progress to the mitigation and empties its list.
 """
 
-from harness.memory.layout import KICK_MAILBOX, LINE, TDVPS_STEPPING
+from harness.memory.layout import KICK_MAILBOX, LINE
 from harness.protocol.call import index, locate
-from harness.protocol.flows import guest
-from harness.protocol.flows.flow import Flow
-from harness.protocol.seamcalls import TD_EXIT
+from harness.protocol.flows.flow import SIGN, Flow
+from harness.protocol.flows.interrupts import STEPPING, interruptible, td_exit
 from kernels.ops import Op, Register as R
 from kernels.words import EXIT_REASON_EPT_VIOLATION
 
-SIGN = 1 << 63
 FIRST_LARGE = 512                # the first page of the memory that consists of large ones (split.py)
-STEPPING = {"base": R.TDVPS, "offset": TDVPS_STEPPING}
 
 
 def begin(flow: Flow) -> None:
@@ -89,7 +87,7 @@ def _string(flow: Flow) -> None:
     flow.row(Op.STORE, base=R.KICK, offset=KICK_MAILBOX, source=R.GUEST_PAGE, value=1, next="guest.touch",
              text="page to accept, + 1")
     flow.label("guest.help")
-    guest.interruptible(flow, resume="guest.help")
+    interruptible(flow, resume="guest.help")
     flow.row(Op.LOAD, base=R.KICK, offset=KICK_MAILBOX - LINE, register=R.OLD, mask=-1, match=0,
              next="guest.idle", otherwise="guest.asked", text="page to accept, + 1")
     with flow.aside("guest.idle"):
@@ -103,7 +101,7 @@ def _string(flow: Flow) -> None:
 def _spam(flow: Flow) -> None:
     flow.listing.held = flow.held_in_guest
     flow.label("guest.spam")
-    guest.interruptible(flow, resume="guest.spam")
+    interruptible(flow, resume="guest.spam")
     flow.row(Op.LET, register=R.GUEST_PAGE, value=FIRST_LARGE if flow.splits else 0)
     _accept_once(flow, "guest.spam", "spammed", level=int(flow.splits))
 
@@ -159,12 +157,8 @@ def _convert(flow: Flow) -> None:
 
 def _exit(flow: Flow, then: str) -> None:
     """The TD exits by TDG.VP.VMCALL, on to KVM at `then`."""
-    out = flow.fresh("guest.vmcall")
     flow.row(Op.LET, register=R.RIP, source=R.RIP, value=4, text="next instruction")
     flow.row(Op.STEPPING_EXIT, **STEPPING)
-    flow.row(Op.CALL, next=TD_EXIT, otherwise=out, text=TD_EXIT)
-    flow.listing.held = ()
-    flow.label(out)
-    flow.leave_guest_mode()
+    td_exit(flow, flow.fresh("guest.vmcall"))
     flow.goto(then)
     flow.listing.flush()

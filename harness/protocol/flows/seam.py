@@ -1,17 +1,17 @@
 """One of KVM's SEPT SEAMCALLs from KVM's side: its spinlock, its wrapper, and what must hold when it is made.
 
-    with operation(flow, "install"):         the policy's spinlock, its count of tries
-        attempt(flow, name, behind)          the call; or, as the policy has it, an injected BUSY
+    begin_operation(flow, "install")     the policy's spinlock, its count of tries
+    attempt(flow, name, behind)          the call; or, as the policy has it, an injected BUSY
+    end_operation(flow)
 
 Ownership of mirror entries (invariants one_freezer and seamcall_covered) is kept in the shadow word
 of the entry, as that of the module's locks is, and under the same switch of the config.
 """
 
 from harness.protocol.flows.flow import FROZEN_SPTE, Flow
+from kernels.answers import AnswerKind
 from kernels.ops import Op, Register as R
 from kernels.words import status
-
-INJECTED = "TDX_OPERAND_BUSY|SEPT_TREE (injected)"
 
 
 def begin_operation(flow: Flow, site: str) -> None:
@@ -38,17 +38,15 @@ def attempt(flow: Flow, name: str, behind: str, level: int = 0) -> None:
                  text=f"call number {every}?")
         with flow.aside(chosen):
             flow.row(Op.ADD, value=-every, **flow.at("calls_injected"))
-            answer_without_call(flow, name, status("TDX_OPERAND_BUSY", "SEPT_TREE"), behind, INJECTED,
-                                busy=True)
+            answer_without_call(flow, name, status("TDX_OPERAND_BUSY", "SEPT_TREE"), behind, AnswerKind.INJECTED)
         flow.label(made)
     flow.call(name, behind, level)
 
 
-def answer_without_call(flow: Flow, name: str, code: int, behind: str, text: str | None = None,
-                        busy: bool = False) -> None:
+def answer_without_call(flow: Flow, name: str, code: int, behind: str, kind: AnswerKind = AnswerKind.OTHER) -> None:
     """An attempt that is answered before the module has touched anything."""
     flow.row(Op.CALL_BEGIN, value=flow.listing.call_number(name), text=name)
-    flow.listing.answer(code, text, busy=busy)
+    flow.listing.answer(code, kind)
     flow.row(Op.CALL_END, text=name, next=behind)
 
 
@@ -63,7 +61,7 @@ def clobbered_attempt(flow: Flow, name: str, behind: str) -> None:
     answer_without_call(flow, name, status("TDX_OPERAND_INVALID", operand), behind)
 
 
-# --- whose a mirror entry is ---
+# --- who owns a mirror entry ---
 
 def own_mirror(flow: Flow, taking: bool) -> None:
     """I2: between freeze and publish a mirror entry is one actor's."""

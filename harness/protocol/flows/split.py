@@ -10,7 +10,7 @@ ACCEPT is of the first of them, at level 1, under whose entry lock the module ze
                  split, the VM is closed and the next one begins with whole pages
 """
 
-from harness.protocol.call import index, locate
+from harness.protocol.call import index, locate, locate_pair
 from harness.protocol.flows import fault, seam, zap
 from harness.protocol.flows.guests import FIRST_LARGE
 from harness.protocol.flows.flow import CLOSING, FROZEN_SPTE, MMU_LARGE, MMU_PRESENT, Flow
@@ -31,7 +31,7 @@ def write(flow: Flow) -> None:
     with flow.mmu_lock("shared"):
         fault.install(flow, LEVELS - 1, out="host.next", retry="host.next")
         fault.install(flow, 1, large=True, out="host.next", retry="host.next")
-    with flow.mmu_lock("exclusive"):
+    with flow.mmu_lock("exclusive"), flow.listing.within(flow="split"):
         _split(flow)
     if large_pages(flow) > 1:
         last = flow.fresh("host.last_split")
@@ -62,6 +62,8 @@ def _split(flow: Flow) -> None:
     if flow.policy.kick_after_track:
         flow.kick_all()
     locate(flow.listing, flow.layout, 1)         # the SEPT page that will map the parts
+    if flow.layout.dynamic_pamt:
+        locate_pair(flow.listing, flow.layout)
     zap.step(flow, site="remove", name="tdh_mem_page_demote", level=1, **step)
     _publish(flow)
     flow.count("splits")

@@ -11,7 +11,7 @@ The guest goes on at the row in R.RESUME.
 from harness.protocol.policy import Response
 from harness.protocol.flows import build, guest
 from harness.protocol.flows.flow import IN_GUEST, REQUEST, Flow
-from harness.protocol.flows.ladder import TREE_BUSY, Ladder
+from harness.protocol.flows.responses import TREE_BUSY, Responses
 from kernels.ops import Op, Register as R
 from kernels.words import EXIT_REASON_EPT_VIOLATION, TDX_SW_ERROR, status
 
@@ -120,7 +120,7 @@ def _answer(flow: Flow, site: str) -> None:
             flow.count("mmu_lock_drained")
         flow.goto("vcpu.run")
 
-    Ladder(
+    Responses(
         flow, site, again="vcpu.try",
         before_retry=lambda: _still_wanted(flow),
         undo=flow.leave_guest_mode,

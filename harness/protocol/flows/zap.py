@@ -6,7 +6,7 @@
 Whoever takes memory back comes here with nothing held: a host thread that punches a hole in
 guest_memfd, converts pages or deletes a memslot (host.py), a vCPU that carries out MapGPA (map_gpa.py),
 the end of the VM (Flow.park).  mmu_lock is held for write from the first page to the last, except where
-the caller may sleep and somebody waits for the lock between two pages (tdp_mmu_iter_cond_resched).
+the caller may sleep and another thread waits for the lock between two pages (tdp_mmu_iter_cond_resched).
 
 A SEAMCALL that fails for good is a KVM_BUG_ON, and the zap goes on with the next page, as KVM's does.
 
@@ -20,14 +20,13 @@ from harness.memory.layout import (
 )
 from harness.protocol.call import index, locate
 from harness.protocol.flows import seam
-from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, Flow
-from harness.protocol.flows.ladder import BUSY, Ladder
+from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, SIGN, Flow
+from harness.protocol.flows.responses import Responses
 from kernels.guest import POISON
 from kernels.ops import Op, Register as R
-from kernels.words import STATUS_CLASS
+from kernels.words import OPERAND_BUSY, STATUS_CLASS
 from kernels import rwlock
 
-SIGN = 1 << 63                   # of a difference: which of two page numbers is greater
 REMOVAL_SITES = ("block", "track", "remove")
 
 
@@ -144,7 +143,7 @@ def step(flow: Flow, mode: str, site: str, name: str, level: int = 0, stem: str 
     with flow.aside(failed):
         if flow.policy.bar == "removal":
             _refused_behind_bar(flow, again)
-        Ladder(
+        Responses(
             flow, site, again=again, done=done, call=name, behind=behind,
             without=() if flow.behaviour.may_sleep else ("drop_lock_and_yield",),
             respond={
@@ -194,7 +193,7 @@ def _kick_and_repeat(flow: Flow, name: str, level: int, stem: str, done: str) ->
 def _refused_behind_bar(flow: Flow, stem: str) -> None:
     """I6: with entry barred and everybody out, nobody is left who could make a call BUSY."""
     other = flow.fresh(f"{stem}.not_barred")
-    flow.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=BUSY, otherwise=other,
+    flow.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=OPERAND_BUSY, otherwise=other,
              next=flow.violation("barred_retry", other), text="BUSY all the same")
     flow.label(other)
 

@@ -7,10 +7,11 @@ in: that is why a host's call on a FREE entry can find it busy.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from harness.memory.layout import ENTRIES
 from harness.protocol.call import Call, write_walk
 from harness.protocol.phrases.locking import INTERRUPT, Entry
-from harness.protocol.phrases.pages import ENTRIES, page_mask, write_entry
-from harness.protocol.releases import DEFAULT, Release
+from harness.protocol.phrases.pages import LEAVES, page_mask, write_entry
+from harness.protocol.releases import DEFAULT, ENTRY, WALK, Release
 from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import (
     ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EXTERNAL_INTERRUPT, GUEST_ACCESSIBLE, PS, STATE, TDHP, states,
@@ -19,11 +20,11 @@ from kernels.words import (
 COUNTER_SHIFT = 12               # ACCEPT_COUNTER: bits 20:12 of a PENDING large page's entry
 
 
-def _violation(call: Call) -> str:
+def violation(call: Call) -> str:
     """The label of code that ends the call as an EPT-violation TD exit."""
     label = call.fresh("violation")
     with call.listing.aside(label):
-        call.listing.answer(EXIT_REASON_EPT_VIOLATION, next=call.unwinding())
+        call.listing.answer(EXIT_REASON_EPT_VIOLATION, next=call.unwinding(forgets=False))
     return label
 
 
@@ -31,8 +32,8 @@ def _violation(call: Call) -> str:
 class Accept:
     """Walk without any lock, lock the entry on the guest's side, decide, zero the page, write.
 
-    The "is it a leaf" of the unlocked walk is kept and used after the entry has been locked and read
-    again: a page that the host adds in between is refused as PAGE_SIZE_MISMATCH.
+    Up to 1.5.25 the "is it a leaf" of the unlocked walk is kept and used after the entry has been locked and
+    read again: a page that the host adds in between is refused as PAGE_SIZE_MISMATCH.
     A 2 MiB page is zeroed in 512 chunks under the lock; after each the call looks for an interrupt,
     and if there is one it writes how far it got, and is made again after the TD exit.
     tdg_mem_page_accept.c:49-326
@@ -51,13 +52,17 @@ class Accept:
         write_walk(call.listing, stopped=stopped)
         with call.listing.aside(stopped):
             self._stopped_above(call)
-        call.row(Op.LET, register=R.UNLOCKED, source=R.COPY)
+        if call.release.accept_leaf == WALK:
+            call.row(Op.LET, register=R.UNLOCKED, source=R.COPY)
         Entry(()).emit(call)
         with call.listing.aside(refused):
-            call.listing.answer(EXIT_REASON_EPT_VIOLATION, next=call.unwinding())
-        call.row(Op.IN, source=R.STATE, mask=states("FREE"), next=refused, otherwise=decide, text="FREE")
+            call.listing.answer(EXIT_REASON_EPT_VIOLATION, next=call.unwinding(forgets=False))
+        # What is no leaf is no page; from 1.5.28 on that is asked of the entry itself, and REMOVED is free too.
+        locked = call.release.accept_leaf == ENTRY
+        call.row(Op.IN, source=R.STATE, mask=states("FREE", *("REMOVED",) * locked), next=refused, otherwise=decide,
+                 text="FREE")
         call.listing.label(decide)
-        call.row(Op.TEST, register=R.UNLOCKED, mask=PS, match=PS, text="was a leaf",
+        call.row(Op.TEST, register=R.COPY if locked else R.UNLOCKED, mask=PS, match=PS, text="is a leaf",
                  otherwise=call.fail("TDX_PAGE_SIZE_MISMATCH", call.level))
         call.row(Op.IN, source=R.STATE, mask=states(*ACCEPTABLE), otherwise=accepted,
                  text=" ".join(ACCEPTABLE))
@@ -75,10 +80,10 @@ class Accept:
     @staticmethod
     def _stopped_above(call: Call):
         """The walk ended at an entry above: a large page that is accessible has been accepted."""
-        violation = _violation(call)
+        exits = violation(call)
         call.row(Op.STATE, register=R.STATE, source=R.COPY)
         known = call.fresh("known")
-        call.row(Op.IN, source=R.STATE, mask=states(*GUEST_ACCESSIBLE), next=known, otherwise=violation,
+        call.row(Op.IN, source=R.STATE, mask=states(*GUEST_ACCESSIBLE), next=known, otherwise=exits,
                  text="accepted")
         call.listing.label(known)
         for level in range(call.level + 1, LEVELS):
@@ -86,7 +91,7 @@ class Accept:
             call.row(Op.TEST, register=R.WALK, mask=-1, match=level, otherwise=at,
                      next=call.fail("TDX_PAGE_ALREADY_ACCEPTED", level), text=f"at level {level}")
             call.listing.label(at)
-        call.row(Op.LET, next=violation)
+        call.row(Op.LET, next=exits)
 
     @staticmethod
     def _become(call: Call, pending: str, dirty: str):
@@ -94,7 +99,7 @@ class Accept:
         other, built = call.fresh("dirty"), call.fresh("built")
 
         def merge(state, **fields):
-            call.row(Op.MERGE, register=R.NEW, value=STATE[state].word(lock=True), source=R.COPY,
+            call.row(Op.MERGE, register=R.NEW, value=STATE[state].word(lock=True, access=call.release.access), source=R.COPY,
                      mask=page_mask(call.level) | TDHP, text=f"as {state}", **fields)
 
         call.row(Op.IN, source=R.STATE, mask=states("PENDING"), otherwise=other, text="PENDING")
@@ -131,16 +136,41 @@ class Accept:
 
 
 @dataclass(frozen=True)
-class Attributes:
-    """ATTR.RD and ATTR.WR: lock the entry, look at its state, answer.
+class ReadAttributes:
+    """ATTR.RD: the entry at which the walk ends is locked, whatever it is, its state looked at, the answer given.
 
-    anywhere   whether the entry at which the walk stopped is locked, at whatever level (ATTR.RD)
-    What is read and written are attributes of L2 VMs, which are abstracted away: the entry stays as
-    it is.  tdg_mem_page_attr_rd.c:75-79, tdg_mem_page_attr_wr.c
+    It takes no level.  Abstracted away: what is read, attributes of L2 VMs.  tdg_mem_page_attr_rd.c:75-79
     """
 
     allowed: tuple[str, ...]
-    anywhere: bool
+
+    operand: ClassVar[str] = "RCX"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return Entry(()).locks()
+
+    def emit(self, call: Call):
+        found, stopped, above = call.fresh("found"), call.fresh("stopped"), call.fresh("above")
+        call.row(Op.LET, register=R.ENTRY, source=R.ENTRY_PT)
+        write_walk(call.listing, stopped=stopped)
+        with call.listing.aside(stopped):
+            call.row(Op.TEST, register=R.WALK, mask=-1, match=1, otherwise=above, text="at level 1")
+            call.row(Op.LET, register=R.ENTRY, source=R.ENTRY_PD, next=found)
+            call.listing.label(above)
+            call.row(Op.LET, register=R.ENTRY, source=R.ENTRY_PDPT, next=found)
+        call.listing.label(found)
+        Entry(()).emit(call)
+        call.row(Op.IN, source=R.STATE, mask=states(*self.allowed), otherwise=violation(call), text="allowed")
+
+
+@dataclass(frozen=True)
+class WriteAttributes:
+    """ATTR.WR: the entry at a level is locked, its state looked at; from 1.5.20 on it is written, though as it was.
+
+    Abstracted away: what is written, attributes of L2 VMs.  tdg_mem_page_attr_wr.c
+    """
+
+    allowed: tuple[str, ...]
 
     leveled = True
 
@@ -150,18 +180,13 @@ class Attributes:
         return Entry(()).locks()
 
     def emit(self, call: Call):
-        stopped, lock = call.fresh("stopped"), call.fresh("lock")
-        violation = _violation(call)
-        write_walk(call.listing, stopped=stopped if self.anywhere else violation)
-        if self.anywhere:
-            with call.listing.aside(stopped):
-                for level in range(call.level + 1, LEVELS):
-                    other = call.fresh("above")
-                    call.row(Op.TEST, register=R.WALK, mask=-1, match=level, otherwise=other, text=f"at level {level}")
-                    call.row(Op.LET, register=R.ENTRY, source=(R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT)[level], next=lock)
-                    call.listing.label(other)
-                call.row(Op.LET, next=violation)
-        call.listing.label(lock)
+        write_walk(call.listing, stopped=violation(call))
         Entry(()).emit(call)
-        refused = _violation(call)
+        refused, leaf, other = violation(call), call.fresh("leaf"), call.fresh("other")
+        call.row(Op.IN, source=R.STATE, mask=states("FREE", *LEAVES), next=leaf, text="leaf or FREE", otherwise=other)
+        call.listing.label(other)
+        call.row(Op.LET, next=call.fail("TDX_PAGE_SIZE_MISMATCH", call.level))
+        call.listing.label(leaf)
         call.row(Op.IN, source=R.STATE, mask=states(*self.allowed), otherwise=refused, text="allowed")
+        if call.release.attr_wr_writes:
+            write_entry(call, releases=False, source=R.COPY)

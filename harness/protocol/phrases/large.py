@@ -2,7 +2,8 @@
 
 PROMOTE merges what the entries of an SEPT page map and gives that page back; DEMOTE does the reverse.
 Both also turn the pages' PAMT entries around, under the large one's lock, which they take and drop
-within.  Between PROMOTE and the next use of the SEPT page nobody can reach its entries; the model
+within; with Dynamic PAMT DEMOTE is given the pair of pages that those of the parts will lie in, and
+PROMOTE gives it back.  Between PROMOTE and the next use of the SEPT page nobody can reach its entries; the model
 leaves them FREE there, so that SEPT.ADD, which fills the page in the module, need not.
 
 Abstracted away: 1 GiB pages work the same way one level up, but no flow makes them; L2 SEPT pages.
@@ -11,37 +12,67 @@ Abstracted away: 1 GiB pages work the same way one level up, but no flow makes t
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.memory.layout import PAMT_BEPOCH, PAMT_BYTES, PAMT_LOCK, PAMT_TYPE
+from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BYTES, PAMT_LOCK, PAMT_TYPE
 from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, Call
-from harness.protocol.phrases.pages import ENTRIES, each, page_mask, write_entry
+from harness.protocol.phrases.locking import NAMED
+from harness.protocol.phrases.pages import each, page_mask, write_entry
+from harness.protocol.phrases.pairs import NAMES, GivePair, drop_bit, read_pair
 from harness.protocol.releases import DEFAULT, Release
 from kernels.ops import Op, Register as R
-from kernels.words import PT_NDA, PT_REG, STATE, TDEL, TDHP, states, status
+from kernels.words import ACCESSED, DIRTY, PAIR_USED_MAX, PT_NDA, PT_PAMT, PT_REG, STATE, TDEL, TDHP, states, status
 
 LARGE = Held("PAMT large page", EXCLUSIVE, "hp", R.OWN_SIZE, PAMT_LOCK)
+PAIR = GivePair(("R12", "R13"), PT_REG, PAIR_USED_MAX, own=False, node=R.OWN_SIZE, first=R.CURSOR)
 
 
 def _turn_pamt(call: Call, entry: R, large: int, parts: int, clear_bepoch: bool) -> None:
     """Types of the PAMT entries of a large page and of its 512 parts; `entry` maps it, or the first of them.
 
-    pamt_manager.c, pamt_promote and pamt_demote
+    With Dynamic PAMT the 2 MiB lose their pair, or get one.  pamt_manager.c, pamt_promote and pamt_demote
     """
+    above = PT_PAMT if call.dynamic_pamt else PT_NDA
     size, part = (("4k", "2m", "1g")[level] for level in (call.level, call.level - 1))
     call.row(Op.INDEX, register=R.OWN_SIZE, base=R.TD, offset=call.td(f"pamt_{size}.data"), source=entry,
              width=12 + 9 * call.level, mask=(1 << 28) - 1 >> 9 * call.level, match=PAMT_BYTES,
              text="PAMT entry of the large page")
+    halts = call.fresh("halts")
+    with call.listing.aside(halts):
+        call.halt()
+    call.row(Op.LOAD, base=R.OWN_SIZE, offset=PAMT_TYPE, width=8, mask=-1, match=above if large == PT_REG else PT_REG,
+             otherwise=halts, text="type of the large page")
     lock = call.take(LARGE, status("TDX_OPERAND_BUSY", Merged.operand))
-    call.row(Op.INDEX, register=R.OLD, base=R.TD, offset=call.td(f"pamt_{part}.data"), source=entry,
+    call.row(Op.INDEX, register=R.CURSOR, base=R.TD, offset=call.td(f"pamt_{part}.data"), source=entry,
              width=12 + 9 * (call.level - 1), mask=(1 << 28) - 1 >> 9 * (call.level - 1), match=PAMT_BYTES,
              text="PAMT entry of its first part")
 
+    if call.dynamic_pamt and parts == PT_REG:
+        PAIR.emit(call)
+        call.drop(lock)
+        return
+    if call.dynamic_pamt:
+        call.row(Op.LOAD, base=R.CURSOR, offset=PAMT_TYPE, width=8, register=R.OLD, text="type of its first part")
+        call.row(Op.STORE, base=R.OWN_SIZE, offset=PAMT_TYPE, width=8, source=R.OLD, text="type of the large page")
+        read_pair(call, R.OWN_SIZE)
+        call.row(Op.STORE, base=R.OWN_SIZE, offset=PAMT_BEPOCH, text="bepoch")
+        for name in NAMES:
+            drop_bit(call, NAMED[name][0])
+        call.drop(lock)
+        return
+    if parts == PT_NDA:
+        halts = call.fresh("halts")
+        with call.listing.aside(halts):
+            call.halt()
+
     def turn():
+        if parts == PT_NDA:
+            call.row(Op.LOAD, base=R.CURSOR, offset=PAMT_TYPE, width=8, mask=-1, match=large, otherwise=halts,
+                     text="type of a part: all of one")
         call.row(Op.STORE, base=R.CURSOR, offset=PAMT_TYPE, width=8, value=parts, text="type of a part")
         if clear_bepoch:
             call.row(Op.STORE, base=R.CURSOR, offset=PAMT_BEPOCH, text="bepoch")
 
-    each(call, R.OLD, PAMT_BYTES, turn)
+    each(call, R.CURSOR, PAMT_BYTES, turn)
     call.row(Op.STORE, base=R.OWN_SIZE, offset=PAMT_TYPE, width=8, value=large, text="type of the large page")
     call.drop(lock)
 
@@ -51,8 +82,8 @@ class Merge:
     """PROMOTE's check of the 512 entries, then the PAMT entries, then the entry itself.
 
     All must be leaves in one state, of pages that follow each other; up to 1.5.16 each entry is locked
-    on the way.  The new word is the first entry's, TDEL set, whoever set its TDHP.
-    tdh_mem_page_promote.c (is_sept_page_valid_for_merge)
+    on the way, from 1.5.20 on they are compared without TDHP, A and D.  The new word is the first entry's,
+    TDEL set.  tdh_mem_page_promote.c (is_sept_page_valid_for_merge)
     """
 
     operand: ClassVar[str] = "RCX"
@@ -79,12 +110,14 @@ class Merge:
             call.clear_priority(place)
         call.row(Op.LET, register=R.INDEX, source=R.INDEX, value=1)
         call.row(Op.LOAD, base=R.CURSOR, register=R.OLD, text="an entry in it")
+        if call.release.promote_masks:
+            call.row(Op.MERGE, register=R.OLD, source=R.OLD, mask=~(TDHP | ACCESSED | DIRTY), text="without TDHP, A, D")
         call.row(Op.TEST, register=R.INDEX, mask=-1, match=1, next=first, otherwise=other, text="the first?")
         with listing.aside(first):
             call.row(Op.TEST, register=R.OLD, otherwise=wrong, text="aligned",
                      mask=(1 << 12 + 9 * call.level) - (1 << 12 + 9 * (call.level - 1)))
-            call.row(Op.STATE, register=R.STATE, source=R.OLD)
-            call.row(Op.IN, source=R.STATE, mask=states("MAPPED", "PENDING"), otherwise=wrong,
+            call.row(Op.STATE, register=R.NEW, source=R.OLD)
+            call.row(Op.IN, source=R.NEW, mask=states("MAPPED", "PENDING"), otherwise=wrong,
                      text="MAPPED PENDING")
             call.row(Op.LET, register=R.FIRST, source=R.OLD)
             call.row(Op.LET, register=R.UNLOCKED, source=R.OLD, value=child, next=same)
@@ -131,7 +164,8 @@ class Split:
             call.row(Op.MERGE, register=R.FIRST, value=STATE["PENDING"].word(), source=R.COPY, mask=mask,
                      next=filled, text="as PENDING")
         call.listing.label(fill)
-        call.row(Op.MERGE, register=R.FIRST, value=STATE["MAPPED"].word(), source=R.COPY, mask=mask, text="as MAPPED")
+        call.row(Op.MERGE, register=R.FIRST, value=STATE["MAPPED"].word(access=call.release.access), source=R.COPY,
+                 mask=mask, text="as MAPPED")
         call.listing.label(filled)
         call.row(Op.LET, register=R.NEW, source=R.FIRST)
 
@@ -149,7 +183,10 @@ class SplitPamt:
     operand: ClassVar[str] = "RCX"
 
     def locks(self, level: int = 0, release: Release = DEFAULT):
-        return (LARGE,)
+        return (LARGE, *PAIR.locks(level, release))
+
+    def operand_of(self, lock: Held) -> str:
+        return self.operand if lock == LARGE else PAIR.operand_of(lock)
 
     def emit(self, call: Call):
         _turn_pamt(call, R.COPY, PT_NDA, PT_REG, clear_bepoch=True)

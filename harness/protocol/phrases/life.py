@@ -11,16 +11,19 @@ Abstracted away: measurement, the parameters of TDH.MNG.INIT, contents of contro
 
 from dataclasses import dataclass
 
-from harness.memory.layout import KOT_PACKAGES, KOT_STATE, LINE, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX
+from harness.memory.layout import (
+    KOT_PACKAGES, KOT_STATE, LINE, NOTED, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX, TO_WRITE_BACK, WBT_POINT,
+)
 from harness.memory.block import all_packages
 from harness.protocol.call import Call
 from harness.protocol.faults import draw_random
-from harness.protocol.phrases.locking import NAMED
-from harness.protocol.phrases.pages import each
+from harness.protocol.phrases.locking import INTERRUPT, NAMED, OpState, at_least
+from harness.protocol.phrases.pages import PageBecomes, each
 from kernels import epoch
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    HKID_FLUSHED, PT_EPT, PT_NDA, PT_REG, PT_TDCX, PT_TDR, PT_TDVPR, STATE, TD_TEARDOWN, TDCS_PAGES,
+    HKID_FLUSHED, OP_STATE_UNINITIALIZED, PT_NDA, PT_RSVD, PT_TDR, STATE, TD_TEARDOWN,
+    TDCS_PAGES, TDCS_PAGES_MAX,
 )
 
 
@@ -116,15 +119,90 @@ class WrittenBack:
                  text="packages to write back")
 
 
+def _each_hkid(call: Call, write) -> None:
+    """Rows of `write()` with CURSOR at this package's byte of each HKID's entry."""
+    call.row(Op.LET, register=R.OLD, source=R.PACKAGE, value=call.options.layout.at("kot") + KOT_PACKAGES)
+    each(call, R.OLD, LINE, write, count=call.options.layout.tds)
+
+
 @dataclass(frozen=True)
-class WriteCachesBack:
-    """This package has written back the caches of every HKID."""
+class BeginWriteBack:
+    """A session begins: it is about the HKIDs that are flushed now.  Without any there is nothing to be done."""
 
     def emit(self, call: Call):
-        call.work(call.name + "_ns")
-        call.row(Op.LET, register=R.OLD, source=R.PACKAGE, value=call.options.layout.at("kot") + KOT_PACKAGES)
-        each(call, R.OLD, LINE, lambda: call.row(Op.STORE, base=R.CURSOR, width=8, text="written back"),
-             count=call.options.layout.tds)
+        listing, some = call.listing, call.fresh("some")
+        call.row(Op.STORE, base=R.WBT, offset=WBT_POINT, text="no session to resume")
+        call.row(Op.LET, register=R.FIRST, text="HKIDs that are flushed")
+
+        def note():
+            behind = call.fresh("behind")
+            call.row(Op.INDEX, register=R.OLD, base=R.CURSOR, source=R.PACKAGE, mask=-1, match=-1, offset=-KOT_PACKAGES,
+                     text="the HKID's entry")
+            call.row(Op.LOAD, base=R.OLD, offset=KOT_STATE, width=8, mask=-1, match=HKID_FLUSHED, otherwise=behind,
+                     text="state of the HKID")
+            call.row(Op.LET, register=R.FIRST, source=R.FIRST, value=1)
+            call.row(Op.LOAD, base=R.CURSOR, width=8, mask=-1, match=TO_WRITE_BACK, otherwise=behind, text="this package")
+            call.row(Op.STORE, base=R.CURSOR, width=8, value=NOTED, text="to be written back")
+            listing.label(behind)
+
+        _each_hkid(call, note)
+        none = call.fresh("none")
+        call.row(Op.TEST, register=R.FIRST, mask=-1, next=none, otherwise=some, text="none?")
+        with listing.aside(none):
+            call.row(Op.LET, next=call.fail("TDX_NO_HKID_READY_TO_WBCACHE"))
+        listing.label(some)
+
+
+@dataclass(frozen=True)
+class ResumeWriteBack:
+    """A session of this package must have been interrupted."""
+
+    def emit(self, call: Call):
+        some, none = call.fresh("some"), call.fresh("none")
+        call.row(Op.LOAD, base=R.WBT, offset=WBT_POINT, mask=-1, next=none, otherwise=some, text="interrupted?")
+        with call.listing.aside(none):
+            call.row(Op.LET, next=call.fail("TDX_WBCACHE_RESUME_ERROR"))
+        call.listing.label(some)
+
+
+@dataclass(frozen=True)
+class WriteCachesBack:
+    """This package writes its caches back; then it has done so for the HKIDs that the session is about.
+
+    begins   whether the session does: between the two sub-blocks that the model has, an interrupt ends the call,
+             which is resumed with RCX = 1.  A resumed one is at its last sub-block.
+    """
+
+    begins: bool
+
+    def emit(self, call: Call):
+        call.work("tdh_phymem_cache_wb_ns")
+        if self.begins:
+            interrupted = call.fresh("interrupted")
+            call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, otherwise=interrupted, text="interrupt pending?")
+            with call.listing.aside(interrupted):
+                call.row(Op.STORE, base=R.WBT, offset=WBT_POINT, value=1, text="where to go on")
+                call.row(Op.LET, next=call.fail("TDX_INTERRUPTED_RESUMABLE"))
+        call.row(Op.STORE, base=R.WBT, offset=WBT_POINT, text="no session to resume")
+
+        def done():
+            behind = call.fresh("behind")
+            call.row(Op.LOAD, base=R.CURSOR, width=8, mask=-1, match=NOTED, otherwise=behind, text="of this session")
+            call.row(Op.EXCHANGE, base=R.CURSOR, width=8, register=R.SINK, text="written back")
+            call.listing.label(behind)
+
+        _each_hkid(call, done)
+
+
+@dataclass(frozen=True)
+class NoKeyYet:
+    """This package must not have the TD's key yet; the key table is not tried for that."""
+
+    def emit(self, call: Call):
+        call.row(Op.INDEX, register=R.CURSOR, base=R.TD, offset=call.td("keys"), source=R.PACKAGE, mask=-1, match=1,
+                 text="this package")
+        call.row(Op.LOAD, base=R.CURSOR, width=8, mask=-1, otherwise=call.fail("TDX_KEY_CONFIGURED"),
+                 text="key configured?")
 
 
 @dataclass(frozen=True)
@@ -157,13 +235,21 @@ class MoreTdcx:
     """The TD must still have room for a TDCX page."""
 
     def emit(self, call: Call):
-        full, more = call.fresh("full"), call.fresh("more")
-        call.row(Op.LOAD, base=R.TD, offset=call.td("tdr_state") + TDR_TDCX, width=8, register=R.OLD,
-                 text="num_tdcx")
-        call.row(Op.TEST, register=R.OLD, mask=-1, match=TDCS_PAGES, next=full, otherwise=more, text="enough")
-        with call.listing.aside(full):
-            call.row(Op.LET, next=call.fail("TDX_TDCX_NUM_INCORRECT"))
-        call.listing.label(more)
+        call.row(Op.LOAD_IN, base=R.TD, offset=call.td("tdr_state") + TDR_TDCX, width=8,
+                 mask=~at_least(TDCS_PAGES_MAX), otherwise=call.fail("TDX_TDCX_NUM_INCORRECT"), text="num_tdcx")
+
+
+@dataclass(frozen=True)
+class TdcsStillNew:
+    """A TD that has all the TDCX pages it must have has an op_state by now: it must be a new one."""
+
+    def emit(self, call: Call):
+        new, there = call.fresh("new"), call.fresh("there")
+        call.row(Op.LOAD_IN, base=R.TD, offset=call.td("tdr_state") + TDR_TDCX, width=8, mask=~at_least(TDCS_PAGES),
+                 next=new, otherwise=there, text="num_tdcx")
+        call.listing.label(there)
+        OpState(None, (OP_STATE_UNINITIALIZED,)).check(call)
+        call.listing.label(new)
 
 
 @dataclass(frozen=True)
@@ -209,21 +295,27 @@ class HasVcpus:
 
 @dataclass(frozen=True)
 class Reclaimable:
-    """The page must belong to a TD.  A TDR is reclaimed here and now, last of its TD's pages.
+    """The page must be somebody's.  A TDR is reclaimed here and now, last of its TD's pages.
 
     tdh_phymem_page_reclaim.c
     """
 
+    leveled = True
+
     def emit(self, call: Call):
-        tdr, other, page = call.fresh("tdr"), call.fresh("other"), NAMED["PAGE"][0]
+        tdr, other, page = call.fresh("tdr"), call.fresh("other"), NAMED["PAGE"][call.level]
         call.row(Op.LOAD_IN, base=page, offset=PAMT_TYPE, width=8, register=R.OLD,
-                 mask=sum(1 << kind for kind in (PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT)),
-                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="type of PAGE: of a TD")
+                 mask=~(1 << PT_NDA | 1 << PT_RSVD),
+                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="type of PAGE: somebody's")
+        if call.level:                   # a large page is no TDR
+            call.row(Op.TEST, register=R.HPA, mask=(1 << 12 + 9 * call.level) - 1,
+                     otherwise=call.fail("TDX_OPERAND_INVALID", "RCX"), text="the first of it")
+            return
         call.row(Op.TEST, register=R.OLD, mask=-1, match=PT_TDR, next=tdr, otherwise=other, text="TDR?")
         with call.listing.aside(tdr):
             Lifecycle((TD_TEARDOWN,)).emit(call)
             call.row(Op.LOAD, base=R.TD, offset=call.td("chldcnt"), mask=-1,
                      otherwise=call.fail("TDX_TD_ASSOCIATED_PAGES_EXIST"), text="TDR.chldcnt")
-            call.row(Op.STORE, base=page, offset=PAMT_TYPE, width=8, value=PT_NDA, text="type of PAGE")
+            PageBecomes(PT_NDA).emit(call)
             call.succeed()
         call.listing.label(other)

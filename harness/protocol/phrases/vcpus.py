@@ -6,12 +6,13 @@ from typing import ClassVar
 from harness.memory.layout import TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_STEPPING, TDVPS_TDCX, TDVPS_TLB, TLB_ENTRIES
 from harness.protocol.assemble import Held
 from harness.protocol.call import SHARED, Call, locate_entries, write_walk
-from harness.protocol.phrases.locking import Drop, EpochLock
+from harness.protocol.phrases.locking import Drop, EpochLock, at_least
 from harness.protocol.releases import DEFAULT, Release
 from kernels import epoch, stepping
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    EXIT_REASON_EPT_VIOLATION, NO_LP, RWX, TDVPS_PAGES, VCPU_ACTIVE, VCPU_READY, VCPU_UNINITIALIZED, states, status,
+    EXIT_REASON_EPT_VIOLATION, NO_LP, RWX, TDVPS_PAGES, TDVPS_PAGES_MAX, VCPU_ACTIVE, VCPU_READY, VCPU_UNINITIALIZED,
+    states, status,
 )
 
 REFCOUNT = Held("TD_EPOCH count", SHARED, "count", R.REFCOUNT)
@@ -19,13 +20,13 @@ REFCOUNT = Held("TD_EPOCH count", SHARED, "count", R.REFCOUNT)
 
 @dataclass(frozen=True)
 class Associate:
-    """The vCPU must be READY, and belong to this processor or to none.  helpers.c:960-1036"""
+    """The vCPU must be complete and READY, and belong to this processor or to none.  helpers.c:960-1036"""
 
     def emit(self, call: Call):
         new, done = (call.fresh(part) for part in ("new", "associated"))
         other = call.fresh("other")
-        call.row(Op.LOAD, base=R.TDVPS, offset=TDVPS_STATE, width=8, mask=-1, match=VCPU_READY,
-                 otherwise=call.fail("TDX_VCPU_STATE_INCORRECT"), text="vCPU state")
+        VcpuComplete().emit(call)
+        VcpuIs(VCPU_READY).emit(call)
         call.row(Op.LET, register=R.OLD, value=NO_LP)
         call.row(Op.SWAP, base=R.TDVPS, offset=TDVPS_LP, width=32, register=R.OLD, source=R.ME,
                  next=new, otherwise=other, text="assoc_lpid")
@@ -81,9 +82,9 @@ class EntryFilter:
     is taken first (exclusively; from 1.5.20 shared, as a lock with host priority); if a listed GPA
     would fault again the call ends with an EPT-violation exit for that GPA (PAGE); if none would, the
     tree is held until just before the vCPU becomes ACTIVE.  From 1.5.20 a page that is PENDING does
-    not refuse entry: the guest gets a #VE for it.
-    Abstracted away: the #VE notification that a TD can ask for, L2, and TDs that have pending #VE
-    disabled.
+    not refuse entry while the TD has pending #VE enabled: the guest gets a #VE for it.
+    (td_exit_stepping.c:162-169 in 1.5.24)
+    Abstracted away: the #VE notification that a TD can ask for, L2.
     """
 
     operand: ClassVar[str] = "SEPT_TREE"
@@ -132,7 +133,7 @@ class EntryFilter:
         call.row(Op.TEST, register=R.COPY, mask=RWX, match=RWX, otherwise=denied, next=accessible,
                  text="accessible")
         with call.listing.aside(denied):
-            if call.release.filter_pending:
+            if call.release.filter_pending or not call.options.pending_ve:
                 call.row(Op.LET, next=faults)
             else:
                 call.row(Op.STATE, register=R.STATE, source=R.COPY)
@@ -158,6 +159,13 @@ class Exit:
             Drop(resource).emit(call)
 
 
+@dataclass(frozen=True)
+class VcpuComplete:
+    """The vCPU has its TDCX pages; this is looked at before its state.  helpers.c, map_tdvps"""
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD_IN, base=R.TDVPS, offset=TDVPS_TDCX, width=8, mask=at_least(TDVPS_PAGES - 1),
+                 otherwise=call.fail("TDX_TDCX_NUM_INCORRECT"), text="TDCX pages")
 
 
 @dataclass(frozen=True)
@@ -167,8 +175,9 @@ class VcpuIs:
     state: int
 
     def emit(self, call: Call):
-        call.row(Op.LOAD, base=R.TDVPS, offset=TDVPS_STATE, width=8, mask=-1, match=self.state,
-                 otherwise=call.fail("TDX_VCPU_STATE_INCORRECT"), text="vCPU state")
+        carries = R.OLD if call.release.vcpu_state_status else None
+        call.row(Op.LOAD, base=R.TDVPS, offset=TDVPS_STATE, width=8, register=R.OLD, mask=-1, match=self.state,
+                 otherwise=call.fail("TDX_VCPU_STATE_INCORRECT", carries=carries), text="vCPU state")
 
 
 @dataclass(frozen=True)
@@ -188,15 +197,11 @@ class NewVcpu:
 
 @dataclass(frozen=True)
 class NewVcpuPage:
-    """One more TDCX page of the vCPU."""
+    """One more TDCX page of the vCPU, unless it has all that any vCPU can have."""
 
     def emit(self, call: Call):
-        call.row(Op.LOAD, base=R.TDVPS, offset=TDVPS_TDCX, width=8, register=R.OLD, text="TDCX pages")
-        full, more = call.fresh("full"), call.fresh("more")
-        call.row(Op.TEST, register=R.OLD, mask=-1, match=TDVPS_PAGES - 1, next=full, otherwise=more, text="enough")
-        with call.listing.aside(full):
-            call.row(Op.LET, next=call.fail("TDX_TDCX_NUM_INCORRECT"))
-        call.listing.label(more)
+        call.row(Op.LOAD_IN, base=R.TDVPS, offset=TDVPS_TDCX, width=8, register=R.OLD,
+                 mask=~at_least(TDVPS_PAGES_MAX - 1), otherwise=call.fail("TDX_TDCX_NUM_INCORRECT"), text="TDCX pages")
         call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_TDCX, width=8, source=R.OLD, value=1, text="TDCX pages")
 
 
@@ -205,8 +210,6 @@ class InitVcpu:
     """The vCPU is complete: READY, counted, and associated with the processor that makes the call."""
 
     def emit(self, call: Call):
-        call.row(Op.LOAD, base=R.TDVPS, offset=TDVPS_TDCX, width=8, mask=-1, match=TDVPS_PAGES - 1,
-                 otherwise=call.fail("TDX_TDCX_NUM_INCORRECT"), text="TDCX pages")
         call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_LP, width=32, source=R.ME, text="assoc_lpid")
         for counter in ("num_assoc_vcpus", "num_vcpus"):
             call.row(Op.ADD, base=R.TD, offset=call.td(counter), value=1, text=counter)

@@ -1,15 +1,8 @@
-"""What must be true of every run, as named predicates; a result counts the violations of each.
-
-The table INVARIANTS says what each one means.  Some are counted while the run goes on, by rows that
-flows write where they belong ("running"), some follow from the answers that calls gave ("answers"),
-some are looked up once everybody is done ("quiet"), one is read off the program ("program"), and two
-are what an engine notices itself ("engine").
+"""The invariants of harness/protocol/invariants.py looked up: in a run's counters, answers and memory.
 
 None stands for "not checked": a run that lost a worker is not quiet, and the ones that need a shadow
 owner are not counted where `checks.exclusive_ownership` is off.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,54 +10,14 @@ from harness.protocol import releases
 from harness.memory.layout import LINE, PAMT_LOCK
 from harness.memory.block import Memory
 from harness.experiment.plan import Plan
-from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT, REBUILT_OVER_PRIORITY
+from harness.protocol.counters import COUNTERS, REBUILT_OVER_PRIORITY, declared, violation
+from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT
+from harness.protocol.invariants import NAMES, OWNERS, RUNNING
 from kernels import epoch, guest
-from kernels.ops import LEVELS, Op
+from kernels.ops import LEVELS, OP_TABLE, Fact
 from kernels.record import CAUSES
 from kernels.words import HP, HPA_MASK, STATE, STATE_MASK, TDEL, TDHP, signed, spell_entry
 
-
-class Invariant(NamedTuple):
-    """One predicate; `number` is that of the list of KVM's invariants, I1 to I10."""
-
-    name: str
-    number: str
-    found: str                   # "running", "owners" (running, with shadow owners), "answers", "quiet", ...
-    meaning: str
-
-
-INVARIANTS = (
-    Invariant("exclusive_ownership", "", "owners",
-              "an exclusively taken lock word had no other owner, and a shared one no exclusive owner"),
-    Invariant("stale_translation", "", "running",
-              "no access went through a translation to a page that the host had taken back"),
-    Invariant("page_signature", "", "running",
-              "an accepted page holds zero or what its vCPUs wrote, at each touch and at the end"),
-    Invariant("conservation", "", "quiet",
-              "per call: attempts = success + busy + other, and each BUSY has one cause"),
-    Invariant("quiet_locks", "", "quiet",
-              "with everybody done, every lock word is free (host priority may be left)"),
-    Invariant("quiet_counts", "", "quiet", "with everybody done, no vCPU is counted as running"),
-    Invariant("quiet_mirror", "I1", "quiet",
-              "with everybody done and the VM alive, KVM's mirror says what the SEPT says; none is frozen"),
-    Invariant("mirror_race", "I1", "running", "a page that has just been put into the SEPT is in the mirror too"),
-    Invariant("one_freezer", "I2", "owners", "between freeze and publish a mirror entry is one actor's"),
-    Invariant("seamcall_covered", "I3", "owners",
-              "who makes a SEAMCALL on an entry has frozen its mirror, or holds mmu_lock for write"),
-    Invariant("quiet_tree", "I4", "quiet", "an SEPT entry that is not free lies below a mapped SEPT page"),
-    Invariant("removal_tracked", "I5", "answers",
-              "a page is removed once blocked and tracked, and TRACK finds nobody of the epoch before"),
-    Invariant("barred_retry", "I6", "running", "with entry barred and all vCPUs out, no call comes back BUSY"),
-    Invariant("bar_under_lock", "I7", "owners",
-              "entry is barred only by who holds mmu_lock for write, and not longer"),
-    Invariant("single_mapping", "I8", "answers", "no page is added where one is mapped; no page is mapped twice"),
-    Invariant("no_sleep_under_lock", "I9", "program", "nothing sleeps, yields or polls with mmu_lock held"),
-    Invariant("no_deadlock", "I10", "engine", "no actor waits for ever"),
-    Invariant("no_halt", "", "engine", "no sanity check of the module failed, which would have shut it down"),
-)
-NAMES = tuple(invariant.name for invariant in INVARIANTS)
-RUNNING = tuple(each.name for each in INVARIANTS if each.found in ("running", "owners"))
-OWNERS = tuple(each.name for each in INVARIANTS if each.found == "owners")
 
 # What TRACK may not answer, and what may not kill a VM (I5, I8): once it is dead, more follows from that.
 OLD_EPOCH = {"tdh_mem_track": ("TDX_PREVIOUS_TLB_EPOCH_BUSY",)}
@@ -78,9 +31,6 @@ MAPPED_TWICE = {
 }
 KVM_LOCKS = ("mmu_lock", "mmu_owner", "wait_for_sept_zap", "seamcall_lock", "vm_state_lock", "slots_lock",
              "invalidate")
-SLEEPS = (Op.YIELD, Op.POLL)     # and SPEND where it is idle
-
-PRIORITY = ("set", "cleared", "timeouts", "locks_set", "locks_cleared", "orphaned", "lost", "locks_left")
 
 
 def check(plan: Plan, memory: Memory, records: list[np.ndarray], quiet: bool) -> dict[str, int | None]:
@@ -90,7 +40,7 @@ def check(plan: Plan, memory: Memory, records: list[np.ndarray], quiet: bool) ->
     quiet     whether all actors have ended by themselves
     """
     found: dict[str, int | None] = dict.fromkeys(NAMES)
-    found |= {name: counted(plan, records, f"violation: {name}") for name in RUNNING}
+    found |= {name: counted(plan, records, violation(name)) for name in RUNNING}
     if not plan.config.checks.exclusive_ownership:
         found |= dict.fromkeys(OWNERS)
     found["removal_tracked"] = (answered(plan, records, "answered", OLD_EPOCH)
@@ -113,8 +63,8 @@ def check(plan: Plan, memory: Memory, records: list[np.ndarray], quiet: bool) ->
 
 
 def counted(plan: Plan, records, counter: str) -> int:
-    """A counter summed over actors and both halves; 0 if the program has no such counter."""
-    if counter not in plan.program.counters:
+    """A counter summed over actors and both halves; 0 if the program does not count it."""
+    if declared(COUNTERS, counter, "counter") not in plan.program.counters:
         return 0
     at = plan.tables.counters + plan.program.counters.index(counter)
     return int(sum(record[at] + record[plan.tables.half + at] for record in records))
@@ -131,7 +81,7 @@ def answered(plan: Plan, records, table: str, answers: dict[str, tuple[str, ...]
             continue
         row = program.calls.index(call) * len(program.answers)
         for number, answer in enumerate(program.answers):
-            if answer.name.partition("|")[0] in names:
+            if answer.status_name in names:
                 at = getattr(tables, table) + row + number
                 total += int(sum(record[at] + record[tables.half + at] for record in records))
     return total
@@ -140,7 +90,7 @@ def answered(plan: Plan, records, table: str, answers: dict[str, tuple[str, ...]
 def sleeps_under_lock(plan: Plan) -> int:
     """Rows of the program that sleep, yield or poll with mmu_lock held."""
     return sum(any(held.resource == "mmu_lock" for held in row.held)
-               and (row.op in SLEEPS or row.op == Op.SPEND and row.width == 1)
+               and Fact.SLEEPS in OP_TABLE[row.op].facts and row.width != 0
                for row in plan.program.listing)
 
 
@@ -171,13 +121,14 @@ def _pamt_words(plan: Plan, memory: Memory, td: int = 0) -> np.ndarray:
 def locks_held(plan: Plan, memory: Memory) -> int:
     """Lock words that are not free."""
     layout = plan.layout
-    held = memory.word(layout.at("kot_lock"), 16) != 0
+    held = sum(memory.word(layout.at(name), 16) != 0 for name in ("kot_lock", "global_lock"))
     held += sum(int((memory.view(name)[:, 0] & np.uint64(0xFF) != 0).sum()) for name in ("ket", "wbt"))
     for td in range(layout.tds):
         held += int(((_pamt_words(plan, memory, td) & ~np.uint16(HP)) != 0).sum())
         # A sharex_hp lock may keep host priority; a sharex lock has no such bit.
-        for name, kept in (("op_state_lock", HP), ("epoch_lock", 0),
-                           ("secure_ept_lock", HP if releases.BY_NAME[plan.config.module].tree == "hp" else 0)):
+        for name, kept in (("op_state_lock", HP), ("epoch_lock", 0), ("mig_lock", 0), ("rtmr_lock", HP),
+                           ("servtd_bindings_lock", HP),
+                           ("secure_ept_lock", HP if releases.find(plan.config.module).tree == "hp" else 0)):
             held += memory.word(layout.at(name, td=td), 16) & ~kept != 0
         held += sum(memory.word(layout.at(name, td=td)) != 0 for name in KVM_LOCKS)
         for level in range(LEVELS):
@@ -263,14 +214,7 @@ def entries(plan: Plan, memory: Memory) -> dict[str, int]:
 
 
 def host_priority(plan: Plan, memory: Memory, records) -> dict[str, int]:
-    """What became of TDHP, the host-priority bit of SEPT entries, over the whole run.
-
-    set, cleared   by hosts that lost, that got in
-    orphaned       left on an unlocked entry when its TD ended: no host came back, and the guest is refused
-    lost           set, but neither cleared nor there when the TD ended: overwritten by a plain store
-    timeouts       TD exits because a TDCALL was refused for hp_lock_timeout
-    locks_...      the same bit of PAMT entries, op_state and (from 1.5.20) the SEPT tree
-    """
+    """What became of TDHP, the host-priority bit of SEPT entries, over the whole run, as HOST_PRIORITY lists it."""
     counts = {name: counted(plan, records, f"host_priority.{name}")
               for name in ("set", "cleared", "timeouts", "locks_set", "locks_cleared")}
     left, orphaned, locks_left = 0, 0, 0

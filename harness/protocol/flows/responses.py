@@ -12,9 +12,8 @@ from harness.protocol.policy import FOREVER, Response
 from harness.protocol.flows import seam
 from harness.protocol.flows.flow import Flow
 from kernels.ops import Op, Register as R
-from kernels.words import STATUS_CLASS, status
+from kernels.words import OPERAND_BUSY, STATUS_CLASS, status
 
-BUSY = status("TDX_OPERAND_BUSY")
 TREE_BUSY = status("TDX_OPERAND_BUSY", "SEPT_TREE")
 
 
@@ -23,7 +22,7 @@ def _nothing() -> None:
 
 
 @dataclass
-class Ladder:
+class Responses:
     """What a site has to say to its policy's responses.
 
     site           of harness.policy; `frozen` has no status to look at
@@ -75,11 +74,11 @@ class Ladder:
         test = {"op": Op.TEST, "register": R.STATUS}
         if on == "bitmask":
             hit = self.flow.fresh(f"{self.site}.hit")
-            self.flow.row(mask=BUSY, match=0, next=error, otherwise=hit,
+            self.flow.row(mask=OPERAND_BUSY, match=0, next=error, otherwise=hit,
                           text="status & TDX_OPERAND_BUSY", **test)
             self.flow.label(hit)
             fine, other = self.flow.fresh(f"{self.site}.busy"), self.flow.fresh(f"{self.site}.not_busy")
-            self.flow.row(mask=STATUS_CLASS, match=BUSY, next=fine, otherwise=other,
+            self.flow.row(mask=STATUS_CLASS, match=OPERAND_BUSY, next=fine, otherwise=other,
                           text="TDX_OPERAND_BUSY", **test)
             with self.flow.aside(other):
                 self.flow.count("other_errors_taken_for_busy", next=fine)
@@ -88,7 +87,7 @@ class Ladder:
             self.flow.row(mask=-1, match=TREE_BUSY, otherwise=error,
                           text="TDX_OPERAND_BUSY|SEPT_TREE", **test)
         else:
-            self.flow.row(mask=STATUS_CLASS, match=BUSY, otherwise=error, text="TDX_OPERAND_BUSY", **test)
+            self.flow.row(mask=STATUS_CLASS, match=OPERAND_BUSY, otherwise=error, text="TDX_OPERAND_BUSY", **test)
 
     def _respond(self, response: Response) -> bool:
         """Write one response; returns whether nothing can come behind it."""

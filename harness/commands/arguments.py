@@ -1,0 +1,67 @@
+"""Arguments that several commands take, and the refusals that several share."""
+
+import os
+from pathlib import Path
+
+from harness.errors import UsageError, nearest
+from harness.protocol.policies import BY_NAME, POLICIES
+from harness.results.identity import COMPARABLE
+
+FORMATS = ("table", "github", "csv", "json")       # of reports/text.py
+
+
+def add_format(parser) -> None:
+    parser.add_argument("--format", choices=FORMATS, default="table", help="how to print (default: table)")
+
+
+def add_overrides(parser, text: str) -> None:
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=text)
+
+
+def add_out(parser, what: str = "result folders") -> None:
+    parser.add_argument("--out", default="results", metavar="DIR", help=f"where {what} go (default: results)")
+
+
+def add_results(parser) -> None:
+    parser.add_argument("results", nargs="+", metavar="RESULT", help="a result.json, or the folder that holds it")
+
+
+def add_comparison(parser) -> None:
+    """What a comparison is against, and what may differ in it."""
+    parser.add_argument("--baseline", metavar="POLICY", help="compare with this row (default: the first)")
+    parser.add_argument("--across", action="append", default=[], choices=COMPARABLE,
+                        help="compare results that differ in this; may be given again")
+
+
+def add_module(parser) -> None:
+    parser.add_argument("--module", metavar="RELEASE", default="1.5.05", help="a release (default: 1.5.05)")
+
+
+# --- refusals, before anything is measured -----------------------------------------------------
+
+def check_range(option: str, value: int | None, least: int, most: int | None = None) -> None:
+    """Raises UsageError for a number out of its range."""
+    if value is not None and (value < least or most is not None and value > most):
+        limit = "" if most is None else f" and at most {most}"
+        raise UsageError(f"{option} {value}: must be at least {least}{limit}")
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raises UsageError for a place where no folder can be made or written to."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"{option} {folder}: {existing} is a file; must be a folder")
+    if not os.access(existing, os.W_OK):
+        raise UsageError(f"{option} {folder}: {existing} cannot be written; must be a folder that can")
+
+
+def policies(names: str | None) -> list[str]:
+    """The policies that --policies asks for, none where it was not given.  Raises UsageError."""
+    if names is None:
+        return []
+    chosen = [policy.name for policy in POLICIES] if names == "all" else names.split(",")
+    for name in chosen:
+        if name not in BY_NAME:
+            raise UsageError(f"--policies {names}: {name!r} is not a policy; known: all,"
+                             f" {', '.join(BY_NAME)}{nearest(name, BY_NAME)}")
+    return chosen

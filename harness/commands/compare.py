@@ -1,0 +1,23 @@
+"""The command `compare`: saved results side by side."""
+
+from harness.commands import arguments
+from harness.errors import DONE
+from harness.reports.comparison import comparison_report
+from harness.results import store
+from harness.results.comparison import make_table
+
+
+def add(parser) -> None:
+    arguments.add_results(parser)
+    arguments.add_format(parser)
+    parser.add_argument("--columns", metavar="KEY,...", help="metrics, by the keys that --format csv prints")
+    parser.add_argument("--rows", metavar="PATTERN,...", help="policies, such as 'kick*,retry16'")
+    parser.add_argument("--sort", metavar="KEY", help="sort rows by a metric, least first")
+    arguments.add_comparison(parser)
+
+
+def do(options) -> int:
+    table = make_table([store.read(path) for path in options.results], options.baseline,
+                       options.columns, options.rows, options.sort, tuple(options.across))
+    print(comparison_report(table, options.format))
+    return DONE

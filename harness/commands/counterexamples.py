@@ -1,0 +1,94 @@
+"""What `explore` shows and saves of a search: the ways to what should not be, as schedules and as tests."""
+
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.engines.explore.search import Found
+from harness.errors import UsageError
+from harness.engines.replay.steps import execute
+from harness.experiment.schedule import Schedule, Turn
+from harness.reports import exploration
+from harness.results import grading
+
+
+class Destination(NamedTuple):
+    """Where counterexamples are kept."""
+
+    folder: Path
+    test: Path | None = None     # the first of each scenario as a pytest file, too
+
+
+class Way(NamedTuple):
+    """A way to something, and why it is shown."""
+
+    reason: str
+    turns: list[Turn]
+    repeated: int = 0            # so many of the last turns repeat for ever
+
+
+def ways(found: Found, judged: grading.Verdict, show: int | None) -> list[Way]:
+    """To each violated invariant, to each outcome that should not be, and to the `show`th outcome."""
+    scenario, chosen = found.scenario, []
+    for name, turns in found.violations.items():
+        cycle = found.cycles.get(name, [])
+        expected = " (as it must be)" * (name in scenario.must_violate)
+        chosen.append(Way(f"{name} is violated{expected}", turns + cycle, len(cycle)))
+    for ending, (grade, _) in zip(found.endings, judged.grades):
+        if grade in ("forbidden", "ungraded") and ending.kind == "done":
+            chosen.append(Way(f"{grade}: {grading.describe(scenario, ending)}", ending.turns))
+    if show is not None:
+        if not 1 <= show <= len(found.endings):
+            raise UsageError(f"--show {show}: must be at least 1 and at most {len(found.endings)}")
+        ending = found.endings[show - 1]
+        chosen.append(Way(grading.describe(scenario, ending), ending.turns))
+    return chosen
+
+
+def present(found: Found, judged: grading.Verdict, show: int | None, destination: Destination) -> None:
+    """Print each way access by access, and save it."""
+    present_ways(found.scenario, ways(found, judged, show), destination)
+
+
+def present_ways(scenario, chosen: list[Way], destination: Destination) -> None:
+    for number, way in enumerate(chosen, 1):
+        schedule = Schedule(scenario, way.turns, way.reason)
+        accesses, schedule.final = execute(schedule)
+        print("\n" + exploration.trace(schedule, accesses))
+        if way.repeated:
+            print(f"the last {way.repeated} steps repeat for ever")
+        save(schedule, number, destination)
+
+
+def save(schedule: Schedule, number: int, destination: Destination) -> None:
+    """Raises UsageError for a place that cannot be written."""
+    scenario, folder, test = schedule.scenario, destination.folder, destination.test
+    stem = re.sub(r"[^A-Za-z0-9.]+", "-", f"{scenario.name}-{scenario.module}").strip("-")
+    path = folder / f"{stem}-{number}.schedule.json"
+    try:
+        schedule.write(path)
+        print(f"saved {path}; again: python -m harness replay {path}", file=sys.stderr)
+        if test and number == 1:
+            test.write_text(as_test(schedule), encoding="utf-8")
+            print(f"wrote {test}", file=sys.stderr)
+    except OSError as problem:
+        raise UsageError(f"--out {folder}: cannot write {problem.filename}: {problem.strerror}") from None
+
+
+def as_test(schedule: Schedule) -> str:
+    """A pytest file that runs the schedule again."""
+    name = re.sub(r"\W+", "_", f"{schedule.scenario.name} {schedule.scenario.module}").strip("_").lower()
+    return f'''"""{schedule.reason}: found by `explore`, kept as a schedule."""
+
+from harness.engines.replay.steps import execute
+from harness.experiment.schedule import Schedule
+
+SCHEDULE = {schedule.as_json()!r}
+
+
+def test_{name}_still_comes_out_like_this():
+    schedule = Schedule.from_json(SCHEDULE)
+    accesses, final = execute(schedule)
+    assert final == schedule.final
+'''

@@ -1,0 +1,187 @@
+"""What `explore` compares: policies, or releases of the module, invariant by invariant, over the scenarios of files."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+from harness.engines.explore import search as engine
+from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, nearest
+from harness.experiment.scenario import INVARIANTS, OUTCOME_INVARIANTS, Scenario
+from harness.experiment.scenario_file import load
+from harness.protocol.policies import POLICIES
+from harness.protocol.releases import READ, Release, find, line
+from harness.reports import exploration
+from harness.reports.text import wrap
+from harness.results import grading
+from harness.results.matrix import Matrix, named
+
+POLICIES_MODULE = "1.5.05"       # of --policies, unless --module says more
+
+
+class Wanted(NamedTuple):
+    """What is compared, and how it is said."""
+
+    paths: list[str]
+    modules: list[str] | None
+    policy: str | None
+    required: list[str]
+    style: str
+    search: Callable             # (path, scenario, what it is about) -> Found
+    bounded: bool                # no search for what never ends
+
+
+def required(text: str | None) -> list[str]:
+    """The invariants that --require names, by the names that they have here.  Raises UsageError."""
+    known = {spelled: name for name in (*INVARIANTS, *OUTCOME_INVARIANTS) for spelled in (name, named(name))}
+    names = [name.strip() for name in text.split(",")] if text is not None else []
+    for name in names:
+        if name not in known:
+            shown = ", ".join(dict.fromkeys(named(each) for each in known.values()))
+            raise UsageError(f"--require {name}: no invariant; known: {shown}{nearest(name, known)}")
+    return list(dict.fromkeys(known[name] for name in names))
+
+
+# --- what is compared --------------------------------------------------------------------------
+
+def policies(wanted: Wanted) -> int:
+    """Which invariants each policy keeps in the scenarios with KVM's flows; returns the exit code."""
+    if wanted.policy:
+        raise UsageError(f"--policy {wanted.policy}: not together with --policies, which are all of them")
+    modules, names = wanted.modules or [POLICIES_MODULE], [policy.name for policy in POLICIES]
+    scenarios = [(name, path, scenario) for name in names for path in wanted.paths
+                 for scenario in load(path, modules, name) if scenario.uses_flows and not scenario.must_violate]
+    if not scenarios:
+        raise UsageError(f"{wanted.paths[0]}: no scenario with KVM's flows (touch, remove) for --policies")
+    found = Matrix("policy", names)
+    code = fill(found, scenarios, wanted)
+    say(found, wanted, f"module {', '.join(modules)}", code, modules=modules)
+    return verdict(found, wanted, code)
+
+
+def modules(wanted: Wanted) -> int:
+    """Which invariants each release keeps, whichever releases the files name; returns the exit code."""
+    names = list(dict.fromkeys(wanted.modules or [release.name for release in READ]))
+    scenarios = [(name, path, scenario) for path in wanted.paths for name in names
+                 for scenario in load(path, [name], wanted.policy, anywhere=True)]
+    broken = dict.fromkeys(Path(path).stem for _, path, scenario in scenarios if scenario.file.busted)
+    scenarios = [each for each in scenarios if not each[2].file.busted]
+    if not scenarios:
+        raise UsageError(f"{wanted.paths[0]}: no scenario for --modules: " + (
+            "busted is what a release is not" if broken else f"{', '.join(names)} has not got its calls"))
+    found = Matrix("module", names)
+    code = fill(found, scenarios, wanted)
+    about = f"left out, as busted: {', '.join(broken)}" if broken else ""
+    say(found, wanted, about, code, {name: label(find(name), not wanted.modules) for name in names})
+    if wanted.style == "table":
+        print_notes(names, found, wanted)
+    return verdict(found, wanted, code)
+
+
+def fill(found: Matrix, scenarios: list[tuple[str, str, Scenario]], wanted: Wanted) -> int:
+    """Search every scenario, those that behave the same once; returns the exit code."""
+    asked = [invariants(scenario, wanted.bounded) for _, _, scenario in scenarios]
+    for (name, *_), each in zip(scenarios, asked):
+        found.ask(name, each)
+    for name in wanted.required:
+        if name not in found.invariants:
+            known = [named(each) for each in found.invariants]
+            raise UsageError(f"--require {named(name)}: no search of these files looks for it;"
+                             f" known: {', '.join(known)}")
+    done: dict[tuple, tuple] = {}
+    for number, ((name, path, scenario), each) in enumerate(zip(scenarios, asked), 1):
+        key = path, scenario.behaviour()
+        try:
+            if key not in done:
+                done[key] = outcome(wanted.search(path, scenario, f"{number} of {len(scenarios)}, {name}"), each)
+        except KeyboardInterrupt:
+            print(f"interrupted in {found.by} {name}", file=sys.stderr)
+            return INTERRUPTED
+        found.decide(name, *done[key][:2])
+        if done[key][2]:
+            print(f"interrupted in {found.by} {name}", file=sys.stderr)
+            return INTERRUPTED
+    return DONE
+
+
+def invariants(scenario: Scenario, bounded: bool) -> list[str]:
+    """What a search of a scenario can tell."""
+    return [name for name in (*engine.checked(scenario), *grading.checked_outcomes(scenario))
+            if not (bounded and name in engine.CYCLES)]
+
+
+def outcome(found: engine.Found, asked: list[str]) -> tuple[list[str], dict[str, list], bool]:
+    """The invariants that a search has decided, the ways to what is violated, and whether it was interrupted."""
+    ways = found.violations | grading.broken_outcomes(found)
+    decided = [name for name in asked if found.complete and name in (*found.checked, *OUTCOME_INVARIANTS)]
+    return decided, ways, found.interrupted
+
+
+# --- what is said ------------------------------------------------------------------------------
+
+def say(found: Matrix, wanted: Wanted, about: str, code: int, labels: dict[str, str] | None = None,
+        modules: list[str] | None = None) -> None:
+    """The matrix, in the format that was asked for."""
+    files = [Path(path).stem for path in wanted.paths]
+    if wanted.style == "json":
+        rows = found.as_json()
+        for row in rows if found.by == "module" else ():
+            release = find(row["module"])
+            row |= {"same": [] if wanted.modules else list(release.also), "derived": list(release.derived)}
+        print(json.dumps({"files": wanted.paths, **({"modules": modules} if modules else {}), "complete": found.decided and code == DONE, "rows": rows,
+                          "required": [named(name) for name in wanted.required],
+                          "keep": kept_by(found, wanted) if wanted.required else None}, indent=1))
+        return
+    if wanted.style == "table":
+        about = f"; {about}" * bool(about)
+        print(wrap(f"{' '.join(files)}{about}: steps of the shortest counterexample, or holds (? where the search was not"
+                   " complete)"))
+    print(exploration.matrix(found, wanted.style, labels))
+    if wanted.style == "table" and wanted.required:
+        names = kept_by(found, wanted)
+        none = (f"no {found.by} {'is known to keep' if found.unknown(wanted.required) else 'keeps'}"
+                f" {'them all' if len(wanted.required) > 1 else 'it'}")
+        print("\n" + wrap(f"{', '.join(map(named, wanted.required))}: " + (
+            f"kept by {by_line(names) if found.by == 'module' else ', '.join(names)}" if names else none)))
+
+
+def label(release: Release, also: bool) -> str:
+    """A release, with those that behave the same if wanted; * where some of it was not read in its own source."""
+    return ", ".join([release.name, *(name[3:] for name in release.also if also)]) + "*" * bool(release.derived)
+
+
+def kept_by(found: Matrix, wanted: Wanted) -> list[str]:
+    """The policies, or the releases with those that behave the same, that keep all that is required."""
+    names = found.keeping(wanted.required)
+    if found.by == "policy" or wanted.modules:
+        return names
+    return [each for name in names for each in (name, *find(name).also)]
+
+
+def by_line(names: list[str]) -> str:
+    """Releases of a line behind each other: `1.5.28, 1.5.34; 2.0.18`."""
+    lines: dict[str, list[str]] = {}
+    for name in names:
+        lines.setdefault(line(name), []).append(name)
+    return "; ".join(", ".join(each) for each in lines.values())
+
+
+def print_notes(names: list[str], found: Matrix, wanted: Wanted) -> None:
+    """What the newest of each line comes to, and that some of it was not read in a release's own source."""
+    if wanted.required:
+        newest = {line(name): name for name in names}
+        keeping, unknown = found.keeping(wanted.required), found.unknown(wanted.required)
+        print(wrap("newest of each line: " + ", ".join(
+            f"{name} {'does' if name in keeping else 'is not known' if name in unknown else 'does not'}"
+            for name in newest.values())))
+    if any(find(name).derived for name in names):
+        print("* some of its fields are derived, not read in its own source: docs/releases.md lists them")
+
+
+def verdict(found: Matrix, wanted: Wanted, code: int) -> int:
+    """The exit code: whether what is required holds in every row that was searched."""
+    if code != DONE or not wanted.required:
+        return code
+    if found.breaking(wanted.required):
+        return FAILED
+    return UNTRUSTWORTHY if found.unknown(wanted.required) else DONE

@@ -1,0 +1,33 @@
+"""The command `replay`: a saved schedule again, step by step and as real processes; the words must be the same."""
+
+from harness.engines.replay import processes
+from harness.engines.replay.steps import execute
+from harness.errors import DONE, FAILED
+from harness.experiment.schedule import Schedule
+from harness.reports import exploration
+
+NO_CHANGE = "as at the start"
+
+
+def add(parser) -> None:
+    parser.add_argument("schedule", metavar="SCHEDULE", help="a file that explore has saved")
+    parser.add_argument("--all", action="store_true", dest="everything", help="show every access")
+
+
+def do(options) -> int:
+    return replay(Schedule.read(options.schedule), options.everything)
+
+
+def replay(schedule: Schedule, everything: bool) -> int:
+    """Run a schedule twice and compare each with what was saved; returns the exit code."""
+    accesses, final = execute(schedule)
+    print(exploration.trace(schedule, accesses, everything))
+    saved, code = schedule.final or {}, DONE
+    for how, words in (("step by step", final), ("as real processes", processes.run(schedule))):
+        same = words == schedule.final
+        print(f"{how}: {len(words)} words differ from the start, {'all as saved' if same else 'NOT as saved'}")
+        for name in sorted(words.keys() | saved.keys()):
+            if words.get(name) != saved.get(name):
+                print(f"  {name}: {words.get(name, NO_CHANGE)}, saved was {saved.get(name, NO_CHANGE)}")
+        code = code if same else FAILED
+    return code

@@ -1,0 +1,83 @@
+"""The command `run`: configs in interleaved blocks, with a table for each run as it ends."""
+
+import sys
+from pathlib import Path
+
+from harness.commands import arguments, running, session as sessions
+from harness.errors import DONE, FAILED, INTERRUPTED, gravest
+from harness.experiment.config import Config
+from harness.reports.comparison import overview
+from harness.reports.run import run_report
+from harness.results.schema import Result
+
+
+def add(parser) -> None:
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, such as configs/kick_vcpus.toml")
+    arguments.add_overrides(parser, "change a key of the config, e.g. --set td.vcpus=8")
+    parser.add_argument("--policies", metavar="NAMES",
+                        help="run each config under each of these policies (comma-separated, or: all)")
+    parser.add_argument("--repeats", type=int, metavar="N", help="N interleaved blocks: each config once per block")
+    parser.add_argument("--budget", metavar="TIME", help="a limit such as 10m, spread over the blocks")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run of the same configs")
+    arguments.add_out(parser)
+    arguments.add_format(parser)
+    parser.add_argument("--check-outcomes", action="store_true",
+                        help="fail if a call answered what no interleaving can answer")
+
+
+def do(options) -> int:
+    arguments.check_range("--repeats", options.repeats, 1, 10_000)
+    out, budget_s = Path(options.out), sessions.seconds(options.budget)
+    configs = running.load(options.configs, options.overrides, arguments.policies(options.policies))
+    session = sessions.make_session(configs, options.repeats, budget_s)
+    for config in session.configs:
+        running.prepare(config)
+    arguments.check_folder("--out", out)
+    done = {}
+    if options.resume:
+        session, done = resume(session, out)
+    with running.only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
+        return run(session, done, sessions.Budget(budget_s), out, options.format, options.check_outcomes)
+
+
+def resume(session: sessions.Session, out: Path) -> tuple[sessions.Session, dict]:
+    """The session to go on with, and the results that are there already."""
+    session, done, skipped = sessions.resume(session, out)
+    for problem in skipped:
+        print(f"skipped {problem}", file=sys.stderr)
+    print(f"{len(done)} of {len(session.runs)} runs are there already", file=sys.stderr)
+    return session, done
+
+
+def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Path, style: str, outcomes: bool) -> int:
+    """What is not done, printed run by run and then side by side; returns the exit code."""
+    finished, code, several = dict(done), DONE, len(session.runs) > 1
+    try:
+        for which, result in running.run_session(session, done, budget):
+            finished[which], config = result, session.configs[which.config]
+            kept = running.keep(result, out)
+            if style != "csv" or not several:
+                print(run_report(result, style) + "\n", flush=True)
+            code = gravest(code, kept, running.exit_code(result, config.expect))
+            if outcomes:
+                code = gravest(code, outcomes_code(result, config))
+            if result.interrupted:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:                # between runs; within one an engine keeps what it measured
+        code = INTERRUPTED
+        if several:
+            print("interrupted; the same command with --resume goes on", file=sys.stderr)
+    if several and finished and style != "json":
+        ordered = sorted(finished, key=lambda which: (which.config, which.block))
+        print(overview([finished[which] for which in ordered], style))
+    return code
+
+
+def outcomes_code(result: Result, config: Config) -> int:
+    """The exit code for a run's answers; says on stderr which cannot be."""
+    from harness.commands import check_outcomes      # loads the engine that finds what can be
+    unjudged = check_outcomes.why_not(result)
+    wrong = [] if unjudged else check_outcomes.impossible(result, config)
+    for sentence in [unjudged] * bool(unjudged) + wrong:
+        print(f"{result.name}: {sentence}", file=sys.stderr)
+    return FAILED if wrong else DONE

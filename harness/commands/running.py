@@ -1,0 +1,131 @@
+"""What run, sweep and nightly share: configs made ready, one run after the other, results kept and judged.
+
+The only file that runs a plan on an engine.  What loads the compiler waits until a run is prepared, so
+that `--help` of these commands is quick.
+"""
+
+import contextlib
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness import engines
+from harness.commands.progress import Progress
+from harness.commands.session import REAL_TIME, SEEDS, Budget, Run, Session, run_s
+from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY
+from harness.experiment import config_file
+from harness.experiment.config import Bound, Config
+from harness.host import lock
+from harness.results import store, trust
+from harness.results.expectations import check_expectations, failures, only_unseen, tried
+from harness.results.schema import Provoked, Result
+
+
+def load(paths: list[str], overrides: list[str], policies: list[str]) -> list[Config]:
+    """Each config, under each of the policies if there are any.  Raises UsageError."""
+    chosen = [[f"policy={name}"] for name in policies] or [[]]
+    return [config_file.load(path, [*overrides, *policy]) for path in paths for policy in chosen]
+
+
+def prepare(config: Config):
+    """The plan of a config.  Raises UsageError if there can be none, or for what no result of it can have."""
+    from harness.experiment.plan import make_plan
+    from harness.results.document import example
+    plan = make_plan(config)
+    check_expectations(plan, example(plan))
+    return plan
+
+
+def measure(plan, progress=lambda *_: None) -> Result:
+    """Run a plan on its engine: the result."""
+    from harness.results.document import from_measured
+    return from_measured(engines.load(plan.config.engine).run(plan, progress))
+
+
+def provoke(plan, progress=lambda *_: None) -> Result:
+    """Run a plan; one with `until_seen_s` again, on the next seeds, until what it expects has occurred.
+
+    What is seen ends it, and so does anything that is wrong besides; an interrupt too.
+    """
+    from harness.experiment.plan import make_plan
+    config, limit_s = plan.config, plan.config.until_seen_s
+    result, began, runs, measured_s = measure(plan, progress), time.monotonic(), 1, 0.0
+    while limit_s:
+        measured_s += result.measured_s
+        failed = failures(result, config.expect)
+        result.provoked = Provoked(runs=runs, measured_s=round(measured_s, 6), seen=not failed)
+        if not only_unseen(failed) or result.interrupted or time.monotonic() - began + result.measured_s > limit_s:
+            break
+        again = config.model_copy(update={"seed": (config.seed + runs) % SEEDS})
+        result, runs = measure(make_plan(again), progress), runs + 1
+    if runs > 1:
+        trust.degrade(result, f"run {runs} times until it was seen what it provokes: that it occurs, not how often")
+    return result
+
+
+def only_one(configs: tuple[Config, ...], what: str):
+    """The lock that a measurement needs; nothing for engines that do not measure this machine."""
+    real = any(config.engine in REAL_TIME for config in configs)
+    return lock.only_one(what) if real else contextlib.nullcontext()
+
+
+def run_session(session: Session, done: dict[Run, Result], budget: Budget) -> Iterator[tuple[Run, Result]]:
+    """Run what is not done, block by block, as long as the budget lasts; yields (run, result)."""
+    from harness.experiment.plan import make_plan
+    left = [run for run in session.runs if run not in done]
+    for block, runs in itertools.groupby(list(left), key=lambda run: run.block):
+        block_runs = list(runs)
+        if not budget.fits(len(block_runs), expected_s(session, block_runs)):
+            print(f"budget spent after {block} of {session.blocks} blocks", file=sys.stderr)
+            return
+        for run in block_runs:
+            left.remove(run)
+            plan, began = make_plan(session.config(run)), time.monotonic()
+            with _progress(session, run, left) as progress:
+                result = provoke(plan, progress)
+            result.block = session.mark(run)
+            budget.ran(time.monotonic() - began)
+            yield run, result
+
+
+def expected_s(session: Session, runs: list[Run]) -> float:
+    return sum(run_s(session.configs[run.config]) for run in runs)
+
+
+def _progress(session: Session, run: Run, behind: list[Run]) -> Progress:
+    config = session.configs[run.config]
+    known_s = (run_s(config), expected_s(session, behind)) if config.engine in REAL_TIME else ()
+    return Progress(config.name, session.runs.index(run), len(session.runs), run.block, session.blocks, *known_s)
+
+
+# --- results -----------------------------------------------------------------------------------
+
+def keep(result: Result, out: Path) -> int:
+    """Save a result; if that fails, put it where it is not lost and say where."""
+    try:
+        print(f"saved {store.write(result, out)}", file=sys.stderr)
+        return DONE
+    except OSError as problem:
+        try:
+            saved = f"saved {store.write(result, tempfile.gettempdir())} instead"
+        except OSError:
+            print(json.dumps(result.document()))
+            saved = "printed it instead"
+        print(f"--out {out}: cannot write the result: {problem.strerror}; {saved}", file=sys.stderr)
+        return UNTRUSTWORTHY
+
+
+def exit_code(result: Result, expect: dict[str, Bound]) -> int:
+    """The exit code that one result deserves; says why on stderr."""
+    if result.verdict.status == trust.UNTRUSTWORTHY:
+        problems, code = result.verdict.reasons, UNTRUSTWORTHY
+    else:
+        problems = failures(result, expect)
+        code = DONE if not problems else NOT_SEEN if only_unseen(problems) else FAILED
+    for problem in problems:
+        print(f"{result.name}: {problem}" + f" in {tried(result)}" * (code == NOT_SEEN), file=sys.stderr)
+    return code

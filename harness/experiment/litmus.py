@@ -1,0 +1,594 @@
+"""C litmus tests as scenarios: a .litmus file -> the small world that `explore` searches.
+
+    C SB
+    { int x = 0; int y = 0; }
+    P0(int *x, int *y) { int r0; WRITE_ONCE(*x, 1); r0 = READ_ONCE(*y); }
+    P1(int *x, int *y) { int r0; WRITE_ONCE(*y, 1); r0 = READ_ONCE(*x); }
+    exists (0:r0=0 /\\ 1:r0=0)
+
+The initial state says values as herd7 has them.  A final state is what the names of the condition and
+of `locations` come to; a process leaves the locals that are named in words of their own when it ends.
+"""
+
+import errno
+import functools
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pycparser import c_ast
+
+from harness.errors import UsageError, nearest
+from harness.experiment.plan import Actor
+from harness.experiment import scenario_file
+from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
+from harness.memory.block import Memory
+from harness.memory.layout import VARIABLE, Layout
+from harness.protocol.assemble import Program
+from harness.protocol.litmus import conditions, rcu, source, tdx, types
+from harness.protocol.litmus.body import Body, Value, World
+from harness.protocol.litmus.statements import function
+from harness.protocol.litmus.text import Text, take_apart
+from harness.protocol.litmus.types import Type
+from harness.protocol.call import Options
+from harness.protocol.flows import write_flows
+from harness.protocol.flows.flow import Flow
+from harness.protocol.flows.script import LEAVE, write_leave
+from harness.protocol.liveness import live_registers
+from harness.protocol import releases
+from harness.protocol.seamcalls import write_calls
+from kernels.ops import OP_TABLE, REGISTERS, Op, Register as R, registers_of
+from kernels.moves import ACTORS_MAX
+from kernels.words import STATUSES, signed, spell_entry, unsigned
+
+RESULT = "result."               # before the words in which a process leaves its locals
+BYTES_MOST = 1 << 20
+CONSTANTS = {"true": 1, "false": 0, "NULL": 0}
+CONSTANTS |= {f"E{name}": getattr(errno, f"E{name}") for name in "AGAIN BUSY INVAL IO NOMEM EXIST FAULT NOENT PERM INTR".split()}
+# Registers that mean something to rows of a process that makes no calls.
+TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending"}
+# Registers that calls need besides those that their rows name.
+TAKEN_BY_CALLS = {R.STATUS, R.ANSWER, R.CALL, R.LINK, R.PAGE, R.GUEST_PAGE, R.CONTENT, R.CURSOR, R.OLD, R.KICK, R.TD, R.TD_HPA,
+                  *range(R.TDR_4K, R.KICK + 1), R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT, R.ENTRY, R.TARGET_4K, R.TARGET_2M,
+                  R.TARGET_1G, R.HPA, R.CHILDREN, R.MIRROR, R.WBT, R.KET, R.PACKAGE, R.KOT_ENTRY, R.ROLE, R.OUTCOMES, R.RESUME,
+                  R.RETURN}
+TAKEN = {R.LOST_SWAPS, R.ZERO, R.SINK, R.PC, R.ME, R.STOPPING, R.DRAWS, R.HALTED_AT, R.TD}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A shared object: its type, and what its words hold at the start: numbers, or names of objects."""
+
+    name: str
+    type: Type
+    values: tuple = ()
+
+
+@dataclass(frozen=True)
+class Process(Script):
+    """A process as a script of the search: its program begins at its name."""
+
+    @property
+    def label(self) -> str:
+        return self.actor.kind if self.flow is not None else self.actor.name
+
+
+@dataclass(frozen=True)
+class Test(Scenario):
+    """A litmus test as a small world."""
+
+    text: Text = None
+    variables: tuple[Variable, ...] = ()
+    tree: c_ast.FileAST = field(default=None, repr=False)
+    proposition: object = None
+    filter: object = None
+    shown: tuple[str, ...] = ()              # names of a final state, in the order in which they are printed
+    registers: tuple[tuple[int, str, object], ...] = ()      # (process, local, value) at the start
+    structs: source.Structs = None
+
+    # --- as a scenario ---
+
+    @property
+    def uses_flows(self) -> bool:
+        return any(script.flow is not None for script in self.scripts)
+
+    @functools.cached_property
+    def calls(self) -> tuple[str, ...]:
+        """The module's calls that the file makes."""
+        return tuple(sorted(_called(self.tree) & set(calls_of(self.module))))
+
+    @functools.cached_property
+    def of_td(self) -> bool:
+        """Whether there is a TD in this world at all."""
+        return bool(self.calls or self.uses_flows or _called(self.tree) & TD_WORDS or self.pages)
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        words = [(each.name, each.type.words) for each in self.variables]
+        words += [(f"{RESULT}{name}", 1) for name in self.shown if ":" in name]
+        return Layout(self.vcpus, self.vcpus + self.hosts, PAGES, record_words=0, content_bytes=8, variables=words)
+
+    def at(self, name: str, word: int = 0) -> int:
+        """Where a shared object lies in memory."""
+        return self.layout.at(f"{VARIABLE}{name}", word)
+
+    @functools.cached_property
+    def written(self) -> tuple[Program, dict]:
+        """(the program, the registers of locals by process and name)."""
+        return _write(self)
+
+    @property
+    def program(self) -> Program:
+        return self.written[0]
+
+    @functools.cached_property
+    def live(self) -> np.ndarray:
+        return live_registers(self.program, (self.program.labels[LEAVE],) if LEAVE in self.program.labels else ())
+
+    def by_name(self) -> dict[str, Variable]:
+        return {each.name: each for each in self.variables}
+
+    def watched(self) -> list[tuple[str, int]]:
+        found = []
+        for name in self.shown:
+            entry = _entry(name) if name.partition("[")[0] not in self.by_name() else None
+            if ":" in name:
+                found.append((name, self.at(f"{RESULT}{name}")))
+            elif entry:
+                found.append((name, self.layout.at(f"sept.{entry[1]}", entry[0] >> 9 * entry[1])))
+            elif name in FLAGS:
+                found.append((name, self.layout.at(FLAGS[name])))
+            else:
+                object_, word, _ = word_of(self.by_name(), name)
+                found.append((name, self.at(object_, word)))
+        return found
+
+    def spell(self, name: str, word: int) -> str:
+        if name.partition("[")[0] not in self.by_name() and _entry(name):
+            return spell_entry(word)
+        return str(signed(word))
+
+    def value_in(self, values: dict[str, str]):
+        """What a name of the condition comes to in a final state; for conditions.holds."""
+        def value_of(name: str, right: bool = False):
+            if right and name in self.by_name() and ":" not in name:
+                return self.at(name)             # `0:r1=x`: the address of x
+            found = values.get(name, name)
+            if right and found in STATUSES:
+                return signed(STATUSES[found])
+            return int(found) if isinstance(found, str) and re.fullmatch(r"-?\d+", found) else found
+        return value_of
+
+    @staticmethod
+    def order_of(value: str) -> tuple:
+        return (0, int(value), "") if re.fullmatch(r"-?\d+", value) else (1, 0, value)
+
+    def start(self, memory: Memory) -> list[np.ndarray]:
+        actors = super().start(memory)
+        for each in self.variables:
+            of = each.type.to if each.type.kind == "array" else each.type
+            for word, value in enumerate(each.values):
+                memory.set_word(self.at(each.name, word), unsigned(self._number(value, of)))
+        for process, local, value in self.registers:
+            actors[process][self.written[1][process, local]] = self._number(value, types.LONG)
+        return actors
+
+    def _number(self, value, of: Type) -> int:
+        if isinstance(value, str):
+            return self.at(value)
+        return of.fit(value) if of.kind in ("integer", "atomic") else types.LONG.fit(value)
+
+
+def _write(test: Test) -> tuple[Program, dict]:
+    """All processes as rows.  Raises LitmusError."""
+    layout = test.layout
+    flow, free = _surroundings(test)
+    listing = flow.listing
+    variables = {each.name: (each.type, test.at(each.name)) for each in test.variables}
+    regions = [region for region in layout.regions if region.name.startswith(VARIABLE)]
+    nodes = {node.decl.name: node for node in test.tree.ext if isinstance(node, c_ast.FuncDef)}
+    constants = CONSTANTS | (tdx.constants() if test.of_td else {})
+    world = World(test.text, test.structs, listing, variables, min((each.offset for each in regions), default=0),
+                  max((each.end for each in regions), default=0),
+                  {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
+                  _called(test.tree), constants, len(test.scripts), tdx.Calls(flow.options, flow) if test.of_td else None)
+    registers = {}
+    for place, script in enumerate(test.scripts):
+        if script.flow is not None:
+            continue
+        body, node = Body(world, place), nodes[script.label]
+        arguments = {name: Value(types.pointer(variables[name][0] if variables[name][0].kind != "array" else variables[name][0].to),
+                                 constant=variables[name][1])
+                     for name, _ in _parameters(test.structs, node)}
+        with listing.within(flow="script"):
+            listing.label(script.label)
+            _write_process(test, body, node, arguments)
+            listing.flush()
+        registers |= {(place, name): local.register for name, local in body.kept.items()}
+    for process, local, _ in test.registers:
+        if (process, local) not in registers:
+            raise test.text.error(test.text.init.start, f"`{process}:{local}`: P{process} has no such local")
+    if test.of_td:
+        write_calls(listing, flow.options, list(dict.fromkeys(flow.calls)))
+    return listing.program(), registers
+
+
+def _write_process(test: Test, body: Body, node: c_ast.FuncDef, arguments: dict[str, Value]) -> None:
+    """A process; at its end it leaves the locals that are shown in words of their own."""
+    out = body.fresh("end")
+    function(body, node, arguments, out, None)
+    body.label(out)
+    for name in test.shown:
+        process, _, local = name.rpartition(":")
+        if process == str(body.number):
+            body.row(Op.STORE, text=name, offset=test.at(f"{RESULT}{name}"), source=body.kept[local].register)
+    body.row(Op.STOP, text="the end")
+
+
+def _surroundings(test: Test) -> tuple[Flow, tuple[int, ...]]:
+    """(what the module's calls and KVM's flows are written with, the registers that they leave to processes)."""
+    release = releases.find(test.module)
+    options = Options(test.layout, test.primitive, True, release=release, attribution=False)
+    if not test.of_td:
+        return (Flow(options, test.policy, test.hosts, 0, 1.0, False),
+                tuple(number for number in range(REGISTERS) if number not in TAKEN))
+    rows = calls_of(test.module)
+    scratch = Flow(options, test.policy, test.hosts, 0, 1.0, False)
+    write_calls(scratch.listing, options, [(name, level) for name in test.calls for level in rows[name].levels])
+    used = used_registers(scratch.listing.program()) | TAKEN_BY_CALLS
+    if test.uses_flows:
+        flow = write_flows(options, test.policy, test.hosts, accept_first=1.0)
+        used |= used_registers(flow.listing.program())
+        flow = write_flows(options, test.policy, test.hosts, accept_first=1.0, write_all=False)
+        write_leave(flow)
+    else:
+        flow = Flow(options, test.policy, test.hosts, 0, 1.0, False)
+    return flow, tuple(number for number in range(REGISTERS) if number not in TAKEN | used)
+
+
+def used_registers(program: Program) -> set[int]:
+    """All registers that a program's rows read or write."""
+    used = set()
+    for row in program.rows:
+        info = OP_TABLE[row["op"]]
+        used |= registers_of(row, (*info.reads, *info.writes, *info.may_write, "base", "register", "source"))
+    return used
+
+
+def _called(node) -> set[str]:
+    found = {node.name.name} if isinstance(node, c_ast.FuncCall) and isinstance(node.name, c_ast.ID) else set()
+    for _, child in node.children():
+        found |= _called(child)
+    return found
+
+
+def load(path: str | Path) -> Test:
+    """Read a litmus file.  Raises UsageError."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(BYTES_MOST + 1)
+        whole = raw.decode("utf-8")
+    except OSError as problem:
+        raise UsageError(f"{path}: cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: must be text in UTF-8") from None
+    if len(raw) > BYTES_MOST:
+        raise UsageError(f"{path}: more than {BYTES_MOST >> 20} MiB; no litmus test is that long")
+    return parse(whole, str(path))
+
+
+def parse(whole: str, path: str) -> Test:
+    """A test from a file's text.  Raises LitmusError."""
+    text = take_apart(whole, path)
+    tree = source.parse(text)
+    structs = source.Structs(text)
+    processes, functions = {}, {}
+    for node in tree.ext:
+        if isinstance(node, c_ast.Typedef):
+            continue
+        if isinstance(node, c_ast.FuncDef):
+            found = re.fullmatch(r"P(\d+)", node.decl.name)
+            if found:
+                processes[int(found[1])] = node
+            else:
+                functions[node.decl.name] = node
+        elif isinstance(node, c_ast.Decl) and isinstance(node.type, (c_ast.Struct, c_ast.Enum)) and node.name is None:
+            structs.of(node.type)
+        elif isinstance(node, c_ast.Decl) and isinstance(node.type, c_ast.FuncDecl):
+            continue                             # declared beforehand
+        else:
+            raise structs.error(node, "shared words stand in the initial state, not between processes")
+    _check_processes(text, processes, structs)
+    parameters = {name: of for number in sorted(processes) for name, of in _parameters(structs, processes[number])}
+    variables, registers, table = _initial(text, structs, parameters)
+    if _called(tree) & rcu.names():
+        variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
+    proposition = conditions.parse(text, text.condition) if text.quantifier else None
+    filter_ = conditions.parse(text, text.filter) if text.filter.text.strip() else None
+    named = conditions.names(proposition) + conditions.names(filter_) + conditions.listed(text, text.locations)
+    shown = _shown(text, named, processes, {each.name: each for each in variables})
+    scripts = _scripts(structs, processes)
+    kinds = [script.actor.kind for script in scripts]
+    file, pages = scenario_file.start_of(table, scripts, text.path)
+    return Test(name=text.name, module=file.module[0], policy=file.policy, primitive=file.primitive, scripts=scripts,
+                file=file, pages=pages, vcpus=max(1, kinds.count("vcpu")), hosts=max(1, kinds.count("host")), text=text,
+                variables=tuple(variables), tree=tree, proposition=proposition, filter=filter_, shown=shown,
+                registers=tuple(registers), structs=structs, table={"litmus": whole, "path": path})
+
+
+def _scripts(structs, processes: dict) -> tuple[Script, ...]:
+    """An actor for each process: a vCPU if it makes calls that only a vCPU makes, else a host thread."""
+    kinds = [_kind(structs, processes[number]) for number in sorted(processes)]
+    vcpus = max(1, sum(kind == "vcpu" for kind, _ in kinds))
+    counts, scripts = {"vcpu": 0, "host": 0}, []
+    for number, (kind, flow) in zip(sorted(processes), kinds):
+        index = counts[kind]
+        counts[kind] += 1
+        actor = Actor(index if kind == "vcpu" else vcpus + index, f"P{number}", kind, index)
+        scripts.append(Process(actor, flow=flow))
+    return tuple(scripts)
+
+
+def _kind(structs, node: c_ast.FuncDef) -> tuple[str, tuple[int, ...] | None]:
+    """(kind of actor, pages of KVM's own flow if the process is one)."""
+    items = node.body.block_items or []
+    names = [item.name.name for item in items if isinstance(item, c_ast.FuncCall) and isinstance(item.name, c_ast.ID)]
+    if items and len(names) == len(items) and set(names) <= set(tdx.FLOWS):
+        if len(set(names)) > 1:
+            raise structs.error(node, f"{node.decl.name}: a process is a vCPU's faults or a host's zaps, not both")
+        return tdx.FLOWS[names[0]], tuple(_gpa(structs, item) for item in items)
+    called = _called(node)
+    guest = any(name.startswith(("tdg_", "tdh_vp_", "td_exit", "enter_guest_mode", "leave_guest_mode")) for name in called)
+    return ("vcpu" if guest else "host"), None
+
+
+def _gpa(structs, item: c_ast.FuncCall) -> int:
+    arguments = item.args.exprs if item.args else []
+    if len(arguments) == 1 and isinstance(arguments[0], c_ast.Constant) and "int" in arguments[0].type:
+        gpa = int(arguments[0].value.rstrip("uUlL"), 0)
+        if gpa % 4096 == 0 and gpa >> 12 < PAGES:
+            return gpa >> 12
+    raise structs.error(item, f"{item.name.name} takes the address of one guest page, a number such as 0x3000")
+
+
+def _check_processes(text: Text, processes: dict, structs) -> None:
+    if not processes:
+        raise text.error(text.functions.start, "no process: functions P0, P1 ... must follow the initial state")
+    for place, number in enumerate(sorted(processes)):
+        if number != place:
+            raise structs.error(processes[number], f"P{number}: processes are numbered from 0 without gaps, P{place} is missing")
+    if len(processes) > ACTORS_MAX:
+        raise structs.error(processes[ACTORS_MAX], f"{len(processes)} processes: at most {ACTORS_MAX} can be explored")
+
+
+def _parameters(structs, node: c_ast.FuncDef):
+    """(name, type of what it points to) of a process's parameters."""
+    for each in (node.decl.type.args.params if node.decl.type.args else ()):
+        of = structs.of(each)
+        if of.kind == "void" and not isinstance(each, c_ast.Decl):
+            continue
+        if of.kind not in ("pointer", "array"):
+            raise structs.error(each, f"`{each.name}`: parameters of processes are pointers to shared words, by their names")
+        yield each.name, of.to
+
+
+# --- the initial state -----------------------------------------------------------------------
+
+_ITEM = re.compile(r"""\s*(?:
+    (?P<process>\d+)\s*:\s*(?P<local>[A-Za-z_]\w*)\s*=\s*(?P<given>.+)
+  | (?P<type>(?:struct\s+\w+|[A-Za-z_]\w*(?:\s+(?:int|long|char|short))*)\s*\**)\s*
+    (?<=[\s*])(?P<name>[A-Za-z_]\w*)\s*(?:\[\s*(?P<count>\d+)\s*\])?\s*(?:=\s*(?P<value>.+))?
+  | (?P<bare>[A-Za-z_]\w*)\s*(?:=\s*(?P<bare_value>.+))?
+)\s*\Z""", re.VERBOSE | re.DOTALL)
+
+
+# What the initial state may say of the TD, as a scenario's table has it.
+_TD_ITEM = re.compile(r"""
+    (?P<list>must_violate|may_violate)\s*=\s*\{(?P<names>[\w,\s]*)\}
+  | (?P<key>module|policy|primitive|timeouts)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
+  | page\s+(?P<page>\d+(?:\s+level\s+\d)?)\s*=\s*"?(?P<state>[A-Za-z_]\w*)"?
+  | listed\s+(?P<vcpu>vcpu\d+|P\d+)\s*=\s*\{(?P<pages>[\d,\s]*)\}
+  | word\s+"(?P<word>[^"\n]+)"\s*=\s*(?P<number>0[xX][0-9a-fA-F]+|\d+)
+""", re.VERBOSE)
+
+
+def _about_td(table: dict, found) -> None:
+    """Put an item about the TD where a scenario file has it."""
+    start = table.setdefault("start", {})
+    if found["list"]:
+        table[found["list"]] = [name.strip() for name in found["names"].split(",") if name.strip()]
+    elif found["key"]:
+        table[found["key"]] = {"true": True, "false": False}.get(found["setting"], found["setting"])
+    elif found["page"]:
+        start.setdefault("pages", {})[" ".join(found["page"].split())] = found["state"]
+    elif found["vcpu"]:
+        start.setdefault("listed", {})[found["vcpu"]] = [int(page) for page in found["pages"].split(",") if page.strip()]
+    else:
+        start.setdefault("words", {})[found["word"]] = int(found["number"], 0)
+
+
+def _initial(text: Text, structs, parameters: dict[str, Type]):
+    """(variables, registers, what is said of the TD, as a scenario's table) of the initial state and the parameters."""
+    variables: dict[str, Variable] = {}
+    registers, later, table = [], [], {}
+    for item, offset in _items(text):
+        about_td = _TD_ITEM.fullmatch(item)
+        if about_td:
+            _about_td(table, about_td)
+            continue
+        found = _ITEM.match(item)
+        if not found:
+            raise text.error(offset, f"`{' '.join(item.split())}`: not understood in an initial state; `x=1`, `int x = 1`,"
+                                     " `0:r1=1`, `y=&x`, `int a[2]={1,2}` are")
+        if found["process"]:
+            registers.append((int(found["process"]), found["local"], _scalar(text, found["given"], offset)))
+            continue
+        name = found["name"] or found["bare"]
+        if name in variables:
+            raise text.error(offset, f"`{name}` is given twice")
+        type_ = _type(text, structs, found, offset) if found["type"] else parameters.get(name, types.INT)
+        value = found["value"] or found["bare_value"]
+        later.append((name, type_, value, offset))
+        variables[name] = Variable(name, type_)
+    for name, of in parameters.items():
+        variables.setdefault(name, Variable(name, of))
+    for name, type_, value, offset in later:
+        variables[name] = Variable(name, type_, _values(text, type_, value, offset, variables))
+    for process, local, value in registers:
+        if isinstance(value, str) and value not in variables:
+            raise text.error(text.init.start, f"{process}:{local}={value}: `{value}` is no shared word")
+    for each in variables.values():
+        if each.type.kind in ("opaque", "void"):
+            variables[each.name] = Variable(each.name, types.INT)        # only its address can be used
+    return list(variables.values()), registers, table
+
+
+def _items(text: Text):
+    """(item, where it stands in the file); items end with `;`, and braces keep theirs together."""
+    depth, start = 0, 0
+    body = text.init.text + ";"
+    for at, letter in enumerate(body):
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        if letter == ";" and not depth:
+            piece = body[start:at]
+            if piece.strip():
+                yield piece.strip(), text.init.start + start + len(piece) - len(piece.lstrip())
+            start = at + 1
+
+
+def _type(text: Text, structs, found, offset: int) -> Type:
+    name = " ".join(found["type"].replace("*", " ").split())
+    if name.startswith("struct "):
+        of = structs.known.get(name.removeprefix("struct ").strip()) or Type(name, kind="opaque")
+    elif name in types.NAMES:
+        of = types.NAMES[name]
+    else:
+        raise text.error(offset, f"type `{name}` is not understood{nearest(name, types.NAMES)}")
+    for _ in range(found["type"].count("*")):
+        of = types.pointer(of)
+    if found["count"]:
+        if not 1 <= int(found["count"]) <= 512:
+            raise text.error(offset, f"`{found['name']}[{found['count']}]`: must have 1 to 512 elements")
+        of = types.array(of, int(found["count"]))
+    return of
+
+
+def _scalar(text: Text, given: str, offset: int):
+    """A number, or the name of the shared object whose address it is."""
+    given = given.strip()
+    wrapped = re.fullmatch(r"(?:ATOMIC_INIT|ATOMIC64_INIT|REFCOUNT_INIT)\s*\((.*)\)|\(\s*(-?\w+)\s*\)", given)
+    given = next(part for part in wrapped.groups() if part is not None).strip() if wrapped else given
+    if re.fullmatch(r"-?(0[xX][0-9a-fA-F]+|\d+)", given):
+        value = int(given, 0) if not re.fullmatch(r"-?0\d+", given) else int(given, 8)
+        if not -(1 << 63) <= value < 1 << 64:
+            raise text.error(offset, f"`{given:.40}`: must fit 64 bits")
+        return value
+    name = given.removeprefix("&").strip()
+    if re.fullmatch(r"[A-Za-z_]\w*", name):
+        return name
+    raise text.error(offset, f"`{given:.40}`: must be a number or the name of a shared word")
+
+
+def _values(text: Text, type_: Type, value: str | None, offset: int, variables) -> tuple:
+    if value is None:
+        return ()
+    if value.startswith("{"):
+        inside = value.strip()[1:-1].replace("{", "").replace("}", "")
+        pieces = [re.sub(r"^\s*\.\w+\s*=", "", piece) for piece in inside.split(",") if piece.strip()]
+        if re.search(r"\.\w+\s*=", inside):
+            return _by_field(text, type_, inside, offset)
+    else:
+        pieces = [value]
+    if type_.kind in types.LOCKS and any(piece.strip() not in ("0",) for piece in pieces):
+        raise text.error(offset, f"{type_} begins unlocked")
+    values = tuple(_scalar(text, piece, offset) for piece in pieces)
+    if len(values) > type_.words:
+        raise text.error(offset, f"{len(values)} values for {type_.words} word{'s' * (type_.words != 1)}")
+    for each in values:
+        if isinstance(each, str) and each not in variables:
+            raise text.error(offset, f"`{each}` is no shared word{nearest(each, variables)}")
+    return values
+
+
+def _by_field(text: Text, type_: Type, inside: str, offset: int) -> tuple:
+    values = [0] * type_.words
+    for piece in inside.split(","):
+        if not piece.strip():
+            continue
+        found = re.fullmatch(r"\s*\.(\w+)\s*=\s*(.+?)\s*", piece)
+        at = type_.field_at(found[1]) if found and type_.kind == "struct" else None
+        if at is None:
+            raise text.error(offset, f"`{piece.strip()}`: {type_} has no such field")
+        values[at[0]] = _scalar(text, found[2], offset)
+    return tuple(values)
+
+
+# --- what is shown ---------------------------------------------------------------------------
+
+def _shown(text: Text, named, processes: dict, variables: dict[str, Variable]) -> tuple[str, ...]:
+    """The names of a final state: registers by process first, then shared words, as herd7 sorts them."""
+    found = {}
+    for name, offset in named:
+        process, _, local = name.rpartition(":")
+        if process:
+            if int(process) not in processes:
+                raise text.error(offset, f"`{name}`: there is no P{process}")
+            if local not in _locals(processes[int(process)].body):
+                raise text.error(offset, f"`{name}`: P{process} has no local `{local}`"
+                                         f"{nearest(local, _locals(processes[int(process)].body))}")
+        elif _entry(name) or name in FLAGS:
+            pass
+        elif word_of(variables, name) is None and not _is_word(name):
+            raise text.error(offset, f"`{name}` is no shared word{nearest(name, variables)}")
+        elif _is_word(name) and word_of(variables, name) is None:
+            continue
+        found[name] = offset
+    return tuple(sorted(found, key=lambda name: (":" not in name, name)))
+
+
+FLAGS = {"bugged": "vm_dead"}    # words of the VM that a condition may name
+
+
+def _entry(name: str) -> tuple[int, int] | None:
+    """(page, level) of `sept[3]`, `page 3` or `page 0 level 1`."""
+    found = re.fullmatch(r"sept\[(\d+)\]|page (\d+)(?: level ([012]))?", name)
+    if not found:
+        return None
+    page = int(found[1] or found[2])
+    return (page, int(found[3] or 0)) if page < PAGES else None
+
+
+def _is_word(name: str) -> bool:
+    """Whether a name can only be a value: a status, a state of an entry."""
+    return name.isupper() and len(name) > 1
+
+
+def _locals(node) -> set[str]:
+    found = {node.name} if isinstance(node, c_ast.Decl) and node.name else set()
+    for _, child in node.children():
+        found |= _locals(child)
+    return found
+
+
+def word_of(variables: dict[str, Variable], name: str) -> tuple[str, int, Type] | None:
+    """(object, word in it, type) that a name such as `x`, `a[1]` or `s.f` stands for."""
+    found = re.match(r"[A-Za-z_]\w*", name)
+    if not found or found.group() not in variables:
+        return None
+    of, words, rest = variables[found.group()].type, 0, name[found.end():]
+    while rest:
+        part = re.match(r"\.(\w+)|\[(\d+)\]", rest)
+        if not part:
+            return None
+        if part[1]:
+            at = of.field_at(part[1])
+            if at is None:
+                return None
+            words, of = words + at[0], at[1]
+        else:
+            if of.kind != "array" or int(part[2]) >= of.count:
+                return None
+            words, of = words + int(part[2]) * of.to.words, of.to
+        rest = rest[part.end():]
+    return found.group(), words, of

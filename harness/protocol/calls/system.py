@@ -1,0 +1,77 @@
+"""The module itself: TDH.SYS.*.
+
+Files of src/vmm_dispatcher/api_calls; `1.5.25:N` is a line there, `2.0.08 cN` a character of the file.
+"""
+
+from harness.memory.layout import SYS_CONFIG_DONE, SYS_INIT_DONE, SYS_INIT_PENDING, SYS_READY, SYS_SHUTDOWN
+from harness.protocol.calls.row import Seamcall
+from harness.protocol.phrases.life import DrawRandom
+from harness.protocol.phrases.system import (
+    Global, InitProcessor, InitTdmr, KeyPackage, ProcessorsReady, SysState, SysStateBecomes, Tdmr,
+)
+from harness.protocol.releases import EXCLUSIVE, SHARED, Release
+
+
+def rows(release: Release) -> tuple[Seamcall, ...]:
+    if release.report_only:
+        return ()
+    return (
+        Seamcall(
+            "tdh_sys_init", 33, "host", (
+                Global(EXCLUSIVE),
+                SysState(SYS_INIT_PENDING, "TDX_SYS_INIT_NOT_PENDING"),
+                SysStateBecomes(SYS_INIT_DONE),
+            ),
+            source="tdh_sys_init.c 1.5.25:1512",
+        ),
+        Seamcall(
+            "tdh_sys_lp_init", 35, "host", (
+                Global(SHARED),
+                SysState(SYS_INIT_DONE, "TDX_SYS_LP_INIT_NOT_PENDING"),
+                InitProcessor(),
+            ),
+            source="tdh_sys_lp_init.c 1.5.25:500",
+        ),
+        Seamcall(
+            "tdh_sys_config", 45, "host", (
+                Global(EXCLUSIVE),
+                SysState(SYS_INIT_DONE, "TDX_SYS_CONFIG_NOT_PENDING"),
+                ProcessorsReady("TDX_SYS_CONFIG_NOT_PENDING"),
+                SysStateBecomes(SYS_CONFIG_DONE),
+            ),
+            source="tdh_sys_config.c 1.5.25:764",
+        ),
+        Seamcall(
+            "tdh_sys_key_config", 31, "host", (
+                Global(EXCLUSIVE),
+                SysState(SYS_CONFIG_DONE, "TDX_SYS_KEY_CONFIG_NOT_PENDING"),
+                DrawRandom("TDX_KEY_GENERATION_FAILED"),     # PCONFIG
+                KeyPackage(SYS_READY),
+            ),
+            source="tdh_sys_key_config.c 1.5.25:43",
+        ),
+        Seamcall(
+            "tdh_sys_tdmr_init", 36, "host", (
+                Tdmr(),
+                InitTdmr(),
+            ),
+            source="tdh_sys_tdmr_init.c 1.5.25:89",
+        ),
+        Seamcall(
+            "tdh_sys_shutdown", 52, "host", (
+                Global(EXCLUSIVE),
+                SysState(SYS_READY, "TDX_SYS_NOT_READY"),
+                SysStateBecomes(SYS_SHUTDOWN),
+            ),
+            source="tdh_sys_shutdown.c 1.5.25:51-139",
+        ),
+        Seamcall(
+            "tdh_sys_update", 53, "host", (
+                Global(EXCLUSIVE),
+                SysState(SYS_INIT_DONE, "TDX_SYS_STATE_INCORRECT"),
+                ProcessorsReady("TDX_SYS_STATE_INCORRECT"),
+                SysStateBecomes(SYS_READY),
+            ),
+            source="tdh_sys_update.c 1.5.25:49; 2.0.08 c2200-4200",
+        ),
+    )

@@ -1,0 +1,16 @@
+"""C litmus tests as programs: a .litmus file -> processes in C -> rows of micro-ops.
+
+    text.py         the parts of a file: name, initial state, processes, condition; where each stands
+    conditions.py   `exists`, `~exists`, `forall`: parsed, and held against a final state
+    types.py        C's integer types: width, sign, and what a value becomes in them
+    body.py         what expressions and statements of one process share
+    source.py       a body made ready for pycparser, which parses it
+    expressions.py  C expressions -> rows
+    statements.py   C statements -> rows
+    primitives.py   the kernel's functions, as rows of one table
+    tdx.py          SEAMCALLs and TDCALLs as functions that answer their status
+    rcu.py          read sides of RCU and SRCU, and the wait for them
+
+The form is that of the kernel's tools/memory-model (herd7, klitmus7); what goes beyond it - loops,
+goto, helper functions, SEAMCALLs - is what drafts of KVM use.
+"""

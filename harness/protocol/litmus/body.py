@@ -1,0 +1,248 @@
+"""What expressions and statements of one process share: its registers, names, labels, and rows.
+
+Locals are registers: those that the calls of the program do not use.  What a pointer points to is a
+shared word; an address that is not known while rows are written is looked at before it is used, so that
+no access leaves the words of the test.
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pycparser import c_ast, c_generator
+
+from harness.protocol.assemble import Listing
+from harness.protocol.counters import violation
+from harness.protocol.litmus import types
+from harness.protocol.litmus.source import Structs, place_of
+from harness.protocol.litmus.text import LitmusError
+from harness.protocol.litmus.types import Type
+from kernels.arithmetic import Operator
+from kernels.ops import Op, Register as R
+
+WORD = 8
+_GENERATOR = c_generator.CGenerator()
+
+
+class Value(NamedTuple):
+    """What an expression comes to: a number known now, or a register; `local`: the address of a local."""
+
+    type: Type
+    register: int = R.ZERO
+    constant: int | None = None
+    local: "Local | None" = None
+
+
+class Local(NamedTuple):
+    """A variable of one process."""
+
+    name: str
+    type: Type
+    register: int
+
+
+class Shared(NamedTuple):
+    """A shared word as a row names it: a register that holds where it begins, and bytes from there."""
+
+    type: Type
+    base: int
+    offset: int
+
+
+def number(value: int, type_: Type = types.INT) -> Value:
+    return Value(type_, constant=type_.fit(value))
+
+
+@dataclass
+class Scope:
+    """A block while it is written: its names, and what is released at its end, last first."""
+
+    names: dict[str, Local | Value] = field(default_factory=dict)
+    guards: list = field(default_factory=list)
+    node: object = None
+    breaks: str = ""             # where `break` goes, where this block is a loop's or a switch's
+    continues: str = ""
+    labels: dict = field(default_factory=dict)   # of a function: name -> (label, blocks around it)
+
+
+@dataclass
+class World:
+    """What all processes of a test share.
+
+    variables   shared objects by name: (type, where they lie in memory)
+    first, end  the stretch of memory that pointers may point into
+    functions   helper functions by name
+    free        registers that processes may use, in order
+    names_used  names of all functions that the file calls anywhere
+    specials    further names of constants
+    """
+
+    text: object
+    structs: Structs
+    listing: Listing
+    variables: dict[str, tuple[Type, int]]
+    first: int
+    end: int
+    functions: dict[str, c_ast.FuncDef]
+    free: tuple[int, ...]
+    names_used: set[str]
+    constants: dict[str, int]
+    processes: int
+    calls: object = None         # tdx.Calls, or nothing where the test makes none
+
+
+class Body:
+    """One process being written."""
+
+    def __init__(self, world: World, number_: int):
+        self.world, self.number, self.listing = world, number_, world.listing
+        self.scopes: list[Scope] = []
+        self.used = 0                            # of world.free
+        self.inlined: list[str] = []             # names of the functions that are being written
+        self.returns: list[tuple[str, Value | None, int]] = []       # where `return` goes, its value, depth of scopes
+        self.kept: dict[str, Local] = {}         # locals by name, for conditions
+        self.notes: dict[str, int] = {}          # registers that count what is held (primitives.py)
+        self.where = ""
+
+    # --- errors, rows, labels ---
+
+    def error(self, node, what: str) -> LitmusError:
+        return self.world.structs.error(node, what)
+
+    def at(self, node) -> None:
+        """The rows that follow are of this piece of C."""
+        place = place_of(node)
+        self.where = f"P{self.number}:{place.line} {spelled(node)}"
+
+    def row(self, op: Op, text: str = "", **fields) -> None:
+        self.listing.row(op, text=text or self.where, **fields)
+
+    def fresh(self, stem: str) -> str:
+        return self.listing.fresh(f"P{self.number}.{stem}")
+
+    def label(self, name: str) -> None:
+        self.listing.label(name)
+
+    def goto(self, name: str) -> None:
+        self.row(Op.LET, next=name)
+
+    # --- registers ---
+
+    def take(self, node) -> int:
+        """A register that is free."""
+        if self.used >= len(self.world.free):
+            raise self.error(node, f"P{self.number} needs more than {len(self.world.free)} registers: fewer locals, please,"
+                                   " or simpler expressions")
+        self.used += 1
+        return self.world.free[self.used - 1]
+
+    @contextmanager
+    def temporaries(self):
+        """Registers taken inside are free again behind."""
+        mark, names = self.used, len(self.kept)
+        yield
+        if len(self.kept) == names:              # a local declared inside stays where it is
+            self.used = mark
+
+    def declare(self, node, name: str, type_: Type) -> Local:
+        if name in self.scopes[-1].names:
+            raise self.error(node, f"`{name}` is declared twice")
+        local = Local(name, type_, self.take(node))
+        self.scopes[-1].names[name] = local
+        if not self.inlined:
+            self.kept.setdefault(name, local)
+        return local
+
+    def find(self, name: str):
+        """A local, an argument, a shared object's address or a constant; None if there is none."""
+        for scope in reversed(self.scopes):
+            if name in scope.names:
+                return scope.names[name]
+        if name in self.world.constants:
+            return number(self.world.constants[name], types.UNSIGNED_LONG)
+        return None
+
+    # --- values ---
+
+    def load_value(self, value: Value, node, register: int | None = None) -> int:
+        """The register that holds a value; a number is put into one."""
+        if value.constant is None and register is None:
+            return value.register
+        if value.constant == 0 and register is None:
+            return R.ZERO
+        target = self.take(node) if register is None else register
+        if value.constant is not None:
+            self.row(Op.LET, register=target, value=value.constant)
+        elif target != value.register:
+            self.row(Op.LET, register=target, source=value.register)
+        return target
+
+    def operand(self, value: Value) -> dict:
+        """A value as `source + value` of a row."""
+        if value.constant is not None:
+            return {"source": R.ZERO, "value": value.constant}
+        return {"source": value.register}
+
+    def compute(self, operator: Operator, left: Value, right: Value, type_: Type, node, register: int | None = None) -> Value:
+        """left OPERATOR right, in a type."""
+        if left.constant is not None and right.constant is not None and register is None:
+            return number(operator.of(left.constant, right.constant, type_.bits, type_.signed), type_)
+        base = self.load_value(left, node)
+        target = self.take(node) if register is None else register
+        self.row(Op.COMPUTE, register=target, base=base, match=operator, width=type_.bits, mask=int(type_.signed),
+                 **self.operand(right))
+        return Value(type_, target)
+
+    def fitted(self, value: Value, type_: Type, node) -> Value:
+        """A value as it is in another type."""
+        if value.local is not None or type_.kind in ("pointer", "void", "opaque"):
+            return value._replace(type=type_) if type_.kind == "pointer" else value
+        if value.constant is not None:
+            return number(bool(value.constant) if type_.name in ("bool", "_Bool") else value.constant, type_)
+        if type_.name in ("bool", "_Bool"):
+            return self.compute(Operator.NE, value, number(0), types.INT, node)._replace(type=type_)
+        wide = value.type.bits < type_.bits and (type_.signed or not value.type.signed)
+        if wide or (value.type.bits, value.type.signed) == (type_.bits, type_.signed) or type_.bits == 64:
+            return value._replace(type=type_)
+        return self.compute(Operator.ADD, value, number(0), type_, node)
+
+    def word(self, pointer: Value, type_: Type, node, offset: int = 0) -> Shared:
+        """What a pointer points to, `offset` bytes further; looked at first, where it is not known."""
+        if pointer.local is not None:
+            raise self.error(node, "a local is no shared word")
+        if pointer.constant is not None:
+            where = pointer.constant + offset
+            if not self.world.first <= where < self.world.end:
+                raise self.error(node, "points to no shared word")
+            return Shared(type_, R.ZERO, where)
+        inside, bad = self.fresh("inside"), self.fresh("nowhere")
+        with self.temporaries():
+            within = self.compute(Operator.SUB, pointer, number(self.world.first - offset, types.LONG), types.UNSIGNED_LONG, node)
+            within = self.compute(Operator.LT, within, number(self.world.end - self.world.first, types.LONG), types.UNSIGNED_LONG, node)
+            self.row(Op.TEST, register=within.register, mask=-1, match=1, next=inside, otherwise=bad)
+        with self.listing.aside(bad):
+            self.violation("dereference")
+            self.row(Op.STOP)
+        self.label(inside)
+        return Shared(type_, pointer.register, offset)
+
+    def violation(self, invariant: str) -> None:
+        self.listing.count(violation(invariant))
+
+    # --- guards ---
+
+    def leave(self, depth: int, back_to=()) -> None:
+        """Release what the blocks from `depth` on have to, last first."""
+        for scope in reversed(self.scopes[depth:]):
+            if scope.node is None or scope.node not in back_to:
+                for release in reversed(scope.guards):
+                    release()
+
+
+def spelled(node) -> str:
+    """A piece of C on one line."""
+    try:
+        text = " ".join(_GENERATOR.visit(node).split())
+    except (AttributeError, TypeError):
+        return ""
+    return text.replace("__guard__", "guard")

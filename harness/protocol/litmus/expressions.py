@@ -1,0 +1,325 @@
+"""C expressions -> rows.  `value` writes the rows that compute one; `branch` those that decide by it."""
+
+from pycparser import c_ast
+
+from harness.protocol.litmus import types
+from harness.protocol.litmus.body import WORD, Body, Local, Shared, Value, number, spelled
+from harness.protocol.litmus.types import Type
+from kernels.arithmetic import Operator
+from kernels.ops import Op, Register as R
+
+BINARY = {"+": Operator.ADD, "-": Operator.SUB, "*": Operator.MUL, "/": Operator.DIV, "%": Operator.MOD,
+          "&": Operator.AND, "|": Operator.OR, "^": Operator.XOR, "<<": Operator.SHL, ">>": Operator.SHR}
+COMPARED = {"==": Operator.EQ, "!=": Operator.NE, "<": Operator.LT, "<=": Operator.LE, ">": Operator.GT, ">=": Operator.GE}
+
+
+def value(body: Body, node) -> Value:
+    """Write what computes an expression; where its value is.  Raises LitmusError."""
+    write = _WRITERS.get(type(node))
+    if write is None:
+        raise body.error(node, f"`{spelled(node)}`: this kind of expression is not understood")
+    return write(body, node)
+
+
+def known(body: Body, node, what: str) -> int:
+    """The value of an expression that has to be a number while rows are written."""
+    found = value(body, node)
+    if found.constant is None:
+        raise body.error(node, f"`{spelled(node)}`: {what} must be a number that is known beforehand")
+    return found.constant
+
+
+def branch(body: Body, node, yes: str, no: str) -> None:
+    """Go on at `yes` where an expression is not zero, at `no` where it is."""
+    if isinstance(node, c_ast.UnaryOp) and node.op == "!":
+        return branch(body, node.expr, no, yes)
+    if isinstance(node, c_ast.BinaryOp) and node.op in ("&&", "||"):
+        between = body.fresh("and" if node.op == "&&" else "or")
+        branch(body, node.left, between if node.op == "&&" else yes, no if node.op == "&&" else between)
+        body.label(between)
+        return branch(body, node.right, yes, no)
+    body.at(node)
+    with body.temporaries():
+        found = value(body, node)
+        decide(body, found, yes, no)
+
+
+def decide(body: Body, found: Value, yes: str, no: str) -> None:
+    if found.constant is not None or found.local is not None:
+        body.goto(yes if found.constant or found.local else no)
+    else:
+        body.row(Op.TEST, register=found.register, mask=-1, match=0, next=no, otherwise=yes)
+
+
+# --- names and places ---
+
+def place(body: Body, node) -> Local | Shared:
+    """What can stand to the left of `=`.  Raises LitmusError."""
+    if isinstance(node, c_ast.ID):
+        found = body.find(node.name)
+        if isinstance(found, Local):
+            return found
+        if found is None:
+            raise _unknown(body, node)
+        raise body.error(node, f"`{node.name}` is a pointer to a shared word and stays so; its word is `*{node.name}`")
+    if isinstance(node, c_ast.UnaryOp) and node.op == "*":
+        return pointed(body, value(body, node.expr), node)
+    if isinstance(node, c_ast.StructRef):
+        return _field(body, node)
+    if isinstance(node, c_ast.ArrayRef):
+        return _element(body, node)
+    if isinstance(node, c_ast.Cast):
+        return place(body, node.expr)
+    raise body.error(node, f"`{spelled(node)}` is nothing that can be assigned to or pointed to")
+
+
+def _unknown(body: Body, node):
+    from harness.errors import nearest
+    names = {name for scope in body.scopes for name in scope.names} | set(body.world.variables)
+    if node.name in body.world.variables:
+        return body.error(node, f"`{node.name}` is a shared word, but no parameter of P{body.number}")
+    return body.error(node, f"`{node.name}` is not declared{nearest(node.name, names)}")
+
+
+def pointed(body: Body, pointer: Value, node) -> Local | Shared:
+    if pointer.local is not None:
+        return pointer.local
+    if pointer.type.kind not in ("pointer", "array"):
+        raise body.error(node, f"`{spelled(node)}`: what is behind the `*` must be a pointer")
+    return body.word(pointer, pointer.type.to, node)
+
+
+def _field(body: Body, node: c_ast.StructRef) -> Shared:
+    if node.type == "->":
+        pointer = value(body, node.name)
+        if pointer.type.kind != "pointer":
+            raise body.error(node, f"`{spelled(node.name)}` is no pointer to a struct")
+        of = pointer.type.to
+    else:
+        inside = place(body, node.name)
+        if isinstance(inside, Local):
+            raise body.error(node, f"`{spelled(node.name)}`: structs are shared words, not locals")
+        pointer, of = address_of(body, inside, node), inside.type
+    found = of.field_at(node.field.name) if of.kind == "struct" else None
+    if found is None:
+        names = ", ".join(name for name, _ in of.fields) or "none that are known"
+        raise body.error(node, f"`{node.field.name}`: {of} has the fields {names}")
+    return body.word(pointer, found[1], node, WORD * found[0])
+
+
+def _element(body: Body, node: c_ast.ArrayRef) -> Shared:
+    pointer = value(body, node.name)
+    if pointer.type.kind not in ("pointer", "array"):
+        raise body.error(node, f"`{spelled(node.name)}` is no array")
+    return pointed(body, _moved(body, pointer, value(body, node.subscript), node), node)
+
+
+def _moved(body: Body, pointer: Value, by: Value, node, sign: int = 1) -> Value:
+    of = pointer.type.to
+    to = types.pointer(of)
+    stride = sign * WORD * max(1, of.words)
+    if by.constant is not None and pointer.constant is not None:
+        return Value(to, constant=pointer.constant + stride * by.constant)
+    bytes_ = body.compute(Operator.MUL, by, number(stride, types.LONG), types.LONG, node)
+    return body.compute(Operator.ADD, pointer, bytes_, types.LONG, node)._replace(type=to)
+
+
+def address_of(body: Body, found: Local | Shared, node) -> Value:
+    """A pointer to it; of a local it can be passed on, not kept."""
+    if isinstance(found, Local):
+        return Value(types.pointer(found.type), local=found)
+    to = types.pointer(found.type)
+    if found.base == R.ZERO:
+        return Value(to, constant=found.offset)
+    if not found.offset:
+        return Value(to, found.base)
+    moved = body.compute(Operator.ADD, Value(types.LONG, found.base), number(found.offset, types.LONG), types.LONG, node)
+    return moved._replace(type=to)
+
+
+def read(body: Body, found: Local | Shared, node) -> Value:
+    """A plain load, or a local."""
+    if isinstance(found, Local):
+        return Value(found.type, found.register)
+    if found.type.kind == "array" or found.type.kind == "struct":
+        return address_of(body, found, node)._replace(type=types.pointer(found.type.to or found.type))
+    target = body.take(node)
+    body.row(Op.LOAD, base=found.base, offset=found.offset, register=target)
+    return Value(found.type, target)
+
+
+def write(body: Body, found: Local | Shared, what: Value, node) -> Value:
+    """A plain store, or a local; the value as it then is."""
+    what = body.fitted(what, found.type, node)
+    if isinstance(found, Local):
+        if what.local is not None:
+            raise body.error(node, "the address of a local can be passed on, not kept")
+        body.load_value(what, node, found.register)
+        return Value(found.type, found.register)
+    if found.type.kind not in ("integer", "pointer", "atomic"):
+        raise body.error(node, f"`{spelled(node)}`: {found.type} cannot be assigned")
+    body.row(Op.STORE, base=found.base, offset=found.offset, **body.operand(what))
+    return what
+
+
+# --- the kinds of expression ---
+
+def _constant(body: Body, node: c_ast.Constant) -> Value:
+    if node.type == "char":
+        return number(ord(node.value[1:-1].encode().decode("unicode_escape")))
+    if "int" not in node.type and "long" not in node.type:
+        raise body.error(node, f"{node.value}: only integers are understood")
+    digits = node.value.rstrip("uUlL")
+    octal = digits[0] == "0" and digits.isdigit() and len(digits) > 1
+    found = int(digits, 8 if octal else 0)
+    if found >> 64:
+        raise body.error(node, f"{node.value}: must fit 64 bits")
+    suffix = node.value[len(digits):].lower()
+    of = types.UNSIGNED if "u" in suffix else types.INT
+    if "l" in suffix or found >> 32 or (found >> 31 and not of.signed is False and digits.isdigit()):
+        of = types.UNSIGNED_LONG if "u" in suffix or found >> 63 else types.LONG
+    elif found >> 31:
+        of = types.UNSIGNED
+    return number(found, of)
+
+
+def _name(body: Body, node: c_ast.ID) -> Value:
+    found = body.find(node.name)
+    if isinstance(found, Local):
+        return Value(found.type, found.register)
+    if found is None:
+        raise _unknown(body, node)
+    return found
+
+
+def _unary(body: Body, node: c_ast.UnaryOp) -> Value:
+    if node.op == "*":
+        return read(body, pointed(body, value(body, node.expr), node), node)
+    if node.op == "&":
+        return address_of(body, place(body, node.expr), node)
+    if node.op in ("p++", "p--", "++", "--"):
+        return _step(body, node)
+    if node.op == "sizeof":
+        raise body.error(node, "sizeof is not understood: words of a test have no size in bytes")
+    found = value(body, node.expr)
+    if node.op == "!":
+        return body.compute(Operator.EQ, found, number(0), types.LONG, node)._replace(type=types.INT)
+    of = types.promoted(found.type)
+    found = body.fitted(found, of, node)
+    if node.op == "+":
+        return found
+    if node.op == "-":
+        return body.compute(Operator.SUB, number(0, of), found, of, node)
+    if node.op == "~":
+        return body.compute(Operator.XOR, found, number(-1, of), of, node)
+    raise body.error(node, f"`{node.op}` is not understood")
+
+
+def _step(body: Body, node: c_ast.UnaryOp) -> Value:
+    where = place(body, node.expr)
+    before = read(body, where, node)
+    if node.op.startswith("p"):                  # the value is the one before
+        kept = body.take(node)
+        body.load_value(before, node, kept)
+        before = before._replace(register=kept)
+    one = number(1 if "+" in node.op else -1)
+    after = (_moved(body, before, one, node) if before.type.kind == "pointer"
+             else body.compute(Operator.ADD, before, one, before.type, node))
+    after = write(body, where, after, node)
+    return before if node.op.startswith("p") else after
+
+
+def _binary(body: Body, node: c_ast.BinaryOp) -> Value:
+    if node.op in ("&&", "||"):
+        return _decided(body, node, number(1), number(0), types.INT)
+    left = value(body, node.left)
+    right = value(body, node.right)
+    return combine(body, node.op, left, right, node)
+
+
+def combine(body: Body, operator: str, left: Value, right: Value, node) -> Value:
+    """Two values and a binary operator, as C has it."""
+    pointers = [each.type.kind in ("pointer", "array") for each in (left, right)]
+    if operator in COMPARED:
+        of = types.UNSIGNED_LONG if any(pointers) else types.common(left.type, right.type)
+        left, right = (body.fitted(each, of, node) if not any(pointers) else each for each in (left, right))
+        return body.compute(COMPARED[operator], left, right, of, node)._replace(type=types.INT)
+    if operator in ("+", "-") and any(pointers):
+        if pointers == [True, False]:
+            return _moved(body, left, right, node, 1 if operator == "+" else -1)
+        if pointers == [False, True] and operator == "+":
+            return _moved(body, right, left, node)
+        raise body.error(node, f"`{spelled(node)}`: the difference of pointers is not understood")
+    of = types.promoted(left.type) if operator in ("<<", ">>") else types.common(left.type, right.type)
+    return body.compute(BINARY[operator], body.fitted(left, of, node), right if operator in ("<<", ">>")
+                        else body.fitted(right, of, node), of, node)
+
+
+def _decided(body: Body, node, one: Value, other: Value, of: Type) -> Value:
+    """One of two values, by a condition."""
+    yes, no, done = body.fresh("yes"), body.fresh("no"), body.fresh("done")
+    target = body.take(node)
+    branch(body, node, yes, no)
+    for label, found in ((yes, one), (no, other)):
+        body.label(label)
+        body.load_value(found, node, target)
+        body.goto(done) if label == yes else None
+    body.label(done)
+    return Value(of, target)
+
+
+def _ternary(body: Body, node: c_ast.TernaryOp) -> Value:
+    yes, no, done = body.fresh("then"), body.fresh("else"), body.fresh("done")
+    target = body.take(node)
+    branch(body, node.cond, yes, no)
+    of = None
+    for label, each in ((yes, node.iftrue), (no, node.iffalse)):
+        body.label(label)
+        with body.temporaries():
+            found = value(body, each)
+            of = found.type if of is None else found.type if found.type.kind == "pointer" else types.common(of, found.type)
+            body.load_value(found, node, target)
+        if label == yes:
+            body.goto(done)
+    body.label(done)
+    return Value(of, target)
+
+
+def _assignment(body: Body, node: c_ast.Assignment) -> Value:
+    where = place(body, node.lvalue)
+    body.at(node)
+    what = value(body, node.rvalue)
+    if node.op != "=":
+        what = combine(body, node.op[:-1], read(body, where, node), what, node)
+    return write(body, where, what, node)
+
+
+def _cast(body: Body, node: c_ast.Cast) -> Value:
+    of = body.world.structs.of(node.to_type)
+    found = value(body, node.expr)
+    return found if of.kind == "void" else body.fitted(found, of, node)
+
+
+def _comma(body: Body, node: c_ast.ExprList) -> Value:
+    for each in node.exprs[:-1]:
+        with body.temporaries():
+            value(body, each)
+    return value(body, node.exprs[-1])
+
+
+def _call(body: Body, node: c_ast.FuncCall) -> Value:
+    from harness.protocol.litmus import primitives
+    return primitives.call(body, node)
+
+
+def _block(body: Body, node: c_ast.Compound) -> Value:
+    from harness.protocol.litmus import statements
+    return statements.block_value(body, node)
+
+
+_WRITERS = {
+    c_ast.Constant: _constant, c_ast.ID: _name, c_ast.UnaryOp: _unary, c_ast.BinaryOp: _binary,
+    c_ast.TernaryOp: _ternary, c_ast.Assignment: _assignment, c_ast.Cast: _cast, c_ast.ExprList: _comma,
+    c_ast.FuncCall: _call, c_ast.StructRef: lambda body, node: read(body, place(body, node), node),
+    c_ast.ArrayRef: lambda body, node: read(body, place(body, node), node), c_ast.Compound: _block,
+}

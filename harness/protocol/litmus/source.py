@@ -1,0 +1,128 @@
+"""Bodies in C, made ready for pycparser, which parses them; lines and columns stay as in the file.
+
+What the kernel writes and C has not is made C: `scoped_guard(kind, lock) statement` becomes an `if` on
+a call of that name, which statements.py knows.  Types that the kernel's headers would bring are declared.
+"""
+
+import re
+
+from pycparser import c_ast, c_parser
+
+from harness.protocol.litmus import types
+from harness.protocol.litmus.text import LitmusError, Place, Text
+from harness.protocol.litmus.types import Type
+
+SCOPED = "__guard__"             # `if(__guard__(` is as long as `scoped_guard(`
+_SCOPED = re.compile(r"\bscoped_guard\s*\(")
+_LIKELY = re.compile(r"\b(?:un)?likely\b")
+_WHERE = re.compile(r"^(?P<file>.*?):(?P<line>\d+)(?::(?P<column>\d+))?:?\s*(?P<what>.*)$", re.DOTALL)
+
+
+def parse(text: Text) -> c_ast.FileAST:
+    """The functions and structs of a file.  Raises LitmusError."""
+    body = _scoped_guards(text)
+    first = text.place(text.functions.start)
+    # The rest of the first line keeps its columns.
+    head = "".join(f"typedef int {name};" for name in types.TYPEDEFS)
+    whole = f'{head}\n#line {first.line} "{_plain(text.path)}"\n{" " * (first.column - 1)}{body}'
+    try:
+        return c_parser.CParser().parse(whole, _plain(text.path))
+    except c_parser.ParseError as problem:
+        raise _wording(text, str(problem)) from None
+    except RecursionError:
+        raise text.error(text.functions.start, "nested too deeply") from None
+
+
+def _plain(path: str) -> str:
+    """A file name that can stand in a #line."""
+    return re.sub(r'[^\w./ -]', "_", path)
+
+
+def _scoped_guards(text: Text) -> str:
+    body = text.functions.text
+    at = 0
+    while True:
+        found = _SCOPED.search(body, at)
+        if not found:
+            return body
+        depth, end = 1, found.end()
+        while depth:
+            if end >= len(body):
+                raise text.error(text.functions.start + found.start(), "this scoped_guard( is never closed")
+            depth += {"(": 1, ")": -1}.get(body[end], 0)
+            end += 1
+        body = body[:found.start()] + f"if({SCOPED}(" + body[found.end():end] + ")" + body[end:]
+        at = found.end()
+
+
+def _wording(text: Text, problem: str) -> LitmusError:
+    """pycparser's message as one of ours."""
+    found = _WHERE.match(problem)
+    if not found:
+        what = problem.removeprefix(f"{_plain(text.path)}:").strip()
+        return text.error(text.functions.start, f"something here is not C that is understood ({what})")
+    place = Place(int(found["line"]), int(found["column"] or 1))
+    what = found["what"].strip()
+    word = re.match(r"before: (.*)", what, re.DOTALL)
+    if word:
+        what = f"`{word[1].strip()}` here is not C that is understood"
+    return LitmusError(text.path, place, what or "not C that is understood")
+
+
+def place_of(node) -> Place:
+    coord = getattr(node, "coord", None)
+    return Place(coord.line, coord.column or 1) if coord else Place(1, 1)
+
+
+class Structs:
+    """The structs that a file declares, by name."""
+
+    def __init__(self, text: Text):
+        self.text, self.known = text, dict(types.STRUCTS)
+
+    def error(self, node, what: str) -> LitmusError:
+        return LitmusError(self.text.path, place_of(node), what)
+
+    def declare(self, node: c_ast.Struct) -> Type:
+        fields = []
+        for each in node.decls or ():
+            if not isinstance(each, c_ast.Decl) or each.name is None:
+                raise self.error(each, "a struct's fields must have names; no unions, no bit fields")
+            fields.append((each.name, self.of(each.type)))
+        made = Type(f"struct {node.name}", kind="struct", fields=tuple(fields))
+        if not made.words:
+            raise self.error(node, f"struct {node.name} has no fields")
+        self.known[node.name] = made
+        return made
+
+    def of(self, node) -> Type:
+        """The type that a declaration says.  Raises LitmusError."""
+        if isinstance(node, (c_ast.Typename, c_ast.TypeDecl, c_ast.Decl)):
+            return self.of(node.type)
+        if isinstance(node, c_ast.PtrDecl):
+            return types.pointer(self.of(node.type))
+        if isinstance(node, c_ast.ArrayDecl):
+            if not isinstance(node.dim, c_ast.Constant):
+                raise self.error(node, "an array's length must be a number")
+            count = int(node.dim.value.rstrip("uUlL"), 0)
+            if not 1 <= count <= 512:
+                raise self.error(node, f"an array of {count}: must have 1 to 512 elements")
+            return types.array(self.of(node.type), count)
+        if isinstance(node, c_ast.Struct):
+            if node.decls:
+                return self.declare(node)
+            # A struct that is only pointed to (struct kvm *kvm) need not be declared.
+            return self.known.get(node.name) or Type(f"struct {node.name}", kind="opaque")
+        if isinstance(node, c_ast.Enum):
+            return types.INT
+        if isinstance(node, c_ast.IdentifierType):
+            return self.named(" ".join(node.names), node)
+        raise self.error(node, f"{type(node).__name__.lower()}: no type that is understood")
+
+    def named(self, name: str, node) -> Type:
+        words = sorted(word for word in name.split() if word not in ("const", "volatile", "int") or name == "int")
+        for known in (name, " ".join(words), " ".join(sorted(words, key=lambda word: word not in ("unsigned", "signed")))):
+            if known in types.NAMES:
+                return types.NAMES[known]
+        raise self.error(node, f"type `{name}` is not understood; integers of 8 to 64 bits, atomic_t and"
+                               " relatives, locks, structs of these and pointers to them are")

@@ -1,0 +1,174 @@
+"""SEAMCALLs and TDCALLs in C: each call of the table as a function that answers its status.
+
+    err = tdh_mem_page_aug(td, gpa, level, page, &err1, &err2);
+    if (tdx_operand_busy(err)) ...
+
+Arguments stand as in the kernel's wrappers (arch/x86/virt/vmx/tdx/tdx.c); which page and which level a call
+is about is used, what else the kernel passes (the TD, the page, where RCX and RDX go) is not: there is one
+TD, each guest page has its physical page, and only the status comes back.  `level` is the module's: 0 4K,
+1 2M, 2 1G.
+"""
+
+from typing import Callable
+
+from harness.protocol.call import Options, index, locate, locate_page
+from harness.protocol.flows.flow import Flow
+from harness.protocol.flows.script import ABOUT_PAGES, LEAF_CALLS
+from harness.protocol.litmus import types
+from harness.protocol.litmus.body import Body, Value, number
+from harness.protocol.litmus.expressions import branch, known, value
+from harness.protocol.litmus.primitives import NOTHING, Primitive
+from harness.protocol.seamcalls import TD_EXIT, by_name
+from kernels.arithmetic import Operator
+from kernels.ops import Op, Register as R
+from kernels.words import STATUS_CLASS, STATUSES, signed
+
+PAGE_SHIFT = 12
+ARGUMENTS_MOST = 8
+FLOWS = {"fault": "vcpu", "zap": "host"}         # KVM's own flows as whole processes
+NO_ENTRY = ("tdh_mem_track",)
+
+
+def about_entry(name: str) -> bool:
+    return "_mem_" in name and name not in ABOUT_PAGES and name not in NO_ENTRY
+
+
+class Calls:
+    """The functions that a test may call of one release, under one policy's flows."""
+
+    def __init__(self, options: Options, flow: Flow):
+        self.options, self.flow = options, flow
+        self.rows = by_name(options.release)
+        self.primitives = {name: Primitive(_call(name), 0, ARGUMENTS_MOST) for name in self.rows}
+        self.primitives |= {
+            TD_EXIT: Primitive(self._exit, 0), "kick": Primitive(self._kick, 0, 1),
+            "kvm_make_all_cpus_request": Primitive(self._kick, 2), "enter_guest_mode": Primitive(self._enter, 0, 1),
+            "leave_guest_mode": Primitive(self._leave, 0, 1), "kvm_request_pending": Primitive(self._pending, 0, 1),
+            "KVM_BUG_ON": Primitive(self._bug_on, 1, 2),
+            "tdx_operand_busy": Primitive(_is_status("TDX_OPERAND_BUSY")), "tdx_success": Primitive(_is_status("TDX_SUCCESS")),
+            "gfn_to_gpa": Primitive(_shifted(Operator.SHL)), "gpa_to_gfn": Primitive(_shifted(Operator.SHR)),
+            "pg_level_to_tdx_sept_level": Primitive(_sept_level), "page_to_pfn": Primitive(lambda body, node, given: value(body, given[0])),
+        }
+        for name in STATUSES:
+            self.primitives[f"IS_{name}"] = Primitive(_is_status(name))
+
+    def _exit(self, body: Body, node, arguments) -> Value:
+        behind = body.fresh("left")
+        body.row(Op.CALL, next=TD_EXIT, otherwise=behind, text=TD_EXIT)
+        body.label(behind)
+        return NOTHING
+
+    def _kick(self, body: Body, node, arguments) -> Value:
+        self.flow.kick_all()
+        return NOTHING
+
+    def _enter(self, body: Body, node, arguments) -> Value:
+        """vcpu->mode = IN_GUEST_MODE, unless a request is there: 1 if it is in the guest now."""
+        from harness.protocol.flows.flow import IN_GUEST
+        old, answer = body.take(node), body.take(node)
+        asked, done = body.fresh("asked"), body.fresh("done")
+        body.row(Op.LET, register=old)
+        body.row(Op.SWAP, base=R.KICK, register=old, value=IN_GUEST, otherwise=asked)
+        body.row(Op.LET, register=answer, value=1, next=done)
+        body.label(asked)
+        body.row(Op.LET, register=answer)
+        body.label(done)
+        return Value(types.INT, answer)
+
+    def _leave(self, body: Body, node, arguments) -> Value:
+        self.flow.leave_guest_mode()
+        return NOTHING
+
+    def _pending(self, body: Body, node, arguments) -> Value:
+        from harness.protocol.flows.flow import REQUEST
+        word = body.take(node)
+        body.row(Op.LOAD, base=R.KICK, register=word)
+        return body.compute(Operator.AND, Value(types.LONG, word), number(REQUEST), types.LONG, node)
+
+    def _bug_on(self, body: Body, node, arguments) -> Value:
+        answer = body.take(node)
+        yes, no, done = body.fresh("bug"), body.fresh("fine"), body.fresh("done")
+        branch(body, arguments[0], yes, no)
+        body.label(yes)
+        told = body.fresh("dead")
+        self.flow.bug(told)
+        body.label(told)
+        body.row(Op.LET, register=answer, value=1, next=done)
+        body.label(no)
+        body.row(Op.LET, register=answer)
+        body.label(done)
+        return Value(types.BOOL, answer)
+
+
+def _call(name: str) -> Callable:
+    def written(body: Body, node, arguments) -> Value:
+        calls = body.world.calls
+        row, layout, listing = calls.rows[name], calls.options.layout, body.listing
+        page, level = _operands(body, node, name, row, arguments)
+        if page is not None:
+            body.load_value(page, node, R.PAGE)
+            body.load_value(page, node, R.GUEST_PAGE)
+            index(listing, R.CONTENT, layout.at("content"), 0, layout.content_bytes, text="the page itself")
+            if name in ABOUT_PAGES:
+                locate_page(listing, layout, ABOUT_PAGES[name], source=R.PAGE)
+            else:
+                locate(listing, layout, level, leaf=True if name in LEAF_CALLS else None)
+            if name == "tdh_mem_page_relocate":
+                locate_page(listing, layout, "data", layout.pages)
+        calls.flow.call(name, body.fresh("answered"), level)
+        answer = body.take(node)
+        body.row(Op.LET, register=answer, source=R.STATUS)
+        return Value(types.UNSIGNED_LONG, answer)
+    return written
+
+
+def _operands(body: Body, node, name: str, row, arguments) -> tuple[Value | None, int]:
+    """(page number, level) that a call is about."""
+    first = 0 if name.startswith("tdg_") else 1
+    if name in ABOUT_PAGES:
+        if not arguments:
+            raise body.error(node, f"{name} takes the page: {name}(page)")
+        found = value(body, arguments[-1] if len(arguments) == 1 else arguments[first])
+        return body.fitted(found, types.UNSIGNED_LONG, node), 0
+    if not about_entry(name):
+        return None, 0
+    if len(arguments) <= first:
+        how = f"{name}({'' if first == 0 else 'td, '}gpa{', level' if len(row.levels) > 1 else ''}, ...)"
+        raise body.error(node, f"{name} takes the address of a guest page: {how}")
+    level = known(body, arguments[first + 1], "the level") if len(arguments) > first + 1 and len(row.levels) > 1 else row.levels[0]
+    if level not in row.levels:
+        raise body.error(node, f"level {level}: {name} takes {', '.join(map(str, row.levels))}")
+    gpa = value(body, arguments[first])
+    pages = body.world.calls.options.layout.pages
+    if gpa.constant is not None and (gpa.constant % (1 << PAGE_SHIFT) or not 0 <= gpa.constant >> PAGE_SHIFT < pages):
+        raise body.error(arguments[first], f"{gpa.constant:#x}: must be the address of a page of 4096 bytes below {pages << PAGE_SHIFT:#x}")
+    found = body.compute(Operator.SHR, gpa, number(PAGE_SHIFT), types.UNSIGNED_LONG, node)
+    return body.compute(Operator.AND, found, number(pages - 1), types.UNSIGNED_LONG, node), level
+
+
+def _is_status(name: str) -> Callable:
+    def written(body: Body, node, arguments) -> Value:
+        found = value(body, arguments[0])
+        found = body.compute(Operator.AND, found, number(signed(STATUS_CLASS), types.UNSIGNED_LONG), types.UNSIGNED_LONG, node)
+        return body.compute(Operator.EQ, found, number(signed(STATUSES[name]), types.UNSIGNED_LONG), types.UNSIGNED_LONG,
+                            node)._replace(type=types.BOOL)
+    return written
+
+
+def _shifted(operator: Operator) -> Callable:
+    return lambda body, node, arguments: body.compute(
+        operator, body.fitted(value(body, arguments[0]), types.UNSIGNED_LONG, node), number(PAGE_SHIFT), types.UNSIGNED_LONG, node)
+
+
+def _sept_level(body: Body, node, arguments) -> Value:
+    """PG_LEVEL_4K is 1 in the kernel, the module's level is 0."""
+    return number(known(body, arguments[0], "the level") - 1)
+
+
+def constants() -> dict[str, int]:
+    """Names of statuses, and the kernel's levels."""
+    return {name: signed(word) for name, word in STATUSES.items()} | {
+        "PG_LEVEL_4K": 1, "PG_LEVEL_2M": 2, "PG_LEVEL_1G": 3, "TDX_PS_4K": 0, "TDX_PS_2M": 1, "TDX_PS_1G": 2,
+        "TDX_SEAMCALL_STATUS_MASK": signed(STATUS_CLASS), "KVM_REQ_OUTSIDE_GUEST_MODE": 0, "KVM_REQ_UNBLOCK": 0}
+
+

@@ -1,0 +1,171 @@
+"""The parts of a .litmus file: name, initial state, processes, locations, filter and condition.
+
+Comments are blanked out, not cut, so that every part keeps its lines and columns.  Outside functions a
+comment is `(* ... *)` or C's, inside them it is C's.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from harness.errors import UsageError
+
+
+class Place(NamedTuple):
+    """Where something stands: line and column from 1."""
+
+    line: int
+    column: int
+
+
+class LitmusError(UsageError):
+    """What is wrong with a litmus file, with its file, line and column."""
+
+    def __init__(self, path: str, place: Place, what: str):
+        super().__init__(f"{path}:{place.line}:{place.column}: {what}")
+        self.place = place
+
+
+class Part(NamedTuple):
+    """A piece of the file, and where it begins."""
+
+    text: str
+    start: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """A file taken apart; nothing in it is understood yet.
+
+    name        the test's name
+    note        the comment blocks, as they stand
+    init        what is between the first braces
+    functions   everything from the first function to the last
+    locations, filter, condition   "" where there is none; quantifier: exists, ~exists, forall
+    """
+
+    path: str
+    whole: str
+    name: str
+    note: str
+    init: Part
+    functions: Part
+    locations: Part
+    filter: Part
+    quantifier: str
+    condition: Part
+
+    def place(self, offset: int) -> Place:
+        """Line and column of an offset into the file."""
+        before = self.whole[:offset]
+        return Place(before.count("\n") + 1, offset - before.rfind("\n"))
+
+    def error(self, offset: int, what: str) -> LitmusError:
+        return LitmusError(self.path, self.place(offset), what)
+
+
+_OUTSIDE = re.compile(r"\(\*.*?\*\)|/\*.*?\*/|//[^\n]*|\(\*|/\*", re.DOTALL)
+_IN_BODY = re.compile(r"/\*.*?\*/|//[^\n]*|/\*", re.DOTALL)
+_HEADER = re.compile(r"\s*C[ \t]+([^\s{]+)[^\n{]*")
+_QUANTIFIER = re.compile(r"~[ \t]*exists\b|\bexists\b|\bforall\b|\bfinal\b|\blocations\b|\bfilter\b")
+EMPTY = Part("", 0)
+
+
+def blank(whole: str, start: int, lines_: Text) -> str:
+    """Comments behind `start` as spaces; lines and columns stay.  Raises LitmusError for one that does not end."""
+    pieces, at, depth, opened = [" " * start], start, 0, 0
+    while at < len(whole):
+        in_body = depth and opened > 1           # of the braces at the outermost level, the first hold the initial state
+        found = (_IN_BODY if in_body else _OUTSIDE).match(whole, at)
+        if found:
+            if found.group() in ("(*", "/*"):
+                raise lines_.error(at, "this comment does not end")
+            pieces.append(re.sub(r"[^\n]", " ", found.group()))
+            at = found.end()
+            continue
+        letter = whole[at]
+        opened += letter == "{" and not depth
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        pieces.append(letter)
+        at += 1
+    return "".join(pieces)
+
+
+def take_apart(whole: str, path: str) -> Text:
+    """Raises LitmusError."""
+    lines_ = Text(path, whole, "", "", EMPTY, EMPTY, EMPTY, EMPTY, "", EMPTY)
+    header = _HEADER.match(whole)
+    if not header:
+        raise lines_.error(len(whole) - len(whole.lstrip()), "must begin with `C NAME`")
+    bare = blank(whole, header.end(), lines_)
+    note = "\n".join(found.group()[2:-2].strip() for found in re.finditer(r"\(\*.*?\*\)", whole, re.DOTALL))
+    opening = bare.find("{")
+    if opening < 0:
+        raise lines_.error(len(whole.rstrip()), "no initial state: `{ }` must follow the name")
+    before = re.sub(r'"[^"\n]*"|^[\w-]+=.*$', "", bare[header.end():opening], flags=re.MULTILINE)
+    if before.strip():
+        at = bare.index(before.strip().split()[0], header.end())
+        raise lines_.error(at, "only comments, a quoted line and KEY=VALUE lines may stand before the initial state")
+    closing = _matching(bare, opening, lines_)
+    end = _functions_end(bare, closing + 1, lines_)
+    parts = _tail(bare, end, lines_)
+    return Text(path, whole, header.group(1), note, Part(bare[opening + 1:closing], opening + 1),
+                Part(bare[closing + 1:end], closing + 1), *parts)
+
+
+def _matching(bare: str, opening: int, lines_: Text) -> int:
+    """The offset of the bracket that closes the one at `opening`."""
+    pairs, depth = {"{": "}", "(": ")", "[": "]"}, []
+    for offset in range(opening, len(bare)):
+        letter = bare[offset]
+        if letter in pairs:
+            depth.append((pairs[letter], offset))
+        elif depth and letter in pairs.values():
+            if letter != depth[-1][0]:
+                raise lines_.error(offset, f"`{letter}` here, where `{depth[-1][0]}` closes what is open")
+            depth.pop()
+            if not depth:
+                return offset
+    raise lines_.error(opening, f"this `{bare[opening]}` is never closed")
+
+
+def _functions_end(bare: str, start: int, lines_: Text) -> int:
+    """Behind the last function body."""
+    at = end = start
+    while True:
+        brace = bare.find("{", at)
+        tail = _QUANTIFIER.search(bare, at)
+        if brace < 0 or tail and tail.start() < brace:
+            break
+        at = end = _matching(bare, brace, lines_) + 1
+        while bare[at:at + 1] in (";", " ", "\n", "\t"):         # a struct's end
+            at += 1
+            if bare[at - 1] == ";":
+                end = at
+    return end
+
+
+def _tail(bare: str, end: int, lines_: Text) -> tuple[Part, Part, str, Part]:
+    """(locations, filter, quantifier, condition) behind the functions."""
+    found = {"locations": EMPTY, "filter": EMPTY}
+    quantifier, condition = "", EMPTY
+    at = end
+    while at < len(bare):
+        rest = bare[at:]
+        if not rest.strip():
+            break
+        start = at + len(rest) - len(rest.lstrip())
+        word = _QUANTIFIER.match(bare, start)
+        if not word and bare[start] != "(":
+            raise lines_.error(start, "`locations`, `filter`, `exists`, `~exists` or `forall` must follow the processes")
+        name = re.sub(r"\s", "", word.group()) if word else "exists"
+        begin = word.end() if word else start
+        if name in found:
+            opening = begin + len(bare[begin:]) - len(bare[begin:].lstrip())
+            if bare[opening:opening + 1] != ("[" if name == "locations" else "("):
+                raise lines_.error(begin, f"`{name}` must be followed by `{'[' if name == 'locations' else '('}`")
+            at = _matching(bare, opening, lines_) + 1
+            found[name] = Part(bare[opening + 1:at - 1], opening + 1)
+        else:
+            quantifier, condition, at = {"final": "exists"}.get(name, name), Part(bare[begin:], begin), len(bare)
+    return found["locations"], found["filter"], quantifier, condition

@@ -1,0 +1,125 @@
+"""Phrases of the module's own life: initialized, configured, keyed, shut down, updated.
+
+    SYS_INIT_PENDING   TDH.SYS.INIT         SYS_INIT_DONE     TDH.SYS.LP.INIT on each processor
+                       TDH.SYS.CONFIG       SYS_CONFIG_DONE   TDH.SYS.KEY.CONFIG on each package
+    SYS_READY          TDH.SYS.TDMR.INIT    TDH.SYS.SHUTDOWN  SYS_SHUTDOWN
+
+Abstracted away: that every SEAMCALL looks at this state as it enters the module and marks its processor as
+busy; so SHUTDOWN does not see who is inside, and answers no TDX_SYS_BUSY for that.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.memory.layout import LINE, TDMR_PENDING
+from harness.protocol.assemble import Held
+from harness.protocol.call import EXCLUSIVE, Call
+from harness.protocol.phrases.pages import each
+from harness.protocol.releases import DEFAULT, Release
+from kernels.ops import Op, Register as R
+from kernels.words import status
+
+
+@dataclass(frozen=True)
+class Global:
+    """The module's global lock.  A lost try is TDX_SYS_BUSY, which names no operand."""
+
+    mode: str
+
+    operand: ClassVar[str] = "none (TDX_SYS_BUSY)"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return (Held("GLOBAL", self.mode, "sharex", R.ZERO, "global_lock"),)
+
+    def emit(self, call: Call):
+        call.take(self.locks()[0], call.fail("TDX_SYS_BUSY"))
+
+
+@dataclass(frozen=True)
+class SysState:
+    """How far the module must be."""
+
+    state: int
+    wrong: str
+
+    def emit(self, call: Call):
+        call.row(Op.LOAD, base=R.ZERO, offset=call.options.layout.at("sys_state"), mask=-1, match=self.state,
+                 otherwise=call.fail(self.wrong), text="sys_state")
+
+
+@dataclass(frozen=True)
+class SysStateBecomes:
+    state: int
+
+    def emit(self, call: Call):
+        call.work(call.name + "_ns")
+        call.row(Op.STORE, base=R.ZERO, offset=call.options.layout.at("sys_state"), value=self.state, text="sys_state")
+
+
+@dataclass(frozen=True)
+class InitProcessor:
+    """This logical processor, once."""
+
+    def emit(self, call: Call):
+        call.row(Op.INDEX, register=R.CURSOR, offset=call.options.layout.at("lp_pending") - LINE, source=R.ME, mask=-1,
+                 match=LINE, text="this processor")
+        call.row(Op.LOAD, base=R.CURSOR, mask=-1, match=1, otherwise=call.fail("TDX_SYS_LP_INIT_DONE"),
+                 text="not initialized yet")
+        call.row(Op.STORE, base=R.CURSOR, text="initialized")
+
+
+@dataclass(frozen=True)
+class ProcessorsReady:
+    wrong: str
+
+    def emit(self, call: Call):
+        region = call.options.layout.by_name["lp_pending"]
+        wrong = call.fail(self.wrong)
+        call.row(Op.LET, register=R.OLD, value=region.offset)
+        each(call, R.OLD, LINE, lambda: call.row(Op.LOAD, base=R.CURSOR, mask=-1, otherwise=wrong,
+                                                 text="a processor: initialized"), count=region.count)
+
+
+@dataclass(frozen=True)
+class KeyPackage:
+    """This package has the module's key, once; with the last one the module is ready.  PCONFIG runs under GLOBAL."""
+
+    ready: int
+
+    def emit(self, call: Call):
+        layout, missing = call.options.layout, call.fresh("missing")
+        call.row(Op.INDEX, register=R.CURSOR, offset=layout.at("package_pending"), source=R.PACKAGE, mask=-1, match=LINE,
+                 text="this package")
+        call.row(Op.LOAD, base=R.CURSOR, mask=-1, match=1, otherwise=call.fail("TDX_KEY_CONFIGURED"),
+                 text="no key yet")
+        call.row(Op.STORE, base=R.CURSOR, text="key configured")
+        for package in range(layout.packages):
+            call.row(Op.LOAD, base=R.ZERO, offset=layout.at("package_pending", package), mask=-1, otherwise=missing,
+                     text=f"package {package} has its key")
+        SysStateBecomes(self.ready).emit(call)
+        call.listing.label(missing)
+
+
+@dataclass(frozen=True)
+class Tdmr:
+    """A TDMR's own lock: the calls about one exclude each other, those about two do not (the model has one)."""
+
+    operand: ClassVar[str] = "RCX"
+
+    def locks(self, level: int = 0, release: Release = DEFAULT):
+        return (Held("TDMR", EXCLUSIVE, "mutex", R.ZERO, "tdmr"),)
+
+    def emit(self, call: Call):
+        call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
+
+
+@dataclass(frozen=True)
+class InitTdmr:
+    """The next part of the TDMR's PAMT.  Abstracted away: parts; one call does all."""
+
+    def emit(self, call: Call):
+        place = call.options.layout.at("tdmr") + TDMR_PENDING
+        call.row(Op.LOAD, base=R.ZERO, offset=place, width=8, mask=-1, match=1,
+                 otherwise=call.fail("TDX_TDMR_ALREADY_INITIALIZED"), text="not initialized yet")
+        call.work(call.name + "_ns")
+        call.row(Op.STORE, base=R.ZERO, offset=place, width=8, text="initialized")

@@ -1,0 +1,36 @@
+"""The policies as a person reads them: what each means, what it answers where, and where it comes from."""
+
+from tabulate import tabulate
+
+from harness.protocol.policies import POLICIES
+from harness.protocol.policy import SITES, SWITCHES
+from harness.reports.text import WIDTH, wrap
+
+
+def policy_report() -> str:
+    """A table of what each policy means; then each in full; then the switches."""
+    summary = [(policy.name, wrap(policy.meaning, WIDTH - 20).replace("\n   ", "\n")) for policy in POLICIES]
+    parts = [tabulate(summary, headers=("policy", "on TDX_OPERAND_BUSY"), tablefmt="simple"), ""]
+    for policy in POLICIES:
+        rows = [(site, str(policy.ladder(site))) for site in SITES
+                if site != "zero_step" or policy.zero_step]
+        rows += [(switch.name, _as_written(value)) for switch in SWITCHES
+                 if (value := getattr(policy, switch.name)) != switch.default]
+        if policy.also:
+            rows.append(("also named", policy.also))
+        if policy.breaks:
+            rows.append(("may break", ", ".join(policy.breaks)))
+        parts += [wrap(f"{policy.name}: {policy.meaning}"), tabulate(rows, tablefmt="plain"),
+                  wrap(f"source: {policy.source}"), ""]
+    switches = [(switch.name, _as_written(switch.default), wrap(switch.meaning, WIDTH - 34).replace("\n   ", "\n"))
+                for switch in SWITCHES]
+    parts.append(tabulate(switches, headers=("switch", "default", "meaning"), tablefmt="simple",
+                          disable_numparse=True))
+    return "\n".join(parts)
+
+
+def _as_written(value) -> str:
+    """A switch's value as a config writes it."""
+    if isinstance(value, tuple):
+        return ", ".join(value) or "nothing"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,93 @@
+"""What a search of a litmus test comes to: which final states there are, and whether the condition holds.
+
+    exists    some final state satisfies the proposition
+    ~exists   none does
+    forall    every one does
+
+Counted are final states (memory and locals of all processes) as the search tells them apart, where
+herd7 counts candidate executions.  A state in which processes wait for one another for ever is no final
+state; it is counted as a deadlock, of which herd7 says nothing.
+"""
+
+import re
+from typing import NamedTuple
+
+from harness.protocol.litmus import conditions
+from harness.protocol.litmus.conditions import Constant
+
+HEADINGS = {"exists": "Allowed", "~exists": "Forbidden", "forall": "Required"}
+
+
+class State(NamedTuple):
+    """A final state: values by name, how often it was met, and whether the proposition holds of it."""
+
+    values: dict[str, str]
+    count: int
+    satisfies: bool
+    ending: object = None
+
+
+class Verdict(NamedTuple):
+    """A test's final states, best known order; `ok`: the condition as written holds."""
+
+    states: list[State]
+    ok: bool
+    quantifier: str
+    hits: int                    # of the proposition
+    misses: int
+    deadlocks: int
+
+    @property
+    def observation(self) -> str:
+        return "Never" if not self.hits else "Sometimes" if self.misses else "Always"
+
+    @property
+    def positive(self) -> tuple[int, int]:
+        """(states for which the condition as written holds, the others)."""
+        return (self.misses, self.hits) if self.quantifier == "~exists" else (self.hits, self.misses)
+
+
+EXPECTED = re.compile(r"\bResult[^:\n]*:\s*(Never|Sometimes|Always)\b", re.IGNORECASE)
+
+
+def expected(test) -> str | None:
+    """The observation that the file's comment promises (`Result: Never`), as the kernel's own tests do."""
+    found = EXPECTED.search(test.text.note)
+    return found[1].capitalize() if found else None
+
+
+def unexpected(test, verdict: Verdict, violations) -> list[str]:
+    """What is not as the file says: its observation or its condition; an invariant that it does not list."""
+    wanted, found = expected(test), []
+    if wanted and wanted != verdict.observation:
+        found.append(f"observation {verdict.observation}, the file says {wanted}")
+    elif not wanted and not verdict.ok:
+        found.append("the condition does not hold")
+    for name in violations:
+        if name not in test.may_violate:
+            found.append(f"{name} is violated")
+    return found + [f"{name} is not violated, as it must be" for name in test.must_violate if name not in violations]
+
+
+def judge(test, endings) -> Verdict:
+    """Hold a test's endings (kind, words as Scenario.watched() lists them, count) against its condition."""
+    quantifier, proposition = test.text.quantifier or "forall", test.proposition or Constant(True)
+    names, found = [name for name, _ in test.watched()], {}
+    deadlocks = 0
+    for ending in endings:
+        if ending.kind != "done":
+            deadlocks += ending.count if ending.kind == "deadlock" else 0
+            continue
+        values = dict(zip(names, ending.words))
+        if test.filter is not None and not conditions.holds(test.filter, test.value_in(values)):
+            continue
+        satisfies = conditions.holds(proposition, test.value_in(values))
+        key = tuple(values.items())
+        before = found.get(key)
+        found[key] = State(values, ending.count + (before.count if before else 0), satisfies,
+                           before.ending if before else ending)
+    states = sorted(found.values(), key=lambda state: [test.order_of(value) for value in state.values.values()])
+    hits = sum(state.count for state in states if state.satisfies)
+    misses = sum(state.count for state in states if not state.satisfies)
+    ok = {"exists": hits > 0, "~exists": hits == 0, "forall": misses == 0}[quantifier]
+    return Verdict(states, ok, quantifier, hits, misses, deadlocks)

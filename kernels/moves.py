@@ -1,0 +1,401 @@
+"""What an actor of a scenario does next: one move of a search, or one turn of a schedule.
+
+A *move* is one access to a contested word and all that follows up to the next one: registers, marks,
+and accesses that no other actor can tell the order of.  Which those are is assumed and held against
+what happens: a byte is contested once two actors have accessed it, one of them has changed it, and the
+accesses are not all additions with results that nobody uses (readers that count in and out).  The first
+access that breaks an assumption ends the move with RESTART, and the search begins again knowing better.
+(Why nothing is missed: take any order of the actors in which an assumption breaks, up to the access
+that breaks it.  Uncontested accesses in it can be moved up to the contested one they follow without
+anybody reading anything else, so the search meets the same access.)
+
+A *turn* is so many rows, as a move had them when it was found; `take` executes it in memory as it is and
+notes each access, step by step or with each actor a real process.
+
+Both execute a row in the same way: by `step`, or by `perform` where only a driver knows.  What the drivers of
+runs draw by dice is a choice here: taken from the actor's script, or tried one outcome after the other
+(`outcomes`).  Time is not modelled: whatever may take its time has passed, or not yet.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels import atomics, marks, record, stepping
+from kernels.compiling import kernel
+from kernels.guest import PAGE_MASK
+from kernels.machine import BLOCKED, load_word, step
+from kernels.marks import MEASURED, STOP
+from kernels.ops import (
+    NOTHING, OF_ROW, OP_TABLE, STEPPING, TRANSLATION, TRANSLATIONS, ZEROED, Fact, Kind, Op, Register,
+)
+from kernels.record import WORD
+from kernels.symmetry import NOTHING_READ, PEERS, minds
+from kernels.words import HP_READER, SHAREX_READER
+
+# How a move ends; FINISHED is well.  A search that ends with DIFFER or NARROW is to begin again: some actors
+# that it took for alike differ; its table of memories is too narrow for all words that change.
+FINISHED, RESTART, FULL, ENDLESS, DIFFER, NARROW, UNKNOWN = range(7)
+
+# Flags of a move.
+CANNOT = 1                       # the actor has to wait
+BUG = 2                          # KVM_BUG_ON
+HALTED = 4                       # a sanity check of the module failed
+COUNTED = 8                      # first of the flags of `violations`, one each
+
+# What bounds a search: states to expand before it pauses; preemptions allowed, or -1; length of a run; whether to
+# forget the counts that lost tries leave; words that a memory has room for; whether some actors are alike.  An array,
+# as LLVM would make copies of each loop by what it knows not to change.
+PAUSE, PREEMPTIONS, MOVES, FORGET, WORDS, ALIKE = range(6)
+LIMITS = 6
+
+ACTORS_MAX = 8
+BRANCHES_MAX = 64                # outcomes of one choice
+ROWS_MAX = 50_000                # rows of one move; more is a loop that nobody else can end
+SETTLE = BRANCHES_MAX            # a move that makes no access of its own: up to the first contested one
+REFUSED = -1                     # in place of a row: this driver does not know the op
+
+SPANS = np.array([info.bytes for info in OP_TABLE], np.int64)
+KINDS = np.array([info.kind for info in OP_TABLE], np.int64)
+COUNTING = np.array([Fact.COUNTS in info.facts for info in OP_TABLE])        # where all are such, order does not show
+
+# What `take` notes of a row: its number, where it accesses memory, bits there (0: nowhere), the word before and
+# after (elsewhere: the register that it names; of CALL_END: the answer), and the next row.
+NOTED = ROW, WHERE, BITS, BEFORE, AFTER, THEN = range(6)
+
+
+class World(NamedTuple):
+    """A scenario: what is the same in all of its states.
+
+    rows           (R,) of ops.ROW
+    live           int64 (R,): bit r is set where register r is still read, at or behind the row
+    base           address of memory; its words are changed
+    start          int64: memory as it was at the start, as words
+    scripts        int64 (actors, 2): where an actor's script lies in `values`, and its length
+    values         int64: what the actors choose, one after the other
+    branches       int64 (choices,): outcomes that are all tried, or 0: the next element of the script
+    timeouts       outcomes of an OVERDUE row: 2 if time may run out there, 1 if it never does
+    leave          int64 (actors,): where a vCPU goes on when its script is over; 0 for a host
+    alike          int64 (actors, columns): see kernels/symmetry.py
+    own            address of the record that marks go to; at: record.Tables; answer_kinds: int64 (answers,), AnswerKind
+    violations     int64: the counters that count violations
+    """
+
+    rows: np.ndarray
+    live: np.ndarray
+    base: int
+    start: np.ndarray
+    scripts: np.ndarray
+    values: np.ndarray
+    branches: np.ndarray
+    timeouts: int
+    leave: np.ndarray
+    alike: np.ndarray
+    own: int
+    at: record.Tables
+    answer_kinds: np.ndarray
+    violations: np.ndarray
+
+
+class Known(NamedTuple):
+    """What a search knows of memory so far.
+
+    contested ..   uint8 by byte: known to be contested; which actors accessed it (bits); whether it was
+                   changed; whether in ways of which the order shows; ghosts: never contested
+    cells          int64 (1,): how many words have been changed so far
+    cell_at        int64: where they lie; cell_of: int32 (words of memory), the place in cell_at + 1
+    initial        int64: their values at the start
+    """
+
+    contested: np.ndarray
+    accessors: np.ndarray
+    changed: np.ndarray
+    ordered: np.ndarray
+    ghosts: np.ndarray
+    cells: np.ndarray
+    cell_at: np.ndarray
+    cell_of: np.ndarray
+    initial: np.ndarray
+
+
+class Dice(NamedTuple):
+    """How a choice comes out: as `branch` says where all outcomes are tried, else by the script from `first` on."""
+
+    branch: int
+    branches: np.ndarray
+    timeouts: int
+    values: np.ndarray
+    first: int
+
+
+# --- rows that `step` leaves to a driver --------------------------------------------------------
+
+@kernel
+def choose(dice, row, registers):
+    if dice.branches[row.value] > 0:
+        return dice.branch
+    draws = registers[Register.DRAWS]
+    registers[Register.DRAWS] = draws + 1
+    return dice.values[dice.first + draws]
+
+
+@kernel
+def overdue(dice, row, own, at, now):
+    return dice.branch if dice.timeouts > 1 else 0
+
+
+interpret = marks.interpreter(marks.as_given, choose, overdue)
+
+
+@kernel
+def outcomes(world, row, op):
+    """How many moves a row is the first of: more than one if all that a driver can decide is tried."""
+    if op == Op.CHOOSE:
+        return max(1, world.branches[row.value])
+    return world.timeouts if op == Op.OVERDUE else 1
+
+
+@kernel
+def perform(world, row, op, registers, actor, branch):
+    """A row that only a driver can see to: the row to go on at, or REFUSED."""
+    first, length = world.scripts[actor, 0], world.scripts[actor, 1]
+    half = world.own + WORD * world.at.half
+    if op == Op.CHOOSE and world.branches[row.value] == 0 and registers[Register.DRAWS] >= length:
+        registers[Register.DRAWS] = length + 1           # the script is over: the actor leaves instead
+        return world.leave[actor]
+    if op == Op.POLL:
+        # A vCPU stops once it has left, a host before it would choose.
+        last = length - (1 if world.leave[actor] == 0 else 0)
+        phase = STOP if registers[Register.DRAWS] > last else MEASURED
+        marks.poll(registers, world.own, half, world.own, world.at, phase)
+    elif not interpret(row, op, registers, world.own, half, world.at, world.answer_kinds, 0,
+                       Dice(branch, world.branches, world.timeouts, world.values, first)) \
+            and op != Op.SPEND and op != Op.YIELD and op != Op.ARRIVE:
+        return REFUSED
+    return np.int64(row.next)
+
+
+@kernel
+def read_flags(world):
+    """The flags of what has been counted since the last look."""
+    flags = np.int64(0)
+    bugs = world.own + WORD * world.at.bug_count
+    if atomics.load64(bugs) != 0:
+        atomics.store64(bugs, 0)
+        flags |= BUG
+    for number in range(world.violations.shape[0]):
+        counter = world.own + WORD * (world.at.half + world.at.counters + world.violations[number])
+        if atomics.load64(counter) != 0:
+            atomics.store64(counter, 0)
+            flags |= COUNTED << number
+    return flags
+
+
+# --- what a row accesses ------------------------------------------------------------------------
+
+@kernel
+def place_of(row, op, registers):
+    """(first byte, bytes, first word, words) that a row accesses; bytes are < 0 where only this actor does."""
+    span = SPANS[op]
+    where = registers[row.base] + row.offset
+    if span == OF_ROW:
+        span = np.int64(row.width) // 8
+    elif span == ZEROED:
+        span = row.value
+    first = where >> 3
+    if span == TRANSLATION:
+        first += registers[Register.GUEST_PAGE] & PAGE_MASK & row.value - 1
+    # A translation that is forgotten has been noted as changed when it was remembered.
+    words = 0 if span == NOTHING or span == TRANSLATIONS else 3 if span == STEPPING else 1
+    return where, span, first, words
+
+
+@kernel
+def words_at(base, first, words):
+    """(the words that may change of those that a row accesses, and where the last lies, in words).
+
+    Of the zero-step mitigation these are two, and the next one of its list.
+    """
+    last = first + words - 1
+    if words == 3:
+        last = first + 2 + stepping.listed_count(base + 8 * first)
+    one, two, three = np.int64(0), np.int64(0), np.int64(0)
+    if words > 0:
+        one, three = atomics.load64(base + 8 * first), atomics.load64(base + 8 * last)
+    if words > 1:
+        two = atomics.load64(base + 8 * first + 8)
+    return one, two, three, last
+
+
+@kernel
+def note_changes(world, known, first, words, before):
+    """Make the words that differ from `before` (words_at) part of the state; whether the first one does."""
+    if words == 0:
+        return False
+    one, two, three, last = before
+    changed = atomics.load64(world.base + 8 * first) != one
+    if changed:
+        note_word(world, known, first)
+    if atomics.load64(world.base + 8 * last) != three:
+        note_word(world, known, last)
+    if words > 1 and atomics.load64(world.base + 8 * first + 8) != two:
+        note_word(world, known, first + 1)
+    return changed
+
+
+@kernel
+def note_word(world, known, cell):
+    if known.cell_of[cell] == 0:
+        known.cell_at[known.cells[0]] = 8 * cell
+        known.initial[known.cells[0]] = world.start[cell]
+        known.cells[0] += 1
+        known.cell_of[cell] = known.cells[0]
+
+
+@kernel
+def note_bytes(known, where, span, who, change, shows):
+    """Note an access by `who` (actors as bits); whether a byte turns out to be contested that was not known to be."""
+    news = False
+    for byte in range(where, where + span):
+        known.accessors[byte] |= who
+        known.changed[byte] |= change
+        known.ordered[byte] |= shows
+        several = known.accessors[byte] & known.accessors[byte] - 1
+        if (several != 0 and known.changed[byte] != 0 and known.ordered[byte] != 0 and known.ghosts[byte] == 0
+                and known.contested[byte] == 0):
+            known.contested[byte] = 1
+            news = True
+    return news
+
+
+@kernel
+def is_contested(known, where, span, kind):
+    if kind == Kind.WAIT:
+        return True
+    for byte in range(where, where + span):
+        if known.contested[byte] != 0:
+            return True
+    return False
+
+
+@kernel
+def contest(known, where, span):
+    for byte in range(where, where + span):
+        known.contested[byte] = 1
+
+
+@kernel
+def shows_order(row, op, signal, after):
+    """Whether others can tell when an access was made: not of an addition with a result that nobody uses."""
+    if COUNTING[op] and signal != BLOCKED and after == row.next:
+        return op == Op.ADD and row.register != Register.SINK
+    return True
+
+
+@kernel
+def forget_lost_try(row, op, address, after):
+    """A lost try leaves its count under the exclusive holder, whose release wipes it, and nobody can tell how
+    many there were: take it back at once."""
+    if after == row.otherwise and (op == Op.SHAREX_TAKE_SHARED or op == Op.HP_TAKE_SHARED):
+        lost = HP_READER if op == Op.HP_TAKE_SHARED else SHAREX_READER
+        atomics.store16(address, atomics.load16(address) - lost)
+
+
+@kernel
+def name_read(world, known, row, op, pc, actor, where, span, read):
+    """Watch over names: (the register that names are in behind a row, whether it matters who is who)."""
+    ghost = span > 0 and known.ghosts[where] != 0
+    several = world.alike[actor, PEERS] & world.alike[actor, PEERS] - 1 != 0
+    if minds(row, op, read, world.live[pc], several, ghost):
+        return read, True
+    if ghost and op != Op.STORE:
+        return np.int64(row.register), False
+    return read if read != NOTHING_READ and world.live[pc] >> read & 1 else np.int64(NOTHING_READ), False
+
+
+# --- moves and turns ----------------------------------------------------------------------------
+
+@kernel
+def move(world, known, registers, actor, branch, limits):
+    """One move of an actor, in registers and memory: (row it stops at, whether it cannot be made, rows, ending)."""
+    pc = np.uint32(registers[Register.PC])
+    executed, read = 0, np.int64(NOTHING_READ)
+    fresh = branch != SETTLE             # the one contested access is still to come
+    while executed <= 2 * ROWS_MAX:
+        row = world.rows[pc]
+        op = np.int64(row.op)
+        kind = KINDS[op]
+        where, span, first, words = place_of(row, op, registers)
+        if limits[ALIKE] != 0:
+            read, differ = name_read(world, known, row, op, pc, actor, where, span, read)
+            if differ:
+                return pc, False, executed, DIFFER
+        if kind == Kind.DRIVER:
+            several = outcomes(world, row, op) > 1
+            if op == Op.STOP or op == Op.HALT or several and not fresh:
+                return pc, False, executed, FINISHED
+            then = perform(world, row, op, registers, actor, branch)
+            if then == REFUSED:
+                return pc, False, executed, UNKNOWN
+            fresh, pc = fresh and not several, np.uint32(then)
+            executed += 1
+            continue
+
+        contests = span > 0 and is_contested(known, where, span, kind)
+        if contests and not fresh:
+            return pc, False, executed, FINISHED
+        if known.cells[0] + 3 > limits[WORDS]:
+            return pc, False, executed, NARROW
+        before = words_at(world.base, first, words)
+        after, signal = step(world.rows, pc, registers, world.base)
+        executed += 1
+        if limits[FORGET] != 0:
+            forget_lost_try(row, op, world.base + where, after)
+        changed = note_changes(world, known, first, words, before)
+        if span > 0 and note_bytes(known, where, span, world.alike[actor, PEERS], 1 if changed else 0,
+                                   1 if shows_order(row, op, signal, after) else 0):
+            return pc, False, executed, RESTART
+        if signal == BLOCKED:
+            return pc, not changed, executed, FINISHED
+        if contests:
+            fresh = False
+        elif executed > ROWS_MAX and span > 0 and known.ghosts[where] == 0:
+            contest(known, where, span)          # so that a long loop becomes moves that can be seen
+            return pc, False, executed, RESTART
+        pc = after
+    return pc, False, executed, ENDLESS
+
+
+@kernel(entry=True)
+def take(world, registers, actor, branch, rows, noted):
+    """A turn: so many rows of an actor, in memory and registers as they are, each noted.
+
+    noted    int64 (rows, columns): see NOTED
+    Returns how many rows have been executed: fewer if the actor comes to its end before.
+    """
+    for number in range(rows):
+        pc = np.uint32(registers[Register.PC])
+        row = world.rows[pc]
+        op = np.int64(row.op)
+        if op == Op.STOP or op == Op.HALT:
+            return number
+        where, span, _, _ = place_of(row, op, registers)
+        bits = min(8 * span, 64) if span > 0 else 0
+        before = load_word(world.base + where, bits) if bits else 0
+        if KINDS[op] == Kind.DRIVER:
+            then = perform(world, row, op, registers, actor, branch)
+            if then == REFUSED:
+                return number
+        else:
+            after, _ = step(world.rows, pc, registers, world.base)
+            then = np.int64(after)
+        registers[Register.PC] = then
+        noted[number, ROW], noted[number, WHERE], noted[number, BITS] = pc, where, bits
+        noted[number, BEFORE], noted[number, THEN] = before, then
+        noted[number, AFTER] = (load_word(world.base + where, bits) if bits else
+                                registers[Register.ANSWER if op == Op.CALL_END else row.register])
+    return rows
+
+
+assert ACTORS_MAX * BRANCHES_MAX < 1 << 15       # a way (actor, branch) fits 16 bits
+assert BLOCKED < 0 and len(OP_TABLE) == len(SPANS)

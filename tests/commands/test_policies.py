@@ -1,0 +1,14 @@
+"""The command `policies` as a user meets it."""
+
+from harness.protocol.policies import POLICIES
+from harness.protocol.policy import SWITCHES
+from tests.command_line import harness
+
+
+def test_policies_lists_every_policy_with_its_source():
+    text = harness("policies").stdout
+    for policy in POLICIES:
+        assert f"\n{policy.name}: " in text and f"\n{policy.name}  " in text
+    assert text.count("source: ") == len(POLICIES)
+    for switch in SWITCHES:
+        assert f"\n{switch.name}  " in text

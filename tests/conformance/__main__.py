@@ -1,0 +1,63 @@
+"""`python -m tests.conformance FILE...`: our rows beside results of the module's own code.
+
+Prints, per call or scenario, how many were compared, how many differ, and one example of each; and how many
+differences an abstraction covers (abstractions.py).  Exit code 0: all agree; 1: some differ; 2: a file cannot be read.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+
+from tabulate import tabulate
+
+from harness.errors import UsageError
+from tests.conformance import calls, dynamic_pamt, interleavings
+from tests.conformance.abstractions import ABSTRACTIONS
+from tests.conformance.reading import CALLS, DPAMT_CALLS, DPAMT_INTERLEAVINGS, INTERLEAVINGS, Vectors, read
+
+COMPARE = {CALLS: calls.compare, INTERLEAVINGS: interleavings.compare, DPAMT_CALLS: dynamic_pamt.compare_calls,
+           DPAMT_INTERLEAVINGS: dynamic_pamt.compare_interleavings}
+EXAMPLE_WIDTH = 400
+
+
+def report(vectors: Vectors, examples: int = 1) -> int:
+    """Compare a file and print what came of it; returns how many differ."""
+    compared, differ, covered, shown = Counter(), Counter(), Counter(), {}
+    began = time.perf_counter()
+    for each in COMPARE[vectors.form](vectors):
+        compared[each.group] += 1
+        if each.covered:
+            covered[each.covered] += 1
+        elif each.difference:
+            differ[each.group] += 1
+            shown.setdefault(each.group, []).append(each.difference)
+    print(f"{vectors.path}: release {vectors.release}, {compared.total()} compared, {differ.total()} differ,"
+          f" {covered.total()} covered by an abstraction ({time.perf_counter() - began:.0f} s)")
+    if not compared:
+        raise UsageError(f"{vectors.path}: nothing in it could be compared")
+    rows = [(group, count, differ[group]) for group, count in compared.items()]
+    print(tabulate(rows, headers=("call" if vectors.form in (CALLS, DPAMT_CALLS) else "scenario", "compared", "differ")))
+    for group, differences in shown.items():
+        for difference in differences[:examples]:
+            print(f"  {group}: {difference[:EXAMPLE_WIDTH]}")
+    for abstraction in ABSTRACTIONS:
+        if covered[abstraction.name]:
+            print(f"  {covered[abstraction.name]} x {abstraction.name}: {abstraction.reason}")
+    return differ.total()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument("--examples", type=int, default=1, help="differences to show of each call or scenario")
+    options = parser.parse_args(arguments)
+    try:
+        return int(sum([report(read(path), options.examples) for path in options.files]) > 0)
+    except UsageError as problem:
+        print(f"conformance: {problem}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""The rows beside results of the module's own code: a sample in each run, all of them in `make test-slow`."""
+
+import csv
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.__main__ import COMPARE, main
+from tests.conformance.abstractions import ABSTRACTIONS
+from tests.conformance.interleavings import group
+from tests.conformance.reading import CALLS, DPAMT_CALLS, read
+
+FILES = sorted(Path("tests/vectors/module").glob("*.csv.gz"))
+EACH_CALL = 40                   # the sample: of the single calls every so many-th,
+EACH_SCENARIO = 12               # of the scenarios every so many-th
+
+named = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name.removesuffix(".csv.gz"))
+
+
+def sampled(path: Path):
+    """A part of a file: of single calls at least one line of each call."""
+    vectors = read(path)
+    if vectors.form in (CALLS, DPAMT_CALLS):
+        first = {line["call"]: line for line in reversed(vectors.lines)}
+        return vectors._replace(lines=[*first.values(), *vectors.lines[::EACH_CALL]])
+    scenarios = list(group(vectors.lines).values())[::EACH_SCENARIO]
+    return vectors._replace(lines=[line for lines in scenarios for line in lines])
+
+
+def differences(vectors) -> list[str]:
+    return [each.difference for each in COMPARE[vectors.form](vectors) if each.difference and not each.covered]
+
+
+@named
+def test_a_sample_agrees(path):
+    compared = list(COMPARE[(vectors := sampled(path)).form](vectors))
+    assert compared
+    assert [each.difference for each in compared if each.difference and not each.covered] == []
+
+
+@pytest.mark.slow
+@named
+def test_all_agree(path):
+    assert differences(read(path)) == []
+
+
+@pytest.mark.slow
+def test_each_abstraction_is_needed():
+    covered = {each.covered for path in FILES for vectors in [read(path)] if vectors.form in (CALLS, DPAMT_CALLS)
+               for each in COMPARE[vectors.form](vectors)}
+    assert covered >= {abstraction.name for abstraction in ABSTRACTIONS}
+
+
+# --- the command -----------------------------------------------------------------------------
+
+def rows_of(path: Path) -> list[list[str]]:
+    return list(csv.reader(gzip.decompress(path.read_bytes()).decode().splitlines()))
+
+
+def written(path: Path, rows) -> str:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return str(path)
+
+
+def part(name: str, lines: int) -> list[list[str]]:
+    """Explanation, columns and the first lines of a file of ours."""
+    return rows_of(Path("tests/vectors/module") / f"{name}.csv.gz")[:2 + lines]
+
+
+def changed(rows, place: int, column: str, value: str):
+    """One cell of the last line but `place` changed."""
+    rows = [list(row) for row in rows]
+    rows[-1 - place][rows[1].index(column)] = value
+    return rows
+
+
+def test_what_agrees_is_0(tmp_path, capsys):
+    assert main([written(tmp_path / "calls-1.5.24.csv", part("calls-1.5.24", 5))]) == 0
+    assert "release 1.5.24, 5 compared, 0 differ" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("column, value, said", [
+    ("status", "0x1", "status 0x1"), ("end", "halt", "end halt"), ("after", "tdr.fatal=1", "tdr.fatal 1, here as before"),
+    ("call", "tdh_mem_page_agu", "no row of tdh_mem_page_agu"),
+])
+def test_a_call_that_differs_is_1_with_an_example(tmp_path, capsys, column, value, said):
+    rows = changed(part("calls-1.5.24", 5), 0, column, value)
+    assert main([written(tmp_path / "calls-1.5.24.csv", rows)]) == 1
+    out = capsys.readouterr().out
+    assert "5 compared, 1 differ" in out and said in out
+
+
+def test_an_outcome_that_is_missing_or_too_much_differs(tmp_path, capsys):
+    rows = part("interleavings-1.5.24", 400)
+    place = rows[1].index("scenario")
+    first = [row for row in rows[2:] if row[place] == rows[2][place]]
+    assert len(first) > 1
+    assert main([written(tmp_path / "some.csv", [*rows[:2], *first])]) == 0
+    assert main([written(tmp_path / "some.csv", [*rows[:2], *first[1:]])]) == 1
+    assert "only here:" in capsys.readouterr().out
+    more = list(first[0])
+    more[rows[1].index("td_epoch")] = "77"
+    assert main([written(tmp_path / "some.csv", [*rows[:2], *first, more])]) == 1
+    assert "not here:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rows, sentence", [
+    ([["a", "b"]], "columns = 'a,b': must be those of"),
+    ([], "columns = ''"),
+    ([list(CALLS), ["tdh_mem_track"]], "some.csv:2: 1 cells: must be 9"),
+    ([list(CALLS)], "release = '': must be one of 1.5.01"),
+    ([["# of 1.5.24"], list(CALLS)], "nothing in it could be compared"),
+    ([["# of 1.5.07"], list(CALLS)], "release = '1.5.07': must be one of"),
+    ([["# of 1.5.24"], list(CALLS), ["tdh_mem_page_aug", "x", "FREE", "0", "0", "", "0x0", "return", ""]],
+     "must be a number"),
+    ([["# of 1.5.24"], list(CALLS), ["tdh_mem_page_aug", "0", "FREE", "0", "0", "op_state", "0x0", "return", ""]],
+     "must be NAME=VALUE"),
+])
+def test_a_file_that_cannot_be_read_is_2_in_one_line(tmp_path, capsys, rows, sentence):
+    assert main([written(tmp_path / "some.csv", rows)]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+
+
+def test_a_file_that_is_not_there_or_no_text_is_2(tmp_path, capsys):
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
+    for name in ("calls.csv", "binary.csv"):
+        assert main([str(tmp_path / name)]) == 2
+        assert name in capsys.readouterr().err

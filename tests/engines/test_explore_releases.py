@@ -1,0 +1,57 @@
+"""What two calls at once can come to, release beside release: the newest takes away, and which pairs can halt."""
+
+import pytest
+
+from harness.engines.explore import search as explore
+from harness.engines.explore.tables import HALTED
+from harness.experiment.scenario_file import parse
+from harness.files import read_toml
+from harness.protocol.releases import READ, SWAP_STORE
+
+FILES = ("pairs", "pairs_suspected", "pairs_tables")
+
+
+def pairs(file: str, module: str) -> dict:
+    """The scenarios of a file, in any release."""
+    table = read_toml(f"configs/explore/{file}.toml") | {"module": module}
+    return {scenario.name: scenario for scenario in parse(table, file)}
+
+
+def outcomes(scenario) -> set:
+    """(answers, words) of all endings; where the module halts, only that and by which calls."""
+    return {(ending.kind, ending.answers, ending.words if ending.kind != HALTED else ()) for ending
+            in explore.run(scenario).endings}
+
+
+def halting(file: str, module: str) -> set[str]:
+    return {name for name, scenario in pairs(file, module).items()
+            if any(ending.kind == HALTED for ending in explore.run(scenario).endings)}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("older, newer", [("1.5.24", "1.5.34"), ("2.0.14", "2.0.18")])
+def test_every_outcome_of_the_newest_is_one_of_the_release_before_the_new_order(file, older, newer):
+    before, after = pairs(file, older), pairs(file, newer)
+    assert before.keys() == after.keys()
+    more = {name: outcomes(after[name]) - outcomes(before[name]) for name in after}
+    assert {name: some for name, some in more.items() if some} == {}
+    assert any(outcomes(after[name]) < outcomes(before[name]) for name in after)         # and not the same
+
+
+@pytest.mark.parametrize("module", [release.name for release in READ if release.entry_write != SWAP_STORE])
+def test_only_a_remove_beside_an_aug_can_halt_the_module(module):
+    """AUG lets go of the entry before it writes the page's type."""
+    assert halting("pairs", module) == {"tdh_mem_page_aug / tdh_mem_page_remove, FREE"}
+    assert halting("pairs_tables", module) == set()
+
+
+LATE = {f"{pair}, {state}" for pair, states in {
+    "tdg_mem_page_accept / tdh_mem_page_aug": "FREE", "tdg_mem_page_accept / tdh_mem_page_remove": "BLOCKED PEND_BLOCKED",
+    "tdg_mem_page_accept / tdh_mem_range_unblock": "BLOCKED PEND_BLOCKED", "tdh_mem_page_aug / tdh_mem_page_aug": "FREE",
+    "tdh_mem_page_aug / tdh_mem_page_remove": "FREE BLOCKED PEND_BLOCKED",
+    "tdh_mem_page_remove / tdh_mem_page_remove": "BLOCKED PEND_BLOCKED"}.items() for state in states.split()}
+
+
+@pytest.mark.parametrize("module", [release.name for release in READ if release.entry_write == SWAP_STORE])
+def test_where_entries_are_written_twice_a_lock_bit_can_be_lost_and_the_module_halts(module):
+    assert halting("pairs", module) == LATE

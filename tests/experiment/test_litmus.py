@@ -1,0 +1,151 @@
+"""C litmus tests: the shipped ones come out as they say, C means what C means, mistakes get one line with their place."""
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from harness.engines.explore import search
+from harness.errors import UsageError
+from harness.experiment import litmus
+from harness.engines.replay.steps import execute
+from harness.experiment.schedule import Schedule
+from harness.results import litmus as verdicts
+from tests.command_line import ROOT, command
+
+SHIPPED = sorted((ROOT / "configs/litmus").rglob("*.litmus"))
+
+
+def outcomes(text: str) -> set[tuple[str, ...]]:
+    return {ending.words for ending in search.run(litmus.parse(text, "t")).endings if ending.kind == "done"}
+
+
+def body(statements: str, shown: str, init: str = "") -> set[tuple[str, ...]]:
+    """The final values of locals of one process."""
+    names = "; ".join(f"0:{name}" for name in shown.split())
+    return outcomes(f"C t\n{{ {init} }}\nP0(int *x, int *y) {{ {statements} }}\nlocations [{names}]\nforall (true)\n")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_test_comes_out_as_it_says(path):
+    test = litmus.load(path)
+    found = search.run(test)
+    verdict = verdicts.judge(test, found.endings)
+    assert verdicts.expected(test) and found.complete
+    assert verdicts.unexpected(test, verdict, found.violations) == []
+
+
+def test_there_are_tests_to_ship_and_each_is_named_as_its_file():
+    assert len(SHIPPED) > 60
+    assert all(litmus.load(path).name == path.stem for path in SHIPPED)
+
+
+@pytest.mark.parametrize("statements, shown, values", [
+    ("u8 a = 300; s8 b = 200;", "a b", ("44", "-56")),
+    ("unsigned int a = 0; a--; long b = a;", "a b", ("4294967295", "4294967295")),
+    ("int a = -7 / 2; int b = -7 % 2;", "a b", ("-3", "-1")),
+    ("int a = -1 < 1u; int b = -1 < 1;", "a b", ("0", "1")),
+    ("int a = 1 ? 2 : 3; int b = (a == 2) && !(a > 2) || 0;", "a b", ("2", "1")),
+    ("int a = 0, i; for (i = 0; i < 5; i++) { if (i == 1) continue; if (i == 4) break; a += i; }", "a i", ("5", "4")),
+    ("int a = 0; while (1) { if (++a == 3) break; }", "a", ("3",)),
+    ("int a = 2, b = 0; switch (a) { case 1: b = 1; case 2: b += 10; case 3: b += 100; break; default: b = 7; }", "a b", ("2", "110")),
+    ("int a = 0; again: a++; if (a < 3) goto again;", "a", ("3",)),
+    ("int a = ({ int c = 4; c * 2; });", "a", ("8",)),
+    ("int a; int b = 5; a = b++ + ++b;", "a b", ("12", "7")),
+    ("bool a = 256; u64 b = ~0UL >> 60;", "a b", ("1", "15")),
+    ("*x = 3; *x += 4; int a = *x; int b = atomic_fetch_add(2, x);", "a b", ("7", "7")),
+    ("int old = 5; int a = atomic_try_cmpxchg(x, &old, 9);", "a old", ("0", "0")),
+    ("int a = test_and_set_bit(3, x); int b = test_bit(3, x);", "a b", ("0", "1")),
+    ("int a = refcount_inc_not_zero(x); int b = atomic_add_unless(x, 5, 1);", "a b", ("0", "1")),
+], ids=lambda value: value if isinstance(value, str) and len(value) > 12 else None)
+def test_c_means_what_c_means(statements, shown, values):
+    order = sorted(shown.split())
+    [found] = body(statements, shown)
+    assert dict(zip(order, found)) == dict(zip(shown.split(), values))
+
+
+def test_guards_are_released_on_every_way_out():
+    text = """C t
+    { spinlock_t l; int x; }
+    static int locked(spinlock_t *l, int *x) { guard(spinlock)(l); if (*x) return 1; scoped_guard(mutex_, l) { } return 0; }
+    P0(spinlock_t *l, int *x) { int a; a = locked(l, x); lockdep_assert_not_held(l); }
+    P1(spinlock_t *l, int *x) { int i; for (i = 0; i < 2; i++) { guard(spinlock)(l); *x = 1; if (i == 0) continue; break; } lockdep_assert_not_held(l); }
+    forall (true)""".replace("scoped_guard(mutex_, l) { }", "")
+    found = search.run(litmus.parse(text, "t"))
+    assert not found.violations and {ending.kind for ending in found.endings} == {"done"}
+
+
+@pytest.mark.parametrize("statements, invariant", [
+    ("WARN_ON_ONCE(1);", "warn_on"), ("BUG_ON(1);", "bug_on"), ("lockdep_assert_held(l);", "lockdep"),
+    ("spin_lock(l); cond_resched(); spin_unlock(l);", "sleeps_in_atomic"), ("int *q = p; WRITE_ONCE(*q, 1);", "dereference"),
+    ("spin_lock(l); spin_lock(l);", "deadlock"), ("refcount_inc(p);", "warn_on"),
+])
+def test_what_herd7_is_silent_about_is_found(statements, invariant):
+    statements = statements.replace("int *q = p;", "int *q = 0; if (*p == 0) q = (int *)8; else q = p;")
+    text = f"C t\n{{ spinlock_t l; int p; }}\nP0(spinlock_t *l, int *p) {{ {statements} }}\nforall (true)\n"
+    assert invariant in search.run(litmus.parse(text, "t")).violations
+
+
+def test_a_way_to_a_state_is_kept_and_comes_out_again(tmp_path):
+    test = litmus.load(ROOT / "configs/litmus/kvm/pamt-v4.litmus")
+    state = next(state for state in verdicts.judge(test, search.run(test).endings).states if state.satisfies)
+    schedule = Schedule(test, state.ending.turns, "used without PAMT")
+    accesses, schedule.final = execute(schedule)
+    again = Schedule.read(schedule.write(tmp_path / "way.json"))
+    assert execute(again)[1] == schedule.final and any("atomic_inc_not_zero(ref)" in access.text for access in accesses)
+
+
+MISTAKES = {
+    "": "1:1: must begin with `C NAME`", "C t": "no initial state", "C t { x=1; ": "never closed", "C t {}": "no process",
+    "C t { u65 x; } P0(int *x) {}": "type `u65`", "C t {} P1() {}": "P0 is missing",
+    "C t {} P0() { int r; r = foo(1); }": "function `foo` is not known", "C t {} P0() { r = 1; }": "`r` is not declared",
+    "C t {} P0() { float f; }": "type `float` is not understood", "C t {} P0(int x) {}": "pointers to shared words",
+    "C t {} P0() { int r; } exists (0:q=1)": "P0 has no local `q`", "C t {} P0() { int r; } exists (1:r=1)": "there is no P1",
+    "C t {} P0() { int r; } exists (0:r=1": "the end here, where", "C t {} P0() { int r; } exists (z=1)": "`z` is no shared word",
+    "C t {} P0() { x = ; }": "is not C that is understood", "C t {} P0() { int r; r = READ_ONCE(1, 2); }": "takes 1 argument",
+    "C t {} P0() { break; }": "stands in no loop", "C t {} P0() { goto out; }": "label `out`", "C t {} P0() { /* }": "does not end",
+    "C t { int x = 99999999999999999999; } P0(int *x) {}": "64 bits", "C t { page 3 = GONE; } P0() {}": "no such state",
+    "C t { module = 9.9; } P0() {}": "module", "C t {} P0() { tdh_mem_page_aug(td, 0x3001, 0); }": "address of a page",
+    "C t {} static int f(int a) { return f(a); } P0() { int r; r = f(1); }": "recursion",
+    "C t {} " + "".join(f"P{n}() {{ }} " for n in range(9)): "9 processes",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES, ids=lambda text: MISTAKES[text][:30])
+def test_a_mistake_is_one_line_with_its_place_and_exit_code_2(tmp_path, capsys, text):
+    path = tmp_path / "t.litmus"
+    path.write_text(text)
+    code, out, err = command(capsys, "explore", str(path), "--out", str(tmp_path))
+    assert code == 2 and len(err.splitlines()) == 1 and MISTAKES[text] in err and not out, err
+    assert err.startswith(f"{path}:")
+
+
+@settings(max_examples=150)
+@given(st.lists(st.sampled_from(
+    ["C t", "{", "}", "(", ")", "P0(int *x)", "int r;", "r = *x;", "*x = 1;", ";", "exists", "0:r=1", "/\\", "while (1)", "x", "=", "1",
+     "if (r)", "else", "goto a;", "a:", "spin_lock(x);", "int x = 1;", "forall", "(*", "*)", "//", "guard(spinlock)(x);", "return;",
+     "scoped_guard(", "&", "[", "]", "struct s { int a; };", "switch (r) {", "case 1:", "~", "\x00", "\ud800".encode("utf-8", "replace").decode()]),
+    max_size=25))
+def test_any_text_is_a_test_or_one_line(words):
+    try:
+        litmus.parse(" ".join(["C t {} "] + words), "t").program
+    except UsageError as mistake:
+        assert len(str(mistake).splitlines()) == 1 and len(str(mistake)) < 400
+
+
+def test_explore_prints_what_herd7_prints_and_exits_with_1_if_it_is_not_as_the_file_says(tmp_path, capsys):
+    path = tmp_path / "sb.litmus"
+    text = (ROOT / "configs/litmus/classic/SB.litmus").read_text()
+    path.write_text(text)
+    code, out, _ = command(capsys, "explore", str(path), "--out", str(tmp_path))
+    assert code == 0 and "Test SB Allowed\nStates 3\n0:r0=0; 1:r0=1;\n" in out and "Observation SB Never 0 3" in out
+    path.write_text(text.replace("Result under", "Outcome under"))
+    code, out, _ = command(capsys, "explore", str(path), "--out", str(tmp_path))
+    assert code == 1 and "NOT as the file says: the condition does not hold" in out
+
+
+def test_a_warning_before_the_first_shared_access_is_found_with_its_way():
+    test = litmus.parse("C t\n{ }\nP0(int *x) { int r = 1; WARN_ON_ONCE(r); WRITE_ONCE(*x, 1); }\n"
+                        "P1(int *x) { WRITE_ONCE(*x, 2); }\nexists (x=1)\n", "t")
+    for found in (search.run(test), search.sample(test, 3, 1)):
+        accesses, _ = execute(Schedule(test, found.violations["warn_on"]))
+        assert [access.mark for access in accesses if access.mark] == ["violation: warn_on"]
+        assert all(not access.word for access in accesses)

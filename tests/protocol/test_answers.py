@@ -1,0 +1,116 @@
+"""Who gives an answer and who may hold the lock: the tables of `decode` against the rows that they are read off."""
+
+import pytest
+
+from harness.protocol import answers, contention, leaves
+from harness.protocol.answers import rows_of
+from harness.protocol.leaves import GUEST, HOST, by_name, by_number
+from harness.protocol.releases import BY_NAME, DEFAULT, READ, RELEASES
+from harness.protocol.seamcall_abi import GUEST_SITES, SITES
+from harness.protocol.seamcalls import seamcalls
+from kernels.words import status
+
+TREE = status("TDX_OPERAND_BUSY", "SEPT_TREE")
+NEWER = BY_NAME["1.5.20"]
+
+
+def names(found):
+    return {giver.name for giver in found}
+
+
+def test_every_row_is_found_by_its_number_and_by_its_name():
+    for release in RELEASES:
+        for row in seamcalls(release):
+            leaf = by_name(row.name)
+            assert leaf == by_number(row.side, row.leaf), row.name
+            assert row in rows_of(leaf, release)
+
+
+@pytest.mark.parametrize("spelled", ["TDH.MEM.PAGE.AUG", "TDH_MEM_PAGE_AUG", "tdh_mem_page_aug", "TDHMEMPAGEAUG", "TDH_MEM_PAGE_AUG_LEAF"])
+def test_a_call_has_many_spellings(spelled):
+    assert by_name(spelled) == (HOST, 6, "TDH.MEM.PAGE.AUG")
+
+
+def test_a_leaf_may_carry_a_version_and_nothing_more():
+    assert by_number(HOST, 0x1_0016).name == "TDH.VP.INIT" and by_number(GUEST, 6).name == "TDG.MEM.PAGE.ACCEPT"
+    assert by_number(HOST, 1 << 63) is None and by_number(HOST, 46) is None
+
+
+def test_a_row_of_two_leaves_stands_for_both():
+    assert [row.name for row in rows_of(by_name("TDH.VP.WR"), DEFAULT)] == ["tdh_vp_rd_wr"]
+    assert {row.name for row in rows_of(by_name("TDH.VP.INIT"), DEFAULT)} == {"tdh_vp_init", "tdh_vp_init_apicid"}
+    assert not rows_of(by_name("TDH.SYS.INFO"), DEFAULT)
+
+
+@pytest.mark.parametrize("release", READ, ids=lambda release: release.name)
+def test_every_answer_of_every_row_leads_back_to_it(release):
+    for name, words in answers.answers(release).items():
+        for word in words:
+            assert release.name in next(giver for giver in answers.givers(word) if giver.name == name).releases
+
+
+def test_who_gives_an_answer():
+    assert names(answers.givers(status("TDX_GPA_RANGE_ALREADY_BLOCKED", "RCX"))) == {"tdh_mem_range_block"}
+    assert names(answers.givers(status("TDX_PAGE_SIZE_MISMATCH", 1))) >= {"tdg_mem_page_accept"}
+    assert names(answers.givers(status("TDX_SYS_LP_INIT_DONE"))) >= {"tdh_sys_lp_init"}          # by MORE, or a row
+    assert not answers.givers(status("TDX_OPERAND_BUSY", 77))
+
+
+def test_a_state_in_the_low_half_does_not_change_who_gives_an_answer_and_an_operand_does():
+    assert names(answers.givers(status("TDX_OP_STATE_INCORRECT", 4))) == names(answers.givers(status("TDX_OP_STATE_INCORRECT")))
+    assert names(answers.givers(status("TDX_OPERAND_BUSY", "TD_EPOCH"))) == {"tdh_vp_enter", "tdh_mem_track"}
+
+
+def test_an_answer_with_bit_61_is_an_imports():
+    assert names(answers.givers(status("TDX_OPERAND_BUSY", "GPA_LIST_ENTRY") | 1 << 61)) >= {"tdh_import_mem"}
+    assert not names(answers.givers(TREE | 1 << 61)) & {"tdh_mem_page_aug", "tdh_vp_enter"}
+
+
+def test_the_holders_of_a_lock_are_those_that_contention_has():
+    for operand in ("RCX", "RDX", "R8", "TDR", "TD_EPOCH", "SEPT_TREE", "KOT"):
+        for lock in answers.locks(operand, DEFAULT):
+            pairs = {pair for each in contention.pairs(contention.conflicts(DEFAULT, lock.resource), lock.resource)
+                     for pair in (each, each[::-1])}
+            for holder in lock.exclusive + lock.shared:
+                assert any((loser, holder) in pairs for loser in lock.losers)
+            assert set(lock.under_kvm) <= set(lock.exclusive + lock.shared)
+
+
+def test_who_may_hold_the_tree_against_a_removal():
+    [lock] = answers.holders(TREE, DEFAULT, by_name("tdh_mem_page_remove"))
+    assert lock.resource == "SEPT_TREE" and not lock.shared and lock.under_kvm == ("tdh_vp_enter",)
+    assert set(lock.exclusive) == {"tdh_mem_range_block", "tdh_mem_range_unblock", "tdh_mem_sept_remove", "tdh_vp_enter"}
+    [lock] = answers.holders(TREE, NEWER, by_name("tdh_mem_page_remove"))
+    assert "tdh_vp_enter" not in lock.exclusive and not lock.under_kvm       # the entry filter takes it shared now
+
+
+def test_a_running_vcpu_holds_its_tdvpr_until_it_exits():
+    locks = {lock.resource: lock for lock in answers.holders(status("TDX_OPERAND_BUSY", "RCX"), DEFAULT, by_name("tdh_vp_flush"))}
+    assert locks["TDVPR"].in_guest and "tdh_vp_enter" in locks["TDVPR"].shared
+    assert not answers.holders(TREE, DEFAULT, by_name("tdh_mem_page_aug"))[0].in_guest
+
+
+def test_only_busy_with_an_operand_is_about_a_lock():
+    assert not answers.holders(status("TDX_PREVIOUS_TLB_EPOCH_BUSY"), DEFAULT)
+    assert not answers.holders(status("TDX_OPERAND_BUSY", 0x77), DEFAULT)
+    assert not answers.holders(status("TDX_EPT_WALK_FAILED", "RCX"), DEFAULT)
+
+
+def test_the_sites_of_the_kernel_name_calls_that_there_are():
+    for call in [call for site in SITES.values() for call in site.calls]:
+        assert by_name(call).side == HOST and by_name(call).name.replace(".", "_") == call
+    assert all(by_name(call).side == GUEST for call in GUEST_SITES)
+    assert len({call for site in SITES.values() for call in site.calls}) == sum(len(site.calls) for site in SITES.values())
+
+
+def test_every_call_that_kvm_makes_has_a_site_or_is_the_entry():
+    from harness.protocol.kvm_locks import CONTEXTS, NOT_MADE
+    handled = {by_name(call) for site in SITES.values() for call in site.calls} | {by_name("tdh_vp_enter")}
+    # KVM 6.16 calls neither; the contexts have them for policies that do.
+    unused = {by_name(call) for call in ("tdh_mem_sept_remove", "tdh_mem_range_unblock")}
+    made = {by_name(call) for call in CONTEXTS if call.startswith("tdh")} - {by_name(call) for call in NOT_MADE}
+    assert made - unused <= handled
+
+
+def test_what_a_call_returns_is_of_a_kind_that_is_put_in_words():
+    assert {register for kinds in leaves.RETURNS.values() for register in kinds} <= {"RCX", "RDX", "R8", "R9"}

@@ -1,0 +1,28 @@
+"""The plots: axes, fronts, and the same picture for the same results."""
+
+import re
+
+import pytest
+
+from harness.reports import plots, text
+
+
+def test_a_pareto_front_holds_what_no_other_dominates():
+    points = [("a", 1, 9), ("b", 5, 5), ("c", 9, 1), ("d", 6, 6), ("e", 1, 9)]
+    assert plots.pareto_front(points) == {"a", "b", "c", "e"}
+
+
+@pytest.mark.parametrize("steps", [(2, 8, 512), ("none", "hot")], ids=["numbers", "words"])
+def test_a_plot_is_over_numbers_or_words_and_shows_a_zero_on_a_scale_of_decades(steps, tmp_path):
+    low = [("a line", [(step, [0, 0.03]) for step in steps]), ("nothing", [(steps[0], [])])]
+    high = [("a line", [(step, [5, 70]) for step in steps])]
+    panels = [("linear", "linear", low), ("symlog", "symlog", low), ("log", "log", high)]
+    plots.write(plots.curves(panels, "steps", "a title", text.number), tmp_path / "plot.svg")
+    texts = re.findall(r">([^<>\n]+)</text>", (tmp_path / "plot.svg").read_text())
+    assert {*map(str, steps), "steps", "a title", "a line", "0", "0.01", "10"} <= set(texts)
+
+
+def test_the_same_results_make_the_same_picture_to_the_last_byte(tmp_path):
+    for name in ("one.svg", "other.svg"):
+        plots.write(plots.curves([("x", "log", [("a", [(1, [2.0])])])], "x", "x"), tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
