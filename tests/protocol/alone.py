@@ -3,7 +3,7 @@
 from harness.memory.block import all_packages
 from harness.memory.layout import (
     KOT_PACKAGES, PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE,
-    TDVPS_STEPPING, TDVPS_TDCX, TDVPS_TLB,
+    TDVPS_STEPPING, TDVPS_TDCX, TDVPS_TLB, WBT_POINT,
 )
 from kernels import stepping, words as module
 from kernels.epoch import EPOCH_SHIFT, epoch_word
@@ -48,12 +48,13 @@ class Try:
         self.actor.begin(self.call, self.begins_with, self.level)
         self._left_by_another_call()
         accesses = recorded(self.actor, changes=changes)
-        answer, link = status_name(self.actor.status), registers[R.LINK]
+        link = registers[R.LINK]
         for _ in range(2):
             self.actor.step()
         assert registers[R.PC] == link, "the call does not return to where it was made"
-        assert self.stage.program.answers[registers[R.ANSWER]].status == self.actor.status
-        return accesses, answer
+        answer = self.stage.program.answers[registers[R.ANSWER]]
+        assert answer.status >> 32 == self.actor.status >> 32        # some carry a state in the low half
+        return accesses, status_name(answer.status)
 
     def _left_by_another_call(self) -> None:
         """What a call may have left in the registers that the next one uses: nothing that this one may build on."""
@@ -88,11 +89,12 @@ class Try:
         stage, at = self.stage, self.stage.layout.at
         found = {"OP_STATE": (at("op_state_lock"), 16), "SEPT_TREE": (at("secure_ept_lock"), 16),
                  "epoch_lock": (at("epoch_lock"), 16), "kot_lock": (at("kot_lock"), 16), "KET": (at("ket"), 8),
-                 "WBT": (at("wbt"), 8), "kot": (at("kot"), None), "written_back": (at("kot") + KOT_PACKAGES, 8),
+                 "WBT": (at("wbt"), 8), "point": (at("wbt") + WBT_POINT, 64), "kot": (at("kot"), None), "written_back": (at("kot") + KOT_PACKAGES, 8),
                  "key": (at("keys"), 8), "keys": (at("keys"), 64),
                  "tdr_state": (at("tdr_state"), 64), "fatal": (at("tdr_state") + TDR_FATAL, 8),
                  "lifecycle": (at("tdr_state") + TDR_LIFECYCLE, 8), "num_tdcx": (at("tdr_state") + TDR_TDCX, 8),
-                 "op_state": (at("op_state"), 64), "chldcnt": (at("chldcnt"), 64), "num_vcpus": (at("num_vcpus"), 64),
+                 "op_state": (at("op_state"), 64), "chldcnt": (at("chldcnt"), 64),
+                 "mem_count": (at("mem_count"), 64), "blocked_count": (at("blocked_count"), 64), "num_vcpus": (at("num_vcpus"), 64),
                  "assoc": (at("num_assoc_vcpus"), 64), "epoch": (at("epoch"), 64), "td_epoch": (at("epoch") + 4, 32),
                  "count": (at("epoch") + 2 * (self.epoch & 1), 16), "KICK": (int(self.actor.registers[R.KICK]), 64)}
         vcpu = at("tdvps")
@@ -103,7 +105,7 @@ class Try:
         found |= self._page("TDR", "control", 0) | self._page("TDVPR", "control", 1)
         registers = self.actor.registers
         for name, register in (("TDVPR.2M", R.TDVPR_2M), ("TDVPR.1G", R.TDVPR_1G)):
-            found[name] = (int(registers[register]), 16)
+            found |= {name: (int(registers[register]), 16), f"{name}.type": (int(registers[register]) + PAMT_TYPE, 8)}
         if self.level in GROUPS_OF_TABLES and self.call in ("tdh_mem_sept_add", "tdh_mem_page_demote"):
             found |= self._page("PAGE", GROUPS_OF_TABLES[self.level], self.page >> 9 * self.level)
         else:
@@ -163,7 +165,8 @@ class Try:
     def _entry(self, word: str, text: str) -> int:
         text, _, locked = text.partition("+")
         if text == "MOVED":
-            return STATE["MAPPED"].word(self.stage.layout.hpa("data", self.stage.layout.pages), lock=bool(locked))
+            hpa = self.stage.layout.hpa("data", self.stage.layout.pages)
+            return STATE["MAPPED"].word(hpa, lock=bool(locked), access=self.stage.release.access)
         if "|" in text:
             leaf = state_of(self.stage.entry(self.page, self.level)).leaf
             text = text.split("|")[0 if leaf else 1]

@@ -18,11 +18,14 @@ TAKES = {("hp", SH): ["xadd+4"], ("hp", EX): ["cmpxchg 0>1"], ("promoted", EX): 
          ("entry", EX): ["bts EL", "btr HP"], ("count", SH): ["add"]}
 LOSES = {("hp", SH): ["xadd+4", "or 2"], ("hp", EX): ["cmpxchg 0>1", "or 2"], ("promoted", EX): ["cmpxchg 4>1", "or 2"],
          ("sharex", SH): ["xadd+2"], ("sharex", EX): ["cmpxchg 0>1"], ("mutex", EX): ["cmpxchg 0>1"],
-         ("entry", EX): ["bts EL", "bts HP"], ("guest", EX): ["bts EL"]}
+         ("entry", EX): ["bts EL", "bts HP"]}
 DROPS = {("hp", SH): ["xadd-4"], ("hp", EX): ["load", "and 2"], ("sharex", SH): ["xadd-2"], ("sharex", EX): ["xchg 0"],
          ("mutex", EX): ["cmpxchg 1>0"], ("entry", EX): ["load", "btr EL"]}
 # The same where nobody holds the lock but a host has asked for priority.
 OVER_PRIORITY = {("hp", SH): ["xadd+4", "and ~2"], ("hp", EX): ["cmpxchg 0>1", "cmpxchg 2>1"]}
+
+
+COUNTERS = {"mem": "mem_count", "blocked": "blocked_count"}
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ class Line:
         mode = self.modes.get(mode, mode)
         if name.startswith("X."):
             self._explicit(name[2:], mode, token)
+        elif name.startswith("F."):
+            self._explicit(name[2:], mode, token, unused=True)
         elif name.startswith("I."):
             self._look(name[2:] + ".type", token)
             self._lock(Lock(name[2:], name[2:], "hp", mode), token)
@@ -147,12 +152,14 @@ class Line:
         else:
             self._write(text, index, token)
 
-    def _explicit(self, page: str, mode: str, token: str) -> None:
+    def _explicit(self, page: str, mode: str, token: str, unused: bool = False) -> None:
         own = page.endswith("@") and self.level
         page, sizes = page.removesuffix("@"), [".1G", ".2M", ""]
         if self.parents:
             for size in sizes[:1 if own else 2]:
                 self._lock(Lock(page, page + size, "hp", SH), token, first=page)
+                if unused:
+                    self._look(f"{page}{size}.type", token, first=page)
         leaf = page + (".2M" if own else "")
         if own:
             self._lock(Lock(page, leaf, "hp", SH), token, first=page)
@@ -182,15 +189,20 @@ class Line:
         if text in ("zero", "invept", "filter"):
             self.parts.append(Part(WRITE, [(text, {"zero": f"CONTENT[{self._zeroed()}]"}.get(text, text), None)], token))
             return
-        word, sign, value = re.fullmatch(r"([\w.@]+)(:=|=|\+|-|<)(.*)", text).groups()
+        word, sign, value = re.fullmatch(r"([\w.@]+)(:=|=|\+|-|<|\^)(.*)", text).groups()
         word = word.replace("@", ".2M" if self.level else "")
         word = f"{word}[{index}]" if word.startswith(("CHILD", "PART")) or word == "ROOT" else word
+        if word in COUNTERS and not self.traits.counters:
+            return
+        word = COUNTERS.get(word, word)
         if sign in "+-":
             amount = 512 ** self.level if value == "size" else value
             lock = Lock("count", "count", "count", SH) if word == "count" else None
             self.parts.append(Part(TAKE if lock else WRITE, [("add", word, f"{sign}{amount}")], token, lock))
             if lock:
                 self.held.append(lock)
+        elif sign == "^":
+            self.parts.append(Part(WRITE, [("xchg", word, value)], token))
         elif sign == "<":
             self.parts.append(Part(WRITE, [("cas", word, value)], token))
         elif word == "ENTRY":
@@ -229,7 +241,8 @@ class Line:
         accesses = [access for each in self.parts[:index] for access in each.accesses]
         held = self.held_before(part)
         if part.kind == TAKE:
-            accesses += [(verb, part.lock.word, None) for verb in LOSES[part.lock.kind, part.lock.mode]]
+            loses = LOSES.get((part.lock.kind, part.lock.mode)) or self.traits.guest[:self.traits.guest.index("bts EL") + 1]
+            accesses += [(verb, part.lock.word, None) for verb in loses]
         else:
             accesses += [(verb, word, None) for verb, word, _ in part.accesses]
         groups = [part.first] if part.first and self.own_ladders else []

@@ -9,7 +9,7 @@ from harness.protocol.seamcalls import by_name, seamcalls
 from kernels.epoch import epoch_word
 from kernels.ops import Register as R
 from kernels.words import (
-    HKID_FLUSHED, HKID_FREE, HPA_MASK, STATE, TD_HKID_ASSIGNED, TD_KEYS_CONFIGURED, TDCS_PAGES, TDEL, TDVPS_PAGES,
+    HKID_FLUSHED, HKID_FREE, HPA_MASK, PT_EPT, PT_REG, STATE, TD_HKID_ASSIGNED, TD_KEYS_CONFIGURED, TDCS_PAGES, TDEL, TDVPS_PAGES_MAX,
     status_name,
 )
 from tests.accesses import recorded
@@ -31,7 +31,7 @@ OP_STATES = {
     "tdh_mem_page_aug": "1 2 3 9", "tdh_mem_range_block": "1 2 3 4 5 8 9", "tdh_mem_range_unblock": "1 2 3 4 5 8 9",
     "tdh_mem_track": "1 2 3 4 5 6 7 8 9", "tdh_mem_page_remove": "1 2 3 4 5 8 9 10",
     "tdh_mem_sept_remove": "1 2 3 4 5 6 7 8 9 10", "tdh_mem_sept_rd": "1 2 3 4 5 6 7 8 9 10",
-    "tdh_mem_rd_wr": "1 2 3 6 7 8 9 10", "tdh_mem_page_promote": "1 2 3 4 5 8 9", "tdh_mem_page_demote": "1 2 3 4 5 8 9",
+    "tdh_mem_rd": "1 2 3 4 5 6 7 8 9 10", "tdh_mem_wr": "1 2 3 6 7 8 9 10", "tdh_mem_page_promote": "1 2 3 4 5 8 9", "tdh_mem_page_demote": "1 2 3 4 5 8 9",
     "tdh_mem_page_relocate": "1 2 3 4 5 8 9",
 }
 MODELLED = (0, 1, 2, 3, 9)       # those of a TD of which nothing is on its way to or from another machine
@@ -102,13 +102,17 @@ def test_before_the_td_runs_nothing_has_to_be_blocked_or_tracked(release, call):
             page = ready(stage, call, level)
             stage.set_word("op_state", 1, width=64)
             stage.set_entry(page, state, level)
+            if state.startswith("NL_") and level:
+                stage.set_type(("", "pt_pages", "pd_pages")[level], page >> 9 * level, PT_EPT)
+            else:
+                stage.set_type("data", page >> 9 * level, PT_REG, ("4k", "2m", "1g")[level])
             for region in stage.layout.regions:
                 if region.name.startswith("pamt_"):
                     stage.memory.set_word(region.offset + PAMT_BEPOCH, 5)
             assert status_name(stage.actor("host0").call(call, page, level)) == "TDX_SUCCESS", state
             word = stage.as_state(after, page, level)
             if call == "tdh_mem_page_relocate":
-                word = STATE[after].word(stage.layout.hpa("data", stage.layout.pages))
+                word = STATE[after].word(stage.layout.hpa("data", stage.layout.pages), access=stage.release.access)
             assert stage.entry(page, level) == word, state
             if call == "tdh_mem_page_demote":
                 parts = {"MAPPED": "MAPPED", "PENDING": "PENDING"}.get(state) or UNBLOCKED[state]
@@ -156,6 +160,8 @@ def test_the_epoch_of_a_block_is_kept_with_the_page_of_its_size(release, level, 
     page = 512 if level == 1 else 0 if level else 3
     stage.build_tables(page, level)
     stage.set_entry(page, "MAPPED" if leaf else "NL_MAPPED", level)
+    group, size = ("data", ("4k", "2m", "1g")[level]) if leaf else (("", "pt_pages", "pd_pages")[level], "4k")
+    stage.set_type(group, page >> 9 * level, PT_REG if leaf else PT_EPT, size)
     stage.set_word("epoch", epoch_word(7), width=64)
     host = stage.actor("host0")
     assert host.call("tdh_mem_range_block", page, level) == 0
@@ -169,17 +175,16 @@ def test_the_epoch_of_a_block_is_kept_with_the_page_of_its_size(release, level, 
     assert stage.entry(page, level) == stage.as_state("MAPPED" if leaf else "NL_MAPPED", page, level)
 
 
-# Address bits above those by which the model finds a page, and all that a large page's address may have.
-HIGH = 0xFFF << 40
+# Every bit that an address may have, where no page is looked for by it.
 ALL = HPA_MASK
 KEEP_THE_ADDRESS = [
     # call, level, state before, after, the page, address
     ("tdh_mem_range_block", 0, "MAPPED", "BLOCKED", 3, None), ("tdh_mem_range_block", 0, "PENDING", "PEND_BLOCKED", 3, None),
     ("tdh_mem_range_block", 1, "MAPPED", "BLOCKED", 512, None), ("tdh_mem_range_block", 1, "PENDING", "PEND_BLOCKED", 512, None),
-    ("tdh_mem_range_block", 1, "NL_MAPPED", "NL_BLOCKED", 0, ALL), ("tdh_mem_range_block", 2, "NL_MAPPED", "NL_BLOCKED", 0, ALL),
+    ("tdh_mem_range_block", 1, "NL_MAPPED", "NL_BLOCKED", 0, None), ("tdh_mem_range_block", 2, "NL_MAPPED", "NL_BLOCKED", 0, None),
     ("tdh_mem_range_unblock", 0, "BLOCKED", "MAPPED", 3, None), ("tdh_mem_range_unblock", 0, "PEND_BLOCKED", "PENDING", 3, None),
     ("tdh_mem_range_unblock", 1, "BLOCKED", "MAPPED", 512, None), ("tdh_mem_range_unblock", 1, "PEND_BLOCKED", "PENDING", 512, None),
-    ("tdh_mem_range_unblock", 1, "NL_BLOCKED", "NL_MAPPED", 0, ALL), ("tdh_mem_range_unblock", 2, "NL_BLOCKED", "NL_MAPPED", 0, ALL),
+    ("tdh_mem_range_unblock", 1, "NL_BLOCKED", "NL_MAPPED", 0, None), ("tdh_mem_range_unblock", 2, "NL_BLOCKED", "NL_MAPPED", 0, None),
     ("tdg_mem_page_accept", 0, "PENDING", "MAPPED", 3, ALL), ("tdg_mem_page_accept", 0, "PEND_EXP_DIRTY", "EXP_DIRTY", 3, ALL),
     ("tdg_mem_page_accept", 1, "PENDING", "MAPPED", 512, ALL & -1 << 21),
     ("tdg_mem_page_accept", 1, "PEND_EXP_DIRTY", "EXP_DIRTY", 512, ALL & -1 << 21),
@@ -192,11 +197,13 @@ def test_an_entry_that_is_copied_keeps_each_bit_of_its_address(release, call, le
     stage = Stage(release=release)
     stage.build_tables(page, level)
     stage.set_word("epoch", epoch_word(5), width=64)
-    address = stage.hpa(page, level, leaf=STATE[before].leaf) | HIGH if address is None else address
-    stage.memory.set_word(stage.layout.at(f"sept.{level}", page >> 9 * level), STATE[before].word(address))
+    address = stage.hpa(page, level, leaf=STATE[before].leaf) if address is None else address
+    group, size = ("data", ("4k", "2m", "1g")[level]) if STATE[before].leaf else (("", "pt_pages", "pd_pages")[level], "4k")
+    stage.set_type(group, page >> 9 * level, PT_REG if STATE[before].leaf else PT_EPT, size)
+    stage.memory.set_word(stage.layout.at(f"sept.{level}", page >> 9 * level), STATE[before].word(address, access=stage.release.access))
     answer = status_name(caller(stage, call).call(call, page, level))
     assert answer == "TDX_SUCCESS"
-    assert stage.entry(page, level) == STATE[after].word(address)
+    assert stage.entry(page, level) == STATE[after].word(address, access=stage.release.access)
 
 
 def test_an_interrupted_accept_keeps_each_bit_of_the_address_and_counts_above_it():
@@ -286,7 +293,7 @@ NO_ENTROPY = Faults(no_entropy_share=1.0)
 DRAWS = {
     # call: answer, how many of its accesses come before
     "tdh_mng_create": ("TDX_RND_NO_ENTROPY", "?kot"),
-    "tdh_mng_add_cx": ("TDX_RND_NO_ENTROPY", "X.PAGE/EX"),
+    "tdh_mng_add_cx": ("TDX_RND_NO_ENTROPY", "F.PAGE/EX"),
     "tdh_mng_key_config": ("TDX_KEY_GENERATION_FAILED", "KET"),
 }
 
@@ -324,13 +331,13 @@ def test_only_the_last_tdcx_page_of_a_td_needs_a_random_number():
 # --- counts of TDCX pages ---
 
 def test_a_vcpu_takes_tdcx_pages_until_it_has_all():
-    for tdcx in range(TDVPS_PAGES):
+    for tdcx in range(TDVPS_PAGES_MAX):
         stage = Stage()
         page = ready(stage, "tdh_vp_addcx", "tdcx")
         vcpu_word(stage, TDVPS_TDCX, tdcx, 8)
         answer = status_name(stage.actor("vcpu0").call("tdh_vp_addcx", page, "tdcx"))
-        assert answer == ("TDX_TDCX_NUM_INCORRECT" if tdcx == TDVPS_PAGES - 1 else "TDX_SUCCESS")
-        assert stage.memory.word(stage.layout.at("tdvps") + TDVPS_TDCX, 8) == min(tdcx + 1, TDVPS_PAGES - 1)
+        assert answer == ("TDX_TDCX_NUM_INCORRECT" if tdcx == TDVPS_PAGES_MAX - 1 else "TDX_SUCCESS")
+        assert stage.memory.word(stage.layout.at("tdvps") + TDVPS_TDCX, 8) == min(tdcx + 1, TDVPS_PAGES_MAX - 1)
 
 
 # --- ATTR.RD locks whatever entry its walk stops at ---

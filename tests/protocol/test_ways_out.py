@@ -8,7 +8,8 @@ import pytest
 
 from kernels.epoch import epoch_word
 from kernels.words import (
-    HKID_ASSIGNED, HKID_FLUSHED, HP, NO_LP, PS, PT_NDA, PT_REG, PT_RSVD, STATE, TDCS_PAGES, TDEL, TDVPS_PAGES,
+    HKID_ASSIGNED, HKID_FLUSHED, HP, NO_LP, PS, PT_NDA, PT_REG, PT_RSVD, STATE, TDCS_PAGES, TDCS_PAGES_MAX, TDEL, TDVPS_PAGES,
+    TDVPS_PAGES_MAX,
 )
 from tests.accesses import Halted
 from tests.protocol.alone import Try
@@ -109,14 +110,9 @@ OPERANDS = {"tdh_mng_add_cx": {"TDR": "RDX", "PAGE": "RCX"}, "tdh_mr_extend": {"
             "tdh_mem_track": {"TDR": "RCX"}}
 # A lifecycle state that is not allowed, and the answer.
 LIFECYCLES = {
-    "tdh_mng_add_cx": (0, "TDX_LIFECYCLE_STATE_INCORRECT"), "tdh_mng_key_config": (1, "TDX_LIFECYCLE_STATE_INCORRECT"),
+    "tdh_mng_add_cx": (0, "TDX_TD_KEYS_NOT_CONFIGURED"), "tdh_mng_key_config": (1, "TDX_LIFECYCLE_STATE_INCORRECT"),
     "tdh_mng_vpflushdone": (2, "TDX_LIFECYCLE_STATE_INCORRECT"), "tdh_mng_key_freeid": (1, "TDX_LIFECYCLE_STATE_INCORRECT"),
     "tdh_vp_flush": (0, "TDX_TD_KEYS_NOT_CONFIGURED"), "tdh_phymem_page_reclaim": (2, "TDX_LIFECYCLE_STATE_INCORRECT")}
-# Where these answers are not yet the module's: what the row answers, by call and the answer that is right.
-ANSWERS_TODAY = {
-    ("tdh_mng_add_cx", "TDX_TD_KEYS_NOT_CONFIGURED"): "TDX_LIFECYCLE_STATE_INCORRECT",
-    ("tdh_mr_extend", "TDX_EPT_ENTRY_NOT_PRESENT|RCX"): "TDX_EPT_WALK_FAILED|RCX",
-}
 
 
 def operand(call: str, page: str) -> str:
@@ -134,7 +130,11 @@ def wrong(tried: Try, line, part) -> list:
     call, word, token = tried.call, part.accesses[0][1], part.token
     name = word.partition("[")[0]
     if name == "PART.type":
-        return [(word, PT_REG, "TDX_PAGE_METADATA_INCORRECT|R8")]
+        return [(word, PT_NDA, HALTS) if call == "tdh_mem_page_promote" else (word, PT_REG, "TDX_PAGE_METADATA_INCORRECT|R8")]
+    if name == "LARGE.type":
+        return [(word, PT_REG if call == "tdh_mem_page_promote" else PT_NDA, HALTS)]
+    if name.endswith(".1G.type") or name.endswith(".2M.type") and token.startswith("F.") and not ("@" in token and line.level):
+        return []                                        # it says at which size the page is held, and the walk ends there
     if name.endswith(".type"):
         if call == "tdh_phymem_page_rdmd":
             return []
@@ -160,15 +160,15 @@ def wrong(tried: Try, line, part) -> list:
     if name == "epoch":
         return [(word, epoch_word(5, even=1), "TDX_PREVIOUS_TLB_EPOCH_BUSY")] if call == "tdh_mem_track" else []
     if name == "kot":
-        return {"tdh_mng_create": [(word, value, "TDX_HKID_NOT_FREE") for value in (HKID_ASSIGNED, HKID_FLUSHED, 0x80)],
+        return [] if call.startswith("tdh_phymem_cache_wb") else {"tdh_mng_create": [(word, value, "TDX_HKID_NOT_FREE") for value in (HKID_ASSIGNED, HKID_FLUSHED, 0x80)],
                 "tdh_mng_key_freeid": [(word, lambda now: now | 1 << 8, "TDX_WBCACHE_NOT_COMPLETE")]}[call]
     if name == "lifecycle":
         value, answer = LIFECYCLES[call]
         return [(word, value, answer)]
     if name == "tdcx":
         if call == "tdh_vp_addcx":
-            return [(word, TDVPS_PAGES - 1, "TDX_TDCX_NUM_INCORRECT")]
-        return [(word, lambda now, bit=bit: now ^ 1 << bit, "TDX_TDCX_NUM_INCORRECT") for bit in range(8)]
+            return [(word, TDVPS_PAGES_MAX - 1, "TDX_TDCX_NUM_INCORRECT")]
+        return [(word, pages, "TDX_TDCX_NUM_INCORRECT") for pages in range(TDVPS_PAGES - 1)]
     if name == "KICK":
         return [(word, 1, "TDX_INTERRUPTED_RESTARTABLE")] if token == "GIVEWAY" else []
     return {
@@ -176,10 +176,11 @@ def wrong(tried: Try, line, part) -> list:
                       ("lifecycle", 0, "TDX_TD_KEYS_NOT_CONFIGURED"), ("lifecycle", 3, "TDX_TD_KEYS_NOT_CONFIGURED"),
                       ("lifecycle", 0x81, "TDX_TD_KEYS_NOT_CONFIGURED"),
                       *(("num_tdcx", count, "TDX_TDCS_NOT_ALLOCATED") for count in range(TDCS_PAGES))],
-        "op_state": [(word, 5, "TDX_OP_STATE_INCORRECT")],       # POST_EXPORT, allowed for none of them
+        "op_state": [(word, 8 if call == "tdh_mng_init" else 0, "TDX_OP_STATE_INCORRECT")],      # POST_IMPORT, UNINITIALIZED
         "SEPT_TREE": [(word, lambda now: now | HP, "TDX_INTERRUPTED_BUSY")],
         "fatal": [(word, value, "TDX_TD_FATAL") for value in (1, 0x80)],
-        "num_tdcx": [(word, TDCS_PAGES, "TDX_TDCX_NUM_INCORRECT")],
+        # Looked at twice: whether there is room, and behind the page's lock whether it is the last one.
+        "num_tdcx": [(word, TDCS_PAGES_MAX, "TDX_TDCX_NUM_INCORRECT")] if line.parts[line.parts.index(part) + 1].token != "tdr_state+TDCX" else [],
         "assoc": [(word, value, "TDX_FLUSHVP_NOT_DONE") for value in (1, 1 << 15)], "num_vcpus": [(word, 0, "TDX_NO_VCPUS")],
         "vcpu_state": [(word, lambda now, bit=bit: now ^ 1 << bit, "TDX_VCPU_STATE_INCORRECT") for bit in range(8)],
         "lp": [(word, value, "TDX_VCPU_NOT_ASSOCIATED") for value in OTHER_PROCESSORS],
@@ -190,7 +191,7 @@ def wrong(tried: Try, line, part) -> list:
 def walk_fails(call: str) -> str:
     if call in ("tdh_vp_enter", "tdg_mem_page_accept", "tdg_mem_page_attr_wr"):
         return "EXIT_REASON_EPT_VIOLATION"
-    return "TDX_EPT_WALK_FAILED|RCX"
+    return "TDX_EPT_ENTRY_NOT_PRESENT|RCX" if call in ("tdh_mr_extend", "tdh_mem_rd", "tdh_mem_wr") else "TDX_EPT_WALK_FAILED|RCX"
 
 
 def wrong_entry(tried: Try, line, part) -> list:
