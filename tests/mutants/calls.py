@@ -25,6 +25,8 @@ def judge(mutant: RowMutant | StepMutant, thorough: bool = False) -> tuple[str, 
         return KILLED, failed
     stage.ONLY = ()
     stage.stage_program.cache_clear()
+    if failed := judges.of_the_module(mutant.release, mutant.call):
+        return KILLED, failed
     if failed := judges.of_all(mutant.release):
         return KILLED, failed
     if thorough and (failed := judges.whole_files(*FILES)):

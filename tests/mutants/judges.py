@@ -10,13 +10,17 @@ import functools
 import inspect
 import io
 import itertools
+from pathlib import Path
 from typing import Callable
 
 from harness.protocol.releases import BY_NAME
 from harness.protocol.seamcalls import Seamcall
+from tests.conformance.calls import compare, world
+from tests.conformance.reading import read
 from tests.protocol import test_allowed, test_host_priority, test_orders, test_seamcalls, test_ways_out
 from tests.protocol.orders import Order
 
+RESULTS = Path(__file__).parent.parent / "vectors/module"
 MODULES = (test_orders, test_seamcalls, test_ways_out, test_host_priority, test_allowed)
 # These ask about the tests themselves.
 NOT_ASKED = ("mended", "every_call_of_every_release", "every_call_that_looks", "calls_are_those")
@@ -70,6 +74,18 @@ def of_all(release: str) -> str:
     """The same of tests that are about no single call."""
     return _first((test, arguments) for test, arguments in cases()
                   if not _calls(arguments) and _releases(arguments) <= {release})
+
+
+def of_the_module(release: str, call: str) -> str:
+    """The first result of the module's own code that a call no longer has; "" if there is none."""
+    path = RESULTS / f"calls-{release}.csv.gz"
+    if not path.exists():
+        return ""
+    world.cache_clear()
+    vectors = read(path)
+    lines = [line for line in vectors.lines if line["call"] == call]
+    return next((f"the module's own result differs: {each.difference}" for each in compare(vectors._replace(lines=lines))
+                 if each.difference and not each.covered), "")
 
 
 def _first(tests) -> str:

@@ -15,6 +15,7 @@ from harness.protocol.assemble import Listing, Row
 from harness.protocol.releases import BY_NAME
 from harness.protocol.seamcalls import seamcalls
 from kernels.ops import OP_TABLE, Kind, Op, Register as R
+from tests.mutants.rows import HELD
 
 UNTOUCHED = {Op.CALL_BEGIN, Op.CALL_END, Op.COUNT, Op.BEGIN, Op.END, Op.SPEND, Op.OVERDUE, Op.HALT, Op.STOP}
 READ_VALUE = {Op.STORE, Op.EXCHANGE, Op.SWAP, Op.ADD, Op.OR, Op.AND, Op.ENTRY_REPLACE, Op.WALK, Op.ZERO_PAGE, Op.LET,
@@ -48,7 +49,7 @@ class StepMutant(NamedTuple):
 def mutants(releases: tuple[str, ...]) -> Iterator[StepMutant]:
     seen = set()
     for release in releases:
-        for call in [*(row.name for row in seamcalls(BY_NAME[release])), TD_EXIT]:
+        for call in [*(row.name for row in seamcalls(BY_NAME[release]) if row.name in HELD), TD_EXIT]:
             rows = listing_of(release, call).rows
             first, last = span(rows, call)
             label, entered = "", first

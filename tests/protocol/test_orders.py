@@ -73,3 +73,4 @@ def test_a_difference_that_has_been_mended_is_deleted(difference):
         seen += 1
         assert tried.differences(without.success(), tried.run()[0]), f"mended in {release}: delete this difference"
     assert seen, "it is said of no release that the program has"
+
