@@ -81,7 +81,7 @@ def load(path: str, overrides: list[str] = (),
         point = dict(zip(axes, values))
         whole = copy.deepcopy(given.table)
         for key, value in point.items():
-            config_file.put(whole, key, value, f"sweep.{key}")
+            config_file.put(whole, key, value, f"{where}: sweep.{key}")
         each = config_file.check(given._replace(table=whole))
         configs += [(point, each.model_copy(update={"seed": (each.seed + block) % SEEDS}))
                     for block in range(each.repeats)]

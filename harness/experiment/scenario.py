@@ -31,12 +31,12 @@ the other, where a call that was BUSY has done nothing, and all others have to b
 import functools
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from harness.experiment.config import BUSTED, KeyProblem, Table, resolve_module, resolve_policy
+from harness.experiment.config import BUSTED, NAME, KeyProblem, Table, resolve_module, resolve_policy
 from harness.experiment.plan import Actor, start_registers
 from harness.memory.block import Memory
 from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
@@ -89,7 +89,7 @@ class Pairs(Table):
 class File(Table):
     """A scenario file."""
 
-    name: str = ""
+    name: Annotated[str, Field(pattern=NAME)] = ""
     module: list[str] = ["1.5.05"]                   # releases; or a table: one of your own (releases.py)
     policy: Any = Field("kick_on_busy", validate_default=True)
     primitive: Literal["cas", "bts"] = "cas"

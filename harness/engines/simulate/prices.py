@@ -68,13 +68,16 @@ def resolve(config: Config) -> tuple[Machine, dict[str, str]]:
 def read_costs(path: str) -> tuple[dict[str, float], str]:
     """([machine] values, where they were measured) of a costs file.  Raises UsageError."""
     table = read_toml(path, f"machine.costs = {path!r}")
-    values = table.get("machine", {})
+    values, where = table.get("machine", {}), table.get("measured_on", path)
+    for key, value, kind in (("machine", values, dict), ("measured_on", where, str)):
+        if not isinstance(value, kind):
+            raise UsageError(f"{path}: {key} = {value!r:.60}: must be {'a table' if kind is dict else 'text'}")
     for key, value in values.items():
         if key not in KEYS:
             raise UsageError(f"{path}: machine.{key}: unknown key; known: {', '.join(KEYS)}{nearest(key, KEYS)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e9:
             raise UsageError(f"{path}: machine.{key} = {value!r}: must be a number of nanoseconds, 0 to 1e9")
-    return {key: float(value) for key, value in values.items()}, table.get("measured_on", path)
+    return {key: float(value) for key, value in values.items()}, where
 
 
 def assumptions(config: Config) -> list[dict]:
