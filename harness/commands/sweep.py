@@ -39,6 +39,7 @@ def do(options) -> int:
     arguments.check_folder("--out", out)
     if options.picture:
         check_picture(options.picture)
+        arguments.check_file("--picture", Path(options.picture))
     code, found = run(plans, out)
     print(sweep_report(keys, found, options.format))
     if options.picture:
