@@ -9,6 +9,7 @@ from harness.files import reason
 from harness.protocol.policies import BY_NAME, POLICIES
 from harness.results.identity import COMPARABLE
 
+OUT = "results"
 FORMATS = ("table", "github", "csv", "json")       # of reports/text.py
 
 
@@ -21,7 +22,7 @@ def add_overrides(parser, text: str) -> None:
 
 
 def add_out(parser, what: str = "result folders") -> None:
-    parser.add_argument("--out", default="results", metavar="DIR", help=f"where {what} go (default: results)")
+    parser.add_argument("--out", default=OUT, metavar="DIR", help=f"where {what} go (default: {OUT})")
 
 
 def add_results(parser) -> None:

@@ -16,6 +16,7 @@ import stat
 import time
 
 from harness.errors import UsageError
+from harness.files import reason
 
 PATH = "/tmp/tdx-sept-harness.lock"
 VARIABLE = "TDX_HARNESS_LOCK"
@@ -28,7 +29,7 @@ def only_one(what: str):
     try:
         handle = _open(path)
     except OSError as problem:
-        raise UsageError(f"{path}: cannot be opened: {problem.strerror};"
+        raise UsageError(f"{path}: cannot be opened: {reason(problem)};"
                          f" {VARIABLE} names another file") from None
     try:
         try:

@@ -167,7 +167,9 @@ def append(series: Series, night: Night) -> None:
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":
             line = "\n" + line                       # what was cut off stays a line of its own
-        os.write(handle, line.encode())
+        left = line.encode()
+        while left:                                  # a full disk takes a part, and then says why
+            left = left[os.write(handle, left):]
         os.fsync(handle)
     finally:
         os.close(handle)

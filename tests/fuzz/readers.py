@@ -56,6 +56,7 @@ NIGHT = {"schema": history.SCHEMA, "series": {key: "x" for key in history.Key.mo
          "commit": "4f0c1d2", "verdict": "VALID", "values": {"removals_per_s": [1.0, 2.5]}, "rerun": {},
          "alarms": [{"metric": "removals_per_s", "kind": "step", "since": "2026-11-21T03:00:00Z", "before": 1.0, "after": 2.0,
                      "first_bad": "a", "last_good": "b"}], "machine": {"processor": "x"}}
+HISTOGRAM = b"from_ns,to_ns,count\n0,100,5\n100,1e3,20\n1000,2000.5,1\n"
 LINES = [b"TDX_OPERAND_BUSY|RCX", b"0x8000020000000092", b"-EBUSY", b"kvm: SEAMCALL (0x0000000000000006) failed: 0x8000020000000092",
          b"kvm: RCX 0x0000000000000000 RDX 0x1 R08 0x2"]
 ARGUMENTS = (
@@ -210,6 +211,7 @@ READERS = {
     "result": Reader(_read_result, _json(document), "json"),
     "history": Reader(_read_history, _history, "jsonl"),
     "calibration": Reader(lambda path: list(prices.read_costs(path)[1:]), _toml(COSTS), "toml"),
+    "histogram": Reader(lambda path: [str(prices.read_histogram(path))], lambda random: damage.damaged(HISTOGRAM, random), "csv"),
     "module": Reader(lambda path: [find_release(path, "--module").name], _toml(MODULE), "toml"),
     "command line": Reader(_read_arguments, _arguments, names_file=False),
     "standard input": Reader(_read_log, _log, names_file=False),
