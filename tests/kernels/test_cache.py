@@ -79,6 +79,7 @@ def test_a_cache_of_another_user_is_not_used(tmp_path, monkeypatch, caplog):
     assert not any((tmp_path / "tdx-sept-harness").iterdir()) and tmp_path not in folder.parents
     path = files_of_another(tmp_path)
     assert cache.SealedFile(str(tmp_path), "x", 0)._read(str(path)) is None and "belongs to another user; not used" in caplog.messages[-1]
+    folder.rmdir()
 
 
 def files_of_another(folder: Path) -> Path:
