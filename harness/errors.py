@@ -18,7 +18,7 @@ NOT_SEEN = 4                     # what a config provokes did not occur, or not 
 INTERRUPTED = 130                # by Ctrl-C; what was measured is kept
 GRAVITY = (DONE, NOT_SEEN, FAILED, USAGE, UNTRUSTWORTHY, INTERRUPTED)
 LENGTH = 300                     # characters of the line of a mistake
-WORD = 120                       # of a word in it, such as a path
+WORD = 120                       # of a word, such as a path, in a line that would be longer
 FORMATTING = "".join(map(chr, (0x61C, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)))
 # What moves the cursor, breaks a line, hides or turns text, or is half a character.
 UNSAFE = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{FORMATTING}]")
@@ -47,7 +47,9 @@ class UsageError(Exception):
 
     def __str__(self) -> str:
         line = escaped(super().__str__())
-        return shortened(re.sub(rf"\S{{{WORD + 1},}}", lambda word: shortened(word[0], WORD).replace(" ... ", "..."), line), LENGTH)
+        if len(line) > LENGTH:
+            line = re.sub(rf"\S{{{WORD + 1},}}", lambda word: shortened(word[0], WORD).replace(" ... ", "..."), line)
+        return shortened(line, LENGTH)
 
 
 class ResultError(UsageError):

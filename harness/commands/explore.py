@@ -138,7 +138,8 @@ def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | S
         with sign.about(f"{about}: {scenario.name}" if about else scenario.name):
             return method.search(scenario, sign)
     except UsageError as problem:
-        raise UsageError(f"{path}: {problem}") from None
+        said = str(problem)
+        raise UsageError(said if said.startswith(f"{path}:") else f"{path}: {said}") from None
 
 
 def search_derived(scenario: Scenario, preemptions: int) -> engine.Found:
