@@ -96,10 +96,10 @@ def _compare_swap(bits):
 
 load8, load16, load32, load64 = (_load(bits) for bits in (8, 16, 32, 64))
 store8, store16, store32, store64 = (_store(bits) for bits in (8, 16, 32, 64))
-fetch_add16, fetch_add64 = (_read_modify_write("add", bits) for bits in (16, 64))
+fetch_add8, fetch_add16, fetch_add32, fetch_add64 = (_read_modify_write("add", bits) for bits in (8, 16, 32, 64))
 fetch_or16, fetch_or64 = (_read_modify_write("or", bits) for bits in (16, 64))
 fetch_and16, fetch_and64 = (_read_modify_write("and", bits) for bits in (16, 64))
-exchange16, exchange64 = (_read_modify_write("xchg", bits) for bits in (16, 64))
+exchange8, exchange16, exchange32, exchange64 = (_read_modify_write("xchg", bits) for bits in (8, 16, 32, 64))
 compare_swap8, compare_swap16, compare_swap32, compare_swap64 = (
     _compare_swap(bits) for bits in (8, 16, 32, 64))
 

@@ -74,6 +74,39 @@ def store_word(address, width, value):
 
 
 @kernel
+def exchange_word(address, width, value):
+    if width == 64:
+        return atomics.exchange64(address, value)
+    if width == 8:
+        return atomics.exchange8(address, value)
+    if width == 16:
+        return atomics.exchange16(address, value)
+    return atomics.exchange32(address, value)
+
+
+@kernel
+def swap_word(address, width, expected, value):
+    if width == 64:
+        return atomics.compare_swap64(address, expected, value)
+    if width == 8:
+        return atomics.compare_swap8(address, expected, value)
+    if width == 16:
+        return atomics.compare_swap16(address, expected, value)
+    return atomics.compare_swap32(address, expected, value)
+
+
+@kernel
+def add_to_word(address, width, value):
+    if width == 64:
+        return atomics.fetch_add64(address, value)
+    if width == 16:
+        return atomics.fetch_add16(address, value)
+    if width == 8:
+        return atomics.fetch_add8(address, value)
+    return atomics.fetch_add32(address, value)
+
+
+@kernel
 def step(rows, pc, registers, base):
     """Execute one micro-op: at most one access to one shared word.
 
@@ -155,28 +188,16 @@ def step(rows, pc, registers, base):
     elif op == Op.STORE:
         store_word(address, row.width, registers[row.source] + row.value)
     elif op == Op.EXCHANGE:
-        word = registers[row.source] + row.value
-        if row.width == 64:
-            word = atomics.exchange64(address, word)
-        else:
-            word = atomics.exchange16(address, word)
+        word = exchange_word(address, row.width, registers[row.source] + row.value)
         registers[row.register] = word
         outcome = NEXT if word & row.mask == row.match else OTHERWISE
     elif op == Op.SWAP:
         expected = registers[row.register]
-        word = registers[row.source] + row.value
-        if row.width == 64:
-            word = atomics.compare_swap64(address, expected, word)
-        else:
-            word = atomics.compare_swap32(address, expected, word)
+        word = swap_word(address, row.width, expected, registers[row.source] + row.value)
         registers[row.register] = word
-        outcome = NEXT if word == expected else OTHERWISE
+        outcome = NEXT if (word ^ expected) << 64 - row.width == 0 else OTHERWISE
     elif op == Op.ADD:
-        word = registers[row.source] + row.value
-        if row.width == 64:
-            registers[row.register] = atomics.fetch_add64(address, word)
-        else:
-            registers[row.register] = atomics.fetch_add16(address, word)
+        registers[row.register] = add_to_word(address, row.width, registers[row.source] + row.value)
     elif op == Op.OR:
         word = atomics.fetch_or64(address, row.value)
         registers[row.register] = word

@@ -55,7 +55,7 @@ def test_every_step_of_a_lock_is_in_the_hot_code_with_its_instruction(run_assemb
         "cmpxchgw": 2, "orw": 1, "andw": 2, "xchgw": 2, "cmpxchgl": 1, "xaddq": 1, "cmpxchgq": 4,
     }.items():
         assert found.count(instruction) >= least, (instruction, found)
-    assert len(found) <= 45, "more locked instructions than micro-ops can account for"
+    assert len(found) <= 52, "more locked instructions than micro-ops can account for"
 
 
 # One locked instruction for each step; the `cas` primitive's loop is peeled by the compiler.

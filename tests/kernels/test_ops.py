@@ -105,8 +105,8 @@ def sample(source, info: OpInfo) -> Sample:
     if op == Op.INDEX:
         match = source.choice((1, 8, 64))
     rows = np.zeros(8, ROW)
-    width = {Op.LOAD: (8, 16, 32, 64), Op.LOAD_IN: (8, 16, 32, 64), Op.STORE: (8, 16, 32, 64), Op.SWAP: (32, 64),
-             Op.EXCHANGE: (16, 64), Op.ADD: (16, 64), Op.INDEX: (0, 9, 32)}.get(op, (64,))
+    width = {Op.LOAD: (8, 16, 32, 64), Op.LOAD_IN: (8, 16, 32, 64), Op.STORE: (8, 16, 32, 64), Op.SWAP: (8, 16, 32, 64),
+             Op.EXCHANGE: (8, 16, 32, 64), Op.ADD: (8, 16, 32, 64), Op.INDEX: (0, 9, 32)}.get(op, (64,))
     value = {Op.TLB_FIND: TLB_ENTRIES, Op.TLB_REMEMBER: TLB_ENTRIES, Op.TLB_FORGET: TLB_ENTRIES,
              Op.ZERO_PAGE: 8 * source.randrange(1, 9), Op.WALK: source.randrange(3)}.get(op, word(source))
     if OP_TABLE[op].access == Access.CHANGE and info.bytes == 8 and "ENTRY" in op.name and op != Op.ENTRY_REPLACE:

@@ -1,0 +1,20 @@
+"""Mutants: the program with one thing wrong, which some test must see.
+
+    python -m tests.mutants                        all of them
+    python -m tests.mutants --only 'vp_enter'      those whose name matches
+    python -m tests.mutants --list                 their names
+    python -m tests.mutants --kind rows --releases 1.5.05 --jobs 2
+    python -m tests.mutants --sample 100 --seed 7  a hundred of each kind, by chance
+
+    rows        THE TABLE: phrases, locks, modes, operands, states, release orders
+    steps       the micro-ops that the rows become: so what the phrases write
+    sources     lines of kernels/, harness/results/ and others, changed in the text
+    judges      the tests that are asked
+    equivalents mutants that no test can tell from the original, each with its reason
+
+The first two are made in memory, in a fork for each mutant, from the tables themselves: a new row has
+its mutants by itself.  The last are made in a copy of the tree in a temporary directory, and pytest is run there.
+
+A mutant is *killed* when a test fails, *the same* when it becomes the very same micro-ops, *equivalent* when
+equivalents.py says why nobody can see it, and else has *survived*: then a test is missing.  Exit code 1 if any has.
+"""

@@ -1,0 +1,24 @@
+"""Mutants that change nothing that can be seen: a pattern of their names, and why."""
+
+import re
+
+EQUIVALENT = (
+    (r"rows .* (tdh_mem_rd|tdh_mem_wr|tdh_mr_extend): .* allowed = \+", "the walk has refused a page that cannot be read"),
+    (r"rows .* (tdh_mem_rd|tdh_mem_wr|tdh_mem_range_unblock): .* blocked = ", "no state that is refused here is a blocked one"),
+    (r"rows .* Count\(blocked, .* before = \+", "the call does not get there with an entry in that state"),
+    (r"rows .* (tdh_mem_sept_remove|tdh_mem_page_promote): .* PageBecomes\(0.* page = TARGET",
+     "the registers of both name the page that is given back"),
+    (r"rows .* (tdh_mem_sept_remove|tdh_mem_page_demote|tdh_mem_page_promote): .* Tracked\(RCX, True\): idle = True",
+     "no state before it needs no tracking"),
+    (r"rows .* (tdh_mem_sept_add|tdh_mem_page_aug): .* hpa = moved", "the registers of both hold the address of the page that is added"),
+)
+
+
+def entry(name: str):
+    """The first entry that a name matches, or None."""
+    return next((each for each in EQUIVALENT if re.search(each[0], name)), None)
+
+
+def reason(name: str) -> str:
+    found = entry(name)
+    return found[1] if found else ""
