@@ -17,7 +17,9 @@ import tempfile
 import traceback
 
 from harness import printing
-from harness.errors import DONE, INTERRUPTED, NOT_PRINTED, READER_GONE, UNEXPECTED, USAGE, UsageError
+from harness.errors import (
+    DONE, INTERRUPTED, NOT_PRINTED, READER_GONE, UNEXPECTED, USAGE, UsageError, escaped, shortened,
+)
 
 # Commands with a verdict: their exit code says it whether or not it could be printed.
 JUDGE = ("run", "explore", "replay", "nightly", "sweep", "doctor", "compare")
@@ -94,7 +96,7 @@ def _do(given: list[str]) -> int:
 
 def _unexpected(problem: Exception) -> str:
     """One line on an exception that nobody has reckoned with; where it came from is in a file."""
-    said = ascii(f"{type(problem).__name__}: {problem}")[1:-1][:160]
+    said = shortened(escaped(f"{type(problem).__name__}: {problem}"), 160)
     try:
         handle, path = tempfile.mkstemp(prefix="harness-unexpected-", suffix=".txt")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -126,7 +128,7 @@ def run() -> None:
             code = main()
         except KeyboardInterrupt:
             code = INTERRUPTED
-        stops.ignore()               # all is kept; what is left is to say so
+        stops.refuse()               # all is kept; what is left is to say so
         code = _ended(code)
         sys.stderr.flush()
         sys.exit(code)

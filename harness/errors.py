@@ -3,10 +3,12 @@
     UsageError        a mistake in the arguments or in a config           exit code 2
     ResultError       a result file that cannot be used                   exit code 2
 
-Of many runs the gravest code is that of the command (`gravest`).
+Of many runs the gravest code is that of the command (`gravest`).  What comes from a file or an argument is
+shown `escaped`: it cannot begin a line, move the cursor or turn the direction of the text.
 """
 
 import difflib
+import re
 
 DONE = 0                         # and as expected
 FAILED = 1                       # an expectation or an invariant
@@ -18,6 +20,11 @@ NOT_PRINTED = 74                 # nothing else is wrong, but standard output is
 INTERRUPTED = 130                # by Ctrl-C (TERM 143, HUP 129, QUIT 131); what was measured is kept
 READER_GONE = 141                # nothing else is wrong, but nobody reads standard output any more
 GRAVITY = (DONE, NOT_SEEN, FAILED, USAGE, UNTRUSTWORTHY, UNEXPECTED, INTERRUPTED)
+LENGTH = 300                     # characters of the line of a mistake
+WORD = 120                       # of a word, such as a path, in a line that would be longer
+FORMATTING = "".join(map(chr, (0x61C, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)))
+# What moves the cursor, breaks a line, hides or turns text, or is half a character.
+UNSAFE = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{FORMATTING}]")
 
 
 def gravest(*codes: int) -> int:
@@ -25,8 +32,27 @@ def gravest(*codes: int) -> int:
     return max(codes, key=GRAVITY.index)
 
 
+def escaped(text: str, keep: str = "") -> str:
+    """A text with its control characters as Python writes them (`\\x1b`, `\\n`), but those to `keep`."""
+    return UNSAFE.sub(lambda found: found[0] if found[0] in keep else repr(found[0])[1:-1], text)
+
+
+def shortened(text: str, most: int) -> str:
+    """A text without its middle where it is too long: what it begins and what it ends with is kept."""
+    if len(text) <= most:
+        return text
+    end = most * 2 // 5
+    return f"{text[:most - end - 5].rstrip()} ... {text[-end:].lstrip()}"
+
+
 class UsageError(Exception):
-    """One line: where, what was given, what is allowed."""
+    """One line of at most LENGTH characters: where, what was given, what is allowed."""
+
+    def __str__(self) -> str:
+        line = escaped(super().__str__())
+        if len(line) > LENGTH:
+            line = re.sub(rf"\S{{{WORD + 1},}}", lambda word: shortened(word[0], WORD).replace(" ... ", "..."), line)
+        return shortened(line, LENGTH)
 
 
 class ResultError(UsageError):
@@ -35,5 +61,5 @@ class ResultError(UsageError):
 
 def nearest(word, known) -> str:
     """`; did you mean X?`, or nothing when nothing is near."""
-    close = difflib.get_close_matches(str(word), list(known), 1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word)[:LENGTH], list(known), 1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""

@@ -1,15 +1,34 @@
-"""Files written whole or not at all, and read with one line for what is wrong with them."""
+"""Files written whole or not at all, and read with one line for what is wrong with them.
+
+`read_bytes`, then `read_text`, then `read_toml` or `read_json`: every file that a person gives comes this way.
+Its size, kind, depth and numbers have limits here, and control characters are escaped here, so that no text of
+a file can forge a line or move the cursor wherever it is shown.
+"""
 
 import json
+import math
 import os
+import re
+import stat
 import tempfile
 import tomllib
 from pathlib import Path
 
-from harness.errors import ResultError, UsageError, nearest
+from harness.errors import UNSAFE, ResultError, UsageError, escaped, nearest
+
+BYTES_MOST = 256 << 20           # of any file: years of nights
+TOML_MOST = 1 << 20              # of what a person has written
+DEPTH_MOST = 50                  # tables and lists inside each other
+DIGITS_MOST = 40                 # of a number; the greatest that means anything has 22
+ENDLESS = re.compile(r"\d{1000}")                # Python refuses to make a number of 4,300 digits
+TOO_MANY_DIGITS = f"must be a number of at most {DIGITS_MOST} digits"
+ODD = re.compile(f"{UNSAFE.pattern}|{ENDLESS.pattern}")
+KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+         stat.S_IFSOCK: "a socket"}
 
 
 def write_file(text: str, path: Path) -> Path:
+    """Raises OSError; then nothing of the file is left."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -20,37 +39,128 @@ def write_file(text: str, path: Path) -> Path:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except OSError:
+    finally:
         Path(temporary).unlink(missing_ok=True)
-        if not any(path.parent.iterdir()):
-            path.parent.rmdir()
-        raise
     return path
 
 
-def read_json(path: str | Path):
-    """What a JSON file says.  Raises ResultError."""
+def reason(problem: Exception) -> str:
+    """What the system says of an error, or else what Python does."""
+    return getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+
+
+# --- what stands in a text --------------------------------------------------------------------
+
+def from_json(text: str | bytes, keep: str = ""):
+    """What a JSON text says.  Raises ValueError with a sentence."""
     try:
-        return json.loads(read_text(path, ResultError))
-    except json.JSONDecodeError as problem:
-        raise ResultError(f"{path}: not JSON (damaged or cut off): {problem}") from None
+        return _checked(json.loads(text, parse_int=_whole), keep)
+    except RecursionError:
+        raise ValueError(f"nested too deep; must be at most {DEPTH_MOST} levels") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+        raise ValueError(f"not JSON (damaged or cut off): {problem}") from None
+
+
+def from_toml(text: str) -> dict:
+    """The tables of a TOML text.  Raises ValueError with a sentence, TOMLDecodeError for what is no TOML."""
+    try:
+        found = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(f"nested too deep; must be at most {DEPTH_MOST} levels") from None
+    except ValueError as problem:
+        # Python refuses to read so many digits, and does not say where they stand.
+        shorter = re.sub(r"\d{1000,}", "9" * (DIGITS_MOST + 1), text)
+        if isinstance(problem, tomllib.TOMLDecodeError) or shorter == text:
+            raise
+        return from_toml(shorter)        # refuses it, by its key
+    return _checked(found)
+
+
+def _whole(digits: str) -> int:
+    return int(digits) if len(digits) <= DIGITS_MOST + 1 else 10 ** DIGITS_MOST
+
+
+def _checked(value, keep: str = ""):
+    """The same, its texts escaped but for the characters to `keep`; raises ValueError for a value that nobody can use."""
+    left, unsafe = [("", value, 1)], False
+    while left:
+        key, each, depth = left.pop()
+        wrong = ""
+        if isinstance(each, dict | list):
+            if depth > DEPTH_MOST:
+                wrong = f"nested too deep; must be at most {DEPTH_MOST} levels"
+            elif isinstance(each, dict):
+                left += [(f"{key}.{name}" if key else name, held, depth + 1) for name, held in each.items()]
+                left += [(f"{key}.{name}" if key else name, name, depth + 1) for name in each if ODD.search(name)]
+            else:
+                left += [(f"{key}.{number}" if key else str(number), held, depth + 1) for number, held in enumerate(each)]
+        elif isinstance(each, float) and not math.isfinite(each):
+            wrong = "must be a finite number"
+        elif isinstance(each, int) and abs(each) >= 10 ** DIGITS_MOST:
+            wrong = TOO_MANY_DIGITS
+        elif isinstance(each, str) and ODD.search(each):
+            unsafe = True
+            wrong = "must be whole characters (UTF-8)" if re.search("[\ud800-\udfff]", each) else TOO_MANY_DIGITS * bool(ENDLESS.search(each))
+        if wrong:
+            shown = str(each)[:20] if isinstance(each, float) else str(each)[:20] + "..." if isinstance(each, int) \
+                and each.bit_length() < 10_000 else ""
+            raise ValueError(f"{key} = {shown}: {wrong}" if shown else f"{key}: {wrong}")
+    return _escaped(value, keep) if unsafe else value
+
+
+def _escaped(value, keep: str):
+    if isinstance(value, dict):
+        return {escaped(key): _escaped(held, keep) for key, held in value.items()}
+    if isinstance(value, list):
+        return [_escaped(held, keep) for held in value]
+    return escaped(value, keep) if isinstance(value, str) else value
+
+
+# --- files -----------------------------------------------------------------------------------
+
+def read_json(path: str | Path, keep: str = ""):
+    """What a JSON file says, its texts escaped but for the characters to `keep`.  Raises ResultError."""
+    try:
+        return from_json(read_text(path, ResultError), keep)
+    except ValueError as problem:
+        raise ResultError(f"{path}: {problem}") from None
 
 
 def read_toml(path: str | Path, named: str = "") -> dict:
     """The tables of a TOML file; `named` is how a message calls it.  Raises UsageError."""
     try:
-        return tomllib.loads(read_text(path, UsageError, named, "*.toml"))
+        return from_toml(read_text(path, UsageError, named, "*.toml", TOML_MOST))
     except tomllib.TOMLDecodeError as problem:
         raise UsageError(f"{named or path}: not TOML: {problem}") from None
+    except ValueError as problem:
+        raise UsageError(f"{named or path}: {problem}") from None
 
 
-def read_text(path: str | Path, error: type[UsageError], named: str = "", pattern: str = "") -> str:
+def read_text(path: str | Path, error: type[UsageError], named: str = "", pattern: str = "", most: int = BYTES_MOST) -> str:
     """The text of a file.  Raises `error`; where there is no such file, with the nearest of those like `pattern`."""
-    path = Path(path)
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path, error, named, pattern, most).decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise error(f"{named or path}: cannot be read: {problem}; must be text in UTF-8") from None
+
+
+def read_bytes(path: str | Path, error: type[UsageError] = UsageError, named: str = "", pattern: str = "",
+               most: int = BYTES_MOST) -> bytes:
+    """What a regular file holds.  Raises `error`: missing, of another kind (a FIFO is not waited for), too long."""
+    path, named = Path(path), named or path
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb") as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise error(f"{named}: cannot be read: is {KINDS.get(stat.S_IFMT(about.st_mode), 'no file')}; must be a file")
+            raw = file.read(most + 1) if about.st_size <= most else None
     except FileNotFoundError:
         near = map(str, path.parent.glob(pattern)) if pattern else ()
-        raise error(f"{named or path}: no such file{nearest(path, near)}") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise error(f"{named or path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+        raise error(f"{named}: no such file{nearest(path, near)}") from None
+    except IsADirectoryError:
+        raise error(f"{named}: cannot be read: is a folder; must be a file") from None
+    except (OSError, ValueError) as problem:             # ValueError: a NUL in the path
+        raise error(f"{named}: cannot be read: {reason(problem)}") from None
+    if raw is None or len(raw) > most:         # it may have grown
+        raise error(f"{named}: is longer than {most >> 20} MiB; must be at most that")
+    return raw

@@ -80,6 +80,11 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def refuse() -> None:
+    """For the end, when all is kept: nothing that comes now changes the exit code, the interpreter's own end included."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
 def leave_at_once() -> None:
     """For the time before there is anything to keep, and behind the last of it: no word, and the right code."""
     for number in SIGNALS:

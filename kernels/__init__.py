@@ -5,7 +5,8 @@ it.  In reading order:
 
     words.py      what every bit, status and operand id means (plain Python)
     statuses.py   every status and operand id of every release, as rows (plain Python)
-    compiling.py  how kernels are compiled and where compiled code is kept
+    compiling.py  how kernels are compiled
+    cache.py      where compiled code is kept, and what of it is believed
     short_compiler.py the short way through Numba's compiler
     atomics.py    one shared word, one instruction
     locks.py      the module's four locks: single steps, and the whole operations made of them

@@ -7,7 +7,7 @@ Two facts about Numba decide everything here (both are held by tests/kernels/tes
   in a kernel a compile error, which is what we want.
 * The on-disk cache of a function looks at that function's own file only.  A change in a helper
   that it calls, in another file, would go unseen.  So the cache lives in a directory named after a
-  hash of all kernel sources: other sources, other directory.
+  hash of all kernel sources: other sources, other directory (cache.py).
 """
 
 import functools
@@ -15,14 +15,13 @@ import hashlib
 import importlib
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numba
+from numba.core.dispatcher import Dispatcher
 
+from kernels import cache
 from kernels.short_compiler import KernelCompiler
-
-CACHED_VERSIONS = 4              # directories of older sources that are kept
 
 
 def source_hash() -> str:
@@ -31,29 +30,6 @@ def source_hash() -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _cache_directory() -> str:
-    """The directory for compiled code of these sources; a private temporary one if home is closed."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tdx-sept-harness"
-    try:
-        directory = root / source_hash()
-        directory.mkdir(parents=True, exist_ok=True)
-        if not os.access(directory, os.W_OK):
-            raise PermissionError(directory)
-        os.utime(directory)
-        _forget_old(root)
-        return str(directory)
-    except (OSError, RuntimeError):
-        return tempfile.mkdtemp(prefix="tdx-sept-harness-")
-
-
-def _forget_old(root: Path) -> None:
-    newest_first = sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    for directory in newest_first[CACHED_VERSIONS:]:
-        for path in sorted(directory.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-        directory.rmdir()
 
 
 def _without_blas() -> None:
@@ -72,7 +48,7 @@ def _without_blas() -> None:
 
 _without_blas()
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = _cache_directory()
+    numba.config.CACHE_DIR = cache.choose(source_hash())
 
 
 def kernel(function=None, *, entry=False):
@@ -86,12 +62,15 @@ def kernel(function=None, *, entry=False):
     """
     if function is None:
         return functools.partial(kernel, entry=entry)
-    return numba.njit(
+    compiled = numba.njit(
         function, _nrt=False, boundscheck=False, error_model="numpy", nogil=True,
-        forceinline=not entry, cache=entry,
+        forceinline=not entry,
         no_cpython_wrapper=not entry, no_cfunc_wrapper=not entry,
         pipeline_class=KernelCompiler,
     )
+    if entry and isinstance(compiled, Dispatcher):       # not where NUMBA_DISABLE_JIT leaves it plain Python
+        compiled._cache = cache.KernelCache(function)
+    return compiled
 
 
 @functools.cache

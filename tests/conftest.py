@@ -15,7 +15,8 @@ hypothesis.settings.register_profile("patient", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("patient")
 
 # Tests measure nothing, so they need not wait for a measurement on this machine, nor it for them.
-os.environ["TDX_HARNESS_LOCK"] = os.path.join(tempfile.mkdtemp(prefix="tdx-sept-harness-"), "lock")
+_LOCKS = tempfile.TemporaryDirectory(prefix="tdx-sept-harness-")       # goes with this process
+os.environ["TDX_HARNESS_LOCK"] = os.path.join(_LOCKS.name, "lock")
 
 
 @pytest.fixture(params=["cas", "bts"])

@@ -1,9 +1,14 @@
 """Files: written whole or not at all; what is wrong with one that is read is said in one line."""
 
+import os
+
 import pytest
 
 from harness.errors import ResultError, UsageError
-from harness.files import read_json, read_toml
+from harness.files import read_json, read_toml, reason, write_file
+from harness.results import history, store
+from tests.fuzz.readers import NIGHT
+from tests.made import made
 
 
 @pytest.mark.parametrize("content, says", [
@@ -29,3 +34,41 @@ def test_a_json_file_that_cannot_be_read_is_a_mistake_in_a_result(tmp_path, cont
         path.write_bytes(content)
     with pytest.raises(ResultError, match=says):
         read_json(path)
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_what_cannot_be_written_leaves_nothing_and_takes_nothing_away(tmp_path, monkeypatch):
+    """An empty folder that was there before is its owner's."""
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_file("text", tmp_path / "mine" / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"] and not list((tmp_path / "mine").iterdir())
+    with pytest.raises(OSError, match="No space left"):
+        store.write(made(), tmp_path / "mine")
+    assert not list((tmp_path / "mine").iterdir()), "the folder of the result was made for it"
+
+
+def test_results_of_the_same_second_have_folders_of_their_own(tmp_path):
+    assert len({store.write(made(), tmp_path) for _ in range(3)}) == 3
+
+
+def test_a_history_on_a_full_disk_says_so(tmp_path, monkeypatch):
+    night = history.Night.model_validate(NIGHT)
+    series = history.Series(night.series, tmp_path / "x.jsonl", [], [])
+    monkeypatch.setattr("os.write", lambda handle, raw, write=os.write: write(handle, raw[:7]) if len(raw) > 50 else full())
+    with pytest.raises(OSError, match="No space left"):
+        history.append(series, night)
+    monkeypatch.undo()
+    history.append(series, night)
+    nights, problems = history.read(series.path)
+    assert nights == [night] and len(problems) == 1
+
+
+@pytest.mark.parametrize("problem, says", [(OSError(28, "No space left on device"), "No space left on device"),
+                                           (OSError("odd"), "odd"), (OSError(), "OSError")])
+def test_the_reason_of_an_error_is_never_none(problem, says):
+    assert reason(problem) == says

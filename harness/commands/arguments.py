@@ -1,12 +1,15 @@
 """Arguments that several commands take, and the refusals that several share."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from harness.errors import UsageError, nearest
+from harness.files import reason
 from harness.protocol.policies import BY_NAME, POLICIES
 from harness.results.identity import COMPARABLE
 
+OUT = "results"
 FORMATS = ("table", "github", "csv", "json")       # of reports/text.py
 
 
@@ -19,7 +22,7 @@ def add_overrides(parser, text: str) -> None:
 
 
 def add_out(parser, what: str = "result folders") -> None:
-    parser.add_argument("--out", default="results", metavar="DIR", help=f"where {what} go (default: results)")
+    parser.add_argument("--out", default=OUT, metavar="DIR", help=f"where {what} go (default: {OUT})")
 
 
 def add_results(parser) -> None:
@@ -47,12 +50,32 @@ def check_range(option: str, value: int | None, least: int, most: int | None = N
 
 
 def check_folder(option: str, folder: Path) -> None:
-    """Raises UsageError for a place where no folder can be made or written to."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
+    """Raises UsageError for a place where no folder can be made or written to: one is made there, and removed."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not os.path.isdir(existing):
         raise UsageError(f"{option} {folder}: {existing} is a file; must be a folder")
-    if not os.access(existing, os.W_OK):
-        raise UsageError(f"{option} {folder}: {existing} cannot be written; must be a folder that can")
+    try:
+        made = tempfile.mkdtemp(prefix=".", dir=existing)
+        try:
+            for name in folder.absolute().relative_to(existing.absolute()).parts:
+                os.mkdir(os.path.join(made, name))       # a name may be too long, or hold what none can
+                os.rmdir(os.path.join(made, name))
+        finally:
+            os.rmdir(made)
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"{option} {folder}: {existing} cannot be written: {reason(problem)}; must be a folder that can") from None
+
+
+def check_file(option: str, path: Path) -> None:
+    """Raises UsageError for a file that cannot be written beside what is there."""
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: is a folder; must be a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: {path.parent} is no folder; must be one that can be written")
+    try:
+        check_folder("", path.parent)
+    except UsageError as problem:
+        raise UsageError(f"{option} {path}:{problem.args[0].partition(':')[2]}") from None
 
 
 def policies(names: str | None) -> list[str]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from harness.engines.explore.search import Found
 from harness.errors import UsageError
+from harness.files import reason
 from harness.engines.replay.steps import execute
 from harness.experiment.schedule import Schedule, Turn
 from harness.reports import exploration
@@ -73,7 +74,7 @@ def save(schedule: Schedule, number: int, destination: Destination) -> None:
             test.write_text(as_test(schedule), encoding="utf-8")
             print(f"wrote {test}", file=sys.stderr)
     except OSError as problem:
-        raise UsageError(f"--out {folder}: cannot write {problem.filename}: {problem.strerror}") from None
+        raise UsageError(f"--out {folder}: cannot write {problem.filename or path}: {reason(problem)}") from None
 
 
 def as_test(schedule: Schedule) -> str:

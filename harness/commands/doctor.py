@@ -12,6 +12,7 @@ from typing import NamedTuple
 from harness.commands import arguments, calibrate, running, validate
 from harness.commands.progress import Progress
 from harness.errors import DONE, UsageError
+from harness.files import reason
 from harness.experiment.config import Config
 from harness.host import clocks, procfs
 from harness.reports.doctor import doctor_report
@@ -47,7 +48,7 @@ def write_costs(path: str) -> str:
         open(path, "a").close()                          # before anything is measured
         return calibrate.run(path)
     except OSError as problem:
-        raise UsageError(f"--calibrate {path}: cannot be written: {problem.strerror}") from None
+        raise UsageError(f"--calibrate {path}: cannot be written: {reason(problem)}") from None
 
 
 class Facts(NamedTuple):

@@ -109,6 +109,10 @@ def do(options) -> int:
         option = "--require" if options.require is not None else "--format"
         raise UsageError(f"{option} {options.require or options.format}: only together with --policies or --modules")
     files, look = Files(options.configs, modules, options.policy), partial(search, method=method, sign=Sign())
+    if options.out != arguments.OUT:                     # which it may never need
+        arguments.check_folder("--out", Path(options.out))
+    if options.as_test:
+        arguments.check_file("--as-test", Path(options.as_test))
     destination = counterexamples.Destination(Path(options.out), Path(options.as_test) if options.as_test else None)
     if any(path.endswith(litmus.SUFFIX) for path in options.configs):
         return litmus.explore(options.configs, look, options.show, destination)
@@ -134,7 +138,8 @@ def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | S
         with sign.about(f"{about}: {scenario.name}" if about else scenario.name):
             return method.search(scenario, sign)
     except UsageError as problem:
-        raise UsageError(f"{path}: {problem}") from None
+        said = str(problem)
+        raise UsageError(said if said.startswith(f"{path}:") else f"{path}: {said}") from None
 
 
 def search_derived(scenario: Scenario, preemptions: int) -> engine.Found:

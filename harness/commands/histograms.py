@@ -4,6 +4,7 @@ from pathlib import Path
 
 from harness.commands import arguments
 from harness.errors import DONE, UsageError
+from harness.files import reason
 from harness.results import store
 
 
@@ -22,6 +23,6 @@ def do(options) -> int:
         try:
             merging.write_log(results, Path(options.hdr))
         except OSError as problem:
-            raise UsageError(f"--hdr {options.hdr}: cannot be written: {problem.strerror}") from None
+            raise UsageError(f"--hdr {options.hdr}: cannot be written: {reason(problem)}") from None
     print(text)
     return DONE

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.experiment.config import Config
+from harness.files import reason
 from harness.reports.ci import ERROR, FAIL, PASS, Case
 from harness.reports.text import count, number
 from harness.results import changes, expectations, history, identity, trust
@@ -116,7 +117,7 @@ def remember(judged: Judged) -> str:
         history.append(judged.series, judged.night)
         return ""
     except OSError as problem:
-        return f"{judged.series.path}: cannot be written: {problem.strerror}; this night is not in the history"
+        return f"{judged.series.path}: cannot be written: {reason(problem)}; this night is not in the history"
 
 
 # --- in words --------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from harness import stops
 from harness.commands import arguments, judging, running, session as sessions
 from harness.commands.judging import Judged, Tonight
 from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError
+from harness.files import reason
 from harness.experiment import config_file
 from harness.experiment.config import Config
 from harness.reports import ci
@@ -221,7 +222,7 @@ def report_on(ran: list[Judged], cases: list[Case], runner: Runner, tonight: Ton
     try:
         saved = [f"saved {path}" for path in ci.write_all(runner.out, cases, title, summary, tonight.began)]
     except OSError as problem:
-        saved = [f"{problem.filename or runner.out}: cannot be written: {problem.strerror}"]
+        saved = [f"{problem.filename or runner.out}: cannot be written: {reason(problem)}"]
         code = UNTRUSTWORTHY
     lines = [title, *(case.line() for case in cases), *summary]
     return Report(code, "\n".join(map(wrap, lines)), [*remarks, *unwritten, *saved])

@@ -17,6 +17,7 @@ from harness import engines, stops
 from harness.commands.progress import Progress
 from harness.commands.session import REAL_TIME, SEEDS, Budget, Run, Session, run_s
 from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY
+from harness.files import reason
 from harness.experiment import config_file
 from harness.experiment.config import Bound, Config
 from harness.host import lock
@@ -116,7 +117,7 @@ def keep(result: Result, out: Path) -> int:
         except OSError:
             print(json.dumps(result.document()))
             saved = "printed it instead"
-        print(f"--out {out}: cannot write the result: {problem.strerror}; {saved}", file=sys.stderr)
+        print(f"--out {out}: cannot write the result: {reason(problem)}; {saved}", file=sys.stderr)
         return UNTRUSTWORTHY
 
 

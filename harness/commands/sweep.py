@@ -40,6 +40,7 @@ def do(options) -> int:
     arguments.check_folder("--out", out)
     if options.picture:
         check_picture(options.picture)
+        arguments.check_file("--picture", Path(options.picture))
     code, found = run(plans, out)
     print(sweep_report(keys, found, options.format))
     if options.picture:
@@ -83,7 +84,7 @@ def load(path: str, overrides: list[str] = (),
         point = dict(zip(axes, values))
         whole = copy.deepcopy(given.table)
         for key, value in point.items():
-            config_file.put(whole, key, value, f"sweep.{key}")
+            config_file.put(whole, key, value, f"{where}: sweep.{key}")
         each = config_file.check(given._replace(table=whole))
         configs += [(point, each.model_copy(update={"seed": (each.seed + block) % SEEDS}))
                     for block in range(each.repeats)]

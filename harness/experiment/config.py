@@ -3,6 +3,7 @@
 config_file.py reads configs from TOML files and says in one line what is wrong with one.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -16,6 +17,7 @@ PATTERNS = ("uniform", "hot", "zipf", "sequential")
 SEAMCALL_FAULTS = ("none", "bios_off", "vmx_off", "not_loaded")
 REMOVALS = ("punch_hole", "conversion", "memslot_delete", "split", "teardown", "build")
 PAGES_PER_MIB = 256
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"      # of a config, a scenario and a policy
 BUSTED = ("entry_lock", "no_track", "no_kick", "tracking_check")
 
 
@@ -148,7 +150,7 @@ class Bound(Table):
 class Config(Table):
     """A whole config."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     engine: Literal[ENGINES] = "processes"
     module: str = "1.5.05"           # a release; or a table: one of your own (releases.py)
     policy: Any
@@ -320,8 +322,12 @@ def resolve_policy(value) -> policies.Policy:
         raise KeyProblem("policy", value, "must be the name of a policy, or a table")
     table = dict(value)
     base = resolve_policy(table.pop("base", "kick_on_busy"))
-    named = base._replace(name=table.pop("name", "custom"), source="this config", also="",
-                          meaning=table.pop("meaning", f"{base.name}, changed"))
+    name, meaning = table.pop("name", "custom"), table.pop("meaning", f"{base.name}, changed")
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        raise KeyProblem("policy.name", name, "must be letters, digits, '_', '-' or '.', at most 64")
+    if not isinstance(meaning, str):
+        raise KeyProblem("policy.meaning", meaning, "must be a string")
+    named = base._replace(name=name, source="this config", also="", meaning=meaning)
     try:
         return policy_words.change(named, table)
     except policy_words.PolicyError as problem:

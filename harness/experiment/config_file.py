@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from harness.errors import UsageError, nearest
 from harness.experiment.config import Bound, Config, KeyProblem, Table
-from harness.files import read_toml
+from harness.files import from_toml, read_toml
 
 # What a kind of pydantic's errors says is allowed.
 LIMITS = {
@@ -51,7 +51,7 @@ def read(path: str | Path, overrides: list[str] = ()) -> Given:
     origins = {}
     for override in overrides:
         key, value = parse_override(override)
-        put(table, key, value, override)
+        put(table, key, value, f"--set {override}")
         origins[key] = f"--set {override}"
     table.setdefault("name", Path(path).stem)
     return Given(table, str(path), origins)
@@ -63,9 +63,12 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise UsageError(f"--set {text}: must be KEY=VALUE, with a dotted KEY such as td.vcpus")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        found = from_toml(f"value = {value}")
     except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
+        found = {}
+    except ValueError as problem:
+        raise UsageError(f"--set {key.strip()}: {problem}") from None
+    return key.strip(), found["value"] if len(found) == 1 else value.strip()
 
 
 def put(table: dict, key: str, value, override: str) -> None:
@@ -76,7 +79,7 @@ def put(table: dict, key: str, value, override: str) -> None:
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
-            raise UsageError(f"--set {override}: {parent} is a value, not a table")
+            raise UsageError(f"{override}: {parent} is a value, not a table")
     table[last] = value
 
 

@@ -22,6 +22,7 @@ from pycparser import c_ast
 from harness.errors import UsageError, nearest
 from harness.experiment.plan import Actor
 from harness.experiment import scenario_file
+from harness import files
 from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
@@ -265,21 +266,20 @@ def _called(node) -> set[str]:
 
 def load(path: str | Path) -> Test:
     """Read a litmus file.  Raises UsageError."""
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(BYTES_MOST + 1)
-        whole = raw.decode("utf-8")
-    except OSError as problem:
-        raise UsageError(f"{path}: cannot be read: {problem.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: must be text in UTF-8") from None
-    if len(raw) > BYTES_MOST:
-        raise UsageError(f"{path}: more than {BYTES_MOST >> 20} MiB; no litmus test is that long")
-    return parse(whole, str(path))
+    return parse(files.read_text(path, UsageError, pattern="*.litmus", most=BYTES_MOST), str(path))
 
 
 def parse(whole: str, path: str) -> Test:
-    """A test from a file's text.  Raises LitmusError."""
+    """A test from a file's text.  Raises LitmusError, or UsageError for what no compiler would take."""
+    if files.ENDLESS.search(whole):
+        raise UsageError(f"{path}: {files.TOO_MANY_DIGITS}")
+    try:
+        return _parse(whole, path)
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply; must be at most some hundred levels") from None
+
+
+def _parse(whole: str, path: str) -> Test:
     text = take_apart(whole, path)
     tree = source.parse(text)
     structs = source.Structs(text)

@@ -30,6 +30,7 @@ the other, where a call that was BUSY has done nothing, and all others have to b
 
 import functools
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,6 +58,7 @@ INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "
 OUTCOME_INVARIANTS = tuple(each.name for each in OF_OUTCOMES)
 ALL = "all"                      # releases: every one that was read and has the calls
 GRADES = ("acceptable", "interesting", "forbidden")
+NAME = re.compile(r"[A-Za-z0-9_(][A-Za-z0-9_.,:+/()|* -]{0,199}")      # of a file, or of two calls and a state
 PAGES = 512                      # of the TD; scripts name pages below that
 FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
 RETRIES_MAX = 100_000
@@ -106,6 +108,13 @@ class File(Table):
     actors: dict[str, Any] = {}
     pairs: Pairs | None = None
     expect: list[dict[str, Any]] = []
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value):
+        if value and not NAME.fullmatch(value):
+            raise KeyProblem("name", value, "must be letters, digits, blanks and _.,:+/()|*-, at most 200")
+        return value
 
     @field_validator("module", mode="before")
     @classmethod

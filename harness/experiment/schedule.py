@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.errors import ResultError
+from harness.errors import ResultError, escaped
 from harness.files import read_json, write_file
 from harness.experiment import litmus
 from harness.experiment.scenario import Scenario
@@ -77,6 +77,8 @@ class Schedule:
             schema = given.get("schema") if isinstance(given, dict) else None
             raise ResultError(f"{path}: schema = {schema!r}: must be {SCHEMA!r}")
         for key, kinds in KEYS.items():
+            if key not in given:
+                raise ResultError(f"{path}: {key}: is missing; must be {KIND_NAMES[kinds[0]]}")
             if not isinstance(given.get(key), kinds):
                 raise ResultError(f"{path}: {key} = {given.get(key)!r:.60}: must be {KIND_NAMES[kinds[0]]}")
         if "litmus" in given["scenario"]:
@@ -86,12 +88,12 @@ class Schedule:
             if scenario.name == name:
                 actors = len(scenario.scripts)
                 turns = [_turn(path, number, turn, actors) for number, turn in enumerate(given["turns"])]
-                return Schedule(scenario, turns, given["reason"], given["final"])
+                return Schedule(scenario, turns, escaped(given["reason"]), given["final"])
         raise ResultError(f"{path}: scenario = {name!r}: not in the file's own table")
 
     @staticmethod
     def read(path: str | Path) -> "Schedule":
-        return Schedule.from_json(read_json(path), str(path))
+        return Schedule.from_json(read_json(path, keep="\n\r\t"), str(path))
 
 
 def _of_litmus(given: dict, path: str) -> Schedule:
@@ -101,7 +103,7 @@ def _of_litmus(given: dict, path: str) -> Schedule:
         raise ResultError(f"{path}: scenario.litmus must be the test's text")
     test = litmus.parse(text, f"{path}: {given['name']}")
     turns = [_turn(path, number, turn, len(test.scripts)) for number, turn in enumerate(given["turns"])]
-    return Schedule(test, turns, given["reason"], given["final"])
+    return Schedule(test, turns, escaped(given["reason"]), given["final"])
 
 
 def _turn(path: str, number: int, given, actors: int) -> Turn:

@@ -12,9 +12,11 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import time
 
 from harness.errors import UsageError
+from harness.files import reason
 
 PATH = "/tmp/tdx-sept-harness.lock"
 VARIABLE = "TDX_HARNESS_LOCK"
@@ -27,7 +29,7 @@ def only_one(what: str):
     try:
         handle = _open(path)
     except OSError as problem:
-        raise UsageError(f"{path}: cannot be opened: {problem.strerror};"
+        raise UsageError(f"{path}: cannot be opened: {reason(problem)};"
                          f" {VARIABLE} names another file") from None
     try:
         try:
@@ -35,6 +37,9 @@ def only_one(what: str):
         except BlockingIOError:
             raise UsageError(f"another run is measuring on this machine: {_holder(handle)}; two at once would"
                              f" measure each other ({path})") from None
+        if not _is_ours(handle):
+            raise UsageError(f"{path}: is not a lock file of this program, and is left as it is; {VARIABLE} must name a"
+                             " file that is new, empty or one")
         _sign(handle, what)
         yield
         _sign(handle, None)
@@ -44,7 +49,7 @@ def only_one(what: str):
 
 def _open(path: str) -> int:
     """For reading at least: the file may be another user's, and a lock needs no more."""
-    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     for mode in (os.O_RDWR, os.O_RDONLY):
         try:
             return os.open(path, mode | flags)
@@ -56,6 +61,15 @@ def _open(path: str) -> int:
         except PermissionError:
             continue
     raise PermissionError(13, "Permission denied")
+
+
+def _is_ours(handle: int) -> bool:
+    """Whether a file may be signed: a regular one that is empty, or that this program has signed."""
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+        return False
+    held = os.pread(handle, 4096, 0)
+    return not held.strip(b"\0") or held.startswith(b'{"process": ')
 
 
 def _sign(handle: int, what: str | None) -> None:

@@ -248,7 +248,7 @@ def between(text) -> tuple[str, ...]:
 
 
 def numbers(name: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", name)))
+    return tuple(map(int, re.findall(r"[0-9]{1,40}", name)))
 
 
 def line(name: str) -> str:
@@ -288,7 +288,7 @@ def _value(key: str, text: str):
         if text not in ("true", "false"):
             raise ReleaseError(key, text, "must be true or false")
         return text == "true"
-    number = int(text) if re.fullmatch(r"\d+", text) else -1
+    number = int(text) if re.fullmatch(r"[0-9]{1,40}", text) else -1
     least, most = NUMBERS.get(key, (0, 0))
     if key == "access" and number not in ACCESSES or key != "access" and not least <= number <= most:
         allowed = " or ".join(map(str, ACCESSES)) if key == "access" else f"a number from {least} to {most}"

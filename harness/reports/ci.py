@@ -11,6 +11,7 @@ import xml.etree.ElementTree as xml
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.errors import escaped
 from harness.files import write_file
 from harness.reports.numbers import events_text, over_runs
 from harness.results import inference
@@ -54,7 +55,7 @@ class Case:
 
 def _printable(text: str) -> str:
     """Without characters that XML 1.0 cannot hold, and on one line."""
-    return re.sub(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", text)
+    return re.sub(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", escaped(text))
 
 
 def junit(cases: list[Case], began: str) -> str:

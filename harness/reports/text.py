@@ -6,13 +6,19 @@ Layout of tables is tabulate's.
 import csv
 import io
 import json
+import re
 
 import tabulate as tabulate_module
 from tabulate import tabulate
 
+from harness.errors import escaped
+
 tabulate_module.MIN_PADDING = 0      # columns as narrow as their contents, so that tables fit
 
 WIDTH = 100
+FORMULAS = tuple("=+-@\t\r")     # what a spreadsheet takes for the beginning of a formula
+# What begins like one and is none: a sign alone, a number with its sign, an errno.
+NO_FORMULA = re.compile(r"[=+-]|[+-]\d+(\.\d+)?([eE][+-]?\d+)?( ?%|[MG]| times)?|-E[A-Z]+")
 
 
 # --- one number ------------------------------------------------------------------------------
@@ -111,10 +117,18 @@ def one_line(heading: str) -> str:
 def csv_of(rows: list[dict]) -> str:
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, [one_line(heading) for heading in rows[0]])
-        writer.writeheader()
-        writer.writerows({one_line(heading): value for heading, value in row.items()} for row in rows)
+        writer = csv.writer(text)
+        writer.writerow([_cell(one_line(heading)) for heading in rows[0]])
+        writer.writerows([_cell(value) for value in row.values()] for row in rows)
     return text.getvalue().rstrip("\n")
+
+
+def _cell(value):
+    """A value for a spreadsheet: text that would be a formula there gets an apostrophe in front."""
+    if not isinstance(value, str):
+        return value
+    text = escaped(value, keep="\n")
+    return f"'{text}" if value[:1] in FORMULAS and not NO_FORMULA.fullmatch(text) else text
 
 
 def markdown(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

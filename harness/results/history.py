@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from harness.results.changes import night_value
 from harness.errors import UsageError
+from harness.files import from_json, read_bytes
 from harness.results.identity import Identity, digest
 from harness.results.metrics import BY_KEY, FATAL, impossible
 from harness.results.schema import UNTRUSTWORTHY, Status, first_problem
@@ -118,11 +119,12 @@ def read(path: Path, key: Key | None = None) -> tuple[list[Night], list[str]]:
     key   the series that the lines must be of; None: that of the first good line
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        os.lstat(path)
     except FileNotFoundError:
         return [], []
-    except OSError as problem:
-        raise UsageError(f"{path}: cannot be read: {problem.strerror}") from None
+    except OSError:
+        pass                                         # read_bytes says which
+    lines = read_bytes(path).split(b"\n")
     nights, problems = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -132,7 +134,7 @@ def read(path: Path, key: Key | None = None) -> tuple[list[Night], list[str]]:
             if night.series != (key or night.series):
                 raise ValueError("of another series")
         except ValueError as problem:
-            problems.append(f"{path}: line {number}: skipped: {problem}")
+            problems.append(str(UsageError(f"{path}: line {number}: skipped: {problem}")))
             continue
         key = key or night.series
         nights.append(night)
@@ -141,10 +143,7 @@ def read(path: Path, key: Key | None = None) -> tuple[list[Night], list[str]]:
 
 def _parse(line: bytes) -> Night:
     """Raises ValueError with a sentence."""
-    try:
-        document = json.loads(line)
-    except ValueError:
-        raise ValueError("not JSON (damaged or cut off)") from None
+    document = from_json(line)
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
         raise ValueError(f"schema = {schema!r}: must be {SCHEMA!r}")
@@ -168,7 +167,9 @@ def append(series: Series, night: Night) -> None:
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":
             line = "\n" + line                       # what was cut off stays a line of its own
-        os.write(handle, line.encode())
+        left = line.encode()
+        while left:                                  # a full disk takes a part, and then says why
+            left = left[os.write(handle, left):]
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -6,13 +6,14 @@ such as `latency_ns.tdh_vp_enter`; values are those of the result, nanoseconds o
 
 import calendar
 import io
+import re
 import time
 from pathlib import Path
 
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogWriter
 
-from harness.errors import ResultError
+from harness.errors import ResultError, escaped
 from harness.files import write_file
 from harness.results.histogram import Histogram, from_stored, middle
 from harness.results.schema import Histograms, Result
@@ -65,7 +66,8 @@ def write_log(results: list[Result], path: Path) -> None:
     writer.output_base_time(1000 * started_s)
     writer.output_legend()
     for name, histogram in merged(results).items():
-        text.write(f"Tag={name},")
+        tag = re.sub(r"[,\s]", "_", escaped(name))      # they part the fields of a line
+        text.write(f"Tag={tag},")
         writer.output_interval_histogram(as_hdr(histogram), 1e-6, measured_s)
     write_file(text.getvalue(), path)
 

@@ -80,6 +80,9 @@ Seconds = Annotated[float, _number((int, float), least=0, above=True)]
 Signed = Annotated[float, _number((int, float))]
 Moment = Annotated[str, PlainValidator(_moment)]
 Status = Annotated[str, _text("|".join(STATUSES), "VALID, DEGRADED or UNTRUSTWORTHY")]
+Engine = Annotated[str, _text("processes|simulate", "processes or simulate")]
+Primitive = Annotated[str, _text("cas|bts", "cas or bts")]
+Loop = Annotated[str, _text("closed|open", "closed or open")]
 Buckets = Annotated[str, _text(r"(\d{1,4}:[1-9]\d{0,17}( (?=\d)|$))*", "bucket:count bucket:count ...")]
 
 
@@ -396,12 +399,12 @@ class Result(Part):
     """What a run came to."""
 
     name: Annotated[str, "of the config"]
-    engine: Annotated[str, "processes or simulate"]
+    engine: Annotated[Engine, "processes or simulate"]
     module: Annotated[str, "the release"]
     policy: str
     seed: Count
-    primitive: Annotated[str, "how entry bits are changed: cas or bts"]
-    loop: Annotated[str, "closed or open"]
+    primitive: Annotated[Primitive, "how entry bits are changed: cas or bts"]
+    loop: Annotated[Loop, "closed or open"]
     verdict: Verdict
     started_at: Moment
     measured_s: Annotated[Seconds, "without the warm-up"]

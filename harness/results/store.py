@@ -4,7 +4,9 @@ A file that is damaged inside (a count that is a word, a missing key, NaN, a rat
 do not add up) is refused as a whole, with the key that is wrong, and is never half used.
 """
 
+import contextlib
 import json
+import os
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -29,13 +31,20 @@ def write(result: Result, out: str | Path) -> Path:
             break
         except FileExistsError:
             continue
-    return write_file(json.dumps(result.document(), indent=1) + "\n", folder / "result.json")
+    else:
+        raise FileExistsError(17, "10,000 results of this name and second are there already", str(Path(out) / stem))
+    try:
+        return write_file(json.dumps(result.document(), indent=1) + "\n", folder / "result.json")
+    except OSError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()                               # made above, and empty
+        raise
 
 
 def read(path: str | Path) -> Result:
     """A result from its file, or from the folder that holds it.  Raises ResultError."""
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         path /= "result.json"
     document = read_json(path)
     schema = document.get("schema") if isinstance(document, dict) else None

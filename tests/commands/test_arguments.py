@@ -1,6 +1,7 @@
 """Arguments that several commands take, and their refusals."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -27,10 +28,26 @@ def test_a_folder_that_cannot_be_made_or_written_is_refused(tmp_path, monkeypatc
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=f"^--out {tmp_path}/file/deep: {tmp_path}/file is a file; must be a folder$"):
         arguments.check_folder("--out", tmp_path / "file" / "deep")
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(UsageError, match=f"^--history {tmp_path}/new: {tmp_path} cannot be written"):
+    for place, says in (("/proc/nowhere", "/proc cannot be written: No such file or directory; must be"),
+                        (tmp_path / "new" / ("x" * 300), f"{tmp_path} cannot be written: File name too long; must be")):
+        with pytest.raises(UsageError, match=f"^--out .*: {says}"):
+            arguments.check_folder("--out", Path(place))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, "mkdir", full)
+    with pytest.raises(UsageError, match=f"^--history {tmp_path}/new: {tmp_path} cannot be written: No space left on device"):
         arguments.check_folder("--history", tmp_path / "new")
-    assert not (tmp_path / "new").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path):
+    arguments.check_file("--picture", tmp_path / "x.svg")
+    for path, says in ((tmp_path, "is a folder; must be a file"), (tmp_path / "no" / "x.svg", f"{tmp_path}/no is no folder; must be"),
+                       (Path("/proc/x.svg"), "/proc cannot be written")):
+        with pytest.raises(UsageError, match=f"^--picture {path}: {says}"):
+            arguments.check_file("--picture", path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_policies_are_all_some_or_none():

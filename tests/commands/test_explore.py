@@ -191,7 +191,7 @@ def test_ctrl_c_prints_what_is_known_so_far(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("damage, sentence", [
-    (lambda given: given.pop("turns"), "turns = None: must be a list"),
+    (lambda given: given.pop("turns"), "turns: is missing; must be a list"),
     (lambda given: given.update(scenario=5), "scenario = 5: must be a table"),
     (lambda given: given["turns"].append([2, 1, 0]), "must be [actor, rows, branch]"),
     (lambda given: given["turns"].append([0, 10 ** 9, 0]), "must be [actor, rows, branch]"),

@@ -284,7 +284,7 @@ def test_every_format_escapes_what_a_result_says():
     cases = [ci.Case(NASTY, ci.FAIL, [NASTY], [NASTY], 1.0, "processes", "1.5.05"),
              ci.Case(NASTY, ci.ERROR, [NASTY])]
     suite = xml.fromstring(ci.junit(cases, "2026-11-21T03:00:00Z")).find("testsuite")
-    assert suite[0].get("name") == NASTY.replace("\x1b", " ")
+    assert suite[0].get("name") == NASTY.replace("\x1b", "\\x1b")
     ktap = ci.ktap(cases).splitlines()
     assert sum(line.startswith("not ok") for line in ktap) == 2 and all(line.count("#") <= 2 for line in ktap if line[0] != "#")
     rows = [line for line in ci.step_summary(cases, NASTY, [NASTY]).splitlines() if line.startswith("|")]

@@ -411,7 +411,7 @@ def test_the_price_of_every_row_that_others_see_is_more_than_nothing():
     ({"machine": {"distribution": {"guest_work": "gaussian"}}, "costs_ns": {"guest_work": 5}},
      "must be 'constant', 'exponential' or 'histogram FILE'"),
     ({"machine": {"distribution": {"guest_work": "histogram nowhere.csv"}}, "costs_ns": {"guest_work": 5}},
-     "nowhere.csv: cannot be read"),
+     "nowhere.csv: no such file"),
     ({"machine": {"distribution": {"guest_work": "histogram Makefile"}}, "costs_ns": {"guest_work": 5}},
      "must be CSV with columns from_ns, to_ns, count"),
     ({"workload": {"pattern": "zipf"}, "td": {"memory_mib": 1 << 20}}, "set workload.pages"),

@@ -40,7 +40,7 @@ def check(plan):
     (OK + "duration_ms = 5", "duration_ms = 5", "did you mean duration_s?"),
     (OK + 'duration_s = "5s"', "duration_s = '5s'", "must be a number of seconds"),
     (OK + "duration_s = 0", "duration_s = 0", "must be at least 0.05"),
-    (OK + "duration_s = inf", "duration_s = inf", "must be at most"),
+    (OK + "duration_s = inf", "duration_s = inf", "must be a finite number"),
     (OK + "duration_s = nan", "duration_s = nan", "must be"),
     (OK + "warmup_s = -1", "warmup_s = -1", "must be at least 0"),
     (OK + "seed = -1", "seed = -1", "must be at least 0"),

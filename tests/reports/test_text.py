@@ -63,3 +63,9 @@ def test_shares_are_in_percent_times_in_microseconds_and_nothing_is_a_dash():
 def test_github_has_a_pipe_table_with_headings_of_one_line():
     said = text.formatted([{"a\nb": "x", "c-\nd": "1"}], "github").splitlines()
     assert said[0].split() == ["|", "a", "b", "|", "cd", "|"] and set(said[1]) <= set("|-: ")
+
+
+def test_no_cell_of_a_csv_begins_a_formula_or_forges_a_line():
+    cells = ["=HYPERLINK(1)", "+cmd", "-1+cmd|x", "@sum", "\tx", "a\x1b[31m", "-3.2 %", "+1.5 %", "-", "=", "-EBUSY", "1", -5]
+    said = text.formatted([{"=head": cell} for cell in cells], "csv").splitlines()
+    assert said == ["'=head", "'=HYPERLINK(1)", "'+cmd", "'-1+cmd|x", "'@sum", "'\\tx", "a\\x1b[31m", "-3.2 %", "+1.5 %", "-", "=", "-EBUSY", "1", "-5"]

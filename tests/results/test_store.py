@@ -76,7 +76,7 @@ def test_the_document_that_is_damaged_below_is_whole(tmp_path):
     (lambda r: r.update(started_at="2026-99-01T00:00:00Z"), "started_at = '2026-99-01T00:00:00Z': must be a time"),
     (lambda r: r.update(interrupted="true"), "interrupted = 'true': input should be a valid boolean"),
     (lambda r: r.update(measured_s=0), "measured_s = 0: must be above 0"),
-    (lambda r: r.update(measured_s=10 ** 400), "measured_s = 1000"),
+    (lambda r: r.update(measured_s=10 ** 400), "measured_s = 1000000"),
     (lambda r: r.update(verdict="VALID"), "verdict = 'VALID'"),
     (lambda r: r["verdict"].update(status="FINE"), "verdict.status = 'FINE': must be VALID, DEGRADED or UNTRUSTWORTHY"),
     (lambda r: r.update(block={"session": 5}), "block.session"),

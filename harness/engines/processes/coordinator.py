@@ -24,6 +24,7 @@ from harness import stops
 from harness.engines import checks
 from harness.engines.processes import record_seal
 from harness.errors import UsageError
+from harness.files import reason
 from harness.engines.processes.patience import Patience
 from harness.engines.processes.watchdog import Watchdog
 from harness.engines.whereabouts import where
@@ -113,7 +114,7 @@ class Coordinator:
                 worker.start()
             self._measure()
         except OSError as problem:
-            self.problems.append(f"cannot start {len(self.workers)} workers: {problem.strerror}")
+            self.problems.append(f"cannot start {len(self.workers)} workers: {reason(problem)}")
         finally:
             self._end()
 

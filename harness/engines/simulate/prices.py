@@ -11,13 +11,14 @@ kernels/simulate.py reads.  Times become whole ticks of a tenth of a nanosecond.
 """
 
 import csv
+import io
 
 import numpy as np
 
 from harness.protocol import releases
 from harness.experiment.config import Config, Costs, Machine
 from harness.errors import UsageError, nearest
-from harness.files import read_toml
+from harness.files import TOML_MOST, read_text, read_toml
 from harness.experiment.choices import alias_table
 from harness.experiment.plan import Plan
 from harness.protocol.flows.flow import IN_GUEST, REQUEST
@@ -68,13 +69,16 @@ def resolve(config: Config) -> tuple[Machine, dict[str, str]]:
 def read_costs(path: str) -> tuple[dict[str, float], str]:
     """([machine] values, where they were measured) of a costs file.  Raises UsageError."""
     table = read_toml(path, f"machine.costs = {path!r}")
-    values = table.get("machine", {})
+    values, where = table.get("machine", {}), table.get("measured_on", path)
+    for key, value, kind in (("machine", values, dict), ("measured_on", where, str)):
+        if not isinstance(value, kind):
+            raise UsageError(f"{path}: {key} = {value!r:.60}: must be {'a table' if kind is dict else 'text'}")
     for key, value in values.items():
         if key not in KEYS:
             raise UsageError(f"{path}: machine.{key}: unknown key; known: {', '.join(KEYS)}{nearest(key, KEYS)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e9:
             raise UsageError(f"{path}: machine.{key} = {value!r}: must be a number of nanoseconds, 0 to 1e9")
-    return {key: float(value) for key, value in values.items()}, table.get("measured_on", path)
+    return {key: float(value) for key, value in values.items()}, where
 
 
 def assumptions(config: Config) -> list[dict]:
@@ -151,11 +155,9 @@ def make_durations(plan: Plan, machine: Machine) -> durations.Durations:
 def read_histogram(path: str) -> list[tuple[int, int, int, int]]:
     """(threshold, alias, begin, width) per bucket of a CSV file with columns from_ns, to_ns, count."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = [(float(row["from_ns"]), float(row["to_ns"]), float(row["count"])) for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UsageError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
-    except (KeyError, TypeError, ValueError):
+        rows = [(float(row["from_ns"]), float(row["to_ns"]), float(row["count"]))
+                for row in csv.DictReader(io.StringIO(read_text(path, UsageError, most=TOML_MOST)))]
+    except (KeyError, TypeError, ValueError, csv.Error):
         raise UsageError(f"{path}: not a histogram; must be CSV with columns from_ns, to_ns, count") from None
     if not rows or any(not 0 <= begin <= end <= 1e9 or not 0 <= count < 1e18 for begin, end, count in rows) \
             or not sum(count for _, _, count in rows):
