@@ -51,7 +51,7 @@ FAULTS = (
     Fault("HUP behind Ctrl-C", send(INT, HUP, group=True), (0, 130)),
     Fault("Ctrl-C of a search", send(INT, INT, group=True), (0, 130), ("explore", "configs/explore/pairs.toml")),
     Fault("TERM of a simulation", send(TERM), (0, 143), (*RUN, "--set", "engine=simulate")),
-    Fault("Ctrl-C of a sweep", send(INT, INT), (0, 130), ("sweep", "configs/sweep/rates.toml")),
+    Fault("Ctrl-C of a sweep", send(INT, INT), (0, 130), ("sweep", "configs/scale/published.toml")),
 )
 
 
