@@ -3,20 +3,22 @@
     add(parser)   its arguments            do(options)   what it does; returns an exit code (errors.py)
 """
 
-from harness import stops
+import os
+import signal
 
-if __name__ == "__main__":
-    stops.leave_at_once()            # nothing is there to be kept yet
+if __name__ == "__main__":               # nothing is there to be kept yet: no word, and the right code
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda given, _frame: os._exit(128 + given))
 
 import argparse
 import errno
 import importlib
-import os
 import sys
 import tempfile
 import traceback
 
-from harness import printing
+from harness import printing, stops
 from harness.errors import (
     DONE, INTERRUPTED, NOT_PRINTED, READER_GONE, UNEXPECTED, USAGE, UsageError, escaped, shortened,
 )
@@ -128,7 +130,7 @@ def run() -> None:
             code = main()
         except KeyboardInterrupt:
             code = INTERRUPTED
-        stops.refuse()               # all is kept; what is left is to say so
+        stops.ignore()               # all is kept; what is left is to say so
         code = _ended(code)
         sys.stderr.flush()
         sys.exit(code)

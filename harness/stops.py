@@ -9,7 +9,6 @@ Handlers belong to the main thread; in another nothing here does anything.
 """
 
 import contextlib
-import os
 import signal
 import threading
 
@@ -52,7 +51,8 @@ def listen():
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is _heard:           # not one that is ignored by now
+                signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -75,18 +75,9 @@ def noted():
 
 
 def ignore() -> None:
-    """For a process of ours: its parent decides what a request means."""
+    """For a process of ours, as its parent decides what a request means; and for the end, when all is kept.
+
+    (What is ignored stays ignored while the interpreter ends, in whichever thread it comes.)
+    """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def refuse() -> None:
-    """For the end, when all is kept: nothing that comes now changes the exit code, the interpreter's own end included."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-
-
-def leave_at_once() -> None:
-    """For the time before there is anything to keep, and behind the last of it: no word, and the right code."""
-    for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda given, _frame: os._exit(128 + given))

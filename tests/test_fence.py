@@ -84,7 +84,7 @@ PRINTING = {"print", "sys.stdout", "sys.stderr", "sys.exit", "exit", "quit", "Sy
 def test_only_commands_print_and_exit():
     for path in SOURCES:
         room = path.relative_to(ROOT).parts[:2]
-        if room in (("harness", "commands"), ("harness", "__main__.py")):
+        if room in (("harness", "commands"), ("harness", "__main__.py"), ("harness", "printing.py")):
             continue
         used = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text()))
                 if isinstance(node, ast.Name | ast.Attribute)} & PRINTING

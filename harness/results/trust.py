@@ -18,6 +18,8 @@ CLOCK_DRIFT_SHARE = 0.001
 SPEED_DRIFT_SHARE = 0.05
 SATURATED_SHARE = 0.95           # of the arrivals in an open loop must have been served
 
+LATE_SHARE, LATE_S = 1.1, 1.0     # how much longer than it should a run may be measured, on a busy machine
+
 # Parts that can be broken without anything going wrong by that alone.
 SILENT = {"tracking_check"}
 
@@ -151,10 +153,19 @@ def _interrupted(result):
     return ["interrupted"] if result.interrupted else []
 
 
+def _stopped(result):
+    """Real time goes on while a run is suspended, and what was counted does not."""
+    wanted_s, measured_s = result.config["duration_s"], result.measured_s
+    if result.engine != "processes" or measured_s <= LATE_SHARE * wanted_s + LATE_S:
+        return []
+    return [f"measured for {measured_s:.3g} s in place of {wanted_s:g} s: it was stopped meanwhile"]
+
+
 REASONS = (
     Reason("worker record", UNTRUSTWORTHY, _records),
     Reason("conservation", UNTRUSTWORTHY, _conservation),
     Reason("contradiction", UNTRUSTWORTHY, _contradiction),
+    Reason("stopped meanwhile", UNTRUSTWORTHY, _stopped),
     Reason("negative control", UNTRUSTWORTHY, _control),
     Reason("more workers than processors", DEGRADED, _crowded),
     Reason("CPU quota", DEGRADED, _quota),

@@ -298,7 +298,7 @@ def test_an_interrupt_keeps_and_prints_what_was_measured(started, number):
     started.work()
     os.killpg(started.process.pid, number) if number == signal.SIGINT else started.process.send_signal(number)
     stdout, stderr = started.end()
-    assert started.process.returncode == 130, stderr
+    assert started.process.returncode == 128 + number, stderr
     assert "interrupted" in stdout and "tdh_vp_enter" in stdout
     result = started.result()
     assert result.interrupted and result.seamcalls["tdh_vp_enter"].success > 0

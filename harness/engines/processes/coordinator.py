@@ -100,6 +100,7 @@ class Coordinator:
         self.hangs: list[Hang] = []
         self.watchdog = Watchdog(plan, memory, self._living)
         self.deadlocked = False
+        self.interrupted = False
         self.ended_in_warm_up = False
         self.started_at = time.time()
         self.measured_s = 0.0
@@ -118,9 +119,9 @@ class Coordinator:
         finally:
             self._end()
 
-    @property
-    def interrupted(self) -> bool:
-        return stops.asked()
+    def _is_asked_to_stop(self) -> bool:
+        self.interrupted = self.interrupted or stops.asked()
+        return self.interrupted
 
     def _set_phase(self, phase: int) -> None:
         """Tell all actors; those in the guest are made to look by a kick."""
@@ -151,7 +152,7 @@ class Coordinator:
         """Wait until all workers stand at the start line."""
         limit = time.perf_counter() + START_LIMIT_S
         while self.control[realtime.READY // 8] < len(self.workers):
-            if self.interrupted or self._look():
+            if self._is_asked_to_stop() or self._look():
                 return False
             if time.perf_counter() > limit:
                 self.problems.append(f"only {self.control[realtime.READY // 8]} of {len(self.workers)} workers started"
@@ -172,7 +173,7 @@ class Coordinator:
                 self.progress(1 - left / duration_s, self.counters())
             if left <= 0:
                 return True
-            if self.interrupted or not self._living() or self._look():
+            if self._is_asked_to_stop() or not self._living() or self._look():
                 return False
             self._look_for_hang(now)
             if report and now >= self.look_again_at:
@@ -294,7 +295,7 @@ class Coordinator:
             host_priority=checks.host_priority(plan, self.memory, records),
             lost_swaps=int(sum(self.memory.registers(actor.number)[R.LOST_SWAPS] for actor in plan.actors)),
             bugs=self._bugs(records, calibration.ticks_per_ns), hangs=self.hangs,
-            interrupted=self.interrupted, problems=self.problems, halt=self.halt,
+            interrupted=self._is_asked_to_stop(), problems=self.problems, halt=self.halt,
             extra={"entries": checks.entries(plan, self.memory) if quiet else {}},
         )
 

@@ -1,0 +1,91 @@
+"""How the program ends: printing never decides, a fault of its own has a code of its own, each request to stop its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness import __main__ as program, stops
+from harness.errors import NOT_PRINTED, READER_GONE, UNEXPECTED
+
+ROOT = Path(__file__).parent.parent
+LIST = [sys.executable, "-m", "harness", "seamcalls"]
+SIMULATED = [sys.executable, "-m", "harness", "run", "configs/kick_vcpus.toml", "--set", "engine=simulate",
+             "--set", "duration_s=0.002", "--set", "warmup_s=0"]
+
+
+def end(command, **streams) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **streams)
+
+
+def closed_pipe() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("stream, list_code, said", [
+    (closed_pipe, READER_GONE, ""), (lambda: os.open("/dev/full", os.O_WRONLY), NOT_PRINTED, "No space left on device")],
+    ids=["no reader", "full"])
+def test_what_cannot_be_printed_never_decides(tmp_path, stream, list_code, said):
+    ended = end(LIST, stdout=stream())
+    assert ended.returncode == list_code and said in ended.stderr and "Traceback" not in ended.stderr
+    ended = end([*SIMULATED, "--out", str(tmp_path)], stdout=stream())
+    assert ended.returncode == 0 and "Traceback" not in ended.stderr
+    assert [path.name for path in tmp_path.glob("*/*.json")] == ["result.json"]
+
+
+def test_closed_streams_take_no_file_of_ours(tmp_path):
+    ended = subprocess.run(f"{' '.join(SIMULATED)} --out {tmp_path} >&- 2>&- <&-", cwd=ROOT, shell=True)
+    [result] = tmp_path.glob("*/result.json")
+    assert ended.returncode == 0 and result.read_text().startswith("{")
+
+
+def test_a_fault_of_the_program_is_one_line_with_a_code_of_its_own(monkeypatch, capsys):
+    monkeypatch.setitem(program.COMMANDS, "seamcalls", "x")
+    monkeypatch.setattr("harness.commands.seamcalls.do", lambda options: {}["\x1b[2J\n" * 900])
+    assert program.main(["seamcalls"]) == UNEXPECTED
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("a fault of this program: KeyError: ") and len(line) <= 300 and "\x1b" not in line
+    kept = Path(line.rpartition(" ")[2])
+    assert "Traceback" in kept.read_text()
+    kept.unlink()
+
+
+@pytest.mark.parametrize("number", stops.SIGNALS)
+def test_a_request_is_noted_while_something_is_to_be_kept_and_raised_once_behind_it(number):
+    kept = []
+    with stops.listen(), pytest.raises(KeyboardInterrupt):
+        with stops.noted():
+            signal.raise_signal(number)
+            signal.raise_signal(signal.SIGINT)
+            kept.append(stops.asked())
+    assert kept == [True] and stops.exit_code(0) == 128 + number
+
+
+def test_the_first_request_is_raised_at_once_where_nothing_is_to_be_kept_and_the_next_ones_never():
+    with stops.listen():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert stops.exit_code(0) == 143
+
+
+def test_an_engine_in_another_thread_installs_no_handlers():
+    before, failed = [signal.getsignal(number) for number in stops.SIGNALS], []
+
+    def work():
+        try:
+            with stops.noted():
+                failed.append([signal.getsignal(number) for number in stops.SIGNALS] != before)
+        except BaseException as problem:
+            failed.append(problem)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert failed == [False]
