@@ -5,7 +5,7 @@ VENV := .venv
 IN_VENV := $(VENV)/bin/python
 CONFIG ?= configs/kick_vcpus.toml
 
-.PHONY: run test test-slow test-broken mutants bench soak docs clean
+.PHONY: run test test-slow test-broken test-faults mutants bench soak docs clean
 
 run: $(VENV)/installed
 	$(IN_VENV) -m harness run $(CONFIG)
@@ -20,6 +20,11 @@ test-slow: $(VENV)/installed
 # Each broken config 20 times, shortened and beside two busy loops.
 test-broken: $(VENV)/installed
 	$(IN_VENV) -m tests.provoke --cut 0.5 --load 2
+
+# Requests to stop at random instants; inputs that are damaged at random places.
+test-faults: $(VENV)/installed
+	$(IN_VENV) -m tests.faults --rounds 100
+	$(IN_VENV) -m tests.fuzz --examples 800
 
 # Rows, micro-ops and lines of the statistics with one thing wrong, which some test must see.
 mutants: $(VENV)/installed
