@@ -7,6 +7,7 @@ from harness.engines.explore.tables import HALTED
 from harness.experiment.scenario_file import parse
 from harness.files import read_toml
 from harness.protocol.releases import READ, SWAP_STORE
+from tests.by_release import by_release
 
 FILES = ("pairs", "pairs_suspected", "pairs_tables")
 
@@ -38,7 +39,9 @@ def test_every_outcome_of_the_newest_is_one_of_the_release_before_the_new_order(
     assert any(outcomes(after[name]) < outcomes(before[name]) for name in after)         # and not the same
 
 
-@pytest.mark.parametrize("module", [release.name for release in READ if release.entry_write != SWAP_STORE])
+@pytest.mark.parametrize("module", by_release(
+    [(release.name,) for release in READ if release.entry_write != SWAP_STORE],
+    [release.name for release in READ if release.entry_write != SWAP_STORE]))
 def test_only_a_remove_beside_an_aug_can_halt_the_module(module):
     """AUG lets go of the entry before it writes the page's type."""
     assert halting("pairs", module) == {"tdh_mem_page_aug / tdh_mem_page_remove, FREE"}

@@ -8,6 +8,7 @@
 import pytest
 
 from kernels.words import HP, TDEL, TDHP
+from tests.by_release import by_release
 from tests.protocol.alone import Try
 from tests.protocol.order_lines import LOOK, WRITE
 from tests.protocol.orders import TRAITS, differences_of, like
@@ -44,7 +45,7 @@ def moments(line) -> dict:
     return numbers
 
 
-@pytest.mark.parametrize("release, order, level", CASES, ids=IDS)
+@pytest.mark.parametrize("release, order, level", by_release(CASES, IDS))
 def test_a_hosts_priority_is_kept_or_lost_as_the_release_writes(release, order, level):
     found = moments(line_of(release, order, level))
     assert len(found) >= 2
@@ -102,8 +103,8 @@ LOCKS_AN_ENTRY = [(release, order, level) for release, order, level in LINES
                   if " ENT " in f" {order.take} " and order.call.startswith("tdh")]
 
 
-@pytest.mark.parametrize("release, order, level", LOCKS_AN_ENTRY,
-                         ids=[f"{release}-{order.call}-{level}" for release, order, level in LOCKS_AN_ENTRY])
+@pytest.mark.parametrize("release, order, level", by_release(
+    LOCKS_AN_ENTRY, [f"{release}-{order.call}-{level}" for release, order, level in LOCKS_AN_ENTRY]))
 def test_priority_that_a_host_asks_for_or_clears_is_counted_once(release, order, level):
     for priority in (0, TDHP):
         tried = Try(release, order.call, level)

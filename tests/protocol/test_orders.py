@@ -6,6 +6,7 @@ import pytest
 
 from harness.protocol.releases import RELEASES
 from harness.protocol.seamcalls import seamcalls
+from tests.by_release import by_release
 from tests.protocol.alone import CASE_ANSWERS, Try
 from tests.protocol.order_lines import Line
 from tests.protocol.orders import DIFFERENCES, NO_LINE, ORDERS, differences_of, within
@@ -30,7 +31,7 @@ def lines() -> list:
 
 LINES = lines()
 IDS = [f"{release}-{order.call.replace(', ', ':').replace(' ', '_')}-{level}" for release, order, level in LINES]
-every_line = pytest.mark.parametrize("release, order, level", LINES, ids=IDS)
+every_line = pytest.mark.parametrize("release, order, level", by_release(LINES, IDS))
 
 
 @functools.cache

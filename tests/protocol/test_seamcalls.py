@@ -19,6 +19,7 @@ from kernels.words import (
     ANY_BLOCKED, ENTRY_STATES, EXIT_REASON_EPT_VIOLATION, GUEST_ACCESSIBLE, HKID_ASSIGNED, HKID_FLUSHED, HKID_FREE, HP, PT_EPT, PT_NDA, PT_REG, STATE,
     TD_HKID_ASSIGNED, TDCS_PAGES, TDEL, TDHP, TDVPS_PAGES, VCPU_ACTIVE, VCPU_READY, state_of, status, status_name,
 )
+from tests.by_release import by_release
 from tests.ready import PAGE, caller, levels, ready
 from tests.stage import Stage
 
@@ -39,7 +40,7 @@ def stages(release: str, row, **options):
 LOCKED = {info.op for info in OP_TABLE if info.price == Price.LOCKED}
 
 
-@pytest.mark.parametrize("release, row, level", ROWS, ids=IDS)
+@pytest.mark.parametrize("release, row, level", by_release(ROWS, IDS))
 def test_every_call_succeeds_where_it_should_and_holds_nothing_after(release, row, level):
     for stage in (stage for primitive in PRIMITIVES for stage in stages(release, row, primitive=primitive, owners=True)):
         page = ready(stage, row.name, level)
@@ -180,13 +181,7 @@ def test_the_life_of_a_page():
 
 # --- every lock of every call ---
 
-# The releases whose locks differ; the others are slow tests.
-BY_DEFAULT = ("1.5.05", "1.5.24", "report-2024")
-
-
-@pytest.mark.parametrize("release, row, level", [
-    pytest.param(*each, id=name, marks=[] if each[0] in BY_DEFAULT else [pytest.mark.slow])
-    for each, name in zip(ROWS, IDS)])
+@pytest.mark.parametrize("release, row, level", by_release(ROWS, IDS))
 def test_a_busy_lock_is_reported_with_its_operand_and_nothing_is_left_held(release, row, level):
     locks = held_by(row, 0 if isinstance(level, str) else level, RELEASE[release])
     for lock in locks:
@@ -389,8 +384,8 @@ def test_every_call_that_looks_at_an_entry_is_in_the_product():
     assert looks == set(BECOMES)
 
 
-@pytest.mark.parametrize("release, row, level", PRODUCT,
-                         ids=[f"{release}-{row.name}-{level}" for release, row, level in PRODUCT])
+@pytest.mark.parametrize("release, row, level", by_release(
+    PRODUCT, [f"{release}-{row.name}-{level}" for release, row, level in PRODUCT]))
 def test_each_state_has_one_outcome_in_each_call_level_and_release(release, row, level):
     """The whole product: sixteen states, each with one status and one word that the layout allows."""
     for state in ALL:

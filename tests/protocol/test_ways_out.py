@@ -12,16 +12,13 @@ from kernels.words import (
     TDVPS_PAGES_MAX,
 )
 from tests.accesses import Halted
+from tests.by_release import by_release
 from tests.protocol.alone import Try
 from tests.protocol.order_lines import EX, LOOK, LOSES, OVER_PRIORITY, TAKE, Line
 from tests.protocol.orders import DIFFERENCES, differences_of
 from tests.protocol.test_orders import IDS, LINES, line_of
 
-# In these releases the calls differ; the others are slow tests.
-BY_DEFAULT = ("1.5.05", "1.5.24", "report-2024")
-every_line = pytest.mark.parametrize("release, order, level", [
-    pytest.param(*each, id=name, marks=[] if each[0] in BY_DEFAULT else [pytest.mark.slow])
-    for each, name in zip(LINES, IDS)])
+every_line = pytest.mark.parametrize("release, order, level", by_release(LINES, IDS))
 
 FIRST_AND_LAST = (0, 300, 511)   # of 512 alike
 
