@@ -17,7 +17,13 @@ from typing import Iterator, NamedTuple
 from tests.mutants.running import KILLED, SURVIVED
 
 ROOT = Path(__file__).parent.parent.parent
-LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", "results", "__pycache__", "*.egg-info", ".pytest_cache", ".hypothesis")
+CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info", ".pytest_cache", ".hypothesis")
+
+
+def left_behind(folder: str, names: list[str]) -> set[str]:
+    """What a copy of the tree does without: caches, and at the top what was installed, measured and committed."""
+    top = {".git", ".venv", "results"} if Path(folder) == ROOT else set()
+    return CACHES(folder, names) | top & set(names)
 
 
 class Target(NamedTuple):
@@ -149,7 +155,7 @@ class Tree:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        shutil.copytree(ROOT, folder, ignore=LEFT_BEHIND)
+        shutil.copytree(ROOT, folder, ignore=left_behind)
 
     def judge(self, mutant: SourceMutant, limit_s: float) -> tuple[str, str]:
         place = self.folder / mutant.target.file
