@@ -6,8 +6,9 @@
 import os
 import signal
 
+EARLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)       # stops.SIGNALS, before that can be loaded
 if __name__ == "__main__":               # nothing is there to be kept yet: no word, and the right code
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    for number in EARLY:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda given, _frame: os._exit(128 + given))
 
@@ -77,9 +78,14 @@ def main(arguments: list[str] | None = None) -> int:
             return UNEXPECTED
 
 
+def _chosen(given: list[str]) -> str | None:
+    """The command among the arguments."""
+    return next((word for word in given if not word.startswith("-")), None)
+
+
 def _do(given: list[str]) -> int:
     try:
-        top = parser(next((word for word in given if not word.startswith("-")), None))
+        top = parser(_chosen(given))
         options = top.parse_args(given)
         if options.command is None:
             top.print_help()
@@ -114,7 +120,7 @@ def _ended(code: int) -> int:
     if code == INTERRUPTED:
         return stops.exit_code(INTERRUPTED)
     problem = printing.lost()
-    if problem is None or code != DONE or next((word for word in sys.argv[1:] if word[:1] != "-"), "") in JUDGE:
+    if problem is None or code != DONE or _chosen(sys.argv[1:]) in JUDGE:
         return code
     if problem.errno == errno.EPIPE:
         return READER_GONE

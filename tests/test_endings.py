@@ -75,6 +75,10 @@ def test_the_first_request_is_raised_at_once_where_nothing_is_to_be_kept_and_the
         assert stops.exit_code(0) == 143
 
 
+def test_the_program_hears_the_same_requests_before_and_behind_its_imports():
+    assert program.EARLY == stops.SIGNALS and set(program.JUDGE) <= set(program.COMMANDS)
+
+
 def test_an_engine_in_another_thread_installs_no_handlers():
     before, failed = [signal.getsignal(number) for number in stops.SIGNALS], []
 

@@ -10,7 +10,6 @@ The initial state says values as herd7 has them.  A final state is what the name
 of `locations` come to; a process leaves the locals that are named in words of their own when it ends.
 """
 
-import errno
 import functools
 import re
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from harness.errors import UsageError, nearest
 from harness.experiment.plan import Actor
 from harness.experiment import scenario_file
 from harness import files
+from harness.experiment.litmus_start import CONSTANTS, Variable, initial
 from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
@@ -45,8 +45,6 @@ from kernels.words import STATUSES, signed, spell_entry, unsigned
 
 RESULT = "result."               # before the words in which a process leaves its locals
 BYTES_MOST = 1 << 20
-CONSTANTS = {"true": 1, "false": 0, "NULL": 0}
-CONSTANTS |= {f"E{name}": getattr(errno, f"E{name}") for name in "AGAIN BUSY INVAL IO NOMEM EXIST FAULT NOENT PERM INTR".split()}
 # Registers that mean something to rows of a process that makes no calls.
 TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending"}
 # Registers that calls need besides those that their rows name.
@@ -55,15 +53,6 @@ TAKEN_BY_CALLS = {R.STATUS, R.ANSWER, R.CALL, R.LINK, R.PAGE, R.GUEST_PAGE, R.CO
                   R.TARGET_1G, R.HPA, R.CHILDREN, R.MIRROR, R.WBT, R.KET, R.PACKAGE, R.KOT_ENTRY, R.ROLE, R.OUTCOMES, R.RESUME,
                   R.RETURN}
 TAKEN = {R.LOST_SWAPS, R.ZERO, R.SINK, R.PC, R.ME, R.STOPPING, R.DRAWS, R.HALTED_AT, R.TD}
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A shared object: its type, and what its words hold at the start: numbers, or names of objects."""
-
-    name: str
-    type: Type
-    values: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -301,7 +290,7 @@ def _parse(whole: str, path: str) -> Test:
             raise structs.error(node, "shared words stand in the initial state, not between processes")
     _check_processes(text, processes, structs)
     parameters = {name: of for number in sorted(processes) for name, of in _parameters(structs, processes[number])}
-    variables, registers, table = _initial(text, structs, parameters)
+    variables, registers, table = initial(text, structs, parameters)
     if _called(tree) & rcu.names():
         variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
     proposition = conditions.parse(text, text.condition) if text.quantifier else None
@@ -371,157 +360,6 @@ def _parameters(structs, node: c_ast.FuncDef):
         if of.kind not in ("pointer", "array"):
             raise structs.error(each, f"`{each.name}`: parameters of processes are pointers to shared words, by their names")
         yield each.name, of.to
-
-
-# --- the initial state -----------------------------------------------------------------------
-
-_ITEM = re.compile(r"""\s*(?:
-    (?P<process>\d+)\s*:\s*(?P<local>[A-Za-z_]\w*)\s*=\s*(?P<given>.+)
-  | (?P<type>(?:struct\s+\w+|[A-Za-z_]\w*(?:\s+(?:int|long|char|short))*)\s*\**)\s*
-    (?<=[\s*])(?P<name>[A-Za-z_]\w*)\s*(?:\[\s*(?P<count>\d+)\s*\])?\s*(?:=\s*(?P<value>.+))?
-  | (?P<bare>[A-Za-z_]\w*)\s*(?:=\s*(?P<bare_value>.+))?
-)\s*\Z""", re.VERBOSE | re.DOTALL)
-
-
-# What the initial state may say of the TD, as a scenario's table has it.
-_TD_ITEM = re.compile(r"""
-    (?P<list>must_violate|may_violate)\s*=\s*\{(?P<names>[\w,\s]*)\}
-  | (?P<key>module|policy|primitive|timeouts)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
-  | page\s+(?P<page>\d+(?:\s+level\s+\d)?)\s*=\s*"?(?P<state>[A-Za-z_]\w*)"?
-  | listed\s+(?P<vcpu>vcpu\d+|P\d+)\s*=\s*\{(?P<pages>[\d,\s]*)\}
-  | word\s+"(?P<word>[^"\n]+)"\s*=\s*(?P<number>0[xX][0-9a-fA-F]+|\d+)
-""", re.VERBOSE)
-
-
-def _about_td(table: dict, found) -> None:
-    """Put an item about the TD where a scenario file has it."""
-    start = table.setdefault("start", {})
-    if found["list"]:
-        table[found["list"]] = [name.strip() for name in found["names"].split(",") if name.strip()]
-    elif found["key"]:
-        table[found["key"]] = {"true": True, "false": False}.get(found["setting"], found["setting"])
-    elif found["page"]:
-        start.setdefault("pages", {})[" ".join(found["page"].split())] = found["state"]
-    elif found["vcpu"]:
-        start.setdefault("listed", {})[found["vcpu"]] = [int(page) for page in found["pages"].split(",") if page.strip()]
-    else:
-        start.setdefault("words", {})[found["word"]] = int(found["number"], 0)
-
-
-def _initial(text: Text, structs, parameters: dict[str, Type]):
-    """(variables, registers, what is said of the TD, as a scenario's table) of the initial state and the parameters."""
-    variables: dict[str, Variable] = {}
-    registers, later, table = [], [], {}
-    for item, offset in _items(text):
-        about_td = _TD_ITEM.fullmatch(item)
-        if about_td:
-            _about_td(table, about_td)
-            continue
-        found = _ITEM.match(item)
-        if not found:
-            raise text.error(offset, f"`{' '.join(item.split())}`: not understood in an initial state; `x=1`, `int x = 1`,"
-                                     " `0:r1=1`, `y=&x`, `int a[2]={1,2}` are")
-        if found["process"]:
-            registers.append((int(found["process"]), found["local"], _scalar(text, found["given"], offset)))
-            continue
-        name = found["name"] or found["bare"]
-        if name in variables:
-            raise text.error(offset, f"`{name}` is given twice")
-        type_ = _type(text, structs, found, offset) if found["type"] else parameters.get(name, types.INT)
-        value = found["value"] or found["bare_value"]
-        later.append((name, type_, value, offset))
-        variables[name] = Variable(name, type_)
-    for name, of in parameters.items():
-        variables.setdefault(name, Variable(name, of))
-    for name, type_, value, offset in later:
-        variables[name] = Variable(name, type_, _values(text, type_, value, offset, variables))
-    for process, local, value in registers:
-        if isinstance(value, str) and value not in variables:
-            raise text.error(text.init.start, f"{process}:{local}={value}: `{value}` is no shared word")
-    for each in variables.values():
-        if each.type.kind in ("opaque", "void"):
-            variables[each.name] = Variable(each.name, types.INT)        # only its address can be used
-    return list(variables.values()), registers, table
-
-
-def _items(text: Text):
-    """(item, where it stands in the file); items end with `;`, and braces keep theirs together."""
-    depth, start = 0, 0
-    body = text.init.text + ";"
-    for at, letter in enumerate(body):
-        depth += {"{": 1, "}": -1}.get(letter, 0)
-        if letter == ";" and not depth:
-            piece = body[start:at]
-            if piece.strip():
-                yield piece.strip(), text.init.start + start + len(piece) - len(piece.lstrip())
-            start = at + 1
-
-
-def _type(text: Text, structs, found, offset: int) -> Type:
-    name = " ".join(found["type"].replace("*", " ").split())
-    if name.startswith("struct "):
-        of = structs.known.get(name.removeprefix("struct ").strip()) or Type(name, kind="opaque")
-    elif name in types.NAMES:
-        of = types.NAMES[name]
-    else:
-        raise text.error(offset, f"type `{name}` is not understood{nearest(name, types.NAMES)}")
-    for _ in range(found["type"].count("*")):
-        of = types.pointer(of)
-    if found["count"]:
-        if not 1 <= int(found["count"]) <= 512:
-            raise text.error(offset, f"`{found['name']}[{found['count']}]`: must have 1 to 512 elements")
-        of = types.array(of, int(found["count"]))
-    return of
-
-
-def _scalar(text: Text, given: str, offset: int):
-    """A number, or the name of the shared object whose address it is."""
-    given = given.strip()
-    wrapped = re.fullmatch(r"(?:ATOMIC_INIT|ATOMIC64_INIT|REFCOUNT_INIT)\s*\((.*)\)|\(\s*(-?\w+)\s*\)", given)
-    given = next(part for part in wrapped.groups() if part is not None).strip() if wrapped else given
-    if re.fullmatch(r"-?(0[xX][0-9a-fA-F]+|\d+)", given):
-        value = int(given, 0) if not re.fullmatch(r"-?0\d+", given) else int(given, 8)
-        if not -(1 << 63) <= value < 1 << 64:
-            raise text.error(offset, f"`{given:.40}`: must fit 64 bits")
-        return value
-    name = given.removeprefix("&").strip()
-    if re.fullmatch(r"[A-Za-z_]\w*", name):
-        return name
-    raise text.error(offset, f"`{given:.40}`: must be a number or the name of a shared word")
-
-
-def _values(text: Text, type_: Type, value: str | None, offset: int, variables) -> tuple:
-    if value is None:
-        return ()
-    if value.startswith("{"):
-        inside = value.strip()[1:-1].replace("{", "").replace("}", "")
-        pieces = [re.sub(r"^\s*\.\w+\s*=", "", piece) for piece in inside.split(",") if piece.strip()]
-        if re.search(r"\.\w+\s*=", inside):
-            return _by_field(text, type_, inside, offset)
-    else:
-        pieces = [value]
-    if type_.kind in types.LOCKS and any(piece.strip() not in ("0",) for piece in pieces):
-        raise text.error(offset, f"{type_} begins unlocked")
-    values = tuple(_scalar(text, piece, offset) for piece in pieces)
-    if len(values) > type_.words:
-        raise text.error(offset, f"{len(values)} values for {type_.words} word{'s' * (type_.words != 1)}")
-    for each in values:
-        if isinstance(each, str) and each not in variables:
-            raise text.error(offset, f"`{each}` is no shared word{nearest(each, variables)}")
-    return values
-
-
-def _by_field(text: Text, type_: Type, inside: str, offset: int) -> tuple:
-    values = [0] * type_.words
-    for piece in inside.split(","):
-        if not piece.strip():
-            continue
-        found = re.fullmatch(r"\s*\.(\w+)\s*=\s*(.+?)\s*", piece)
-        at = type_.field_at(found[1]) if found and type_.kind == "struct" else None
-        if at is None:
-            raise text.error(offset, f"`{piece.strip()}`: {type_} has no such field")
-        values[at[0]] = _scalar(text, found[2], offset)
-    return tuple(values)
 
 
 # --- what is shown ---------------------------------------------------------------------------

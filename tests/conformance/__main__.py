@@ -12,12 +12,13 @@ from collections import Counter
 from tabulate import tabulate
 
 from harness.errors import UsageError
-from tests.conformance import calls, dynamic_pamt, interleavings
+from tests.conformance import calls, interleavings
+from tests.conformance.dynamic_pamt import calls as dpamt_calls, interleavings as dpamt_interleavings
 from tests.conformance.abstractions import ABSTRACTIONS
 from tests.conformance.reading import CALLS, DPAMT_CALLS, DPAMT_INTERLEAVINGS, INTERLEAVINGS, Vectors, read
 
-COMPARE = {CALLS: calls.compare, INTERLEAVINGS: interleavings.compare, DPAMT_CALLS: dynamic_pamt.compare_calls,
-           DPAMT_INTERLEAVINGS: dynamic_pamt.compare_interleavings}
+COMPARE = {CALLS: calls.compare, INTERLEAVINGS: interleavings.compare, DPAMT_CALLS: dpamt_calls.compare,
+           DPAMT_INTERLEAVINGS: dpamt_interleavings.compare}
 EXAMPLE_WIDTH = 400
 
 

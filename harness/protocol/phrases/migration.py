@@ -8,6 +8,7 @@ operands, L2 VMs, non-blocking export, resumption: a call that was interrupted i
 which is another call here.
 """
 
+import abc
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -272,7 +273,7 @@ class NewOrFatal:
 # --- lists of pages ------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
-class Pages:
+class Pages(abc.ABC):
     """A list of GPAs, one entry after the other: walk, entry lock, look, write, drop.
 
     allowed   states in which the entry may be; another is noted in the list
@@ -350,8 +351,9 @@ class Pages:
     def _may_end(self, call: Call, ends: int | None):
         """Where one entry that is wrong can end the call."""
 
+    @abc.abstractmethod
     def _change(self, call: Call, number: int, wrong):
-        raise NotImplementedError
+        """What the call does to the entry; `wrong(code, status)` is where it goes if that cannot be."""
 
     @staticmethod
     def _as(call: Call, transitions, releases: bool = False):
