@@ -51,6 +51,7 @@ class Call:
         self.level, self.guest = level, guest
         self.primitive = PRIMITIVES[options.primitive]
         self._unwinding: dict[tuple[tuple[Held, ...], bool], str] = {}
+        self.held_before: tuple[Held, ...] = ()      # what was held when this step began
 
     @property
     def release(self) -> Release:
@@ -363,17 +364,26 @@ class Call:
     # --- getting out ---
 
     def unwinding(self, forgets: bool = True) -> str:
-        """The label of code that drops what is held here, in release order, and returns.
+        """The label of code that drops what is held here, and returns.
 
+        A step that fails gives back its own locks, the last one first; then the call's are dropped in release order.
         forgets   whether a guest's call that ends so stops the timer of refusals for host priority
         """
         held = self.listing.held
-        if self.order:
-            rank = {name: place for place, name in enumerate(self.order)}
-            order = sorted(held, key=lambda lock: rank[lock.resource])
-        else:
-            order = list(reversed(held))
-        return self._unwind(tuple(order), forgets and self.guest)
+        own = [lock for lock in held if lock not in self.held_before] if self.order else held
+        rank = {name: place for place, name in enumerate(self.order)}
+        rest = sorted((lock for lock in held if lock not in own), key=lambda lock: rank[lock.resource])
+        return self._unwind((*reversed(own), *rest), forgets and self.guest)
+
+    def step(self, phrase) -> None:
+        """Write one phrase: a step of the call, or several."""
+        self.end_step()
+        phrase.emit(self)
+        self.end_step()
+
+    def end_step(self) -> None:
+        """What is held now is the call's: what fails from here on drops it in release order."""
+        self.held_before = self.listing.held
 
     def _unwind(self, order: tuple[Held, ...], forgets: bool) -> str:
         if (order, forgets) not in self._unwinding:

@@ -31,12 +31,12 @@ from harness.protocol.calls.row import PAGE_SIZES, TDR_SIZES, TDVPR_SIZES, Seamc
 from harness.protocol.phrases.guests import Accept, ReadAttributes, WriteAttributes
 from harness.protocol.phrases.large import Merge, Merged, Split, SplitPamt
 from harness.protocol.phrases.life import (
-    BeginWriteBack, ConfigureKey, DrawRandom, HasVcpus, HkidBecomes, HkidIs, InitTd, Lifecycle, LifecycleBecomes, MoreTdcx,
+    BeginWriteBack, DrawRandom, HasVcpus, HkidBecomes, HkidIs, InitTd, KeyConfigured, Lifecycle, LifecycleBecomes, MoreTdcx,
     NewTdcx, NewTdr, NobodyAssociated, NoKeyYet, NotFatal, OpStateBecomes, Reclaimable, ResumeWriteBack, TdcsStillNew, WriteCachesBack,
     WrittenBack,
 )
 from harness.protocol.phrases.locking import (
-    Drop, Entry, EpochLock, Explicit, GiveWay, Implicit, KeyTable, Kot, Leaf, OpState, Tree, TreeLock, Walk, WalkToLeaf,
+    Drop, Entry, EpochLock, Explicit, GiveWay, Implicit, KeyTable, Kot, Leaf, OpState, Tree, TreeToLeaf, Walk, WalkToLeaf, Work,
     WriteBack,
 )
 from harness.protocol.phrases.pairs import Enabled, GivePair, TakePair
@@ -45,7 +45,8 @@ from harness.protocol.phrases.pages import (
     PageType, StateIs, Tracked, TypeIs,
 )
 from harness.protocol.phrases.vcpus import (
-    REFCOUNT, Associate, CountIn, Dissociate, EntryFilter, Exit, InitVcpu, NewVcpu, NewVcpuPage, VcpuComplete, VcpuIs,
+    REFCOUNT, Associate, CountIn, Dissociate, EntryFilter, Exit, InitVcpu, MoreVcpuPages, NewVcpu, NewVcpuPage, VcpuComplete,
+    VcpuIs,
 )
 from harness.protocol.releases import DEFAULT, TDR, Release
 from kernels.ops import LEVELS, Op, Register as R
@@ -125,8 +126,8 @@ def _life(release: Release) -> tuple[Seamcall, ...]:
                 Kot(EXCLUSIVE),
                 HkidIs(HKID_FREE, "TDX_HKID_NOT_FREE"),
                 DrawRandom(),                            # TD_UUID
-                HkidBecomes(HKID_ASSIGNED),
                 NewTdr(),
+                HkidBecomes(HKID_ASSIGNED),
                 LifecycleBecomes(TD_HKID_ASSIGNED),
                 PageBecomes(PT_TDR, page="TDR"),
             ),
@@ -156,8 +157,9 @@ def _life(release: Release) -> tuple[Seamcall, ...]:
                 NoKeyYet(),
                 KeyTable(),
                 DrawRandom("TDX_KEY_GENERATION_FAILED"),     # PCONFIG
-                ConfigureKey(TD_KEYS_CONFIGURED),
+                Work(),
                 Drop("KET"),
+                KeyConfigured(TD_KEYS_CONFIGURED),
             ),
             source="tdh_mng_key_config.c:61-129; 1.5.05:91-97; PCONFIG: src/common/helpers/helpers.c:86-91",
         ),
@@ -238,6 +240,7 @@ def _vcpus(release: Release) -> tuple[Seamcall, ...]:
                 Implicit("TDR", SHARED, "TDR"),
                 OpState(SHARED, VCPUS_MADE),
                 VcpuIs(VCPU_UNINITIALIZED),
+                MoreVcpuPages(),
                 Explicit("PAGE", EXCLUSIVE, "RCX", PT_NDA),
                 NewVcpuPage(),
                 Children(+1),
@@ -429,8 +432,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
             Seamcall(
                 name, leaf, "host", (
                     *_td(op_states),
-                    TreeLock(SHARED),
-                    WalkToLeaf(),
+                    TreeToLeaf(SHARED),
                     Entry(states),
                 ),
                 source="tdh_mem_rd_wr.c:193-215; 1.5.34 c3000; only debug TDs: all TDs here are",
@@ -458,8 +460,8 @@ def _large_pages(release: Release) -> tuple[Seamcall, ...]:
                 GiveWay(release.promote_gives_way),
                 Merged(),
                 Children(-1),
-                Count("blocked", -1, before=ANY_BLOCKED),
                 PageBecomes(PT_NDA, page="found"),
+                Count("blocked", -1, before=ANY_BLOCKED),
             ),
             source="tdh_mem_page_promote.c:55-103 and after; 1.5.24:50-83; 1.5.34 c1400",
             levels=(1,),
@@ -648,7 +650,7 @@ def write_call(listing: Listing, row: Seamcall, options: Options, level: int = 0
             call.work("seamcall_ns")
             faults.refuse(call)
         for phrase in row.phrases:
-            phrase.emit(call)
+            call.step(phrase)
         call.succeed(keeping=row.keeps, status=row.success)
     listing.flush()
     listing.held = ()

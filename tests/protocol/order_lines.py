@@ -72,7 +72,6 @@ class Line:
                       "ENTER": EX if release == "report-2024" else SH}
         self.parts: list[Part] = []
         self.held: list[Lock] = self._held_in_guest() if order.call == "td_exit" else []
-        self.own_ladders = not any(each.ladders for each in differences)
         texts = [order.take, order.write, order.release]
         for difference in differences:
             texts = [text.replace(difference.module, difference.row) for text in texts]
@@ -245,7 +244,7 @@ class Line:
             accesses += [(verb, part.lock.word, None) for verb in loses]
         else:
             accesses += [(verb, word, None) for verb, word, _ in part.accesses]
-        groups = [part.first] if part.first and self.own_ladders else []
+        groups = [part.first] if part.first else []
         groups += [token.removeprefix("-").removesuffix("@") for token in (self.order.fails or self.release_order).split()]
         for group in groups:
             for lock in dropped(held, group):

@@ -114,7 +114,7 @@ ORDERS = (
           "vcpu_state=VCPU_UNINITIALIZED tdcx=0 lp=NO_LP vcpu_epoch=0 epf_count=0 epf_length=0 chldcnt+1"
           " TDVPR.type=PT_TDVPR", "-TDVPR -OPS -TDR", "tdh_vp_create.c"),
     Order("tdh_vp_addcx", "X.TDVPR/EX I.TDR/SH OPS/SH ?vcpu_state ?tdcx F.PAGE/EX",
-          "tdcx=1 chldcnt+1 PAGE.type=PT_TDCX", "-TDVPR -PAGE -OPS -TDR", "tdh_vp_addcx.c"),
+          "tdcx+1 chldcnt+1 PAGE.type=PT_TDCX", "-TDVPR -PAGE -OPS -TDR", "tdh_vp_addcx.c"),
     Order("tdh_vp_init", "X.TDVPR/EX I.TDR/SH OPS/SH ?tdcx ?vcpu_state",
           "num_vcpus+1 vcpu_state=VCPU_READY lp=ME assoc+1", "-OPS -TDR -TDVPR", "tdh_vp_init.c, version 0"),
     Order("tdh_vp_init_apicid", "X.TDVPR/EX I.TDR/SH OPS/SH ?tdcx ?vcpu_state",
@@ -230,8 +230,6 @@ class Difference(NamedTuple):
 
     The test holds the row to the line with `module` replaced by `row`, and fails when the row is mended: then
     the difference is to be deleted here.
-
-    ladders   not of the line: a step that fails does not give back its own words first
     """
 
     calls: tuple[str, ...]
@@ -240,7 +238,6 @@ class Difference(NamedTuple):
     why: str
     since: str = LINE[0]
     until: str = LINE[-1]
-    ladders: bool = False
 
 
 def within(release: str, line) -> bool:
@@ -255,22 +252,6 @@ def like(release: str) -> str:
 
 ZEROES = "tdr_state=0 keys=0 chldcnt=0 num_vcpus=0 assoc=0 op_state=0"
 DIFFERENCES = (
-    Difference(("tdh_mng_create",), f"{ZEROES} kot=HKID_ASSIGNED", f"kot=HKID_ASSIGNED {ZEROES}",
-               "the TDR is emptied after the HKID is taken, both under the locks that cover them"),
-    Difference(("tdh_mng_key_config",), "KET -KET", "KET", "the key table is held until the key is noted ..."),
-    Difference(("tdh_mng_key_config",), "lifecycle=TD_KEYS_CONFIGURED", "lifecycle=TD_KEYS_CONFIGURED -KET",
-               "... and the lifecycle is written"),
-    Difference(("tdh_vp_addcx",), "?tdcx F.PAGE/EX", "F.PAGE/EX ?tdcx", "the number of pages is looked at too late"),
-    Difference(("tdh_vp_init", "tdh_vp_init_apicid"), "num_vcpus+1 vcpu_state=VCPU_READY lp=ME assoc+1",
-               "lp=ME assoc+1 num_vcpus+1 vcpu_state=VCPU_READY", "associated before it is counted and READY"),
-    Difference(("tdh_mem_page_promote",), "?CHILD ENTRY", "ENTRY", "the first part is not read again when it is copied",
-               until="1.5.16"),
-    Difference(("tdh_mem_page_promote",), "MAPPED.type=PT_NDA blocked-size", "blocked-size MAPPED.type=PT_NDA",
-               "counted before the page is free", since="1.5.20"),
-    Difference(("tdh_mng_add_cx", "tdh_mem_rd", "tdh_mem_wr"), "", "",
-               "what fails is given back in the order of the call's end", until="1.5.09", ladders=True),
-    Difference(("tdh_vp_addcx", "tdh_mem_sept_add"), "", "", "what fails is given back in the order of the call's end",
-               ladders=True),
     Difference(("tdh_vp_enter",), "vcpu_state=VCPU_ACTIVE -TREE", "-TREE vcpu_state=VCPU_ACTIVE",
                "ACTIVE after the tree is given back, as from 1.5.05 on", until="1.5.01"),
     Difference(("tdh_mem_page_demote",), " 512x(CHILD=MAPPED)", "", "the new SEPT page is filled ..."),

@@ -8,7 +8,7 @@ know who is inside the module, which no row says; of N15 the words alone are her
 import numpy as np
 import pytest
 
-from harness.memory.layout import PAMT_COUNT, PAMT_LOCK, PAMT_TYPE
+from harness.memory.layout import PAMT_COUNT, PAMT_LOCK
 from harness.protocol.releases import CHECKED_SWAP, ENTRY, LOOK_ADD, LOOK_SET, NOTHING, PRIORITY, READ, STORE
 from kernels import locks
 from kernels.compiling import for_python

@@ -14,8 +14,7 @@ from kernels.words import (
 from tests.accesses import Halted
 from tests.by_release import by_release
 from tests.protocol.alone import Try
-from tests.protocol.order_lines import EX, LOOK, LOSES, OVER_PRIORITY, TAKE, Line
-from tests.protocol.orders import DIFFERENCES, differences_of
+from tests.protocol.order_lines import EX, LOOK, LOSES, OVER_PRIORITY, TAKE
 from tests.protocol.test_orders import IDS, LINES, line_of
 
 every_line = pytest.mark.parametrize("release, order, level", by_release(LINES, IDS))
@@ -146,6 +145,8 @@ def wrong(tried: Try, line, part) -> list:
     if name == "ENTRY":
         return wrong_entry(tried, line, part)
     if name == "CHILD":
+        if part.column:                                  # copied as it is
+            return []
         locked = TDEL if "CHILD/EX" in token else 0
         if call == "tdh_mem_sept_remove":
             return [(word, STATE["PENDING"].word(), "TDX_EPT_PAGE_NOT_FREE|RCX")]
@@ -268,24 +269,3 @@ def test_the_epoch_counts_a_vcpu_under_the_epochs_own_parity():
         tried.set("epoch", epoch_word(epoch))
         tried.run()
         assert tried.get("epoch") == word
-
-
-@pytest.mark.parametrize("call", [call for each in DIFFERENCES if each.ladders for call in each.calls])
-def test_a_way_out_that_has_been_mended_is_deleted_from_the_differences(call):
-    """Some step of each such call gives back, in some release, in another order than the module does."""
-    seen = []
-    for release, order, level in LINES:
-        known = differences_of(order.call, release)
-        if order.call != call:
-            continue
-        line = line_of(release, order, level)
-        mended = Line(order, release, level, [each for each in known if not each.ladders])
-        for part, other in zip(line.parts, mended.parts):
-            looks = part.kind == LOOK and part.accesses[0][1] == "op_state"
-            if not (part.kind == TAKE or looks) or line.failure(part) == mended.failure(other):
-                continue
-            tried = Try(release, order.call, level)
-            found, _ = tried.run({accesses_before(line, part):
-                                  lambda: tried.set("op_state", 5) if looks else taken(tried, part.lock)})
-            seen.append(tried.differences(mended.failure(other), found))
-    assert any(seen), "mended: delete it there"

@@ -141,6 +141,8 @@ class Merged:
 
     def emit(self, call: Call):
         _turn_pamt(call, R.FIRST, PT_REG, PT_NDA, clear_bepoch=False)
+        if call.release.promote_children:
+            call.row(Op.LOAD, base=R.CHILDREN, register=R.FIRST, text="the first entry")
         call.row(Op.MERGE, register=R.NEW, value=TDEL, source=R.FIRST, mask=-1, text="as the first entry")
         write_entry(call, releases=False)
         for lock in Merge().locks(release=call.release):

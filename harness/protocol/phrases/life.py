@@ -206,14 +206,13 @@ class NoKeyYet:
 
 
 @dataclass(frozen=True)
-class ConfigureKey:
+class KeyConfigured:
     """This package has the TD's key; with the last one the TD's keys are configured."""
 
     state: int
 
     def emit(self, call: Call):
         missing = call.fresh("missing")
-        call.work(call.name + "_ns")
         call.row(Op.INDEX, register=R.CURSOR, base=R.TD, offset=call.td("keys"), source=R.PACKAGE, mask=-1, match=1,
                  text="this package")
         call.row(Op.STORE, base=R.CURSOR, width=8, value=1, text="key configured")

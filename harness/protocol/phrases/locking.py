@@ -303,6 +303,15 @@ class WalkToLeaf:
 
 
 @dataclass(frozen=True)
+class TreeToLeaf(TreeLock):
+    """The SEPT tree lock, then the walk to the leaf: a walk that fails gives the tree back first."""
+
+    def emit(self, call: Call):
+        super().emit(call)
+        WalkToLeaf().emit(call)
+
+
+@dataclass(frozen=True)
 class Entry:
     """The entry's lock, then the entry is read again and its state checked.
 
@@ -323,6 +332,7 @@ class Entry:
     def emit(self, call: Call):
         for lock in self.locks():
             call.take(lock, status("TDX_OPERAND_BUSY", self.operand))
+        call.end_step()
         if call.guest:
             call.row(Op.READ_ENTRY, base=R.ENTRY, mask=-1, text="SEPT entry")
             return
@@ -407,6 +417,14 @@ class Drop:
         for lock in call.listing.held:
             if lock.resource == self.resource:
                 call.drop(lock)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the call does that has no words here, and takes its time."""
+
+    def emit(self, call: Call):
+        call.work(call.name + "_ns")
 
 
 @dataclass(frozen=True)

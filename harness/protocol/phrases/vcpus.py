@@ -196,13 +196,20 @@ class NewVcpu:
 
 
 @dataclass(frozen=True)
-class NewVcpuPage:
-    """One more TDCX page of the vCPU, unless it has all that any vCPU can have."""
+class MoreVcpuPages:
+    """The vCPU must not have all TDCX pages yet that any vCPU can have."""
 
     def emit(self, call: Call):
-        call.row(Op.LOAD_IN, base=R.TDVPS, offset=TDVPS_TDCX, width=8, register=R.OLD,
+        call.row(Op.LOAD_IN, base=R.TDVPS, offset=TDVPS_TDCX, width=8,
                  mask=~at_least(TDVPS_PAGES_MAX - 1), otherwise=call.fail("TDX_TDCX_NUM_INCORRECT"), text="TDCX pages")
-        call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_TDCX, width=8, source=R.OLD, value=1, text="TDCX pages")
+
+
+@dataclass(frozen=True)
+class NewVcpuPage:
+    """One more TDCX page of the vCPU."""
+
+    def emit(self, call: Call):
+        call.row(Op.ADD, base=R.TDVPS, offset=TDVPS_TDCX, width=8, value=1, text="TDCX pages")
 
 
 @dataclass(frozen=True)
@@ -210,10 +217,10 @@ class InitVcpu:
     """The vCPU is complete: READY, counted, and associated with the processor that makes the call."""
 
     def emit(self, call: Call):
-        call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_LP, width=32, source=R.ME, text="assoc_lpid")
-        for counter in ("num_assoc_vcpus", "num_vcpus"):
-            call.row(Op.ADD, base=R.TD, offset=call.td(counter), value=1, text=counter)
+        call.row(Op.ADD, base=R.TD, offset=call.td("num_vcpus"), value=1, text="num_vcpus")
         call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_STATE, width=8, value=VCPU_READY, text="vCPU state: READY")
+        call.row(Op.STORE, base=R.TDVPS, offset=TDVPS_LP, width=32, source=R.ME, text="assoc_lpid")
+        call.row(Op.ADD, base=R.TD, offset=call.td("num_assoc_vcpus"), value=1, text="num_assoc_vcpus")
 
 
 @dataclass(frozen=True)
