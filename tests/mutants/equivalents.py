@@ -5,12 +5,22 @@ import re
 EQUIVALENT = (
     (r"rows .* (tdh_mem_rd|tdh_mem_wr|tdh_mr_extend): .* allowed = \+", "the walk has refused a page that cannot be read"),
     (r"rows .* (tdh_mem_rd|tdh_mem_wr|tdh_mem_range_unblock): .* blocked = ", "no state that is refused here is a blocked one"),
+    (r"rows .* tdh_mem_page_add: .* Count\(mem_count, 1\): before = \+FREE", "only a FREE entry gets there"),
     (r"rows .* Count\(blocked, .* before = \+", "the call does not get there with an entry in that state"),
-    (r"rows .* (tdh_mem_sept_remove|tdh_mem_page_promote): .* PageBecomes\(0.* page = TARGET",
+    (r"rows .* (tdh_mem_sept_remove|tdh_mem_page_promote): .* PageBecomes\(0.* page = (TARGET|PAGE)",
      "the registers of both name the page that is given back"),
-    (r"rows .* (tdh_mem_sept_remove|tdh_mem_page_demote|tdh_mem_page_promote): .* Tracked\(RCX, True\): idle = True",
+    (r"rows .* (tdh_mem_sept_remove|tdh_mem_page_demote|tdh_mem_page_promote|tdh_mem_page_remove): .* Tracked\(RCX, True\): idle = True",
      "no state before it needs no tracking"),
-    (r"rows .* (tdh_mem_sept_add|tdh_mem_page_aug): .* hpa = moved", "the registers of both hold the address of the page that is added"),
+    (r"rows .* tdh_mem_range_unblock: .* Tracked\(RCX, False\): (idle|not_blocked) = True", "only a blocked entry gets there"),
+    (r"rows .* (tdh_mem_sept_remove|tdh_mem_page_promote): .* Entry\(\) behind OwnPage",
+     "the PAMT entry of an SEPT page is found by the GPA that it is for, whatever the entry says"),
+    (r"rows .* (tdh_mem_page_remove|tdh_mem_page_demote|tdh_mem_page_relocate): .* Count\(blocked, .* before = -NL_BLOCKED",
+     "only leaves get there"),
+    (r"rows .* (tdh_mem_sept_remove|tdh_mem_page_promote): .* Count\(blocked, .* before = -(PEND_)?BLOCKED",
+     "only page tables get there"),
+    (r"rows .* tdh_mem_sept_rd: .* blocked = ", "no state is refused"),
+    (r"rows .* tdg_mem_page_attr_wr: .* allowed = \+(REMOVED|NL_MAPPED|NL_BLOCKED)", "the walk has ended before such an entry"),
+    (r"rows .* (tdh_mem_sept_add|tdh_mem_page_aug|tdh_mem_page_demote): .* hpa = moved", "the registers of both hold the address of the page that is added"),
 )
 
 

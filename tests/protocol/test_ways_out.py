@@ -6,10 +6,11 @@ fails by itself.  What the call then does is the line up to there and the way ou
 
 import pytest
 
+from harness.memory.layout import PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
 from kernels.epoch import epoch_word
 from kernels.words import (
     HKID_ASSIGNED, HKID_FLUSHED, HP, NO_LP, PS, PT_NDA, PT_REG, PT_RSVD, STATE, TDCS_PAGES, TDCS_PAGES_MAX, TDEL, TDVPS_PAGES,
-    TDVPS_PAGES_MAX,
+    TDVPS_PAGES_MAX, state_of,
 )
 from tests.accesses import Halted
 from tests.by_release import by_release
@@ -269,3 +270,34 @@ def test_the_epoch_counts_a_vcpu_under_the_epochs_own_parity():
         tried.set("epoch", epoch_word(epoch))
         tried.run()
         assert tried.get("epoch") == word
+
+
+def with_another_page(release, order, level) -> tuple[Try, int]:
+    """A call whose page has a neighbour in the same state, and the entry as it would map that one."""
+    tried = Try(release, order.call, level)
+    entry = tried.get("ENTRY")
+    state = state_of(entry)
+    size = 12 + 9 * level if state.leaf else 12
+    step = -PAMT_BYTES if entry >> size & 1 else PAMT_BYTES
+    for field in (PAMT_TYPE, PAMT_BEPOCH):
+        offset, width = tried.place("MAPPED.type" if field == PAMT_TYPE else "MAPPED.bepoch")
+        tried.stage.memory.set_word(offset + step, tried.stage.memory.word(offset, width), width)
+    return tried, entry ^ 1 << size
+
+
+@every_line
+def test_a_call_goes_by_the_entry_that_it_has_locked(release, order, level):
+    """Another call gives the entry another page between the walk and the lock: the call is about that one."""
+    line = line_of(release, order, level)
+    for part in chosen(line, TAKE):
+        if not part.token.startswith("ENT"):
+            continue
+        tried, other = with_another_page(release, order, level)
+        if "FREE" in state_of(other).name:
+            continue                                     # it maps none
+        before = accesses_before(line, part)
+        found, answer = tried.run({before: lambda: tried.set("ENTRY", other)})
+        alike, other = with_another_page(release, order, level)
+        alike.set("ENTRY", other)
+        expected, wanted = alike.run()
+        assert (found[before:], answer) == (expected[before:], wanted)
