@@ -103,7 +103,7 @@ def _do(given: list[str]) -> int:
 
 
 def _unexpected(problem: Exception) -> str:
-    """One line on an exception that nobody has reckoned with; where it came from is in a file."""
+    """One line on an unexpected exception; the traceback is in a file."""
     said = shortened(escaped(f"{type(problem).__name__}: {problem}"), 160)
     try:
         handle, path = tempfile.mkstemp(prefix="harness-unexpected-", suffix=".txt")

@@ -81,7 +81,7 @@ def _whole(digits: str) -> int:
 
 
 def _checked(value, keep: str = ""):
-    """The same, its texts escaped but for the characters to `keep`; raises ValueError for a value that nobody can use."""
+    """The same, its texts escaped but for the characters to `keep`; raises ValueError for a value that is of no use."""
     left, unsafe = [("", value, 1)], False
     while left:
         key, each, depth = left.pop()

@@ -59,7 +59,7 @@ def listen():
 def noted():
     """A block in which a request to stop is only noted; it is raised at the end of the outermost one.
 
-    Where nobody listens, as with an engine that is called by a script, the block listens itself and raises nothing.
+    Where no handler is set, as with an engine that is called by a script, the block listens itself and raises nothing.
     """
     global _noting, _raised
     alone = not any(signal.getsignal(number) is _heard for number in SIGNALS)

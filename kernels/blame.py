@@ -6,7 +6,7 @@ are shared memory, and which locks are held at a row is known from the program. 
 others, finds who holds that word, and reads in the holder's record when its call began.
 
     RUNNING      the holder is within the time that its call's programmed work takes
-    GONE         nobody holds the word any more: the holder went on at once.  (Or nobody did, as the
+    GONE         no actor holds the word any more: the holder went on at once.  (Or none did, as the
                  policy had injected the BUSY.)
     PREEMPTED    the operating system took the processor away from every holder: it is pinned to the
                  processor that this actor runs on, or it is in its call for longer than the call's
@@ -16,7 +16,7 @@ others, finds who holds that word, and reads in the holder's record when its cal
                  dropped the lock and won it again
 
 PREEMPTED asks what a real host would have seen, where interrupts are off inside a call: a hold that
-is over its time would have ended there, so nobody would have been refused.  A BUSY that comes while
+is over its time would have ended there, so no call would have been refused.  A BUSY that comes while
 a preempted holder's time is not over yet would have come there too, and counts as RUNNING.
 
 A vCPU holds some locks while its guest runs; how long is up to the guest, so there only the

@@ -1,7 +1,7 @@
-"""Where compiled code is kept, and what of it is believed: this user's own, whole, and writable by nobody else.
+"""Where compiled code is kept, and what of it is believed: this user's own, whole, and not writable by other users.
 
 Compiled code is unpickled and executed, so a file of it is read only if it is a regular file of this user, is
-writable by nobody else and holds what was written (a digest stands before it).  Anything else is said in one
+not writable by other users and holds what was written (a digest stands before it).  Anything else is said in one
 line on stderr, not used, and made anew.  What cannot be kept is compiled for this process only.
 
 Deleted is only what was made here: files of compiled code in a folder with MARK in it, which no process
@@ -106,7 +106,7 @@ def _versions(root: Path) -> list[Path]:
 
 
 def forget_old(root: Path, own: str, now: float | None = None) -> None:
-    """Delete compiled code of other sources that nobody uses."""
+    """Delete compiled code of other sources that is not in use."""
     others = sorted((path for path in _versions(root) if path.name != own), key=lambda path: path.stat().st_mtime, reverse=True)
     limit = (time.time() if now is None else now) - UNUSED_S
     for folder in others[CACHED_VERSIONS - 1:]:

@@ -59,7 +59,7 @@ def mix(word):
 
 @kernel(entry=True)
 def count_foreign_contents(contents, stride, generations, generation_stride, mapped, numbers, seed):
-    """How many accepted pages hold something else than zero or their signature, with nobody at work.
+    """How many accepted pages hold something else than zero or their signature, while no actor is at work.
 
     contents, generations   addresses of page 0's first word and of its generation
     mapped                  bool (pages,): which pages are MAPPED

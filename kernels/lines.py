@@ -2,7 +2,7 @@
 
 Every cache line of shared memory has a record of a few words:
 
-    [STATE]    who wrote it last (processor + 1, 0 for nobody), who else has a copy, flags, the actor of a doorbell
+    [STATE]    who wrote it last (processor + 1, 0 for none), who else has a copy, flags, the actor of a doorbell
     [READY]    when the last transfer of it ends: two processors that want a line are served in turn
     [WAITERS]  actors that wait for a word in it (simulate.py)
     [SHARERS]  a bit for each processor that has a copy; with more than 64 processors, the number of

@@ -11,7 +11,7 @@ with at most one atomic access to one word.  It answers with an outcome:
     + HALTS    added when the module's own sanity check fails here and shuts the module down
 
 The machine executes these steps one at a time (machine.py).  The whole operations at the end run a
-lock's steps in order with nobody in between; `apply` maps one of them over an array of words.
+lock's steps in order with no other actor in between; `apply` maps one of them over an array of words.
 
     lock        width  word                                users (release 1.5.05)
     sharex      16     bit 0 exclusive, 15:1 readers       SEPT tree, TD epoch, KOT
@@ -26,7 +26,7 @@ holder's release wipes it); a host that fails sets host priority in a *second* s
 on a lock that is free by then; the guest never sets or clears host priority.
 
 Bit operations on an entry exist twice with the same meaning: `cas`, a compare-and-swap of the whole
-word, repeated until nobody came between; and `bts`, the locked bit instruction that the module uses.
+word, repeated until no other actor came between; and `bts`, the locked bit instruction that the module uses.
 A repeat of `cas` is invisible to others, so either way the step is one atomic access.
 
 Source: src/common/helpers/tdx_locks.h (1.5.01 to 1.5.25: unchanged).
@@ -273,7 +273,7 @@ def entry_drop(address, primitive, tally):
 def entry_replace(address, word, tally):
     """Write a whole entry but keep the TDHP that is in it; return the word written.
 
-    Releases from 1.5.20 on, in place of a plain store: compare-and-swap until nobody came between.
+    Releases from 1.5.20 on, in place of a plain store: compare-and-swap until no other actor came between.
     """
     old = swap_bits(address, ~TDHP, word & ~TDHP, tally)
     return old & TDHP | word & ~TDHP

@@ -1,9 +1,9 @@
 """What an actor of a scenario does next: one move of a search, or one turn of a schedule.
 
 A *move* is one access to a contested word and all that follows up to the next one: registers, marks,
-and accesses that no other actor can tell the order of.  Which those are is assumed and held against
+and accesses without a visible order.  Which those are is assumed and held against
 what happens: a byte is contested once two actors have accessed it, one of them has changed it, and the
-accesses are not all additions with results that nobody uses (readers that count in and out).  The first
+accesses are not all additions with unused results (readers that count in and out).  The first
 access that breaks an assumption ends the move with RESTART, and the search begins again knowing better.
 (Why nothing is missed: take any order of the actors in which an assumption breaks, up to the access
 that breaks it.  Uncontested accesses in it can be moved up to the contested one they follow without
@@ -51,7 +51,7 @@ LIMITS = 6
 
 ACTORS_MAX = 8
 BRANCHES_MAX = 64                # outcomes of one choice
-ROWS_MAX = 50_000                # rows of one move; more is a loop that nobody else can end
+ROWS_MAX = 50_000                # rows of one move; more is a loop that no other actor can end
 SETTLE = BRANCHES_MAX            # a move that makes no access of its own: up to the first contested one
 REFUSED = -1                     # in place of a row: this driver does not know the op
 
@@ -286,7 +286,7 @@ def contest(known, where, span):
 
 @kernel
 def shows_order(row, op, signal, after):
-    """Whether others can tell when an access was made: not of an addition with a result that nobody uses."""
+    """Whether the order of an access is visible: not that of an addition with an unused result."""
     if COUNTING[op] and signal != BLOCKED and after == row.next:
         return op == Op.ADD and row.register != Register.SINK
     return True

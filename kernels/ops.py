@@ -157,7 +157,7 @@ class Fact(IntFlag):
     """What else is true of a micro-op."""
 
     TAKES = 1                    # it is one try to take a lock
-    COUNTS = 2                   # an addition that another one undoes: of such, nobody can tell the order
+    COUNTS = 2                   # an addition that another one undoes: their order is not visible
     CHECKS = 4                   # within a call, its text names what the module checks
     SLEEPS = 8                   # the thread may leave its processor meanwhile (SPEND, ARRIVE: if `width` says idle)
     HALTS = 16                   # a sanity check of the module may fail: HALTED_AT is written then, and PC is 0
@@ -411,7 +411,7 @@ OP_TABLE = (
     OpInfo(Op.CALL_BEGIN, DRIVER, 1, NONE, NOTHING, MARK, (), (R.CALL,), PLAIN, "CALL = value; an attempt begins"),
     OpInfo(Op.CALL_END, DRIVER, 1, NONE, NOTHING, MARK, (R.CALL, R.ANSWER, R.CONTENDED, R.ME), (), PLAIN,
            "the attempt ends with ANSWER"),
-    OpInfo(Op.SETTLE, DRIVER, 1, NONE, NOTHING, MARK, (), (), PLAIN, "nobody will try call `value` again"),
+    OpInfo(Op.SETTLE, DRIVER, 1, NONE, NOTHING, MARK, (), (), PLAIN, "call `value` will not be tried again"),
     OpInfo(Op.BUG, DRIVER, 1, NONE, NOTHING, MARK, (R.CALL, R.ANSWER), (), PLAIN,
            "KVM_BUG_ON because of CALL and ANSWER"),
     OpInfo(Op.RESET, DRIVER, 1, NONE, NOTHING, FREE, (BASE, R.TD), (), PLAIN,

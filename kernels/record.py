@@ -12,13 +12,13 @@ in itself.
     answered[call, answer]   CALL_ENDs, by the answer the call gave
     bugs[call, answer]       KVM_BUG_ONs, by what caused them
     operations[call]         runs of attempts that ended in an answer that is not BUSY, or were given up
-    contended[call]          those that met BUSY at least once
+    contended[call]          those that were refused with BUSY at least once
     waited[call]             ticks from the first BUSY answer of an operation to its end
     retries[call]            histogram: BUSY answers per operation
     latency[call]            histogram: ticks from an operation's first attempt to its end
     causes[call, cause]      BUSY answers by whose fault they were (kernels/blame.py)
     late_holds[call]         holds that were over their time when they refused somebody, each once
-    contended_net[call]      operations that met a BUSY which was not a preempted holder's
+    contended_net[call]      operations with a BUSY that was not a preempted holder's
     counters[counter]        whatever a flow counts
     spans[span]              histogram: ticks from BEGIN to END
 
@@ -70,7 +70,7 @@ class Tables(NamedTuple):
     busy_count: int              # from here on scratch, after both halves: BUSYs so far, by call
     counts_in: int               # address of the half in which the operation in progress counts, by call
     first_start: int             # when the operation in progress began, by call
-    first_busy: int              # when it first met BUSY, by call
+    first_busy: int              # when it was first refused with BUSY, by call
     busy_net: int                # BUSYs so far that were not a preempted holder's, by call
     last_refusal: int            # who refused this operation last, by call: the actor, when its
                                  # call began, and the lock word; -1: nobody was seen
@@ -191,7 +191,7 @@ def end_call(record, at, call, answer, busy, now):
 
 @kernel
 def settle(record, at, call, now):
-    """An operation that met BUSY is over: it succeeded, or nobody will try again."""
+    """An operation with a BUSY is over: it succeeded, or it will not be tried again."""
     half = half_of(record, at, call)
     busy_count = record + WORD * (at.busy_count + call)
     retries = atomics.load64(busy_count)

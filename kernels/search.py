@@ -30,7 +30,7 @@ BREADTH, RANDOM, PCT, GIVEN = 0, 1, 2, 3         # schedulers
 
 
 class Run(NamedTuple):
-    """Where a search is, and what it has met.
+    """Where a search is, and what it has found.
 
     here         int32 (actors + 2,): the state to go on from
     path         int16: the ways a run has taken (or GIVEN: has to take); executed: int32, rows of each
@@ -61,7 +61,7 @@ def put(world, known, tables, registers, local, memory):
 
 @kernel
 def keep_locals(world, tables, registers, actor, pc):
-    """The row of the locals that an actor has come to, but for registers that nobody reads any more."""
+    """The row of the locals that an actor has come to, but for registers that are not read any more."""
     fresh, rows = tables.counts[N_LOCALS], tables.locals.rows
     for register in range(REGISTERS):
         keep = world.live[pc] >> register & 1 != 0 if register < 64 else register != Register.CONTENDED
@@ -135,7 +135,7 @@ def find_candidates(scheduler, world, known, tables, run, limits):
 
 @kernel
 def note_events(run, flags, at, way, move_row):
-    """Note what a move has met for the first time, and where."""
+    """Note what a move has found for the first time, and where."""
     for flag in range(run.events.shape[0]):
         if flags >> flag & 1 and run.events[flag, 0] == 0:
             run.events[flag, 0] = at + 1

@@ -2,7 +2,7 @@
 
 Numba compiles any Python function; a kernel is integers, arrays of them, loops, and calls of other
 kernels.  Most of what compiling one costs by default is spent on what a kernel cannot have, and on
-optimizing and loading dozens of functions of which nobody ever calls a copy, as all are inlined.
+optimizing and loading dozens of functions that are never called as such, as all are inlined.
 So there are four differences:
 
 * Passes that only matter to closures, generators, array expressions, literals and the like are

@@ -458,9 +458,9 @@ def go_on(machine, code, actor, steps):
 
 @kernel(entry=True)
 def run(machine, code, turn):
-    """Move actors until an alarm is due, nobody can move, or `turn` more micro-ops are done.
+    """Move actors until an alarm is due, none can move, or `turn` more micro-ops are done.
 
-    Returns ALARM, TURN, QUIET (all have stopped, or nobody is due), HALTED, RESET or UNKNOWN (a row that
+    Returns ALARM, TURN, QUIET (all have stopped, or none is due), HALTED, RESET or UNKNOWN (a row that
     this driver does not know); control[WHO] says which actor's row it was, control[NOW] when.  All of the
     machine, memory and records are changed in place, and the next call goes on where this one ended.
     """

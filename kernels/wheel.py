@@ -143,7 +143,7 @@ def pop(wheel):
 
 @kernel
 def horizon(wheel):
-    """A time before which nobody in the queue is due: exact if anybody is due soon, else a bound."""
+    """A time before which no actor in the queue is due: exact if one is due soon, else a bound."""
     for level in range(LEVELS):
         slot = first_slot(wheel, level)
         if slot != NOBODY:

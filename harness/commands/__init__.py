@@ -23,7 +23,7 @@ What they are made of:
     running.py          what run, sweep and nightly share: one run after the other, results kept and judged
     session.py          configs in interleaved blocks, with a budget, and gone on with after an interruption
     progress.py         the line on a terminal, and a line now and then in a log
-    check_outcomes.py   `run --check-outcomes`: could what a run has met come out of any interleaving at all?
+    check_outcomes.py   `run --check-outcomes`: could the answers of a run come out of any interleaving at all?
     counterexamples.py  what `explore` shows and saves of a search
     matrices.py         what `explore` compares: policies, or releases of the module, invariant by invariant
     litmus.py           what `explore` does with C litmus tests: herd7's report, and what herd7 does not say

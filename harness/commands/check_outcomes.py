@@ -1,4 +1,4 @@
-"""`run --check-outcomes`: could what a run has met come out of any interleaving at all?
+"""`run --check-outcomes`: could the answers of a run come out of any interleaving at all?
 
 What a run has met is every (call, answer) of its SEAMCALLs and TDCALLs, and what the SEPT entries spell
 when it has ended.  It is held against all that any run of its config can come to, whatever the number of

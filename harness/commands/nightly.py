@@ -57,7 +57,7 @@ class Request(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a night has come to: exit code, text, and lines for stderr."""
+    """The result of a night: exit code, text, and lines for stderr."""
 
     code: int
     text: str

@@ -158,7 +158,7 @@ class Config(Table):
     duration_s: float = Field(5.0, ge=0, le=86_400)
     warmup_s: float = Field(0.5, ge=0, le=3_600)
     repeats: int = Field(1, ge=1, le=10_000)
-    until_seen_s: float = Field(0, ge=0, le=86_400)    # run again until lower bounds of [expect] are met, for so long at most
+    until_seen_s: float = Field(0, ge=0, le=86_400)    # run again until the lower bounds of [expect] are reached, for so long at most
     primitive: Literal["cas", "bts"] = "cas"
     restart_on_bug: bool = False
     td: Td = Td()

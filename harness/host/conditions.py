@@ -29,6 +29,7 @@ class Concurrency:
         self.first: dict[str, Worker] = {}
         self.last: dict[str, Worker] = {}
         self.looked_s = self.full_s = self.at_s = 0.0
+        self.stopped_s: dict[str, float] = {}            # by worker, if it was stopped from outside at all
 
     def look(self, now_s: float, workers: dict[str, Worker | None]) -> None:
         """`workers` as they are now; a look at which one has ended already says nothing."""
@@ -38,6 +39,9 @@ class Concurrency:
             waited_s = sum(worker.waited_s - self.last[name].waited_s for name, worker in workers.items())
             self.looked_s += now_s - self.at_s
             self.full_s += max(0.0, now_s - self.at_s - waited_s)
+            for name, worker in workers.items():         # half of the time between two looks that differ
+                if looks := worker.stopped + self.last[name].stopped:
+                    self.stopped_s[name] = self.stopped_s.get(name, 0.0) + looks / 2 * (now_s - self.at_s)
         self.first = self.first or workers
         self.last, self.at_s = workers, now_s
 
@@ -53,7 +57,8 @@ def between(start: Moment, end: Moment, processors: list[int], concurrency: Conc
     """
     duration_s = end.at_s - start.at_s
     shared_s = duration_s * len(processors)
-    workers = {name: _worker(concurrency.first[name], last) for name, last in concurrency.last.items()}
+    workers = {name: _worker(concurrency.first[name], last) | {"stopped_s": round(concurrency.stopped_s.get(name, 0.0), 6)}
+               for name, last in concurrency.last.items()}
     known = bool(workers)
     busy_s = steal_s = None
     if all(number in moment.processors for number in processors for moment in (start, end)):

@@ -107,12 +107,16 @@ def _texts(root: Path, path: str, names) -> list[list[str]]:
 
 # --- workers ---------------------------------------------------------------------------------
 
+STOPPED = ("T", "t")             # states of a process
+
+
 class Worker(NamedTuple):
     """Of one process since it began."""
 
     ran_s: float                 # on a processor
     waited_s: float              # ready to run, but kept off it
     involuntary_switches: int
+    stopped: bool = False        # by a signal or a debugger (state T or t)
 
 
 def parse_worker(schedstat: str, status: str) -> Worker:
@@ -120,7 +124,8 @@ def parse_worker(schedstat: str, status: str) -> Worker:
     ran, waited, _slices = (int(field) for field in schedstat.split())
     [switches] = [int(line.split()[1]) for line in status.splitlines()
                   if line.startswith("nonvoluntary_ctxt_switches:")]
-    return Worker(ran / 1e9, waited / 1e9, switches)
+    stopped = any(line.split()[1] in STOPPED for line in status.splitlines() if line.startswith("State:"))
+    return Worker(ran / 1e9, waited / 1e9, switches, stopped)
 
 
 def worker(pid: int) -> Worker | None:

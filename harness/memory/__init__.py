@@ -3,5 +3,5 @@
     block.py    Shared memory: the block that actors share, and a fresh TD written into it
     layout.py   Shared memory: one block, laid out by one table, and a fresh TD written into it
     sparse.py   Shared memory for one process, in which a TD of a terabyte costs what is touched of it
-    tables.py   Tables of a size that nobody will need whole: zeroed arrays that take memory as they are written
+    tables.py   Large tables that are seldom filled: zeroed arrays that take memory as they are written
 """

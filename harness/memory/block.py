@@ -81,7 +81,7 @@ class Memory:
         layout = self.layout
         for vcpu in range(layout.vcpus):
             self.set_word(layout.at("tdvps", vcpu, td) + TDVPS_LP, NO_LP, 32)
-        assert PT_NDA == 0           # all pages belong to nobody yet
+        assert PT_NDA == 0           # no page is in use yet
         if layout.created:
             self._format_created(td)
         if layout.dynamic_pamt:

@@ -14,7 +14,7 @@ Pages of one use lie together in physical memory: the TD's control pages (TDR, o
 the TDCX pages behind them, the SEPT pages of each level, the data pages and a spare one per host
 thread.  Each such group has PAMT words of its own for the 1G, 2M and 4K entries above its pages.  A
 guest page always gets the same physical page, as with guest_memfd, until TDH.MEM.PAGE.RELOCATE takes
-a spare one; what can be told apart is its *generation* (kernels/guest.py).  Contents are kept by guest
+a spare one; what can be distinguished is its *generation* (kernels/guest.py).  Contents are kept by guest
 page, not by physical page.
 
 Nothing is named in the file system: the block is an anonymous mapping that forked workers inherit,
@@ -60,7 +60,7 @@ TDR_READY = TD_KEYS_CONFIGURED << 8 * TDR_LIFECYCLE | TDCS_PAGES << 8 * TDR_TDCX
 STREAMS, STREAMS_FORWARD = 3, 2
 MIGSC_LOCK, MIGSC_INITIALIZED = 0, 1
 
-# How far the module is (0, so that it is up where nobody says otherwise); and within the word of a TDMR.
+# How far the module is (0, so that it is up unless a scenario says otherwise); and within the word of a TDMR.
 SYS_READY, SYS_INIT_PENDING, SYS_INIT_DONE, SYS_CONFIG_DONE, SYS_SHUTDOWN = range(5)
 TDMR_LOCK, TDMR_PENDING = 0, 1
 

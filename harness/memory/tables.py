@@ -1,4 +1,4 @@
-"""Tables of a size that nobody will need whole: zeroed arrays that take memory as they are written.
+"""Large tables that are seldom filled: zeroed arrays that take memory as they are written.
 
 np.zeros does that too, but below 32 MiB only by chance: what was freed before may be given out again, and is then
 filled with zeroes from end to end.

@@ -113,7 +113,7 @@ class Listing:
         return name
 
     def fresh(self, stem: str) -> str:
-        """A label name that nobody else uses; not yet defined."""
+        """A label name that is not in use yet."""
         self._names += 1
         return f"{stem}.{self._names}"
 
@@ -190,7 +190,7 @@ class Listing:
         self.row(Op.COUNT, value=self._counter(name), text=name, **fields)
 
     def count_in(self, name: str, op: Op, **fields) -> None:
-        """A row whose driver adds to a counter what it finds."""
+        """A row with which the driver adds what it finds to a counter."""
         self.row(op, value=self._counter(name), **fields)
 
     def _counter(self, name: str) -> int:
@@ -285,7 +285,7 @@ def _link(entry, number, row, where, rows_count) -> None:
     entry["mask"], entry["match"] = signed(row.mask), signed(row.match)
 
 
-@dataclass(frozen=True, eq=False)        # told apart by identity, so that what follows from one can be kept
+@dataclass(frozen=True, eq=False)        # compared by identity, so that results derived from a program can be cached
 class Program:
     """Rows that `step` executes, with the names of everything in them.
 

@@ -223,7 +223,7 @@ class Call:
         self.clear_priority(place)
 
     def request_priority(self, place):
-        """A host that lost an entry asks for priority; counted if nobody had."""
+        """A host that lost an entry asks for priority; counted if no host had asked before."""
         known = self.fresh("known")
         self.row(Op.ENTRY_REQUEST_PRIORITY, otherwise=known, **{"value": self.primitive} | place)
         self.listing.count("host_priority.set")
@@ -337,8 +337,8 @@ class Call:
     def check_owner(self, lock: Held, taking: bool) -> None:
         """Exclusive ownership: a shadow of each lock word holds its exclusive owner.
 
-        An exclusive holder puts its number there and must find nobody's, and takes it away and must
-        find its own; a shared holder must find nobody, when it takes and when it drops.  Words of the
+        An exclusive holder puts its number there and must find none there, and takes it away and must
+        find its own; a shared holder must find no number, when it takes and when it drops.  Words of the
         machine (KOT, key table, write-back mutexes) have no shadow.
         """
         if not self.options.owners or lock.discipline in ("count", "entries") or lock.base in MACHINE:

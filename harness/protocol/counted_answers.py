@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name that tells it from every other answer: `TDX_OPERAND_BUSY|SEPT_TREE`."""
+        """Its name, unique among all answers: `TDX_OPERAND_BUSY|SEPT_TREE`."""
         if self.kind == AnswerKind.BUSY_FOR_PRIORITY:
             return status_name(STATUSES["TDX_OPERAND_BUSY_HOST_PRIORITY"] | self.status & OPERAND_ID)
         return status_name(self.status) + NOTES.get(self.kind, "")

@@ -19,7 +19,7 @@ COUNTERS = {
     "accept_faults": "ACCEPTs that ended in an EPT violation; the mitigation does not count these",
     "accepts": "pages that a guest accepted",
     "accepts_given_up": "ACCEPTs that a guest gave up after so many BUSY",
-    "helped": "ACCEPTs that a vCPU made for the one before it, whose string instruction faults",
+    "helped": "ACCEPTs that a vCPU made for the vCPU before it, while a string instruction faults there",
     "spammed": "ACCEPTs of vCPUs that do nothing else",
     "installs": "pages put into the SEPT and the mirror by a fault",
     "removals": "pages taken back",

@@ -47,7 +47,7 @@ INVARIANTS = (
               "who makes a SEAMCALL on an entry has frozen its mirror, or holds mmu_lock for write"),
     Invariant("quiet_tree", "I4", "quiet", "an SEPT entry that is not free lies below a mapped SEPT page"),
     Invariant("removal_tracked", "I5", "answers",
-              "a page is removed once blocked and tracked, and TRACK finds nobody of the epoch before"),
+              "a page is removed once blocked and tracked, and TRACK finds no vCPU of the previous epoch"),
     Invariant("barred_retry", "I6", "running", "with entry barred and all vCPUs out, no call comes back BUSY"),
     Invariant("bar_under_lock", "I7", "owners",
               "entry is barred only by who holds mmu_lock for write, and not longer"),
@@ -61,7 +61,7 @@ OF_C = (
     Invariant("warn_on", "", "running", "no condition of WARN_ON or WARN_ON_ONCE was true, no reference count wrong"),
     Invariant("bug_on", "", "running", "no condition of BUG_ON was true"),
     Invariant("lockdep", "", "running", "what lockdep_assert_held and relatives say was so"),
-    Invariant("sleeps_in_atomic", "", "running", "nobody called what may sleep with a spinlock held"),
+    Invariant("sleeps_in_atomic", "", "running", "nothing that may sleep was called with a spinlock held"),
     Invariant("dereference", "", "running", "every pointer that was followed pointed to a word of the test"),
 )
 # What a call's answer or a word at the end shows: outcomes that break one are named by the scenario ([[expect]] breaks).

@@ -1,6 +1,6 @@
 """Which registers are still going to be read: at each row of a program, as a set of bits.
 
-Two states of an actor that differ only in a register that nobody reads any more are one state.  The
+Two states of an actor that differ only in a register that is not read any more are one state.  The
 search through all interleavings (engines/explore/) clears such registers, so what is said here must be
 right or say too much.  What each micro-op reads and writes are columns of kernels.ops.OP_TABLE.
 

@@ -165,7 +165,7 @@ POLICIES = (
         accept=GUEST,
         frozen=ladder("frozen", "resume_guest"),
         bar="removal",
-        kick_after_track=False,      # nobody is in the guest, nobody can get in
+        kick_after_track=False,      # no vCPU is in the guest, none can enter
         also="kick_first",
     ),
     KICK_ON_BUSY,

@@ -115,7 +115,7 @@ SWITCHES = (
     Switch("bar", "call", ("call", "removal"),
            "a kick in a removal bars entry for one call, or kick and bar from before BLOCK to after REMOVE"),
     Switch("kick_after_track", True, NO_YES,
-           "kick all vCPUs after each TRACK, so that nobody runs at the epoch before"),
+           "kick all vCPUs after each TRACK, so that no vCPU runs at the previous epoch"),
     Switch("freeze", True, NO_YES, "freeze the mirror entry before the SEAMCALL, publish it after"),
     Switch("stale_old", False, NO_YES,
            "a freeze that failed does not refresh the expected value, so that a retry compares with a stale one"),

@@ -25,7 +25,7 @@ from kernels.words import EPF_LIST_SIZE, EPF_THRESHOLD, RWX, XU
 
 SHARED, EXCLUSIVE = "shared", "exclusive"
 
-# How the new word of an entry is written, after which nobody else's change of TDHP is lost or is.
+# How the new word of an entry is written, and whether another actor's change of TDHP is lost by that.
 STORE = "store"                          # one plain store: a TDHP that came since is lost
 SWAP_STORE = "swap, store"               # compare-and-swap that keeps TDHP, and the plain store as well
 SWAP = "swap"                            # compare-and-swap that keeps TDHP

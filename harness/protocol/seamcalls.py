@@ -476,7 +476,7 @@ def _large_pages(release: Release) -> tuple[Seamcall, ...]:
                 Explicit("PAGE", EXCLUSIVE, "R8", PT_NDA),
                 GiveWay(release.demote_gives_way),
                 SplitPamt(),
-                Split(),         # the module fills the page first; nobody can see it before the entry is written
+                Split(),         # the module fills the page first, which no other call can see before the entry is written
                 Become((((), "NL_MAPPED"),), hpa="new", releases=False),
                 Count("blocked", -1, before=ANY_BLOCKED),
                 PageBecomes(PT_EPT),

@@ -75,8 +75,8 @@ def _lock_lines(document: dict) -> list[str]:
             continue
         if document["call"]:
             may, kept = ("; ".join(f"{INITIALS[mode]} {_listed(names)}" for mode in (EXCLUSIVE, SHARED)
-                                   if (names := [name for name in lock[mode] if (name in lock["under_kvm"]) == met]))
-                         for met in (True, False))
+                                   if (names := [name for name in lock[mode] if (name in lock["under_kvm"]) == occurs]))
+                         for occurs in (True, False))
             others = f"; KVM's own locks keep out {kept}" if kept else ""
             lines += _item(lock["resource"], f"may be held by {may}{others}")
         else:

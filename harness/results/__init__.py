@@ -7,7 +7,7 @@
     store.py          A folder for each run, with result.json in it, written whole or not at all
     litmus.py        What a search of a litmus test comes to
     metrics.py        The numbers of a result, as rows: the one table that all others choose from
-    counted.py        What the answers of SEAMCALLs come to: the naive decoding's mistakes, injected faults
+    counted.py        What the answers of SEAMCALLs amount to: the naive decoding's mistakes, injected faults
     trust.py          Whether to believe a result: VALID, DEGRADED, UNTRUSTWORTHY
     expectations.py   Whether a result is what its config expects
     grading.py        What a search found, held against what the scenario expects

@@ -55,7 +55,7 @@ def _net_is_ratio(busy: Busy) -> bool:
 
 
 def _net_is_share(busy: Busy) -> bool:
-    """Of operations that met BUSY those count that met one without a preempted holder."""
+    """Of operations with BUSY, those count that had one without a preempted holder."""
     if busy.by_cause is None or not busy.operations:
         return busy.net.per_operation is None
     return busy.net.per_operation is not None and busy.net.per_operation <= busy.per_operation

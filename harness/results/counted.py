@@ -1,4 +1,4 @@
-"""What the answers of a run's SEAMCALLs come to: the naive decoding's mistakes, and injected faults.
+"""What the answers of a run's SEAMCALLs amount to: the naive decoding's mistakes, and injected faults.
 
 Both are read off the counts by answer that every run keeps anyway (and off counters that only a
 program with faults has), so a run pays nothing for them.

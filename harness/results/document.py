@@ -140,7 +140,7 @@ def _busy(sums: Sums, calls: dict[str, Call], ticks_per_ns: float) -> Busy:
     """Rates of BUSY over all SEAMCALLs (a guest's TDCALLs are the guest's own affair).
 
     per_attempt         BUSY answers / attempts
-    per_operation       operations that met BUSY at least once / operations
+    per_operation       operations with at least one BUSY / operations
     per_time            BUSY answers / seconds that operations spent between their first BUSY and their end
     net.per_attempt     BUSY of holders that were not preempted / attempts without those that met a
                         preempted holder: on a real host that hold would have been over, so the first

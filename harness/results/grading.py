@@ -44,7 +44,7 @@ def judge(found, explore: Callable) -> Verdict:
     if found.complete:
         failures += [f"{name} was to be violated and holds" for name in scenario.must_violate
                      if name not in found.violations]
-        failures += [f"expected and never met: {_row(scenario, row)}" for number, row in enumerate(scenario.grades)
+        failures += [f"expected and never reached: {_row(scenario, row)}" for number, row in enumerate(scenario.grades)
                      if number not in met and row.grade != "forbidden" and row.must and not scenario.serial]
     return Verdict(grades, failures)
 

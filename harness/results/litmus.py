@@ -4,7 +4,7 @@
     ~exists   none does
     forall    every one does
 
-Counted are final states (memory and locals of all processes) as the search tells them apart, where
+Counted are final states (memory and locals of all processes) as the search distinguishes them, where
 herd7 counts candidate executions.  A state in which processes wait for one another for ever is no final
 state; it is counted as a deadlock, of which herd7 says nothing.
 """
@@ -19,7 +19,7 @@ HEADINGS = {"exists": "Allowed", "~exists": "Forbidden", "forall": "Required"}
 
 
 class State(NamedTuple):
-    """A final state: values by name, how often it was met, and whether the proposition holds of it."""
+    """A final state: values by name, how often it was reached, and whether the proposition holds of it."""
 
     values: dict[str, str]
     count: int

@@ -110,6 +110,7 @@ class WorkerTimes(Part):
     ran_s: Annotated[Number, "time on a processor"]
     waited_s: Annotated[Number, "time ready, without one"]
     involuntary_switches_count: Annotated[Count, "how often the processor was taken away"]
+    stopped_s: Annotated[Number, "stopped from outside, by a signal or a debugger"] = 0
 
 
 class Clock(Part):
@@ -140,7 +141,7 @@ class Causes(Part):
     """BUSY answers by cause (kernels/blame.py)."""
 
     running: Annotated[Count, "the holder was within the time of its call"]
-    gone: Annotated[Count, "nobody held the lock any more, or the BUSY was injected"]
+    gone: Annotated[Count, "no actor held the lock any more, or the BUSY was injected"]
     preempted: Annotated[Count, "the operating system had taken the processor away from every holder"]
     host_priority: Annotated[Count, "a guest was refused because a host had asked first"]
     recaptured: Annotated[Count, "the same holder as last time, in another call"]
@@ -150,7 +151,7 @@ class Causes(Part):
 
 
 def net_of_preempted(count: int, by_cause: Causes | None) -> int | None:
-    """BUSY answers, or attempts, without those that met a preempted holder; None: not looked for."""
+    """BUSY answers, or attempts, without those caused by a preempted holder; None: not looked for."""
     return None if by_cause is None else count - by_cause.preempted
 
 
@@ -172,7 +173,7 @@ class Busy(Part):
     attempts: Annotated[Count, "calls made"]
     operations: Annotated[Count, "things to be done by calls, however many attempts each took"]
     waited_s: Annotated[Number, "seconds between first BUSY and end, all operations together"]
-    by_cause: Annotated[Causes | None, "whose fault each was; null: not looked for"]
+    by_cause: Annotated[Causes | None, "the cause of each; null: not looked for"]
     net: Net
     late_holds: Annotated[Count | None, "preempted holds that refused another, each once for each that it refused"]
 
@@ -203,7 +204,7 @@ class Call(Part):
     success: Annotated[Count, "answers TDX_SUCCESS"]
     busy: Annotated[Count, "answers BUSY"]
     busy_by_operand: Annotated[dict[str, Count], "the same by the operand named"]
-    busy_by_cause: Annotated[Causes | None, "the same by whose fault it was; null: not looked for"]
+    busy_by_cause: Annotated[Causes | None, "the same by cause; null: not looked for"]
     other: Annotated[Count, "all other answers"]
     other_by_status: Annotated[dict[str, Count], "the same by status"]
     operations: Annotated[Count, "things to be done by this call"]

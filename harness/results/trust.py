@@ -18,6 +18,7 @@ CLOCK_DRIFT_SHARE = 0.001
 SPEED_DRIFT_SHARE = 0.05
 SATURATED_SHARE = 0.95           # of the arrivals in an open loop must have been served
 
+STOPPED_S = 0.1                  # what two looks at a worker may be apart
 LATE_SHARE, LATE_S = 1.1, 1.0     # how much longer than it should a run may be measured, on a busy machine
 
 # Parts that can be broken without anything going wrong by that alone.
@@ -156,9 +157,13 @@ def _interrupted(result):
 def _stopped(result):
     """Real time goes on while a run is suspended, and what was counted does not."""
     wanted_s, measured_s = result.config["duration_s"], result.measured_s
-    if result.engine != "processes" or measured_s <= LATE_SHARE * wanted_s + LATE_S:
+    if result.engine != "processes":
         return []
-    return [f"measured for {measured_s:.3g} s in place of {wanted_s:g} s: it was stopped meanwhile"]
+    found = [f"worker {name} was stopped from outside for {worker.stopped_s:.2g} s"
+             for name, worker in (result.conditions.workers if result.conditions else {}).items() if worker.stopped_s > STOPPED_S]
+    if measured_s > LATE_SHARE * wanted_s + LATE_S:
+        found.append(f"measured for {measured_s:.3g} s in place of {wanted_s:g} s: it was stopped meanwhile")
+    return found
 
 
 REASONS = (

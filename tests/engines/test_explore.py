@@ -82,7 +82,7 @@ def test_a_file_that_names_the_wrong_releases_for_a_defect_fails():
     text = (ROOT / "configs/explore/known/priority_lost.toml").read_text()
     for right, wrong, module, says in (
             ('"1.5.01 to 1.5.20"', '"1.5.01 to 1.5.16"', "1.5.20", "forbidden outcome"),
-            ('"1.5.01 to 1.5.20"', '"1.5.01 to 1.5.24"', "1.5.24", "expected and never met")):
+            ('"1.5.01 to 1.5.20"', '"1.5.01 to 1.5.24"', "1.5.24", "expected and never reached")):
         assert right in text
         [scenario] = parse(tomllib.loads(text.replace(right, wrong)), "wrong", modules=[module])
         _, verdict_ = judged(scenario)

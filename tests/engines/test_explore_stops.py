@@ -64,7 +64,7 @@ def test_ctrl_c_prints_the_policies_that_are_done():
     (["--memory-mib", "16"], ["NOT complete (the tables are full; --memory-mib 16 is the limit)",
                               "of the states were not expanded"]),
     (["--random", "20"], ["not complete: 20 random runs, seed 1", "the last new one in run",
-                          "of runs would end in one not met yet"]),
+                          "of runs would end in one not seen yet"]),
     (["--pct", "3", "--random", "20"], ["not complete: 20 runs by priorities that change 2 times, seed 1",
                                         "a bug of depth 3 is hit with probability"]),
     (["--preemptions", "1"], ["NOT complete (at most 1 preemptions)", "% of the moves are within the bound"]),

@@ -322,11 +322,29 @@ def test_a_killed_worker_ends_the_run_and_is_named_with_its_locks(started, victi
     assert started.nothing_is_left()
 
 
+STOPPED_S = 4.0                  # longer than it takes to find a deadlock
+
+
+def test_a_worker_that_is_stopped_from_outside_is_no_deadlock_and_is_named_with_how_long(started):
+    worker = started.work()[1]
+    worker.suspend()
+    time.sleep(STOPPED_S)
+    worker.resume()
+    time.sleep(0.3)
+    started.process.send_signal(signal.SIGINT)
+    stdout, stderr = started.end()
+    result = started.result()
+    assert not result.hangs.count and not result.invariants["no_deadlock"]
+    assert STOPPED_S - 0.5 < result.conditions.workers["vcpu1"].stopped_s
+    assert result.verdict.status == "UNTRUSTWORTHY"
+    assert "worker vcpu1 was stopped from outside for " in stderr
+
+
 def test_a_worker_that_does_not_stop_is_named_and_ended(started):
     started.work()[1].suspend()
     started.process.send_signal(signal.SIGINT)
     stdout, stderr = started.end()
-    assert "worker vcpu1" in stderr and "did not stop" in stderr
+    assert "worker vcpu1" in stderr and "is stopped from outside (state T)" in stderr
     assert started.result().verdict.status == "UNTRUSTWORTHY"
     assert started.nothing_is_left()
 

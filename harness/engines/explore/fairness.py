@@ -2,9 +2,9 @@
 
 A set of states is *fair* if each can be reached from each within it, and every actor that can move
 somewhere in it has a move that stays in it.  A run that goes round in there for ever, by all those
-moves, treats nobody unfairly: who is able to move again and again does move (strong fairness).  There is such
+moves, is fair to each actor: one that is able to move again and again does move (strong fairness).  There is such
 a run only if there is such a set (Emerson and Lei 1985): take the strongly connected components,
-take away the states in which somebody can move who has no move inside, and begin again.
+take away the states in which an actor can move that has no move inside, and begin again.
 """
 
 from collections import deque
@@ -34,7 +34,7 @@ def fair_states(first_arc: np.ndarray, arcs: np.ndarray, movers: np.ndarray, ali
         fair = np.flatnonzero(cycles & (unfair == 0)[component])
         if len(fair) and fair[0] < found:
             found, best = fair[0], np.flatnonzero(component == component[fair[0]])
-        # Of what is not fair, take away where somebody could move who has no move inside.
+        # Of what is not fair, take away where an actor could move that has no move inside.
         alive = (cycles & (unfair != 0)[component] & (able & unfair[component] == 0)).astype(np.uint8)
     return best
 

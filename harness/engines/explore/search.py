@@ -4,11 +4,11 @@
 shortest way to each, deadlocks, livelocks, violated invariants, and how much of everything was seen.
 `sample(scenario, ...)` makes many single runs instead, for scenarios that are too large.
 
-Three ways not to end.  A deadlock is a state in which somebody is not done and nobody can move.  A livelock
-is a state from which no schedule whatever leads to an end, though somebody can always move: BUSY for
+Three ways not to end.  A deadlock is a state in which an actor is not done and none can move.  A livelock
+is a state from which no schedule whatever leads to an end, though an actor can always move: BUSY for
 ever.  Starvation is a schedule that never ends although it is fair - everybody who is able to move again and
 again does - where another would end: two that get into each other's way each time, a hold as short as
-it may be (fairness.py).  A schedule that only stops giving somebody turns is none of these.
+it may be (fairness.py).  A schedule that only stops giving an actor turns is none of these.
 """
 
 import time
@@ -58,8 +58,8 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
         tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None) -> Found:
     """Everything that can happen in a scenario.
 
-    reduce   whether accesses that nobody can tell the order of are part of the step before
-    forget   whether the counts that lost tries leave in a lock word are told apart (default: as `reduce`)
+    reduce   whether accesses without a visible order are part of the step before
+    forget   whether the counts that lost tries leave in a lock word are distinguished (default: as `reduce`)
     symmetry whether of actors that are alike one order is enough (default: as `reduce`)
     """
     search = Search(scenario, memory_mib, reduce, preemptions, forget, symmetry)
@@ -126,7 +126,7 @@ def _sampled(found: Found, newest: int, cut: int) -> str:
     """What runs say of all that can happen.  newest: the last run with an ending that was new; cut: so many cut off."""
     share = _share([ending.count for ending in found.endings])
     says = (f"{len(found.endings)} endings, the last new one in run {newest}; {share} of runs would end in one"
-            " not met yet")
+            " not seen yet")
     if cut:
         says += f"; {cut} of the runs {'was' if cut == 1 else 'were'} cut off after {RUN_MOVES_MAX} steps"
     return says
@@ -140,7 +140,7 @@ def _bound(actors: int, steps: int, depth: int, runs: int) -> str:
 
 
 def _share(counts: list[int]) -> str:
-    """Of runs, those whose ending has not been met, from what has been met once (Good and Turing, 1953)."""
+    """The share of runs with an ending not seen yet, from the endings seen once (Good and Turing, 1953)."""
     once, runs = counts.count(1), sum(counts)
     if not runs:
         return "an unknown share"
@@ -194,7 +194,7 @@ def _flags(search: Search) -> list[str]:
 
 
 def _note_settling(search: Search, found: Found) -> None:
-    """What is violated before any actor has made an access that others could tell the order of."""
+    """What is violated before any actor has made an access with a visible order."""
     for name, turns in zip(_flags(search), search.settling_met.tolist()):
         if turns:
             found.violations.setdefault(name, search.settling[:turns])
@@ -289,7 +289,7 @@ QUIET = {
 
 
 def _endings(search: Search, found: Found, ended) -> None:
-    """Endings, told apart; and the invariants of quiet memory, in each memory that an ending has."""
+    """The different endings; and the invariants of quiet memory, in each memory that an ending has."""
     actors = search.actors
     rows = search.tables.states.rows[ended]
     unique, first, counts = np.unique(rows[:, :actors + 1], axis=0, return_index=True, return_counts=True)

@@ -33,7 +33,7 @@ DONE, HALTED, DEADLOCK = "done", "halted", "deadlock"        # how a schedule en
 
 @dataclass
 class Ending:
-    """A way in which a scenario ends, told apart by kind, answers and words."""
+    """A way in which a scenario ends: its kind, answers and words."""
 
     kind: str
     answers: tuple[tuple[str, ...], ...]     # by script, by call; "-" where a call was not made
@@ -111,7 +111,7 @@ class Search:
     def stands(self, local: int, place: int) -> int:
         """Where an actor stands, as a number that is the same for all those that are alike.
 
-        Where nobody has made a move, nobody has looked for twins: all are where the first of them is.
+        Where no actor has made a move, twins were not looked for: all are where the first of them is.
         """
         if not self.groups:
             return local

@@ -41,7 +41,7 @@ WORKERS_MAX = 512                # one process each
 START_LIMIT_S = 60.0             # forked workers are at the start line in milliseconds
 STOP_LIMIT_S = 1.5               # a worker that has not ended so long after the stop is stuck ...
 STOP_CHANCE_S = 0.5              # ... if it has had so much of that time (patience.py)
-ABORT_CHANCE_S = 0.2             # the same of one that was told to give up wherever it is
+ABORT_CHANCE_S = 0.2             # the same of one that was asked to stop wherever it is
 TICK_S = 0.05                    # how often the coordinator looks
 LOOKS_SHARE = 0.01               # of the coordinator's time, at most, goes into looking at the workers' times
 
@@ -77,7 +77,7 @@ def _compile(plan: Plan, drive_actor: Drive) -> None:
     registers[R.PC] = next(number for number, row in enumerate(plan.program.listing) if row.op == Op.STOP)
     control[realtime.PHASE // 8] = marks.WARM_UP
     assert drive_actor(plan.actors[0]) == realtime.DONE
-    control[:] = 0                   # nobody is ready, all are at the start line
+    control[:] = 0                   # none is ready, all are at the start line
     registers[:] = start
     realtime.set_bits(drive_actor.memory.base + plan.layout.at("kick"), 0)
 
@@ -135,7 +135,7 @@ class Coordinator:
         config = self.plan.config
         if not self._line_up():
             return
-        if config.warmup_s:              # otherwise nobody may count anything as warm-up, for an instant
+        if config.warmup_s:              # otherwise nothing may be counted as warm-up, not for an instant
             self._set_phase(marks.WARM_UP)
             if not self._watch(config.warmup_s, report=False):
                 self.ended_in_warm_up = True
@@ -144,9 +144,22 @@ class Coordinator:
         self.moments.append(self._moment())
         self.began, self.began_ticks = time.perf_counter(), realtime.read_clock()[0]
         self._set_phase(marks.MEASURED)
-        self._watch(config.duration_s, report=True)
+        finished = self._watch(config.duration_s, report=True)
         self.moments.append(self._moment())
         self.measured_s = time.perf_counter() - self.began
+        if finished:
+            self._await_verdict()
+
+    def _await_verdict(self) -> None:
+        """Actors that stand at a wait now may be in a deadlock that began before the end; a stop would dissolve it."""
+        if self._may_be_deadlocked():
+            self._set_phase(marks.WARM_UP)               # what is done from now on does not count
+        while self._may_be_deadlocked() and not self._is_asked_to_stop() and not self._look():
+            self._look_for_hang(time.perf_counter())
+            self._until_one_ends(TICK_S)
+
+    def _may_be_deadlocked(self) -> bool:
+        return self._has_vcpus() and self.watchdog.suspects(time.perf_counter())
 
     def _line_up(self) -> bool:
         """Wait until all workers stand at the start line."""
@@ -198,7 +211,7 @@ class Coordinator:
         return moment
 
     def _look(self) -> bool:
-        """Whether a worker was lost or the module has halted; notes which, and tells the others."""
+        """Whether a worker was lost or the module has halted; notes which, and informs the others."""
         for actor, worker in self.workers.items():
             code = worker.exitcode
             if code in (None, EXIT_CODES[realtime.DONE], EXIT_CODES[realtime.ABORTED]):
@@ -216,8 +229,8 @@ class Coordinator:
 
         Actors that do not even notice its end are ended themselves, and with them the run.
         """
-        if not any(worker.is_alive() for actor, worker in self.workers.items() if actor.kind == "vcpu"):
-            return                   # userspace has taken them all out: nobody is kept from anything
+        if not self._has_vcpus():
+            return                   # userspace has taken all vCPUs out: none of them is blocked
         hang = self.watchdog.look(now)
         if hang:
             self.hangs.append(hang._replace(at_s=now - self.began))
@@ -228,12 +241,15 @@ class Coordinator:
             self.deadlocked = True
             self.control[realtime.ABORT // 8] = realtime.WORKER_LOST
 
+    def _has_vcpus(self) -> bool:
+        return any(worker.is_alive() for actor, worker in self.workers.items() if actor.kind == "vcpu")
+
     def _end(self) -> None:
         """Stop the workers; end those that do not."""
         self._set_phase(marks.STOP)
         self._await_end(STOP_LIMIT_S, STOP_CHANCE_S, given_up=self._lost_since)
         if not self._lost_since():
-            self.problems += [f"worker {actor.name} (pid {worker.pid}) did not stop: {self.where(actor)}"
+            self.problems += [f"worker {actor.name} (pid {worker.pid}) {_did_not_stop(worker.pid)}: {self.where(actor)}"
                               for actor, worker in self.workers.items() if worker.is_alive()]
         self.control[realtime.ABORT // 8] = self.control[realtime.ABORT // 8] or realtime.WORKER_LOST
         self._await_end(0.0, ABORT_CHANCE_S)
@@ -308,6 +324,10 @@ class Coordinator:
             found += [((int(when) - self.began_ticks) / ticks_per_ns / 1e9, actor.name, int(call), int(answer))
                       for when, call, answer in entries]
         return sorted(found)
+
+
+def _did_not_stop(pid: int) -> str:
+    return "is stopped from outside (state T)" if procfs.state(pid) in procfs.STOPPED else "did not stop"
 
 
 def _cause(code: int) -> str:

@@ -55,7 +55,7 @@ def rows_and_locks(program: Program) -> tuple[np.ndarray, np.ndarray]:
 
 
 def limits_ns(plan: Plan) -> list[int]:
-    """By call: how long it takes if nobody takes its processor away; last, for rows that are in none.
+    """By call: how long it takes if it is not preempted; last, for rows that are in none.
 
     A vCPU holds locks while its guest runs, for as long as it likes.
     """

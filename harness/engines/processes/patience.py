@@ -12,7 +12,7 @@ from typing import Iterable, NamedTuple
 from harness.host import procfs
 
 TURN_S = 0.005                   # about what the scheduler gives to who does not give it up
-LIMIT_S = 60.0                   # whatever the machine does, nobody is waited for longer than that
+LIMIT_S = 60.0                   # whatever the machine does, no worker is waited for longer than that
 
 
 class Seen(NamedTuple):

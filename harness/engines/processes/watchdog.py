@@ -1,11 +1,11 @@
 """Who gets nowhere: TDs in which nothing goes on, and actors that wait for ever.
 
-The engine looks here every few ticks; two things are told apart.  A *hang*: no vCPU completes a touch,
+The engine looks here every few ticks; two things are distinguished.  A *hang*: no vCPU completes a touch,
 though all may be running, refused again and again.  A *deadlock*: an actor stands at one wait and does
 not move, though the condition should long be true (invariant no_deadlock); other vCPUs may go on
 merrily, as beside a host thread that waits for one SRCU reader.
 
-Neither is told before every worker has had its chance since it was suspected (patience.py): on a busy
+Neither is reported before every worker has had its chance since it was suspected (patience.py): on a busy
 machine whoever they all wait for may only have been preempted.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.engines.processes.patience import Patience
 from harness.engines.whereabouts import where
+from harness.host import procfs
 from harness.memory.block import Memory
 from harness.experiment.plan import Plan
 from harness.results.measured import Hang
@@ -24,8 +25,9 @@ HANG_S = 1.5                     # no vCPU has completed a touch for so long: th
 HANG_COSTS = 100                 # ... or for so many times the dearest cost that is configured
 STUCK_S = 1.5                    # an actor has stood at one wait for so long ...
 STUCK_S_PER_ACTOR = 0.02         # ... or for its turn on a crowded processor, many times over
+SUSPECT_SHARE = 0.15             # ... or, at the end of a run, for this share of it: then the verdict is waited for
 CHANCE_S = 0.25                  # ... and since then everybody has had so much time, in which nothing came of it
-BLIND_S = 0.25                   # the engine itself was preempted for so long: nobody else is to blame
+BLIND_S = 0.25                   # the engine itself was preempted for so long: no worker is to blame
 
 
 class Watchdog:
@@ -45,7 +47,7 @@ class Watchdog:
         self.touches_seen = (-1, 0.0)        # touches of all vCPUs, and since when they are so many
         self.seen = self._where()            # where each actor is, and what it has done ...
         self.since = np.zeros(len(plan.actors))      # ... and since when that is so
-        self.told = False                    # whether the deadlock in progress has been reported
+        self.reported = False                # whether the deadlock in progress has been reported
         self.looked = 0.0
         self.patience: Patience | None = None        # since something was suspected
 
@@ -56,13 +58,16 @@ class Watchdog:
             self.touches_seen = (self.touches_seen[0], self.touches_seen[1] + now - self.looked)
         self.looked = now
         waiting = self.waiting(now)
-        self.told = self.told and bool(waiting)
+        self.reported = self.reported and bool(waiting)
         touches = self.touches()
         if touches != self.touches_seen[0]:
             self.touches_seen = (touches, now)
-        deadlock = bool(waiting) and not self.told
-        # (Where somebody waits, it is soon known whether that is why nobody gets on.)
+        deadlock = bool(waiting) and not self.reported
+        # (Where an actor waits, it is soon known whether that is why there is no progress.)
         hang = now - self.touches_seen[1] > self.hang_s and not self.waiting(now, self.hang_s / 2)
+        if (deadlock or hang) and self._is_stopped():
+            self.since[:], self.touches_seen = now, (self.touches_seen[0], now)
+            deadlock = hang = False
         if not deadlock and not hang:
             self.patience = None
             return None
@@ -72,7 +77,7 @@ class Watchdog:
         self.patience, self.touches_seen = None, (-1, now)
         if not deadlock:
             return self._hang(now, [])
-        self.told = True
+        self.reported = True
         self.deadlocks += 1
         # Whoever they wait for began to wait at about the same time.
         return self._hang(now, self.waiting(now, self.stuck_s / 2))
@@ -86,9 +91,17 @@ class Watchdog:
         stuck = self.waits[where[:, 0]] & (now - self.since > (limit_s or self.stuck_s))
         return [self.plan.actors[number] for number in np.flatnonzero(stuck)]
 
+    def _is_stopped(self) -> bool:
+        """Whether a worker is stopped from outside: what the others wait for then is no fault of the protocol."""
+        return any(procfs.state(pid) in procfs.STOPPED for pid in self.workers())
+
+    def suspects(self, now: float) -> bool:
+        """Whether actors have stood at one wait for some time, which may become a deadlock."""
+        return not self.reported and bool(self.waiting(now, self.stuck_s * SUSPECT_SHARE)) and not self._is_stopped()
+
     def hopeless(self, now: float) -> bool:
         """Whether the actors that were reported still wait, though the VM has since been given up."""
-        return self.told and any(now - self.since[actor.number] > 2 * self.stuck_s for actor in self.waiting(now))
+        return self.reported and any(now - self.since[actor.number] > 2 * self.stuck_s for actor in self.waiting(now))
 
     def _where(self) -> np.ndarray:
         """int64 (actors, 2): the row of each actor, and a number that changes when it does something."""

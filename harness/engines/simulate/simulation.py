@@ -35,7 +35,7 @@ HANG_NS = 5_000_000              # no vCPU has completed a touch for so long: th
 HANG_COSTS = 100                 # ... or for so many times the dearest cost
 PROGRESS_S = 1.0
 STUCK_HANGS = 4                  # an actor waits at one row for so many times that: a deadlock
-STUCK_LIMIT = 3                  # so many times given up, and still nobody moves
+STUCK_LIMIT = 3                  # after so many aborts without progress the run ends
 
 
 def run(plan: Plan, progress: Callable[[float, dict], None] = lambda *_: None) -> Measured:
@@ -56,7 +56,7 @@ class Watched:
     number: int
     actors: list[Actor]
     touches: int = -1                # completed so far
-    told: bool = False               # the deadlock in it has been reported
+    reported: bool = False           # the deadlock in it has been reported
     gave_up: int = 0                 # times that it was ended, and still nobody moved
 
     @property
@@ -242,8 +242,8 @@ class Simulation:
         Returns False where not even that helps, and the run must end.
         """
         stuck = self._waiting(td, now, self.stuck_ticks)
-        self.deadlocks += bool(stuck) and not td.told
-        found, td.told = bool(stuck) and not td.told, bool(stuck)
+        self.deadlocks += bool(stuck) and not td.reported
+        found, td.reported = bool(stuck) and not td.reported, bool(stuck)
         touches = self.touches(td)
         if not found and (touches != td.touches or self._at_rest(td)):
             td.touches, td.gave_up = touches, 0
@@ -281,7 +281,7 @@ class Simulation:
         return f"{program.calls[registers[R.CALL]]}: {program.answers[registers[R.ANSWER]].name}"
 
     def _at_rest(self, td: Watched) -> bool:
-        """Userspace has taken all vCPUs out, or at the end all are done: nobody is kept from anything."""
+        """Userspace has taken all vCPUs out, or at the end all are done: none of them is blocked."""
         listing = self.plan.program.listing
         return all(listing[self.registers[actor.number, R.PC]].op == Op.STOP
                    for actor in (td.actors if self.stopping else td.vcpus))

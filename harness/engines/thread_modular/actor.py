@@ -2,7 +2,7 @@
 
 A *stand* is where an actor is: its row, its registers that will still be read, its private words, and
 what it holds.  An actor stops at rows that access what is followed or collected, that take or drop a
-lock which somebody takes exclusively, or that wait for others; it runs over all other rows at once.
+lock that an actor takes exclusively, or that wait for others; it runs over all other rows at once.
 
 A register is a number, or None: unknown.  A row that reads an unknown one, or a word that is unknown,
 goes to each of its outcomes and leaves what it writes unknown; every other row is executed by
@@ -12,7 +12,7 @@ and is unknown to every comparison, as any page could be this one.
 What an actor holds is what the rows say (assemble.Held), what its caller holds, and a few things more:
 
     a frozen mirror entry        from the write that froze it to the next one
-    one that was empty           where nobody freezes: from the swap that published it until mmu_lock is dropped
+    one that was empty           where no entry is frozen: from the swap that published it until mmu_lock is dropped
     ALIVE                        shared, unless parked; exclusively: all others are parked
     INSIDE                       shared by a vCPU from the look at the bar until it leaves guest mode;
                                  exclusively by who has barred entry and kicked all vCPUs
@@ -85,7 +85,7 @@ class Stand(NamedTuple):
 
     actor: int
     pc: int
-    registers: tuple             # of all; 0 where nobody reads it any more
+    registers: tuple             # of all; 0 where it is not read any more
     private: tuple               # (word, value), ...
     marks: frozenset             # (what, exclusively): beyond what rows say is held
     held: int                    # a number of Actors.held
@@ -94,10 +94,10 @@ class Stand(NamedTuple):
 class Actors:
     """The actors of one TD, one at a time.
 
-    contended   lock words that somebody takes exclusively: the others never refuse.  Which rows and locks
+    contended   lock words that an actor takes exclusively: the others never refuse.  Which rows and locks
                 may be about one is known from `exclusive`: by register and offset
     passed      lock words that were passed over as if they were not
-    changing    followed words that somebody changes: the others are read in passing
+    changing    followed words that an actor changes: the others are read in passing
     """
 
     def __init__(self, plan: Plan, words: Words):

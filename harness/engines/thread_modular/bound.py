@@ -44,7 +44,7 @@ def bound(config: Config) -> Bound:
 
 
 def smallest(config: Config) -> Config:
-    """The smallest config whose flows are those of `config`: sizes, rates, times and checks are no matter."""
+    """The smallest config with the flows of `config`: sizes, rates, times and checks do not matter."""
     td, workload = config.td, config.workload
     spammers = min(workload.spammers, SPAMMERS)
     return Config.model_construct(**(dict(config) | {

@@ -6,7 +6,7 @@ move changes the view, all who may stand at the view before may find the view be
 out what cannot be:
 
     compatible    who holds a lock exclusively is not there together with another holder of it
-    justified     somebody holds each locked entry, each frozen mirror entry and mmu_lock, and these are
+    justified     an actor holds each locked entry, each frozen mirror entry and mmu_lock, and these are
                   there together
 
 Of actors at other pages only what they do to shared words and which locks they hold matters; as pages
@@ -39,7 +39,7 @@ class Closure:
         self.many = {actors[0].number: len(actors) > 1 for actors in self.kinds}
         self.mmu, self.epoch = (self.words.number[name] for name in ("mmu_lock", "epoch"))
         self.mmu_offset = plan.layout.at("mmu_lock")
-        self.requested: set[int] = set()                     # locks for which somebody has asked for host priority
+        self.requested: set[int] = set()                     # locks for which a host has asked for priority
         began, self.begun = time.perf_counter(), 1
         while not self._close():
             self.actors.forget()
@@ -67,7 +67,7 @@ class Closure:
         self.met: dict[int, set[int]] = defaultdict(set)                     # view -> held, justified or not
         self.hopes: dict[int, set[tuple]] = defaultdict(set)                 # view -> (held, view) of moves, justified or not
         self.unjustified: dict[int, dict[int, int]] = defaultdict(dict)
-        self.promised: dict[tuple, set[tuple]] = defaultdict(set)            # changes, once somebody is behind them
+        self.promised: dict[tuple, set[tuple]] = defaultdict(set)            # changes, once an actor is behind them
         self.tries: dict[int, set[int]] = defaultdict(set)                   # view -> stands that may still be refused
         self.holders: dict[int, set[int]] = defaultdict(set)                 # lock -> held
         self.takers: dict[int, set[tuple]] = defaultdict(set)                # lock -> pairs that look for host priority
@@ -144,7 +144,7 @@ class Closure:
             self._move(lowest.bit_length() - 1, view)
 
     def _meet(self, view, held: int) -> None:
-        """Somebody who holds this may be here: see who is justified by that, and who may be refused."""
+        """An actor that holds this may be here: see which actors are justified by that, and which may be refused."""
         self.met[view].add(held)
         for mover, behind in list(self.hopes[view]):
             if self._are_compatible(held, mover):
@@ -263,8 +263,8 @@ class Closure:
         self._go(self.views.changed(view, places) if places else view, groups, change)
 
     def _kicked(self, number: int, view) -> None:
-        """All vCPUs have left the guest.  Who holds mmu_lock for write knows more: TRACK is made under it, so nobody
-        is left of the epoch before; and entry is barred under it, so with that nobody comes back."""
+        """All vCPUs have left the guest.  Who holds mmu_lock for write knows more: TRACK is made under it, so no vCPU
+        is left of the epoch before; and entry is barred under it, so with that none comes back."""
         stand = self.actors.stands[number]
         marks, places = None, ()
         if self.actors.held[stand.held][1].get(self.mmu_offset):
@@ -307,7 +307,7 @@ class Closure:
                 self._go(at, self.actors.on(taker, self.actors.rows[self.actors.stands[taker].pc].priority))
 
     def _refuse(self, view, numbers=None) -> None:
-        """Those who try to take a lock that somebody may hold."""
+        """The tries to take a lock that another actor may hold."""
         for number in list(self.tries.get(view, ())) if numbers is None else numbers:
             stand = self.actors.stands[number]
             if self._may_be_held(stand, view, self.actors.offset(stand)):

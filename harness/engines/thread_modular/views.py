@@ -23,7 +23,7 @@ class Views:
         self.mmu = words.number["mmu_lock"]
         self.words: list[tuple[int, ...]] = []
         self.shared: list[int] = []              # a number for the shared words
-        self.owned: list[list[tuple]] = []       # what somebody must hold: (offset, where the holder is, or None)
+        self.owned: list[list[tuple]] = []       # what an actor must hold: (offset, where the holder is, or None)
         self._numbers: dict[tuple, int] = {}
         self._shared: dict[tuple, int] = {}
         self._changed: dict[tuple, int] = {}

@@ -101,7 +101,7 @@ class Words:
         return word & LARGE_MASK if place in self.entries and word & PS and self.places[place].name != "sept.0" else word
 
     def owned(self, view) -> list[int]:
-        """The offsets of what somebody must hold: locked entries, frozen mirror entries."""
+        """The offsets of what an actor must hold: locked entries, frozen mirror entries."""
         return [place.offset for number, (place, word) in enumerate(zip(self.places, view))
                 if number in self.entries and word & TDEL
                 or place.offset in self.mirrors and word == FROZEN]

@@ -135,7 +135,7 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
         flow.row(Op.TEST, register=R.OLD, mask=-1, match=FROZEN_SPTE, next=frozen, otherwise=present,
                  text="FROZEN_SPTE?")
         flow.label(present)
-        # Another vCPU has installed it; an operation of ours that met BUSY is over.
+        # Another vCPU has installed it; an operation of this vCPU that was refused with BUSY is over.
         flow.row(Op.SETTLE, value=flow.listing.call_number(name), text=name, next=installed)
         flow.label(frozen)
         flow.count("frozen_met")

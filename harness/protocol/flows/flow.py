@@ -49,7 +49,7 @@ class Behaviour(NamedTuple):
     may_sleep        whether the caller of a removal may sleep (an MMU notifier may not)
     userspace_skips  how often userspace returns to the guest before it converts a page that faults
     map_gpa_share    share of the guest's steps that convert map_gpa_pages to shared and back
-    map_gpa_retries  how often the guest repeats MapGPA when told to; None: for ever
+    map_gpa_retries  how often the guest repeats MapGPA when it gets RETRY; None: without limit
     string_pages     pages that one instruction touches
     migrate_share    share of entries at which the vCPU has come from another processor
     build_pages      pages of initial memory ("build")
@@ -184,7 +184,7 @@ class Flow:
         self.end("kick_wait")
 
     def tell_all(self) -> None:
-        """A request that every vCPU must see before it enters; nobody waits for it."""
+        """A request that every vCPU must see before it enters; the sender does not wait for it."""
         self.count("kick_broadcasts")
         with self.each_vcpu():
             self.row(Op.OR, base=R.CURSOR, value=REQUEST, text="request, IPI")
@@ -270,7 +270,7 @@ class Flow:
         self.label(dead)
         if self.builds:
             for word in ("created", "built"):
-                self.row(Op.STORE, value=1, **self.at(word))     # nobody need wait for it any more
+                self.row(Op.STORE, value=1, **self.at(word))     # no kick has to wait for it any more
         self.tell_all()
         before()
         self.goto(then)
@@ -291,7 +291,7 @@ class Flow:
         """End, and what to do when the VM is dead: end too, or have a fresh one built.
 
         One actor, the rebuilder, waits until all others are parked, makes the TD fresh and lets them go
-        by a new vm_generation.  One that ends counts as parked, so that nobody waits for it.  When the
+        by a new vm_generation.  One that ends counts as parked, so that no kick waits for it.  When the
         rebuilder itself ends, there will be no fresh TD: it lets go whoever is parked, to end as well.
         Nobody else may: an actor that is let go early ends and is counted a second time, in place of one
         that is still in the old TD.  Where the workload is teardown, the rebuilder first removes all

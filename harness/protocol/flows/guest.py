@@ -97,7 +97,7 @@ def _miss(flow: Flow) -> None:
             flow.row(Op.TEST, register=R.COIN, mask=-1, match=1, otherwise="guest.walk",
                      text="accept first?")
         # A guest that accepts first knows which pages it has accepted since the host last took them
-        # (a conversion tells it); that knowledge is one word per page.
+        # (a conversion informs it); that knowledge is one word per page.
         flow.row(Op.LOAD, base=R.PAGE_GENERATION, register=R.GENERATION, text="page's generation")
         index(flow.listing, R.CURSOR, flow.layout.at("accepted"), 0, 8)
         flow.row(Op.LOAD, base=R.CURSOR, register=R.OLD, text="generation accepted, + 1")

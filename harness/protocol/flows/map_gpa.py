@@ -4,7 +4,7 @@
     map_gpa             KVM: a piece of 2 MiB at a time to userspace, which sets the pages' attributes
     map_gpa.private     the same, back to private: nothing is mapped, so nothing is removed
 
-Between two pieces KVM looks for pending events, and if there are any tells the guest to call again
+Between two pieces KVM looks for pending events, and if there are any asks the guest to call again
 for the rest (TDVMCALL_STATUS_RETRY).  How often a guest does so differs: Linux for ever, td-shim three
 times, EDK2 long not at all (workload.map_gpa_retries).
 

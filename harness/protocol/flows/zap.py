@@ -11,7 +11,7 @@ the caller may sleep and another thread waits for the lock between two pages (td
 A SEAMCALL that fails for good is a KVM_BUG_ON, and the zap goes on with the next page, as KVM's does.
 
 Two mistakes can be asked for.  With `zap_lock = "read"` faults run beside the zap; it then freezes the
-mirror entry as they do.  With `freeze = false` nobody freezes, and with both a page can end up in the
+mirror entry as they do.  With `freeze = false` no entry is frozen, and with both a page can end up in the
 SEPT that the mirror says is gone (sources: Sean Christopherson, 19 Jan 2023).
 """
 
@@ -191,7 +191,7 @@ def _kick_and_repeat(flow: Flow, name: str, level: int, stem: str, done: str) ->
 
 
 def _refused_behind_bar(flow: Flow, stem: str) -> None:
-    """I6: with entry barred and everybody out, nobody is left who could make a call BUSY."""
+    """I6: with entry barred and all vCPUs out, no actor is left that could make a call BUSY."""
     other = flow.fresh(f"{stem}.not_barred")
     flow.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=OPERAND_BUSY, otherwise=other,
              next=flow.violation("barred_retry", other), text="BUSY all the same")
@@ -213,7 +213,7 @@ def bar(flow: Flow, on: bool) -> None:
 
 
 def _bar_is_off(flow: Flow) -> None:
-    """I7: nobody drops mmu_lock with entry barred."""
+    """I7: mmu_lock is not released while entry is barred."""
     bars = flow.policy.bar == "removal" or any(flow.policy.answers(site, "kick") for site in REMOVAL_SITES)
     if bars and flow.options.owners:
         fine = flow.fresh("bar.off")

@@ -170,7 +170,7 @@ def _store_mb(body: Body, node, arguments) -> Value:
 # --- read-modify-writes ---
 
 def change(body: Body, target: Shared, operator: Operator, operand: Value, node) -> tuple[Value, Value]:
-    """word = word OPERATOR operand, at once: (the word before, a register that nobody reads yet).
+    """word = word OPERATOR operand, at once: (the word before, a register that is free).
 
     A single locked instruction where x86 has one; else a loop of compare-and-swap.
     """

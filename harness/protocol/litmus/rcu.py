@@ -1,7 +1,7 @@
 """RCU and SRCU: read sides, and a wait for all readers that began before.
 
 Each process has a word of its own in each SRCU domain (and in the one of RCU): how deeply it reads, and a
-bit that turns with each read side that ends, so that a waiter sees that the one it met is over.
+bit that turns with each read side that ends, so that a waiter sees that the read side it waits for is over.
 
     15:0 read sides within one another     16 turns when the outermost ends
 
@@ -24,7 +24,7 @@ def _own(body: Body, domain: Shared) -> Shared:
 
 
 def _kept(body: Body, domain: Shared) -> int:
-    """A register in which a process keeps what its own word holds; nobody else writes that."""
+    """A register in which a process keeps what its own word holds; no other process writes that."""
     from harness.protocol.litmus.primitives import counter
     return counter(body, f"reads {domain.offset}")
 

@@ -294,7 +294,7 @@ class HasVcpus:
 
 @dataclass(frozen=True)
 class Reclaimable:
-    """The page must be somebody's.  A TDR is reclaimed here and now, last of its TD's pages.
+    """The page must be in use.  A TDR is reclaimed at once: it is the last of its TD's pages.
 
     tdh_phymem_page_reclaim.c
     """
@@ -305,7 +305,7 @@ class Reclaimable:
         tdr, other, page = call.fresh("tdr"), call.fresh("other"), NAMED["PAGE"][call.level]
         call.row(Op.LOAD_IN, base=page, offset=PAMT_TYPE, width=8, register=R.OLD,
                  mask=~(1 << PT_NDA | 1 << PT_RSVD),
-                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="type of PAGE: somebody's")
+                 otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="type of PAGE: in use")
         if call.level:                   # a large page is no TDR
             call.row(Op.TEST, register=R.HPA, mask=(1 << 12 + 9 * call.level) - 1,
                      otherwise=call.fail("TDX_OPERAND_INVALID", "RCX"), text="the first of it")

@@ -150,7 +150,7 @@ class Leaf:
 class Implicit:
     """A page that the module itself knows: its own PAMT entry only.  pamt_manager.c:516-538
 
-    Before it tries the lock it looks at the page's type by a plain load: one that says that the page is nobody's
+    Before it tries the lock it looks at the page's type by a plain load: one that says that nothing owns the page
     or reserved is against all that the module knows, and it shuts itself down.  A call that lets go of an SEPT
     entry before it has written the page's type (AUG) leaves that window to whoever takes the entry next.
     """
@@ -176,10 +176,10 @@ def check_found(call: Call, page: str) -> None:
     if call.dynamic_pamt:
         with_node(call, page, lambda: check_node(call, node, page))
     types = (PT_NDA, PT_RSVD, *((PT_PAMT,) if call.release.dynamic_pamt else ()))
-    nobodys = call.fresh("nobodys")
+    unowned = call.fresh("unowned")
     call.row(Op.LOAD_IN, base=base, offset=PAMT_TYPE, width=8, mask=~sum(1 << each for each in types),
-             otherwise=nobodys, text=f"type of {page}: must be somebody's")
-    with call.listing.aside(nobodys):
+             otherwise=unowned, text=f"type of {page}: must be in use")
+    with call.listing.aside(unowned):
         call.halt()
 
 

@@ -21,7 +21,7 @@ def check_node(call: Call, node: R, page: str) -> None:
 
 
 def check_no_pamt_page(call: Call, base: R, page: str, otherwise: str) -> None:
-    """A page that is to become somebody's must not hold PAMT entries."""
+    """A page that comes into use must not hold PAMT entries."""
     call.row(Op.LOAD, base=base, offset=PAMT_BIT, width=8, mask=-1, otherwise=otherwise,
              text=f"{page} holds no PAMT entries")
 

@@ -30,7 +30,7 @@ def page_mask(level: int) -> int:
 class OwnPage:
     """PAMT = the PAMT entry, of its own size, of the page that the entry maps.
 
-    checked   whether its type is looked at: it must not be nobody's (locking.check_found), or the module halts
+    checked   whether its type is looked at: it must be in use (locking.check_found), or the module halts
     With Dynamic PAMT, NODE = the 2M entry above; 0 of a large page.
     """
 
@@ -213,7 +213,7 @@ class Add:
 
     def emit(self, call: Call):
         locked = call.fresh("locked")
-        call.row(Op.LOAD, base=R.ENTRY, mask=TDEL, otherwise=locked, text="nobody may hold it")
+        call.row(Op.LOAD, base=R.ENTRY, mask=TDEL, otherwise=locked, text="not locked")
         with call.listing.aside(locked):
             call.halt()
         call.work(call.name + "_ns")
@@ -405,7 +405,7 @@ class Advance:
         call.row(Op.LOAD, base=R.TD, offset=call.td("epoch"), register=R.EPOCH_WORD,
                  text="td_epoch and counts")
         call.row(Op.EPOCH_PREVIOUS, register=R.EPOCH_WORD,
-                 otherwise=call.fail("TDX_PREVIOUS_TLB_EPOCH_BUSY"), text="nobody of the epoch before")
+                 otherwise=call.fail("TDX_PREVIOUS_TLB_EPOCH_BUSY"), text="none of the epoch before")
         call.work(call.name + "_ns")
         call.row(Op.INDEX, register=R.OLD, source=R.EPOCH_WORD, width=epoch.EPOCH_SHIFT, mask=-1, match=1)
         call.row(Op.STORE, base=R.TD, offset=call.td("epoch") + epoch.EPOCH_BYTE, width=32,

@@ -94,7 +94,7 @@ class GivePair:
                      otherwise=stopped, text=f"type of {lock.resource}")
             with call.listing.aside(stopped):
                 call.row(Op.TEST, register=R.OLD, mask=-1, match=PT_NDA, next=found,
-                         otherwise=call.fail("TDX_PAGE_NOT_FREE", self.operands[which]), text="nobody's")
+                         otherwise=call.fail("TDX_PAGE_NOT_FREE", self.operands[which]), text="not in use")
                 call.listing.label(found)
                 self._reach(call, which + 1, done)
         call.take(last, busy)

@@ -25,7 +25,7 @@ class Rtmr:
     """The lock of the run-time measurement registers, held while they are written, copied or hashed."""
 
     mode: str
-    plain: bool = False          # a guest that is refused for host priority is told that it is busy, and no timer runs
+    plain: bool = False          # a guest that is refused for host priority gets BUSY, and no timer runs
 
     operand: ClassVar[str] = "RTMR"
 
@@ -143,7 +143,7 @@ class Target:
     """From inside a service TD: the target's TDR and op_state, shared, as a guest takes them.
 
     What is wrong with the target ends the service TD's call as a TD exit (TDX_CROSS_TD_TRAP).  So does a refusal
-    for host priority by its op_state: the module tells the guest of a plain BUSY only.  Of the TDR it tells both.
+    for host priority by its op_state: the guest gets a plain BUSY only.  Of the TDR it gets both.
     tdg_servtd_rd_wr.c 1.5.25:93-290
     """
 
