@@ -119,6 +119,7 @@ LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept", "td
 # For tests/mutants: the calls that a program has (none: all), and what is changed in its listing before it is linked.
 ONLY: tuple[str, ...] = ()
 EDIT = None
+PRIMITIVE = "cas"                                # of a stage that is made with none; the fixture both_primitives tries each
 
 
 @functools.cache
@@ -157,10 +158,11 @@ def stage_program(layout_key, packages, primitive, owners, busted, release, faul
 class Stage:
     """A finalized TD without memory, and a program with every call, at every level."""
 
-    def __init__(self, vcpus=2, hosts=3, pages=1024, primitive="cas", owners=False, busted=(), release="1.5.05", faults=Faults(),
+    def __init__(self, vcpus=2, hosts=3, pages=1024, primitive=None, owners=False, busted=(), release="1.5.05", faults=Faults(),
                  dynamic_pamt=False, packages=1):
         self.layout, self.program = stage_program(
-            (vcpus, vcpus + hosts, pages), packages, primitive, owners, tuple(busted), release, faults, dynamic_pamt)
+            (vcpus, vcpus + hosts, pages), packages, primitive or PRIMITIVE, owners, tuple(busted), release, faults,
+            dynamic_pamt)
         self.release = RELEASES[release]
         self.memory = Memory(self.layout)
         self.actors = {actor.name: actor for actor in make_actors(vcpus, hosts)}

@@ -1,11 +1,10 @@
 """Interleavings worked out from the module's releases of 2025 and 2026, with every word and every status.
 
 N1 ... N28 number them as S1 ... S30 of test_interleavings; what a release does otherwise stands beside it.  N10, N19,
-N20, N22, N23, N25 and N27 are of migration (test_migration).  N14 needs calls that are not rows (MMIO), N26 needs to
-know who is inside the module, which no row says; of N15 the words alone are here.
+N20, N22, N23, N25 and N27 are of migration (test_migration), N14, N15 and N24 of services and devices (test_services).
+N26 needs to know who is inside the module, which no row says: its end alone is modelled.
 """
 
-import numpy as np
 import pytest
 
 from harness.memory.layout import PAMT_COUNT, PAMT_LOCK
@@ -16,7 +15,7 @@ from kernels.ops import Op, Register as R
 from kernels.words import (
     PT_NDA, PT_PAMT, PT_REG, PT_TDVPR, STATE, TDEL, TDHP, signed, status, status_name,
 )
-from tests.protocol.test_interleavings import BUSY, BUSY_ENTRY, BUSY_TREE, DONE, PRIORITY as ASKED, Word
+from tests.protocol.test_interleavings import BUSY, BUSY_ENTRY, BUSY_TREE, DONE, PRIORITY as ASKED
 from tests.ready import ready, tracked
 from tests.stage import Stage
 
@@ -411,18 +410,6 @@ def test_n17_blocked_pages_are_counted_before_or_after_the_entry_says_so(stage):
     host.begin("tdh_mem_page_remove", G).before(Op.ENTRY_REPLACE)
     assert counted() == 0 and stage.entry(G) == stage.as_state("BLOCKED", G, lock=True)
     assert host.finish() == SUCCESS and counted() == 0
-
-
-def test_n15_mmio_maps_plain_store_loses_a_hosts_priority(primitive):
-    """TDH.MMIO.MAP of 2.0.18 is no row; its steps on the entry's word."""
-    primitive = locks.PRIMITIVES[primitive]
-    word = Word(0x80E0_0000_0000_0000)
-    assert word.do(locks.entry_take, primitive, word.tally) == (DONE, 0x80E0_0000_0000_0800)
-    assert word.do(locks.entry_take, primitive, word.tally)[0] == BUSY
-    word.do(locks.entry_request_priority, primitive, word.tally)
-    assert int(word.cell[0]) == 0x80F0_0000_0000_0800
-    word.cell[0] = np.uint64(0x8100_0001_2345_6080)                  # MAP's store
-    assert word.do(locks.entry_see_priority) == (DONE, 0x8100_0001_2345_6080)
 
 
 # --- AUG, half done ---
