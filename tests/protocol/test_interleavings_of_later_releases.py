@@ -2,12 +2,11 @@
 
 N1 ... N28 number them as S1 ... S30 of test_interleavings; what a release does otherwise stands beside it.  N10, N19,
 N20, N22, N23, N25 and N27 are of migration (test_migration), N14, N15 and N24 of services and devices (test_services).
-N26 needs to know who is inside the module, which no row says: its end alone is modelled.
 """
 
 import pytest
 
-from harness.memory.layout import PAMT_COUNT, PAMT_LOCK
+from harness.memory.layout import PAMT_COUNT, PAMT_LOCK, SYS_READY, SYS_SHUTDOWN
 from harness.protocol.releases import CHECKED_SWAP, ENTRY, LOOK_ADD, LOOK_SET, NOTHING, PRIORITY, READ, STORE
 from kernels import locks
 from kernels.compiling import for_python
@@ -463,3 +462,35 @@ def test_n28_before_the_entry_is_written_remove_stops_at_it(stage):
     assert stage.entry(G) == STATE["FREE"].word(lock=True, priority=True)
     assert aug.finish() == SUCCESS
     assert stage.entry(G) == stage.as_state("PENDING", G, priority=stage.release.entry_write != STORE)
+
+
+# --- who is inside the module ---
+
+@in_releases(EVERY)
+def test_n26_a_shutdown_that_finds_somebody_inside_is_taken_back_and_has_disturbed_others(primitive, release):
+    stage = Stage(primitive=primitive, release=release, inside=True)
+    shutting, other, third = stage.actor("host0"), stage.actor("host1"), stage.actor("host2")
+    stage.map_page(G)
+    stage.set_word("sys_state", SYS_READY, width=64)
+    other.begin("tdh_mem_sept_rd", G).through(Op.ENTRY_TAKE)
+    shutting.begin("tdh_sys_shutdown")
+    while stage.word("sys_state", width=64) != SYS_SHUTDOWN:
+        shutting.step()
+    assert stage.word("global_lock") == 1
+    assert third.call("tdh_mem_sept_rd", G) == status("TDX_SYS_SHUTDOWN") == 0xC000_0506_0000_0000     # though nobody shuts it down
+    assert shutting.finish() == status("TDX_SYS_BUSY") and stage.word("global_lock") == 0
+    assert stage.word("sys_state", width=64) == SYS_READY
+    assert other.finish() == SUCCESS and third.call("tdh_mem_sept_rd", G) == SUCCESS
+    assert shutting.call("tdh_sys_shutdown") == SUCCESS and stage.word("sys_state", width=64) == SYS_SHUTDOWN
+    assert other.call("tdh_mem_sept_rd", G) == status("TDX_SYS_SHUTDOWN")
+
+
+@in_releases(EVERY)
+def test_n26_a_processor_in_a_guest_is_inside_until_its_td_exit(primitive, release):
+    stage = Stage(primitive=primitive, release=release, inside=True)
+    vcpu, host = stage.actor("vcpu0"), stage.actor("host0")
+    stage.set_word("sys_state", SYS_READY, width=64)
+    assert vcpu.call("tdh_vp_enter") == SUCCESS
+    assert host.call("tdh_sys_shutdown") == status("TDX_SYS_BUSY")
+    vcpu.leave_guest()
+    assert host.call("tdh_sys_shutdown") == SUCCESS
