@@ -119,14 +119,15 @@ LEAF_CALLS = ("tdh_mem_page_aug", "tdh_mem_page_add", "tdg_mem_page_accept", "td
 # For tests/mutants: the calls that a program has (none: all), and what is changed in its listing before it is linked.
 ONLY: tuple[str, ...] = ()
 EDIT = None
+PRIMITIVE = "cas"                                # of a stage that is made with none; the fixture both_primitives tries each
 
 
 @functools.cache
-def stage_program(layout_key, packages, primitive, owners, busted, release, faults, dynamic_pamt):
+def stage_program(layout_key, packages, primitive, owners, busted, release, faults, dynamic_pamt, inside):
     """A program with every call as a script at each of its levels: "stage.CALL.LEVEL"."""
     layout = Layout(*layout_key, record_words=0, packages=packages, dynamic_pamt=dynamic_pamt)
     options = Options(layout, primitive, owners, busted=frozenset(busted), release=RELEASES[release],
-                      faults=faults)
+                      faults=faults, inside=inside)
     listing = Listing()
     rows = [row for row in by_name(options.release).values() if not ONLY or row.name in ONLY]
     write_calls(listing, options, [(row.name, level) for row in rows for level in row.levels])
@@ -157,10 +158,11 @@ def stage_program(layout_key, packages, primitive, owners, busted, release, faul
 class Stage:
     """A finalized TD without memory, and a program with every call, at every level."""
 
-    def __init__(self, vcpus=2, hosts=3, pages=1024, primitive="cas", owners=False, busted=(), release="1.5.05", faults=Faults(),
-                 dynamic_pamt=False, packages=1):
+    def __init__(self, vcpus=2, hosts=3, pages=1024, primitive=None, owners=False, busted=(), release="1.5.05", faults=Faults(),
+                 dynamic_pamt=False, packages=1, inside=False):
         self.layout, self.program = stage_program(
-            (vcpus, vcpus + hosts, pages), packages, primitive, owners, tuple(busted), release, faults, dynamic_pamt)
+            (vcpus, vcpus + hosts, pages), packages, primitive or PRIMITIVE, owners, tuple(busted), release, faults,
+            dynamic_pamt, inside)
         self.release = RELEASES[release]
         self.memory = Memory(self.layout)
         self.actors = {actor.name: actor for actor in make_actors(vcpus, hosts)}

@@ -9,10 +9,10 @@ from harness.commands import arguments, counterexamples, litmus, matrices
 from harness.commands.progress import Sign
 from harness.engines.explore import search as engine
 from harness.errors import DONE, FAILED, INTERRUPTED, UsageError
-from harness.experiment.config import KeyProblem, resolve_module
 from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import load
 from harness.reports import exploration
+from harness.reports.module import find_release
 from harness.results import grading
 
 BRIEF = 4                        # more scenarios than that get a line each
@@ -64,7 +64,8 @@ class Sampling(NamedTuple):
 
 def add(parser) -> None:
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, such as configs/explore/pairs.toml, or C litmus tests (FILE.litmus)")
-    parser.add_argument("--module", action="append", metavar="RELEASE", help="only this release (may be repeated)")
+    parser.add_argument("--module", action="append", metavar="RELEASE",
+                        help="only this release, or FILE.toml with a [module] of your own (may be repeated)")
     parser.add_argument("--policy", metavar="NAME", help="another policy for KVM's flows")
     matrix = parser.add_mutually_exclusive_group()
     matrix.add_argument("--policies", action="store_true",
@@ -124,11 +125,8 @@ def do(options) -> int:
 
 
 def releases(names: list[str] | None) -> list[str] | None:
-    """The releases that --module names.  Raises UsageError."""
-    try:
-        return names and [resolve_module(name) for name in names]
-    except KeyProblem as problem:
-        raise UsageError(f"--module {problem.value}: {problem.message}") from None
+    """The releases that --module names, some as the file of a module of one's own.  Raises UsageError."""
+    return names and [find_release(name, "--module").name for name in names]
 
 
 def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | Sampling,

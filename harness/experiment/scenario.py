@@ -383,7 +383,8 @@ def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, 
     """Kept, as many scenarios have the same."""
     layout = layout_of(vcpus, hosts, dynamic_pamt)
     options = Options(layout, primitive, owners, busted=busted, release=releases.find(module), attribution=False,
-                      pending_ve=pending_ve)
+                      pending_ve=pending_ve,
+                      inside=any(step.call == "tdh_sys_shutdown" for _, steps in scripts for step in steps))
     chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
     return write_program(options, policy, hosts, chance, scripts)
 

@@ -144,6 +144,7 @@ class Layout:
         self._add("global_lock", 1, LINE)
         self._add("sys_state", 1, LINE)
         self._add("lp_pending", actors, LINE)
+        self._add("lp_busy", actors, LINE)
         self._add("package_pending", packages, LINE)
         self._add("tdmr", 1, LINE)
 

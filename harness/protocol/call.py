@@ -39,6 +39,7 @@ class Options(NamedTuple):
     faults: Faults = Faults()    # what goes wrong below the module; by default nothing
     attribution: bool = False    # note the word that refused, for kernels/blame.py
     pending_ve: bool = True      # whether a touch of a PENDING page is a #VE for the guest
+    inside: bool = False         # whether the module notes who is inside it, and TDH.SYS.SHUTDOWN counts them
 
 
 class Call:
@@ -52,6 +53,7 @@ class Call:
         self.primitive = PRIMITIVES[options.primitive]
         self._unwinding: dict[tuple[tuple[Held, ...], bool], str] = {}
         self.held_before: tuple[Held, ...] = ()      # what was held when this step began
+        self.leaves = None               # writes what is done as the module is left, if anything is
 
     @property
     def release(self) -> Release:
@@ -420,11 +422,14 @@ class Call:
         """End the call: drop what is held (or, with `keeping`, return with it)."""
         self.listing.answer(status, SUCCESS.kind)
         if keeping:
+            self.leaves = None           # a vCPU is inside until its TD exit
             self._return()
         else:
             self.listing.jump(self.unwinding())
 
     def _return(self) -> None:
+        if self.leaves:
+            self.leaves(self)
         self.row(Op.CALL_END, text=self.name)
         self.row(Op.GO, register=R.LINK, text="return")
 

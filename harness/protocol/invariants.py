@@ -80,6 +80,8 @@ OF_OUTCOMES = (
     Invariant("accepted_stays", "", "outcomes", "a page that a guest has accepted is not pending again"),
     Invariant("entries_side_by_side", "", "outcomes",
               "a suspected vCPU's entry filter makes neither another entry nor an AUG BUSY"),
+    Invariant("failed_shutdown_unseen", "", "outcomes",
+              "no call is refused because of a TDH.SYS.SHUTDOWN that then fails"),
     Invariant("service_td_goes_on", "", "outcomes",
               "a host that is BUSY on a lock of a TD does not take that TD's service TD out of its guest"),
     Invariant("import_goes_on", "", "outcomes", "an entry or a page that is BUSY does not end an import for good"),

@@ -301,10 +301,17 @@ def _spelled(value) -> str:
 
 
 def suggestion(text: str) -> str:
-    """`; did you mean X?`: the nearest release that is earlier in the same line, or the first that is known of it."""
+    """`; did you mean X?`: the nearest release that is earlier in the same line, or the first that is known of it.
+
+    Of a line that is not known: the newest release of the lines before it, if there is one.
+    """
     wanted = numbers(text)
-    known = [name for name in NAMES if numbers(name)[:2] == wanted[:2] and re.fullmatch(r"[\d.]+", name)]
-    if len(wanted) != 3 or not known:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)+", text.strip()):
         return nearest(text, (*NAMES, NEWEST))
+    released = [name for name in NAMES if re.fullmatch(r"[\d.]+", name)]
+    known = [name for name in released if numbers(name)[:2] == wanted[:2]]
+    if not known:
+        before = [name for name in released if numbers(name) <= wanted]
+        return f"; did you mean {max(before, key=numbers)}?" if before else ""
     earlier = [name for name in known if numbers(name) <= wanted]
     return f"; did you mean {max(earlier, key=numbers) if earlier else min(known, key=numbers)}?"

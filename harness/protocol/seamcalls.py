@@ -44,6 +44,7 @@ from harness.protocol.phrases.pages import (
     IMPORTING, LEAVES, Add, Advance, Become, Children, ChildrenFree, Count, CountUsed, NoteBlocked, OwnPage, PageBecomes, PagesBelowFree,
     PageType, StateIs, Tracked, TypeIs,
 )
+from harness.protocol.phrases.system import enter, leave
 from harness.protocol.phrases.vcpus import (
     REFCOUNT, Associate, CountIn, Dissociate, EntryFilter, Exit, InitVcpu, MoreVcpuPages, NewVcpu, NewVcpuPage, VcpuComplete,
     VcpuIs,
@@ -649,6 +650,8 @@ def write_call(listing: Listing, row: Seamcall, options: Options, level: int = 0
         if not guest:
             call.work("seamcall_ns")
             faults.refuse(call)
+            if options.inside:
+                enter(call)
         for phrase in row.phrases:
             call.step(phrase)
         call.succeed(keeping=row.keeps, status=row.success)
@@ -663,6 +666,8 @@ def write_exit(listing: Listing, options: Options) -> None:
         listing.label(TD_EXIT)
         listing.held = held_in_guest(options.release)
         Exit().emit(call)
+        if options.inside:
+            leave(call)
         listing.row(Op.GO, register=R.LINK, text="return")
     listing.flush()
     listing.held = ()

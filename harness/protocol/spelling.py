@@ -6,6 +6,7 @@
     SEAMCALL TDH_MEM_PAGE_AUG failed: 0x8000020000000001, rcx 0x0, rdx 0x0
     virt/tdx: SEAMCALL (0x0000000000000021) failed: 0xc000050000000000
     TDH_VP_RD[VMCS.0x1234] failed 0x8000070100000000
+    TDX_OPERAND_BUSY (SEPT_TREE)   80000200:00000092   8000020000000092h   exit reason 48   ret = -5
 
 A number of 16 digits is hexadecimal, always: a status has 19 or 20 digits in decimal, and 8000020000000092
 has no letter to go by.  A small negative number is an errno.
@@ -40,7 +41,7 @@ KNOWN = {**STATUSES, **SOFTWARE_ERRORS, **REASONS, **HYPERCALL}
 OPERAND_NAMES = {**OPERANDS, "SEPT": OPERANDS["SEPT_TREE"]}         # the kernel's TDX_OPERAND_ID_SEPT
 STATES = {name: number for number, name in (*VCPU_STATES.items(), *enumerate(OP_STATES))}
 # Words that a report puts before what is in the low half.
-LABELS = r"(?:level|exit\s+reason|op_state|vcpu\s+state|msr|cpuid\s+leaf|operand|vmcs\s+field)\s+"
+LABELS = r"(?:level|exit[\s_]+reason|op_state|vcpu\s+state|msr|cpuid\s+leaf|operand(?:[\s_]+id)?|vmcs\s+field)[\s:=]+"
 LAST_ERRNO = 4095                # MAX_ERRNO
 LONGEST = 72                     # of a text that is shown or looked up
 
@@ -77,7 +78,8 @@ def _nearest(word: str, known) -> str:
 # --- one number ----------------------------------------------------------------------------------
 
 _SEPARATORS = re.compile(r"(?<=[0-9a-fA-FxX])[_'`](?=[0-9a-fA-F])")
-_SUFFIX = re.compile(r"(?i)(?<=[0-9a-f])(?:ull|llu|ul|lu|ll|u|l)$")
+_SUFFIX = re.compile(r"(?i)(?<=[0-9a-f])(?:ull|llu|ul|lu|ll|[us]64|u|l)$")
+_ASSEMBLER = re.compile(r"(?:(?:0[xX])?([0-9a-fA-F]{1,16})[hH]|[xX]([0-9a-fA-F]{16}))$")       # 92h; x8000020000000092
 _PREFIXED = re.compile(r"\+?0[xX][0-9a-fA-F]+$")
 _DECIMAL = re.compile(r"[+-]?[0-9]+$", re.ASCII)
 _BARE = re.compile(r"[0-9a-fA-F]+$")
@@ -89,6 +91,8 @@ def number(text: str) -> tuple[int | None, int] | None:
     Raises UsageError, without the text, for a number that cannot be an answer.
     """
     digits = _SUFFIX.sub("", _SEPARATORS.sub("", text))
+    if assembler := _ASSEMBLER.match(digits):
+        return int(assembler[1] or assembler[2], 16), 0
     if _PREFIXED.match(digits):
         return _fits(int(digits.lstrip("+"), 16)), 0
     if len(digits) == 16 and _BARE.match(digits):
@@ -124,8 +128,11 @@ def _status_named(name: str) -> int | None:
 
 def _low_half(text: str) -> int:
     """An operand by name or number, or any other low half as a report spells it.  Raises UsageError."""
-    bare = re.sub(rf"(?i)^{LABELS}", "", text.strip())
+    bare = re.sub(rf"(?i)^{LABELS}", "", text.strip(" ()"))
     name = bare.upper().removeprefix("TDX_").removeprefix("OPERAND_ID_")
+    reason = REASONS.get("EXIT_REASON_" + name.removeprefix("EXIT_REASON_"))
+    if reason is not None and name not in OPERAND_NAMES and name not in STATES:
+        return reason
     if name in OPERAND_NAMES or name in STATES:
         return OPERAND_NAMES.get(name, STATES.get(name))
     try:
@@ -140,7 +147,7 @@ def _low_half(text: str) -> int:
 
 def one(text: str) -> Asked | None:
     """A text that is one answer and nothing else; None if it is not.  Raises UsageError."""
-    bare = _undressed(text)
+    bare = _joined(_undressed(text))
     plain = number(bare)
     if plain:
         notes = ("read as hexadecimal: it has 16 digits",) if bare.isdecimal() and len(bare) == 16 else ()
@@ -148,20 +155,48 @@ def one(text: str) -> Asked | None:
     name = bare.upper()
     if name.lstrip("-") in ERRNOS:
         return Asked(text, None, ERRNOS[name.lstrip("-")])
-    first, *rest = re.split(r"[|+]", bare)
+    if reason := re.fullmatch(r"(?i)exit[\s_]+reason[\s:=]+(\w+)", bare):
+        return Asked(text, _low_half(reason[1]))
+    first, *rest = re.split(r"\|{1,2}|\+", bare)
     first, rest = first.strip(), [part.strip() for part in rest]
     plain = number(first) if rest else None
-    word = plain[0] if plain else _status_named(first.upper())
+    word = plain[0] if plain else _status_named(re.sub(r"[\s-]+", "_", first.upper()))
     if word is None or plain and not rest:
         return None
     for part in rest:
         if first.upper() in SOFTWARE_ERRORS:
             raise UsageError(f"{first.upper()} takes no operand")
-        if re.fullmatch(r"(?i)fatal|bit\s*61", part):
+        if re.fullmatch(r"(?i)fatal|bit\s*61|bit(?:_ull)?\(61\)?|\(?1(?:ull?)?\s*<<\s*61\)?", part):
             word |= TDX_FATAL
         else:
             word |= _low_half(part)
     return Asked(text, word)
+
+
+# A status and, not joined by |, what is in its low half: by name, or a number that is said to be it or is in brackets.
+# A register's name with a value behind it is a register.
+_STATUS = "|".join(sorted((name.removeprefix("TDX_") for name in STATUSES), key=len, reverse=True))
+_LOOSE = re.compile(
+    rf"(?<![A-Z0-9_])(?P<status>(?:TDX_)?(?:{_STATUS}))\b"
+    r"(?:\s*(?P<mark>[,:(\[/&-]|\b(?:with|on|for)\b)\s*|\s+)(?:with\s+|on\s+)?"
+    rf"(?P<low>(?P<label>{LABELS})?[\[(]?\s*(?:TDX_)?(?:OPERAND_ID_)?(?P<name>\w+))\b(?:\s*[\])])?"
+    r"(?![\s:=,]*(?:0x[0-9a-f_]+|[0-9a-f]{16})\b)", re.IGNORECASE)
+
+
+def _joined(text: str) -> str:
+    """The text with | between a status and its operand, and with two or four parts of one number as one."""
+    halves = re.fullmatch(r"(?i)(0x)?([0-9a-f]{8})[\s:]+(?:0x)?([0-9a-f]{8})", text)
+    if halves and _is_answer(int(halves[2] + halves[3], 16)):
+        return f"0x{halves[2]}{halves[3]}"
+    if re.fullmatch(r"(?i)(?:[0-9a-f]{4}\s+){3}[0-9a-f]{4}", text) and _is_answer(int("".join(text.split()), 16)):
+        return "0x" + "".join(text.split())
+
+    def join(match) -> str:
+        name = match["name"].upper()
+        bracketed = match["mark"] in ("(", "[") and re.fullmatch(r"0X[0-9A-F]{1,8}", name)
+        known = name in OPERAND_NAMES or match["label"] and re.fullmatch(r"0X[0-9A-F]{1,8}|[0-9]{1,4}", name) or bracketed
+        return f"{match['status']}|{match['low'].strip('([ ')}" if known else match[0]
+    return _LOOSE.sub(join, text) if len(text) <= 1000 else text
 
 
 def _undressed(text: str) -> str:
@@ -174,9 +209,9 @@ def _undressed(text: str) -> str:
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HEX = r"(?:0[xX][0-9a-fA-F_]+|[0-9a-fA-F]{16})\b"
 # A name, and behind it what KVM prints of a field and what was written to it.
-_CALL = re.compile(r"(?<![A-Za-z0-9])(TD[HG][_.]?[A-Z][A-Z_.]*[A-Z])(?![A-Za-z0-9])(\[[^\]]*\])?(=[^ ]*)?",
+_CALL = re.compile(r"(?<![A-Za-z0-9])(TD[HG][_.]?[A-Z][A-Z_.]*[A-Z])(?![A-Za-z0-9])(\[[^\]]*\](?:=[^ ]*)?)?",
                    re.IGNORECASE)
-_LEAF = re.compile(rf"\b(SEAMCALL|TDCALL)\b\s*(?:leaf\s*)?[\[(#]?\s*(?:leaf\s*)?({_HEX}|\d{{1,3}}\b)\s*[\])]?",
+_LEAF = re.compile(rf"(?<![A-Za-z0-9])_*(SEAMCALL|TDCALL)(?:_saved)?(?:_ret)?\b\s*(?:leaf\s*)?[\[(#]?\s*(?:leaf\s*)?({_HEX}|\d{{1,3}}\b)\s*[\])]?",
                    re.IGNORECASE)
 _ENTER = re.compile(r"\bvp_enter_ret\b")
 _REGISTER = re.compile(rf"\b(r[abcd]x|r[sd]i|rbp|r0?[89]|r1[0-5]|entry|level_state)\b[\s:=,]*({_HEX})", re.IGNORECASE)
@@ -187,7 +222,7 @@ _WORD = re.compile(r"[-+]?[0-9A-Za-z_]+(?:\s*[|]\s*[0-9A-Za-z_]+)*")
 
 def line(text: str) -> list[Asked]:
     """The answers in a line of a log, with the call and the registers that it gives; none if there is none."""
-    bare = _COLOUR.sub("", text)
+    bare = _joined(_COLOUR.sub("", text))
     left = bare
     def take(pattern):
         nonlocal left
@@ -255,6 +290,9 @@ def read(text: str) -> list[Asked]:
 
     Raises UsageError, one line, if there is none or one that cannot be read.
     """
+    twice = re.fullmatch(rf"(?s)(.+?)\s*[(=\[]\s*({_HEX})\s*[)\]]?\s*", text)          # TDX_OPERAND_BUSY|RCX (0x...)
+    if twice and all(both := [_try(twice[1]), _try(twice[2])]) and both[0].word == both[1].word:
+        return both[:1]
     try:
         asked = one(text)
     except UsageError as mistake:
@@ -265,11 +303,38 @@ def read(text: str) -> list[Asked]:
     calls = [by_name(part) for part in parts]
     several = [_try(part) for part, call in zip(parts, calls) if not call]
     if several and all(several) and sum(map(bool, calls)) <= 1:
-        return [each._replace(leaf=next(filter(None, calls), None)) for each in several]
+        return _once(each._replace(leaf=next(filter(None, calls), None)) for each in several)
     found = line(text)
-    if found and not _misspelt(text):
-        return found
+    if _misspelt(text):
+        found = []
+    elif not found:
+        found = _last_resort(text)
+    if found:
+        return _once(found)
     raise UsageError(f"decode {shown(text)}: {_why_not(text, parts)}")
+
+
+def _once(found) -> list[Asked]:
+    """Without what is said twice: an answer by number and by name, an errno and its number in brackets."""
+    found = list(found)
+    errnos = {asked.errno for asked in found if asked.errno}
+    kept = {(asked.word, asked.errno, asked.leaf): asked for asked in reversed(found) if asked.word not in errnos}
+    return list(reversed(kept.values()))
+
+
+_ERRNO = re.compile(r"(?:^|[\s=:(/])(-?E[A-Z0-9]{2,15}|-[0-9]{1,4})(?=$|[\s),.;:/])|\berrno[\s:=]+([0-9]{1,4})\b")
+_REASON = re.compile(r"(?i)\bexit[\s_]+reason[\s:=]+(0x[0-9a-f]{1,8}|[0-9]{1,5})\b")
+_UNKNOWN = re.compile(r"(?<![0-9A-Za-z_])(?:0[xX])?([4-9a-eA-E][0-9a-fA-F]{15})(?![0-9A-Za-z_])")
+
+
+def _last_resort(text: str) -> list[Asked]:
+    """What a line says that somebody gives by hand, where a log has too much like it: an errno; else an unknown status."""
+    leaf = next((known for match in _CALL.finditer(text) if (known := by_name(match[1]))), None)
+    said = ("-" + match[2] if match[2] else match[1] for match in _ERRNO.finditer(text))
+    errnos = [asked for asked in map(_try, said) if asked and asked.errno > 1]
+    reasons = [Asked(text, _low_half(match[1])) for match in _REASON.finditer(text)]
+    found = errnos or reasons or [Asked(text, int(match[1], 16)) for match in _UNKNOWN.finditer(text)]
+    return [asked._replace(given=text, leaf=leaf) for asked in found]
 
 
 def _misspelt(text: str) -> str:
@@ -278,7 +343,8 @@ def _misspelt(text: str) -> str:
         name = word.upper()
         if by_name(word) or _status_named(name) is not None or name.removeprefix("TDX_OPERAND_ID_") in OPERAND_NAMES:
             continue
-        close = difflib.get_close_matches(name, [*KNOWN, *names()], 1, cutoff=0.85) if len(name) <= LONGEST else []
+        table = [*KNOWN] if name.startswith("TDX_") else [*names()]      # tdx_mem_page_aug is a function of KVM
+        close = difflib.get_close_matches(name, table, 1, cutoff=0.85) if len(name) <= LONGEST else []
         if close:
             return f"{word} is neither a status nor a call; did you mean {close[0]}?"
     return ""
@@ -290,8 +356,9 @@ def _why_not(text: str, parts: list[str]) -> str:
     if len(parts) > 1 or not parts:
         return "no status in it; must be like 0x8000020000000092, TDX_OPERAND_BUSY|RCX, or a line of the kernel's log"
     bare = _undressed(text)
-    if bare.upper() in OPERAND_NAMES:
-        return f"an operand, not a status; write TDX_OPERAND_BUSY|{bare.upper()}"
+    operand = bare.upper().removeprefix("TDX_").removeprefix("OPERAND_ID_")
+    if operand in OPERAND_NAMES:
+        return f"an operand, not a status; write TDX_OPERAND_BUSY|{operand}"
     if by_name(bare):
         return f"a call, not a status; write both, as in '{by_name(bare).spelled} 0x8000020000000001'"
     if bare[:1].isdigit() or bare[:1] in ("+", "-"):

@@ -54,6 +54,8 @@ def test_a_script_that_cannot_end_is_refused(tmp_path, capsys, others):
 
 @pytest.mark.parametrize("arguments, sentence", [
     (["--module", "1.5.07"], "did you mean 1.5.06?"), (["--module", "1.5.06"], "no scenario of these files"),
+    (["--module", "1.5.34+epf_threshold=x"], "module.epf_threshold = 'x': must be a number from 1 to 255"),
+    (["--module", "1.5.34+guest_entri=x"], "did you mean guest_entry?"),
     (["--random", "0"], "must be at least 1"),
     (["--preemptions", "1", "--random", "5"], "not together"), (["--show", "99"], "these are 2 scenarios"),
     (["--show", "99", "--module", "1.5.05"], "at most"),

@@ -10,8 +10,9 @@ from harness.protocol.policies import POLICIES
 from harness.protocol.assemble import AssemblyError, Listing
 from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT, REQUEST
 from kernels import marks, stepping
+from harness.protocol.flows.build import RESUMES_MAX
 from kernels.ops import OP_TABLE, Kind, Op, Register as R
-from kernels.words import STATE, TDHP, status, unsigned
+from kernels.words import STATE, TDHP, signed, status, unsigned
 from tests.scene import Scene, label_at
 from tests.stage import config
 
@@ -482,3 +483,20 @@ def test_plans_from_one_config_are_the_same_bit_for_bit():
 def test_an_unknown_status_is_not_taken_for_busy():
     assert unsigned(status("TDX_PREVIOUS_TLB_EPOCH_BUSY")) >> 32 != status("TDX_OPERAND_BUSY") >> 32
     assert marks.STOP > marks.MEASURED > marks.WARM_UP > marks.START_LINE
+
+
+@pytest.mark.parametrize("resumed, once_more", [(0, True), (RESUMES_MAX - 2, True), (RESUMES_MAX - 1, False)])
+def test_a_write_back_that_interrupts_end_again_and_again_is_given_up_after_10_000_times(resumed, once_more):
+    assert RESUMES_MAX == 10_000                         # TDX_SEAMCALL_RETRIES of the kernel
+    scene = Scene("do_no_vcpus_619", workload={"removal": "build"})
+    registers = scene.registers[scene.numbers["host0"]]
+    registers[R.PC] = next(number for number, row in enumerate(scene.program.listing)
+                           if any(label.startswith("host.write_back_test.") for label in row.labels))
+    registers[R.TRIES], registers[R.STATUS] = resumed, signed(status("TDX_INTERRUPTED_RESUMABLE"))
+    for _ in range(20):
+        scene.step("host0")
+        if scene.attempts["tdh_phymem_cache_wb_resume"] or scene.counters["destroy_failures"]:
+            break
+    assert scene.attempts["tdh_phymem_cache_wb_resume"] == once_more
+    assert scene.counters["destroy_failures"] == (not once_more)
+    assert registers[R.TRIES] == resumed + 1

@@ -1,14 +1,12 @@
 """Interleavings worked out from the module's releases of 2025 and 2026, with every word and every status.
 
 N1 ... N28 number them as S1 ... S30 of test_interleavings; what a release does otherwise stands beside it.  N10, N19,
-N20, N22, N23, N25 and N27 are of migration (test_migration).  N14 needs calls that are not rows (MMIO), N26 needs to
-know who is inside the module, which no row says; of N15 the words alone are here.
+N20, N22, N23, N25 and N27 are of migration (test_migration), N14, N15 and N24 of services and devices (test_services).
 """
 
-import numpy as np
 import pytest
 
-from harness.memory.layout import PAMT_COUNT, PAMT_LOCK
+from harness.memory.layout import PAMT_COUNT, PAMT_LOCK, SYS_READY, SYS_SHUTDOWN
 from harness.protocol.releases import CHECKED_SWAP, ENTRY, LOOK_ADD, LOOK_SET, NOTHING, PRIORITY, READ, STORE
 from kernels import locks
 from kernels.compiling import for_python
@@ -16,7 +14,7 @@ from kernels.ops import Op, Register as R
 from kernels.words import (
     PT_NDA, PT_PAMT, PT_REG, PT_TDVPR, STATE, TDEL, TDHP, signed, status, status_name,
 )
-from tests.protocol.test_interleavings import BUSY, BUSY_ENTRY, BUSY_TREE, DONE, PRIORITY as ASKED, Word
+from tests.protocol.test_interleavings import BUSY, BUSY_ENTRY, BUSY_TREE, DONE, PRIORITY as ASKED
 from tests.ready import ready, tracked
 from tests.stage import Stage
 
@@ -413,18 +411,6 @@ def test_n17_blocked_pages_are_counted_before_or_after_the_entry_says_so(stage):
     assert host.finish() == SUCCESS and counted() == 0
 
 
-def test_n15_mmio_maps_plain_store_loses_a_hosts_priority(primitive):
-    """TDH.MMIO.MAP of 2.0.18 is no row; its steps on the entry's word."""
-    primitive = locks.PRIMITIVES[primitive]
-    word = Word(0x80E0_0000_0000_0000)
-    assert word.do(locks.entry_take, primitive, word.tally) == (DONE, 0x80E0_0000_0000_0800)
-    assert word.do(locks.entry_take, primitive, word.tally)[0] == BUSY
-    word.do(locks.entry_request_priority, primitive, word.tally)
-    assert int(word.cell[0]) == 0x80F0_0000_0000_0800
-    word.cell[0] = np.uint64(0x8100_0001_2345_6080)                  # MAP's store
-    assert word.do(locks.entry_see_priority) == (DONE, 0x8100_0001_2345_6080)
-
-
 # --- AUG, half done ---
 
 def aug_until_the_entry_is_there(stage: Stage):
@@ -476,3 +462,35 @@ def test_n28_before_the_entry_is_written_remove_stops_at_it(stage):
     assert stage.entry(G) == STATE["FREE"].word(lock=True, priority=True)
     assert aug.finish() == SUCCESS
     assert stage.entry(G) == stage.as_state("PENDING", G, priority=stage.release.entry_write != STORE)
+
+
+# --- who is inside the module ---
+
+@in_releases(EVERY)
+def test_n26_a_shutdown_that_finds_somebody_inside_is_taken_back_and_has_disturbed_others(primitive, release):
+    stage = Stage(primitive=primitive, release=release, inside=True)
+    shutting, other, third = stage.actor("host0"), stage.actor("host1"), stage.actor("host2")
+    stage.map_page(G)
+    stage.set_word("sys_state", SYS_READY, width=64)
+    other.begin("tdh_mem_sept_rd", G).through(Op.ENTRY_TAKE)
+    shutting.begin("tdh_sys_shutdown")
+    while stage.word("sys_state", width=64) != SYS_SHUTDOWN:
+        shutting.step()
+    assert stage.word("global_lock") == 1
+    assert third.call("tdh_mem_sept_rd", G) == status("TDX_SYS_SHUTDOWN") == 0xC000_0506_0000_0000     # though nobody shuts it down
+    assert shutting.finish() == status("TDX_SYS_BUSY") and stage.word("global_lock") == 0
+    assert stage.word("sys_state", width=64) == SYS_READY
+    assert other.finish() == SUCCESS and third.call("tdh_mem_sept_rd", G) == SUCCESS
+    assert shutting.call("tdh_sys_shutdown") == SUCCESS and stage.word("sys_state", width=64) == SYS_SHUTDOWN
+    assert other.call("tdh_mem_sept_rd", G) == status("TDX_SYS_SHUTDOWN")
+
+
+@in_releases(EVERY)
+def test_n26_a_processor_in_a_guest_is_inside_until_its_td_exit(primitive, release):
+    stage = Stage(primitive=primitive, release=release, inside=True)
+    vcpu, host = stage.actor("vcpu0"), stage.actor("host0")
+    stage.set_word("sys_state", SYS_READY, width=64)
+    assert vcpu.call("tdh_vp_enter") == SUCCESS
+    assert host.call("tdh_sys_shutdown") == status("TDX_SYS_BUSY")
+    vcpu.leave_guest()
+    assert host.call("tdh_sys_shutdown") == SUCCESS

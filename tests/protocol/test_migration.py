@@ -20,6 +20,7 @@ from tests.protocol.test_seamcalls import list_of, locks_of
 from tests.ready import PAGE, migration, ready
 from tests.stage import Stage
 
+pytestmark = pytest.mark.usefixtures("both_primitives")
 NAMES = [release.name for release in RELEASES if not release.report_only]
 # One of each kind: plain stores, both writes and priority on the tree, checked writes, the count elsewhere.
 KINDS = ("1.5.05", "1.5.20", "1.5.28", "1.5.34")

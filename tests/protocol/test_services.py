@@ -13,6 +13,7 @@ from tests.protocol.test_seamcalls import locks_of
 from tests.ready import PAGE, ready
 from tests.stage import Stage
 
+pytestmark = pytest.mark.usefixtures("both_primitives")
 NAMES = [release.name for release in RELEASES if not release.report_only]
 ADDS = [release.name for release in RELEASES if release.guest_shared == ADD_LOOK and not release.report_only]
 LOOKS = [release.name for release in RELEASES if release.guest_shared == LOOK_ADD]

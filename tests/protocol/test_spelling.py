@@ -22,6 +22,18 @@ TREE = 0x8000_0200_0000_0092
     "TDX_OPERAND_BUSY|0x92", "TDX_OPERAND_BUSY|146", "TDX_OPERAND_BUSY + 0x92", "(TDX_OPERAND_BUSY | TDX_OPERAND_ID_SEPT)",
     "TDX_OPERAND_BUSY|OPERAND_ID_SEPT_TREE", "TDX_OPERAND_BUSY|operand SEPT_TREE", "0x8000020000000000 | 0x92",
     "0x8000020000000000ULL|SEPT_TREE",
+    # An operand that is not joined by |, and was once dropped without a word.
+    "TDX_OPERAND_BUSY(SEPT_TREE)", "TDX_OPERAND_BUSY (SEPT)", "TDX_OPERAND_BUSY, SEPT_TREE", "tdx_operand_busy: sept_tree",
+    "TDX_OPERAND_BUSY SEPT_TREE", "TDX_OPERAND_BUSY/SEPT_TREE", "TDX_OPERAND_BUSY & SEPT_TREE", "TDX_OPERAND_BUSY-SEPT_TREE",
+    "TDX_OPERAND_BUSY || SEPT_TREE", "TDX_OPERAND_BUSY operand SEPT_TREE", "TDX_OPERAND_BUSY, operand id 0x92",
+    "TDX_OPERAND_BUSY with operand SEPT_TREE", "TDX_OPERAND_BUSY on SEPT_TREE", "TDX_OPERAND_BUSY [0x92]", "TDX_OPERAND_BUSY: operand 146",
+    "TDX_OPERAND_BUSY|operand id: 0x92", "(TDX_OPERAND_BUSY | (TDX_OPERAND_ID_SEPT))", "TDX_OPERAND_BUSY|(SEPT_TREE)", "operand busy|sept",
+    # A number in parts, and as assemblers and debuggers write it.
+    "80000200:00000092", "0x80000200 0x00000092", "80000200 00000092", "8000 0200 0000 0092", "8000020000000092h", "0x8000020000000092H",
+    "x8000020000000092", "0x8000020000000092u64", "RAX = 8000020000000092h", "$1 = 0x8000020000000092", "(u64)0x8000020000000092",
+    # Said twice.
+    "TDX_OPERAND_BUSY|SEPT_TREE (0x8000020000000092)", "0x8000020000000092 (TDX_OPERAND_BUSY|SEPT_TREE)",
+    "0x8000020000000092 = TDX_OPERAND_BUSY|SEPT_TREE",
 ])
 def test_one_answer_in_many_spellings(text):
     [asked] = read(text)
@@ -40,14 +52,23 @@ def test_sixteen_digits_are_never_decimal_and_the_reader_says_so():
     ("tdx_seamcall_gp", SOFTWARE_ERRORS["TDX_SEAMCALL_GP"]), ("TDX_OP_STATE_INCORRECT|RUNNABLE", 0xC000_0608_0000_0002),
     ("TDX_VCPU_STATE_INCORRECT|vCPU state ACTIVE", 0xC000_0700_0000_0004), ("TDX_PAGE_SIZE_MISMATCH|level 1", 0xC000_0B0B_0000_0001),
     ("TDX_OPERAND_BUSY|GPA_LIST_ENTRY|FATAL", 0xA000_0200_0000_0061), ("TDX_OPERAND_BUSY | 0x61 | bit 61", 0xA000_0200_0000_0061),
-    ("TDVMCALL_STATUS_RETRY", 1), ("0", 0), ("18446744073709551615", (1 << 64) - 1),
+    ("TDX_OPERAND_BUSY|GPA_LIST_ENTRY|1<<61", 0xA000_0200_0000_0061), ("TDX_OPERAND_BUSY|GPA_LIST_ENTRY|BIT_ULL(61)", 0xA000_0200_0000_0061),
+    ("TDX_NON_RECOVERABLE_TD | EXIT_REASON_EPT_VIOLATION", 0x6000_0002_0000_0030), ("TDX_NON_RECOVERABLE_TD|EPT_VIOLATION", 0x6000_0002_0000_0030),
+    ("exit reason 77", 77), ("exit_reason: 0x30", 48), ("kvm: exit_reason = 0x0000004d", 77), ("exit reason EPT_VIOLATION", 48),
+    ("TDX_PAGE_SIZE_MISMATCH, level 1", 0xC000_0B0B_0000_0001), ("tdx page size mismatch", 0xC000_0B0B_0000_0000), ("30h", 48),
+    ("what is 0xc000060b00000000?", 0xC000_060B_0000_0000), ("TDVMCALL_STATUS_RETRY", 1), ("0", 0), ("18446744073709551615", (1 << 64) - 1),
 ])
 def test_other_things_that_are_answers(text, word):
     assert [asked.word for asked in read(text)] == [word]
 
 
 @pytest.mark.parametrize("text, number", [("EBUSY", errno.EBUSY), ("-EBUSY", errno.EBUSY), ("-16", errno.EBUSY), ("eio", errno.EIO),
-                                          ("-5", errno.EIO), ("-95", errno.EOPNOTSUPP), ("EOPNOTSUPP", errno.EOPNOTSUPP)])
+                                          ("-5", errno.EIO), ("-95", errno.EOPNOTSUPP), ("EOPNOTSUPP", errno.EOPNOTSUPP),
+                                          ("ret = -5", errno.EIO), ("ret=-16", errno.EBUSY), ("ret: -EBUSY", errno.EBUSY), ("returned -EIO", errno.EIO),
+                                          ("KVM_RUN failed: -5", errno.EIO), ("module initialization failed (-28)", errno.ENOSPC),
+                                          ("ioctl(KVM_RUN) = -1 EIO (Input/output error)", errno.EIO), ("errno=16", errno.EBUSY), ("errno 5", errno.EIO),
+                                          ("EBUSY (16)", errno.EBUSY), ("-16 EBUSY", errno.EBUSY), ("-EBUSY (-16)", errno.EBUSY),
+                                          ("tdx_mem_page_aug returned -16", errno.EBUSY), ("tdx_sept_set_private_spte: -EBUSY", errno.EBUSY)])
 def test_a_small_negative_number_is_an_errno(text, number):
     [asked] = read(text)
     assert asked.word is None and asked.errno == number
@@ -74,6 +95,9 @@ def test_a_small_negative_number_is_an_errno(text, number):
     # What people write themselves.
     ("SEAMCALL[TDH_MEM_PAGE_REMOVE] failed: 0x8000020000000092", TREE, "tdh_mem_page_remove", {}),
     ("tdh_mem_page_aug failed 0x8000020000000092, rcx 0x1, rdx 0x2", TREE, "tdh_mem_page_aug", {"RCX": 1, "RDX": 2}),
+    ("tdh_mem_page_aug TDX_OPERAND_BUSY SEPT_TREE", TREE, "tdh_mem_page_aug", {}), ("tdh_mem_page_aug=0x8000020000000092", TREE, "tdh_mem_page_aug", {}),
+    ("__seamcall(6, ...) -> 0x8000020000000092", TREE, "tdh_mem_page_aug", {}), ("seamcall_ret(6) = 0x8000020000000092", TREE, "tdh_mem_page_aug", {}),
+    ("tdh_mem_page_aug: TDX_OPERAND_BUSY, rcx 0x1", 0x8000_0200_0000_0000, "tdh_mem_page_aug", {"RCX": 1}),
     ("TDH.MEM.PAGE.AUG -> TDX_OPERAND_BUSY|SEPT_TREE", TREE, "tdh_mem_page_aug", {}),
     ("tdh_mem_page_aug 0x30", 0x30, "tdh_mem_page_aug", {}), ("0x30 tdh_vp_enter", 0x30, "tdh_vp_enter", {}),
     ("tdh_vp_enter() returned 0x4d", 0x4D, "tdh_vp_enter", {}),
@@ -120,7 +144,7 @@ def test_registers_on_lines_of_their_own():
     ("TDX_OPERAND_BUSY|SEPT_TRE", "did you mean SEPT_TREE?"), ("TDX_OPERAND_BUSY|", "is no operand"),
     ("TDX_OPERAND_BUSY|٣", "is no operand"), ("TDX_OPERAND_BUSY|0x100000000", "is no operand"),
     ("TDX_SEAMCALL_UD|RCX", "takes no operand"), ("", "no status in it"), ("hello world", "no status in it"),
-    ("SEPT_TREE", "write TDX_OPERAND_BUSY|SEPT_TREE"), ("tdh_mem_page_aug", "a call, not a status"),
+    ("SEPT_TREE", "write TDX_OPERAND_BUSY|SEPT_TREE"), ("TDX_OPERAND_ID_TDR", "write TDX_OPERAND_BUSY|TDR"), ("tdh_mem_page_aug", "a call, not a status"),
     ("tdh_mem_page_agu 0x8000020000000092", "did you mean TDH_MEM_PAGE_AUG?"), ("EBUZY", "did you mean EBUSY?"),
     ("busy\x1b[2J\x07", r"busy\x1b[2J\x07"), ("b\u202eusy", r"b\u202eusy"), ("\udcff", r"\udcff"), ("a\\b", r"a\b"),
 ])

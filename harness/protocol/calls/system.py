@@ -7,7 +7,7 @@ from harness.memory.layout import SYS_CONFIG_DONE, SYS_INIT_DONE, SYS_INIT_PENDI
 from harness.protocol.calls.row import Seamcall
 from harness.protocol.phrases.life import DrawRandom
 from harness.protocol.phrases.system import (
-    Global, InitProcessor, InitTdmr, KeyPackage, ProcessorsReady, SysState, SysStateBecomes, Tdmr,
+    Global, InitProcessor, InitTdmr, KeyPackage, NobodyElseInside, ProcessorsReady, SysState, SysStateBecomes, Tdmr,
 )
 from harness.protocol.releases import EXCLUSIVE, SHARED, Release
 
@@ -62,6 +62,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Global(EXCLUSIVE),
                 SysState(SYS_READY, "TDX_SYS_NOT_READY"),
                 SysStateBecomes(SYS_SHUTDOWN),
+                NobodyElseInside(),
             ),
             source="tdh_sys_shutdown.c 1.5.25:51-139",
         ),

@@ -4,14 +4,15 @@
                        TDH.SYS.CONFIG       SYS_CONFIG_DONE   TDH.SYS.KEY.CONFIG on each package
     SYS_READY          TDH.SYS.TDMR.INIT    TDH.SYS.SHUTDOWN  SYS_SHUTDOWN
 
-Abstracted away: that every SEAMCALL looks at this state as it enters the module and marks its processor as
-busy; so SHUTDOWN does not see who is inside, and answers no TDX_SYS_BUSY for that.
+Every SEAMCALL marks its processor as busy and looks at this state as it enters the module; a processor in a guest
+is busy until the TD exit.  SHUTDOWN counts them.  Abstracted away unless `Options.inside`: with it each call has
+four accesses more, which decide nothing unless somebody shuts the module down.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.memory.layout import LINE, TDMR_PENDING
+from harness.memory.layout import LINE, SYS_READY, SYS_SHUTDOWN, TDMR_PENDING
 from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, Call
 from harness.protocol.phrases.pages import each
@@ -54,6 +55,46 @@ class SysStateBecomes:
     def emit(self, call: Call):
         call.work(call.name + "_ns")
         call.row(Op.STORE, base=R.ZERO, offset=call.options.layout.at("sys_state"), value=self.state, text="sys_state")
+
+
+def _busy(call: Call, value: int, text: str) -> None:
+    call.row(Op.INDEX, register=R.CURSOR, offset=call.options.layout.at("lp_busy") - LINE, source=R.ME, mask=-1, match=LINE,
+             text="this processor")
+    call.row(Op.STORE, base=R.CURSOR, value=value, text=text)
+
+
+def leave(call: Call) -> None:
+    """The processor is out of the module."""
+    _busy(call, 0, "outside the module")
+
+
+def enter(call: Call) -> None:
+    """The processor is inside; a module that is shut down, or about to be, refuses (tdx_vmm_dispatcher.c 1.5.25:77, :757)."""
+    call.leaves = leave
+    _busy(call, 1, "inside the module")
+    other = call.fresh("not_shut_down")
+    call.row(Op.LOAD, base=R.ZERO, offset=call.options.layout.at("sys_state"), mask=-1, match=SYS_SHUTDOWN, otherwise=other,
+             text="shut down?")
+    call.listing.jump(call.fail("TDX_SYS_SHUTDOWN"))
+    call.listing.label(other)
+
+
+@dataclass(frozen=True)
+class NobodyElseInside:
+    """Behind the state's store: another processor in the module takes SHUTDOWN back (tdh_sys_shutdown.c 1.5.25:51-139)."""
+
+    def emit(self, call: Call):
+        if not call.options.inside:
+            return
+        layout, region = call.options.layout, call.options.layout.by_name["lp_busy"]
+        undo, busy = call.fresh("takes_back"), call.fail("TDX_SYS_BUSY")
+        with call.listing.aside(undo):
+            call.row(Op.STORE, base=R.ZERO, offset=layout.at("sys_state"), value=SYS_READY, text="sys_state")
+            call.listing.jump(busy)
+        _busy(call, 0, "not counting itself")
+        call.row(Op.LET, register=R.OLD, value=region.offset)
+        each(call, R.OLD, LINE, lambda: call.row(Op.LOAD, base=R.CURSOR, mask=-1, otherwise=undo, text="nobody inside"),
+             count=region.count)
 
 
 @dataclass(frozen=True)
