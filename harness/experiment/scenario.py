@@ -37,16 +37,17 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from harness.experiment.config import BUSTED, KeyProblem, Table, resolve_module, resolve_policy
+from harness.experiment.config import BUSTED, KeyProblem, Table, resolve_guest, resolve_module, resolve_policy
 from harness.experiment.plan import Actor, start_registers
 from harness.memory.block import Memory
 from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
 from harness.protocol.assemble import Program
 from harness.protocol.call import Options
 from harness.protocol import releases
-from harness.protocol.flows.flow import MMU_PRESENT
+from harness.protocol.flows.flow import MMU_PRESENT, Behaviour
 from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step, write_program
-from harness.protocol.invariants import NAMES, OF_OUTCOMES
+from harness.protocol.guest_policies import DEFAULT as DEFAULT_GUEST
+from harness.protocol.invariants import NAMES, OF_GUESTS, OF_OUTCOMES
 from harness.protocol.liveness import live_registers
 from harness.protocol.policies import Policy
 from harness.protocol.seamcalls import TD_EXIT, by_name
@@ -54,7 +55,8 @@ from kernels import stepping
 from kernels.ops import Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, spell_entry
 
-INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES)))
+INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES,
+                                  *(each.name for each in OF_GUESTS))))
 OUTCOME_INVARIANTS = tuple(each.name for each in OF_OUTCOMES)
 ALL = "all"                      # releases: every one that was read and has the calls
 GRADES = ("acceptable", "interesting", "forbidden")
@@ -94,6 +96,8 @@ class File(Table):
     name: str = ""
     module: list[str] = ["1.5.05"]                   # releases; or a table: one of your own (releases.py)
     policy: Any = Field("kick_on_busy", validate_default=True)
+    guest: Any = Field(DEFAULT_GUEST, validate_default=True)
+    accept_2m: bool = False                          # guests that know 2 MiB try them at each first page of 2 MiB
     primitive: Literal["cas", "bts"] = "cas"
     accept_first: Literal[True, False, "either"] = True
     pending_ve: bool = True                          # a touch of a PENDING page is a #VE for the guest
@@ -130,6 +134,11 @@ class File(Table):
         if not all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in lists):
             raise KeyProblem(info.field_name, value, "must be a list of invariants, or a table of them by release")
         return value
+
+    @field_validator("guest", mode="before")
+    @classmethod
+    def _guest(cls, value):
+        return resolve_guest(value)
 
     @field_validator("policy", mode="before")
     @classmethod
@@ -206,7 +215,7 @@ class Scenario:
 
     @functools.cached_property
     def layout(self) -> Layout:
-        return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt)
+        return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt, self.uses_flows and self.file.guest.one_at_a_time)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -221,7 +230,10 @@ class Scenario:
             busted |= {"tracking_check"}             # the module itself would refuse otherwise
         return _program(self.vcpus, self.hosts, self.module, self.primitive, self.file.exclusive_ownership,
                         self.file.pending_ve, self.file.dynamic_pamt, busted,
-                        self.policy if self.uses_flows else None, self.file.accept_first, labels)
+                        self.policy if self.uses_flows else None, self.file.accept_first, labels, self.behaviour_of_guest())
+
+    def behaviour_of_guest(self) -> Behaviour:
+        return Behaviour(guest=self.file.guest, accept_2m=self.file.accept_2m) if self.uses_flows else Behaviour()
 
     def behaviour(self) -> str:
         """What a search depends on, as a digest: where it is equal for two releases of a file, they come to the same."""
@@ -373,19 +385,20 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
 
 # --- programs --------------------------------------------------------------------------------
 
-def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool) -> Layout:
-    return Layout(vcpus, vcpus + hosts, PAGES, record_words=0, content_bytes=8, dynamic_pamt=dynamic_pamt)
+def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False) -> Layout:
+    return Layout(vcpus, vcpus + hosts, PAGES, record_words=0, content_bytes=8, dynamic_pamt=dynamic_pamt,
+                  accepting=accepting)
 
 
 @functools.lru_cache(maxsize=64)
 def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, busted, policy, accept_first,
-             scripts) -> Program:
+             scripts, behaviour) -> Program:
     """Kept, as many scenarios have the same."""
-    layout = layout_of(vcpus, hosts, dynamic_pamt)
+    layout = layout_of(vcpus, hosts, dynamic_pamt, policy is not None and behaviour.guest.one_at_a_time)
     options = Options(layout, primitive, owners, busted=busted, release=releases.find(module), attribution=False,
                       pending_ve=pending_ve)
     chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
-    return write_program(options, policy, hosts, chance, scripts)
+    return write_program(options, policy, hosts, chance, scripts, behaviour)
 
 
 @functools.lru_cache(maxsize=64)

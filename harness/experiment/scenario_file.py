@@ -26,7 +26,7 @@ from kernels.words import EPF_LIST_SIZE, STATE
 
 
 def load(path: str | Path, modules: list[str] | None = None, policy: str | None = None,
-         anywhere: bool = False) -> list[Scenario]:
+         anywhere: bool = False, guest: str | None = None) -> list[Scenario]:
     """The scenarios of a file.  Raises UsageError: one line with file, key, value, what is allowed.
 
     modules    of the file's releases these only
@@ -37,6 +37,8 @@ def load(path: str | Path, modules: list[str] | None = None, policy: str | None 
         raise UsageError(f"{path}: is a config, not a scenario: python -m harness run {path}")
     if policy is not None:
         table["policy"] = policy
+    if guest is not None:
+        table["guest"] = guest
     if anywhere:
         return parse(table | {"module": modules}, Path(path).stem, str(path), anywhere=True)
     return parse(table, Path(path).stem, str(path), modules)

@@ -116,12 +116,13 @@ class Layout:
     dynamic_pamt    whether the PAMT entries of 4 KiB pages lie in pages that the host gives: here each 2 MiB have
                     their place for 512 of them, whether they have a pair or not, and two pages of the group PAIRS
     large_from      the first guest page of the memory that consists of large pages, whose 2 MiB have no pair
+    accepting       whether the guest has a word for each 2 MiB that it is accepting (guest_policies.py)
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
     """
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
                  created=True, variables=(), dynamic_pamt=False,
-                 large_from=None):
+                 large_from=None, accepting=False):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
@@ -185,6 +186,8 @@ class Layout:
         self._add("generation", pages, LINE)
         self._add("accepted", pages, 8, LINE)
         self._add("shared", pages, 8, LINE)
+        if accepting:
+            self._add("accepting", tables, LINE)
         self.td_end = self._align(PAGE)
         self.td_bytes = self.td_end - self.td_start
         self._add("shadow", 1, self.td_bytes)

@@ -6,7 +6,7 @@ does not read as 0.  docs/result.md is made from them.
 """
 
 from harness.errors import nearest
-from harness.protocol.invariants import INVARIANTS, OF_C, RUNNING
+from harness.protocol.invariants import INVARIANTS, OF_C, OF_GUESTS, RUNNING
 
 REFUSED_FOR_PRIORITY = "host_priority_refused"
 REBUILT_OVER_PRIORITY = "host_priority.rebuilt_over"
@@ -18,7 +18,8 @@ COUNTERS = {
     "unaccepted_touches": "touches of a page that was not accepted, with pending #VE off: KVM ends the VM",
     "accept_faults": "ACCEPTs that ended in an EPT violation; the mitigation does not count these",
     "accepts": "pages that a guest accepted",
-    "accepts_given_up": "ACCEPTs that a guest gave up after so many BUSY",
+    "accepts_given_up": "ACCEPTs that a guest gave up: an error to its own caller, which leaves the page alone",
+    "accepts_lost": "ACCEPTs that failed and that the guest took for done",
     "helped": "ACCEPTs that a vCPU made for the one before it, whose string instruction faults",
     "spammed": "ACCEPTs of vCPUs that do nothing else",
     "installs": "pages put into the SEPT and the mirror by a fault",
@@ -109,6 +110,11 @@ HOST_PRIORITY = {
 }
 
 
+def died_of(kind: str) -> str:
+    """The counter of guests that died of a kind of answer.  Raises LookupError."""
+    return declared(COUNTERS, f"guest_deaths.{kind}", "counter")
+
+
 def violation(invariant: str) -> str:
     """The counter of an invariant's violations.  Raises LookupError."""
     return declared(COUNTERS, f"violation: {invariant}", "counter")
@@ -118,6 +124,10 @@ def violation(invariant: str) -> str:
 _COUNTED = (*(each for each in INVARIANTS if each.name in RUNNING), *OF_C)
 VIOLATIONS = {f"violation: {each.name}": each.name for each in _COUNTED}
 COUNTERS |= {f"violation: {each.name}": f"not so: {each.meaning}" for each in _COUNTED}
+# Guests that ended themselves because of an answer of ACCEPT, by its kind; a search looks for these as for violations.
+DEATHS = {f"guest_deaths.{each.name.removeprefix('guest_outlives_')}": each.name for each in OF_GUESTS}
+COUNTERS |= {name: f"TDs whose guest has ended itself; not so: {each.meaning}" for name, each in zip(DEATHS, OF_GUESTS)}
+EVENTS = VIOLATIONS | DEATHS
 
 
 def declared(table, name: str, what: str) -> str:

@@ -64,6 +64,15 @@ OF_C = (
     Invariant("sleeps_in_atomic", "", "running", "nobody called what may sleep with a spinlock held"),
     Invariant("dereference", "", "running", "every pointer that was followed pointed to a word of the test"),
 )
+# What a guest with a policy that ends it can break (guest_policies.py).  A run counts these as dead guests, not as
+# violations; `explore` looks for them.
+OF_GUESTS = (
+    Invariant("guest_outlives_busy", "", "running", "no guest ended itself because ACCEPT was BUSY"),
+    Invariant("guest_outlives_mismatch", "", "running",
+              "no guest ended itself because ACCEPT answered TDX_PAGE_SIZE_MISMATCH"),
+    Invariant("guest_outlives_accepted", "", "running",
+              "no guest ended itself because ACCEPT answered TDX_PAGE_ALREADY_ACCEPTED"),
+)
 # What a call's answer or a word at the end shows: outcomes that break one are named by the scenario ([[expect]] breaks).
 OF_OUTCOMES = (
     Invariant("priority_kept", "", "outcomes",

@@ -13,7 +13,7 @@ from harness.memory.layout import Layout
 from harness.protocol.assemble import Held, Listing, Program
 from harness.protocol.call import Call, Options, locate, locate_page, locate_pair
 from harness.protocol.flows import write_flows
-from harness.protocol.flows.flow import Flow
+from harness.protocol.flows.flow import Behaviour, Flow
 from harness.protocol.flows.interrupts import STEPPING, td_exit
 from harness.protocol.policy import FOREVER, Policy
 from harness.protocol.releases import EXCLUSIVE, SHARED
@@ -55,15 +55,16 @@ class Step(NamedTuple):
 
 
 def write_program(options: Options, policy: Policy | None, hosts: int, accept_first: float,
-                  scripts: tuple[tuple[str, tuple[Step, ...]], ...]) -> Program:
+                  scripts: tuple[tuple[str, tuple[Step, ...]], ...], behaviour: Behaviour = Behaviour()) -> Program:
     """A program of scripts, each begun by its label; with a policy, of KVM's flows too ("vcpu", "host").
 
-    hosts, accept_first   as write_flows wants them
+    hosts, accept_first, behaviour   as write_flows wants them
     """
     steps = [step for _, script in scripts for step in script]
     calls = [(step.call, step.level) for step in steps if step.call != TD_EXIT and not step.word]
     if policy:
-        flow = write_flows(options, policy, hosts, accept_first=accept_first, calls=calls)
+        flow = write_flows(options, policy, hosts, accept_first=accept_first, behaviour=behaviour,
+                           calls=calls)
         listing = flow.listing
         write_leave(flow)
     else:
