@@ -44,7 +44,7 @@ from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
 from harness.protocol.assemble import Program
 from harness.protocol.call import Options
 from harness.protocol import releases
-from harness.protocol.flows.flow import MMU_PRESENT, Behaviour
+from harness.protocol.flows.flow import MMU_LARGE, MMU_PRESENT, Behaviour
 from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step, write_program
 from harness.protocol.guest_policies import DEFAULT as DEFAULT_GUEST
 from harness.protocol.invariants import NAMES, OF_GUESTS, OF_OUTCOMES
@@ -369,7 +369,8 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
         memory.set_word(layout.at(f"sept.{at_level}", index),
                         STATE[name].word(hpa, lock="EL" in bits, priority="HP" in bits, access=access))
         if name in ("NL_MAPPED", "MAPPED", "PENDING"):
-            memory.set_word(layout.at(f"mirror.{at_level}", index), hpa | MMU_PRESENT)
+            large = MMU_LARGE if at_level and leaf else 0
+            memory.set_word(layout.at(f"mirror.{at_level}", index), hpa | MMU_PRESENT | large)
         if used:
             size, place = (("4k", "2m", "1g")[at_level], number >> 9 * at_level) if leaf else ("4k", index)
             page_type = PT_REG if leaf else PT_EPT

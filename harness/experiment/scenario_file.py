@@ -104,6 +104,7 @@ def _scenario(file: File, module: str) -> Scenario:
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
     _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt))
     _check_listed(file, scripts)
+    _check_flows(file, scripts)
     scenario = Scenario(file.name, module, file.policy, file.primitive, scripts, file, _pages(file, scripts), _children(file),
                         vcpus=vcpus, hosts=hosts)
     return graded(scenario, file.expect)
@@ -195,6 +196,16 @@ def _check_word(layout: Layout, key: str, name: str) -> None:
         raise KeyProblem(key, name, f"no such word; known: {', '.join(layout.by_name)}{nearest(region, layout.by_name)}")
     if index and not (index.isdecimal() and int(index) < layout.by_name[region].count):
         raise KeyProblem(key, name, f"{region} has {layout.by_name[region].count} of them")
+
+
+def _check_flows(file: File, scripts: tuple[Script, ...]) -> None:
+    """KVM's flows are of 4 KiB pages: below a large page they would go on as if it were a page table."""
+    for key, state in file.start.pages.items():
+        page, level = _page_and_level(f"start.pages.{key}", key)
+        below = [each for script in scripts for each in script.flow or () if each >> 9 * level == page >> 9 * level]
+        if level and below and STATE[_state(f"start.pages.{key}", state).partition("+")[0]].leaf:
+            raise KeyProblem(f"start.pages.{key}", state, f"is a large page, and KVM's flows (touch, remove) of page {below[0]}"
+                             " in it are not modelled; allowed: calls, or NL_MAPPED there")
 
 
 def _check_listed(file: File, scripts: tuple[Script, ...]) -> None:
