@@ -9,6 +9,8 @@ from harness.engines.explore import search as engine
 from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, nearest
 from harness.experiment.scenario import INVARIANTS, OUTCOME_INVARIANTS, Scenario
 from harness.experiment.scenario_file import load
+from harness.files import read_toml
+from harness.protocol.dpamt import DESIGNS
 from harness.protocol.guest_policies import GUESTS
 from harness.protocol.invariants import OF_GUESTS
 from harness.protocol.policies import POLICIES
@@ -36,7 +38,7 @@ class Wanted(NamedTuple):
 
 def required(text: str | None) -> list[str]:
     """The invariants that --require names, by the names that they have here.  Raises UsageError."""
-    known = {spelled: name for name in (*INVARIANTS, *OUTCOME_INVARIANTS) for spelled in (name, named(name))}
+    known = {spelled: name for name in reversed((*INVARIANTS, *OUTCOME_INVARIANTS)) for spelled in (name, named(name))}
     names = [name.strip() for name in text.split(",")] if text is not None else []
     for name in names:
         if name not in known:
@@ -51,12 +53,28 @@ def policies(wanted: Wanted) -> int:
     """Which invariants each policy keeps in the scenarios with KVM's flows; returns the exit code."""
     if wanted.policy:
         raise UsageError(f"--policy {wanted.policy}: not together with --policies, which are all of them")
+    if any(read_toml(path).get("dpamt") for path in wanted.paths):
+        return designs(wanted)
     modules, names = wanted.modules or [POLICIES_MODULE], [policy.name for policy in POLICIES]
     scenarios = [(name, path, scenario) for name in names for path in wanted.paths
                  for scenario in load(path, modules, name) if scenario.uses_flows and not scenario.must_violate]
     if not scenarios:
         raise UsageError(f"{wanted.paths[0]}: no scenario with KVM's flows (touch, remove) for --policies")
     found = Matrix("policy", names)
+    code = fill(found, scenarios, wanted)
+    say(found, wanted, f"module {', '.join(modules)}", code, modules=modules)
+    return verdict(found, wanted, code)
+
+
+def designs(wanted: Wanted) -> int:
+    """The same of designs of the kernel's Dynamic PAMT, in the scenarios that use page pairs; returns the exit code."""
+    names = [design.name for design in DESIGNS]
+    scenarios = [(name, path, scenario) for name in names for path in wanted.paths
+                 for scenario in load(path, wanted.modules, dpamt=name)]
+    modules = list(dict.fromkeys(scenario.module for _, _, scenario in scenarios))
+    if not scenarios:
+        raise UsageError(f"--module {', '.join(wanted.modules or [])}: no scenario of these files is for it")
+    found = Matrix("design", names)
     code = fill(found, scenarios, wanted)
     say(found, wanted, f"module {', '.join(modules)}", code, modules=modules)
     return verdict(found, wanted, code)
@@ -177,7 +195,7 @@ def label(release: Release, also: bool) -> str:
 def kept_by(found: Matrix, wanted: Wanted) -> list[str]:
     """The policies, or the releases with those that behave the same, that keep all that is required."""
     names = found.keeping(wanted.required)
-    if found.by == "policy" or wanted.modules:
+    if found.by != "module" or wanted.modules:
         return names
     return [each for name in names for each in (name, *find(name).also)]
 

@@ -20,13 +20,14 @@ from harness.experiment.scenario_grades import check_release, graded
 from harness.experiment.scenario_scripts import lacks, make_scripts
 from harness.files import read_toml
 from harness.memory.layout import Layout
+from harness.protocol.dpamt import BY_NAME as DESIGNS
 from harness.protocol.releases import BY_NAME as RELEASES, between, find
 from kernels.moves import ACTORS_MAX
 from kernels.words import EPF_LIST_SIZE, STATE
 
 
 def load(path: str | Path, modules: list[str] | None = None, policy: str | None = None,
-         anywhere: bool = False, guest: str | None = None) -> list[Scenario]:
+         anywhere: bool = False, guest: str | None = None, dpamt: str | None = None) -> list[Scenario]:
     """The scenarios of a file.  Raises UsageError: one line with file, key, value, what is allowed.
 
     modules    of the file's releases these only
@@ -39,6 +40,8 @@ def load(path: str | Path, modules: list[str] | None = None, policy: str | None 
         table["policy"] = policy
     if guest is not None:
         table["guest"] = guest
+    if dpamt is not None:
+        table["dpamt"] = dpamt
     if anywhere:
         return parse(table | {"module": modules}, Path(path).stem, str(path), anywhere=True)
     return parse(table, Path(path).stem, str(path), modules)
@@ -89,7 +92,8 @@ def _has_calls(file: File, module: str) -> bool:
 
 def _file(table: dict, name: str, path: str) -> File:
     try:
-        return File.model_validate({"name": name} | table)
+        implied = {"dynamic_pamt": True} if table.get("dpamt") else {}
+        return File.model_validate({"name": name} | table | implied)
     except ValidationError as errors:
         raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
 
@@ -102,9 +106,10 @@ def _scenario(file: File, module: str) -> Scenario:
         raise KeyProblem("actors", sorted(file.actors), f"at most {ACTORS_MAX} actors are explored")
     kinds = [script.actor.kind for script in scripts]
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
-    _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt))
+    _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt, pairs=any(script.uses for script in scripts)))
     _check_listed(file, scripts)
     _check_flows(file, scripts)
+    _check_design(file, scripts)
     scenario = Scenario(file.name, module, file.policy, file.primitive, scripts, file, _pages(file, scripts), _children(file),
                         vcpus=vcpus, hosts=hosts)
     return graded(scenario, file.expect)
@@ -196,6 +201,17 @@ def _check_word(layout: Layout, key: str, name: str) -> None:
         raise KeyProblem(key, name, f"no such word; known: {', '.join(layout.by_name)}{nearest(region, layout.by_name)}")
     if index and not (index.isdecimal() and int(index) < layout.by_name[region].count):
         raise KeyProblem(key, name, f"{region} has {layout.by_name[region].count} of them")
+
+
+def _check_design(file: File, scripts: tuple[Script, ...]) -> None:
+    """Who uses page pairs needs a design for them, and what has a design is about nothing else."""
+    users = [script for script in scripts if script.uses]
+    if file.dpamt and file.dpamt not in DESIGNS:
+        raise KeyProblem("dpamt", file.dpamt, f"no such design; known: {', '.join(DESIGNS)}{nearest(file.dpamt, DESIGNS)}")
+    if bool(users) != bool(file.dpamt):
+        raise KeyProblem("dpamt", file.dpamt, "must be given exactly where an actor is { use = [PAGE, ...] }")
+    if users and len(users) < len(scripts):
+        raise KeyProblem("actors", sorted(file.actors), "those that use page pairs stand beside nobody else")
 
 
 def _check_flows(file: File, scripts: tuple[Script, ...]) -> None:

@@ -117,18 +117,20 @@ class Layout:
                     their place for 512 of them, whether they have a pair or not, and two pages of the group PAIRS
     large_from      the first guest page of the memory that consists of large pages, whose 2 MiB have no pair
     accepting       whether the guest has a word for each 2 MiB that it is accepting (guest_policies.py)
+    counted_pairs   whether the host counts the pages of each 2 MiB of data for their pair, which none has at the start
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
     """
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
                  created=True, variables=(), dynamic_pamt=False,
-                 large_from=None, accepting=False):
+                 large_from=None, accepting=False, counted_pairs=False):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
         self.hosts = actors // tds - vcpus
         self.tds, self.packages, self.created = tds, packages, created
         self.content_bytes, self.dynamic_pamt = content_bytes, dynamic_pamt
+        self.counted_pairs = counted_pairs
         self.large_from = pages if large_from is None else large_from
         self.regions: list[Region] = []
         self.by_name: dict[str, Region] = {}
@@ -147,6 +149,8 @@ class Layout:
         self._add("lp_pending", actors, LINE)
         self._add("package_pending", packages, LINE)
         self._add("tdmr", 1, LINE)
+        if counted_pairs:
+            self._add("dpamt_lock", 1, LINE)
 
         # The first TD; the others follow at distances of td_stride.
         self.first_td = self._align(PAGE)
@@ -157,6 +161,8 @@ class Layout:
         self._add("kick", vcpus, LINE)
         self._add("host_interrupt", max(1, self.hosts), LINE)
         self._add("memslot", tables, LINE)
+        for name in ("dpamt_ref", "dpamt_range_lock") if counted_pairs else ():
+            self._add(name, tables, LINE)
 
         # From here to td_end lies what a fresh TD starts from; `shadow` mirrors it word by word.
         self.td_start = self._align(PAGE)

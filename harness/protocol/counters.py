@@ -6,7 +6,7 @@ does not read as 0.  docs/result.md is made from them.
 """
 
 from harness.errors import nearest
-from harness.protocol.invariants import INVARIANTS, OF_C, OF_GUESTS, RUNNING
+from harness.protocol.invariants import INVARIANTS, OF_C, OF_GUESTS, OF_PAMT, RUNNING
 
 REFUSED_FOR_PRIORITY = "host_priority_refused"
 REBUILT_OVER_PRIORITY = "host_priority.rebuilt_over"
@@ -121,7 +121,8 @@ def violation(invariant: str) -> str:
 
 
 # The counters of violations, and the invariant of each.
-_COUNTED = (*(each for each in INVARIANTS if each.name in RUNNING), *OF_C)
+_COUNTED = (*(each for each in INVARIANTS if each.name in RUNNING), *OF_C,
+            *(each for each in OF_PAMT if each.found == "running"))
 VIOLATIONS = {f"violation: {each.name}": each.name for each in _COUNTED}
 COUNTERS |= {f"violation: {each.name}": f"not so: {each.meaning}" for each in _COUNTED}
 # Guests that ended themselves because of an answer of ACCEPT, by its kind; a search looks for these as for violations.
