@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from harness.protocol import guest_policies, policies, releases
+from harness.protocol import dpamt, guest_policies, policies, releases
 from harness.protocol import policy as policy_words
 from harness.errors import nearest
 
@@ -34,6 +34,7 @@ class Td(Table):
     hp_lock_timeout_ms: int = Field(1_000, ge=10, le=100_000)    # TDCS.hp_lock_timeout; not given: the module's
     pending_ve: bool = True                          # a touch of a PENDING page is a #VE for the guest
     dynamic_pamt: bool = False                       # PAMT entries of 4 KiB pages in pages that the host gives
+    dpamt: str = ""                                  # how KVM gets and puts them; none: every 2 MiB keep theirs
 
     @property
     def pages(self) -> int:
@@ -90,6 +91,8 @@ class Costs(Table):
     tdg_mem_page_accept: int = Field(0, ge=0, le=10**9)
     tdh_mng_key_config: int = Field(0, ge=0, le=10**9)
     tdh_phymem_cache_wb: int = Field(0, ge=0, le=10**9)
+    tdh_phymem_pamt_add: int = Field(0, ge=0, le=10**9)
+    tdh_phymem_pamt_remove: int = Field(0, ge=0, le=10**9)
 
 
 class Machine(Table):
@@ -248,6 +251,11 @@ class Config(Table):
     def _the_module_has_it(self):
         if self.td.dynamic_pamt:
             check_dynamic_pamt("td.dynamic_pamt", self.module)
+        if self.td.dpamt:
+            check_design("td.dpamt", self.td.dpamt)
+            if not self.td.dynamic_pamt or not dpamt.BY_NAME[self.td.dpamt].counts or self.workload.removal in ("split", "build"):
+                raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a design that counts, and a workload.removal"
+                                 " other than split and build")
         return self
 
     @model_validator(mode="after")
@@ -319,6 +327,13 @@ def check_dynamic_pamt(key: str, module: str) -> None:
     if not releases.find(module).dynamic_pamt:
         have = ", ".join(row.name for row in releases.RELEASES if row.dynamic_pamt)
         raise KeyProblem(key, True, f"{module} has no Dynamic PAMT; releases that have it: {have}")
+
+
+def check_design(key: str, name: str) -> None:
+    """A design of the kernel's Dynamic PAMT."""
+    known = dpamt.BY_NAME
+    if name not in known:
+        raise KeyProblem(key, name, f"no such design; known: {', '.join(known)}{nearest(name, known)}")
 
 
 def resolve_policy(value) -> policies.Policy:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import UsageError, nearest
-from harness.experiment.config import KeyProblem, check_dynamic_pamt
+from harness.experiment.config import KeyProblem, check_design, check_dynamic_pamt
 from harness.experiment.config_file import explain, mistake
 from harness.experiment.scenario import (
     ALL, INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, layout_of, of_release, pair_calls,
@@ -20,7 +20,6 @@ from harness.experiment.scenario_grades import check_release, graded
 from harness.experiment.scenario_scripts import lacks, make_scripts
 from harness.files import read_toml
 from harness.memory.layout import Layout
-from harness.protocol.dpamt import BY_NAME as DESIGNS
 from harness.protocol.releases import BY_NAME as RELEASES, between, find
 from kernels.moves import ACTORS_MAX
 from kernels.words import EPF_LIST_SIZE, STATE
@@ -206,8 +205,8 @@ def _check_word(layout: Layout, key: str, name: str) -> None:
 def _check_design(file: File, scripts: tuple[Script, ...]) -> None:
     """Who uses page pairs needs a design for them, and what has a design is about nothing else."""
     users = [script for script in scripts if script.uses]
-    if file.dpamt and file.dpamt not in DESIGNS:
-        raise KeyProblem("dpamt", file.dpamt, f"no such design; known: {', '.join(DESIGNS)}{nearest(file.dpamt, DESIGNS)}")
+    if file.dpamt:
+        check_design("dpamt", file.dpamt)
     if bool(users) != bool(file.dpamt):
         raise KeyProblem("dpamt", file.dpamt, "must be given exactly where an actor is { use = [PAGE, ...] }")
     if users and len(users) < len(scripts):

@@ -150,7 +150,9 @@ class Layout:
         self._add("package_pending", packages, LINE)
         self._add("tdmr", 1, LINE)
         if counted_pairs:
-            self._add("dpamt_lock", 1, LINE)
+            for name in ("dpamt_lock", "dpamt_next", "dpamt_serving"):
+                self._add(name, 1, LINE)
+            self._add("dpamt_queue", 1 << (actors - 1).bit_length(), LINE)
 
         # The first TD; the others follow at distances of td_stride.
         self.first_td = self._align(PAGE)
@@ -161,8 +163,6 @@ class Layout:
         self._add("kick", vcpus, LINE)
         self._add("host_interrupt", max(1, self.hosts), LINE)
         self._add("memslot", tables, LINE)
-        for name in ("dpamt_ref", "dpamt_range_lock") if counted_pairs else ():
-            self._add(name, tables, LINE)
 
         # From here to td_end lies what a fresh TD starts from; `shadow` mirrors it word by word.
         self.td_start = self._align(PAGE)
@@ -194,6 +194,8 @@ class Layout:
         self._add("shared", pages, 8, LINE)
         if accepting:
             self._add("accepting", tables, LINE)
+        for name in ("dpamt_ref", "dpamt_range_lock") if counted_pairs else ():
+            self._add(name, tables, LINE)
         self.td_end = self._align(PAGE)
         self.td_bytes = self.td_end - self.td_start
         self._add("shadow", 1, self.td_bytes)

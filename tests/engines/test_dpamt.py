@@ -6,10 +6,14 @@ import pytest
 
 from harness.engines.explore import search
 from harness.engines.replay.steps import execute
+from harness.engines.simulate import simulation
 from harness.errors import UsageError
+from harness.experiment import config_file
+from harness.experiment.plan import make_plan
 from harness.experiment.scenario_file import load, parse
 from harness.experiment.schedule import Schedule
 from harness.protocol.dpamt import BY_NAME, DESIGNS
+from harness.results import document
 from tests.command_line import harness
 from tests.engines.test_simulate import ROOT
 
@@ -83,3 +87,38 @@ def test_a_mistake_about_a_design_is_one_line(table, sentence):
     with pytest.raises(UsageError) as error:
         parse({"module": "1.5.24"} | table, "t")
     assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+# --- in virtual time ---------------------------------------------------------------------------
+
+def storm(design: str, tds: int):
+    given = config_file.read(ROOT / "configs/scale/dpamt.toml", [f"td.dpamt={design}", f"td.count={tds}", "duration_s=0.001"])
+    given.table.pop("sweep")
+    return document.from_measured(simulation.run(make_plan(config_file.check(given))))
+
+
+def test_every_page_gets_and_puts_and_the_fast_path_takes_the_lock_for_the_first_and_the_last_only():
+    results = {design: storm(design, 4) for design in ("dpamt_merged", "dpamt_fast_v6", "dpamt_pool")}
+    for design, result in results.items():
+        spans, adds = result.spans_ns.model_dump(), result.seamcalls["tdh_phymem_pamt_add"].success
+        assert not result.bugs and not any(result.invariants.values()) and adds >= 4 * 4     # every 2 MiB once
+        assert result.counters["removals"] > 20 and spans["pamt_put"]["count"] == result.counters["removals"]
+        assert 0 <= spans["pamt_get"]["count"] - result.counters["installs"] <= 16           # one of each vCPU under way
+    waits = {design: result.spans_ns.model_dump()["pamt_wait"]["count"] for design, result in results.items()}
+    assert waits["dpamt_merged"] > 50 * waits["dpamt_fast_v6"] > 0
+
+
+def test_under_one_lock_sixteen_tds_install_far_fewer_pages_than_with_a_fast_path():
+    merged, fast, pool = (storm(design, 16).counters["installs"] for design in ("dpamt_merged", "dpamt_fast_v6", "dpamt_pool"))
+    assert merged < 0.75 * fast < pool
+
+
+@pytest.mark.parametrize("keys, sentence", [
+    ({"dpamt": "dpamt_v6"}, "no such design; known: dpamt_merged"), ({"dpamt": "dpamt_v4", "dynamic_pamt": False}, "needs td.dynamic_pamt"),
+    ({"dpamt": "dpamt_hints"}, "a design that counts"),
+])
+def test_a_config_must_have_what_a_design_needs(keys, sentence):
+    table = {"name": "c", "policy": "kick_on_busy", "module": "1.5.24", "td": {"dynamic_pamt": True} | keys}
+    with pytest.raises(UsageError, match="^c.toml: td.dpamt = ") as error:
+        config_file.check(config_file.Given(table, "c.toml"))
+    assert sentence in str(error.value)

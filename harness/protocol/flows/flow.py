@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from harness.memory.layout import LINE, MMU_NONPRESENT
+from harness.protocol.dpamt import Design
 from harness.protocol.guest_policies import BY_NAME as GUESTS, DEFAULT, GuestPolicy
 from harness.protocol.policy import Policy
 from harness.protocol.assemble import Held, Listing
@@ -57,6 +58,7 @@ class Behaviour(NamedTuple):
     spammers         how many vCPUs do nothing but ACCEPT page 0
     accept_2m        whether guests that know 2 MiB try them at each first page of 2 MiB
     guest            what the guest makes of the answers of ACCEPT
+    design           how page pairs of data pages are got and put (dpamt.py); None: every 2 MiB keep theirs
     loop             "closed", or "open": touches and removals arrive, instead of following each other
     """
 
@@ -73,6 +75,7 @@ class Behaviour(NamedTuple):
     spammers: int = 0
     accept_2m: bool = False
     guest: GuestPolicy = GUESTS[DEFAULT]
+    design: Design | None = None
     loop: str = "closed"
 
 

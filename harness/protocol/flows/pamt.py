@@ -1,5 +1,7 @@
 """Dynamic PAMT in the kernel: get and put of a range's page pair, as a design has it (protocol/dpamt.py).
 
+    get         before AUG, in a fault
+    put         after REMOVE, in a removal; after an AUG that failed
     pamt.user   a host thread that gets the pair of PAGE's range, has the page used, given back, and puts the pair
 
 Each such thread stands for a TD of its own: no lock of a VM is common to two of them.  Of the calls that use and give
@@ -33,11 +35,11 @@ ADD, REMOVE = "tdh_phymem_pamt_add", "tdh_phymem_pamt_remove"
 class Writer:
     """The flow of one design, being written."""
 
-    def __init__(self, listing: Listing, options: Options, design: Design, crossed: bool):
+    def __init__(self, listing: Listing, options: Options, design: Design, crossed: bool, calls: list | None = None):
         self.listing, self.options, self.layout, self.design = listing, options, options.layout, design
         self.crossed = crossed and not design.own_pool
         self.row, self.label, self.fresh = listing.row, listing.label, listing.fresh
-        self.rows = by_name(options.release)
+        self.rows, self.calls = by_name(options.release), calls
 
     def write(self) -> None:
         self.label(USER)
@@ -45,9 +47,7 @@ class Writer:
         self.row(Op.TEST, register=R.STOPPING, mask=-1, otherwise="pamt.stop", text="go on?")
         self.listing.choose(R.PAGE, "remove")
         locate(self.listing, self.layout, 0)
-        self._pair()
-        self._get(failed="pamt.not_got")
-        self._page()
+        self.get(failed="pamt.not_got")
         self._call("page_into_use", USE.name)
         missing, other = self.fresh("pamt.missing"), self.fresh("pamt.busy")
         self.row(Op.TEST, register=R.STATUS, mask=-1, next="pamt.used", otherwise="pamt.unused", text="TDX_SUCCESS")
@@ -63,7 +63,7 @@ class Writer:
         self.row(Op.LET, register=R.NODE, source=R.TARGET_2M)
         self._call("page_out_of_use", GIVE_BACK.name)
         self.label("pamt.put")
-        self._put()
+        self.put()
         self.label("pamt.not_got")
         self.listing.jump(USER)
         self.listing.flush()
@@ -108,7 +108,11 @@ class Writer:
 
     def _lock(self) -> None:
         design = self.design
-        if design.lock == "global":
+        if design.lock != "none":
+            self.listing.begin("pamt_wait")
+        if design.lock == "global" and self.calls is not None:
+            self._queue()
+        elif design.lock == "global":
             again = self.label(self.fresh("pamt.lock"))
             at = {"base": R.ZERO, "offset": self.layout.at("dpamt_lock"), "text": "dpamt_lock"}
             self.row(Op.WAIT_IS, mask=-1, match=0, **at)
@@ -116,12 +120,37 @@ class Writer:
             self.row(Op.SWAP, register=R.OLD, value=1, otherwise=again, **at)
         elif design.lock == "range":
             self.row(Op.MMU_TAKE_EXCLUSIVE, **self._range_word("dpamt_range_lock", False))
+        if design.lock != "none":
+            self.listing.end("pamt_wait")
 
     def _unlock(self) -> None:
-        if self.design.lock == "global":
+        if self.design.lock == "global" and self.calls is not None:
+            self._leave_queue()
+        elif self.design.lock == "global":
             self.row(Op.STORE, base=R.ZERO, offset=self.layout.at("dpamt_lock"), text="dpamt_lock")
         elif self.design.lock == "range":
             self.row(Op.MMU_DROP_EXCLUSIVE, **self._range_word("dpamt_range_lock", False))
+
+    def _queue(self) -> None:
+        """The lock as many processors meet it: first come, first served, each waits on a line of its own (qspinlock).
+
+        A scenario's actors have a plain word instead: there only who comes first matters.
+        """
+        self.row(Op.ADD, base=R.ZERO, offset=self.layout.at("dpamt_next"), value=1, register=R.NEW, text="ticket")
+        self._slot()
+        self.row(Op.WAIT_IS, base=R.CURSOR, source=R.NEW, mask=-1, match=0, text="pamt_lock: my turn")
+        self.row(Op.STORE, base=R.ZERO, offset=self.layout.at("dpamt_serving"), source=R.NEW, text="pamt_lock")
+
+    def _leave_queue(self) -> None:
+        self.row(Op.LOAD, base=R.ZERO, offset=self.layout.at("dpamt_serving"), register=R.NEW, text="pamt_lock")
+        self.row(Op.LET, register=R.NEW, source=R.NEW, value=1)
+        self._slot()
+        self.row(Op.STORE, base=R.CURSOR, source=R.NEW, text="pamt_lock: the next one's turn")
+
+    def _slot(self) -> None:
+        region = self.layout.by_name["dpamt_queue"]
+        self.row(Op.INDEX, register=R.CURSOR, offset=region.offset, source=R.NEW, mask=region.count - 1, match=LINE,
+                 text="where this ticket waits")
 
     def _pairs_range(self, take: bool) -> None:
         """While a pair is given, the range in which its pages lie is read-locked."""
@@ -140,6 +169,8 @@ class Writer:
     # --- get and put ---
 
     def _call(self, stem: str, name: str) -> None:
+        if self.calls is not None:
+            self.calls.append((name, 1))
         row = self.rows.get(name) or {USE.name: USE, GIVE_BACK.name: GIVE_BACK}[name]
         behind = self.fresh(f"{stem}.answered")
         self.row(Op.CALL, next=entry_label(row, row.levels[-1]), otherwise=behind, text=name)
@@ -177,8 +208,21 @@ class Writer:
     def _change(self, value: int, **fields) -> None:
         self.row(Op.ADD, value=value, **self._at("dpamt_ref"), **fields)
 
+    def get(self, failed: str) -> None:
+        """The pair of PAGE's range, or on to `failed`; TARGET_4K is then the page's own PAMT entry."""
+        self._pair()
+        self.listing.begin("pamt_get")
+        self._get(failed)
+        self.listing.end("pamt_get")
+        self._page()
+
+    def put(self) -> None:
+        self.listing.begin("pamt_put")
+        self._put()
+        self.listing.end("pamt_put")
+
     def _get(self, failed: str) -> None:
-        design, done = self.design, "pamt.got"
+        design, done = self.design, self.fresh("pamt.got")
         if design.counts and design.fast_get:
             slow = self.fresh("pamt.slow")
             self._inc_not_zero(slow)
@@ -216,7 +260,7 @@ class Writer:
 
     def _put(self) -> None:
         design = self.design
-        done, unlock, wrong = "pamt.done", self.fresh("pamt.unlock"), self.fresh("pamt.not_removed")
+        done, unlock, wrong = self.fresh("pamt.done"), self.fresh("pamt.unlock"), self.fresh("pamt.not_removed")
         if not design.counts:
             removes = self.fresh("pamt.hinted")
             self.row(Op.TEST, register=R.HINT, mask=-1, match=1, next=removes, otherwise=done, text="hint: the last one")
