@@ -12,10 +12,13 @@ from harness.experiment import config_file
 from harness.experiment.plan import make_plan
 from harness.experiment.scenario_file import load, parse
 from harness.experiment.schedule import Schedule
+from harness.memory.layout import MMU_NONPRESENT
 from harness.protocol.dpamt import BY_NAME, DESIGNS
 from harness.results import document
+from kernels.ops import Op
 from tests.command_line import harness
 from tests.engines.test_simulate import ROOT
+from tests.scene import Scene
 
 FILES = ("pamt_one_range", "pamt_again", "pamt_crossed")
 # By C litmus test: the design that it is of, and the invariant whose violation its condition is.
@@ -122,3 +125,19 @@ def test_a_config_must_have_what_a_design_needs(keys, sentence):
     with pytest.raises(UsageError, match="^c.toml: td.dpamt = ") as error:
         config_file.check(config_file.Given(table, "c.toml"))
     assert sentence in str(error.value)
+
+
+def test_a_fault_whose_aug_is_busy_puts_the_pair_and_the_bug_is_still_of_aug():
+    scene = Scene("zero_tolerance", module="1.5.24", td={"dynamic_pamt": True, "dpamt": "dpamt_merged"})
+    for _ in range(100_000):
+        scene.step("vcpu0")
+        if scene.attempts["tdh_phymem_pamt_add"]:
+            break
+    assert scene.word("dpamt_ref") == 0
+    while not scene.word("dpamt_ref"):
+        scene.step("vcpu0")
+    scene.hold_tree()
+    scene.until("vcpu0", op=Op.BUG)
+    assert scene.word("dpamt_ref") == 0 and scene.attempts["tdh_phymem_pamt_remove"] == 1
+    scene.step("vcpu0")
+    assert scene.bugs == [("tdh_mem_page_aug", "TDX_OPERAND_BUSY|SEPT_TREE")] and scene.mirror() == MMU_NONPRESENT

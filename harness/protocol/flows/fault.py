@@ -170,8 +170,12 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
     with flow.aside(failed):
         def undo():
             seam.end_operation(flow)
-            if pairs:
+            if pairs:                        # what follows is still about the call that has failed
+                for kept, register in ((R.BEPOCH, R.CALL), (R.EPOCH_WORD, R.ANSWER)):
+                    flow.row(Op.LET, register=kept, source=register)
                 pairs.put()
+                for kept, register in ((R.BEPOCH, R.CALL), (R.EPOCH_WORD, R.ANSWER)):
+                    flow.row(Op.LET, register=register, source=kept)
             seam.own_mirror(flow, taking=False)
             flow.row(Op.STORE, base=R.MIRROR, value=MMU_NONPRESENT, text="mirror entry: roll back")
 
