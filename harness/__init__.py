@@ -43,6 +43,8 @@ To add something:
 
     a SEAMCALL      a row in protocol/seamcalls.py
     a policy        a row in protocol/policies.py, or a [policy] table in a config
+    a guest         a row in protocol/guest_policies.py
+    a Dynamic PAMT design   a row in protocol/dpamt.py
     a release       a row in protocol/releases.py
     a workload      a file in configs/
     a number        a row in results/metrics.py

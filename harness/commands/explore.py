@@ -70,6 +70,9 @@ def add(parser) -> None:
     matrix = parser.add_mutually_exclusive_group()
     matrix.add_argument("--policies", action="store_true",
                         help="all policies: which invariants hold, or the shortest counterexample's steps")
+    matrix.add_argument("--guests", action="store_true",
+                        help="all guests: which can end itself because of which answer of ACCEPT (under each of"
+                        " --policy A,B and --module)")
     matrix.add_argument("--modules", action="store_true",
                         help="all releases of the module, or those of --module: the same, whichever the files name")
     parser.add_argument("--require", metavar="INVARIANT,...", help="of --policies and --modules: exit code 1 if one of"
@@ -102,13 +105,14 @@ def do(options) -> int:
         reduce = not options.no_reduction
         method = Bounds(options.memory_mib, preemptions, reduce, reduce and not options.no_symmetry)
     required = matrices.required(options.require)
-    if options.policies or options.modules:
+    compared = {"--policies": options.policies, "--guests": options.guests, "--modules": options.modules}
+    if any(compared.values()):
         for option, value in (("--show", options.show), ("--as-test", options.as_test)):
             if value is not None:
-                raise UsageError(f"{option} {value}: not together with --policies or --modules, which show no single way")
+                raise UsageError(f"{option} {value}: not together with --policies, --guests or --modules, which show no single way")
     elif options.require is not None or options.format != "table":
         option = "--require" if options.require is not None else "--format"
-        raise UsageError(f"{option} {options.require or options.format}: only together with --policies or --modules")
+        raise UsageError(f"{option} {options.require or options.format}: only together with --policies, --guests or --modules")
     files, look = Files(options.configs, modules, options.policy), partial(search, method=method, sign=Sign())
     if options.out != arguments.OUT:                     # which it may never need
         arguments.check_folder("--out", Path(options.out))
@@ -117,10 +121,11 @@ def do(options) -> int:
     destination = counterexamples.Destination(Path(options.out), Path(options.as_test) if options.as_test else None)
     if any(path.endswith(litmus.SUFFIX) for path in options.configs):
         return litmus.explore(options.configs, look, options.show, destination)
-    if options.policies or options.modules:
+    if any(compared.values()):
         wanted = matrices.Wanted(options.configs, modules, options.policy, required, options.format,
                                  look, method.bounded)
-        return matrices.policies(wanted) if options.policies else matrices.modules(wanted)
+        return next(write for write, asked in zip((matrices.policies, matrices.guests, matrices.modules), compared.values())
+                    if asked)(wanted)
     return explore(files, look, options.show, destination)
 
 

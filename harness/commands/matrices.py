@@ -9,6 +9,10 @@ from harness.engines.explore import search as engine
 from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, nearest
 from harness.experiment.scenario import INVARIANTS, OUTCOME_INVARIANTS, Scenario
 from harness.experiment.scenario_file import load
+from harness.files import read_toml
+from harness.protocol.dpamt import DESIGNS
+from harness.protocol.guest_policies import GUESTS
+from harness.protocol.invariants import OF_GUESTS
 from harness.protocol.policies import POLICIES
 from harness.protocol.releases import READ, Release, find, line
 from harness.reports import exploration
@@ -16,7 +20,8 @@ from harness.reports.text import wrap
 from harness.results import grading
 from harness.results.matrix import Matrix, named
 
-POLICIES_MODULE = "1.5.05"       # of --policies, unless --module says more
+POLICIES_MODULE = "1.5.05"       # of --policies and --guests, unless --module says more
+OF_GUEST = tuple(each.name for each in OF_GUESTS)
 
 
 class Wanted(NamedTuple):
@@ -33,7 +38,7 @@ class Wanted(NamedTuple):
 
 def required(text: str | None) -> list[str]:
     """The invariants that --require names, by the names that they have here.  Raises UsageError."""
-    known = {spelled: name for name in (*INVARIANTS, *OUTCOME_INVARIANTS) for spelled in (name, named(name))}
+    known = {spelled: name for name in reversed((*INVARIANTS, *OUTCOME_INVARIANTS)) for spelled in (name, named(name))}
     names = [name.strip() for name in text.split(",")] if text is not None else []
     for name in names:
         if name not in known:
@@ -48,6 +53,8 @@ def policies(wanted: Wanted) -> int:
     """Which invariants each policy keeps in the scenarios with KVM's flows; returns the exit code."""
     if wanted.policy:
         raise UsageError(f"--policy {wanted.policy}: not together with --policies, which are all of them")
+    if any(read_toml(path).get("dpamt") for path in wanted.paths):
+        return designs(wanted)
     modules, names = wanted.modules or [POLICIES_MODULE], [policy.name for policy in POLICIES]
     scenarios = [(name, path, scenario) for name in names for path in wanted.paths
                  for scenario in load(path, modules, name) if scenario.uses_flows and not scenario.must_violate]
@@ -56,6 +63,37 @@ def policies(wanted: Wanted) -> int:
     found = Matrix("policy", names)
     code = fill(found, scenarios, wanted)
     say(found, wanted, f"module {', '.join(modules)}", code, modules=modules)
+    return verdict(found, wanted, code)
+
+
+def designs(wanted: Wanted) -> int:
+    """The same of designs of the kernel's Dynamic PAMT, in the scenarios that use page pairs; returns the exit code."""
+    names = [design.name for design in DESIGNS]
+    scenarios = [(name, path, scenario) for name in names for path in wanted.paths
+                 for scenario in load(path, wanted.modules, dpamt=name)]
+    modules = list(dict.fromkeys(scenario.module for _, _, scenario in scenarios))
+    if not scenarios:
+        raise UsageError(f"--module {', '.join(wanted.modules or [])}: no scenario of these files is for it")
+    found = Matrix("design", names)
+    code = fill(found, scenarios, wanted)
+    say(found, wanted, f"module {', '.join(modules)}", code, modules=modules)
+    return verdict(found, wanted, code)
+
+
+def guests(wanted: Wanted) -> int:
+    """Which guest can end itself because of which answer, under each policy and release that is named; the exit code."""
+    modules, under = wanted.modules or [POLICIES_MODULE], wanted.policy.split(",") if wanted.policy else [None]
+    rows = {(guest.name, policy, module): ", ".join(filter(None, [
+        guest.name, policy if len(under) > 1 else None, module if len(modules) > 1 else None]))
+        for policy in under for module in modules for guest in GUESTS}
+    scenarios = [(rows[guest, policy, module], path, scenario) for guest, policy, module in rows for path in wanted.paths
+                 for scenario in load(path, [module], policy, anywhere=True, guest=guest) if scenario.uses_flows]
+    if not scenarios:
+        raise UsageError(f"{wanted.paths[0]}: no scenario with KVM's flows (touch, remove) for --guests")
+    found = Matrix("guest", list(rows.values()))
+    code = fill(found, scenarios, wanted, OF_GUEST)
+    policies_of = dict.fromkeys(scenario.policy.name for _, _, scenario in scenarios)
+    say(found, wanted, f"policy {', '.join(policies_of)}; module {', '.join(modules)}", code, modules=modules)
     return verdict(found, wanted, code)
 
 
@@ -78,9 +116,12 @@ def modules(wanted: Wanted) -> int:
     return verdict(found, wanted, code)
 
 
-def fill(found: Matrix, scenarios: list[tuple[str, str, Scenario]], wanted: Wanted) -> int:
-    """Search every scenario, those that behave the same once; returns the exit code."""
-    asked = [invariants(scenario, wanted.bounded) for _, _, scenario in scenarios]
+def fill(found: Matrix, scenarios: list[tuple[str, str, Scenario]], wanted: Wanted, only: tuple[str, ...] = ()) -> int:
+    """Search every scenario, those that behave the same once; returns the exit code.
+
+    only   the invariants that are asked about, if not all; what a program has no way to break holds
+    """
+    asked = [list(only) or invariants(scenario, wanted.bounded) for _, _, scenario in scenarios]
     for (name, *_), each in zip(scenarios, asked):
         found.ask(name, each)
     for name in wanted.required:
@@ -112,8 +153,9 @@ def invariants(scenario: Scenario, bounded: bool) -> list[str]:
 
 def outcome(found: engine.Found, asked: list[str]) -> tuple[list[str], dict[str, list], bool]:
     """The invariants that a search has decided, the ways to what is violated, and whether it was interrupted."""
-    ways = found.violations | grading.broken_outcomes(found)
-    decided = [name for name in asked if found.complete and name in (*found.checked, *OUTCOME_INVARIANTS)]
+    ways = {name: way for name, way in (found.violations | grading.broken_outcomes(found)).items() if name in asked}
+    absent = set(OF_GUEST) - set(engine.checked(found.scenario))
+    decided = [name for name in asked if found.complete and name in (*found.checked, *OUTCOME_INVARIANTS, *absent)]
     return decided, ways, found.interrupted
 
 
@@ -153,7 +195,7 @@ def label(release: Release, also: bool) -> str:
 def kept_by(found: Matrix, wanted: Wanted) -> list[str]:
     """The policies, or the releases with those that behave the same, that keep all that is required."""
     names = found.keeping(wanted.required)
-    if found.by == "policy" or wanted.modules:
+    if found.by != "module" or wanted.modules:
         return names
     return [each for name in names for each in (name, *find(name).also)]
 

@@ -1,13 +1,14 @@
-"""The command `policies`: each with its responses, its meaning and its source."""
+"""The command `policies`: each with its responses, its meaning and its source; or the guests'."""
 
 from harness.errors import DONE
-from harness.reports.policies import policy_report
+from harness.reports.policies import guest_report, policy_report
 
 
 def add(parser) -> None:
-    """It takes no arguments."""
+    parser.add_argument("--guests", action="store_true",
+                        help="what guests make of the answers of TDG.MEM.PAGE.ACCEPT, in place of hosts' policies")
 
 
-def do(_) -> int:
-    print(policy_report())
+def do(options) -> int:
+    print(guest_report() if options.guests else policy_report())
     return DONE

@@ -7,7 +7,7 @@ owner are not counted where `checks.exclusive_ownership` is off.
 import numpy as np
 
 from harness.protocol import releases
-from harness.memory.layout import LINE, PAMT_LOCK
+from harness.memory.layout import LINE, PAMT_LOCK, PAMT_TYPE
 from harness.memory.block import Memory
 from harness.experiment.plan import Plan
 from harness.protocol.counters import COUNTERS, REBUILT_OVER_PRIORITY, declared, violation
@@ -16,7 +16,7 @@ from harness.protocol.invariants import NAMES, OWNERS, RUNNING
 from kernels import epoch, guest
 from kernels.ops import LEVELS, OP_TABLE, Fact
 from kernels.record import CAUSES
-from kernels.words import HP, HPA_MASK, STATE, STATE_MASK, TDEL, TDHP, signed, spell_entry
+from kernels.words import HP, HPA_MASK, PT_PAMT, STATE, STATE_MASK, TDEL, TDHP, signed, spell_entry
 
 
 # What TRACK may not answer, and what may not kill a VM (I5, I8): once it is dead, more follows from that.
@@ -187,6 +187,13 @@ def pages_mapped_twice(memory: Memory, td: int = 0) -> int:
         memory.view(f"sept.{level}", td=td)[~_is(_state(memory, level, td), "FREE", "REMOVED")] & np.uint64(HPA_MASK)
         for level in range(LEVELS)])
     return len(pages) - len(np.unique(pages))
+
+
+def pairs_miscounted(plan: Plan, memory: Memory) -> int:
+    """2 MiB of data that have a pair though nobody counts on it, or have none though somebody does."""
+    paired = memory.view("pamt_2m.data", np.uint8)[:, PAMT_TYPE] == PT_PAMT
+    counted = memory.view("dpamt_ref")[:, 0] != 0
+    return int((paired[:len(counted)] != counted).sum())
 
 
 def foreign_contents(plan: Plan, memory: Memory) -> int:

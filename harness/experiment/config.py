@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from harness.protocol import policies, releases
+from harness.protocol import dpamt, guest_policies, policies, releases
 from harness.protocol import policy as policy_words
 from harness.errors import nearest
 
@@ -34,6 +34,7 @@ class Td(Table):
     hp_lock_timeout_ms: int = Field(1_000, ge=10, le=100_000)    # TDCS.hp_lock_timeout; not given: the module's
     pending_ve: bool = True                          # a touch of a PENDING page is a #VE for the guest
     dynamic_pamt: bool = False                       # PAMT entries of 4 KiB pages in pages that the host gives
+    dpamt: str = ""                                  # how KVM gets and puts them; none: every 2 MiB keep theirs
 
     @property
     def pages(self) -> int:
@@ -64,6 +65,7 @@ class Workload(Table):
     build_pages: int = Field(64, ge=1)               # pages of initial memory ("build")
     string_pages: int = Field(1, ge=1, le=512)       # pages that one instruction touches, a power of two
     spammers: int = Field(0, ge=0)                   # vCPUs that only ACCEPT page 0, the last ones
+    accept_2m: bool = False                          # guests that know 2 MiB try them at each first page of 2 MiB
     loop: Literal["closed", "open"] = "closed"       # open: touches and removals arrive by themselves
     touches_per_s: float = Field(50_000, gt=0, le=1e9)       # by each vCPU, in an open loop
 
@@ -89,6 +91,8 @@ class Costs(Table):
     tdg_mem_page_accept: int = Field(0, ge=0, le=10**9)
     tdh_mng_key_config: int = Field(0, ge=0, le=10**9)
     tdh_phymem_cache_wb: int = Field(0, ge=0, le=10**9)
+    tdh_phymem_pamt_add: int = Field(0, ge=0, le=10**9)
+    tdh_phymem_pamt_remove: int = Field(0, ge=0, le=10**9)
 
 
 class Machine(Table):
@@ -154,6 +158,7 @@ class Config(Table):
     engine: Literal[ENGINES] = "processes"
     module: str = "1.5.05"           # a release; or a table: one of your own (releases.py)
     policy: Any
+    guest: Any = Field(guest_policies.DEFAULT, validate_default=True)    # what the guest makes of ACCEPT's answers
     seed: int = Field(1, ge=0, lt=1 << 63)
     duration_s: float = Field(5.0, ge=0, le=86_400)
     warmup_s: float = Field(0.5, ge=0, le=3_600)
@@ -178,6 +183,11 @@ class Config(Table):
     @classmethod
     def _policy(cls, value):
         return resolve_policy(value)
+
+    @field_validator("guest", mode="before")
+    @classmethod
+    def _guest(cls, value):
+        return resolve_guest(value)
 
     @field_validator("expect", mode="before")
     @classmethod
@@ -241,6 +251,11 @@ class Config(Table):
     def _the_module_has_it(self):
         if self.td.dynamic_pamt:
             check_dynamic_pamt("td.dynamic_pamt", self.module)
+        if self.td.dpamt:
+            check_design("td.dpamt", self.td.dpamt)
+            if not self.td.dynamic_pamt or not dpamt.BY_NAME[self.td.dpamt].counts or self.workload.removal in ("split", "build"):
+                raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a design that counts, and a workload.removal"
+                                 " other than split and build")
         return self
 
     @model_validator(mode="after")
@@ -261,7 +276,10 @@ class Config(Table):
 
     def resolved(self) -> dict:
         """All keys with their values, as JSON can hold them; the policy by its words."""
-        plain = self.model_dump(mode="json", exclude={"policy"})
+        plain = self.model_dump(mode="json", exclude={"policy", "guest"})
+        plain["guest"] = {"name": self.guest.name, "largest": self.guest.largest,
+                          "one_at_a_time": self.guest.one_at_a_time,
+                          **{site: self.guest.words(site) for site in guest_policies.SITES}}
         plain["td"]["hp_lock_timeout_ms"] = self.hp_lock_timeout_ms
         plain["policy"] = {
             "name": self.policy.name,
@@ -311,27 +329,47 @@ def check_dynamic_pamt(key: str, module: str) -> None:
         raise KeyProblem(key, True, f"{module} has no Dynamic PAMT; releases that have it: {have}")
 
 
+def check_design(key: str, name: str) -> None:
+    """A design of the kernel's Dynamic PAMT."""
+    known = dpamt.BY_NAME
+    if name not in known:
+        raise KeyProblem(key, name, f"no such design; known: {', '.join(known)}{nearest(name, known)}")
+
+
 def resolve_policy(value) -> policies.Policy:
     """A policy from a config: a name, or a table that changes sites of a `base`."""
+    return _resolve("policy", value, policies.BY_NAME, "kick_on_busy", policy_words.change)
+
+
+def resolve_guest(value) -> guest_policies.GuestPolicy:
+    """The same of a guest."""
+    if isinstance(value, guest_policies.GuestPolicy):
+        return value
+    return _resolve("guest", value, guest_policies.BY_NAME, guest_policies.DEFAULT, guest_policies.change)
+
+
+def _resolve(key: str, value, known: dict, default: str, change):
+    """A row by its name, or by a table that changes one (`base`)."""
     if isinstance(value, str):
-        if value not in policies.BY_NAME:
-            known = policies.BY_NAME
-            raise KeyProblem("policy", value, f"not a policy; known: {', '.join(known)}{nearest(value, known)}")
-        return policies.BY_NAME[value]
+        if value not in known:
+            raise KeyProblem(key, value, f"not a {key}; known: {', '.join(known)}{nearest(value, known)}")
+        return known[value]
     if not isinstance(value, dict):
-        raise KeyProblem("policy", value, "must be the name of a policy, or a table")
+        raise KeyProblem(key, value, f"must be the name of a {key}, or a table")
     table = dict(value)
-    base = resolve_policy(table.pop("base", "kick_on_busy"))
+    base = _resolve(key, table.pop("base", default), known, default, change)
     name, meaning = table.pop("name", "custom"), table.pop("meaning", f"{base.name}, changed")
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
-        raise KeyProblem("policy.name", name, "must be letters, digits, '_', '-' or '.', at most 64")
+        raise KeyProblem(f"{key}.name", name, "must be letters, digits, '_', '-' or '.', at most 64")
     if not isinstance(meaning, str):
-        raise KeyProblem("policy.meaning", meaning, "must be a string")
-    named = base._replace(name=name, source="this config", also="", meaning=meaning)
+        raise KeyProblem(f"{key}.meaning", meaning, "must be a string")
+    named = base._replace(name=name, source="this config", meaning=meaning)
+    if hasattr(named, "also"):
+        named = named._replace(also="")
     try:
-        return policy_words.change(named, table)
+        return change(named, table)
     except policy_words.PolicyError as problem:
         given = value
         for part in problem.key.split("."):
             given = given.get(part) if isinstance(given, dict) else given
-        raise KeyProblem(f"policy.{problem.key}", given, problem.message) from None
+        raise KeyProblem(f"{key}.{problem.key}", given, problem.message) from None

@@ -14,9 +14,10 @@ import psutil
 
 from harness.protocol import releases
 from harness.experiment.choices import Choices, make_choices, working_pages
-from harness.experiment.config import Config, Workload
+from harness.experiment.config import Config
 from harness.errors import UsageError
 from harness.memory.layout import LINE, PAGE, TD_HPA_STEP, Layout
+from harness.protocol.dpamt import BY_NAME as DESIGNS
 from harness.protocol.policy import Policy
 from harness.protocol.assemble import Program
 from harness.protocol.flows import write_program
@@ -138,7 +139,7 @@ def _layout(config: Config, actors, record_words: int = 0) -> Layout:
     content_bytes = LINE if config.engine == "simulate" else PAGE
     return Layout(config.td.vcpus, len(actors), config.td.pages, record_words, content_bytes,
                   tds=config.td.count, created=config.workload.removal != "build",
-                  dynamic_pamt=config.td.dynamic_pamt,
+                  dynamic_pamt=config.td.dynamic_pamt, accepting=config.guest.one_at_a_time, counted_pairs=bool(config.td.dpamt),
                   large_from=FIRST_LARGE if config.workload.removal == "split" else None)
 
 
@@ -169,9 +170,11 @@ def _program(config: Config, layout: Layout) -> Program:
                       releases.find(config.module), faults=Faults(**config.faults.model_dump()),
                       attribution=attributes(config), pending_ve=config.td.pending_ve)
     return write_program(options, config.policy, config.workload.hosts, signed(config.seed),
-                         config.workload.accept_first, config.restart_on_bug, behaviour(config.workload))
+                         config.workload.accept_first, config.restart_on_bug, behaviour(config))
 
 
-def behaviour(workload: Workload) -> Behaviour:
-    """What flows have to know of a workload."""
-    return Behaviour(**{name: getattr(workload, name) for name in Behaviour._fields})
+def behaviour(config: Config) -> Behaviour:
+    """What flows have to know of a workload, and of the guest."""
+    of_workload = [name for name in Behaviour._fields if name not in ("guest", "design")]
+    return Behaviour(**{name: getattr(config.workload, name) for name in of_workload}, guest=config.guest,
+                     design=DESIGNS.get(config.td.dpamt))

@@ -37,16 +37,19 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from harness.experiment.config import BUSTED, KeyProblem, Table, resolve_module, resolve_policy
+from harness.experiment.config import BUSTED, KeyProblem, Table, resolve_guest, resolve_module, resolve_policy
 from harness.experiment.plan import Actor, start_registers
 from harness.memory.block import Memory
 from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
 from harness.protocol.assemble import Program
 from harness.protocol.call import Options
 from harness.protocol import releases
-from harness.protocol.flows.flow import MMU_PRESENT
+from harness.protocol.flows.flow import MMU_LARGE, MMU_PRESENT, Behaviour
+from harness.protocol.dpamt import BY_NAME
+from harness.protocol.flows.pamt import RANGES, USER
 from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step, write_program
-from harness.protocol.invariants import NAMES, OF_OUTCOMES
+from harness.protocol.guest_policies import DEFAULT as DEFAULT_GUEST
+from harness.protocol.invariants import NAMES, OF_GUESTS, OF_OUTCOMES, OF_PAMT
 from harness.protocol.liveness import live_registers
 from harness.protocol.policies import Policy
 from harness.protocol.seamcalls import TD_EXIT, by_name
@@ -54,13 +57,14 @@ from kernels import stepping
 from kernels.ops import Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, spell_entry
 
-INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES)))
+INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES,
+                                  *(each.name for each in (*OF_GUESTS, *OF_PAMT)))))
 OUTCOME_INVARIANTS = tuple(each.name for each in OF_OUTCOMES)
 ALL = "all"                      # releases: every one that was read and has the calls
 GRADES = ("acceptable", "interesting", "forbidden")
 NAME = re.compile(r"[A-Za-z0-9_(][A-Za-z0-9_.,:+/()|* -]{0,199}")      # of a file, or of two calls and a state
 PAGES = 512                      # of the TD; scripts name pages below that
-FLOW_KEYS = {"vcpu": "touch", "host": "remove"}
+FLOW_KEYS = {"vcpu": ("touch",), "host": ("remove", "use")}
 RETRIES_MAX = 100_000
 NOT_MADE, HALT = "-", "HALT"     # in place of an answer: of a call that was not made; that shut the module down
 TYPE = " type"                   # behind the name of a PAMT entry: its type, not its lock
@@ -94,9 +98,13 @@ class File(Table):
     name: str = ""
     module: list[str] = ["1.5.05"]                   # releases; or a table: one of your own (releases.py)
     policy: Any = Field("kick_on_busy", validate_default=True)
+    guest: Any = Field(DEFAULT_GUEST, validate_default=True)
+    accept_2m: bool = False                          # guests that know 2 MiB try them at each first page of 2 MiB
     primitive: Literal["cas", "bts"] = "cas"
     accept_first: Literal[True, False, "either"] = True
     pending_ve: bool = True                          # a touch of a PENDING page is a #VE for the guest
+    dpamt: str = ""                                  # how the kernel gets and puts page pairs (use = [PAGE]); implies dynamic_pamt
+    crossed: bool = False                            # the pair of each 2 MiB lies in the other 2 MiB
     dynamic_pamt: bool = False                       # PAMT entries of 4 KiB pages in pages that the host gives
     timeouts: bool = False                           # the guest's time for host priority may run out
     exclusive_ownership: bool = True
@@ -131,6 +139,11 @@ class File(Table):
             raise KeyProblem(info.field_name, value, "must be a list of invariants, or a table of them by release")
         return value
 
+    @field_validator("guest", mode="before")
+    @classmethod
+    def _guest(cls, value):
+        return resolve_guest(value)
+
     @field_validator("policy", mode="before")
     @classmethod
     def _policy(cls, value):
@@ -146,11 +159,12 @@ class Script:
     actor: Actor
     steps: tuple[Step, ...] = ()
     flow: tuple[int, ...] | None = None
+    uses: bool = False           # of those pages their pairs only: flows/pamt.py
 
     @property
     def label(self) -> str:
         if self.flow is not None:
-            return self.actor.kind
+            return USER if self.uses else self.actor.kind
         return "script: " + ", ".join(map(str, self.steps))
 
 
@@ -202,11 +216,16 @@ class Scenario:
 
     @property
     def uses_flows(self) -> bool:
-        return any(script.flow is not None for script in self.scripts)
+        return any(script.flow is not None and not script.uses for script in self.scripts)
+
+    @property
+    def uses_pairs(self) -> bool:
+        return any(script.uses for script in self.scripts)
 
     @functools.cached_property
     def layout(self) -> Layout:
-        return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt)
+        return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt, self.uses_flows and self.file.guest.one_at_a_time,
+                         self.uses_pairs)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -221,7 +240,11 @@ class Scenario:
             busted |= {"tracking_check"}             # the module itself would refuse otherwise
         return _program(self.vcpus, self.hosts, self.module, self.primitive, self.file.exclusive_ownership,
                         self.file.pending_ve, self.file.dynamic_pamt, busted,
-                        self.policy if self.uses_flows else None, self.file.accept_first, labels)
+                        self.policy if self.uses_flows else None, self.file.accept_first, labels, self.behaviour_of_guest(),
+                        BY_NAME[self.file.dpamt] if self.uses_pairs else None, self.file.crossed)
+
+    def behaviour_of_guest(self) -> Behaviour:
+        return Behaviour(guest=self.file.guest, accept_2m=self.file.accept_2m) if self.uses_flows else Behaviour()
 
     def behaviour(self) -> str:
         """What a search depends on, as a digest: where it is equal for two releases of a file, they come to the same."""
@@ -240,7 +263,7 @@ class Scenario:
         """(name, offset) of the words of an outcome: the entries that scripts are about, and `watch`."""
         entries = {(step.page >> 9 * step.level << 9 * step.level, step.level)
                    for script in self.scripts for step in script.steps if about_entry(step.call)}
-        entries |= {(page, 0) for script in self.scripts for page in script.flow or ()}
+        entries |= {(page, 0) for script in self.scripts if not script.uses for page in script.flow or ()}
         if self.serial:                  # also of the scenarios with fewer calls that it is compared with
             entries |= {(page >> 9 * level << 9 * level, level) for page, level, _ in self.pages}
         words = [(entry_name(page, level), self.layout.at(f"sept.{level}", page >> 9 * level))
@@ -277,7 +300,7 @@ class Scenario:
             for part in range(first, first + (1 << 9 * level), 1 << 9 * (level - 1)):
                 _set_page(memory, part, level - 1, state, False, releases.find(self.module).access)
         if layout.dynamic_pamt:
-            memory.give_pairs(data=self.file.start.pairs)
+            memory.give_pairs(data=self.file.start.pairs and not self.uses_pairs)
         for name, pages in self.file.start.listed.items():
             place = layout.at("tdvps", int(name.removeprefix("vcpu"))) + TDVPS_STEPPING
             memory.set_word(place + stepping.EPF_LENGTH, len(pages), 8)
@@ -357,7 +380,8 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
         memory.set_word(layout.at(f"sept.{at_level}", index),
                         STATE[name].word(hpa, lock="EL" in bits, priority="HP" in bits, access=access))
         if name in ("NL_MAPPED", "MAPPED", "PENDING"):
-            memory.set_word(layout.at(f"mirror.{at_level}", index), hpa | MMU_PRESENT)
+            large = MMU_LARGE if at_level and leaf else 0
+            memory.set_word(layout.at(f"mirror.{at_level}", index), hpa | MMU_PRESENT | large)
         if used:
             size, place = (("4k", "2m", "1g")[at_level], number >> 9 * at_level) if leaf else ("4k", index)
             page_type = PT_REG if leaf else PT_EPT
@@ -373,20 +397,21 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
 
 # --- programs --------------------------------------------------------------------------------
 
-def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool) -> Layout:
-    return Layout(vcpus, vcpus + hosts, PAGES, record_words=0, content_bytes=8, dynamic_pamt=dynamic_pamt)
+def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False) -> Layout:
+    return Layout(vcpus, vcpus + hosts, PAGES * (RANGES if pairs else 1), record_words=0, content_bytes=8,
+                  dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs)
 
 
 @functools.lru_cache(maxsize=64)
 def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, busted, policy, accept_first,
-             scripts) -> Program:
+             scripts, behaviour, design, crossed) -> Program:
     """Kept, as many scenarios have the same."""
-    layout = layout_of(vcpus, hosts, dynamic_pamt)
+    layout = layout_of(vcpus, hosts, dynamic_pamt, policy is not None and behaviour.guest.one_at_a_time, design is not None)
     options = Options(layout, primitive, owners, busted=busted, release=releases.find(module), attribution=False,
                       pending_ve=pending_ve,
                       inside=any(step.call == "tdh_sys_shutdown" for _, steps in scripts for step in steps))
     chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
-    return write_program(options, policy, hosts, chance, scripts)
+    return write_program(options, policy, hosts, chance, scripts, behaviour, design, crossed)
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import UsageError, nearest
-from harness.experiment.config import KeyProblem, check_dynamic_pamt
+from harness.experiment.config import KeyProblem, check_design, check_dynamic_pamt
 from harness.experiment.config_file import explain, mistake
 from harness.experiment.scenario import (
     ALL, INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, layout_of, of_release, pair_calls,
@@ -26,7 +26,7 @@ from kernels.words import EPF_LIST_SIZE, STATE
 
 
 def load(path: str | Path, modules: list[str] | None = None, policy: str | None = None,
-         anywhere: bool = False) -> list[Scenario]:
+         anywhere: bool = False, guest: str | None = None, dpamt: str | None = None) -> list[Scenario]:
     """The scenarios of a file.  Raises UsageError: one line with file, key, value, what is allowed.
 
     modules    of the file's releases these only
@@ -37,6 +37,10 @@ def load(path: str | Path, modules: list[str] | None = None, policy: str | None 
         raise UsageError(f"{path}: is a config, not a scenario: python -m harness run {path}")
     if policy is not None:
         table["policy"] = policy
+    if guest is not None:
+        table["guest"] = guest
+    if dpamt is not None:
+        table["dpamt"] = dpamt
     if anywhere:
         return parse(table | {"module": modules}, Path(path).stem, str(path), anywhere=True)
     return parse(table, Path(path).stem, str(path), modules)
@@ -87,7 +91,8 @@ def _has_calls(file: File, module: str) -> bool:
 
 def _file(table: dict, name: str, path: str) -> File:
     try:
-        return File.model_validate({"name": name} | table)
+        implied = {"dynamic_pamt": True} if table.get("dpamt") else {}
+        return File.model_validate({"name": name} | table | implied)
     except ValidationError as errors:
         raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
 
@@ -100,8 +105,10 @@ def _scenario(file: File, module: str) -> Scenario:
         raise KeyProblem("actors", sorted(file.actors), f"at most {ACTORS_MAX} actors are explored")
     kinds = [script.actor.kind for script in scripts]
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
-    _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt))
+    _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt, pairs=any(script.uses for script in scripts)))
     _check_listed(file, scripts)
+    _check_flows(file, scripts)
+    _check_design(file, scripts)
     scenario = Scenario(file.name, module, file.policy, file.primitive, scripts, file, _pages(file, scripts), _children(file),
                         vcpus=vcpus, hosts=hosts)
     return graded(scenario, file.expect)
@@ -193,6 +200,27 @@ def _check_word(layout: Layout, key: str, name: str) -> None:
         raise KeyProblem(key, name, f"no such word; known: {', '.join(layout.by_name)}{nearest(region, layout.by_name)}")
     if index and not (index.isdecimal() and int(index) < layout.by_name[region].count):
         raise KeyProblem(key, name, f"{region} has {layout.by_name[region].count} of them")
+
+
+def _check_design(file: File, scripts: tuple[Script, ...]) -> None:
+    """Who uses page pairs needs a design for them, and what has a design is about nothing else."""
+    users = [script for script in scripts if script.uses]
+    if file.dpamt:
+        check_design("dpamt", file.dpamt)
+    if bool(users) != bool(file.dpamt):
+        raise KeyProblem("dpamt", file.dpamt, "must be given exactly where an actor is { use = [PAGE, ...] }")
+    if users and len(users) < len(scripts):
+        raise KeyProblem("actors", sorted(file.actors), "those that use page pairs stand beside nobody else")
+
+
+def _check_flows(file: File, scripts: tuple[Script, ...]) -> None:
+    """KVM's flows are of 4 KiB pages: below a large page they would go on as if it were a page table."""
+    for key, state in file.start.pages.items():
+        page, level = _page_and_level(f"start.pages.{key}", key)
+        below = [each for script in scripts for each in script.flow or () if each >> 9 * level == page >> 9 * level]
+        if level and below and STATE[_state(f"start.pages.{key}", state).partition("+")[0]].leaf:
+            raise KeyProblem(f"start.pages.{key}", state, f"is a large page, and KVM's flows (touch, remove) of page {below[0]}"
+                             " in it are not modelled; allowed: calls, or NL_MAPPED there")
 
 
 def _check_listed(file: File, scripts: tuple[Script, ...]) -> None:

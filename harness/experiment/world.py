@@ -8,7 +8,7 @@ import numpy as np
 from harness.experiment.scenario import Scenario
 from harness.memory.block import Memory
 from harness.memory.tables import zeros
-from harness.protocol.counters import VIOLATIONS
+from harness.protocol.counters import EVENTS
 from harness.protocol.flows.script import LEAVE
 from kernels import moves, record, symmetry
 from kernels.moves import ACTORS_MAX
@@ -27,7 +27,7 @@ class World:
         self.start_registers = scenario.start(self.memory)
         self.block = np.frombuffer(self.memory.block, np.int64)
         self.start = self.block.copy()
-        self.violations = [name for name in program.counters if name in VIOLATIONS]
+        self.violations = [name for name in program.counters if name in EVENTS]
         at = record.tables(len(program.calls), len(program.answers), len(program.counters), len(program.spans))
         self.record, self.tables = zeros(at.words, np.int64), at
         scripts, values = np.zeros((self.actors, 2), np.int64), [0]

@@ -85,7 +85,7 @@ class Memory:
         if layout.created:
             self._format_created(td)
         if layout.dynamic_pamt:
-            self.give_pairs(td)
+            self.give_pairs(td, data=not layout.counted_pairs)
 
     def _format_created(self, td: int) -> None:
         layout = self.layout

@@ -116,18 +116,21 @@ class Layout:
     dynamic_pamt    whether the PAMT entries of 4 KiB pages lie in pages that the host gives: here each 2 MiB have
                     their place for 512 of them, whether they have a pair or not, and two pages of the group PAIRS
     large_from      the first guest page of the memory that consists of large pages, whose 2 MiB have no pair
+    accepting       whether the guest has a word for each 2 MiB that it is accepting (guest_policies.py)
+    counted_pairs   whether the host counts the pages of each 2 MiB of data for their pair, which none has at the start
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
     """
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
                  created=True, variables=(), dynamic_pamt=False,
-                 large_from=None):
+                 large_from=None, accepting=False, counted_pairs=False):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
         self.hosts = actors // tds - vcpus
         self.tds, self.packages, self.created = tds, packages, created
         self.content_bytes, self.dynamic_pamt = content_bytes, dynamic_pamt
+        self.counted_pairs = counted_pairs
         self.large_from = pages if large_from is None else large_from
         self.regions: list[Region] = []
         self.by_name: dict[str, Region] = {}
@@ -147,6 +150,10 @@ class Layout:
         self._add("lp_busy", actors, LINE)
         self._add("package_pending", packages, LINE)
         self._add("tdmr", 1, LINE)
+        if counted_pairs:
+            for name in ("dpamt_lock", "dpamt_next", "dpamt_serving"):
+                self._add(name, 1, LINE)
+            self._add("dpamt_queue", 1 << (actors - 1).bit_length(), LINE)
 
         # The first TD; the others follow at distances of td_stride.
         self.first_td = self._align(PAGE)
@@ -186,6 +193,10 @@ class Layout:
         self._add("generation", pages, LINE)
         self._add("accepted", pages, 8, LINE)
         self._add("shared", pages, 8, LINE)
+        if accepting:
+            self._add("accepting", tables, LINE)
+        for name in ("dpamt_ref", "dpamt_range_lock") if counted_pairs else ():
+            self._add(name, tables, LINE)
         self.td_end = self._align(PAGE)
         self.td_bytes = self.td_end - self.td_start
         self._add("shadow", 1, self.td_bytes)

@@ -22,6 +22,8 @@
     kvm_locks.py   what KVM's own locks keep apart
     policy.py      the language of policies: sites, responses, switches
     policies.py    what the host does on BUSY, as rows
+    dpamt.py       how the kernel gets and puts page pairs (Dynamic PAMT): designs, as rows
+    guest_policies.py  what a guest makes of the answers of ACCEPT, as rows
     releases.py    what differs between releases of the module, as rows
 
 Read seamcalls.py first; it can be laid beside the module's C files.  `python -m harness explain

@@ -6,7 +6,7 @@ does not read as 0.  docs/result.md is made from them.
 """
 
 from harness.errors import nearest
-from harness.protocol.invariants import INVARIANTS, OF_C, RUNNING
+from harness.protocol.invariants import INVARIANTS, OF_C, OF_GUESTS, OF_PAMT, RUNNING
 
 REFUSED_FOR_PRIORITY = "host_priority_refused"
 REBUILT_OVER_PRIORITY = "host_priority.rebuilt_over"
@@ -18,7 +18,8 @@ COUNTERS = {
     "unaccepted_touches": "touches of a page that was not accepted, with pending #VE off: KVM ends the VM",
     "accept_faults": "ACCEPTs that ended in an EPT violation; the mitigation does not count these",
     "accepts": "pages that a guest accepted",
-    "accepts_given_up": "ACCEPTs that a guest gave up after so many BUSY",
+    "accepts_given_up": "ACCEPTs that a guest gave up: an error to its own caller, which leaves the page alone",
+    "accepts_lost": "ACCEPTs that failed and that the guest took for done",
     "helped": "ACCEPTs that a vCPU made for the vCPU before it, while a string instruction faults there",
     "spammed": "ACCEPTs of vCPUs that do nothing else",
     "installs": "pages put into the SEPT and the mirror by a fault",
@@ -94,6 +95,9 @@ SPANS = {
     "map_gpa": "one MapGPA call, until it is done or broken off",
     "slot_deletion": "one memslot: invalid, zapped, created again",
     "srcu_wait": "synchronize_srcu: until every vCPU that was a reader has left",
+    "pamt_get": "getting the PAMT page pair of a page's range, the wait for its lock and PAMT.ADD included",
+    "pamt_put": "putting it, PAMT.REMOVE included",
+    "pamt_wait": "from asking for pamt_lock, or a range's, to having it",
     "split": "one large page: from the freeze to the publication of its parts",
     "teardown": "removing all memory of a TD that has ended",
     "build": "from TDH.MNG.CREATE to TDH.MR.FINALIZE, or to the failure of a call between",
@@ -109,15 +113,25 @@ HOST_PRIORITY = {
 }
 
 
+def died_of(kind: str) -> str:
+    """The counter of guests that died of a kind of answer.  Raises LookupError."""
+    return declared(COUNTERS, f"guest_deaths.{kind}", "counter")
+
+
 def violation(invariant: str) -> str:
     """The counter of an invariant's violations.  Raises LookupError."""
     return declared(COUNTERS, f"violation: {invariant}", "counter")
 
 
 # The counters of violations, and the invariant of each.
-_COUNTED = (*(each for each in INVARIANTS if each.name in RUNNING), *OF_C)
+_COUNTED = (*(each for each in INVARIANTS if each.name in RUNNING), *OF_C,
+            *(each for each in OF_PAMT if each.found == "running"))
 VIOLATIONS = {f"violation: {each.name}": each.name for each in _COUNTED}
 COUNTERS |= {f"violation: {each.name}": f"not so: {each.meaning}" for each in _COUNTED}
+# Guests that ended themselves because of an answer of ACCEPT, by its kind; a search looks for these as for violations.
+DEATHS = {f"guest_deaths.{each.name.removeprefix('guest_outlives_')}": each.name for each in OF_GUESTS}
+COUNTERS |= {name: f"TDs whose guest has ended itself; not so: {each.meaning}" for name, each in zip(DEATHS, OF_GUESTS)}
+EVENTS = VIOLATIONS | DEATHS
 
 
 def declared(table, name: str, what: str) -> str:

@@ -64,6 +64,23 @@ OF_C = (
     Invariant("sleeps_in_atomic", "", "running", "nothing that may sleep was called with a spinlock held"),
     Invariant("dereference", "", "running", "every pointer that was followed pointed to a word of the test"),
 )
+# What a guest with a policy that ends it can break (guest_policies.py).  A run counts these as dead guests, not as
+# violations; `explore` looks for them.
+OF_GUESTS = (
+    Invariant("guest_outlives_busy", "", "running", "no guest ended itself because ACCEPT was BUSY"),
+    Invariant("guest_outlives_mismatch", "", "running",
+              "no guest ended itself because ACCEPT answered TDX_PAGE_SIZE_MISMATCH"),
+    Invariant("guest_outlives_accepted", "", "running",
+              "no guest ended itself because ACCEPT answered TDX_PAGE_ALREADY_ACCEPTED"),
+)
+# What a design of the kernel's Dynamic PAMT can break (dpamt.py), and `explore` looks for.
+OF_PAMT = (
+    Invariant("pamt_present", "", "running", "no page is given to the module while its range has no PAMT page pair"),
+    Invariant("pamt_get", "", "running", "no get of a range's pair fails: BUSY that nobody retries, or a pair that was there"),
+    Invariant("pamt_put", "", "running",
+              "no PAMT.REMOVE of a put fails: BUSY that nobody retries, no pair, or pages in use"),
+    Invariant("pamt_counted", "", "quiet", "with everybody done, a range has a pair exactly if its count is not zero"),
+)
 # What a call's answer or a word at the end shows: outcomes that break one are named by the scenario ([[expect]] breaks).
 OF_OUTCOMES = (
     Invariant("priority_kept", "", "outcomes",

@@ -14,7 +14,6 @@ PATCH_09 = "[PATCH 09/21] KVM: TDX: Retry seamcall when TDX_OPERAND_BUSY with op
 LOCK_REPORT = "lock status report, Yan Zhao, 13 Sep 2024"
 TDX_C = "arch/x86/kvm/vmx/tdx.c"
 
-GUEST = ladder("accept", "retry forever")
 HANDLED = ladder("enter", "resume_guest")
 AGAIN = ladder("enter", "retry forever")
 
@@ -28,7 +27,6 @@ RETRY16 = Policy(
     track=ladder("track", "retry forever"),
     remove=ladder("remove", "retry forever", on="tree"),
     enter=AGAIN,
-    accept=GUEST,
     frozen=ladder("frozen", "resume_guest"),
 )
 KICK_ON_BUSY = Policy(
@@ -41,7 +39,6 @@ KICK_ON_BUSY = Policy(
     track=ladder("track", "kick"),
     remove=ladder("remove", "kick"),
     enter=HANDLED,
-    accept=GUEST,
     frozen=ladder("frozen", "local_retry"),
 )
 
@@ -56,8 +53,7 @@ POLICIES = (
         track=ladder("track"),
         remove=ladder("remove"),
         enter=AGAIN,
-        accept=GUEST,
-        frozen=ladder("frozen", "resume_guest"),
+            frozen=ladder("frozen", "resume_guest"),
         seamcall_lock=True,
         freeze=False,
         breaks=("seamcall_covered",),
@@ -80,8 +76,7 @@ POLICIES = (
         track=ladder("track"),
         remove=ladder("remove"),
         enter=ladder("enter", "exit_userspace"),
-        accept=GUEST,
-        frozen=ladder("frozen", "local_retry"),
+            frozen=ladder("frozen", "local_retry"),
     ),
     KICK_ON_BUSY._replace(
         name="zero_step_exit",
@@ -100,8 +95,7 @@ POLICIES = (
         remove=ladder("remove", "retry 16 doubling 1024"),
         enter=HANDLED,
         zero_step=ladder("zero_step", "drain_mmu_lock"),
-        accept=GUEST,
-        frozen=ladder("frozen", "resume_guest"),
+            frozen=ladder("frozen", "resume_guest"),
         seamcall_lock=True,
     ),
     Policy(
@@ -114,8 +108,7 @@ POLICIES = (
         track=ladder("track", "retry forever"),
         remove=ladder("remove", "retry forever"),
         enter=AGAIN,
-        accept=GUEST,
-        frozen=ladder("frozen", "resume_guest"),
+            frozen=ladder("frozen", "resume_guest"),
     ),
     Policy(
         "resume_then_kick",
@@ -127,8 +120,7 @@ POLICIES = (
         remove=ladder("remove", "kick"),
         enter=HANDLED,
         zero_step=ladder("zero_step", "kick"),
-        accept=GUEST,
-        frozen=ladder("frozen", "resume_guest"),
+            frozen=ladder("frozen", "resume_guest"),
     ),
     KICK_ON_BUSY._replace(
         name="frozen_local",
@@ -162,8 +154,7 @@ POLICIES = (
         track=ladder("track"),
         remove=ladder("remove"),
         enter=HANDLED,
-        accept=GUEST,
-        frozen=ladder("frozen", "resume_guest"),
+            frozen=ladder("frozen", "resume_guest"),
         bar="removal",
         kick_after_track=False,      # no vCPU is in the guest, none can enter
         also="kick_first",

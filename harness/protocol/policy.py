@@ -3,7 +3,7 @@
 A policy says, for each place where a call can come back BUSY (a *site*), which responses are tried,
 in order.  A response that cannot help hands on to the next; behind the last one stands what KVM does
 with an error that it cannot handle: KVM_BUG_ON, which kills the VM (at `enter`: an exit to userspace;
-at `accept`: the guest gives up; at `frozen`: resume_guest).
+at `frozen`: resume_guest).  What a guest does with its own calls is guest_policies.py's.
 
     site       the calls made there                                      held by the host
     install    tdh_mem_sept_add, tdh_mem_page_aug                        mmu_lock read, mirror frozen
@@ -14,7 +14,6 @@ at `accept`: the guest gives up; at `frozen`: resume_guest).
     zero_step  tdh_vp_enter found the SEPT tree BUSY, which only an      nothing
                armed vCPU asks for; a policy that does not name this
                site answers as at `enter`
-    accept     tdg_mem_page_accept (the guest's own policy)              nothing
     build      tdh_mem_page_add, tdh_mr_finalize                         see flows/build.py
     create     tdh_vp_create, _addcx, _init; tdh_mr_extend               see flows/build.py
     frozen     no call: a fault found a mirror entry that another has    mmu_lock read
@@ -37,7 +36,6 @@ at `accept`: the guest gives up; at `frozen`: resume_guest).
     drain_mmu_lock           take and drop mmu_lock for write, so that all who hold it have gone
     exit_userspace           roll back and return to userspace, which enters the guest again
     ignore                   go on as if the call had succeeded
-    give_up                  the guest leaves the page alone
     bug_vm                   KVM_BUG_ON
 
 `on` says which statuses a site takes for BUSY at all: "any" operand (the status class is compared),
@@ -51,7 +49,7 @@ from typing import Any, NamedTuple
 
 from harness.errors import nearest
 
-SITES = ("install", "block", "track", "remove", "enter", "zero_step", "accept", "build", "create", "frozen")
+SITES = ("install", "block", "track", "remove", "enter", "zero_step", "build", "create", "frozen")
 MATCHES = ("any", "tree", "bitmask")
 FOREVER = -1
 
@@ -63,13 +61,11 @@ ALLOWED = {
     "remove": ("retry", "kick", "drop_lock_and_yield", "ignore", "bug_vm"),
     "enter": ("retry", "resume_guest", "drain_mmu_lock", "exit_userspace", "bug_vm"),
     "zero_step": ("retry", "resume_guest", "kick", "drain_mmu_lock", "exit_userspace", "bug_vm"),
-    "accept": ("retry", "give_up"),
     "build": ("retry", "exit_userspace", "bug_vm"),
     "create": ("retry", "bug_vm"),
     "frozen": ("retry", "resume_guest", "local_retry"),
 }
 assert tuple(ALLOWED) == SITES
-RESPONSES = tuple(dict.fromkeys(name for names in ALLOWED.values() for name in names))
 RETRY_FORMS = "write 'retry N', 'retry forever', 'retry N pause NS' or 'retry N doubling MAX'"
 
 
@@ -189,7 +185,6 @@ class Policy(NamedTuple):
     track: Ladder
     remove: Ladder
     enter: Ladder
-    accept: Ladder
     frozen: Ladder
     zero_step: Ladder | None = None
     build: Ladder = Ladder((Response("exit_userspace"),))
@@ -225,14 +220,17 @@ class Policy(NamedTuple):
 assert {*SITES, *SWITCH} == set(Policy._fields) - {"name", "meaning", "source", "also", "breaks"}
 
 
-def parse_response(site: str, text: str) -> Response:
-    """A response from its words; raises PolicyError."""
+def parse_response(site: str, text: str, allowed: dict[str, tuple[str, ...]] = ALLOWED) -> Response:
+    """A response from its words; raises PolicyError.
+
+    allowed   by site: KVM's, or a guest's
+    """
     words = text.split() if isinstance(text, str) else []
     name = words[0] if words else ""
-    if name not in ALLOWED[site]:
-        hint = nearest(name, ALLOWED[site])
-        known = "is not possible here" if name in RESPONSES else "is no response"
-        raise PolicyError(site, f"{text!r} {known}; allowed: {', '.join(ALLOWED[site])}{hint}")
+    if name not in allowed[site]:
+        hint = nearest(name, allowed[site])
+        known = "is not possible here" if any(name in names for names in allowed.values()) else "is no response"
+        raise PolicyError(site, f"{text!r} {known}; allowed: {', '.join(allowed[site])}{hint}")
     if name != "retry":
         if len(words) > 1:
             raise PolicyError(site, f"{text!r}: {name} takes nothing behind it")

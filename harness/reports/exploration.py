@@ -15,9 +15,10 @@ def scenario_report(found, verdict: Verdict) -> str:
     """One scenario: what was searched, the outcomes with their grades, invariants."""
     scenario = found.scenario
     lines = [f"{scenario.name}: module {scenario.module}, primitive {scenario.primitive}"
-             + f", policy {scenario.policy.name}" * scenario.uses_flows]
+             + f", policy {scenario.policy.name}" * scenario.uses_flows + f", {scenario.file.dpamt}" * scenario.uses_pairs]
     for script in scenario.scripts:
-        what = (f"{'touches' if script.actor.kind == 'vcpu' else 'removes'} {', '.join(map(str, script.flow))}"
+        verb = "uses" if script.uses else "touches" if script.actor.kind == "vcpu" else "removes"
+        what = (f"{verb} {', '.join(map(str, script.flow))}"
                 if script.flow is not None else ", ".join(map(str, script.steps)))
         lines.append(wrap(f"  {script.actor.name}: {what}"))
     lines += [wrap(coverage(found)), ""]

@@ -1,7 +1,8 @@
-"""The policies as a person reads them: what each means, what it answers where, and where it comes from."""
+"""The policies as a person reads them, hosts' and guests': what each means, what it answers where, and its source."""
 
 from tabulate import tabulate
 
+from harness.protocol import guest_policies
 from harness.protocol.policies import POLICIES
 from harness.protocol.policy import SITES, SWITCHES
 from harness.reports.text import WIDTH, wrap
@@ -26,6 +27,20 @@ def policy_report() -> str:
                 for switch in SWITCHES]
     parts.append(tabulate(switches, headers=("switch", "default", "meaning"), tablefmt="simple",
                           disable_numparse=True))
+    return "\n".join(parts)
+
+
+def guest_report() -> str:
+    """A table of what each guest does, answer by answer; then each with its source."""
+    sites = guest_policies.SITES
+    table = [(guest.name, *(wrap(guest.words(site), 14).replace("\n   ", "\n") for site in sites))
+             for guest in guest_policies.GUESTS]
+    headers = ("guest", *(site.replace("_2m", "\n2 MiB").replace("_4k", "\n4 KiB") for site in sites))
+    parts = [tabulate(table, headers=headers, tablefmt="simple", disable_numparse=True), ""]
+    parts += [wrap(f"{heading}: {status}") for heading, status in guest_policies.STATUS.items()]
+    for guest in guest_policies.GUESTS:
+        parts += ["", wrap(f"{guest.name}: {guest.meaning}" + "; vCPUs accept the same page at once" * (not guest.one_at_a_time)),
+                  wrap(f"source: {guest.source}")]
     return "\n".join(parts)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
+from harness.protocol.guest_policies import STATUS
 from harness.protocol.seamcall_abi import FAULTS
 from harness.reports.numbers import shown
 from harness.reports.text import count, csv_of, formatted, microseconds, number, percent, share_of, wrap
@@ -37,7 +38,7 @@ def run_report(result: Result, style: str = "table") -> str:
                      headers=("", "", "", "") if style == "github" else ())
     parts = [title(result), *verdict_lines(result), *assumption_lines(result), condition_line(result), "",
              *(f"{table}\n" for table in tables), wrap(LATENCY_NOTES[result.loop]), "", facts, "",
-             *fault_lines(result), *bug_lines(result), *hang_lines(result), wrap(naive_line(result)),
+             *fault_lines(result), *bug_lines(result), *death_lines(result), *hang_lines(result), wrap(naive_line(result)),
              invariant_line(result)]
     return "\n".join(parts)
 
@@ -208,6 +209,13 @@ def bug_lines(result: Result) -> list[str]:
         when = f"{abs(first.at_s):.6f} s {'into the measurement' if first.at_s >= 0 else 'before it, in the warm-up,'}"
         lines[0] += f", the first {when} on {first.actor}"
     return lines + [f"  {times} x {cause}" for cause, times in result.bugs.items()]
+
+
+def death_lines(result: Result) -> list[str]:
+    """Guests that have ended themselves, by what they could not bear."""
+    kinds = ", ".join(f"{times} x {STATUS[kind]}" for kind, times in result.guest_deaths.items())
+    guests = f"dead guests: {sum(result.guest_deaths.values())} of {result.guest}: {kinds}" if kinds else "dead guests: none"
+    return [wrap(guests)]
 
 
 def hang_lines(result: Result) -> list[str]:

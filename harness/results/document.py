@@ -8,7 +8,8 @@ import time
 import numpy as np
 
 from harness.host import fingerprint
-from harness.protocol.counters import COUNTERS, HOST_PRIORITY, REFUSED_FOR_PRIORITY, SPANS, declared
+from harness.protocol.counters import COUNTERS, HOST_PRIORITY, REFUSED_FOR_PRIORITY, SPANS, declared, died_of
+from harness.protocol.guest_policies import KINDS
 from harness.protocol.invariants import NAMES
 from harness.results import counted, trust
 from harness.results.histogram import from_record, summary, to_stored
@@ -91,6 +92,8 @@ def from_measured(measured: Measured) -> Result:
         bugs=_bugs(sums),
         bug_log=[Bug(at_s=round(at, 6), actor=actor, cause=_cause(program, call, answer))
                  for at, actor, call, answer in measured.bugs],
+        guest=config.guest.name,
+        guest_deaths={kind: died for kind in KINDS if (died := sums.counter(died_of(kind)))},
         hangs=_hangs(measured), invariants=measured.invariants,
         throughput=Throughput(**{f"{name}_per_s": round(sums.counter(name) / seconds, 1) for name in (
             "touches", "private_faults", "installs", "accepts", "removals")}),

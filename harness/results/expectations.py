@@ -1,7 +1,7 @@
 """Whether a result is what its config expects: invariants, and the bounds of [expect].
 
 A bound names a number by its dotted key in result.json, such as `seamcalls.tdh_mem_track.busy`;
-`bugs.total` and `invariants.total` are sums.
+`bugs.total`, `guest_deaths.total` and `invariants.total` are sums.
 """
 
 from typing import NamedTuple
@@ -9,9 +9,11 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from harness.errors import UsageError, nearest
+from harness.protocol.guest_policies import KINDS
 from harness.results.schema import Result
 
-TOTALS = ("bugs.total", "invariants.total")
+TOTALS = ("bugs.total", "guest_deaths.total", "invariants.total")
+BY_CAUSE = ("bugs", "guest_deaths")      # what did not occur is left out there
 TRIED = ("removals", "installs", "accepts", "touches", "builds", "splits")       # counters that say how much was tried
 
 
@@ -70,8 +72,9 @@ def lookup(result: Result, key: str) -> int | float | None:
     """A number of a result by its dotted key; None if there is none, 0 for a cause that did not occur."""
     if key in TOTALS:
         return sum(count or 0 for count in getattr(result, key.split(".")[0]).values())
-    if key.startswith("bugs."):
-        return result.bugs.get(key.removeprefix("bugs."), 0)
+    table, dot, cause = key.partition(".")
+    if dot and table in BY_CAUSE:
+        return getattr(result, table).get(cause, 0)
     call, found, status = key.removeprefix("seamcalls.").partition(".other_by_status.")
     if found and call in result.seamcalls:
         return result.seamcalls[call].other_by_status.get(status, 0)
@@ -94,7 +97,7 @@ def check_expectations(plan, example: Result) -> None:
 
     example   any result of the plan
     """
-    known = {*_keys(example.document()), *TOTALS}
+    known = {*_keys(example.document()), *TOTALS, *(f"guest_deaths.{kind}" for kind in KINDS)}
     for call in plan.program.calls:
         known |= {f"bugs.{call}: {answer.name}" for answer in plan.program.answers}
         known |= {f"seamcalls.{call}.other_by_status.{answer.name}" for answer in plan.program.answers}

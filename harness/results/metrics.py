@@ -93,6 +93,8 @@ METRICS = (
     # what is fatal
     Metric("bugs_per_s", "KVM_BUG_ONs, per s", lambda r: sum(r.bugs.values()) / r.measured_s, LESS, "bugs",
            events=lambda r: sum(r.bugs.values())),
+    Metric("guest_deaths_per_s", "dead guests, per s", lambda r: sum(r.guest_deaths.values()) / r.measured_s, LESS,
+           "dead\nguests", events=lambda r: sum(r.guest_deaths.values())),
     Metric("hangs_per_s", "hangs, per s", lambda r: r.hangs.count / r.measured_s, LESS, "hangs",
            events=lambda r: r.hangs.count),
     Metric("invariants_violated", "violations of invariants", lambda r: sum(map(bool, r.invariants.values())), LESS,
@@ -159,7 +161,7 @@ def chosen(*keys: str) -> tuple[Metric, ...]:
 # What `compare` shows, and history files hold.
 COMPARED = chosen(
     "busy_per_attempt_percent", "busy_net_percent", "busy_per_operation_percent", "retries_max", "bugs_per_s",
-    "hangs_per_s", "invariants_violated", "armed_per_million_faults", "synthetic_exits_per_s", "kicks_per_removal",
+    "guest_deaths_per_s", "hangs_per_s", "invariants_violated", "armed_per_million_faults", "synthetic_exits_per_s", "kicks_per_removal",
     "guest_time_lost_percent", "removal_p99_us", "removals_per_s")
 
 # What nightly jobs look for changes in.

@@ -4,6 +4,8 @@ import pytest
 
 from harness.errors import UsageError
 from harness.experiment.scenario_file import parse
+from harness.memory.block import Memory
+from harness.protocol.flows.flow import MMU_LARGE, MMU_PRESENT
 from harness.protocol.flows.script import Step
 from harness.protocol.policy import FOREVER
 from harness.protocol.releases import READ, find
@@ -122,3 +124,20 @@ def test_an_entry_is_watched_by_its_page_whatever_the_scripts_are_about():
     [scenario] = parse({"actors": {"host0": "tdh_mem_track"}, "watch": ["page 7", "page 0 level 1"]}, "watched")
     layout = scenario.layout
     assert scenario.watched() == [("page 7", layout.at("sept.0", 7)), ("page 0 level 1", layout.at("sept.1", 0))]
+
+
+@pytest.mark.parametrize("flow", [{"vcpu0": {"touch": [0]}}, {"vcpu0": {"touch": [7]}}, {"host0": {"remove": [0]}}])
+def test_kvms_flows_below_a_large_page_are_refused_and_not_guessed(flow):
+    """The fault flow would take the large page for a page table, and KVM be accused of a KVM_BUG_ON."""
+    with pytest.raises(UsageError, match="start.pages.0 level 1 = 'PENDING': is a large page, and KVM's flows") as error:
+        parse({"module": "1.5.05", "start": {"pages": {"0 level 1": "PENDING"}}, "actors": flow}, "t")
+    assert "\n" not in str(error.value)
+    parse({"module": "1.5.05", "start": {"pages": {"0 level 1": "NL_MAPPED"}}, "actors": flow}, "t")
+
+
+def test_calls_about_a_large_page_are_explored_and_its_mirror_entry_says_so():
+    [scenario] = parse({"module": "1.5.05", "start": {"pages": {"0 level 1": "PENDING"}},
+                        "actors": {"vcpu0": "tdg_mem_page_accept 0 level 1"}}, "t")
+    memory = Memory(scenario.layout)
+    scenario.start(memory)
+    assert memory.word(scenario.layout.at("mirror.1", 0)) & (MMU_PRESENT | MMU_LARGE) == MMU_PRESENT | MMU_LARGE

@@ -118,9 +118,9 @@ def test_a_spammer_accepts_page_0_without_end_and_leaves_for_a_kick():
     scene.until("vcpu0", counter="touches")                         # the other guest is as ever
 
 
-@pytest.mark.parametrize("ladder, given_up, attempts", [(["retry 3"], 1, 4), (["give_up"], 1, 1), ([], 1, 1)])
+@pytest.mark.parametrize("ladder, given_up, attempts", [(["retry 3"], 1, 4), (["fail"], 1, 1), ([], 1, 1)])
 def test_a_guest_with_a_limit_gives_a_busy_page_up(ladder, given_up, attempts):
-    scene = Scene({"base": "kick_on_busy", "accept": ladder}).until("vcpu0", label="guest.accept")
+    scene = Scene("kick_on_busy", guest={"busy_4k": ladder}).until("vcpu0", label="guest.accept")
     scene.hold_entry()
     scene.until("vcpu0", label="guest.next")
     assert scene.counters["accepts_given_up"] == given_up

@@ -68,8 +68,8 @@ def test_a_policy_that_killed_its_vm_five_times_is_no_zero_with_a_tilde(two):
     two[9].invariants["mirror_race"] = 3
     for said in (comparison_report(make_table(two)), overview(two), comparison_report(make_table(two), "github")):
         lines = [" ".join(line.replace("|", " ").split()) for line in said.splitlines()]
-        assert "kick_on_busy 5 in 2 of 7 runs 0 in 7 runs 3 in 1 of 7 runs" in lines
-        assert "KVM_BUG_ONs, hangs, violations of invariants: 0 in 7 runs (kick_vcpus)" in lines
+        assert "kick_on_busy 5 in 2 of 7 runs 0 in 7 runs 0 in 7 runs 3 in 1 of 7 runs" in lines
+        assert "KVM_BUG_ONs, dead guests, hangs, violations of invariants: 0 in 7 runs (kick_vcpus)" in lines
         assert not any(line.startswith("KVM_BUG_ONs, per s") for line in lines)
     bugs = [line for line in json.loads(comparison_report(make_table(two), "json")) if line["metric"] == "bugs_per_s"]
     assert [(line["total_count"], line["in_runs_count"], line["blocks_count"], line["median"], line["verdict"]) for line in bugs] == [
@@ -79,7 +79,7 @@ def test_a_policy_that_killed_its_vm_five_times_is_no_zero_with_a_tilde(two):
 
 
 def test_where_nothing_fatal_happened_one_line_says_in_how_many_runs(two):
-    assert "KVM_BUG_ONs, hangs, violations of invariants: 0 in 14 runs" in comparison_report(make_table(two)).splitlines()
+    assert "KVM_BUG_ONs, dead guests, hangs, violations of invariants: 0 in 14 runs" in comparison_report(make_table(two)).splitlines()
     assert "KVM_BUG_ONs: 0 in 14 runs" in comparison_report(make_table(two, columns="bugs_per_s,removals_per_s")).splitlines()
     assert "in 14 runs" not in comparison_report(make_table(two, columns="removals_per_s"))
 

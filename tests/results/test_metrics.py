@@ -77,7 +77,7 @@ def test_what_is_fatal_is_counted_over_runs():
     assert events(BY_KEY["bugs_per_s"], five) == Events(5, 2, 3)
     assert events(BY_KEY["invariants_violated"], five) == Events(7, 1, 3)
     assert events(BY_KEY["hangs_per_s"], five) == Events(0, 0, 3)
-    assert {metric.key for metric in FATAL} == {"bugs_per_s", "hangs_per_s", "invariants_violated"}
+    assert {metric.key for metric in FATAL} == {"bugs_per_s", "guest_deaths_per_s", "hangs_per_s", "invariants_violated"}
 
 
 @pytest.mark.parametrize("busy, of_none", [

@@ -22,7 +22,7 @@ from harness.engines.explore.tables import DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
-from harness.protocol.counters import VIOLATIONS
+from harness.protocol.counters import EVENTS
 from kernels import moves, search as kernel, states
 
 CYCLES = LIVELOCK, STARVATION = "livelock", "starvation"     # how none does; asked of a search without bounds only
@@ -190,7 +190,7 @@ def _note(search: Search, found: Found, endings: dict) -> bool:
 
 def _flags(search: Search) -> list[str]:
     """The invariants that moves violate, as their flags are numbered."""
-    return ["no_bug", "no_halt", *(VIOLATIONS[name] for name in search.violations)]
+    return ["no_bug", "no_halt", *(EVENTS[name] for name in search.violations)]
 
 
 def _note_settling(search: Search, found: Found) -> None:
@@ -273,8 +273,10 @@ def _starvation(search: Search, found: Found, can_end: np.ndarray) -> bool:
 
 def checked(scenario: Scenario) -> tuple[str, ...]:
     """The invariants that a search of every interleaving looks for."""
-    counted = tuple(VIOLATIONS[name] for name in scenario.program.counters if name in VIOLATIONS)
+    counted = tuple(EVENTS[name] for name in scenario.program.counters if name in EVENTS)
     names = ("no_bug", "no_halt", DEADLOCK, *CYCLES, *counted, *QUIET)
+    if not scenario.uses_pairs:
+        names = tuple(name for name in names if name != "pamt_counted")
     if not scenario.uses_flows:
         names = tuple(name for name in names if name not in ("no_bug", "quiet_mirror"))
     return names
@@ -284,6 +286,8 @@ def checked(scenario: Scenario) -> tuple[str, ...]:
 QUIET = {
     "quiet_locks": lambda search, memory: checks.locks_held(search.scenario, memory),
     "quiet_counts": lambda search, memory: checks.counts_left(search.scenario, memory),
+    "pamt_counted": lambda search, memory: checks.pairs_miscounted(search.scenario, memory)
+    if search.scenario.uses_pairs else 0,
     "quiet_mirror": lambda search, memory: checks.mirror_differs(memory),
 }
 

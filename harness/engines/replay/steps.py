@@ -9,7 +9,7 @@ from harness.errors import ResultError
 from harness.experiment.scenario import Scenario, answers_of
 from harness.experiment.schedule import Access, Schedule, Turn
 from harness.experiment.world import World
-from harness.protocol.counters import VIOLATIONS
+from harness.protocol.counters import EVENTS
 from kernels import moves
 from kernels.ops import Op, Register as R
 from kernels.words import unsigned
@@ -85,7 +85,7 @@ def _accesses(replay: Replay, turn: Turn, number: int, pc: int, where: int, bits
         found.append(Access(number, name, row.text, "", 0, 0, 0, replay.program.answers[after].name))
     elif row.op == Op.OVERDUE and after:
         found.append(Access(number, name, row.text, "", 0, 0, 0, mark="time has run out"))
-    elif row.op == Op.BUG or row.op == Op.COUNT and row.text in VIOLATIONS:
+    elif row.op == Op.BUG or row.op == Op.COUNT and row.text in EVENTS:
         found.append(Access(number, name, row.text, "", 0, 0, 0, mark=row.text))
     if then == 0:
         found.append(Access(number, name, row.text, "", 0, 0, 0, mark="the module halts"))

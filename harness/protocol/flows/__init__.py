@@ -16,6 +16,8 @@ A *host* thread takes memory back:
     split.py    large pages split, under mmu_lock write
     zap.py      how, under mmu_lock write: mirror entry away, BLOCK, TRACK, kick, REMOVE, page by page
 
+    pamt.py     with no VM at all: get and put of Dynamic PAMT's page pairs, and a page's use between
+
     machine_check.py   with that fault: the probe a machine check makes, in a host thread's turn
 
 Or either makes some calls, one after the other:

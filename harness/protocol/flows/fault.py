@@ -152,6 +152,17 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
                  text="mirror entry: published at once")
     seam.own_mirror(flow, taking=True)
     seam.covered(flow)
+    pairs = seam.page_pairs(flow) if level == 0 else None
+    if pairs:
+        no_pair = flow.fresh("fault.no_pair")
+        pairs.get(failed=no_pair)
+        with flow.aside(no_pair):            # -EIO: userspace ends the VM
+            seam.own_mirror(flow, taking=False)
+            flow.row(Op.STORE, base=R.MIRROR, value=MMU_NONPRESENT, text="mirror entry: roll back")
+            held = flow.listing.held
+            flow.drop_mmu_lock()
+            flow.kill(out)
+            flow.listing.held = held
     seam.begin_operation(flow, "install")
     again = flow.label(flow.fresh(f"fault.{level}.call"))
     seam.attempt(flow, name, answered, level)
@@ -159,6 +170,12 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
     with flow.aside(failed):
         def undo():
             seam.end_operation(flow)
+            if pairs:                        # what follows is still about the call that has failed
+                for kept, register in ((R.BEPOCH, R.CALL), (R.EPOCH_WORD, R.ANSWER)):
+                    flow.row(Op.LET, register=kept, source=register)
+                pairs.put()
+                for kept, register in ((R.BEPOCH, R.CALL), (R.EPOCH_WORD, R.ANSWER)):
+                    flow.row(Op.LET, register=register, source=kept)
             seam.own_mirror(flow, taking=False)
             flow.row(Op.STORE, base=R.MIRROR, value=MMU_NONPRESENT, text="mirror entry: roll back")
 

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from harness.memory.layout import LINE, MMU_NONPRESENT
+from harness.protocol.dpamt import Design
+from harness.protocol.guest_policies import BY_NAME as GUESTS, DEFAULT, GuestPolicy
 from harness.protocol.policy import Policy
 from harness.protocol.assemble import Held, Listing
 from harness.protocol.call import Options, forget_refusals
@@ -54,6 +56,9 @@ class Behaviour(NamedTuple):
     migrate_share    share of entries at which the vCPU has come from another processor
     build_pages      pages of initial memory ("build")
     spammers         how many vCPUs do nothing but ACCEPT page 0
+    accept_2m        whether guests that know 2 MiB try them at each first page of 2 MiB
+    guest            what the guest makes of the answers of ACCEPT
+    design           how page pairs of data pages are got and put (dpamt.py); None: every 2 MiB keep theirs
     loop             "closed", or "open": touches and removals arrive, instead of following each other
     """
 
@@ -68,6 +73,9 @@ class Behaviour(NamedTuple):
     migrate_share: float = 0.0
     build_pages: int = 64
     spammers: int = 0
+    accept_2m: bool = False
+    guest: GuestPolicy = GUESTS[DEFAULT]
+    design: Design | None = None
     loop: str = "closed"
 
 
@@ -80,6 +88,7 @@ class Flow:
     builds       a TD is built, vCPU by vCPU and page by page, before it runs
     invalidates  faults can find that their page is being invalidated
     fault_done   where a fault goes that is over
+    guest        what the guest makes of the answers of ACCEPT
     """
 
     def __init__(self, options: Options, policy: Policy, hosts: int, seed: int,
@@ -87,7 +96,7 @@ class Flow:
         self.listing = Listing()
         self.options, self.layout, self.policy = options, options.layout, policy
         self.hosts, self.seed = hosts, seed
-        self.accept_first, self.behaviour = accept_first, behaviour
+        self.accept_first, self.behaviour, self.guest = accept_first, behaviour, behaviour.guest
         self.open_loop = behaviour.loop == "open"
         self.splits, self.builds = behaviour.removal == "split", behaviour.removal == "build"
         self.rebuilds = restart_on_bug or behaviour.removal in ("teardown", "split", "build")
@@ -268,9 +277,7 @@ class Flow:
                  otherwise=dead))
         self.row(Op.BUG, text="KVM_BUG_ON")
         self.label(dead)
-        if self.builds:
-            for word in ("created", "built"):
-                self.row(Op.STORE, value=1, **self.at(word))     # no kick has to wait for it any more
+        self._let_go()
         self.tell_all()
         before()
         self.goto(then)
@@ -280,6 +287,21 @@ class Flow:
         self.row(Op.STORE, value=DEAD, **self.at("vm_dead"))
         self.tell_all()
         self.goto(then)
+
+    def guest_dies(self, counter: str, then: str) -> None:
+        """The guest tells the host that it has ended itself, and userspace ends the VM.  The first one counts."""
+        dead = self.fresh("guest.dead")
+        self.row(Op.EXCHANGE, value=DEAD, register=R.OLD, **self.at("vm_dead", mask=DEAD, match=0, otherwise=dead))
+        self.count(counter)
+        self.label(dead)
+        self._let_go()
+        self.tell_all()
+        self.goto(then)
+
+    def _let_go(self) -> None:
+        """Nobody need wait any more for a TD that is being built."""
+        for word in ("created", "built") if self.builds else ():
+            self.row(Op.STORE, value=1, **self.at(word))
 
     def exit_userspace(self, then: str) -> None:
         self.count("userspace_exits")
@@ -304,9 +326,8 @@ class Flow:
         if who == "vcpu":
             forget_refusals(self.listing)
         leave()
+        self._let_go()
         if self.builds:
-            for word in ("created", "built"):
-                self.row(Op.STORE, value=1, **self.at(word))
             self.row(Op.ADD, value=1, **self.at("vcpus_created"))
         if may_rebuild:
             rebuilder = (self.layout.vcpus if self.hosts else 0) + 1     # first host, or first vCPU

@@ -2,7 +2,8 @@
 
     guest.next        choose a page
     guest.touch       touch it: through a remembered translation, or by a walk of the SEPT
-    guest.accept      TDG.MEM.PAGE.ACCEPT
+    guest.accept      TDG.MEM.PAGE.ACCEPT, in the largest size that fits (guest.accept_2m, guest.accept_4k)
+    guest.dies        the guest's policy was to end itself
     guest.unmapped    a private EPT violation: the module walks the SEPT again, to see what it is
     guest.ve          ... a #VE: the page is PENDING, and the TD has pending #VE enabled
     guest.unaccepted  ... PENDING, and it has not: the host hears of it, and KVM ends the VM
@@ -14,16 +15,16 @@ R.RIP / 4 counts instructions; the ACCEPT that belongs to one stands at RIP | 1,
 did not complete is executed again at the same RIP, which is what the zero-step mitigation looks at.
 """
 
-from harness.memory.layout import LINE, TDVPS_TLB, TLB_ENTRIES
-from harness.protocol.policy import Response
-from harness.protocol.counters import violation
+from harness.memory.layout import ENTRIES, LINE, TDVPS_TLB, TLB_ENTRIES
+from harness.protocol.guest_policies import KINDS, LAST, SIZES, STATUS
+from harness.protocol.counters import died_of, violation
 from harness.protocol.flows import guests
 from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.interrupts import STEPPING, interruptible, td_exit
 from harness.protocol.flows.responses import Responses
 from harness.protocol.call import forget_refusals, index, locate, locate_entries, write_walk
 from kernels.ops import Op, Register as R
-from kernels.words import ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, RWX, states, status
+from kernels.words import ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, RWX, STATUS_CLASS, STATUSES, states, status
 
 TLB = {"base": R.TDVPS, "offset": TDVPS_TLB, "value": TLB_ENTRIES}
 
@@ -45,7 +46,6 @@ def write(flow: Flow) -> None:
         with flow.aside("guest.idle"):
             flow.row(Op.YIELD, next="guest.next")
         flow.count("touch_arrivals")
-    flow.first_try("accept", tries=R.GUEST_TRIES)
     flow.listing.choose(R.GUEST_PAGE, "touch")
     guests.choose(flow)
     if 0 < flow.accept_first < 1:
@@ -73,10 +73,9 @@ def write(flow: Flow) -> None:
     flow.goto("guest.next")
     flow.listing.flush()
 
-    flow.label("guest.accept")
-    interruptible(flow, resume="guest.accept")
     _accept(flow)
-    flow.listing.flush()
+    _die(flow)
+    flow.listing.held = flow.held_in_guest
 
     _violation(flow)
     flow.row(Op.LET, register=R.RESUME, value="guest.touch", next="guest.exit")
@@ -171,49 +170,140 @@ def _access(flow: Flow) -> None:
 
 
 def _accept(flow: Flow) -> None:
-    """TDG.MEM.PAGE.ACCEPT of the page, and what the guest makes of the answer."""
-    flow.row(Op.MERGE, register=R.RIP, value=1, source=R.RIP, mask=~3)
-    flow.row(Op.STEPPING_EXIT, text="TDCALL is a VM exit", **STEPPING)
-    locate(flow.listing, flow.layout, 0)
-    flow.call("tdg_mem_page_accept", behind="guest.answered")
-    flow.succeeded(otherwise="guest.not_accepted")
-    with flow.aside("guest.not_accepted"):
-        fault, known, busy, other = (flow.fresh(f"guest.{part}") for part in ("fault", "known", "busy", "other"))
-        flow.row(Op.TEST, register=R.STATUS, mask=-1, match=EXIT_REASON_EPT_VIOLATION,
-                 next=fault, otherwise=known, text="TD exit")
-        flow.label(known)
-        flow.row(Op.TEST, register=R.STATUS, mask=-1, match=status("TDX_PAGE_ALREADY_ACCEPTED", 0),
-                 next="guest.note", otherwise=other, text="already accepted")
-        flow.label(other)
-        flow.row(Op.TEST, register=R.STATUS, mask=-1, match=status("TDX_HOST_PRIORITY_BUSY_TIMEOUT"),
-                 next="guest.timeout", otherwise=busy, text="refused for host priority too long")
-        with flow.aside("guest.timeout"):
-            _time_out(flow)
-        flow.label(busy)
-        # What is not BUSY is PAGE_SIZE_MISMATCH: Linux panics, this guest touches the page again.
-        Responses(flow, "accept", again="guest.accept", unmatched="guest.touch", tries=R.GUEST_TRIES,
-                  respond={"give_up": lambda: flow.count("accepts_given_up", next="guest.next")},
-                  last=Response("give_up")).write()
-        flow.label(fault)
-        # Violations that ACCEPT raises are not counted by the zero-step mitigation.
-        flow.count("accept_faults")
-        flow.row(Op.LET, register=R.RESUME, value="guest.accept", next="guest.exit")
+    """TDG.MEM.PAGE.ACCEPT of the page, in one size or the other, and what the guest makes of the answer."""
+    flow.label("guest.accept")
+    if flow.guest.one_at_a_time:
+        _alone(flow)
+    if flow.guest.counts_tries():
+        flow.row(Op.LET, register=R.GUEST_TRIES)
+    if flow.behaviour.accept_2m and flow.guest.largest == "2m":
+        flow.row(Op.TEST, register=R.GUEST_PAGE, mask=ENTRIES - 1, match=0, next="guest.accept_2m",
+                 otherwise="guest.accept_4k", text="first page of 2 MiB")
+        with flow.aside("guest.accept_2m"):
+            _accept_as(flow, 1)
+    flow.label("guest.accept_4k")
+    _accept_as(flow, 0)
+    flow.listing.flush()
+
+    flow.label("guest.accepted")
     flow.count("accepts")
     flow.label("guest.note")
-    if flow.accept_first > 0:
+    if _notes(flow):
         flow.row(Op.LOAD, base=R.PAGE_GENERATION, register=R.GENERATION, text="page's generation")
         index(flow.listing, R.CURSOR, flow.layout.at("accepted"), 0, 8, source=R.GUEST_PAGE)
         flow.row(Op.STORE, base=R.CURSOR, source=R.GENERATION, value=1, text="generation accepted, + 1")
+    _no_longer_alone(flow)
     flow.goto("guest.touch")
+    flow.listing.flush()
 
 
-def _time_out(flow: Flow) -> None:
+def _notes(flow: Flow) -> bool:
+    """Whether the guest keeps in mind what it has accepted."""
+    return flow.accept_first > 0 or flow.guest.one_at_a_time
+
+
+def _alone(flow: Flow) -> None:
+    """Wait until no other vCPU accepts in the same 2 MiB; what has been accepted meanwhile is not accepted again."""
+    interruptible(flow, resume="guest.accept")
+    waits, done, fresh = (flow.fresh(f"guest.{part}") for part in ("waits", "accepted_meanwhile", "still_pending"))
+    _unit(flow)
+    flow.row(Op.LET, register=R.OLD)
+    flow.row(Op.SWAP, base=R.CURSOR, register=R.OLD, value=1, otherwise=waits, text="2 MiB: being accepted")
+    with flow.aside(waits):
+        flow.row(Op.YIELD, next="guest.accept")
+    flow.row(Op.LOAD, base=R.PAGE_GENERATION, register=R.GENERATION, text="page's generation")
+    index(flow.listing, R.CURSOR, flow.layout.at("accepted"), 0, 8, source=R.GUEST_PAGE)
+    flow.row(Op.LOAD, base=R.CURSOR, register=R.OLD, text="generation accepted, + 1")
+    flow.row(Op.TEST, register=R.OLD, source=R.GENERATION, mask=-1, match=1, next=done, otherwise=fresh, text="accepted?")
+    with flow.aside(done):
+        _no_longer_alone(flow)
+        flow.goto("guest.touch")
+    flow.label(fresh)
+
+
+def _unit(flow: Flow) -> None:
+    index(flow.listing, R.CURSOR, flow.layout.at("accepting"), 9, LINE, source=R.GUEST_PAGE)
+
+
+def _no_longer_alone(flow: Flow) -> None:
+    if flow.guest.one_at_a_time:
+        _unit(flow)
+        flow.row(Op.STORE, base=R.CURSOR, text="2 MiB: being accepted")
+
+
+def _accept_as(flow: Flow, level: int) -> None:
+    """One try in the size of a level; on at guest.accepted, or where the guest's policy says."""
+    size = SIZES[level]
+    place = f"guest.accept_{size}"
+    interruptible(flow, resume=place)
+    flow.row(Op.MERGE, register=R.RIP, value=1, source=R.RIP, mask=~3)
+    flow.row(Op.STEPPING_EXIT, text="TDCALL is a VM exit", **STEPPING)
+    locate(flow.listing, flow.layout, level, leaf=True if level else None)
+    flow.call("tdg_mem_page_accept", behind=f"{place}.answered", level=level)
+    failed, fault, other, timeout = (f"{place}.{part}" for part in ("failed", "fault", "other", "timeout"))
+    flow.row(Op.TEST, register=R.STATUS, mask=-1, next="guest.accepted", otherwise=failed, text="TDX_SUCCESS")
+    flow.label(failed)
+    flow.row(Op.TEST, register=R.STATUS, mask=-1, match=EXIT_REASON_EPT_VIOLATION, next=fault, otherwise=other,
+             text="TD exit")
+    with flow.aside(fault):
+        # Violations that ACCEPT raises are not counted by the zero-step mitigation.
+        flow.count("accept_faults")
+        flow.row(Op.LET, register=R.RESUME, value=place, next="guest.exit")
+    flow.label(other)
+    kinds = [f"{place}.{kind}" for kind in KINDS]
+    flow.row(Op.TEST, register=R.STATUS, mask=-1, match=status("TDX_HOST_PRIORITY_BUSY_TIMEOUT"), next=timeout,
+             otherwise=kinds[0], text="refused for host priority too long")
+    with flow.aside(timeout):
+        _time_out(flow, place)
+    for kind, label, following in zip(KINDS, kinds, [*kinds[1:], None]):
+        flow.label(label)
+        if following:                    # (what is none of the others is the last)
+            met = f"{label}.met"
+            flow.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=STATUSES[STATUS[kind]], next=met,
+                     otherwise=following, text=STATUS[kind])
+            flow.label(met)
+        _answer(flow, kind, size, place)
+
+
+def _answer(flow: Flow, kind: str, size: str, place: str) -> None:
+    """What the guest's policy does about an answer."""
+    def leave(then: str, counter: str = ""):
+        if kind == "busy":               # nobody will try this call again
+            flow.row(Op.SETTLE, value=flow.listing.call_number("tdg_mem_page_accept"), text="tdg_mem_page_accept")
+        if counter:
+            flow.count(counter)
+        if then in ("guest.touch", "guest.next"):
+            _no_longer_alone(flow)
+        if then == "guest.accept_4k" and flow.guest.counts_tries():
+            flow.row(Op.LET, register=R.GUEST_TRIES)
+        flow.goto(then)
+
+    Responses(flow, f"{kind}_{size}", again=place, tries=R.GUEST_TRIES, last=LAST,
+              responses=getattr(flow.guest, f"{kind}_{size}"), respond={
+                  "down": lambda: leave("guest.accept_4k"), "skip": lambda: leave("guest.note"),
+                  "touch": lambda: leave("guest.touch"), "lost": lambda: leave("guest.note", "accepts_lost"),
+                  "fail": lambda: leave("guest.next", "accepts_given_up"),
+                  "panic": lambda: leave(f"guest.dies.{kind}")}).write()
+
+
+def _die(flow: Flow) -> None:
+    """A guest that panics tells the host (TDG.VP.VMCALL<ReportFatalError>), which ends the VM."""
+    for kind in flow.guest.deaths():
+        flow.listing.held = flow.held_in_guest
+        flow.label(f"guest.dies.{kind}")
+        flow.row(Op.LET, register=R.RESUME, value="guest.next")
+        td_exit(flow, flow.fresh("guest.out"))
+        flow.guest_dies(died_of(kind), "vcpu.run")
+        flow.listing.flush()
+
+
+def _time_out(flow: Flow, place: str) -> None:
     """The TD has exited because host priority refused it for hp_lock_timeout.
 
     KVM does not know the status and exits to userspace (KVM_EXIT_INTERNAL_ERROR), which enters again.
     The guest sees BUSY, its instruction done.  tdx_td_dispatcher.c:419-432
     """
-    flow.row(Op.LET, register=R.RESUME, value="guest.accept")
+    flow.row(Op.LET, register=R.RESUME, value=place)
     flow.count("host_priority.timeouts")
     td_exit(flow, flow.fresh("guest.out"))
     flow.exit_userspace("vcpu.run")

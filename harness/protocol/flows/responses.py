@@ -36,6 +36,7 @@ class Responses:
     without        responses that cannot be had here: they hand on to the next
     call, behind   the call that is made, and the label it comes back to (for operands that are clobbered)
     tries          the register that counts attempts
+    responses      those of a guest, for a status that is known already, in place of the host policy's
     """
 
     flow: Flow
@@ -51,8 +52,13 @@ class Responses:
     call: str = ""
     behind: str = ""
     tries: R = R.TRIES
+    responses: tuple[Response, ...] | None = None
 
     def write(self) -> None:
+        if self.responses is not None:
+            if not any(self._respond(response) for response in self.responses):
+                self._finish(self.last)
+            return
         ladder, flow = self.flow.policy.ladder(self.site), self.flow
         error = self.unmatched or flow.fresh(f"{self.site}.error")
         if self.site != "frozen":

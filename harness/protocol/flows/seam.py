@@ -8,6 +8,7 @@ Ownership of mirror entries (invariants one_freezer and seamcall_covered) is kep
 of the entry, as that of the module's locks is, and under the same switch of the config.
 """
 
+from harness.protocol.flows import pamt
 from harness.protocol.flows.flow import FROZEN_SPTE, Flow
 from kernels.answers import AnswerKind
 from kernels.ops import Op, Register as R
@@ -41,6 +42,12 @@ def attempt(flow: Flow, name: str, behind: str, level: int = 0) -> None:
             answer_without_call(flow, name, status("TDX_OPERAND_BUSY", "SEPT_TREE"), behind, AnswerKind.INJECTED)
         flow.label(made)
     flow.call(name, behind, level)
+
+
+def page_pairs(flow: Flow) -> pamt.Writer | None:
+    """Get and put of PAGE's PAMT page pair, where they are modelled."""
+    design = flow.behaviour.design
+    return pamt.Writer(flow.listing, flow.options, design, False, flow.calls) if design else None
 
 
 def answer_without_call(flow: Flow, name: str, code: int, behind: str, kind: AnswerKind = AnswerKind.OTHER) -> None:

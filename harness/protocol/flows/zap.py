@@ -106,6 +106,8 @@ def _page(flow: Flow, mode: str) -> None:
     if policy.kick_after_track and not flow.busted("no_kick"):
         flow.kick_all()
     step(flow, mode, "remove", "tdh_mem_page_remove")
+    if pairs := seam.page_pairs(flow):
+        pairs.put()
     flow.row(Op.ADD, base=R.PAGE_GENERATION, value=1, text="page's generation")
     flow.row(Op.STORE, base=R.CONTENT, value=POISON, text="page is the host's again")
     flow.count("removals")

@@ -1,0 +1,317 @@
+"""Dynamic PAMT in the kernel: get and put of a range's page pair, as a design has it (protocol/dpamt.py).
+
+    get         before AUG, in a fault
+    put         after REMOVE, in a removal; after an AUG that failed
+    pamt.user   a host thread that gets the pair of PAGE's range, has the page used, given back, and puts the pair
+
+Each such thread stands for a TD of its own: no lock of a VM is common to two of them.  Of the calls that use and give
+back a page only the parts are made that are about the page itself (USE, GIVE_BACK).
+
+x86's tdx_pamt_get and tdx_pamt_put; who calls them: KVM's faults before AUG, its removals after REMOVE.
+"""
+
+from harness.memory.layout import ENTRIES, LINE, PAMT_BYTES
+from harness.protocol.assemble import Listing
+from harness.protocol.call import PAIR_REGISTERS, Options, index, locate, locate_pair
+from harness.protocol.calls.row import Seamcall
+from harness.protocol.counters import violation
+from harness.protocol.dpamt import Design
+from harness.protocol.phrases.locking import Explicit, Implicit
+from harness.protocol.phrases.pages import PageBecomes
+from harness.protocol.releases import EXCLUSIVE
+from harness.protocol.seamcalls import by_name, entry_label, write_call
+from kernels.ops import Op, Register as R
+from kernels.words import OPERAND_BUSY, PT_NDA, PT_REG, STATUS_CLASS, STATUSES
+
+USER = "pamt.user"
+RANGES = 2                       # of data pages in a scenario; with `crossed` each has the other's pair in it
+USE = Seamcall("page_into_use", 0, "host", (Explicit("PAGE", EXCLUSIVE, "R8", PT_NDA), PageBecomes(PT_REG, clear_bepoch=True)),
+               source="the part of TDH.MEM.PAGE.AUG that is about the page: tdh_mem_page_aug.c:66-215")
+GIVE_BACK = Seamcall("page_out_of_use", 0, "host", (Implicit("PAGE", EXCLUSIVE, "RCX"), PageBecomes(PT_NDA, page="found")),
+                     source="the part of TDH.MEM.PAGE.REMOVE that is about the page: tdh_mem_page_remove.c:66-265")
+ADD, REMOVE = "tdh_phymem_pamt_add", "tdh_phymem_pamt_remove"
+
+
+class Writer:
+    """The flow of one design, being written."""
+
+    def __init__(self, listing: Listing, options: Options, design: Design, crossed: bool, calls: list | None = None):
+        self.listing, self.options, self.layout, self.design = listing, options, options.layout, design
+        self.crossed = crossed and not design.own_pool
+        self.row, self.label, self.fresh = listing.row, listing.label, listing.fresh
+        self.rows, self.calls = by_name(options.release), calls
+
+    def write(self) -> None:
+        self.label(USER)
+        self.row(Op.POLL)
+        self.row(Op.TEST, register=R.STOPPING, mask=-1, otherwise="pamt.stop", text="go on?")
+        self.listing.choose(R.PAGE, "remove")
+        locate(self.listing, self.layout, 0)
+        self.get(failed="pamt.not_got")
+        self._call("page_into_use", USE.name)
+        missing, other = self.fresh("pamt.missing"), self.fresh("pamt.busy")
+        self.row(Op.TEST, register=R.STATUS, mask=-1, next="pamt.used", otherwise="pamt.unused", text="TDX_SUCCESS")
+        with self.listing.aside("pamt.unused"):
+            self.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=STATUSES["TDX_MISSING_PAMT_PAGE_PAIR"], next=missing,
+                     otherwise=other, text="TDX_MISSING_PAMT_PAGE_PAIR")
+            self.label(missing)
+            self.listing.count(violation("pamt_present"), next="pamt.put")
+            self.label(other)
+            self.listing.jump("pamt.put")    # a fault that is BUSY puts the pair and starts over
+        self.label("pamt.used")
+        self.row(Op.LET, register=R.PAMT, source=R.TARGET_4K)
+        self.row(Op.LET, register=R.NODE, source=R.TARGET_2M)
+        self._call("page_out_of_use", GIVE_BACK.name)
+        self.label("pamt.put")
+        self.put()
+        self.label("pamt.not_got")
+        self.listing.jump(USER)
+        self.listing.flush()
+        self.label("pamt.stop")
+        self.row(Op.STOP)
+        self.listing.flush()
+        for row, level in ((USE, 0), (GIVE_BACK, 0), (self.rows[ADD], 1), (self.rows[REMOVE], 1)):
+            write_call(self.listing, row, self.options, level)
+
+    # --- words ---
+
+    def _page(self) -> None:
+        index(self.listing, R.TARGET_4K, self.layout.at("pamt_4k.data"), 0, PAMT_BYTES, text="PAMT 4K entry of the page")
+
+    def _range(self) -> None:
+        index(self.listing, R.TARGET_4K, self.layout.at("pamt_4k.data"), 9, PAMT_BYTES * ENTRIES,
+              text="PAMT 4K entry of the range's first page")
+
+    def _pair(self) -> None:
+        if not self.crossed:
+            return locate_pair(self.listing, self.layout)
+        for number, registers in enumerate(PAIR_REGISTERS):
+            page = RANGES * ENTRIES - 2 + number         # of the range behind, for the first one; minus a range each
+            for register, size, shift in zip(registers, ("4k", "2m", "1g"), (0, 9, 18)):
+                index(self.listing, register, self.layout.at(f"pamt_{size}.data", page >> shift), 9 + (18 if shift == 18 else 0),
+                      -(PAMT_BYTES * (ENTRIES >> shift)), text=f"PAMT {size.upper()} entry of page {number} of its pair")
+        return None
+
+    def _at(self, name: str, register: R = R.CURSOR) -> dict:
+        """The word of PAGE's range, its place in a register; a call in between loses it."""
+        index(self.listing, register, self.layout.at(name), 9, LINE, text=name)
+        return {"base": register, "text": name}
+
+    def _range_word(self, name: str, of_pair: bool) -> dict:
+        """The same of PAGE's range, or of the one in which its pair lies."""
+        if not of_pair:
+            return self._at(name)
+        index(self.listing, R.CURSOR, self.layout.at(name, RANGES - 1), 9, -LINE, text=f"{name} of its pair's range")
+        return {"base": R.CURSOR, "text": f"{name} of its pair's range"}
+
+    # --- locks ---
+
+    def _lock(self) -> None:
+        design = self.design
+        if design.lock != "none":
+            self.listing.begin("pamt_wait")
+        if design.lock == "global" and self.calls is not None:
+            self._queue()
+        elif design.lock == "global":
+            again = self.label(self.fresh("pamt.lock"))
+            at = {"base": R.ZERO, "offset": self.layout.at("dpamt_lock"), "text": "dpamt_lock"}
+            self.row(Op.WAIT_IS, mask=-1, match=0, **at)
+            self.row(Op.LET, register=R.OLD)
+            self.row(Op.SWAP, register=R.OLD, value=1, otherwise=again, **at)
+        elif design.lock == "range":
+            self.row(Op.MMU_TAKE_EXCLUSIVE, **self._range_word("dpamt_range_lock", False))
+        if design.lock != "none":
+            self.listing.end("pamt_wait")
+
+    def _unlock(self) -> None:
+        if self.design.lock == "global" and self.calls is not None:
+            self._leave_queue()
+        elif self.design.lock == "global":
+            self.row(Op.STORE, base=R.ZERO, offset=self.layout.at("dpamt_lock"), text="dpamt_lock")
+        elif self.design.lock == "range":
+            self.row(Op.MMU_DROP_EXCLUSIVE, **self._range_word("dpamt_range_lock", False))
+
+    def _queue(self) -> None:
+        """The lock as many processors meet it: first come, first served, each waits on a line of its own (qspinlock).
+
+        A scenario's actors have a plain word instead: there only who comes first matters.
+        """
+        self.row(Op.ADD, base=R.ZERO, offset=self.layout.at("dpamt_next"), value=1, register=R.NEW, text="ticket")
+        self._slot()
+        self.row(Op.WAIT_IS, base=R.CURSOR, source=R.NEW, mask=-1, match=0, text="pamt_lock: my turn")
+        self.row(Op.STORE, base=R.ZERO, offset=self.layout.at("dpamt_serving"), source=R.NEW, text="pamt_lock")
+
+    def _leave_queue(self) -> None:
+        self.row(Op.LOAD, base=R.ZERO, offset=self.layout.at("dpamt_serving"), register=R.NEW, text="pamt_lock")
+        self.row(Op.LET, register=R.NEW, source=R.NEW, value=1)
+        self._slot()
+        self.row(Op.STORE, base=R.CURSOR, source=R.NEW, text="pamt_lock: the next one's turn")
+
+    def _slot(self) -> None:
+        region = self.layout.by_name["dpamt_queue"]
+        self.row(Op.INDEX, register=R.CURSOR, offset=region.offset, source=R.NEW, mask=region.count - 1, match=LINE,
+                 text="where this ticket waits")
+
+    def _pairs_range(self, take: bool) -> None:
+        """While a pair is given, the range in which its pages lie is read-locked."""
+        if self.design.lock != "range" or not self.crossed:
+            return
+        at = self._range_word("dpamt_range_lock", True)
+        if not take:
+            self.row(Op.MMU_DROP_SHARED, **at)
+            return
+        waits, taken = self.fresh("pamt.waits"), self.fresh("pamt.read_locked")
+        self.row(Op.MMU_TAKE_SHARED, otherwise=waits, **at)
+        with self.listing.aside(waits):
+            self.row(Op.WAIT_IS, mask=1, match=0, next=taken, **at)
+        self.label(taken)
+
+    # --- get and put ---
+
+    def _call(self, stem: str, name: str) -> None:
+        if self.calls is not None:
+            self.calls.append((name, 1))
+        row = self.rows.get(name) or {USE.name: USE, GIVE_BACK.name: GIVE_BACK}[name]
+        behind = self.fresh(f"{stem}.answered")
+        self.row(Op.CALL, next=entry_label(row, row.levels[-1]), otherwise=behind, text=name)
+        self.label(behind)
+
+    def _made(self, name: str, failed: str) -> None:
+        """PAMT.ADD or REMOVE; on behind if it succeeds, at `failed` with another answer than a BUSY that is tried again."""
+        self._range()
+        again, other = self.label(self.fresh(f"{name}.again")), self.fresh(f"{name}.failed")
+        self._call(name, name)
+        done = self.fresh(f"{name}.done")
+        self.row(Op.TEST, register=R.STATUS, mask=-1, next=done, otherwise=other, text="TDX_SUCCESS")
+        self.label(other)
+        if self.design.retries:
+            self.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=OPERAND_BUSY, next=again, otherwise=failed,
+                     text="TDX_OPERAND_BUSY")
+        else:
+            self.listing.jump(failed)
+        self.label(done)
+
+    def _inc_not_zero(self, zero: str) -> None:
+        """To `zero` if the count is zero; otherwise it has gone up."""
+        look, up = self.fresh("pamt.look"), self.fresh("pamt.up")
+        at = self._at("dpamt_ref")
+        self.label(look)
+        self.row(Op.LOAD, register=R.OLD, **at)
+        self.row(Op.TEST, register=R.OLD, mask=-1, next=zero, otherwise=up, text="0")
+        self.label(up)
+        self.row(Op.LET, register=R.NEW, source=R.OLD, value=1)
+        self.row(Op.SWAP, register=R.OLD, source=R.NEW, otherwise=look, **at)
+
+    def _store(self, value: int) -> None:
+        self.row(Op.STORE, value=value, **self._at("dpamt_ref"))
+
+    def _change(self, value: int, **fields) -> None:
+        self.row(Op.ADD, value=value, **self._at("dpamt_ref"), **fields)
+
+    def get(self, failed: str) -> None:
+        """The pair of PAGE's range, or on to `failed`; TARGET_4K is then the page's own PAMT entry."""
+        self._pair()
+        self.listing.begin("pamt_get")
+        self._get(failed)
+        self.listing.end("pamt_get")
+        self._page()
+
+    def put(self) -> None:
+        self.listing.begin("pamt_put")
+        self._put()
+        self.listing.end("pamt_put")
+
+    def _get(self, failed: str) -> None:
+        design, done = self.design, self.fresh("pamt.got")
+        if design.counts and design.fast_get:
+            slow = self.fresh("pamt.slow")
+            self._inc_not_zero(slow)
+            self.listing.jump(done)
+            self.label(slow)
+        self._lock()
+        adds, unlock = self.fresh("pamt.adds"), self.fresh("pamt.unlock")
+        if design.counts and design.lock != "none":
+            self._inc_not_zero(adds)
+            self.listing.jump(unlock)
+            self.label(adds)
+        wrong = self.fresh("pamt.not_added")
+        self._pairs_range(True)
+        self._made(ADD, wrong)
+        self._pairs_range(False)
+        if design.counts:
+            self._change(1) if design.lock == "none" else self._store(1)
+        self.label(unlock)
+        self._unlock()
+        self.label(done)
+        with self.listing.aside(wrong):
+            there = self.fresh("pamt.there")
+            self._pairs_range(False)
+            if design.found != "error":
+                error = self.fresh("pamt.error")
+                self.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=STATUSES["TDX_HPA_RANGE_NOT_FREE"], next=there,
+                         otherwise=error, text="has its pair")
+                self.label(there)
+                if design.counts:
+                    self._change(1) if design.found == "inc" else self._store(1)
+                self.listing.jump(unlock)
+                self.label(error)
+            self._unlock()
+            self.listing.count(violation("pamt_get"), next=failed)
+
+    def _put(self) -> None:
+        design = self.design
+        done, unlock, wrong = self.fresh("pamt.done"), self.fresh("pamt.unlock"), self.fresh("pamt.not_removed")
+        if not design.counts:
+            removes = self.fresh("pamt.hinted")
+            self.row(Op.TEST, register=R.HINT, mask=-1, match=1, next=removes, otherwise=done, text="hint: the last one")
+            self.label(removes)
+        elif design.put == "dec":
+            last = self.fresh("pamt.last")
+            self._change(-1, register=R.OLD)
+            self.row(Op.TEST, register=R.OLD, mask=-1, match=1, next=last, otherwise=done, text="1 before")
+            self.label(last)
+        elif design.put == "dec_unless_one":
+            self._dec_unless_one(done)
+        self._lock()
+        if design.counts and design.lock != "none":
+            self._last_under_lock(unlock)
+        self._made(REMOVE, wrong)
+        if design.counts and design.put == "locked":
+            self._store(0)
+        self.label(unlock)
+        self._unlock()
+        self.label(done)
+        with self.listing.aside(wrong):
+            self.listing.count(violation("pamt_put"))
+            if design.failed == "inc":
+                self._change(1)
+            elif design.failed == "one":
+                self._store(1)
+            self.listing.jump(unlock)
+
+    def _dec_unless_one(self, done: str) -> None:
+        look, down, last = (self.fresh(f"pamt.{part}") for part in ("look", "down", "last"))
+        at = self._at("dpamt_ref")
+        self.label(look)
+        self.row(Op.LOAD, register=R.OLD, **at)
+        self.row(Op.TEST, register=R.OLD, mask=-1, match=1, next=last, otherwise=down, text="1")
+        self.label(down)
+        self.row(Op.LET, register=R.NEW, source=R.OLD, value=-1)
+        self.row(Op.SWAP, register=R.OLD, source=R.NEW, otherwise=look, next=done, **at)
+        self.label(last)
+
+    def _last_under_lock(self, unlock: str) -> None:
+        """Go on if this is the last page of the range, whose count falls (or has fallen) to zero."""
+        last = self.fresh("pamt.last")
+        if self.design.put == "dec":
+            self.row(Op.LOAD, mask=-1, match=0, next=last, otherwise=unlock, **self._at("dpamt_ref"))
+        elif self.design.put == "dec_unless_one":
+            self._change(-1, register=R.OLD)
+            self.row(Op.TEST, register=R.OLD, mask=-1, match=1, next=last, otherwise=unlock, text="1 before")
+        else:
+            more = self.fresh("pamt.more")
+            self.row(Op.LOAD, mask=-1, match=1, next=last, otherwise=more, **self._at("dpamt_ref"))
+            self.label(more)
+            self._change(-1)
+            self.listing.jump(unlock)
+        self.label(last)

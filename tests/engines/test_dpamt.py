@@ -1,0 +1,143 @@
+"""Designs of the kernel's Dynamic PAMT: which hold, found by search; the C litmus tests say the same."""
+
+import re
+
+import pytest
+
+from harness.engines.explore import search
+from harness.engines.replay.steps import execute
+from harness.engines.simulate import simulation
+from harness.errors import UsageError
+from harness.experiment import config_file
+from harness.experiment.plan import make_plan
+from harness.experiment.scenario_file import load, parse
+from harness.experiment.schedule import Schedule
+from harness.memory.layout import MMU_NONPRESENT
+from harness.protocol.dpamt import BY_NAME, DESIGNS
+from harness.results import document
+from kernels.ops import Op
+from tests.command_line import harness
+from tests.engines.test_simulate import ROOT
+from tests.scene import Scene
+
+FILES = ("pamt_one_range", "pamt_again", "pamt_crossed")
+# By C litmus test: the design that it is of, and the invariant whose violation its condition is.
+LITMUS = {"pamt-merged": ("dpamt_merged", "pamt_present"), "pamt-v4": ("dpamt_v4", "pamt_present"),
+          "pamt-v6-fast": ("dpamt_fast_v6", "pamt_present"), "pamt-per-2m": ("dpamt_per_2m", "deadlock")}
+found_in = {}
+
+
+def found(file: str, design: str):
+    if (file, design) not in found_in:
+        [scenario] = load(ROOT / f"configs/explore/{file}.toml", dpamt=design)
+        found_in[file, design] = search.run(scenario)
+    return found_in[file, design]
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)
+def test_a_design_breaks_what_its_row_says_and_nothing_else(design):
+    results = [found(file, design.name) for file in FILES]
+    assert all(each.complete for each in results)
+    assert {name for each in results for name in each.violations} == set(design.breaks)
+
+
+@pytest.mark.parametrize("litmus", LITMUS)
+def test_the_c_litmus_tests_say_the_same(litmus):
+    text = (ROOT / f"configs/litmus/kvm/{litmus}.litmus").read_text()
+    design, invariant = LITMUS[litmus]
+    wrong = any(invariant in found(file, design).violations for file in FILES)
+    result = re.search(r"Result: (\w+)", text)[1]
+    assert wrong == (result == "Sometimes" or f"must_violate = {{{invariant}}}" in text)
+    assert wrong == bool(BY_NAME[design].breaks)
+
+
+def test_what_was_reviewed_for_months_fails_by_two_puts_and_a_get():
+    """Two puts find zero; the second PAMT.REMOVE fails and restores the count of a range that has no pair any more."""
+    result = found("pamt_one_range", "dpamt_v4")
+    accesses, _ = execute(Schedule(result.scenario, result.violations["pamt_present"], "pamt_present", {}))
+    answers = [(access.actor, access.text, access.status) for access in accesses if access.status]
+    calls = [(call, status.partition("|")[0]) for _, call, status in answers]
+    removes = [status for call, status in calls if call == "tdh_phymem_pamt_remove"]
+    assert len(removes) == 2 and removes[0].endswith("SUCCESS") and removes[1].endswith("NO_PAMT_PAGE_PAIR")
+    assert calls[-1][0] == "page_into_use" and calls[-1][1].endswith("MISSING_PAMT_PAGE_PAIR")
+    assert len({actor for actor, *_ in answers}) == 3
+
+
+def test_pairs_in_each_others_range_deadlock_only_where_each_range_has_a_lock_and_no_pool():
+    for design in DESIGNS:
+        assert ("deadlock" in found("pamt_crossed", design.name).violations) == (design.name == "dpamt_per_2m")
+        assert "deadlock" not in found("pamt_one_range", design.name).violations
+
+
+def test_policies_compares_designs_where_files_have_one():
+    run = harness("explore", "--policies", str(ROOT / "configs/explore/pamt_crossed.toml"), "--require", "no_deadlock")
+    lines = {line.split()[0]: line.split()[1:] for line in run.stdout.splitlines() if line.startswith("dpamt_")}
+    assert run.returncode == 1 and list(lines) == [design.name for design in DESIGNS]
+    assert lines["dpamt_per_2m"][0].isdecimal() and lines["dpamt_pool"][0] == lines["dpamt_merged"][0] == "holds"
+    for design in DESIGNS:
+        assert design.source and design.meaning
+
+
+@pytest.mark.parametrize("table, sentence", [
+    ({"dpamt": "dpamt_merge", "actors": {"host0": {"use": [3]}}}, "did you mean dpamt_merged?"),
+    ({"actors": {"host0": {"use": [3]}}}, "must be given exactly where"),
+    ({"dpamt": "dpamt_v4", "actors": {"host0": {"remove": [3]}}}, "must be given exactly where"),
+    ({"dpamt": "dpamt_v4", "actors": {"host0": {"use": [3]}, "vcpu0": {"touch": [3]}}}, "beside nobody else"),
+    ({"dpamt": "dpamt_v4", "actors": {"host0": {"use": [1024]}}}, "below 1024"),
+    ({"dpamt": "dpamt_v4", "module": "1.5.05", "actors": {"host0": {"use": [3]}}}, "1.5.05 has no Dynamic PAMT"),
+])
+def test_a_mistake_about_a_design_is_one_line(table, sentence):
+    with pytest.raises(UsageError) as error:
+        parse({"module": "1.5.24"} | table, "t")
+    assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+# --- in virtual time ---------------------------------------------------------------------------
+
+def storm(design: str, tds: int):
+    given = config_file.read(ROOT / "configs/scale/dpamt.toml", [f"td.dpamt={design}", f"td.count={tds}", "duration_s=0.001"])
+    given.table.pop("sweep")
+    return document.from_measured(simulation.run(make_plan(config_file.check(given))))
+
+
+def test_every_page_gets_and_puts_and_the_fast_path_takes_the_lock_for_the_first_and_the_last_only():
+    results = {design: storm(design, 4) for design in ("dpamt_merged", "dpamt_fast_v6", "dpamt_pool")}
+    for design, result in results.items():
+        spans, adds = result.spans_ns.model_dump(), result.seamcalls["tdh_phymem_pamt_add"].success
+        assert not result.bugs and not any(result.invariants.values()) and adds >= 4 * 4     # every 2 MiB once
+        assert result.counters["removals"] > 20 and spans["pamt_put"]["count"] == result.counters["removals"]
+        assert 0 <= spans["pamt_get"]["count"] - result.counters["installs"] <= 16           # one of each vCPU under way
+    waits = {design: result.spans_ns.model_dump()["pamt_wait"]["count"] for design, result in results.items()}
+    assert waits["dpamt_merged"] > 50 * waits["dpamt_fast_v6"] > 0
+
+
+def test_under_one_lock_sixteen_tds_install_far_fewer_pages_than_with_a_fast_path():
+    merged, fast, pool = (storm(design, 16).counters["installs"] for design in ("dpamt_merged", "dpamt_fast_v6", "dpamt_pool"))
+    assert merged < 0.75 * fast < pool
+
+
+@pytest.mark.parametrize("keys, sentence", [
+    ({"dpamt": "dpamt_v6"}, "no such design; known: dpamt_merged"), ({"dpamt": "dpamt_v4", "dynamic_pamt": False}, "needs td.dynamic_pamt"),
+    ({"dpamt": "dpamt_hints"}, "a design that counts"),
+])
+def test_a_config_must_have_what_a_design_needs(keys, sentence):
+    table = {"name": "c", "policy": "kick_on_busy", "module": "1.5.24", "td": {"dynamic_pamt": True} | keys}
+    with pytest.raises(UsageError, match="^c.toml: td.dpamt = ") as error:
+        config_file.check(config_file.Given(table, "c.toml"))
+    assert sentence in str(error.value)
+
+
+def test_a_fault_whose_aug_is_busy_puts_the_pair_and_the_bug_is_still_of_aug():
+    scene = Scene("zero_tolerance", module="1.5.24", td={"dynamic_pamt": True, "dpamt": "dpamt_merged"})
+    for _ in range(100_000):
+        scene.step("vcpu0")
+        if scene.attempts["tdh_phymem_pamt_add"]:
+            break
+    assert scene.word("dpamt_ref") == 0
+    while not scene.word("dpamt_ref"):
+        scene.step("vcpu0")
+    scene.hold_tree()
+    scene.until("vcpu0", op=Op.BUG)
+    assert scene.word("dpamt_ref") == 0 and scene.attempts["tdh_phymem_pamt_remove"] == 1
+    scene.step("vcpu0")
+    assert scene.bugs == [("tdh_mem_page_aug", "TDX_OPERAND_BUSY|SEPT_TREE")] and scene.mirror() == MMU_NONPRESENT

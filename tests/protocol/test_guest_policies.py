@@ -1,0 +1,118 @@
+"""What each guest does with each answer of ACCEPT, as its row says; a guest that ends itself is counted once."""
+
+import pytest
+
+from harness.errors import UsageError
+from harness.experiment.config_file import Given, check
+from harness.protocol.flows.flow import DEAD
+from harness.protocol.guest_policies import BY_NAME, GUESTS, KINDS, SITES, STATUS
+from harness.protocol.policies import POLICIES
+from kernels.words import STATE
+from tests.scene import Scene
+
+PAGE = 3
+MODULE = "1.5.05"                # in which a page that migration has removed answers TDX_PAGE_SIZE_MISMATCH
+
+
+def asks(guest, kind: str, page: int = PAGE, **workload) -> Scene:
+    """A vCPU about to ACCEPT a page that will answer so."""
+    scene = Scene("kick_on_busy", page=page, accept_first=1.0, module=MODULE, guest=guest, workload=workload)
+    scene.until("vcpu0", label="guest.accept").until("vcpu0", counter="installs").until("vcpu0", label="guest.accept_4k")
+    if kind == "busy":
+        scene.hold_entry()
+    else:
+        state = {"mismatch": "REMOVED", "accepted": "MAPPED"}[kind]
+        hpa = scene.layout.hpa("data", page) if kind == "accepted" else 0
+        scene.memory.set_word(scene.layout.at("sept.0", page), STATE[state].word(hpa))
+    return scene
+
+
+@pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.name)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_guest_does_at_4_kib_what_its_row_says(guest, kind):
+    scene = asks(guest.name, kind)
+    responses = getattr(guest, f"{kind}_4k")
+    tries = 1 + sum(each.attempts for each in responses if each.attempts > 0)
+    before = scene.attempts["tdg_mem_page_accept"]
+    last = responses[-1].name
+    if last == "retry":                  # for ever: until the entry is free
+        for _ in range(20):
+            scene.until("vcpu0", label="guest.accept_4k")
+        scene.hold_entry(False)
+        scene.until("vcpu0", counter="touches")
+        assert scene.counters["accepts"] == 1
+        return
+    scene.until("vcpu0", **{"panic": {"label": "vcpu.dead"}, "skip": {"label": "guest.note"}, "lost": {"counter": "accepts_lost"},
+                            "fail": {"label": "guest.next"}}[last])
+    assert scene.attempts["tdg_mem_page_accept"] - before == tries
+    deaths = {name: scene.counters.get(f"guest_deaths.{name}", 0) for name in KINDS}
+    assert deaths == {name: int(last == "panic" and name == kind) for name in KINDS}
+    assert scene.word("vm_dead") == (DEAD if last == "panic" else 0)
+    assert scene.counters.get("accepts_given_up", 0) == (last == "fail")
+
+
+@pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.name)
+def test_2_mib_are_tried_where_they_begin_and_the_guest_steps_down(guest):
+    for page, tries in ((0, 1), (PAGE, 0)):
+        scene = Scene("kick_on_busy", page=page, accept_first=1.0, guest=guest.name, workload={"accept_2m": True})
+        scene.until("vcpu0", counter="touches")
+        known = guest.largest == "2m"
+        assert scene.answered.get(("tdg_mem_page_accept", "TDX_PAGE_SIZE_MISMATCH|level 1"), 0) == tries * known
+        assert scene.entry(page) == "MAPPED" and scene.counters["accepts"] == 1
+
+
+def test_two_vcpus_that_die_at_once_are_one_dead_guest_and_the_next_td_begins_afresh():
+    scene = Scene("kick_on_busy", page=PAGE, accept_first=1.0, guest={"base": "linux_boot", "one_at_a_time": False},
+                  restart_on_bug=True)
+    for vcpu in ("vcpu0", "vcpu1"):
+        scene.until(vcpu, label="guest.accept_4k")
+    scene.until("vcpu0", counter="installs")
+    scene.hold_entry()
+    for vcpu in ("vcpu0", "vcpu1"):
+        scene.until(vcpu, label="guest.dies.busy")
+    for vcpu in ("vcpu0", "vcpu1"):
+        scene.until(vcpu, label="vcpu.dead")
+    assert scene.counters["guest_deaths.busy"] == 1 and scene.word("vm_dead") == DEAD
+
+
+def test_a_guest_that_accepts_one_at_a_time_waits_for_the_other_and_does_not_accept_again():
+    scene = Scene("kick_on_busy", page=PAGE, accept_first=1.0, guest="linux_boot")
+    scene.until("vcpu0", label="guest.accept_4k").until("vcpu1", label="guest.accept")
+    for _ in range(200):
+        scene.step("vcpu1")
+    assert scene.attempts["tdg_mem_page_accept"] == 0                # the other one has begun, and this one waits
+    scene.until("vcpu0", counter="touches").until("vcpu1", counter="touches")
+    assert scene.counters["accepts"] == 1 and scene.entry() == "MAPPED"
+    assert scene.answered["tdg_mem_page_accept", "TDX_SUCCESS"] == 1
+
+
+def test_every_row_has_a_source_and_names_what_can_end_it():
+    assert all(guest.source and guest.meaning for guest in GUESTS)
+    assert BY_NAME["svsm"].deaths() == BY_NAME["edk2"].deaths() == BY_NAME["linux_convert"].deaths() == ()
+    assert BY_NAME["linux_boot"].deaths() == KINDS and set(STATUS) == set(KINDS)
+    assert GUESTS[0].name == "svsm"
+
+
+def test_any_guest_runs_under_any_policy():
+    for policy in POLICIES:
+        for guest in ("linux_boot", "td_shim"):
+            scene = Scene(policy.name, page=0, accept_first=1.0, guest=guest, workload={"accept_2m": True})
+            scene.until("vcpu0", counter="touches")
+            for _ in range(6_000):
+                scene.step("host0")
+                scene.step("vcpu0")
+            assert scene.counters["touches"] > 1 and bool(scene.counters["removals"]) == (policy.name != "no_post_kick")
+
+
+@pytest.mark.parametrize("guest, sentence", [
+    ("linux_bot", "not a guest; known: svsm"), (5, "must be the name of a guest, or a table"),
+    ({"busy_4k": ["kick"]}, "guest.busy_4k = ['kick']: 'kick' is no response; allowed: retry, touch, fail, lost, panic"),
+    ({"busy_4k": ["down"]}, "'down' is not possible here"), ({"busy_4k": "panic"}, "must be a list of responses"),
+    ({"busy_4k": ["retry 2 doubling 8"]}, "'doubling' is of a host's policy"),
+    ({"one_at_a_time": 1}, "must be true or false"), ({"busy": []}, f"unknown key; known: name, base, meaning, {SITES[0]}"),
+    ({"base": "linux_boot", "name": "a b"}, "guest.name = 'a b'"),
+])
+def test_a_mistake_about_a_guest_is_one_line_with_its_key(guest, sentence):
+    with pytest.raises(UsageError, match="^c.toml: guest") as error:
+        check(Given({"name": "c", "policy": "kick_on_busy", "guest": guest}, "c.toml"))
+    assert sentence in str(error.value)
