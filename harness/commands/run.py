@@ -1,4 +1,4 @@
-"""The command `run`: configs in interleaved blocks, with a table for each run as it ends."""
+"""The command `run`: configs in interleaved blocks; of one run a summary, of several the comparison."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ from harness.errors import DONE, FAILED, INTERRUPTED, gravest
 from harness.experiment.config import Config
 from harness.reports.comparison import overview
 from harness.reports.run import run_report
+from harness.reports.summary import summary
 from harness.results.schema import Result
 
 
@@ -21,6 +22,9 @@ def add(parser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run of the same configs")
     arguments.add_out(parser)
     arguments.add_format(parser)
+    much = parser.add_mutually_exclusive_group()
+    much.add_argument("-v", "--verbose", action="store_true", help="print every table of every run")
+    much.add_argument("-q", "--quiet", action="store_true", help="print mistakes and failures only")
     parser.add_argument("--check-outcomes", action="store_true",
                         help="fail if a call answered what no interleaving can answer")
 
@@ -37,7 +41,7 @@ def do(options) -> int:
     if options.resume:
         session, done = resume(session, out)
     with running.only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
-        return run(session, done, sessions.Budget(budget_s), out, options.format, options.check_outcomes)
+        return run(session, done, sessions.Budget(budget_s), out, options)
 
 
 def resume(session: sessions.Session, out: Path) -> tuple[sessions.Session, dict]:
@@ -49,17 +53,29 @@ def resume(session: sessions.Session, out: Path) -> tuple[sessions.Session, dict
     return session, done
 
 
-def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Path, style: str, outcomes: bool) -> int:
+def shown(result: Result, several: bool, options) -> str:
+    """What is printed of a run as it ends: nothing of one among several, which are compared at the end.
+
+    A format for other programs has every table of one run, and json every result.
+    """
+    if options.quiet or several and options.format == "csv":
+        return ""
+    if options.verbose or options.format == "json" or not several and options.format != "table":
+        return run_report(result, options.format)
+    return "" if several else summary(result)
+
+
+def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Path, options) -> int:
     """What is not done, printed run by run and then side by side; returns the exit code."""
     finished, code, several = dict(done), DONE, len(session.runs) > 1
     try:
         for which, result in running.run_session(session, done, budget):
             finished[which], config = result, session.configs[which.config]
-            kept = running.keep(result, out)
-            if style != "csv" or not several:
-                print(run_report(result, style) + "\n", flush=True)
+            kept = running.keep(result, out, say=not options.quiet)
+            if text := shown(result, several, options):
+                print(text + "\n", flush=True)
             code = gravest(code, kept, running.exit_code(result, config.expect))
-            if outcomes:
+            if options.check_outcomes:
                 code = gravest(code, outcomes_code(result, config))
             if result.interrupted:
                 raise KeyboardInterrupt
@@ -67,9 +83,9 @@ def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Pat
         code = INTERRUPTED
         if several:
             print("interrupted; the same command with --resume goes on", file=sys.stderr)
-    if several and finished and style != "json":
+    if several and finished and options.format != "json" and not options.quiet:
         ordered = sorted(finished, key=lambda which: (which.config, which.block))
-        print(overview([finished[which] for which in ordered], style))
+        print(overview([finished[which] for which in ordered], options.format))
     return code
 
 

@@ -106,10 +106,12 @@ def _progress(session: Session, run: Run, behind: list[Run]) -> Progress:
 
 # --- results -----------------------------------------------------------------------------------
 
-def keep(result: Result, out: Path) -> int:
-    """Save a result; if that fails, put it where it is not lost and say where."""
+def keep(result: Result, out: Path, say: bool = True) -> int:
+    """Save a result, and say where; if that fails, put it where it is not lost and say where."""
     try:
-        print(f"saved {store.write(result, out)}", file=sys.stderr)
+        path = store.write(result, out)
+        if say:
+            print(f"saved {path}", file=sys.stderr)
         return DONE
     except OSError as problem:
         try:

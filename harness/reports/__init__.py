@@ -2,7 +2,8 @@
 
     text.py          One number, wrapping, tables within 100 columns
     numbers.py       A number of a result, or of several: medians, totals of what is fatal, bounds of none
-    run.py           One run
+    run.py           One run, every table
+    summary.py       One run in at most 25 lines
     comparison.py    Policies side by side, in words
     sweep.py         A sweep as one table or one picture
     histograms.py    Percentiles over several results

@@ -14,7 +14,7 @@ def finished(tmp_path_factory):
     paths = sorted(ROOT / f"configs/{name}.toml" for name in SIDE_BY_SIDE)
     for duration_s in (0.3, 1, 3, 10, 10):
         out = tmp_path_factory.mktemp("results")
-        run = harness("run", *paths, *SHORT, "--set", f"duration_s={duration_s}", "--out", out)
+        run = harness("run", *paths, "-v", *SHORT, "--set", f"duration_s={duration_s}", "--out", out)
         assert run.returncode == 0, run.stderr
         saved = sorted(out.glob("*/result.json"))
         if all(store.read(path).seamcalls["tdh_vp_enter"].success for path in saved):

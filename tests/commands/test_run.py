@@ -20,7 +20,7 @@ from harness.__main__ import main
 from harness.reports.text import WIDTH
 from harness.results import store
 from harness.results.schema import Verdict
-from tests.command_line import ROOT, SHORT, harness
+from tests.command_line import ROOT, SHORT, command, harness
 from tests.tries import LIMIT_S
 
 
@@ -75,8 +75,8 @@ def test_a_run_in_other_formats(tmp_path):
 
 @pytest.mark.slow
 def test_repeats_are_run_block_by_block(tmp_path):
-    run = harness("run", "configs/kick_on_busy.toml", "configs/kick_vcpus.toml", *SHORT, "--repeats", "2",
-                  "--out", tmp_path)
+    run = harness("run", "configs/kick_on_busy.toml", "configs/kick_vcpus.toml", "-v", *SHORT,
+                  "--repeats", "2", "--out", tmp_path)
     names = re.findall(r"^(\w+): policy", run.stdout, re.MULTILINE)
     assert sorted(names[:2]) == sorted(names[2:]) == ["kick_on_busy", "kick_vcpus"]
     assert len(list(tmp_path.glob("*/result.json"))) == 4
@@ -115,7 +115,7 @@ def test_a_result_that_cannot_be_written_is_not_lost(tmp_path):
                          env=os.environ | {"TMPDIR": str(tmp_path)})
     assert run.returncode == 3
     assert "cannot write the result" in run.stderr and "instead" in run.stderr
-    assert "tdh_mem_page_aug" in run.stdout
+    assert "kick_on_busy: policy kick_on_busy" in run.stdout
     [saved] = tmp_path.glob("kick_on_busy-*/result.json")
     assert store.read(saved).policy == "kick_on_busy"
 
@@ -144,7 +144,7 @@ def test_progress_is_drawn_on_a_terminal(tmp_path):
 @pytest.mark.slow
 def test_one_workload_runs_under_several_policies(tmp_path):
     run = harness("run", "configs/fault_vs_zap.toml", *SHORT, "--policies", "kick_first,kick_on_busy_618",
-                  "--out", tmp_path)
+                  "-v", "--out", tmp_path)
     assert run.returncode == 0, run.stderr
     assert re.findall(r"^fault_vs_zap: policy (\w+)", run.stdout, re.MULTILINE) == ["kick_vcpus", "kick_on_busy_618"]
     wrong = harness("run", "configs/fault_vs_zap.toml", "--policies", "kick_on_bussy")
@@ -191,3 +191,19 @@ def test_two_results_of_one_plan_in_virtual_time_differ_in_when_and_where_only(t
     for block in range(2):
         one, other = (found[block] for found in results)
         assert {key for key in one if one[key] != other[key]} <= {"started_at", "machine"}
+
+
+SIMULATED = ("--set", "engine=simulate", "--set", "duration_s=0.001", "--set", "warmup_s=0")
+
+
+def test_one_run_is_a_summary_several_are_the_comparison_and_more_or_less_on_request(tmp_path, capsys):
+    one, two = "configs/kick_vcpus.toml", "configs/kick_on_busy.toml"
+    code, out, _ = command(capsys, "run", one, *SIMULATED, "--out", tmp_path / "one")
+    assert code == 0 and len(out.splitlines()) <= 26 and "next: " in out and "latency, us" not in out
+    code, out, _ = command(capsys, "run", one, two, *SIMULATED, "--repeats", "3", "--out", tmp_path / "several")
+    assert code == 0 and "medians of 3 blocks" in out and ": policy kick" not in out and "next: " not in out
+    code, out, _ = command(capsys, "run", one, two, *SIMULATED, "-v", "--out", tmp_path / "all")
+    assert code == 0 and out.count(": policy kick") == 2 and "latency, us" in out
+    code, out, error = command(capsys, "run", one, two, *SIMULATED, "-q", "--out", tmp_path / "none")
+    assert code == 0 and not out and not error
+    assert len(list((tmp_path / "none").glob("*/result.json"))) == 2
