@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.commands import arguments, running, session as sessions
 from harness.errors import DONE, FAILED, INTERRUPTED, gravest
@@ -10,6 +11,15 @@ from harness.reports.comparison import overview
 from harness.reports.run import run_report
 from harness.reports.summary import summary
 from harness.results.schema import Result
+
+
+class Wanted(NamedTuple):
+    """What is printed and checked of each run."""
+
+    style: str
+    verbose: bool
+    quiet: bool
+    outcomes: bool
 
 
 def add(parser) -> None:
@@ -41,7 +51,8 @@ def do(options) -> int:
     if options.resume:
         session, done = resume(session, out)
     with running.only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
-        return run(session, done, sessions.Budget(budget_s), out, options)
+        return run(session, done, sessions.Budget(budget_s), out,
+                   Wanted(options.format, options.verbose, options.quiet, options.check_outcomes))
 
 
 def resume(session: sessions.Session, out: Path) -> tuple[sessions.Session, dict]:
@@ -53,29 +64,29 @@ def resume(session: sessions.Session, out: Path) -> tuple[sessions.Session, dict
     return session, done
 
 
-def shown(result: Result, several: bool, options) -> str:
+def shown(result: Result, several: bool, wanted: Wanted) -> str:
     """What is printed of a run as it ends: nothing of one among several, which are compared at the end.
 
     A format for other programs has every table of one run, and json every result.
     """
-    if options.quiet or several and options.format == "csv":
+    if wanted.quiet or several and wanted.style == "csv":
         return ""
-    if options.verbose or options.format == "json" or not several and options.format != "table":
-        return run_report(result, options.format)
+    if wanted.verbose or wanted.style == "json" or not several and wanted.style != "table":
+        return run_report(result, wanted.style)
     return "" if several else summary(result)
 
 
-def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Path, options) -> int:
+def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Path, wanted: Wanted) -> int:
     """What is not done, printed run by run and then side by side; returns the exit code."""
     finished, code, several = dict(done), DONE, len(session.runs) > 1
     try:
         for which, result in running.run_session(session, done, budget):
             finished[which], config = result, session.configs[which.config]
-            kept = running.keep(result, out, say=not options.quiet)
-            if text := shown(result, several, options):
+            kept = running.keep(result, out, say=not wanted.quiet)
+            if text := shown(result, several, wanted):
                 print(text + "\n", flush=True)
             code = gravest(code, kept, running.exit_code(result, config.expect))
-            if options.check_outcomes:
+            if wanted.outcomes:
                 code = gravest(code, outcomes_code(result, config))
             if result.interrupted:
                 raise KeyboardInterrupt
@@ -83,9 +94,9 @@ def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Pat
         code = INTERRUPTED
         if several:
             print("interrupted; the same command with --resume goes on", file=sys.stderr)
-    if several and finished and options.format != "json" and not options.quiet:
+    if several and finished and wanted.style != "json" and not wanted.quiet:
         ordered = sorted(finished, key=lambda which: (which.config, which.block))
-        print(overview([finished[which] for which in ordered], options.format))
+        print(overview([finished[which] for which in ordered], wanted.style))
     return code
 
 
