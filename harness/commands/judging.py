@@ -8,6 +8,7 @@ from typing import NamedTuple
 from harness.experiment.config import Config
 from harness.files import reason
 from harness.reports.ci import ERROR, FAIL, PASS, Case
+from harness.reports.numbers import reasons_of
 from harness.reports.text import count, number
 from harness.results import changes, expectations, history, identity, trust
 from harness.results.metrics import BY_KEY, COMPARED, LESS, WATCHED, Metric, values
@@ -49,6 +50,10 @@ class Judged:
     def status(self) -> str:
         return trust.worst(self.results)
 
+    def disturbed(self) -> bool:
+        """Whether most blocks ran beside another load."""
+        return 2 * sum(bool(trust.disturbed(result)) for result in self.results) > len(self.results)
+
     def used(self) -> list[Result]:
         """The results that can be believed, or all if none can."""
         return trusted(self.results) or self.results
@@ -71,7 +76,7 @@ def look_for_changes(judged: Judged, tonight: Tonight) -> None:
     first = judged.results[0]
     judged.series = history.open_series(tonight.history, history.key_of(judged.config.name, identity.identity(first)))
     judged.night = history.Night(series=judged.series.key, night=tonight.began, commit=tonight.commit,
-                                 verdict=judged.status(), values=numbers_of(judged.used()), machine=first.machine)
+                                 verdict=judged.status(), disturbed=judged.disturbed(), values=numbers_of(judged.used()), machine=first.machine)
     if judged.night.verdict != trust.UNTRUSTWORTHY:
         with_tonight = judged.series._replace(nights=[*judged.series.nights, judged.night])
         suspected = (suspect(with_tonight, metric, tonight.watched) for metric in WATCHED)
@@ -175,6 +180,11 @@ def notes(judged: Judged) -> list[str]:
     if nights == 1 and (others := nights_elsewhere(judged.series)):
         lines.append(f"a new series: {others} nights of this config are of another machine, workload, policy or"
                      " release")
+    runs = len(judged.results)
+    lines += [f"{reason} ({times} of {runs} runs)" for reason, times in reasons_of(judged.results)
+              if reason.startswith(trust.DEGRADED)]
+    if judged.disturbed():
+        lines.append("no change is looked for in this night, now or later: another load ran beside it")
     for suspicion in judged.suspicions:
         if suspicion.verdict != "confirmed":
             change = suspicion.change

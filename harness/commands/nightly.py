@@ -33,6 +33,7 @@ from harness.experiment.config import Config
 from harness.reports import ci
 from harness.reports.ci import ERROR, FAIL, PASS, Case
 from harness.reports.text import count, wrap
+from harness.results import expectations
 from harness.results.metrics import WATCHED
 from harness.results.schema import Result
 
@@ -192,9 +193,14 @@ def judge_canary(canary: Config, runner: Runner) -> Case:
             status, line = PASS, f"canary: {broken} is broken, and is seen: {', '.join(violated)}"
             break
     else:
-        status, line = ERROR, (f"canary: {broken} is broken, and no invariant said so in {CANARY_RUNS} runs:"
-                               " nothing that passes tonight means anything")
+        status, line = ERROR, (f"canary: {broken} is broken, and no invariant said so in {CANARY_RUNS} runs"
+                               f" ({why_not_seen(result)}): nothing that passes tonight means anything")
     return Case(canary.name, status, [line], seconds=measured_s, engine=result.engine, module=result.module)
+
+
+def why_not_seen(result: Result) -> str:
+    """How much the last run of a canary did, and what kept it from doing more."""
+    return "; ".join([f"the last: {expectations.tried(result)}", *result.verdict.reasons])
 
 
 def rerun(suspected: list[Judged], runner: Runner, blocks: int, tonight: Tonight) -> None:

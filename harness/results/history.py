@@ -8,6 +8,7 @@ the stable fields of the machine.  Another machine is another series, with a mem
      "night":   "2026-11-21T03:00:00Z",      when the night began
      "commit":  "4f0c1d2",                   what was tested; "" if unknown
      "verdict": "VALID",                     the worst of its blocks; UNTRUSTWORTHY nights count for nothing
+     "disturbed": false,                     whether most blocks ran beside another load: no changes are looked for
      "values":  {metric: [one per block]},   metrics of harness/results/metrics.py, units in their names
      "rerun":   {metric: [one per block]},   where a change was suspected
      "alarms":  [{"metric", "kind", "since", "before", "after", "first_bad", "last_good"}],
@@ -72,6 +73,7 @@ class Night(Part):
     night: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     commit: str
     verdict: Status
+    disturbed: bool = False
     values: dict[str, list[FiniteFloat]]
     rerun: dict[str, list[FiniteFloat]] = {}
     alarms: list[Alarm] = []
@@ -87,9 +89,9 @@ class Series(NamedTuple):
     problems: list[str]
 
     def known(self, metric: str) -> list[tuple[Night, float]]:
-        """The nights that have a number of a metric, each with it."""
+        """The nights that have a number of a metric, each with it; none beside another load."""
         return [(night, night_value(night.values[metric], metric in RARE)) for night in self.nights
-                if night.verdict != UNTRUSTWORTHY and night.values.get(metric)]
+                if night.verdict != UNTRUSTWORTHY and not night.disturbed and night.values.get(metric)]
 
     def start(self, metric: str) -> int:
         """The index, in `known`, of the first night since the last alarm on a metric."""

@@ -185,6 +185,11 @@ REASONS = (
 )
 
 
+def disturbed(result: Result) -> list[str]:
+    """What else used the processors meanwhile, so that its rates are not this machine's own."""
+    return _steal(result) + _other_load(result)
+
+
 def worst(results: Iterable[Result]) -> str:
     """The worst status of several results."""
     return max((result.verdict.status for result in results), key=STATUSES.index)

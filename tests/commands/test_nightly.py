@@ -12,10 +12,11 @@ import pytest
 from harness.commands import nightly, running, session as sessions
 from harness.reports import ci
 from harness.results import history
-from harness.results.schema import Verdict
+from harness.results.schema import Conditions, Verdict
 from harness.__main__ import main
 from harness.errors import UsageError
 from tests.made import made
+from tests.results.test_trust import GOOD_CONDITIONS
 
 ROOT = Path(__file__).parent.parent.parent
 EPOCH, DAY_S = 1.8e9, 86_400
@@ -109,6 +110,39 @@ def test_a_canary_that_does_not_fail_makes_the_night_worthless(theatre):
     report = stage()
     assert report.code == 3 and "nothing that passes tonight means anything" in report.text.replace("\n    ", " ")
     assert len([name for name, _ in stage.ran if name == "canary"]) == nightly.CANARY_RUNS
+
+
+def test_a_canary_that_is_not_seen_says_how_much_was_tried_and_what_was_in_the_way(theatre):
+    stage = theatre()
+
+    def unseen(result):
+        result.invariants.update(exclusive_ownership=0)
+        result.verdict = Verdict(status="DEGRADED", reasons=["5 workers share 2 processors"])
+    stage.change = unseen
+    text = stage().text.replace("\n    ", " ")
+    assert " removals" in text and "; 5 workers share 2 processors): nothing that passes" in text
+
+
+def test_a_night_beside_another_load_is_marked_says_so_everywhere_and_does_not_alarm(theatre):
+    stage = theatre(lambda name, night: 0.5 if night >= 30 else 1.0)
+    stage.quiet_nights(30)
+
+    def loaded(result):
+        result.conditions = Conditions(**GOOD_CONDITIONS | {"other_load_share": 0.5})
+        result.measured_s, result.workers.processors = 5.0, [0, 1]
+        result.verdict = Verdict(status="DEGRADED", reasons=["another load took 50 % of the workers' processors"])
+    stage.change = loaded
+    for _ in range(2):
+        report = stage()
+        reason = "DEGRADED: another load took 50 % of the workers' processors (5 of 5 runs)"
+        assert report.code == 0 and reason in report.text.replace("\n    ", " ")
+        assert reason in stage.written("junit.xml") and "another load took 50 %" in stage.written("summary.md")
+        assert "no change is looked for in this night" in report.text.replace("\n    ", " ")
+    for series in history.folder_series(stage.folder / "history"):
+        assert [night.disturbed for night in series.nights] == [False] * 30 + [True] * 2
+        assert len(series.known("removals_per_s")) == 30
+    stage.change = lambda result: None
+    assert 1 in [stage().code for _ in range(5)]             # the same step in quiet nights is an alarm
 
 
 def test_an_expectation_that_fails_is_exit_code_1_and_says_in_how_many_blocks(theatre):

@@ -171,7 +171,7 @@ SHORT = ("--set", "duration_s=0.15", "--set", "warmup_s=0.05")
 
 @pytest.mark.slow
 def test_an_interrupted_session_goes_on_where_it_was(tmp_path, capsys):
-    command = ["run", str(ROOT / "configs/kick_on_busy.toml"), str(ROOT / "configs/kick_vcpus.toml"), *SHORT, "--repeats", "2",
+    command = ["run", str(ROOT / "configs/kick_on_busy.toml"), str(ROOT / "configs/kick_vcpus.toml"), *SHORT, "-v", "--repeats", "2",
                "--out", str(tmp_path)]
     # Of four runs the third is interrupted, by itself: nobody else could be sure to be in time.
     code = ("import os, signal, sys\n"
