@@ -23,6 +23,7 @@ from harness import printing, stops
 from harness.errors import (
     DONE, INTERRUPTED, NOT_PRINTED, READER_GONE, UNEXPECTED, USAGE, UsageError, escaped, shortened,
 )
+from harness.host import surroundings
 
 # Commands with a verdict: their exit code says it whether or not it could be printed.
 JUDGE = ("run", "explore", "replay", "nightly", "sweep", "doctor", "compare")
@@ -74,6 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
         except KeyboardInterrupt:        # between runs; an engine keeps what it has measured itself
             return INTERRUPTED
         except Exception as problem:
+            if line := surroundings.missing(problem):
+                print(line, file=sys.stderr)
+                return USAGE
             print(_unexpected(problem), file=sys.stderr)
             return UNEXPECTED
 

@@ -5,4 +5,5 @@
     fingerprint.py   What a result says of the machine it was made on
     lock.py          One measurement at a time on a machine: two runs at once would measure each other
     procfs.py        What Linux says about the machine and about our workers: readers, and nothing else
+    surroundings.py  What of its surroundings an unexpected failure is due to, as one line
 """

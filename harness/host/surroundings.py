@@ -1,0 +1,27 @@
+"""What of its surroundings an unexpected failure is due to, as one line: what is missing, and what to do about it.
+
+Asked only when something has failed, so that surroundings which do no harm are not refused.
+"""
+
+import os
+import resource
+from pathlib import Path
+
+MIB = 1 << 20
+NEEDED_MIB = 1024                # address space: a run of a shipped config, with Numba and LLVM, ends with 400 MiB already
+NUMBA_OFF = "NUMBA_DISABLE_JIT"
+
+
+def missing(problem: BaseException) -> str | None:
+    """The line; None if the surroundings are not to blame."""
+    if os.environ.get(NUMBA_OFF, "0") not in ("", "0"):
+        return f"{NUMBA_OFF}={os.environ[NUMBA_OFF]}: this program runs compiled code only; unset it"
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if isinstance(problem, MemoryError | OSError | ImportError) and limit != resource.RLIM_INFINITY and limit < NEEDED_MIB * MIB:
+        return (f"address space is limited to {limit // MIB} MiB (ulimit -v), which does not hold Numba and this command;"
+                f" allow {NEEDED_MIB} MiB")
+    if isinstance(problem, MemoryError):
+        return "out of memory: fewer vCPUs, a smaller memory_mib, or --memory-mib for a search"
+    if isinstance(problem, OSError) and not Path("/proc/self").exists():
+        return f"/proc is not mounted, which {problem.filename or 'this command'} needs"
+    return None

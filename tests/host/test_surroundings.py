@@ -1,0 +1,58 @@
+"""Surroundings in which the program cannot work, or in which Python works otherwise: one line, or as usual."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.host import surroundings
+
+ROOT = Path(__file__).parent.parent.parent
+EXPLORE = ("explore", "configs/explore/accept_block.toml")
+MIB = 1 << 20
+
+
+def harness(*arguments, python=(), environment=None, before=None) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *python, "-m", "harness", *arguments], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | (environment or {}), preexec_fn=before)
+
+
+def test_without_compiled_code_one_line_says_so():
+    ended = harness(*EXPLORE, environment={"NUMBA_DISABLE_JIT": "1"})
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1] == "NUMBA_DISABLE_JIT=1: this program runs compiled code only; unset it"
+    assert harness("policies", environment={"NUMBA_DISABLE_JIT": "1"}).returncode == 0
+
+
+def test_too_small_an_address_space_is_one_line():
+    ended = harness(*EXPLORE, before=lambda: resource.setrlimit(resource.RLIMIT_AS, (200 * MIB, 200 * MIB)))
+    assert ended.returncode == 2
+    assert ended.stderr == ("address space is limited to 200 MiB (ulimit -v), which does not hold Numba and this command;"
+                            " allow 1024 MiB\n")
+
+
+@pytest.mark.parametrize("python, environment", [(("-OO",), {}), ((), {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0"})])
+def test_no_work_stands_in_an_assert_and_no_output_needs_a_locale(python, environment):
+    usual, other = harness(*EXPLORE), harness(*EXPLORE, python=python, environment=environment)
+    assert (usual.returncode, other.returncode) == (0, 0)
+    assert [line for line in other.stdout.splitlines() if " s" not in line] == \
+        [line for line in usual.stdout.splitlines() if " s" not in line]
+
+
+def test_on_one_processor_a_run_and_a_search_come_to_their_end(tmp_path):
+    one = {min(os.sched_getaffinity(0))}
+    ended = harness("run", "configs/kick_vcpus.toml", "--set", "duration_s=0.1", "--set", "warmup_s=0", "--out", str(tmp_path),
+                    before=lambda: os.sched_setaffinity(0, one))
+    assert ended.returncode in (0, 3) and "tdh_vp_enter" in ended.stdout, ended.stderr
+    assert harness(*EXPLORE, before=lambda: os.sched_setaffinity(0, one)).returncode == 0
+
+
+def test_a_machine_without_proc_is_told_from_a_fault(monkeypatch):
+    problem = FileNotFoundError(2, "No such file or directory", "/proc/meminfo")
+    assert surroundings.missing(problem) is None
+    monkeypatch.setattr(surroundings.Path, "exists", lambda self: False)
+    assert surroundings.missing(problem) == "/proc is not mounted, which /proc/meminfo needs"
+    assert surroundings.missing(ValueError("x")) is None
