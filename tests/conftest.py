@@ -1,6 +1,7 @@
 """Fixtures and settings for all tests."""
 
 import os
+import signal
 import tempfile
 
 import hypothesis
@@ -13,6 +14,10 @@ from tests.stage import Stage
 hypothesis.settings.register_profile("patient", deadline=None, derandomize=True, database=None,
                                      suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+
+# A shell starts what runs in its background with Ctrl-C ignored, and what a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests measure nothing, so they need not wait for a measurement on this machine, nor it for them.
 _LOCKS = tempfile.TemporaryDirectory(prefix="tdx-sept-harness-")       # goes with this process
