@@ -42,9 +42,9 @@ docs: $(VENV)/installed
 	$(IN_VENV) -c 'from harness.reports import calls, reference, releases; calls.write(); reference.write(); releases.write()'
 	$(IN_VENV) -m harness decode --list --format github > docs/statuses.md
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(IN_VENV) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(IN_VENV) -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[test]'
 	touch $@
 
 clean:

@@ -14,10 +14,11 @@ if __name__ == "__main__":               # nothing is there to be kept yet: no w
 
 import argparse
 import errno
-import importlib
+import importlib.util
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 
 from harness import printing, stops
 from harness.errors import (
@@ -36,6 +37,7 @@ COMMANDS = {
     "report": "one self-contained HTML page of results",
     "histograms": "add up the histograms of results; export them",
     "sweep": "run a config for every combination of its [sweep] values, as one table",
+    "configs": "list the configs and scenarios that are shipped, with the question each answers",
     "policies": "list the policies, with their sources",
     "seamcalls": "list the calls of the module, or what differs by release",
     "contention": "which calls can make each other BUSY, on what",
@@ -43,6 +45,7 @@ COMMANDS = {
     "explain": "print the micro-ops of a call",
     "decode": "explain answers of SEAMCALLs and TDCALLs, by hand or from a log",
 }
+CONSOLE = "sept-harness"         # the command of an installed program
 PURPOSE = ("Stress harness for the Secure-EPT locks of the TDX module: what does each KVM policy for"
            " TDX_OPERAND_BUSY really do?")
 
@@ -56,7 +59,8 @@ class Arguments(argparse.ArgumentParser):
 
 def parser(chosen: str | None) -> Arguments:
     """All commands, with the arguments of the chosen one."""
-    top = Arguments(prog="python -m harness", description=PURPOSE)
+    top = Arguments(prog=CONSOLE if Path(sys.argv[0]).name == CONSOLE else "python -m harness", description=PURPOSE)
+    top.add_argument("--version", action="store_true", help="version of this program, commit, Numba, newest module known")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Arguments)
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose)
@@ -82,6 +86,24 @@ def main(arguments: list[str] | None = None) -> int:
             return UNEXPECTED
 
 
+def check_kernels() -> None:
+    """The compiled half must be this program's own: its name is a common one.  Raises UsageError."""
+    ours = Path(__file__).parent.parent / "kernels"
+    found = importlib.util.find_spec("kernels")
+    where = Path(found.origin).parent if found and found.origin else None
+    if where != ours:
+        raise UsageError(f"kernels: {where or 'no package'} is found in place of {ours}: start in another folder,"
+                         " or take it out of PYTHONPATH")
+
+
+def version() -> str:
+    """One line."""
+    from harness.host.fingerprint import versions
+    from harness.protocol.releases import NAMES, NEWEST, find
+    two = [name for name in NAMES if name.startswith("2.")][-1]
+    return f"{CONSOLE} {versions()}; newest modules known: {find(NEWEST).name} and {two}"
+
+
 def _chosen(given: list[str]) -> str | None:
     """The command among the arguments."""
     return next((word for word in given if not word.startswith("-")), None)
@@ -89,8 +111,12 @@ def _chosen(given: list[str]) -> str | None:
 
 def _do(given: list[str]) -> int:
     try:
+        check_kernels()
         top = parser(_chosen(given))
         options = top.parse_args(given)
+        if options.version:
+            print(version())
+            return DONE
         if options.command is None:
             top.print_help()
             return DONE

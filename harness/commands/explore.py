@@ -9,6 +9,7 @@ from harness.commands import arguments, counterexamples, litmus, matrices
 from harness.commands.progress import Sign
 from harness.engines.explore import search as engine
 from harness.errors import DONE, FAILED, INTERRUPTED, UsageError
+from harness.experiment import shipped
 from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import load
 from harness.reports import exploration
@@ -92,6 +93,7 @@ def add(parser) -> None:
 
 
 def do(options) -> int:
+    options.configs = shipped.paths(options.configs)
     modules = releases(options.module)
     for option, value, least in (("--random", options.random, 1), ("--pct", options.pct, 1),
                                  ("--preemptions", options.preemptions, 0), ("--memory-mib", options.memory_mib, 16)):

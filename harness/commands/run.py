@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from harness.commands import arguments, running, session as sessions
 from harness.errors import DONE, FAILED, INTERRUPTED, gravest
+from harness.experiment import shipped
 from harness.experiment.config import Config
 from harness.reports.comparison import overview
 from harness.reports.run import run_report
@@ -23,7 +24,7 @@ class Wanted(NamedTuple):
 
 
 def add(parser) -> None:
-    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, such as configs/kick_vcpus.toml")
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, a folder, a pattern, or a shipped config by its name, such as kick_vcpus")
     arguments.add_overrides(parser, "change a key of the config, e.g. --set td.vcpus=8")
     parser.add_argument("--policies", metavar="NAMES",
                         help="run each config under each of these policies (comma-separated, or: all)")
@@ -42,7 +43,7 @@ def add(parser) -> None:
 def do(options) -> int:
     arguments.check_range("--repeats", options.repeats, 1, 10_000)
     out, budget_s = Path(options.out), sessions.seconds(options.budget)
-    configs = running.load(options.configs, options.overrides, arguments.policies(options.policies))
+    configs = running.load(shipped.paths(options.configs), options.overrides, arguments.policies(options.policies))
     session = sessions.make_session(configs, options.repeats, budget_s)
     for config in session.configs:
         running.prepare(config)

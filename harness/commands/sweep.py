@@ -18,7 +18,7 @@ from harness.commands import arguments, running
 from harness.commands.progress import Progress
 from harness.commands.session import SEEDS
 from harness.errors import DONE, INTERRUPTED, UsageError, gravest
-from harness.experiment import config_file
+from harness.experiment import config_file, shipped
 from harness.experiment.config import Config, dotted
 from harness.reports.sweep import Runs, check_picture, picture, sweep_report
 
@@ -33,9 +33,17 @@ def add(parser) -> None:
     arguments.add_format(parser)
 
 
+def one_file(word: str) -> str:
+    """The config that a word means.  Raises UsageError."""
+    found = shipped.paths([word])
+    if len(found) > 1:
+        raise UsageError(f"{word}: {len(found)} files; a sweep is of one config")
+    return found[0]
+
+
 def do(options) -> int:
     out = Path(options.out)
-    keys, configs = load(options.config, options.overrides, arguments.policies(options.policies))
+    keys, configs = load(one_file(options.config), options.overrides, arguments.policies(options.policies))
     plans = [(point, running.prepare(config)) for point, config in configs]
     arguments.check_folder("--out", out)
     if options.picture:

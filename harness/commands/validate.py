@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Callable
 
 from harness.commands import calibrate, running
-from harness.experiment import config_file
+from harness.experiment import config_file, shipped as shipped_files
 from harness.protocol.policies import POLICIES
 from harness.reports.validation import COMPARED, DURATION_S, QUIET_SHARE, RUNS, Row, make_row
 from harness.results.schema import Result
@@ -65,7 +65,7 @@ def run(paths: list[str], progress: Callable[[float], None] = lambda _: None) ->
 
 def shipped() -> list[str]:
     """The configs that differ in their policy only."""
-    folder = Path(__file__).parent.parent.parent / "configs"
+    folder = shipped_files.folder()
     return [str(folder / f"{policy.name}.toml") for policy in POLICIES if (folder / f"{policy.name}.toml").exists()]
 
 

@@ -4,13 +4,16 @@
 from another's; `conditions` holds what may differ each time.
 """
 
+import hashlib
 import importlib.metadata
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 import psutil
 
+DISTRIBUTION = "tdx-sept-harness"
 PACKAGES = ("numba", "llvmlite", "numpy")
 
 
@@ -26,6 +29,27 @@ def fingerprint() -> dict:
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def versions() -> str:
+    """Of this program and of Numba, which an installed program need not load for that."""
+    root = Path(__file__).parent.parent.parent
+    digest = hashlib.sha256()
+    for path in sorted((*root.glob("harness/**/*.py"), *root.glob("kernels/**/*.py"))):
+        digest.update(path.read_bytes())
+    return (f"{importlib.metadata.version(DISTRIBUTION)}, {_commit(root)}source {digest.hexdigest()[:12]},"
+            f" numba {importlib.metadata.version('numba')}")
+
+
+def _commit(root: Path) -> str:
+    """`commit ..., ` of a checkout; nothing where there is none, or no git."""
+    if not (root / ".git").exists():
+        return ""
+    try:
+        said = subprocess.run(["git", "-C", root, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f"commit {said.stdout.strip()}, "
 
 
 def conditions() -> dict:

@@ -1,0 +1,69 @@
+"""The program as a wheel, installed and used in an empty folder: the command, its configs, the same answers."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.experiment import shipped
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder of an installed wheel.  What it needs is taken from the packages of this Python, so without a network."""
+    place = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", place / "wheel", ROOT], check=True)
+    [wheel] = (place / "wheel").glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", place / "packages", wheel], check=True)
+    return place
+
+
+def sept_harness(installed, *arguments) -> subprocess.CompletedProcess:
+    empty = installed / "empty"
+    empty.mkdir(exist_ok=True)
+    return subprocess.run([sys.executable, installed / "packages/bin/sept-harness", *arguments], cwd=empty, text=True,
+                          capture_output=True, env=os.environ | {"PYTHONPATH": str(installed / "packages")})
+
+
+def test_the_wheel_holds_every_config_and_nothing_of_the_tests(installed):
+    inside = installed / "packages/harness/configs"
+    assert sorted(path.relative_to(inside) for path in inside.rglob("*") if path.is_file()) == \
+        sorted(path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*") if path.is_file())
+    assert not (installed / "packages/tests").exists()
+
+
+def test_an_installed_program_runs_explores_and_says_its_version(installed):
+    said = sept_harness(installed, "--version")
+    assert re.fullmatch(r"sept-harness \d+\.\d+\.\d+, source [0-9a-f]{12}, numba [\d.]+; newest modules known: 1\.5\.34 and 2\.0\.18\n",
+                        said.stdout), said
+    ran = sept_harness(installed, "run", "kick_vcpus", "--set", "duration_s=0.2", "--set", "warmup_s=0")
+    assert ran.returncode in (0, 3) and "tdh_vp_enter" in ran.stdout + (installed / "empty").joinpath(
+        next(iter((installed / "empty/results").glob("kick_vcpus*/result.json"))).relative_to(installed / "empty")).read_text()
+    explored = sept_harness(installed, "explore", "accept_block")
+    assert explored.returncode == 0, explored.stderr
+    assert sept_harness(installed, "sweep", "--help").stdout.startswith("usage: sept-harness sweep")
+
+
+def test_its_configs_can_be_listed_and_copied_and_run_from_there(installed):
+    listed = sept_harness(installed, "configs")
+    assert all(shipped.name_of(path) in listed.stdout for path in shipped.all_files())
+    assert max(map(len, listed.stdout.splitlines())) <= 100
+    assert sept_harness(installed, "configs", "explore/known", "--copy", "mine").returncode == 0
+    assert sept_harness(installed, "explore", "mine/explore/known/size_mismatch.toml").returncode == 0
+    again = sept_harness(installed, "configs", "--copy", "mine")
+    assert again.returncode == 2 and again.stderr == "--copy mine: exists; must be a folder that is new or empty\n"
+
+
+def test_a_stranger_called_kernels_is_noticed(tmp_path):
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels/__init__.py").write_text("")
+    ended = subprocess.run([sys.executable, "-m", "harness", "policies"], cwd=ROOT, text=True, capture_output=True,
+                           env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"})
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"kernels: {tmp_path}/kernels is found in place of {ROOT}/kernels: start in another folder")
