@@ -11,7 +11,8 @@ import numpy as np
 
 from harness.experiment import config_file
 from harness.experiment.config import PAGES_PER_MIB, Costs
-from harness.files import write_file
+from harness.errors import ResultError
+from harness.files import read_json, write_file
 from harness.traces.gathered import Gathered, Times
 
 KIND = "numbers of a real host"
@@ -145,3 +146,15 @@ def real(gathered: Gathered, source: str) -> dict:
         "popularity": popularity(gathered.pages) if gathered.pages else None,
         "removal_pages": {str(size): times for size, times in sorted(gathered.removal_sizes.items())},
         "calls": calls, "numbers": numbers}
+
+
+def read_real(path: str | Path) -> dict[str, float]:
+    """{key of a metric: number} of a real.json.  Raises ResultError."""
+    found = read_json(path)
+    numbers = found.get("numbers") if isinstance(found, dict) and found.get("kind") == KIND else None
+    if not isinstance(numbers, dict):
+        raise ResultError(f"{path}: not numbers of a real host; must be a real.json that import-trace wrote")
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise ResultError(f"{path}: numbers.{key} = {value!r:.40}: must be a number of at least 0")
+    return numbers

@@ -5,12 +5,16 @@ import tracemalloc
 
 import pytest
 
+from harness.commands import validate
 from harness.engines.simulate import prices
 from harness.experiment import config_file
 from harness.protocol.policies import POLICIES
+from harness.reports.validation import make_row
+from harness.results import store
+from harness.results.metrics import BY_KEY
 from harness.traces import gathered, kernel_text, written
 from kernels.words import status
-from tests.command_line import command
+from tests.command_line import ROOT, command
 
 BUSY = status("TDX_OPERAND_BUSY", "TD_EPOCH")
 HEADS = {
@@ -156,3 +160,26 @@ def test_a_mistake_is_one_line(tmp_path, capsys, text, arguments, says):
 
 def test_the_default_policy_is_known():
     assert "kick_on_busy" in {policy.name for policy in POLICIES}
+
+
+def test_numbers_of_a_host_stand_beside_results(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "host.txt"
+    path.write_text("\n".join(trace("trace-cmd")))
+    assert command(capsys, "import-trace", path, "--out", tmp_path / "out")[0] == 0
+    assert command(capsys, "run", ROOT / "configs/kick_on_busy.toml", "--set", "engine=simulate", "--set", "duration_s=0.02",
+                   "--set", "warmup_s=0", "--out", tmp_path / "results")[0] == 0
+    result = next((tmp_path / "results").glob("*/result.json"))
+    code, out, err = command(capsys, "compare", result, "--real", tmp_path / "out/real.json")
+    assert (code, err) == (0, "") and "real host" in out and "kick_on_busy, simulate" in out
+    assert any("tdh_mem_track" in row and " 10 " in row for row in out.splitlines())
+    saved = store.read(result)
+    row = make_row("case", BY_KEY["removals_per_s"], [saved], [saved], 1.0)
+    monkeypatch.setattr(validate, "run", lambda paths, progress: [row])
+    code, out, err = command(capsys, "doctor", "--validate", "--against", tmp_path / "out/real.json")
+    assert (code, err) == (0, "") and "real host" in out and "100" in out
+    for wrong, says in (({}, "must be a real.json"), ({"kind": written.KIND, "numbers": {"x": -1}}, "numbers.x = -1")):
+        (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+        code, out, err = command(capsys, "compare", result, "--real", tmp_path / "wrong.json")
+        assert code == 2 and says in err and err.count("\n") == 1
+    code, out, err = command(capsys, "doctor", "--against", tmp_path / "out/real.json")
+    assert code == 2 and "--validate" in err
