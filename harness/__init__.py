@@ -6,6 +6,7 @@
     results/      what a run came to: the document, whether to trust it, how to compare it
     experiment/   what is to be run: files checked, everything decided
     protocol/     the module, KVM and the guest as programs; policies and releases as rows
+    traces/       text recorded on a real host -> a config, histograms, numbers
     memory/       where every word lies               host/       what this machine is and does meanwhile
     files.py      written whole or not at all         stops.py    Ctrl-C and its like
     printing.py   output that never decides
@@ -13,7 +14,8 @@
 Each uses only what stands below it:
 
     __main__ -> commands
-    commands -> engines, reports
+    commands -> engines, reports, traces
+    traces -> experiment
     engines -> results
     reports -> results
     results -> experiment

@@ -42,6 +42,7 @@ COMMANDS = {
     "seamcalls": "list the calls of the module, or what differs by release",
     "contention": "which calls can make each other BUSY, on what",
     "doctor": "what is wrong with this machine, and what to do about it",
+    "import-trace": "make a config, histograms and numbers of a real host's trace",
     "explain": "print the micro-ops of a call",
     "decode": "explain answers of SEAMCALLs and TDCALLs, by hand or from a log",
 }
@@ -65,7 +66,7 @@ def parser(chosen: str | None) -> Arguments:
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose)
         if name == chosen:
-            file = importlib.import_module(f"harness.commands.{name}")
+            file = importlib.import_module(f"harness.commands.{name.replace('-', '_')}")
             file.add(command)
             command.set_defaults(do=file.do)
     return top

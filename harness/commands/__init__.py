@@ -15,6 +15,7 @@ Each command of __main__.py is a file with `add(parser)` and `do(options)`; belo
     seamcalls.py    the calls of a release, or what differs between two
     contention.py   which calls can make each other BUSY, on what
     doctor.py       what this machine is like before anything is measured on it, and what to do about it
+    import_trace.py what was recorded on a real host, as a config, histograms and numbers
     explain.py      the micro-ops of a call
     decode.py       answers of SEAMCALLs and TDCALLs in whatever form people have them, explained
 

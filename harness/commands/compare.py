@@ -13,10 +13,17 @@ def add(parser) -> None:
     parser.add_argument("--columns", metavar="KEY,...", help="metrics, by the keys that --format csv prints")
     parser.add_argument("--rows", metavar="PATTERN,...", help="policies, such as 'kick*,retry16'")
     parser.add_argument("--sort", metavar="KEY", help="sort rows by a metric, least first")
+    parser.add_argument("--real", metavar="REAL.json", help="medians beside the numbers of a real host (import-trace writes"
+                        " them), in place of the comparison")
     arguments.add_comparison(parser)
 
 
 def do(options) -> int:
+    if options.real:
+        from harness.reports.traces import beside_report         # loads the compiler
+        from harness.traces.written import read_real
+        print(beside_report(read_real(options.real), [store.read(path) for path in options.results], options.format))
+        return DONE
     table = make_table([store.read(path) for path in options.results], options.baseline,
                        options.columns, options.rows, options.sort, tuple(options.across))
     print(comparison_report(table, options.format))

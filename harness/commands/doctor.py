@@ -18,6 +18,7 @@ from harness.host import clocks, procfs
 from harness.reports.doctor import doctor_report
 from harness.reports.validation import validation_report
 from harness.results import trust
+from harness.traces.written import read_real
 
 LOOK_S = 1.0
 CONTROL_TRIES = 5                # the race needs two workers to meet; mostly one try is enough
@@ -26,11 +27,16 @@ CONTROL_TRIES = 5                # the race needs two workers to meet; mostly on
 def add(parser) -> None:
     arguments.add_format(parser)
     parser.add_argument("--calibrate", metavar="FILE", help="measure what micro-ops cost, for a config's machine.costs")
+    parser.add_argument("--against", metavar="REAL.json", help="with --validate: numbers of a real host beside them"
+                        " (import-trace writes them)")
     parser.add_argument("--validate", nargs="*", metavar="CONFIG", help="run configs in real and in virtual time, side"
                         " by side (default: the five policies of configs/)")
 
 
 def do(options) -> int:
+    if options.against and options.validate is None:
+        raise UsageError("doctor: --against goes with --validate")
+    real = read_real(options.against) if options.against else None
     if options.calibrate is None and options.validate is None:
         print(doctor_report(rows(examine()), options.format))
     if options.calibrate is not None:
@@ -38,7 +44,7 @@ def do(options) -> int:
     if options.validate is not None:
         with Progress("validate", 0, 1) as progress:
             compared = validate.run(options.validate or validate.shipped(), lambda share: progress(share, {}))
-        print(validation_report(compared))
+        print(validation_report(compared, real))
     return DONE
 
 

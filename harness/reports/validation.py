@@ -52,8 +52,11 @@ def make_row(case: str, metric: Metric, processes: list[Result], simulate: list[
     return Row(case, metric, processes, simulate, ratio, verdict, workers_ran)
 
 
-def validation_report(rows: list[Row]) -> str:
-    """The comparison as a table; how much of the time the workers ran says what it is worth."""
+def validation_report(rows: list[Row], real: dict[str, float] | None = None) -> str:
+    """The comparison as a table, with the numbers of a real host if they are given.
+
+    How much of the time the workers ran says what it is worth.
+    """
     parts = [f"1 vCPU + 1 host on 2 processors, module 1.5.24; median (least..greatest) of {RUNS} runs of"
              f" {DURATION_S:g} s"]
     for case in dict.fromkeys(row.case for row in rows):
@@ -62,6 +65,7 @@ def validation_report(rows: list[Row]) -> str:
         parts.append(table_of([
             {"": row.metric.title if row.metric.events else row.metric.name,
              "processes": _range(row.metric, row.processes), "simulate": _range(row.metric, row.simulate),
+             **({} if real is None else {"real host": number(real.get(row.metric.key))}),
              "ratio": "-" if row.metric.events else number(row.ratio), "verdict": row.verdict} for row in mine], "table"))
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in (AGREE, NEAR, DIFFER)}
     parts.append("\n" + ", ".join(f"{times} {verdict}" for verdict, times in counts.items()) + f" of {len(rows)} numbers")

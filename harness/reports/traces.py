@@ -1,0 +1,46 @@
+"""What a trace of a real host came to, and which of its lines were not used."""
+
+import statistics
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.reports.text import formatted, number, table_of, wrap
+from harness.results.metrics import METRICS, values
+from harness.results.schema import Result
+
+
+def trace_report(gathered, real: dict, paths: list[Path]) -> str:
+    """A table of calls, and what was not read."""
+    lines = [f"{real['lines']} lines in {real['seconds']:g} s of trace: {real['used']} used, {real['unknown']} not known;"
+             f" {real['vcpus']} vCPUs"]
+    lines.append(f"{real['faults']} faults on {real['pages']} private pages ({real['faults_of_shared_pages']} on shared"
+                 f" pages left out), {sum(real['removal_pages'].values())} removals")
+    if real["calls"]:
+        lines.append("\n" + table_of([{
+            "call": call, "answers": row["tries"], "BUSY": row["busy"], "BUSY %": number(real["numbers"].get(f"busy_percent.{call}")),
+            "timed": row.get("timed", 0), "p50 ns": number(row.get("p50_ns")), "p99 ns": number(row.get("p99_ns"))}
+            for call, row in real["calls"].items()], "table"))
+    if gathered.examples:
+        lines.append("\nlines that are not known, the first:")
+        lines += [f"    {example}" for example in gathered.examples]
+    if gathered.not_kept:
+        lines.append(wrap(f"{gathered.not_kept} events of more vCPUs, threads or calls than are kept apart were not used"))
+    return "\n".join([*lines, "", *(f"written: {path}" for path in paths)])
+
+
+def beside_report(real: dict[str, float], results: list[Result], style: str) -> str:
+    """A row for each number of a real host: medians of results by policy and engine.  Raises UsageError."""
+    metrics = [metric for metric in METRICS if metric.key in real]
+    if not metrics:
+        raise UsageError("--real: none of its numbers is one of a result")
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(f"{result.policy}, {result.engine}", []).append(result)
+    rows = []
+    for metric in metrics:
+        row = {"": metric.name, "real host": number(real[metric.key])}
+        for name, mine in groups.items():
+            found = values(metric, mine)
+            row[name] = number(statistics.median(found)) if found else "-"
+        rows.append(row)
+    return formatted(rows, style)
