@@ -13,7 +13,7 @@ from harness.results.comparison import make_table
 from harness.results.metrics import COMPARED
 from harness.results.schema import Verdict
 from tests.made import made, meet_busy
-from tests.results.test_comparison import line_of, session
+from tests.results.test_comparison import line_of, session, two    # noqa: F401 - `two` is a fixture
 
 
 def test_a_difference_is_said_with_its_interval(two):
