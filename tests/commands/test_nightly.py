@@ -184,7 +184,7 @@ def test_a_step_alarms_once_names_the_commits_and_is_kept(theatre, factor, word)
     """Ten quiet nights, then a step in one config: better and worse alike."""
     stage = theatre(lambda name, night: factor if name == "steady" and night >= 10 else 1.0)
     stage.quiet_nights(10)
-    codes = {stage.night: stage() for _ in range(5)}
+    codes = dict((stage.night, stage()) for _ in range(5))
     alarmed = [night for night, report in codes.items() if report.code == 1]
     assert len(alarmed) == 1 and 11 <= alarmed[0] <= 13
     text = codes[alarmed[0]].text.replace("\n    ", " ")

@@ -7,10 +7,8 @@ import pytest
 
 from harness.__main__ import main
 from harness.commands import arguments as shared, sweep
-from harness.engines.simulate import simulation
 from harness.experiment.plan import make_plan
 from harness.reports import text
-from harness.results import document
 from tests.command_line import ROOT
 from tests.tries import LIMIT_S
 

@@ -126,7 +126,7 @@ def test_a_mistake_is_one_line_with_its_place_and_exit_code_2(tmp_path, capsys, 
     max_size=25))
 def test_any_text_is_a_test_or_one_line(words):
     try:
-        litmus.parse(" ".join(["C t {} "] + words), "t").program
+        assert litmus.parse(" ".join(["C t {} "] + words), "t").program is not None
     except UsageError as mistake:
         assert len(str(mistake).splitlines()) == 1 and len(str(mistake)) < 400
 

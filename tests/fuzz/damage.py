@@ -92,7 +92,7 @@ def _number(value) -> str:
 def damaged(raw: bytes, random: Random) -> bytes:
     """Bytes cut off, changed, doubled or put in."""
     for _ in range(random.choice((1, 1, 2, 4))):
-        at, end = random.randint(0, len(raw)), random.randint(0, len(raw))
+        at = random.randint(0, len(raw))
         kind = random.choice(("cut", "put in", "put in", "changed", "left out", "doubled"))
         if kind == "cut":
             raw = raw[:at]

@@ -456,14 +456,14 @@ def test_a_row_makes_at_most_one_shared_access():
 
 
 @pytest.mark.parametrize("write, message", [
-    (lambda l: l.row(Op.ENTRY_TAKE), "no target for `otherwise`"),
-    (lambda l: l.row(Op.STORE, otherwise="x"), "an outcome it does not have"),
-    (lambda l: l.row(Op.HP_TAKE_SHARED, otherwise="x"), "no target for `priority`"),
-    (lambda l: l.row(Op.LET, next="nowhere"), "no label 'nowhere'"),
-    (lambda l: l.row(Op.LET), "runs off the end"),
-    (lambda l: (l.label("x"), l.label("x")), "defined twice"),
-    (lambda l: l.label("x"), "names no row"),
-    (lambda l: l.release("SEPT_TREE"), "not held"),
+    (lambda listing: listing.row(Op.ENTRY_TAKE), "no target for `otherwise`"),
+    (lambda listing: listing.row(Op.STORE, otherwise="x"), "an outcome it does not have"),
+    (lambda listing: listing.row(Op.HP_TAKE_SHARED, otherwise="x"), "no target for `priority`"),
+    (lambda listing: listing.row(Op.LET, next="nowhere"), "no label 'nowhere'"),
+    (lambda listing: listing.row(Op.LET), "runs off the end"),
+    (lambda listing: (listing.label("x"), listing.label("x")), "defined twice"),
+    (lambda listing: listing.label("x"), "names no row"),
+    (lambda listing: listing.release("SEPT_TREE"), "not held"),
 ])
 def test_the_linker_refuses_programs_that_cannot_be(write, message):
     listing = Listing()

@@ -16,6 +16,7 @@ from kernels.words import (
 )
 from tests.protocol.test_interleavings import BUSY, BUSY_ENTRY, BUSY_TREE, DONE, PRIORITY as ASKED
 from tests.ready import ready, tracked
+from tests.by_release import DIFFER
 from tests.stage import Stage
 
 G = 3
@@ -466,7 +467,7 @@ def test_n28_before_the_entry_is_written_remove_stops_at_it(stage):
 
 # --- who is inside the module ---
 
-@in_releases(EVERY)
+@pytest.mark.parametrize("release", [pytest.param(name, marks=[] if name in DIFFER else [pytest.mark.slow]) for name in EVERY])
 def test_n26_a_shutdown_that_finds_somebody_inside_is_taken_back_and_has_disturbed_others(primitive, release):
     stage = Stage(primitive=primitive, release=release, inside=True)
     shutting, other, third = stage.actor("host0"), stage.actor("host1"), stage.actor("host2")

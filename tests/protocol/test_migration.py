@@ -18,6 +18,7 @@ from kernels.words import (
 )
 from tests.protocol.test_seamcalls import list_of, locks_of
 from tests.ready import PAGE, migration, ready
+from tests.by_release import DIFFER
 from tests.stage import Stage
 
 pytestmark = pytest.mark.usefixtures("both_primitives")
@@ -133,7 +134,7 @@ def test_a_page_is_exported_only_when_no_tlb_lets_it_be_written():
     assert stage.word("mig_count", width=64) == 11 and stage.word("dirty_count", width=64) == 9
 
 
-@pytest.mark.parametrize("release", NAMES)
+@pytest.mark.parametrize("release", [pytest.param(name, marks=[] if name in DIFFER else [pytest.mark.slow]) for name in NAMES])
 def test_a_list_gives_way_between_two_entries(release):
     for call in ("tdh_export_blockw", "tdh_export_mem", "tdh_import_mem"):
         stage, actor = start(call, release)

@@ -9,12 +9,11 @@ import pytest
 
 from harness.reports import text
 from harness.reports.comparison import comparison_report, difference_text, overview
-from harness.results import inference
 from harness.results.comparison import make_table
 from harness.results.metrics import COMPARED
 from harness.results.schema import Verdict
 from tests.made import made, meet_busy
-from tests.results.test_comparison import line_of, session, two
+from tests.results.test_comparison import line_of, session, two    # noqa: F401 - `two` is a fixture
 
 
 def test_a_difference_is_said_with_its_interval(two):

@@ -163,7 +163,10 @@ class Search:
         per_memory = 8 * self.width + 4 * 4 + 4 * actors
         rows = max(4096, int(self.memory_bytes / (per_state + per_move + per_memory / 8)))
         locals_, memories = min(rows, 1 << 17), max(4096, rows // 8)
-        index = lambda count: zeros(4 << 2 * ((2 * count).bit_length() // 2 + 1), np.int32)
+
+        def index(count):
+            return zeros(4 << 2 * ((2 * count).bit_length() // 2 + 1), np.int32)
+
         self.tables = states.Tables(
             states.Locals(zeros((locals_, REGISTERS + 1), np.int64), index(locals_), zeros(locals_, np.int8),
                           zeros((locals_, actors), np.int32)),

@@ -176,7 +176,7 @@ def _constant(body: Body, node: c_ast.Constant) -> Value:
         raise body.error(node, f"{node.value}: must fit 64 bits")
     suffix = node.value[len(digits):].lower()
     of = types.UNSIGNED if "u" in suffix else types.INT
-    if "l" in suffix or found >> 32 or (found >> 31 and not of.signed is False and digits.isdigit()):
+    if "l" in suffix or found >> 32 or (found >> 31 and of.signed is not False and digits.isdigit()):
         of = types.UNSIGNED_LONG if "u" in suffix or found >> 63 else types.LONG
     elif found >> 31:
         of = types.UNSIGNED

@@ -348,7 +348,7 @@ class Pages(abc.ABC):
         call.row(Op.LET, register=R.ENTRY_PT, source=R.ENTRY_PT, value=8, text="the entry behind")
         call.row(Op.LET, register=R.ENTRY, source=R.ENTRY_PT)
 
-    def _may_end(self, call: Call, ends: int | None):
+    def _may_end(self, call: Call, ends: int | None):          # noqa: B027 - most have no such place
         """Where one entry that is wrong can end the call."""
 
     @abc.abstractmethod
