@@ -2,18 +2,28 @@
 
 A task is a function of a module and its arguments, so that a fresh process can repeat it.  Requests to stop are the
 parent's: it keeps what has ended and ends the processes; they do not outlive it.
+
+`--resume`: a result of the same resolved config by the same source is not computed again.  Its `key` stands in a file
+beside it.
 """
 
 import concurrent.futures
 import ctypes
+import hashlib
+import json
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from harness import stops
-from harness.errors import UsageError
+from harness.errors import ResultError, UsageError
 from harness.experiment.config import Config
+from harness.host import fingerprint
+from harness.results import store
+from harness.results.schema import Result
 
+KEY_FILE = "key"                 # in the folder of a result
 LOOK_S = 0.1                     # how often the parent looks whether it is to stop
 PR_SET_PDEATHSIG = 1             # prctl(2)
 
@@ -30,6 +40,29 @@ def check(jobs: int, configs: list[Config]) -> None:
     if jobs > 1 and real:
         raise UsageError(f"--jobs {jobs}: {real.name} has engine = {real.engine!r}, whose runs would disturb each other;"
                          " must be 'simulate'")
+
+
+def key(config: Config, source: str) -> str:
+    """Of a task: it is another one where the config or the source is another; also where a file that it names is."""
+    named = [config.machine.costs, *(words.removeprefix("histogram ") for words in config.machine.distribution.values())]
+    files = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in named if name and Path(name).is_file()}
+    return hashlib.sha256(json.dumps([config.resolved(), files, source], sort_keys=True).encode()).hexdigest()
+
+
+def source() -> str:
+    """What the program is: a hash over its files, and Numba's version."""
+    return fingerprint.versions().partition("source ")[2]
+
+
+def there(out: Path) -> dict[str, Result]:
+    """{key: result} of what is whole in a folder."""
+    found = {}
+    for path in sorted(out.glob(f"*/{KEY_FILE}")):
+        try:
+            found[path.read_text()] = store.read(path.parent)
+        except (OSError, UnicodeDecodeError, ResultError):
+            continue                     # computed anew
+    return found
 
 
 def _begin() -> None:

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import engines, stops
+from harness.commands import jobs
 from harness.commands.progress import Progress
 from harness.commands.session import REAL_TIME, SEEDS, Budget, Run, Session, run_s
 from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY
-from harness.files import reason
+from harness.files import reason, write_file
 from harness.experiment import config_file
 from harness.experiment.config import Bound, Config
 from harness.host import lock
@@ -106,10 +107,15 @@ def _progress(session: Session, run: Run, behind: list[Run]) -> Progress:
 
 # --- results -----------------------------------------------------------------------------------
 
-def keep(result: Result, out: Path, say: bool = True) -> int:
-    """Save a result, and say where; if that fails, put it where it is not lost and say where."""
+def keep(result: Result, out: Path, say: bool = True, key: str = "") -> int:
+    """Save a result, and say where; if that fails, put it where it is not lost and say where.
+
+    key   of its task (jobs.key), beside a result that is whole
+    """
     try:
         path = store.write(result, out)
+        if key and not result.interrupted:
+            write_file(key, path.parent / jobs.KEY_FILE)
         if say:
             print(f"saved {path}", file=sys.stderr)
         return DONE

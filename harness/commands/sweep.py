@@ -9,8 +9,10 @@ A config for it has a table [sweep] with a list for each key that is varied:
 With `repeats` each combination runs on so many seeds; what is shown is the median.
 """
 
+import contextlib
 import copy
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness import stops
@@ -21,6 +23,8 @@ from harness.errors import DONE, INTERRUPTED, UsageError, gravest
 from harness.experiment import config_file, shipped
 from harness.experiment.config import Config, dotted
 from harness.reports.sweep import Runs, check_picture, picture, sweep_report
+from harness.reports.text import table_of
+from harness.results.schema import Result
 
 
 def add(parser) -> None:
@@ -30,6 +34,8 @@ def add(parser) -> None:
                         help="sweep these policies in place of the config's (comma-separated, or: all)")
     arguments.add_out(parser)
     jobs.add_jobs(parser)
+    parser.add_argument("--resume", action="store_true", help="what --out has of the same config and source is not run again")
+    parser.add_argument("--list", action="store_true", help="list the runs and whether --out has them; run nothing")
     parser.add_argument("--picture", metavar="FILE", help="draw it as well: .svg, .png or .pdf (needs matplotlib)")
     arguments.add_format(parser)
 
@@ -49,43 +55,55 @@ def do(options) -> int:
     jobs.check(options.jobs, [config for _, config in configs])
     plans = [(point, running.prepare(config)) for point, config in configs]
     arguments.check_folder("--out", out)
+    source = jobs.source()
+    keys_of = [jobs.key(config, source) for _, config in configs]
+    done = jobs.there(out) if options.resume or options.list else {}
+    if options.list:
+        print(table_of([{**{name: str(value) for name, value in point.items()}, "seed": config.seed,
+                         "there": "yes" if key in done else "no"} for (point, config), key in zip(configs, keys_of)], options.format))
+        return DONE
     if options.picture:
         check_picture(options.picture)
         arguments.check_file("--picture", Path(options.picture))
-    code, found = run(plans, out) if options.jobs == 1 else run_jobs(options.jobs, given, plans, out)
+    code, found = run(plans, out, given, keys_of, done, options.jobs)
     print(sweep_report(keys, found, options.format))
     if options.picture:
         picture(keys, found, options.picture)
     return code
 
 
-def run(plans: list, out: Path) -> tuple[int, Runs]:
-    """Run (values, plan) one after the other, until Ctrl-C: (exit code, [(values, result)])."""
-    code, found = DONE, []
-    for place, (point, plan) in enumerate(plans):
+def run(plans: list, out: Path, given: tuple, keys: list[str], done: dict[str, Result], count: int) -> tuple[int, Runs]:
+    """Run (values, plan), so many at once, but those that are done, until Ctrl-C: (exit code, [(values, result)])."""
+    code, found = DONE, {place: done[key] for place, key in enumerate(keys) if key in done}
+    for place, result in found.items():
+        code = gravest(code, running.exit_code(result, plans[place][1].config.expect))
+    left = [place for place in range(len(plans)) if place not in found]
+    with stops.noted() if count > 1 else contextlib.nullcontext():
+        for place, result in _results(plans, left, given, count):
+            found[place] = result
+            code = gravest(code, running.keep(result, out, key=keys[place]), running.exit_code(result, plans[place][1].config.expect))
+        if stops.asked() and (len(found) < len(plans) or count == 1):
+            code = INTERRUPTED
+        return code, [(plans[place][0], result) for place, result in sorted(found.items())]
+
+
+def _results(plans: list, left: list[int], given: tuple, count: int) -> Iterator:
+    """(place, result) of those that are left."""
+    if count > 1 and left:
+        yield from zip(left, jobs.results(count, measured, [(*given, place) for place in left]))
+        return
+    for place in left:
         with stops.noted():
-            with Progress(", ".join(map(str, point.values())), place, len(plans)) as progress:
-                result = running.measure(plan, progress)
-            found.append((point, result))
-            code = gravest(code, running.keep(result, out), running.exit_code(result, plan.config.expect))
+            with Progress(", ".join(map(str, plans[place][0].values())), place, len(plans)) as progress:
+                result = running.measure(plans[place][1], progress)
+            yield place, result
             if stops.asked():
-                return INTERRUPTED, found
-    return code, found
+                return
 
 
 def measured(path: str, overrides: list[str], policies: list[str], place: int):
     """The result of one combination, in a process that knows nothing of the others."""
     return running.measure(running.prepare(load(path, overrides, policies)[1][place][1]))
-
-
-def run_jobs(count: int, given: tuple, plans: list, out: Path) -> tuple[int, Runs]:
-    """The same as `run`, so many at once."""
-    code, found = DONE, []
-    with stops.noted():
-        for (point, plan), result in zip(plans, jobs.results(count, measured, [(*given, place) for place in range(len(plans))])):
-            found.append((point, result))
-            code = gravest(code, running.keep(result, out), running.exit_code(result, plan.config.expect))
-        return INTERRUPTED if len(found) < len(plans) else code, found
 
 
 def load(path: str, overrides: list[str] = (),

@@ -57,3 +57,19 @@ def test_an_interrupt_leaves_nothing_running(tmp_path):
             assert not os.path.exists(f"/proc/{pid}")
     finally:
         process.kill()
+
+
+def test_what_is_there_is_not_run_again_but_after_a_change_of_config_or_source(tmp_path, capsys, monkeypatch):
+    def runs(*more):
+        before = len(saved(tmp_path))
+        code, out, err = command(capsys, "sweep", CONFIG, *GRID, "--set", "duration_s=0.002", "--out", tmp_path, "--resume", *more)
+        assert code == 0, err
+        return len(saved(tmp_path)) - before, out
+    first, table = runs()
+    again, same = runs("--jobs", "2")
+    assert (first, again) == (3, 0) and table == same
+    assert runs("--set", "sweep={seed=[3, 4]}")[0] == 1
+    listed = command(capsys, "sweep", CONFIG, *GRID, "--set", "sweep={seed=[1, 9]}", "--set", "duration_s=0.002", "--out", tmp_path, "--list")
+    assert listed[0] == 0 and [row.split()[-1] for row in listed[1].splitlines()[2:]] == ["yes", "no"]
+    monkeypatch.setattr("harness.commands.jobs.source", lambda: "another")
+    assert runs()[0] == 3
