@@ -43,7 +43,7 @@ def read(line: str) -> list | None:
             return None
         found = [each for name, value in data.items() for each in _map(kind, name.lstrip("@"), value)]
         return found or None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

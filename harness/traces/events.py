@@ -60,4 +60,4 @@ def event(at_ns: int, thread: int, name: str, text: str) -> Event | None:
     if not RETURNED.search(f"{name} {text}"):
         return Event(at_ns, thread, "call", {"call": call[0]})
     answer = ANSWER.search(text)
-    return Event(at_ns, thread, "answer", {"call": call[0], "status": int(answer[1], 0) & (1 << 64) - 1 if answer else None})
+    return Event(at_ns, thread, "answer", {"call": call[0], "status": int(answer[1], 16 if "x" in answer[1] else 10) & (1 << 64) - 1 if answer else None})

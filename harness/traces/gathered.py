@@ -127,6 +127,8 @@ class Gathered:
             self.page(address >> 12, 1)
 
     def page(self, page: int, times: int) -> None:
+        if not times:
+            return
         self.pages[page] += times
         if len(self.pages) > PAGES_MOST:
             least = min(self.pages.values())

@@ -80,7 +80,7 @@ def _config(gathered: Gathered, source: str, folder: Path, policy: str, name: st
     largest = _most_pages(gathered.removal_sizes)
     mib = max(2, -(-max(pages, largest) // PAGES_PER_MIB))
     lines += [f"memory_mib = {mib + mib % 2}                  # holds the {len(gathered.pages)} pages that faulted", "", "[workload]"]
-    if faults:
+    if gathered.pages:
         keys = popularity(gathered.pages)
         distance = keys.pop("distance")
         lines.append(f"pages = {pages}")

@@ -110,6 +110,19 @@ def test_json_of_bpftrace(tmp_path):
     assert real["calls"]["tdh_mem_track"]["timed"] == 10 and 2000 <= real["calls"]["tdh_mem_track"]["p50_ns"] <= 3999
 
 
+@pytest.mark.parametrize("damaged", [
+    {"type": "hist", "data": {"@ns": {"tdh_mem_track": [{"min": 1e999, "max": 1e999, "count": 1}]}}},
+    {"type": "map", "data": {"@removed": {"1": 1e999}}}, {"type": "map", "data": {"@page_faults": {"7": 0, "x": 1}}},
+    "qemu-1 [002] .....  1.000001: r: (a+0x1/0x2 <- tdh_mem_track) ret=0999"])
+def test_numbers_that_cannot_be_do_not_end_an_import(tmp_path, damaged):
+    path = tmp_path / "trace.json"
+    lines = [damaged if isinstance(damaged, str) else json.dumps(damaged), json.dumps({"type": "map", "data": {"@vcpu_faults": {"0": 2}}}),
+             json.dumps({"type": "map", "data": {"@seconds": 1}})]
+    path.write_text("\n".join(lines))
+    written.write(gathered.gather(path), "trace", tmp_path / "out", "kick_on_busy")
+    assert config_file.load(tmp_path / "out/trace.toml").workload.touches_per_s == 2
+
+
 def test_a_return_without_its_call_is_not_timed():
     found = gathered.Gathered()
     found.line(line("ftrace", 5, 1, "r", "(a+0x1/0x2 <- tdh_mem_track) ret=0x0"))
