@@ -23,6 +23,7 @@ What they are made of:
 
     arguments.py        arguments that several commands take, and the refusals that several share
     running.py          what run, sweep and nightly share: one run after the other, results kept and judged
+    jobs.py             `--jobs N`: runs of virtual time in processes of their own
     session.py          configs in interleaved blocks, with a budget, and gone on with after an interruption
     progress.py         the line on a terminal, and a line now and then in a log
     check_outcomes.py   `run --check-outcomes`: could the answers of a run come out of any interleaving at all?

@@ -14,7 +14,7 @@ import itertools
 from pathlib import Path
 
 from harness import stops
-from harness.commands import arguments, running
+from harness.commands import arguments, jobs, running
 from harness.commands.progress import Progress
 from harness.commands.session import SEEDS
 from harness.errors import DONE, INTERRUPTED, UsageError, gravest
@@ -29,6 +29,7 @@ def add(parser) -> None:
     parser.add_argument("--policies", metavar="NAMES",
                         help="sweep these policies in place of the config's (comma-separated, or: all)")
     arguments.add_out(parser)
+    jobs.add_jobs(parser)
     parser.add_argument("--picture", metavar="FILE", help="draw it as well: .svg, .png or .pdf (needs matplotlib)")
     arguments.add_format(parser)
 
@@ -43,13 +44,15 @@ def one_file(word: str) -> str:
 
 def do(options) -> int:
     out = Path(options.out)
-    keys, configs = load(one_file(options.config), options.overrides, arguments.policies(options.policies))
+    given = one_file(options.config), options.overrides, arguments.policies(options.policies)
+    keys, configs = load(*given)
+    jobs.check(options.jobs, [config for _, config in configs])
     plans = [(point, running.prepare(config)) for point, config in configs]
     arguments.check_folder("--out", out)
     if options.picture:
         check_picture(options.picture)
         arguments.check_file("--picture", Path(options.picture))
-    code, found = run(plans, out)
+    code, found = run(plans, out) if options.jobs == 1 else run_jobs(options.jobs, given, plans, out)
     print(sweep_report(keys, found, options.format))
     if options.picture:
         picture(keys, found, options.picture)
@@ -68,6 +71,21 @@ def run(plans: list, out: Path) -> tuple[int, Runs]:
             if stops.asked():
                 return INTERRUPTED, found
     return code, found
+
+
+def measured(path: str, overrides: list[str], policies: list[str], place: int):
+    """The result of one combination, in a process that knows nothing of the others."""
+    return running.measure(running.prepare(load(path, overrides, policies)[1][place][1]))
+
+
+def run_jobs(count: int, given: tuple, plans: list, out: Path) -> tuple[int, Runs]:
+    """The same as `run`, so many at once."""
+    code, found = DONE, []
+    with stops.noted():
+        for (point, plan), result in zip(plans, jobs.results(count, measured, [(*given, place) for place in range(len(plans))])):
+            found.append((point, result))
+            code = gravest(code, running.keep(result, out), running.exit_code(result, plan.config.expect))
+        return INTERRUPTED if len(found) < len(plans) else code, found
 
 
 def load(path: str, overrides: list[str] = (),

@@ -3,6 +3,7 @@
     config.py            What a config may say, as models
     config_file.py       Configs as TOML files: read, changed by `--set KEY=VALUE`, and checked before anything is started
     shipped.py           Configs, scenarios and litmus tests that come with the program, by name
+    published.py         Published timings of real hosts as rows, and `machine.costs = "published"`
     plan.py              A plan: everything about a run that is decided before it starts, the same for every engine
     choices.py           The random choices of a program as tables, from which a driver draws with one random word each
     scenario.py          Scenarios: small worlds whose every interleaving is explored, and what their files may say

@@ -73,7 +73,7 @@ class Workload(Table):
 class Costs(Table):
     """Time spent inside, in nanoseconds, beyond what the accesses themselves take.
 
-    Nobody has published times of SEAMCALLs; what a config says here is an assumption.
+    What a config says here is an assumption; published.py has what was published of it.
     """
 
     seamcall: int = Field(0, ge=0, le=10**9)         # getting into and out of the module
@@ -99,7 +99,7 @@ class Machine(Table):
     """The machine of engine simulate; harness/engines/simulate/prices.py says where each default comes from.
 
     `costs` names a file that `python -m harness doctor --calibrate` wrote: its values stand in for the
-    defaults here.
+    defaults here.  Or it is "published": the costs_ns that were published, where the config gives none.
     """
 
     costs: str = ""

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 
 from harness.protocol import releases
+from harness.experiment import published
 from harness.experiment.choices import Choices, make_choices, working_pages
 from harness.experiment.config import Config
 from harness.errors import UsageError
@@ -124,6 +125,7 @@ def configured_costs(config: Config) -> dict[str, int]:
 
 def make_plan(config: Config) -> Plan:
     """Raises UsageError if the machine cannot hold it, or nothing in it can go wrong as the config says."""
+    config = published.applied(config)
     actors = make_actors(config.td.vcpus, config.workload.hosts, config.td.count)
     program = _program(config, _layout(config, actors))
     tables = record.tables(len(program.calls), len(program.answers), len(program.counters), len(program.spans))

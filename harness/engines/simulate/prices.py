@@ -2,9 +2,10 @@
 
 Every number has a provenance, which results carry and tables print:
 
-    assumption        nobody has published it; the text says what it leans on
+    assumption        neither measured nor published; the text says what it leans on
     measured FILE     a file that `python -m harness doctor --calibrate` wrote
     this config       given in the config
+    published         machine.costs = "published" (harness/experiment/published.py)
 
 `KEYS` is the table; `make_tags` and `make_durations` turn a plan into the arrays that
 kernels/simulate.py reads.  Times become whole ticks of a tenth of a nanosecond.
@@ -16,6 +17,7 @@ import io
 import numpy as np
 
 from harness.protocol import releases
+from harness.experiment import published
 from harness.experiment.config import Config, Costs, Machine
 from harness.errors import UsageError, nearest
 from harness.files import TOML_MOST, read_text, read_toml
@@ -58,7 +60,7 @@ def resolve(config: Config) -> tuple[Machine, dict[str, str]]:
     """The machine with its costs file applied, and the provenance of each of its numbers."""
     given = config.machine.model_fields_set
     provenance = {key: "this config" if key in given else f"{ASSUMED}: {text}" for key, text in KEYS.items()}
-    if not config.machine.costs:
+    if config.machine.costs in ("", published.NAME):
         return config.machine, provenance
     values, where = read_costs(config.machine.costs)
     fresh = {key: value for key, value in values.items() if key not in given}
@@ -86,8 +88,9 @@ def assumptions(config: Config) -> list[dict]:
     machine, provenance = resolve(config)
     found = [{"key": f"machine.{key}", "value": getattr(machine, key), "unit": "ns", "provenance": text}
              for key, text in provenance.items()]
+    config = published.applied(config)
     found += [{"key": f"costs_ns.{key}", "value": value, "unit": "ns",
-               "provenance": "this config, an assumption: nobody has published times of SEAMCALLs"}
+               "provenance": published.provenance(config, key)}
               for key, value in config.costs_ns if value or key in config.costs_ns.model_fields_set]
     found += [{"key": f"machine.distribution.{key}", "value": value, "unit": "", "provenance": "this config"}
               for key, value in sorted(machine.distribution.items())]

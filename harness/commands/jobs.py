@@ -1,0 +1,63 @@
+"""`--jobs N`: tasks of virtual time in processes of their own, their results in the order of the tasks.
+
+A task is a function of a module and its arguments, so that a fresh process can repeat it.  Requests to stop are the
+parent's: it keeps what has ended and ends the processes; they do not outlive it.
+"""
+
+import concurrent.futures
+import ctypes
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+
+from harness import stops
+from harness.errors import UsageError
+from harness.experiment.config import Config
+
+LOOK_S = 0.1                     # how often the parent looks whether it is to stop
+PR_SET_PDEATHSIG = 1             # prctl(2)
+
+
+def add_jobs(parser) -> None:
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at once, in virtual time (default: 1)")
+
+
+def check(jobs: int, configs: list[Config]) -> None:
+    """Raises UsageError."""
+    if jobs < 1:
+        raise UsageError(f"--jobs {jobs}: must be at least 1")
+    real = next((config for config in configs if config.engine != "simulate"), None)
+    if jobs > 1 and real:
+        raise UsageError(f"--jobs {jobs}: {real.name} has engine = {real.engine!r}, whose runs would disturb each other;"
+                         " must be 'simulate'")
+
+
+def _begin() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def results(jobs: int, function: Callable, tasks: list[tuple]) -> Iterator:
+    """What the function makes of each task, in their order; ends early at a request to stop."""
+    pool = concurrent.futures.ProcessPoolExecutor(min(jobs, len(tasks)), multiprocessing.get_context("spawn"), _begin)
+    try:
+        with stops.noted():
+            # Processes begin with these blocked, so that a Ctrl-C on the terminal cannot reach them while they load.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, stops.SIGNALS)
+            try:
+                waiting = [pool.submit(function, *task) for task in tasks]
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            for future in waiting:
+                while not future.done() and not stops.asked():
+                    concurrent.futures.wait([future], LOOK_S)
+                if not future.done():
+                    return
+                yield future.result()
+    finally:
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        if stops.asked():
+            for process in processes:
+                process.kill()
+        for process in processes:
+            process.join()
