@@ -322,6 +322,17 @@ def test_a_killed_worker_ends_the_run_and_is_named_with_its_locks(started, victi
     assert started.nothing_is_left()
 
 
+@pytest.mark.parametrize("name", ["local_retry_616", pytest.param("reenter_irqoff", marks=pytest.mark.slow)])
+def test_a_deadlock_in_a_run_that_is_shorter_than_its_finding_is_found(tmp_path, name):
+    """A stop would dissolve it, or be ignored: the run goes on, uncounted, until it is known."""
+    ended = subprocess.run([sys.executable, "-m", "harness", "run", f"configs/broken/{name}.toml", "--set", "duration_s=0.3",
+                            "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    results = [store.read(path) for path in tmp_path.glob("*/result.json")]
+    assert sum(result.hangs.deadlocks for result in results) == 1
+    assert all(result.measured_s < 0.3 + 1.0 for result in results)
+
+
 STOPPED_S = 3.0                  # longer than it takes to find a deadlock
 
 

@@ -248,7 +248,8 @@ class Coordinator:
         """Stop the workers; end those that do not."""
         self._set_phase(marks.STOP)
         self._await_end(STOP_LIMIT_S, STOP_CHANCE_S, given_up=self._lost_since)
-        if not self._lost_since():
+        self.deadlocked |= bool(self._living()) and self.watchdog.reported       # they notice no end of the TD either
+        if not self._lost_since() and not self.deadlocked:
             self.problems += [f"worker {actor.name} (pid {worker.pid}) {_did_not_stop(worker.pid)}: {self.where(actor)}"
                               for actor, worker in self.workers.items() if worker.is_alive()]
         self.control[realtime.ABORT // 8] = self.control[realtime.ABORT // 8] or realtime.WORKER_LOST

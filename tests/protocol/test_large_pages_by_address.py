@@ -1,0 +1,75 @@
+"""Calls on a page of any kind, when it is a large one: found by its 2M or 1G entry, counted in pages of 4 KiB."""
+
+import pytest
+
+from kernels.locks import EXCLUSIVE
+from kernels.words import PT_NDA, PT_REG, TD_TEARDOWN, status, status_name
+
+from tests.by_release import DIFFER
+from tests.stage import Stage
+
+LARGE = {"2m": 1, "1g": 2}
+RELEASES = [release for release in DIFFER if release != "report-2024"]
+sizes = pytest.mark.parametrize("size", LARGE)
+releases = pytest.mark.parametrize("release", RELEASES)
+
+
+@pytest.fixture
+def torn_down():
+    def make(release, size, page_type=PT_REG):
+        stage = Stage(release=release)
+        stage.set_lifecycle(TD_TEARDOWN)
+        stage.set_type("data", 0, page_type, size)
+        stage.set_word("chldcnt", 1 << 30, width=64)
+        return stage
+    return make
+
+
+@releases
+@sizes
+def test_a_large_page_that_is_reclaimed_is_counted_in_pages_of_4_kib(torn_down, release, size):
+    stage = torn_down(release, size)
+    assert stage.actor("host0").call("tdh_phymem_page_reclaim", 0, "data") == 0
+    assert stage.type_of("data", 0, size) == PT_NDA
+    assert stage.word("chldcnt", width=64) == (1 << 30) - 512 ** LARGE[size]
+    for each in ("4k", "2m", "1g"):
+        assert stage.word(f"pamt_{each}.data") == 0          # nothing is left held
+
+
+@releases
+@sizes
+def test_only_its_first_page_names_a_large_one(torn_down, release, size):
+    stage = torn_down(release, size)
+    before = stage.snapshot()
+    assert stage.actor("host0").call("tdh_phymem_page_reclaim", 5, "data") == status("TDX_OPERAND_INVALID", "RCX")
+    assert stage.snapshot() == before
+
+
+@releases
+@sizes
+def test_a_large_page_that_is_held_is_busy_and_a_host_asks_for_priority_on_it(torn_down, release, size):
+    stage = torn_down(release, size)
+    stage.set_word(f"pamt_{size}.data", EXCLUSIVE)
+    before = stage.type_of("data", 0, size), stage.word("chldcnt", width=64)
+    assert stage.actor("host0").call("tdh_phymem_page_reclaim", 0, "data") == status("TDX_OPERAND_BUSY", "RCX")
+    assert (stage.type_of("data", 0, size), stage.word("chldcnt", width=64)) == before
+    assert stage.word(f"pamt_{size}.data") & 3 == EXCLUSIVE | 2           # (a lost try to share leaves its count)
+    for each in ("2m", "1g"):
+        if each != size:
+            assert stage.word(f"pamt_{each}.data") == 0
+
+
+@releases
+@pytest.mark.parametrize("call", ["tdh_phymem_page_reclaim", "tdh_phymem_page_wbinvd"])
+@sizes
+def test_a_busy_tdr_or_a_page_in_use_leaves_a_large_page_as_it_is(torn_down, release, size, call):
+    stage = torn_down(release, size)
+    if call == "tdh_phymem_page_reclaim":
+        stage.set_word("pamt_4k.control", EXCLUSIVE)     # the TDR
+        answer = status("TDX_OPERAND_BUSY", "TDR")
+    else:
+        answer = status("TDX_PAGE_METADATA_INCORRECT", "RCX")
+    words = {each: stage.word(f"pamt_{each}.data") for each in ("4k", "2m", "1g")}
+    assert status_name(stage.actor("host0").call(call, 0, "data")) == status_name(answer)
+    assert stage.type_of("data", 0, size) == PT_REG and stage.word("chldcnt", width=64) == 1 << 30
+    assert {each: stage.word(f"pamt_{each}.data") for each in words} == words
