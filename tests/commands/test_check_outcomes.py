@@ -36,6 +36,7 @@ def holds(done, results, policies) -> None:
             assert sum(result["entries"].values()) == PAGES
 
 
+@pytest.mark.slow
 def test_what_real_contention_meets_can_be(tmp_path):
     policies = "kick_on_busy,kick_vcpus"
     holds(*results_of(tmp_path, "--policies", policies), policies.split(","))

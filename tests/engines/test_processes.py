@@ -75,7 +75,7 @@ class Watched(coordinator.Coordinator):
 # --- ordinary runs ---
 
 @pytest.mark.parametrize("policy, primitive", [
-    *((policy, "cas") for policy in POLICIES),
+    *(pytest.param(policy, "cas", marks=[] if number % 2 == 0 else pytest.mark.slow) for number, policy in enumerate(POLICIES)),
     *(pytest.param(policy, "bts", marks=[] if policy.name == "kick_on_busy" else pytest.mark.slow)
       for policy in POLICIES),
 ], ids=lambda value: getattr(value, "name", value))

@@ -211,8 +211,11 @@ def test_tds_that_share_nothing_do_what_each_would_do_alone(monkeypatch, policy)
     assert priority[1] == [3 * count for count in priority[0]]
 
 
-@pytest.mark.parametrize("machine", [{}, {"processors": 4}, {"processors": 4, "preempt": "anywhere"}],
-                         ids=["a processor each", "four processors", "preempted anywhere"])
+@pytest.mark.parametrize("machine", [
+    pytest.param({}, id="a processor each", marks=pytest.mark.slow),
+    pytest.param({"processors": 4}, id="four processors", marks=pytest.mark.slow),
+    pytest.param({"processors": 4, "preempt": "anywhere"}, id="preempted anywhere"),
+])
 def test_tds_are_created_run_and_destroyed_side_by_side(machine):
     """configs/td_lives.toml: creations meet on the key table, and nothing of a TD is left in another."""
     plan = make_plan(config_file.load(ROOT / "configs/td_lives.toml", ["engine=simulate", "duration_s=0.02"]))

@@ -64,7 +64,7 @@ def both(policy: str, module: str) -> tuple[set, set]:
 
 
 @pytest.mark.parametrize("policy, module", [
-    pytest.param("kick_on_busy", "1.5.05", marks=pytest.mark.slow), ("resume_guest", "1.5.24")])
+    pytest.param(*case, marks=pytest.mark.slow) for case in (("kick_on_busy", "1.5.05"), ("resume_guest", "1.5.24"))])
 def test_what_can_be_is_what_small_worlds_come_to(policy, module):
     """Neither less, which would fail correct runs, nor more, which would let wrong ones pass."""
     can, does = both(policy, module)
