@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         except KeyboardInterrupt:        # between runs; an engine keeps what it has measured itself
             return INTERRUPTED
         except Exception as problem:
+            if _is_stop(problem):
+                return INTERRUPTED
             if line := surroundings.missing(problem):
                 print(line, file=sys.stderr)
                 return USAGE
@@ -131,6 +133,13 @@ def _do(given: list[str]) -> int:
         print(f"{missing.name} is not installed for {sys.executable}: `make run` creates .venv/bin/python, which has it",
               file=sys.stderr)
         return USAGE
+
+
+def _is_stop(problem: BaseException | None) -> bool:
+    """Whether an exception is a request to stop that a library has wrapped into one of its own."""
+    while problem is not None and not isinstance(problem, KeyboardInterrupt):
+        problem = problem.__cause__ or problem.__context__
+    return problem is not None
 
 
 def _unexpected(problem: Exception) -> str:

@@ -93,3 +93,15 @@ def test_an_engine_in_another_thread_installs_no_handlers():
     thread.start()
     thread.join()
     assert failed == [False]
+
+
+def test_a_stop_that_a_library_has_wrapped_is_still_a_stop(monkeypatch, capsys):
+    """pydantic's serializer makes an error of its own out of whatever its callback raises."""
+    def do(given):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as stop:
+            raise ValueError("Error calling function") from stop
+    monkeypatch.setattr(program, "_do", do)
+    assert program.main(["policies"]) == 130
+    assert capsys.readouterr().err == ""
