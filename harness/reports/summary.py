@@ -24,8 +24,8 @@ def summary(result: Result) -> str:
 
 
 def _first(lines: list[str], most: int) -> list[str]:
-    """The first lines, each one line of text."""
-    return [line.splitlines()[0] for line in lines[:most]]
+    """The first lines, each one line of text: without the list that one announces."""
+    return [line.splitlines()[0].removesuffix(":") for line in lines[:most]]
 
 
 def _verdict(result: Result) -> list[str]:
