@@ -3,10 +3,10 @@
 Numba compiles any Python function; a kernel is integers, arrays of them, loops, and calls of other
 kernels.  Most of what compiling one costs by default is spent on what a kernel cannot have, and on
 optimizing and loading dozens of functions that are never called as such, as all are inlined.
-So there are four differences:
+So there are five differences:
 
-* Passes that only matter to closures, generators, array expressions, literals and the like are
-  left out.  Source that needs one does not compile.
+* Passes that only matter to closures, generators, array expressions, literals, reference counts (where a
+  variable dies) and the like are left out.  Source that needs one does not compile.
 * A name that stands for a number (locks.BUSY, Op.LOAD), or for something in a module, is looked up
   once, before types are inferred, and a number is then an ordinary 64-bit integer.  By default an
   IntEnum member has a type of its own, and each integer another one; each comparison with them
@@ -15,12 +15,14 @@ So there are four differences:
   an operator is.
 * A kernel is translated to LLVM's language, tidied and left there.  LLVM optimizes, and makes machine
   code of, an entry with all its kernels inside: once, not once for each kernel on the way.
+* One pass manager tidies all functions of a module, and no garbage is collected until an entry is compiled.
 
 All of this leans on insides of Numba, which is pinned exactly (pyproject.toml);
 tests/kernels/test_short_compiler.py notices when they have changed.
 """
 
 import enum
+import gc
 import operator
 import types as python_types
 
@@ -164,7 +166,21 @@ class LeaveForEntries(LoweringPass):
         return True
 
 
-class KernelLibrary(JITCodeLibrary):
+class TidyLibrary(JITCodeLibrary):
+    """An LLVM module, each function in it tidied by itself as everywhere in Numba, by one pass manager for all.
+
+    By default a pass manager is made anew for each function, and for each name of a function of elsewhere.
+    """
+
+    def _optimize_functions(self, ll_module):
+        ll_module.data_layout = self.codegen._data_layout
+        passes, builder = self.codegen._function_pass_manager()
+        for function in ll_module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
+
+
+class KernelLibrary(TidyLibrary):
     """The LLVM module of one kernel: only for linking into entries.
 
     Each function in it is tidied by itself, as everywhere in Numba.  Without that `step`, once inside an
@@ -175,7 +191,7 @@ class KernelLibrary(JITCodeLibrary):
         self._finalized = True
 
 
-class EntryLibrary(JITCodeLibrary):
+class EntryLibrary(TidyLibrary):
     """The LLVM module of an entry: takes in all kernels that it calls, and those that they call."""
 
     def finalize(self):
@@ -190,6 +206,16 @@ class EntryLibrary(JITCodeLibrary):
 class KernelCompiler(CompilerBase):
     """The passes that a kernel needs; an entry is a kernel with a way in from Python."""
 
+    def _compile_core(self):
+        """No garbage collection meanwhile: it would walk a growing tree of live objects again and again for nothing."""
+        if not gc.isenabled():                           # a kernel inside an entry
+            return super()._compile_core()
+        gc.disable()
+        try:
+            return super()._compile_core()
+        finally:
+            gc.enable()
+
     def define_pipelines(self):
         state = self.state
         is_entry = not state.flags.no_cpython_wrapper
@@ -199,6 +225,7 @@ class KernelCompiler(CompilerBase):
         state["library"] = made
 
         state.typingctx = RememberingContext(state.typingctx)
+        state.type_annotation = None
 
         passes = PassManager("kernel")
         for step in (
@@ -210,8 +237,6 @@ class KernelCompiler(CompilerBase):
             typed_passes.NopythonTypeInference,
             typed_passes.PreLowerStripPhis,
             typed_passes.NoPythonSupportedFeatureValidation,
-            typed_passes.IRLegalization,
-            typed_passes.AnnotateTypes,
             LowerKernel,
             *(() if is_entry else (LeaveForEntries,)),
             typed_passes.NoPythonBackend,

@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import gc
 import inspect
 
 import numba
@@ -119,10 +120,20 @@ def test_numba_still_has_the_insides_that_the_short_way_replaces():
     assert "library is None" in inspect.getsource(typed_passes.BaseNativeLowering.run_pass)
     assert "make_function" in inspect.getsource(numba.core.cpu.CPUContext.get_executable)
     assert JITCodeLibrary in short_compiler.KernelLibrary.__mro__
+    assert "_optimize_functions(" in inspect.getsource(CPUCodeLibrary.add_llvm_module)
+    assert "_compile_core" in inspect.getsource(compiler.CompilerBase._compile_bytecode)
     for name in ("lower_binop", "lower_getitem", "lower_setitem"):
         theirs, ours = (inspect.signature(getattr(one, name)) for one in (Lower, short_compiler.KernelLower))
         assert len(theirs.parameters) == len(ours.parameters)
         assert f"self.{name}(" in inspect.getsource(Lower)
+
+
+def test_garbage_is_collected_again_after_a_compilation_and_after_one_that_fails():
+    for_python(middle)(3)
+    assert gc.isenabled()
+    with pytest.raises(numba.core.errors.NumbaError):
+        for_python(kernel(needs_a_list))(3)
+    assert gc.isenabled()
 
 
 # What Numba runs by default and the short way does not; a pass that is in neither list is new.
@@ -130,7 +141,7 @@ LEFT_OUT = {
     "WithLifting", "InlineClosureLikes", "RewriteSemanticConstants", "DeadBranchPrune", "GenericRewrites",
     "RewriteDynamicRaises", "MakeFunctionToJitFunction", "InlineInlinables", "FindLiterallyCalls",
     "LiteralUnroll", "LiteralPropagationSubPipelinePass", "InlineOverloads", "NopythonRewrites",
-    "DumpParforDiagnostics",
+    "DumpParforDiagnostics", "IRLegalization", "AnnotateTypes",
 }
 
 
