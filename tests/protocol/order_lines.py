@@ -22,7 +22,8 @@ LOSES = {("hp", SH): ["xadd+4", "or 2"], ("hp", EX): ["cmpxchg 0>1", "or 2"], ("
 DROPS = {("hp", SH): ["xadd-4"], ("hp", EX): ["load", "and 2"], ("sharex", SH): ["xadd-2"], ("sharex", EX): ["xchg 0"],
          ("mutex", EX): ["cmpxchg 1>0"], ("entry", EX): ["load", "btr EL"]}
 # The same where nobody holds the lock but a host has asked for priority.
-OVER_PRIORITY = {("hp", SH): ["xadd+4", "and ~2"], ("hp", EX): ["cmpxchg 0>1", "cmpxchg 2>1"]}
+OVER_PRIORITY = {("hp", SH): ["xadd+4", "and ~2"], ("hp", EX): ["cmpxchg 0>1", "cmpxchg 2>1"],
+                 ("promoted", EX): ["cmpxchg 4>1", "cmpxchg 6>1"]}
 
 
 COUNTERS = {"mem": "mem_count", "blocked": "blocked_count"}
@@ -244,6 +245,11 @@ class Line:
             accesses += [(verb, part.lock.word, None) for verb in loses]
         else:
             accesses += [(verb, word, None) for verb, word, _ in part.accesses]
+        return accesses + self._way_out(held, part)
+
+    def _way_out(self, held: list[Lock], part: Part) -> list:
+        """The accesses that give all of `held` back where a part fails."""
+        accesses, held = [], list(held)
         groups = [part.first] if part.first else []
         groups += [token.removeprefix("-").removesuffix("@") for token in (self.order.fails or self.release_order).split()]
         for group in groups:
@@ -252,6 +258,26 @@ class Line:
                 accesses += lock.drops
         assert not held, f"{self.order.call}: nothing says when {held} is given back"
         return accesses
+
+    def ends_at_large_page(self, part: Part) -> tuple[list, Lock | None, dict]:
+        """Where the type that a part looks at, of 2 MiB or 1 GiB, says that the page lies in a large one.
+
+        The walk ends at that entry, which is then had in the mode that the page is wanted in.
+        Returns the accesses up to the type; the lock if it is to be promoted, or None; and the accesses from there on:
+        {"had", "over priority", "busy", "busy over priority"}, or {"had"} alone.
+        """
+        size = part.accesses[0][1].removesuffix(".type")
+        own = [each.lock for each in self.parts if each.token == part.token and each.lock and each.lock.group == part.first][-1]
+        upto = [access for each in self.parts[:self.parts.index(part) + 1] for access in each.accesses]
+        shared = self.held_before(part)
+        if own.mode == SH:
+            return upto, None, {"had": self._way_out(shared, part)}
+        lock = Lock(own.group, size, "promoted", EX)
+        promoted = [lock if each.word == size else each for each in shared]
+        had, lost, over = ([(verb, size, None) for verb in verbs["promoted", EX]] for verbs in (TAKES, LOSES, OVER_PRIORITY))
+        return upto, lock, {
+            "had": had + self._way_out(promoted, part), "over priority": over + self._way_out(promoted, part),
+            "busy": lost + self._way_out(shared, part), "busy over priority": over + self._way_out(shared, part)}
 
 
 SIZES = {"": 0, ".2M": 1, ".1G": 2}

@@ -1,5 +1,6 @@
 """The calls, alone: what they write, what they answer, and that a failure leaves nothing behind."""
 
+import numpy as np
 import pytest
 
 from harness.memory.layout import (
@@ -59,9 +60,8 @@ def locks_of(stage: Stage, ignore=0) -> dict[str, int]:
     found = {}
     for region in stage.layout.regions:
         if region.name.startswith("pamt_"):
-            for index in range(region.count):
-                if word := stage.memory.word(stage.layout.at(region.name, index) + PAMT_LOCK, 16) & ~ignore:
-                    found[f"{region.name}[{index}]"] = word
+            locks = stage.memory.view(region.name, np.uint16)[:, PAMT_LOCK // 2] & ~np.uint16(ignore)
+            found |= {f"{region.name}[{index}]": int(locks[index]) for index in locks.nonzero()[0]}
     for name in ("op_state_lock", "secure_ept_lock", "epoch_lock", "kot_lock", "mig_lock", "rtmr_lock",
                  "servtd_bindings_lock", "service_op_state_lock", "global_lock"):
         if word := stage.word(name) & ~ignore:

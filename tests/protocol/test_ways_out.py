@@ -77,23 +77,58 @@ def test_a_call_takes_a_lock_over_a_hosts_priority_and_clears_it(release, order,
     """Nobody holds it, but a host that lost it has asked for priority: one access more."""
     line = line_of(release, order, level)
     for part in takable(release, order, level, line):
-        if part.lock.kind != "hp":
+        kind = part.lock.kind, part.lock.mode
+        if kind not in OVER_PRIORITY:
             continue
-        over = [(verb, part.lock.word, None) for verb in OVER_PRIORITY["hp", part.lock.mode]]
+        over = [(verb, part.lock.word, None) for verb in OVER_PRIORITY[kind]]
         before = accesses_before(line, part)
         success = line.success()
-        check(release, order, level, line, part, lambda tried: tried.set(part.lock.word, HP),
+        check(release, order, level, line, part, lambda tried: tried.set(part.lock.word, tried.get(part.lock.word) | HP),
               success[:before] + over + success[before + 1:])
         if part.lock.mode == EX:
             # Another host is faster between the two tries: BUSY, and no priority is asked for.
             tried = Try(release, order.call, level)
-            found, _ = tried.run({before: lambda: tried.set(part.lock.word, HP),
-                                  before + 1: lambda: tried.set(part.lock.word, 1)})
+            found, _ = tried.run({before: lambda: tried.set(part.lock.word, tried.get(part.lock.word) | HP),
+                                  before + 1: lambda: taken(tried, part.lock)})
             failure = line.failure(part)
-            lost = [(verb, part.lock.word, None) for verb in LOSES["hp", EX]]
+            lost = [(verb, part.lock.word, None) for verb in LOSES[kind]]
             assert failure[before:before + 2] == lost
             difference = tried.differences(failure[:before] + over + failure[before + 2:], found)
             assert not difference, f"{part.token}, {part.lock.word}: {difference}"
+
+
+FOLLOWS = ("tdh_phymem_page_reclaim", "tdh_phymem_page_wbinvd", "tdh_phymem_page_rdmd")      # the page may be a large one
+
+
+@every_line
+def test_a_call_whose_page_lies_in_a_large_one_ends_at_that_ones_entry(release, order, level):
+    """Had in the mode that the page is wanted in, at once, over a host's priority or not at all; then its type is wrong."""
+    line = line_of(release, order, level)
+    if order.call.partition(",")[0] in FOLLOWS:
+        return
+    for part in line.parts:
+        word = part.accesses[0][1].removesuffix(".type")
+        if part.kind != LOOK or not part.token.startswith("F.") or word == part.first:
+            continue
+        if "@" in part.token and line.level and word.endswith(".2M"):
+            continue                                     # that is the page itself
+        upto, lock, ways = line.ends_at_large_page(part)
+        page, at, wrong = Try(release, order.call, level), len(upto), f"TDX_PAGE_METADATA_INCORRECT|{operand(order.call, word)}"
+        if [held for held in line.held_before(part) if held.word != word and page.place(held.word) == page.place(word)]:
+            continue                                     # another page of this call has it too
+        changes = {
+            "had": {},
+            "over priority": {at: lambda tried: tried.set(word, tried.get(word) | HP)},
+            "busy": {at: lambda tried: taken(tried, lock)},
+            "busy over priority": {at: lambda tried: tried.set(word, tried.get(word) | HP), at + 1: lambda tried: taken(tried, lock)},
+        }
+        for way, accesses in ways.items():
+            tried = Try(release, order.call, level)
+            found, answer = tried.run({at - 1: lambda: tried.set(f"{word}.type", PT_REG)}
+                                      | {when: lambda change=change: change(tried) for when, change in changes[way].items()})
+            difference = tried.differences(upto + accesses, found)
+            assert not difference, f"{part.token}, {word}, {way}: {difference}"
+            assert answer == (wrong if "busy" not in way else wrong.replace("PAGE_METADATA_INCORRECT", "OPERAND_BUSY")), way
 
 
 # --- checks ---
