@@ -107,7 +107,7 @@ compare_swap8, compare_swap16, compare_swap32, compare_swap64 = (
 def _bit_operation(operation, bit):
     """`lock bts` or `lock btr` of one constant bit of a 64-bit word.
 
-    LLVM makes the same instruction of a fetch_or whose result is tested, but only where it sees
+    LLVM makes the same instruction of a fetch_or with a tested result, but only where it sees
     through what happens to the result; asked by name it always does.
     """
     fetch = {"bts": "or", "btr": "and"}[operation]

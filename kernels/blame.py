@@ -1,4 +1,4 @@
-"""Whose fault a BUSY was: looked up by the actor that got it, at the moment it got it.
+"""Who caused a BUSY: looked up by the actor that got it, at the moment it got it.
 
 Nothing is added to a call that goes through.  An actor that is refused knows the lock word
 (Register.CONTENDED).  Which row every other actor is about to execute stands in its registers, which

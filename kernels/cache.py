@@ -33,7 +33,7 @@ COMPILED = re.compile(r".+\.nb[ic](\.tmp\.[0-9a-f]+)?")
 DIGEST = hashlib.sha256().digest_size
 LOG = logging.getLogger(__name__)
 said: set[str] = set()           # each line once
-in_use: list[int] = []           # handles whose locks last as long as this process
+in_use: list[int] = []           # handles of locks that last as long as this process
 
 
 def say(line: str) -> None:

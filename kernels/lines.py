@@ -28,9 +28,9 @@ COPY_NEAR = 1 << 16              # a processor of the owner's socket has a copy
 COPY_FAR = 1 << 17               # one of another socket has
 COPIES = COPY_NEAR | COPY_FAR
 AWAITED = 1 << 18                # an actor waits for a word in it
-DOORBELL = 1 << 19               # another's write to it interrupts a vCPU: the actor whose number is above
-WHOSE_SHIFT = 20
-SPECIAL = AWAITED | DOORBELL | -1 << WHOSE_SHIFT
+DOORBELL = 1 << 19               # another's write to it interrupts a vCPU: the actor numbered above
+ACTOR_SHIFT = 20
+SPECIAL = AWAITED | DOORBELL | -1 << ACTOR_SHIFT
 
 
 class Lines(NamedTuple):
@@ -84,7 +84,7 @@ def forget_copies(lines, at):
 
 @kernel
 def reach(lines, at, processor, write, now):
-    """The ticks that `processor` waits for the line whose record is at `at`; it then has it.
+    """The ticks that `processor` waits for the line with its record at `at`; it then has it.
 
     write   whether the access needs the line for itself (a failed compare-and-swap does too)
     """

@@ -5,7 +5,7 @@ one micro-op, and a micro-op makes at most one atomic access to one shared word.
 the unit of interleaving, and lets several drivers share the same programs: they differ only in who
 calls `step`, and when.
 
-A row whose condition must first come true (a wait) goes back to itself and says so: the driver of
+A row that needs a condition first (a wait) goes back to itself and says so: the driver of
 real processes spins, the simulator parks the actor, the search does not schedule it.  What only a
 driver can know - time, choices, counters - is a row too; `step` returns its op as a signal.
 

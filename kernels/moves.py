@@ -294,8 +294,8 @@ def shows_order(row, op, signal, after):
 
 @kernel
 def forget_lost_try(row, op, address, after):
-    """A lost try leaves its count under the exclusive holder, whose release wipes it, and nobody can tell how
-    many there were: take it back at once."""
+    """A lost try leaves its count under the exclusive holder.  That one's release wipes it, and
+    nothing shows how many there were: take it back at once."""
     if after == row.otherwise and (op == Op.SHAREX_TAKE_SHARED or op == Op.HP_TAKE_SHARED):
         lost = HP_READER if op == Op.HP_TAKE_SHARED else SHAREX_READER
         atomics.store16(address, atomics.load16(address) - lost)

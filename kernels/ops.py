@@ -96,7 +96,7 @@ class Register(IntEnum):
     SINCE = 52                   # generation of the TD that this actor works on
     DRAWS = 53                   # choices made so far
     OP_STATE = 54                # the TD's op_state as read
-    HALTED_AT = 55               # the row whose sanity check failed
+    HALTED_AT = 55               # the row of the sanity check that failed
     PAMT = 56                    # PAMT entry, of its own size, of the page that an SEPT entry maps
     TD_HPA = 57                  # physical address from which on the TD's pages lie
     WBT = 58                     # write-back mutex of this actor's package

@@ -16,8 +16,8 @@ in itself.
     waited[call]             ticks from the first BUSY answer of an operation to its end
     retries[call]            histogram: BUSY answers per operation
     latency[call]            histogram: ticks from an operation's first attempt to its end
-    causes[call, cause]      BUSY answers by whose fault they were (kernels/blame.py)
-    late_holds[call]         holds that were over their time when they refused somebody, each once
+    causes[call, cause]      BUSY answers by who caused them (kernels/blame.py)
+    late_holds[call]         holds that were over their time when they refused another actor, each once
     contended_net[call]      operations with a BUSY that was not a preempted holder's
     counters[counter]        whatever a flow counts
     spans[span]              histogram: ticks from BEGIN to END

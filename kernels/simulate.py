@@ -280,7 +280,7 @@ def tell(machine, code, row, line, special, word, before, actor, time):
         return False
     if special & lines.AWAITED:
         wake(machine, line, time)
-    vcpu = special >> lines.WHOSE_SHIFT
+    vcpu = special >> lines.ACTOR_SHIFT
     asked = after & ~before & machine.control[REQUEST]
     if special & lines.DOORBELL and asked and vcpu != actor and word & LINE_MASK == 0:
         interrupt(machine, code.tags, vcpu, time)
@@ -374,7 +374,7 @@ def phase(control, time):
 def before_access(machine, base, registers, tag, actor, time):
     """What comes before an access that others see: (when it comes, of that the guest's own work, whether it comes).
 
-    The guest does the work that it owes, unless it is asked to leave.  An actor whose time slice is over
+    The guest does the work that it owes, unless it is asked to leave.  An actor at the end of its time slice
     lets go of its processor where that may be, and a guest is asked to leave.
     """
     control, actors, processors = machine.control, machine.actors, machine.processors

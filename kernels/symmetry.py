@@ -15,7 +15,7 @@ one after the other, in their order.)
 from kernels.compiling import kernel
 from kernels.ops import Op, Register
 
-# What the search is told of each actor: the first of those that it is alike to, and the one before it
+# What the search knows of each actor: the first of those that it is alike to, and the one before it
 # (-1: none); a bit for each of them; its number, as the registers ME and ROLE have it.
 COLUMNS = LEADER, LEFT, PEERS, NAME, ROLE = range(5)
 

@@ -110,7 +110,7 @@ ENTRY_STATES = (
     EntryState("PEND_EXP_DIRTY",             14, 0x73,   19, NONE),
     EntryState("PEND_EXP_DIRTY_BLOCKEDW",    15, 0x77,   20, NONE),
 )
-# Of the 2.0 line: leaves that map a device's memory.  What the host is told of them was not read.
+# Of the 2.0 line: leaves that map a device's memory.  What the host learns of them was not read.
 MMIO_STATES = (
     EntryState("MMIO_MAPPED",                16, 0x40, None, RWX),
     EntryState("MMIO_BLOCKED",               17, 0x48, None, NONE),
@@ -172,7 +172,7 @@ assert EXCLUSIVE & HP == 0 and HP & HP_READER == 0
 # --- other module words ----------------------------------------------------------------------
 
 PT_NDA, PT_RSVD, PT_REG, PT_TDR, PT_TDCX, PT_TDVPR, PT_EPT = 0, 1, 3, 4, 5, 6, 8
-PT_PAMT = 15                     # of 2 MiB whose 4 KiB pages have their PAMT entries in a pair of pages (Dynamic PAMT)
+PT_PAMT = 15                     # of 2 MiB with the PAMT entries of their 4 KiB pages in a pair of pages (Dynamic PAMT)
 PAIR_USED_MAX = 512              # pages in use of 2 MiB that have a pair
 
 # TDR.lifecycle_state (tdr_td_management_fields), and the state of an HKID in the Key Ownership Table.
@@ -273,7 +273,7 @@ def status_name(word: int) -> str:
 
 
 def low_half(kind: str, low: int) -> str:
-    """What bits 31:0 say behind a status whose row has that kind, in short; often nothing."""
+    """What bits 31:0 say behind a status of that kind, in short; often nothing."""
     if kind in (LEVEL, EXIT_REASON):
         return f"level {low}" if kind == LEVEL else f"exit reason {low:#x}"
     if low == 0:

@@ -1,6 +1,6 @@
 """Tests, in the rooms of what they test: tests/commands/test_run.py is of harness/commands/run.py.
 
-    kernels/      words, locks, TLB epochs, zero-step, whose fault a BUSY was, the compiled code itself
+    kernels/      words, locks, TLB epochs, zero-step, who caused a BUSY, the compiled code itself
     memory/       what lies where, and memory that is taken as it is touched
     protocol/     order of locks, statuses and writes of every call; flows, policies, releases, faults
     experiment/   configs, scenarios, plans, choices

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kernels.ops import OP_TABLE, Kind, Op
 
-# The instruction of the module that an op stands for.  Those of one lock discipline are told apart.
+# The instruction of the module that an op stands for.  Those of one lock discipline are distinguished.
 VERBS = {
     Op.SHAREX_TAKE_SHARED: "xadd+2", Op.SHAREX_TAKE_EXCLUSIVE: "cmpxchg 0>1",
     Op.SHAREX_DROP_SHARED: "xadd-2", Op.SHAREX_DROP_EXCLUSIVE: "xchg 0",
@@ -51,7 +51,7 @@ class Access(NamedTuple):
 def recorded(actor, until=Op.CALL_END, changes=None) -> list[Access]:
     """Move an actor to its next row with op `until`; what it accesses on the way.
 
-    changes   {number: function}: what somebody else does just before the access of that number, from 0
+    changes   {number: function}: what another actor does just before the access of that number, from 0
     """
     memory, found, changes = actor.stage.memory, [], dict(changes or {})
     for _ in range(STEPS_MAX):

@@ -1,4 +1,4 @@
-"""Simulated nights: histories whose truth is known, judged night by night as `nightly` judges them.
+"""Simulated nights: histories of known truth, judged night by night as `nightly` judges them.
 
 Noise: blocks differ by 5 % (process to process), nights by another 1 % that all blocks and the rerun of
 a night share; a night is the median of 7 blocks.  Figures as in published nightly jobs on virtual machines.

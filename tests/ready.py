@@ -75,7 +75,7 @@ def _ready(stage: Stage, call: str, level) -> int:
 
 
 def page(level: int) -> int:
-    """A page whose entry a call at a level is about: one that begins at a multiple of its size."""
+    """A page with the entry that a call at a level is about: one that begins at a multiple of its size."""
     return PAGE if level == 0 else 0
 
 

@@ -104,7 +104,7 @@ class Scene:
         return self.memory.word(self.layout.at(name, index), width)
 
     def hold_tree(self, word=1):
-        """Somebody in an entry filter holds the SEPT tree exclusively (or, with 0, no longer)."""
+        """An actor in an entry filter holds the SEPT tree exclusively (or, with 0, no longer)."""
         self.memory.set_word(self.layout.at("secure_ept_lock"), word, 16)
 
     def hold_entry(self, held=True):

@@ -38,7 +38,7 @@ def check(jobs: int, configs: list[Config]) -> None:
         raise UsageError(f"--jobs {jobs}: must be at least 1")
     real = next((config for config in configs if config.engine != "simulate"), None)
     if jobs > 1 and real:
-        raise UsageError(f"--jobs {jobs}: {real.name} has engine = {real.engine!r}, whose runs would disturb each other;"
+        raise UsageError(f"--jobs {jobs}: {real.name} has engine = {real.engine!r}; its runs would disturb each other:"
                          " must be 'simulate'")
 
 

@@ -8,7 +8,7 @@ intervals meet; the ratio of the medians says how far apart they are.
 
 Two workloads (WORKLOADS): the config's own, a closed loop in which calls rarely meet; and one page
 that touches and removals ask for at random times, with calls that last, where one in ten is BUSY.  Only
-arrivals at random make a BUSY rate comparable: two closed loops whose calls cost the same every time fall
+arrivals at random make a BUSY rate comparable: two closed loops of calls that cost the same every time fall
 into step in virtual time, and then meet always or never.  For the same reason TD entry lasts longer there
 than a BLOCK: a vCPU back from a fault and a host that waited for the same mmu_lock would else race for
 the entry within nanoseconds, which virtual time decides the same way every time.

@@ -182,7 +182,7 @@ def orphaned_entries(memory: Memory, td: int = 0) -> int:
 
 
 def pages_mapped_twice(memory: Memory, td: int = 0) -> int:
-    """SEPT entries in use whose page another entry maps too (I8)."""
+    """SEPT entries in use for a page that another entry maps too (I8)."""
     pages = np.concatenate([
         memory.view(f"sept.{level}", td=td)[~_is(_state(memory, level, td), "FREE", "REMOVED")] & np.uint64(HPA_MASK)
         for level in range(LEVELS)])
@@ -190,7 +190,7 @@ def pages_mapped_twice(memory: Memory, td: int = 0) -> int:
 
 
 def pairs_miscounted(plan: Plan, memory: Memory) -> int:
-    """2 MiB of data that have a pair though nobody counts on it, or have none though somebody does."""
+    """2 MiB of data that have a pair but no page in use, or a page in use but no pair."""
     paired = memory.view("pamt_2m.data", np.uint8)[:, PAMT_TYPE] == PT_PAMT
     counted = memory.view("dpamt_ref")[:, 0] != 0
     return int((paired[:len(counted)] != counted).sum())

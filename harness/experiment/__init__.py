@@ -6,7 +6,7 @@
     published.py         Published timings of real hosts as rows, and `machine.costs = "published"`
     plan.py              A plan: everything about a run that is decided before it starts, the same for every engine
     choices.py           The random choices of a program as tables, from which a driver draws with one random word each
-    scenario.py          Scenarios: small worlds whose every interleaving is explored, and what their files may say
+    scenario.py          Scenarios: small worlds with every interleaving explored, and what their files may say
     scenario_file.py     Scenario files: read, checked, and turned into scenarios
     scenario_scripts.py  Scripts of a scenario, from the words of its file
     scenario_grades.py   [[expect]]: how the outcomes of a scenario are graded

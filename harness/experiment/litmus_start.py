@@ -123,7 +123,7 @@ def _type(text: Text, structs, found, offset: int) -> Type:
 
 
 def _scalar(text: Text, given: str, offset: int):
-    """A number, or the name of the shared object whose address it is."""
+    """A number, or the name of the shared object at that address."""
     given = given.strip()
     wrapped = re.fullmatch(r"(?:ATOMIC_INIT|ATOMIC64_INIT|REFCOUNT_INIT)\s*\((.*)\)|\(\s*(-?\w+)\s*\)", given)
     given = next(part for part in wrapped.groups() if part is not None).strip() if wrapped else given

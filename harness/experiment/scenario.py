@@ -1,4 +1,4 @@
-"""Scenarios: small worlds whose every interleaving is explored, as TOML files.
+"""Scenarios: small worlds with every interleaving explored, as TOML files.
 
     module = "1.5.05"                    # or a list: one scenario for each release; "all": of every one
     [start]
@@ -12,7 +12,7 @@
     grade = "acceptable"
 
 An actor's script is a list of calls (`CALL [PAGE] [level N] [retry N | retry forever]`, retried on
-BUSY), or KVM's own flow around a finite list of pages: `{ touch = [3, 3] }` for a vCPU whose guest
+BUSY), or KVM's own flow around a finite list of pages: `{ touch = [3, 3] }` for a vCPU with a guest that
 touches page 3 twice, `{ remove = [3] }` for a host thread that removes it.  A vCPU that makes
 `tdh_vp_enter` leaves again by `td_exit`, at the latest when its script is over.
 

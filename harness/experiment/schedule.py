@@ -97,7 +97,7 @@ class Schedule:
 
 
 def _of_litmus(given: dict, path: str) -> Schedule:
-    """A schedule of a C litmus test, whose whole text it carries."""
+    """A schedule of a C litmus test; it carries the whole text."""
     text = given["scenario"]["litmus"]
     if not isinstance(text, str):
         raise ResultError(f"{path}: scenario.litmus must be the test's text")

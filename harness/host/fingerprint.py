@@ -1,6 +1,6 @@
 """What a result says of the machine it was made on.
 
-`fingerprint` holds what stays the same from run to run, so that results of one machine can be told
+`fingerprint` holds what stays the same from run to run, so that results of one machine can be distinguished
 from another's; `conditions` holds what may differ each time.
 """
 

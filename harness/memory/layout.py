@@ -115,7 +115,7 @@ class Layout:
     variables       shared words of a C litmus test, (name, how many) each
     dynamic_pamt    whether the PAMT entries of 4 KiB pages lie in pages that the host gives: here each 2 MiB have
                     their place for 512 of them, whether they have a pair or not, and two pages of the group PAIRS
-    large_from      the first guest page of the memory that consists of large pages, whose 2 MiB have no pair
+    large_from      the first guest page of the memory that consists of large pages: their 2 MiB have no pair
     accepting       whether the guest has a word for each 2 MiB that it is accepting (guest_policies.py)
     counted_pairs   whether the host counts the pages of each 2 MiB of data for their pair, which none has at the start
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
@@ -236,7 +236,7 @@ class Layout:
         return td * TD_HPA_STEP + (1 + (*GROUPS, PAIRS).index(group)) * HPA_STEP + index * PAGE
 
     def ranges(self) -> list[tuple[str, int]]:
-        """(group, number) of all 2 MiB whose 4 KiB pages need PAMT entries, those of data pages first."""
+        """(group, number) of all 2 MiB with 4 KiB pages that need PAMT entries, those of data pages first."""
         groups = sorted((*GROUPS, PAIRS), key=lambda group: group != "data")
         return [(group, number) for group in groups for number in range(self.by_name[f"pamt_2m.{group}"].count)]
 

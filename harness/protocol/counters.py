@@ -44,7 +44,7 @@ COUNTERS = {
     "mmu_lock_drained": "mmu_lock taken for write and dropped, so that whoever held it was done",
     "zap_yields": "mmu_lock dropped in the middle of a removal because another waited for it",
     "retry_limit_doubled": "the VM's limit of retries doubled",
-    "clobbered_calls": "retries whose operands were what the failed try had returned",
+    "clobbered_calls": "retries with the operands that the failed try had returned",
     "other_errors_taken_for_busy": "failures that were not BUSY but shared a bit with it",
     "rebuilds": "fresh TDs in place of one that had died or ended",
 
@@ -130,7 +130,7 @@ VIOLATIONS = {f"violation: {each.name}": each.name for each in _COUNTED}
 COUNTERS |= {f"violation: {each.name}": f"not so: {each.meaning}" for each in _COUNTED}
 # Guests that ended themselves because of an answer of ACCEPT, by its kind; a search looks for these as for violations.
 DEATHS = {f"guest_deaths.{each.name.removeprefix('guest_outlives_')}": each.name for each in OF_GUESTS}
-COUNTERS |= {name: f"TDs whose guest has ended itself; not so: {each.meaning}" for name, each in zip(DEATHS, OF_GUESTS)}
+COUNTERS |= {name: f"TDs ended by their guest; not so: {each.meaning}" for name, each in zip(DEATHS, OF_GUESTS)}
 EVENTS = VIOLATIONS | DEATHS
 
 

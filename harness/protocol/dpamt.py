@@ -61,7 +61,7 @@ DESIGNS = (
     Design("dpamt_per_2m", "a lock for each range; PAMT.ADD also reads the ranges in which its pair lies",
            "Rick Edgecombe, 28 Sep 2025; Yan Zhao, the same day: two ranges wait for each other", lock="range",
            breaks=("deadlock",)),
-    Design("dpamt_pool", "a lock for each range, and pairs from a pool whose ranges have no page of a TD",
+    Design("dpamt_pool", "a lock for each range, and pairs from a pool; no page of a TD lies in its ranges",
            "Yan Zhao and Kiryl Shutsemau, Sep 2025", lock="range", own_pool=True),
     Design("dpamt_no_lock", "a count and no lock: BUSY is tried again, a pair that is there already is fine",
            "considered in the review of v3 to v6; Dave Hansen: the only other option is to spin", lock="none", fast_get=True,

@@ -110,7 +110,7 @@ GUESTS = (
     _guest("edk2", "4 tries at once, then an error to the caller; what is accepted already is counted",
            "edk2 MdePkg/Library/TdxLib/AcceptPages.c, OvmfPkg/IntelTdx/TdxHelperLib/SecTdxHelper.c, c5aa7e7d",
            busy=("retry 3, fail", "retry 3, fail"), mismatch=("down", "fail"), accepted=("skip", "skip")),
-    _guest("edk2_release", "the same on an AP of a RELEASE build, whose ASSERTs are empty: the error is dropped",
+    _guest("edk2_release", "the same on an AP of a RELEASE build, where ASSERTs are empty: the error is dropped",
            "edk2 OvmfPkg/IntelTdx/TdxHelperLib/SecTdxHelper.c (accepting on APs), c5aa7e7d",
            busy=("retry 3, lost", "retry 3, lost"), mismatch=("down", "lost"), accepted=("skip", "skip")),
     _guest("td_shim", "5 tries at once, then a panic; 2 MiB that are accepted already are one, 4 KiB are not",

@@ -80,7 +80,7 @@ POLICIES = (
     ),
     KICK_ON_BUSY._replace(
         name="zero_step_exit",
-        meaning="kick_on_busy, but a vCPU whose entry finds the SEPT tree busy goes to userspace",
+        meaning="kick_on_busy, but a vCPU goes to userspace when its entry finds the SEPT tree busy",
         source="Sean Christopherson, Re: [PATCH 09/21] KVM: TDX: Retry seamcall when TDX_OPERAND_BUSY with"
         " operand SEPT, 9 Sep 2024: if the single-step protection kicks in, KVM exits to userspace",
         zero_step=ladder("zero_step", "exit_userspace"),
@@ -162,7 +162,7 @@ POLICIES = (
     KICK_ON_BUSY,
     KICK_ON_BUSY._replace(
         name="kick_on_busy_618",
-        meaning="kick_on_busy, whose local retry ends when the memslot is being deleted",
+        meaning="kick_on_busy, but the local retry ends when the memslot is being deleted",
         source="Linux 6.18: KVM: TDX: Do not retry locally when the retry is caused by invalid memslot"
         " (commit 2bc2694fe20b)",
         stop_on=("event", "invalid_slot"),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from harness.protocol.releases import BY_NAME, Release
 
-FIRST = "1.5.01"                 # whose lines a place without a release are
+FIRST = "1.5.01"                 # a place without a release has this release's lines
 PLACE = re.compile(r"(?:(?P<what>[\w ,=().]+): )?(?P<file>[\w/.]+\.[ch])?,?:? ?"
                    r"(?P<release>\d\.\d\.\d\d)?(?: = (?P<same>\d\.\d\.\d\d)|[: ]?(?P<at>c?\d[\d-]*))?(?P<rest>.*)$")
 

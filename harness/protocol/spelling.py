@@ -328,7 +328,7 @@ _UNKNOWN = re.compile(r"(?<![0-9A-Za-z_])(?:0[xX])?([4-9a-eA-E][0-9a-fA-F]{15})(
 
 
 def _last_resort(text: str) -> list[Asked]:
-    """What a line says that somebody gives by hand, where a log has too much like it: an errno; else an unknown status."""
+    """What a line that was typed by hand says, where a log has too much like it: an errno; else an unknown status."""
     leaf = next((known for match in _CALL.finditer(text) if (known := by_name(match[1]))), None)
     said = ("-" + match[2] if match[2] else match[1] for match in _ERRNO.finditer(text))
     errnos = [asked for asked in map(_try, said) if asked and asked.errno > 1]

@@ -31,7 +31,7 @@ def page() -> str:
         "A rate or a share that there is nothing to divide by is null, and so is what nobody has looked at.", "",
         "## Keys", "",
         *(line for part in parts for line in _section(part)),
-        "## busy_by_operand: whose BUSY", "",
+        "## busy_by_operand: BUSY by operand", "",
         "The operand that the answer names; behind it, where there is more to say:", "",
         *markdown(("behind it", "is"), [
             (f"`{NOTES[AnswerKind.BUSY_FOR_PRIORITY].strip()}`", "a guest's call: a host had asked for the lock first"),

@@ -89,7 +89,7 @@ def _spans(names: tuple[str, ...], of: str) -> str:
 # --- what changed ------------------------------------------------------------------------------
 
 def change(name: str) -> tuple[str, ...]:
-    """A field: what it is, its values by release in each line, and calls whose micro-ops it changes."""
+    """A field: what it is, its values by release in each line, and calls of which it changes the micro-ops."""
     return (f"`{name}`", meanings()[name], *(_values(name, each) for each in LINES), _seen_in(name))
 
 

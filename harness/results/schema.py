@@ -422,7 +422,7 @@ class Result(Part):
     bugs: Annotated[dict[str, Count], "KVM_BUG_ONs, by the call and its answer"]
     bug_log: Annotated[list[Bug], "the first of them"]
     guest: Annotated[str, "the guest's policy"] = "svsm"
-    guest_deaths: Annotated[dict[str, Count], "TDs whose guest has ended itself, by the kind of answer that it"
+    guest_deaths: Annotated[dict[str, Count], "TDs ended by their guest, by the kind of answer that it"
                             " cannot bear: busy, mismatch (TDX_PAGE_SIZE_MISMATCH), accepted (TDX_PAGE_ALREADY_ACCEPTED)"] = {}
     hangs: Hangs
     invariants: Annotated[dict[str, Count | None], "violations of each; null: not checked"]

@@ -48,7 +48,7 @@ class Event(NamedTuple):
 
 
 def event(at_ns: int, thread: int, name: str, text: str) -> Event | None:
-    """None for an event that is not in the table, or whose text is damaged."""
+    """None for an event that is not in the table, or has a damaged text."""
     name = name.rpartition(":")[2]
     if row := EVENTS.get(name):
         found = row.text.match(text)

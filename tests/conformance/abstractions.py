@@ -60,7 +60,7 @@ ABSTRACTIONS = (
     Abstraction("an SEPT page that is in no tree", "the entries of a page that PROMOTE has taken out, or that a DEMOTE"
                 " that gave up has not put in, are read by nobody: SEPT.ADD fills a page in the module, here it finds"
                 " it FREE", _unlinked),
-    Abstraction("a TDR of no TD", "a page whose type says that it is a TDR is the TD's own here, whose fields are"
+    Abstraction("a TDR of no TD", "a page of type TDR is the TD's own here, and its fields are"
                 " looked at; in the files it is a page of zeroes", _foreign_tdr),
     Abstraction("the HKID's entry", "VPFLUSHDONE changes the HKID's entry in the key ownership table; the files do"
                 " not say so (tdh_mng_vpflushdone.c does)", _hkid),

@@ -79,7 +79,7 @@ def test_waiting_for_one_exclusive_lock_is_that_of_an_m_d_1_queue(load):
 
 @pytest.mark.parametrize("holders", [2, 4])
 def test_how_many_independent_holders_overlap_is_binomial(holders):
-    """Holders come and go by themselves; somebody who looks at random instants counts them."""
+    """Holders come and go by themselves; one who looks at random instants counts them."""
     hold_ns, away_s = 1000, 2e-6
 
     def write(listing, layout):

@@ -46,7 +46,7 @@ def world(name: str):
 
 
 def says(found) -> tuple:
-    """All that a user is told, but for the number of states and the ways themselves."""
+    """All that a user reads, but for the number of states and the ways themselves."""
     endings = {(each.kind, each.answers, each.words): (each.count, len(each.turns)) for each in found.endings}
     # The lead into a livelock is followed as far as everybody has had a turn, which may differ.
     lengths = {name: len(turns) for name, turns in found.violations.items() if name != explore.LIVELOCK}

@@ -281,5 +281,5 @@ def test_idle_guests_leave_their_processor_to_others(preempt):
     touches, removals = result.arrivals["touches"], result.arrivals["removals"]
     assert abs(touches.served_per_s * 0.1 - 8000) < 3 * np.sqrt(8000)
     assert abs(removals.served_per_s * 0.1 - 100) < 3 * np.sqrt(100)
-    # Those before it on the processor, and their slices: not the whole of somebody's idleness.
+    # Those before it on the processor, and their slices: not the whole of an idle time.
     assert touches.since_intended_ns.p50 < 50_000 and not result.hangs.count

@@ -552,7 +552,7 @@ def test_nothing_hangs_before_everybody_has_had_a_chance(monkeypatch):
     assert not any(looked(longer)) and had_s == [0.0]    # suspected, and nobody ran
     had_s[0] = watchdog.CHANCE_S / 2
     assert not any(looked(longer))
-    touches[0] += 1                                      # somebody did get on
+    touches[0] += 1                                      # one did get on
     had_s.clear()
     assert not any(looked(2)) and not had_s
     assert not any(looked(longer)) and had_s == [0.0]    # it begins again

@@ -33,7 +33,7 @@ WORLDS = (
 )
 INJECTED_WORLDS = (0, 6)         # in which a policy's own answers are looked for
 # What no world shows, and the bound does not exclude: nobody says that an entry which is published before its call
-# is in somebody's hands.
+# is held.
 NOT_SHOWN = {"spinlock_vm": {("tdh_mem_range_block", f"TDX_{status}|RCX") for status in (
     "EPT_ENTRY_STATE_INCORRECT", "EPT_WALK_FAILED", "GPA_RANGE_ALREADY_BLOCKED")}}
 
@@ -112,7 +112,7 @@ def closure() -> Closure:
 
 
 def test_no_two_who_hold_a_lock_exclusively_are_there_at_once(closure):
-    """Locked entries and mmu_lock have a holder wherever somebody finds them so."""
+    """Locked entries and mmu_lock have a holder wherever an actor finds them so."""
     words, views = closure.words, closure.views
     for view, stands in closure.pairs.items():
         for held in stands:

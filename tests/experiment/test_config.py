@@ -216,21 +216,21 @@ def test_the_readme_names_every_key_and_its_default():
     text = (ROOT / "README.md").read_text()
     rows = {tuple(key.strip().strip("`") for key in cells[1].split(",")): cells[2]
             for line in text.splitlines() if line.startswith("| `") and len(cells := line.split("|")) > 4}
-    told = {}
+    said = {}
     for keys, defaults in rows.items():
         table = keys[0].rpartition(".")[0]
         values = [value.strip().strip("`") for value in defaults.split(",")]
         names = [key if "." in key or not table else f"{table}.{key}" for key in keys]
-        told |= dict(zip(names, values)) if len(values) == len(names) else {name: "" for name in names}
-    inside = {"costs_ns", "expect", "policy", "name"}                  # tables told as a whole, or free
+        said |= dict(zip(names, values)) if len(values) == len(names) else {name: "" for name in names}
+    inside = {"costs_ns", "expect", "policy", "name"}                  # tables described as a whole, or free
     hidden = {"workload.hot_pages", "workload.hot_share", "workload.zipf_exponent"}    # beside `pattern`
     keys = Config.model_validate({"name": "x", "policy": "retry16"}).model_dump()
     keys["guest"] = keys["guest"][0]                    # a row, by its name
     for key, value in dotted(keys, lambda value: isinstance(value, dict) and value):
         if key.partition(".")[0] in inside or key in hidden:
             continue
-        assert key in told, f"{key} is not in the README"
-        if told[key]:
-            assert told[key] in {str(value), str(value).lower(), f"{value:g}" if isinstance(value, float) else "",
+        assert key in said, f"{key} is not in the README"
+        if said[key]:
+            assert said[key] in {str(value), str(value).lower(), f"{value:g}" if isinstance(value, float) else "",
                                  ("for ever" if "retries" in key else "all") if value is None
-                                 else "none" if value == () else ""}, (key, value, told[key])
+                                 else "none" if value == () else ""}, (key, value, said[key])

@@ -176,7 +176,7 @@ def _read_set(override: str) -> list[str]:
 
 
 def _read_arguments(words: list[str]) -> list[str]:
-    """A command line whose files are missing: nothing is run."""
+    """A command line with missing files: nothing is run."""
     with tempfile.TemporaryDirectory() as folder:
         given = [word.replace("{f}", f"{folder}/none/f") for word in words]
         out, err = io.StringIO(), io.StringIO()

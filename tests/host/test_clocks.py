@@ -9,7 +9,7 @@ from kernels import clock_checks
 
 
 def test_two_clocks_are_found_as_far_apart_as_they_are():
-    """The other side is played by a thread, whose clock is ten thousand million ticks ahead."""
+    """The other side is played by a thread with a clock ten thousand million ticks ahead."""
     word, stop = np.zeros(8, np.int64), []
 
     def answer():
@@ -19,7 +19,7 @@ def test_two_clocks_are_found_as_far_apart_as_they_are():
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
-    # Some minutes, for a thread that is put aside.
+    # Some minutes, for a thread that is preempted.
     ahead, error = clock_checks.exchange(word.ctypes.data, False, 3, 500_000_000_000)
     stop.append(True)
     thread.join()

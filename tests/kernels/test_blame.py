@@ -1,4 +1,4 @@
-"""Whose fault a BUSY was: each cause on a stage, where every holder stands still; then real processes."""
+"""Who caused a BUSY: each cause on a stage, where every holder stands still; then real processes."""
 
 import math
 import random
@@ -160,7 +160,7 @@ def test_who_holds_it_again_in_another_call_has_recaptured_it():
     assert scene.busy(WORD) == "recaptured"
     scene.leave(1)
     scene.put(2, "tdh_mem_page_aug", "SEPT_ENTRY", WORD, since=IN_TIME - 60)
-    assert scene.busy(WORD) == "running"                 # somebody else
+    assert scene.busy(WORD) == "running"                 # another actor
     scene.succeed()
     scene.put(2, "tdh_mem_page_aug", "SEPT_ENTRY", WORD, since=IN_TIME - 70)
     assert scene.busy(WORD) == "running"                 # another operation

@@ -21,7 +21,7 @@ print(twice(21), sum(twice.stats.cache_hits.values()), compiling.numba.config.CA
 
 
 def start(home: Path) -> tuple[str, str, str, str]:
-    """(answer, hits, folder, stderr) of a process whose cache lies under `home`."""
+    """(answer, hits, folder, stderr) of a process with its cache under `home`."""
     environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"} | {"XDG_CACHE_HOME": str(home)}
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

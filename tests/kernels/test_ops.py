@@ -1,7 +1,7 @@
 """Is what OP_TABLE says of each micro-op true?  Each is run on random words, and its line held against that.
 
 What an op reads is found by changing everything else: registers that it does not read may hold anything,
-and it does the same.  What it accesses is written down by tests/recording.py, whose run has to end as the
+and it does the same.  What it accesses is written down by tests/recording.py; that run has to end as the
 compiled one does.  Each claim is seen to fail: a line with one entry too few, or too many, is a lie.
 
 Ops of kind DRIVER are not `step`'s; they are held against the search's driver at the end.
@@ -325,7 +325,7 @@ def lies_of_outcomes(info: OpInfo) -> str:
     return ""
 
 
-TESTS = (Op.LOAD, Op.EXCHANGE, Op.OR, Op.AND, Op.READ_ENTRY)     # whose mask is that of a test of the word
+TESTS = (Op.LOAD, Op.EXCHANGE, Op.OR, Op.AND, Op.READ_ENTRY)     # their mask is that of a test of the word
 
 
 # Of a lock word: (held exclusively, shared holders).
@@ -353,7 +353,7 @@ def lies_of_taking(info: OpInfo) -> str:
 
 
 def lies_of_counting(info: OpInfo) -> str:
-    """Additions whose order nobody can tell: both go on, either way round, and the word is the same."""
+    """Additions in an order that nothing shows: both go on, either way round, and the word is the same."""
     if Fact.COUNTS not in info.facts:
         return ""
     family = [other for other in OP_TABLE if Fact.COUNTS in other.facts
@@ -411,7 +411,7 @@ def test_the_op_in_python_comes_to_what_the_compiled_one_does(info):
         assert same(came, again, range(REGISTERS))
 
 
-# Of whose order with others something shows.
+# Ops with an order that shows.
 ORDERED = (Op.SHAREX_TAKE_EXCLUSIVE, Op.SHAREX_DROP_EXCLUSIVE, Op.HP_REQUEST, Op.HP_TAKE_EXCLUSIVE, Op.STORE, Op.EXCHANGE)
 
 

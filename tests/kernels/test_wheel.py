@@ -65,7 +65,7 @@ def test_nodes_come_out_in_the_order_of_time_and_then_of_asking(farthest):
     exact = moves[:, 0] != HORIZON
     assert (answers[exact] == np.array(expected)[exact]).all()
     horizons, nexts = answers[~exact], np.array(expected)[~exact]
-    assert (horizons <= nexts).all(), "somebody would be overtaken"
+    assert (horizons <= nexts).all(), "an actor would be overtaken"
     assert (horizons == nexts).any()
 
 

@@ -1,7 +1,7 @@
 """Mutants: the program with one thing wrong, which some test must see.
 
     python -m tests.mutants                        all of them
-    python -m tests.mutants --only 'vp_enter'      those whose name matches
+    python -m tests.mutants --only 'vp_enter'      those with a name that matches
     python -m tests.mutants --list                 their names
     python -m tests.mutants --kind rows --releases 1.5.05 --jobs 2
     python -m tests.mutants --sample 100 --seed 7  a hundred of each kind, by chance

@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _chosen(kind: str, options) -> list:
-    """The mutants of a kind whose names match; of them a sample, if that is wanted."""
+    """The mutants of a kind with names that match; of them a sample, if that is wanted."""
     pattern = re.compile(options.only)
     found = [mutant for mutant in KINDS[kind][0](tuple(options.releases.split(","))) if pattern.search(mutant.name)]
     if options.sample and options.sample < len(found):
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="names only")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--kind", default=",".join(KINDS), help=f"of {', '.join(KINDS)}")
-    parser.add_argument("--releases", default="1.5.05,1.5.24,1.5.34", help="whose rows are changed")
+    parser.add_argument("--releases", default="1.5.05,1.5.24,1.5.34", help="the releases with the rows that are changed")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="N of each kind, by chance; 0: all")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the sample")
     parser.add_argument("--verbose", action="store_true", help="what became of each")

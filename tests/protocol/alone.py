@@ -31,7 +31,7 @@ class Try:
             assert self.actor.call("tdh_vp_enter") == 0
         else:
             self.page = ready(self.stage, self.call, level)
-        self.begins_with = self.page     # what the call is about, if not the page whose words are looked at
+        self.begins_with = self.page     # what the call is about, if not the page with the words that are looked at
         _CASES.get(self.case, lambda tried: None)(self)
         self.epoch = self.stage.word("epoch", width=64) >> EPOCH_SHIFT
         self.words = self._words()

@@ -46,7 +46,7 @@ class Lock:
         return [(verb, self.word, None) for verb in DROPS[kind, self.mode]]
 
 
-@dataclass(eq=False)             # told apart by where it stands: a line may look twice at one word
+@dataclass(eq=False)             # distinguished by its place: a line may look twice at one word
 class Part:
     """One lock or word of a line.
 

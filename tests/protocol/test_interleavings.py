@@ -362,7 +362,7 @@ def test_s26_the_three_outcomes_of_the_entry_filter(stage):
     stage.build_tables(G)
     listed(stage, 0, G)
     vcpu, host = stage.actor("vcpu0"), stage.actor("host0")
-    # (a) somebody has the tree: BUSY, and the vCPU is not counted
+    # (a) another actor has the tree: BUSY, and the vCPU is not counted
     host.begin("tdh_mem_page_aug", G + 1).through(Op.SHAREX_TAKE_SHARED)
     assert stage.word("secure_ept_lock") == 2
     assert vcpu.call("tdh_vp_enter") == BUSY_TREE

@@ -125,7 +125,7 @@ def test_n3_an_entry_that_is_held_and_asked_for_refuses_a_guest_in_one_way_or_th
     stage.map_page(G, "PENDING")
     stage.set_entry(G, "PENDING", lock=True, priority=True)
     guest = stage.actor("vcpu0")
-    assert guest.call("tdg_mem_page_accept", G) == BUSY_ENTRY        # the guest is told the same
+    assert guest.call("tdg_mem_page_accept", G) == BUSY_ENTRY        # the guest gets the same answer
     assert refused_for_priority(stage, guest) == looks_first
     stage.overdue = 1
     again = guest.call("tdg_mem_page_accept", G)

@@ -170,7 +170,7 @@ def test_a_bitmask_takes_other_errors_for_busy_and_equality_does_not():
     for policy, kicks, bugs in (("busy_bitmask_bug", 1, 0), ("kick_on_busy", 0, 1)):
         scene = removing(policy).until("host0", label="zap.track")
         place = scene.layout.at("epoch")
-        scene.memory.set_word(place, epoch_word(5, even=1))         # somebody still runs at epoch 4
+        scene.memory.set_word(place, epoch_word(5, even=1))         # a vCPU still runs at epoch 4
         before = scene.counters["kick_broadcasts"]
         scene.until("host0", op=Op.CALL_END)
         scene.memory.set_word(place, epoch_word(5))                 # the kick has driven it out
@@ -248,7 +248,7 @@ def test_a_refused_entry_with_interrupts_off_hangs_who_kicks(policy, hangs):
     scene.hold_tree()
     scene.until("host0", op=Op.CALL_END)
     scene.hold_tree(0)
-    scene.until("host0", op=Op.WAIT_NOT)                            # bar set, vcpu0 and vcpu1 told
+    scene.until("host0", op=Op.WAIT_NOT)                            # bar set, vcpu0 and vcpu1 notified
     assert scene.word("wait_for_sept_zap") == 1
     scene.until("vcpu1", op=Op.WAIT_IS)                             # it finds the bar
     assert scene.blocked("vcpu1")

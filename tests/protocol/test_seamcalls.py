@@ -25,7 +25,7 @@ from tests.ready import PAGE, caller, levels, ready
 from tests.stage import Stage
 
 SUCCESS = 0
-PAIRED = ("1.5.24", "1.5.34")    # releases whose every call is made with Dynamic PAMT too
+PAIRED = ("1.5.24", "1.5.34")    # releases with every call made with Dynamic PAMT too
 SUCCEEDS = {"tdh_import_abort": "TDX_SUCCESS|FATAL"}         # the others: TDX_SUCCESS
 ROWS = [(release.name, row, level) for release in RELEASES for row in seamcalls(release) for level in levels(row)]
 IDS = [f"{release}-{row.name}-{level}" for release, row, level in ROWS]

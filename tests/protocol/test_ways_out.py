@@ -50,7 +50,7 @@ def check(release, order, level, line, part, change, expected, answer=None) -> N
 # --- locks ---
 
 def taken(tried, lock) -> None:
-    """Somebody else takes a lock: exclusively, or where it is to be promoted as another reader."""
+    """Another actor takes a lock: exclusively, or where it is to be promoted as another reader."""
     word = tried.get(lock.word)
     tried.set(lock.word, word | TDEL if lock.kind in ("entry", "guest") else word + 4 if lock.kind == "promoted" else 1)
 
@@ -308,7 +308,7 @@ def test_the_epoch_counts_a_vcpu_under_the_epochs_own_parity():
 
 
 def with_another_page(release, order, level) -> tuple[Try, int]:
-    """A call whose page has a neighbour in the same state, and the entry as it would map that one."""
+    """A call on a page with a neighbour in the same state, and the entry as it would map that one."""
     tried = Try(release, order.call, level)
     entry = tried.get("ENTRY")
     state = state_of(entry)

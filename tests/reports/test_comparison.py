@@ -37,7 +37,7 @@ def test_a_table_has_every_metric_for_every_policy_and_fits(two):
 
 
 def test_the_planner_says_how_many_blocks_would_show_10_percent(two):
-    """Ten differences are tested together; six blocks are the fewest whose floor is below 5 % / 10."""
+    """Ten differences are tested together; six blocks are the fewest with a floor below 5 % / 10."""
     assert "blocks that would show a difference of 10 %: removals per s 6" in comparison_report(make_table(two))
 
 

@@ -1,4 +1,4 @@
-"""Does the detector raise false alarms, and does it find what is there?  On simulated nights whose truth is known."""
+"""Does the detector raise false alarms, and does it find what is there?  On simulated nights of known truth."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_after_an_alarm_the_new_level_is_the_one_to_differ_from():
 
 
 def test_a_series_without_any_noise_alarms_on_any_step():
-    """A simulated engine: the same number every night, until somebody changes a row."""
+    """A simulated engine: the same number every night, until a row is changed."""
     assert changes.suspect([5.0] * 20) is None and changes.suspect([0.0] * 20) is None
     assert changes.suspect([5.0] * 20 + [5.01] * 3).since == 20
     assert changes.suspect([0.0] * 20 + [3.0] * 3).percent is None

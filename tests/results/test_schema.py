@@ -35,7 +35,7 @@ def test_a_value_is_kept_as_it_is_or_refused(kind, good, of_no_file, never):
 
 
 def test_what_was_measured_is_kept_whatever_it_is():
-    """A run whose record was overwritten has a result; ranges are looked at when a file is read."""
+    """A run with a record that was overwritten has a result; ranges are looked at when a file is read."""
     call = schema.Call(**made().seamcalls["tdh_mem_track"].model_dump() | {"attempts": -5})
     assert call.attempts == -5
     assert any("tdh_mem_track" in sentence for sentence in

@@ -18,7 +18,7 @@ def fair_states(first_arc: np.ndarray, arcs: np.ndarray, movers: np.ndarray, ali
     """The fair set that the shortest way leads to, as sorted states; empty if there is none.
 
     first_arc   (states + 1,): where each state's moves begin, of states in the order in which they were found
-    arcs        where each move leads to;  movers: whose move it is
+    arcs        where each move leads to;  movers: the actor of each move
     alive       bool (states,): the states to look among
     """
     alive = alive.astype(np.uint8)

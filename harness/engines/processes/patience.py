@@ -2,7 +2,7 @@
 
 A worker that is ready to run and kept off its processor by others (a busy machine, a hypervisor that runs
 another guest) has not been slow and does not hang; it has not been there.  So before the engine says that
-somebody is stuck it waits until everybody has had some time: what a worker ran, and all the time in which
+an actor is stuck it waits until every worker has had some time: what a worker ran, and all the time in which
 it slept or was stopped, but not what it waited for a processor.  A worker that waits for another looks for
 what it waits for and gives its processor up at once, so each turn that it had there counts as TURN_S.
 """

@@ -1,8 +1,8 @@
 """A worker's record is whole, or it is not used: a sequence number and a checksum behind its tables.
 
 The sequence is 0 before the worker has begun, odd while it writes, even once it has ended by itself
-and put the checksum beside.  So what a killed worker leaves is seen to be torn, and what somebody
-else wrote into is seen to be damaged.
+and put the checksum beside.  So what a killed worker leaves is seen to be torn, and what another process
+wrote into is seen to be damaged.
 """
 
 import zlib

@@ -136,7 +136,7 @@ class Simulation:
         for actor in self.plan.actors:
             if actor.kind == "vcpu":
                 line = layout.at("kick", actor.index, actor.td) // LINE
-                words[line * lines.STRIDE] = lines.DOORBELL | actor.number << lines.WHOSE_SHIFT
+                words[line * lines.STRIDE] = lines.DOORBELL | actor.number << lines.ACTOR_SHIFT
         wide = lines.words_for(self.processors_count)
         self._copies_block = reserve((lines_count + 1) * wide * 8 if wide > 1 else 8, scattered=False)
         copies = np.frombuffer(self._copies_block, np.int64)

@@ -10,7 +10,7 @@ tdh_mem_sept_add (or tdh_mem_page_aug at the bottom), publish the mirror entry o
 
 A fault that finds an entry frozen by another, a page that is being invalidated or an invalid memslot
 is RET_PF_RETRY: what then happens is the policy's site `frozen`.  BUSY from the SEAMCALL is its site
-`install`.  A page that is shared by its attributes, or whose memslot is gone, is KVM_EXIT_MEMORY_FAULT:
+`install`.  A page that is shared by its attributes, or has lost its memslot, is KVM_EXIT_MEMORY_FAULT:
 userspace converts it, or puts the memslot back, and enters the guest again, which faults at the same
 instruction.
 """

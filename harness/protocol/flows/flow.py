@@ -5,8 +5,7 @@ taken the interrupt (kvm_make_all_cpus_request with KVM_REQ_OUTSIDE_GUEST_MODE);
 gets none.  Here a vCPU has one word with two bits, so that "I enter" and "have I been asked to
 leave" are one access, as KVM's memory barriers make them.  The interrupt is taken where interrupts
 are on: before each of the guest's instructions, and once tdh_vp_enter has come back
-(`leave_guest_mode`).  Between the two a vCPU that tries again keeps it waiting.  A vCPU whose worker
-process the operating system has preempted still counts as in the guest.
+(`leave_guest_mode`).  Between the two a vCPU that tries again keeps it waiting.  A vCPU still counts as in the guest.
 
 Requests that a vCPU must see before it enters (a signal, KVM_REQ_VM_DEAD) set the same bit whether it
 is in the guest or not (`tell_all`).

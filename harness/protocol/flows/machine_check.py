@@ -1,11 +1,11 @@
-"""A machine check on a host's processor: the handler asks the module whose page was hit.
+"""A machine check on a host's processor: the handler asks the module who owns the page that was hit.
 
 tdx_dump_mce_info, paddr_is_tdx_private (arch/x86/virt/vmx/tdx/tdx.c, Linux 6.16): one
 tdh_phymem_page_rdmd, without any retry, and its answer decides which line the kernel prints.  It may
 be made while the processor is not in VMX operation, KVM not being loaded: #UD then is no error but
 the answer "no TDX private pages" (Kai Huang, Re: [PATCH v11 05/20] x86/virt/tdx: Add SEAMCALL
 infrastructure, 7 Jun 2023).  So is any other failure; and BUSY is a failure, so that a private page
-whose PAMT entry is locked at that moment is taken for an ordinary one.
+with a locked PAMT entry at that moment is taken for an ordinary one.
 
     machine_checks                     how many there were
     machine_check.private              the page is the module's or a TD's: "TDX private memory error"

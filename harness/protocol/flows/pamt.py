@@ -301,7 +301,7 @@ class Writer:
         self.label(last)
 
     def _last_under_lock(self, unlock: str) -> None:
-        """Go on if this is the last page of the range, whose count falls (or has fallen) to zero."""
+        """Go on if this is the last page of the range: its count falls (or has fallen) to zero."""
         last = self.fresh("pamt.last")
         if self.design.put == "dec":
             self.row(Op.LOAD, mask=-1, match=0, next=last, otherwise=unlock, **self._at("dpamt_ref"))

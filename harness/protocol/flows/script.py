@@ -25,7 +25,7 @@ from kernels.words import OPERAND_BUSY, STATUS_CLASS, status
 
 ANSWER_BITS = 9                  # of R.OUTCOMES, for each call of a script
 CALLS_MAX = 63 // ANSWER_BITS
-LEAVE = "script.leave"           # where a vCPU goes on whose guest has nothing left to do
+LEAVE = "script.leave"           # where a vCPU goes on when its guest has nothing left to do
 
 # Calls that name a page itself and not an entry: its group; and those about a data page at any level.
 ABOUT_PAGES = {"tdh_mng_add_cx": "tdcx", "tdh_vp_addcx": "tdcx", "tdh_mig_stream_create": "tdcx",
@@ -86,7 +86,7 @@ def write_program(options: Options, policy: Policy | None, hosts: int, accept_fi
 
 
 def write_leave(flow: Flow) -> None:
-    """A guest whose script is over leaves, and its vCPU stops at the next look (Op.POLL)."""
+    """A guest leaves at the end of its script, and its vCPU stops at the next look (Op.POLL)."""
     with flow.listing.within(flow="script"):
         flow.label(LEAVE)
         flow.row(Op.STEPPING_EXIT, **STEPPING)

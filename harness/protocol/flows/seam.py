@@ -58,7 +58,7 @@ def answer_without_call(flow: Flow, name: str, code: int, behind: str, kind: Ans
 
 
 def clobbered_attempt(flow: Flow, name: str, behind: str) -> None:
-    """A retry whose operands are what the failed try has returned.
+    """A retry with the operands that the failed try has returned.
 
     The module returns 0 in RCX and RDX when a lock is BUSY, so the second try names address 0 as the
     TDR.  That is refused before a lock is taken; with what status depends on the page there.

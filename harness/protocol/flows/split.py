@@ -4,7 +4,7 @@ As in the RFC for huge pages (v5, Jan 2026): a split under mmu_lock read would h
 UNBLOCK when DEMOTE is BUSY, and that can be BUSY too.  DEMOTE is made at the policy's site `remove`.
 
 All memory behind the first 2 MiB is of large pages: faults there add a whole one, and the spammers'
-ACCEPT is of the first of them, at level 1, under whose entry lock the module zeroes 2 MiB.
+ACCEPT is of the first of them, at level 1: the module zeroes 2 MiB under that entry's lock.
 
     host.start   add the next large page, as KVM_PRE_FAULT_MEMORY would, and split it; when all are
                  split, the VM is closed and the next one begins with whole pages

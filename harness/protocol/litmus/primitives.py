@@ -2,7 +2,7 @@
 
 An access is a row: a plain load or store, or one locked instruction, as on x86 (include/linux/atomic,
 arch/x86/include/asm; tools/memory-model/linux-kernel.def says which of them order what).  Read-modify-
-writes that x86 has no single instruction for, or whose result does not fit the word (unsigned types of
+writes that x86 has no single instruction for, or with a result that does not fit the word (unsigned types of
 less than 64 bits), are loops of compare-and-swap, as the kernel's own are.
 
 To add one: a line in PRIMITIVES.  What a file defines itself goes before the table.

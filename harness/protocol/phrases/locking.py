@@ -232,7 +232,7 @@ class OpState:
 
 
 def with_node(call: Call, page: str, write) -> None:
-    """What `write()` writes, for a page of 4 KiB: one that an entry maps may be a large one, whose NODE is 0."""
+    """What `write()` writes, for a page of 4 KiB: one that an entry maps may be a large one; its NODE is 0."""
     if page == "PAGE" and call.level:
         small, large = call.fresh("small"), call.fresh("large")
         call.row(Op.TEST, register=R.NODE, mask=-1, next=large, otherwise=small, text="a large page?")

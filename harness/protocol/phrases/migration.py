@@ -258,7 +258,7 @@ class ExportEnds:
 
 @dataclass(frozen=True)
 class NewOrFatal:
-    """The vCPU whose state is imported must be uninitialized, or the session is over."""
+    """A vCPU must be uninitialized, or the session is over."""
 
     def emit(self, call: Call):
         other = call.fresh("other")

@@ -37,7 +37,7 @@ class Enabled:
 
 @dataclass(frozen=True)
 class GivePair:
-    """The two pages that the caller names become the pair of PAGE's 2 MiB, whose own PAMT entry is held exclusively.
+    """The two pages that the caller names become the pair of PAGE's 2 MiB; its own PAMT entry is held exclusively.
 
     operands   that name the two pages
     parts      type of the 512 PAMT entries, and how many of them are thus in use

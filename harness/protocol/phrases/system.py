@@ -6,7 +6,7 @@
 
 Every SEAMCALL marks its processor as busy and looks at this state as it enters the module; a processor in a guest
 is busy until the TD exit.  SHUTDOWN counts them.  Abstracted away unless `Options.inside`: with it each call has
-four accesses more, which decide nothing unless somebody shuts the module down.
+four accesses more, which decide nothing unless another call shuts the module down.
 """
 
 from dataclasses import dataclass
