@@ -102,13 +102,19 @@ def answers(release: Release) -> dict[str, frozenset[int]]:
     return {name: frozenset(words) for name, words in found.items()}
 
 
-def alike(word: int, other: int) -> bool:
-    """Whether two words are one answer: the same status, and the same low half where that names an operand."""
+def answer_of(word: int) -> tuple[int, bool, int | None]:
+    """What is the same in all words that are one answer: the status, and the low half where that names an operand."""
     upper, fatal = known_class(word)
-    if (upper, fatal) != known_class(other):
-        return False
-    kind = LOW_HALF.get(upper)
-    return word & OPERAND_ID == other & OPERAND_ID if kind in (OPERAND, EXIT_REASON) else True
+    return upper, fatal, word & OPERAND_ID if LOW_HALF.get(upper) in (OPERAND, EXIT_REASON) else None
+
+
+@functools.cache
+def _rows_by_answer(release: Release) -> dict[tuple, tuple[str, ...]]:
+    found: dict[tuple, dict[str, None]] = {}
+    for name, words in answers(release).items():
+        for word in words:
+            found.setdefault(answer_of(word), {})[name] = None
+    return {answer: tuple(names) for answer, names in found.items()}
 
 
 class Giver(NamedTuple):
@@ -126,9 +132,8 @@ def givers(word: int, releases: tuple[Release, ...] = READ) -> list[Giver]:
     """The calls that can end with a word, host calls first, in the order of their leaves."""
     found: dict[tuple[str, Leaf], dict[str, None]] = {}
     for release in releases:
-        for name, words in answers(release).items():
-            if any(alike(word, other) for other in words):
-                found.setdefault((name, by_name(name)), {})[release.name] = None
+        for name in _rows_by_answer(release).get(answer_of(word), ()):
+            found.setdefault((name, by_name(name)), {})[release.name] = None
     upper, fatal = known_class(word)
     modelled = {leaf for _, leaf in found}
     for call in (IMPORTS if upper else ()) if fatal else MORE.get(NAME_OF_STATUS.get(upper, ""), ()):

@@ -20,7 +20,7 @@ that is missing or defined twice, a value that does not fit.  A counter or a spa
 """
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Mapping, NamedTuple
 
 import numpy as np
@@ -241,10 +241,11 @@ class Listing:
             raise AssemblyError(f"label {self._pending[0]!r} at the end names no row")
         where = {name: number for number, row in enumerate(self.rows) for name in row.labels}
         table = _aligned_rows(len(self.rows))
-        for number, row in enumerate(self.rows):
-            _link(table[number], number, row, where, len(self.rows))
+        linked = [_link(number, row, where, len(self.rows)) for number, row in enumerate(self.rows)]
+        for name, column in zip(ROW.names, zip(*linked)):
+            table[name] = column
         return Program(
-            rows=table, listing=tuple(replace(row) for row in self.rows), labels=where,
+            rows=table, listing=tuple(self.rows), labels=where,
             calls=tuple(self.calls), answers=tuple(self.answers), counters=tuple(self.counters),
             spans=tuple(self.spans), costs=tuple(self.costs), choices=tuple(self.choices),
         )
@@ -257,7 +258,8 @@ def _aligned_rows(count: int) -> np.ndarray:
     return raw[start:start + count * ROW.itemsize].view(ROW)
 
 
-def _link(entry, number, row, where, rows_count) -> None:
+def _link(number, row, where, rows_count) -> tuple:
+    """The fields of a row, in the order of kernels.ops.ROW."""
     def target(name):
         if name not in where:
             raise AssemblyError(f"row {number} ({row.op.name}): no label {name!r}")
@@ -274,15 +276,10 @@ def _link(entry, number, row, where, rows_count) -> None:
     if row.next is None and outcomes and number + 1 == rows_count:
         raise AssemblyError(f"row {number} ({row.op.name}) runs off the end")
 
-    entry["op"], entry["base"], entry["width"] = row.op, row.base, row.width
-    entry["register"], entry["source"] = row.register, row.source
-    entry["next"] = target(row.next) if row.next else number + 1 if outcomes else number
-    entry["straight"] = entry["next"] == number + 1
-    entry["otherwise"] = target(row.otherwise) if row.otherwise else 0
-    entry["priority"] = target(row.priority) if row.priority else 0
-    entry["offset"] = row.offset
-    entry["value"] = target(row.value) if isinstance(row.value, str) else signed(row.value)
-    entry["mask"], entry["match"] = signed(row.mask), signed(row.match)
+    following = target(row.next) if row.next else number + 1 if outcomes else number
+    return (row.op, row.base, row.width, following == number + 1, row.register, row.source, following,
+            target(row.otherwise) if row.otherwise else 0, target(row.priority) if row.priority else 0, row.offset,
+            target(row.value) if isinstance(row.value, str) else signed(row.value), signed(row.mask), signed(row.match))
 
 
 @dataclass(frozen=True, eq=False)        # compared by identity, so that results derived from a program can be cached
