@@ -123,9 +123,9 @@ PRIMITIVE = "cas"                                # of a stage that is made with 
 
 
 @functools.cache
-def stage_program(layout_key, packages, primitive, owners, busted, release, faults, dynamic_pamt, inside):
+def stage_program(layout_key, packages, primitive, owners, busted, release, faults, dynamic_pamt, inside, tds=1):
     """A program with every call as a script at each of its levels: "stage.CALL.LEVEL"."""
-    layout = Layout(*layout_key, record_words=0, packages=packages, dynamic_pamt=dynamic_pamt)
+    layout = Layout(*layout_key, record_words=0, packages=packages, dynamic_pamt=dynamic_pamt, tds=tds)
     options = Options(layout, primitive, owners, busted=frozenset(busted), release=RELEASES[release],
                       faults=faults, inside=inside)
     listing = Listing()
@@ -159,10 +159,10 @@ class Stage:
     """A finalized TD without memory, and a program with every call, at every level."""
 
     def __init__(self, vcpus=2, hosts=3, pages=1024, primitive=None, owners=False, busted=(), release="1.5.05", faults=Faults(),
-                 dynamic_pamt=False, packages=1, inside=False):
+                 dynamic_pamt=False, packages=1, inside=False, tds=1):
         self.layout, self.program = stage_program(
-            (vcpus, vcpus + hosts, pages), packages, primitive or PRIMITIVE, owners, tuple(busted), release, faults,
-            dynamic_pamt, inside)
+            (vcpus, tds * (vcpus + hosts), pages), packages, primitive or PRIMITIVE, owners, tuple(busted), release, faults,
+            dynamic_pamt, inside, tds)
         self.release = RELEASES[release]
         self.memory = Memory(self.layout)
         self.actors = {actor.name: actor for actor in make_actors(vcpus, hosts)}

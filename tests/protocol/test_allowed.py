@@ -9,7 +9,8 @@ from harness.protocol.seamcalls import by_name, seamcalls
 from kernels.epoch import epoch_word
 from kernels.ops import Register as R
 from kernels.words import (
-    HKID_FLUSHED, HKID_FREE, HPA_MASK, PT_EPT, PT_REG, STATE, TD_HKID_ASSIGNED, TD_KEYS_CONFIGURED, TDCS_PAGES, TDEL, TDVPS_PAGES_MAX,
+    HKID_FLUSHED, HKID_FREE, HPA_MASK, OP_STATE_START_EXPORT, PT_EPT, PT_REG, STATE, TD_HKID_ASSIGNED, TD_KEYS_CONFIGURED, TDCS_PAGES,
+    TDCS_PAGES_MAX, TDEL, TDHP, TDVPS_PAGES, TDVPS_PAGES_MAX,
     status_name,
 )
 from tests.accesses import recorded
@@ -365,3 +366,99 @@ def test_attr_rd_locks_the_entry_at_which_its_walk_stops_and_attr_wr_none(releas
 def test_calls_are_those_of_the_tables():
     names = {row.name for row in seamcalls()}
     assert set(OP_STATES) | WITHOUT <= names and set(DRAWS) <= names and not set(OP_STATES) & WITHOUT
+
+
+# --- START_EXPORT, from 1.5.34 ---
+
+STARTING = [row.name for row in seamcalls(BY_NAME["1.5.34"]) if row.name in OP_STATES and "2" in OP_STATES[row.name].split()]
+
+
+@pytest.mark.parametrize("call", STARTING)
+def test_a_td_is_one_that_runs_while_its_export_starts(call):
+    tried = Try("1.5.34", call, levels(by_name(BY_NAME["1.5.34"])[call])[0])
+    tried.set("op_state", OP_STATE_START_EXPORT)
+    assert tried.run()[1] == "TDX_SUCCESS"
+
+
+# --- TDCX pages ---
+
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.34"])
+@pytest.mark.parametrize("call", OP_STATES)
+def test_a_td_may_have_more_tdcx_pages_than_it_needs(release, call):
+    for count in range(TDCS_PAGES + 1, TDCS_PAGES_MAX + 1):
+        tried = Try(release, call, levels(by_name(BY_NAME[release])[call])[0])
+        tried.set("num_tdcx", count)
+        assert tried.run()[1] == "TDX_SUCCESS", count
+
+
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.34"])
+def test_a_vcpu_of_any_number_of_tdcx_pages_can_be_flushed(release):
+    """VP.FLUSH asks for as many as ENTER does, and refuses no more than those."""
+    for count in range(TDVPS_PAGES_MAX):
+        tried = Try(release, "tdh_vp_flush", 0)
+        tried.set("tdcx", count)
+        enough = TDVPS_PAGES - 1 <= count
+        assert (tried.run()[1] == "TDX_SUCCESS") == enough, count
+
+
+# --- a guest that is refused for a host's priority ---
+
+GUESTS = ("tdg_mem_page_accept", "tdg_mem_page_attr_rd", "tdg_mem_page_attr_wr")
+
+
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+@pytest.mark.parametrize("call", GUESTS)
+def test_the_first_refusal_starts_the_timer_and_a_later_one_may_end_it(release, call):
+    """hp_lock_timeout: BUSY while it runs, TIMEOUT once it has run out, and then, or after a call that gets on, anew."""
+    stage = Stage(release=release)
+    page = ready(stage, call, 0)
+    guest = caller(stage, call)
+
+    def answers(overdue):
+        stage.overdue = overdue
+        return status_name(guest.call(call, page, 0)), int(guest.registers[R.REFUSED])
+
+    refused = "TDX_OPERAND_BUSY|RCX", 1                      # that it was for the priority is taken out of the answer
+    free = stage.entry(page)
+    stage.memory.set_word(stage.layout.at("sept.0", page), free | TDHP)
+    assert answers(1) == refused                             # nobody looks at the clock: it starts now
+    assert answers(0) == refused and answers(0) == refused
+    assert answers(1) == ("TDX_HOST_PRIORITY_BUSY_TIMEOUT", 0)
+    assert answers(1) == refused                             # it starts anew
+    stage.memory.set_word(stage.layout.at("sept.0", page), free)
+    assert answers(1) == ("TDX_SUCCESS", 0)
+    stage.memory.set_word(stage.layout.at("sept.0", page), free | TDHP)
+    assert answers(1) == refused
+
+
+# --- ACCEPT below a large page ---
+
+ACCEPTED = ("MAPPED", "BLOCKEDW", "EXP_BLOCKEDW", "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW")
+
+
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+@pytest.mark.parametrize("above", [1, 2])
+def test_accept_below_a_large_page_says_at_which_level_it_is_accepted(release, above):
+    for state in (state for state in STATE.values() if state.leaf and not state.name.startswith("MMIO")):
+        stage = Stage(release=release)
+        stage.map_page(0, state.name, above)
+        answer = status_name(caller(stage, "tdg_mem_page_accept").call("tdg_mem_page_accept", 5, 0))
+        assert answer == (f"TDX_PAGE_ALREADY_ACCEPTED|level {above}" if state.name in ACCEPTED
+                          else "EXIT_REASON_EPT_VIOLATION"), state.name
+        assert locks_of(stage) == {}
+
+
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+@pytest.mark.parametrize("call", ["tdh_mem_rd", "tdh_mem_wr", "tdh_mr_extend"])
+@pytest.mark.parametrize("above", [1, 2])
+def test_a_walk_to_the_leaf_ends_at_a_large_page(release, call, above):
+    """Its own entry is the one that is locked, where one is."""
+    stage = Stage(release=release)
+    page = ready(stage, call, 0)
+    stage.map_page(page, "MAPPED", above)
+    actor = caller(stage, call)
+    assert status_name(actor.call(call, page, 0)) == "TDX_SUCCESS"
+    assert locks_of(stage) == {}
+    stage.set_entry(page, "MAPPED", above, lock=True)
+    locks = any(order.call == call and each == release and "ENT" in order.take.split() for each, order, _ in LINES)
+    assert status_name(actor.call(call, page, 0)) == ("TDX_OPERAND_BUSY|RCX" if locks else "TDX_SUCCESS")

@@ -3,7 +3,7 @@
 import pytest
 
 from kernels.locks import EXCLUSIVE
-from kernels.words import PT_NDA, PT_REG, TD_TEARDOWN, status, status_name
+from kernels.words import PT_NDA, PT_REG, PT_RSVD, TD_TEARDOWN, status, status_name
 
 from tests.by_release import DIFFER
 from tests.stage import Stage
@@ -14,20 +14,17 @@ sizes = pytest.mark.parametrize("size", LARGE)
 releases = pytest.mark.parametrize("release", RELEASES)
 
 
-@pytest.fixture
-def torn_down():
-    def make(release, size, page_type=PT_REG):
-        stage = Stage(release=release)
-        stage.set_lifecycle(TD_TEARDOWN)
-        stage.set_type("data", 0, page_type, size)
-        stage.set_word("chldcnt", 1 << 30, width=64)
-        return stage
-    return make
+def torn_down(release, size, page_type=PT_REG):
+    stage = Stage(release=release)
+    stage.set_lifecycle(TD_TEARDOWN)
+    stage.set_type("data", 0, page_type, size)
+    stage.set_word("chldcnt", 1 << 30, width=64)
+    return stage
 
 
 @releases
 @sizes
-def test_a_large_page_that_is_reclaimed_is_counted_in_pages_of_4_kib(torn_down, release, size):
+def test_a_large_page_that_is_reclaimed_is_counted_in_pages_of_4_kib(release, size):
     stage = torn_down(release, size)
     assert stage.actor("host0").call("tdh_phymem_page_reclaim", 0, "data") == 0
     assert stage.type_of("data", 0, size) == PT_NDA
@@ -38,7 +35,7 @@ def test_a_large_page_that_is_reclaimed_is_counted_in_pages_of_4_kib(torn_down, 
 
 @releases
 @sizes
-def test_only_its_first_page_names_a_large_one(torn_down, release, size):
+def test_only_its_first_page_names_a_large_one(release, size):
     stage = torn_down(release, size)
     before = stage.snapshot()
     assert stage.actor("host0").call("tdh_phymem_page_reclaim", 5, "data") == status("TDX_OPERAND_INVALID", "RCX")
@@ -47,7 +44,7 @@ def test_only_its_first_page_names_a_large_one(torn_down, release, size):
 
 @releases
 @sizes
-def test_a_large_page_that_is_held_is_busy_and_a_host_asks_for_priority_on_it(torn_down, release, size):
+def test_a_large_page_that_is_held_is_busy_and_a_host_asks_for_priority_on_it(release, size):
     stage = torn_down(release, size)
     stage.set_word(f"pamt_{size}.data", EXCLUSIVE)
     before = stage.type_of("data", 0, size), stage.word("chldcnt", width=64)
@@ -62,7 +59,7 @@ def test_a_large_page_that_is_held_is_busy_and_a_host_asks_for_priority_on_it(to
 @releases
 @pytest.mark.parametrize("call", ["tdh_phymem_page_reclaim", "tdh_phymem_page_wbinvd"])
 @sizes
-def test_a_busy_tdr_or_a_page_in_use_leaves_a_large_page_as_it_is(torn_down, release, size, call):
+def test_a_busy_tdr_or_a_page_in_use_leaves_a_large_page_as_it_is(release, size, call):
     stage = torn_down(release, size)
     if call == "tdh_phymem_page_reclaim":
         stage.set_word("pamt_4k.control", EXCLUSIVE)     # the TDR
@@ -73,3 +70,39 @@ def test_a_busy_tdr_or_a_page_in_use_leaves_a_large_page_as_it_is(torn_down, rel
     assert status_name(stage.actor("host0").call(call, 0, "data")) == status_name(answer)
     assert stage.type_of("data", 0, size) == PT_REG and stage.word("chldcnt", width=64) == 1 << 30
     assert {each: stage.word(f"pamt_{each}.data") for each in words} == words
+
+
+@releases
+@pytest.mark.parametrize("call", ["tdh_phymem_page_wbinvd", "tdh_phymem_page_rdmd"])
+@sizes
+def test_a_page_of_whatever_type_is_looked_at_by_the_entry_of_its_own_size(release, size, call):
+    """No 2 MiB or 1 GiB entry but one that says that nothing is there lets the walk go on below it."""
+    for kind in (1, 2, 3, 4, 8, 16, 32, 64, 128):
+        stage = torn_down(release, size, kind)
+        answer = stage.actor("host0").call(call, 0, "data")
+        free = "TDX_PAGE_METADATA_INCORRECT|RCX" if call == "tdh_phymem_page_wbinvd" else "TDX_SUCCESS"
+        assert status_name(answer) == free, kind
+        below = ("1g", "2m", "4k")[("1g", "2m").index(size) + 1:]
+        for each in below:                               # another actor has it: the call does not see it
+            stage.set_word(f"pamt_{each}.data", EXCLUSIVE)
+        assert status_name(stage.actor("host0").call(call, 0, "data")) == free, kind
+        stage.set_word(f"pamt_{size}.data", EXCLUSIVE)
+        assert status_name(stage.actor("host0").call(call, 0, "data")) == "TDX_OPERAND_BUSY|RCX", kind
+
+
+@releases
+@sizes
+def test_a_large_page_that_nothing_owns_is_written_back(release, size):
+    """Its entry is reserved for nobody; the answer of the call before it is not left."""
+    stage = torn_down(release, size, PT_NDA)
+    stage.set_word("pamt_4k.data", EXCLUSIVE)
+    assert status_name(stage.actor("host0").call("tdh_phymem_page_wbinvd", 0, "data")) == "TDX_OPERAND_BUSY|RCX"
+
+
+@releases
+@sizes
+def test_a_large_page_of_a_type_that_is_not_reclaimed_says_so(release, size):
+    stage = torn_down(release, size, PT_RSVD)
+    assert status_name(stage.actor("host0").call("tdh_phymem_page_reclaim", 0, "data")) == "TDX_PAGE_METADATA_INCORRECT|RCX"
+    for each in ("4k", "2m", "1g"):
+        assert stage.word(f"pamt_{each}.data") == 0

@@ -1,5 +1,7 @@
 """The calls, alone: what they write, what they answer, and that a failure leaves nothing behind."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -376,6 +378,9 @@ def expected(call: str, state: str, level: int, release: str) -> str:
 
 
 PRODUCT = [(release, row, level) for release, row, level in ROWS if row.name in BECOMES]
+# Calls on one large page: of PROMOTE, DEMOTE and REMOVE of an SEPT page all 512 parts would have to be there.
+LARGE = [(release, row, level) for release, row, level in PRODUCT if level == 1 and row.name not in (
+    "tdh_mem_page_promote", "tdh_mem_page_demote", "tdh_mem_sept_remove", "tdh_mmio_block", "tdh_mmio_unmap")]
 
 
 def test_every_call_that_looks_at_an_entry_is_in_the_product():
@@ -389,22 +394,37 @@ def test_every_call_that_looks_at_an_entry_is_in_the_product():
 def test_each_state_has_one_outcome_in_each_call_level_and_release(release, row, level):
     """The whole product: sixteen states, each with one status and one word that the layout allows."""
     for state in ALL:
-        stage = Stage(release=release)
-        page = ready(stage, row.name, level)
-        stage.set_entry(page, state, level)
-        if STATE[state].leaf:
-            stage.set_type("data", page >> 9 * level, PT_REG, ("4k", "2m", "1g")[level])
-        elif level and state in ("NL_MAPPED", "NL_BLOCKED"):
-            stage.set_type(("", "pt_pages", "pd_pages")[level], 0, PT_EPT)
-        answer = status_name(caller(stage, row.name).call(row.name, page, level))
-        assert answer == expected(row.name, state, level, release), state
-        after = BECOMES[row.name].get(state, state) if answer == "TDX_SUCCESS" else state
-        word = stage.as_state(after, page, level)
-        if row.name == "tdh_mem_page_relocate" and answer == "TDX_SUCCESS":
-            word = STATE[after].word(stage.layout.hpa("data", stage.layout.pages), access=stage.release.access)
-        assert stage.entry(page, level) == word, state
-        assert state_of(word).name == after
-        assert locks_of(stage) == {}
+        check_product(release, row, level, state)
+
+
+@pytest.mark.parametrize("release, row, level", by_release(
+    LARGE, [f"{release}-{row.name}" for release, row, level in LARGE]))
+def test_the_word_of_a_large_page_has_its_own_address(release, row, level):
+    """The same for the second 2 MiB, with the lowest bit of a large page's address."""
+    for state in BECOMES[row.name]:
+        check_product(release, row, level, state, 512)
+
+
+def check_product(release, row, level, state, other_page=None):
+    stage = Stage(release=release)
+    page = ready(stage, row.name, level)
+    if other_page:
+        page = other_page
+        stage.build_tables(page, level)
+    stage.set_entry(page, state, level)
+    if STATE[state].leaf:
+        stage.set_type("data", page >> 9 * level, PT_REG, ("4k", "2m", "1g")[level])
+    elif level and state in ("NL_MAPPED", "NL_BLOCKED"):
+        stage.set_type(("", "pt_pages", "pd_pages")[level], page >> 9 * level, PT_EPT)
+    answer = status_name(caller(stage, row.name).call(row.name, page, level))
+    assert answer == expected(row.name, state, level, release), state
+    after = BECOMES[row.name].get(state, state) if answer == "TDX_SUCCESS" else state
+    word = stage.as_state(after, page, level)
+    if row.name == "tdh_mem_page_relocate" and answer == "TDX_SUCCESS":
+        word = STATE[after].word(stage.layout.hpa("data", stage.layout.pages), access=stage.release.access)
+    assert stage.entry(page, level) == word, state
+    assert state_of(word).name == after
+    assert locks_of(stage) == {}
 
 
 # --- vCPU state and association ---
@@ -505,6 +525,26 @@ def test_an_interrupt_ends_a_write_back_with_both_locks_dropped_and_it_is_resume
     assert status_name(host.call("tdh_phymem_cache_wb_resume")) == "TDX_SUCCESS"
     assert not left_to_write_back(stage)
     assert status_name(host.call("tdh_phymem_cache_wb_resume")) == "TDX_WBCACHE_RESUME_ERROR"
+
+
+TO_DO, DONE_HERE, RUNNING = HKID_FLUSHED | 1 << 8 * KOT_PACKAGES, HKID_FLUSHED, HKID_ASSIGNED
+
+
+def test_the_keys_that_were_flushed_are_written_back_and_no_others():
+    """KOT entries of three TDs: each of which this package has still to write back; at once, and after an interrupt."""
+    stage = Stage(tds=3)
+    host, places = stage.actor("host0"), [stage.layout.at("kot", number) for number in range(3)]
+    for keys in itertools.product((TO_DO, DONE_HERE, RUNNING), repeat=3):
+        any_flushed = {TO_DO, DONE_HERE} & set(keys)        # by whichever package: this one may have written back
+        for interrupted in (False, True):
+            for place, key in zip(places, keys):
+                stage.memory.set_word(place, key)
+            stage.set_word("host_interrupt", int(interrupted), width=64)
+            ends = "TDX_INTERRUPTED_RESUMABLE" if interrupted else "TDX_SUCCESS"
+            assert status_name(host.call("tdh_phymem_cache_wb")) == (ends if any_flushed else "TDX_NO_HKID_READY_TO_WBCACHE")
+            ends = "TDX_SUCCESS" if interrupted and any_flushed else "TDX_WBCACHE_RESUME_ERROR"
+            assert status_name(host.call("tdh_phymem_cache_wb_resume")) == ends
+            assert [stage.memory.word(place) for place in places] == [DONE_HERE if key == TO_DO else key for key in keys]
 
 
 def test_what_was_flushed_after_a_write_back_began_is_not_written_back_by_it():

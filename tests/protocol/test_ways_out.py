@@ -122,9 +122,9 @@ def test_a_call_whose_page_lies_in_a_large_one_ends_at_that_ones_entry(release, 
             "busy": {at: lambda tried: taken(tried, lock)},
             "busy over priority": {at: lambda tried: tried.set(word, tried.get(word) | HP), at + 1: lambda tried: taken(tried, lock)},
         }
-        for way, accesses in ways.items():
-            tried = Try(release, order.call, level)
-            found, answer = tried.run({at - 1: lambda: tried.set(f"{word}.type", PT_REG)}
+        for way, kind in [*((way, PT_REG) for way in ways), *(("had", 1 << bit) for bit in range(8))]:
+            tried, accesses = Try(release, order.call, level), ways[way]
+            found, answer = tried.run({at - 1: lambda: tried.set(f"{word}.type", kind)}
                                       | {when: lambda change=change: change(tried) for when, change in changes[way].items()})
             difference = tried.differences(upto + accesses, found)
             assert not difference, f"{part.token}, {word}, {way}: {difference}"
