@@ -15,12 +15,14 @@ from harness.results.schema import Result
 
 
 class Wanted(NamedTuple):
-    """What is printed and checked of each run."""
+    """What is printed and checked of each run, and what was set beside its config (`KEY=VALUE`)."""
 
     style: str
     verbose: bool
     quiet: bool
     outcomes: bool
+    settings: tuple[str, ...] = ()
+    policies: bool = False               # each config is run under several: which is in the folder's name
 
 
 def add(parser) -> None:
@@ -53,7 +55,8 @@ def do(options) -> int:
         session, done = resume(session, out)
     with running.only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
         return run(session, done, sessions.Budget(budget_s), out,
-                   Wanted(options.format, options.verbose, options.quiet, options.check_outcomes))
+                   Wanted(options.format, options.verbose, options.quiet, options.check_outcomes, tuple(options.overrides),
+                          bool(options.policies)))
 
 
 def resume(session: sessions.Session, out: Path) -> tuple[sessions.Session, dict]:
@@ -83,7 +86,8 @@ def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Pat
     try:
         for which, result in running.run_session(session, done, budget):
             finished[which], config = result, session.configs[which.config]
-            kept = running.keep(result, out, say=not wanted.quiet)
+            under = (f"policy={result.policy}",) if wanted.policies else ()
+            kept = running.keep(result, out, say=not wanted.quiet, settings=(*wanted.settings, *under))
             if text := shown(result, several, wanted):
                 print(text + "\n", flush=True)
             code = gravest(code, kept, running.exit_code(result, config.expect))

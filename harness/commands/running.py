@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Sequence
 
 from harness import engines, stops
 from harness.commands import jobs
@@ -107,13 +108,14 @@ def _progress(session: Session, run: Run, behind: list[Run]) -> Progress:
 
 # --- results -----------------------------------------------------------------------------------
 
-def keep(result: Result, out: Path, say: bool = True, key: str = "") -> int:
+def keep(result: Result, out: Path, say: bool = True, key: str = "", settings: Sequence[str] = ()) -> int:
     """Save a result, and say where; if that fails, put it where it is not lost and say where.
 
-    key   of its task (jobs.key), beside a result that is whole
+    key        of its task (jobs.key), beside a result that is whole
+    settings   what was set beside its config, as `KEY=VALUE`
     """
     try:
-        path = store.write(result, out)
+        path = store.write(result, out, settings)
         if key and not result.interrupted:
             write_file(key, path.parent / jobs.KEY_FILE)
         if say:
@@ -121,7 +123,7 @@ def keep(result: Result, out: Path, say: bool = True, key: str = "") -> int:
         return DONE
     except OSError as problem:
         try:
-            saved = f"saved {store.write(result, tempfile.gettempdir())} instead"
+            saved = f"saved {store.write(result, tempfile.gettempdir(), settings)} instead"
         except OSError:
             print(json.dumps(result.document()))
             saved = "printed it instead"

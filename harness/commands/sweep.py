@@ -81,7 +81,8 @@ def run(plans: list, out: Path, given: tuple, keys: list[str], done: dict[str, R
     with stops.noted() if count > 1 else contextlib.nullcontext():
         for place, result in _results(plans, left, given, count):
             found[place] = result
-            code = gravest(code, running.keep(result, out, key=keys[place]), running.exit_code(result, plans[place][1].config.expect))
+            settings = [f"{name}={value}" for name, value in plans[place][0].items()]
+            code = gravest(code, running.keep(result, out, key=keys[place], settings=settings), running.exit_code(result, plans[place][1].config.expect))
         if stops.asked() and (len(found) < len(plans) or count == 1):
             code = INTERRUPTED
         return code, [(plans[place][0], result) for place, result in sorted(found.items())]

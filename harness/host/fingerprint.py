@@ -18,7 +18,7 @@ PACKAGES = ("numba", "llvmlite", "numpy")
 
 
 def fingerprint() -> dict:
-    """Stable facts: processor, how many of them, memory, kernel, versions."""
+    """Stable facts: processor, how many of them, memory, kernel, versions, of this program its commit and sources."""
     return {
         "processor": _processor_name(),
         "architecture": platform.machine(),
@@ -28,6 +28,7 @@ def fingerprint() -> dict:
         "kernel": platform.release(),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
+        "program": versions(),
     }
 
 

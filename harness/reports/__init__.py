@@ -5,6 +5,7 @@
     run.py           One run, every table
     summary.py       One run in at most 25 lines
     comparison.py    Policies side by side, in words
+    before_after.py  A policy before and after a change: old, new, change
     sweep.py         A sweep as one table or one picture
     histograms.py    Percentiles over several results
     policies.py      The policies listed

@@ -11,7 +11,7 @@ from harness.reports.run import assumption_lines
 from harness.reports.text import count, formatted, number, signed_percent, wrap
 from harness.results import identity, inference
 from harness.results.comparison import Line, Table, make_table, settled
-from harness.results.metrics import Metric, chosen
+from harness.results.metrics import Metric, chosen, legend
 from harness.results.schema import Result
 
 BLOCKS_MAX = 1000                # a plan for more is no plan
@@ -31,6 +31,7 @@ def comparison_report(table: Table, style: str = "table") -> str:
     parts = [title(table)]
     if any(line.metric in OVERVIEW for line in table.lines):
         parts.append(formatted(overview_rows(table), style))
+        parts.append(wrap(legend(dict.fromkeys(line.metric for line in table.lines if line.metric in OVERVIEW))))
     parts += fatal_parts(table, style)
     if any(len(group.results) > 1 for group in table.groups) and len(table.groups) > 1:
         parts += ["", differences_text(table, style)]

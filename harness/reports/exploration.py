@@ -8,7 +8,7 @@ from harness.results.grading import Verdict
 from harness.results.matrix import Matrix, named
 
 OP_WIDTH, WORD_WIDTH = 22, 27
-SCENARIO_WIDTH = 38               # longer names take two lines
+SCENARIO_WIDTH = 28               # longer names take two lines
 
 
 def scenario_report(found, verdict: Verdict) -> str:
@@ -75,12 +75,13 @@ def summary(results: list) -> str:
     rows = []
     for found, verdict in results:
         grades = [grade for grade, _ in verdict.grades]
+        good = [grades.count(grade) for grade in ("acceptable", "interesting")]
         rows.append([found.scenario.name, found.scenario.module, found.states, len(found.endings),
-                     *(grades.count(grade) or "" for grade in ("acceptable", "interesting", "forbidden", "ungraded")),
+                     *(number or "" for number in (*good, len(grades) - sum(good))),
                      "FAILED" if verdict.failures else "ok" if found.complete else "part"])
-    return tabulate(rows, headers=["scenario", "module", "states", "out-\ncomes", "accept-\nable", "inter-\nesting",
-                                   "forbid-\nden", "un-\ngraded", ""], tablefmt="simple", disable_numparse=True,
-                    maxcolwidths=[SCENARIO_WIDTH] + [None] * 8, break_long_words=False)
+    return tabulate(rows, headers=["scenario", "module", "states", "outcomes", "acceptable", "interesting",
+                                   "other", ""], tablefmt="simple", disable_numparse=True,
+                    maxcolwidths=[SCENARIO_WIDTH] + [None] * 7, break_long_words=False)
 
 
 def trace(schedule: Schedule, accesses: list[Access], everything: bool = False) -> str:

@@ -33,11 +33,11 @@ def over_runs(metric: Metric, results: Sequence[Result], narrow: bool = False) -
 
 
 def events_text(found: Events, narrow: bool = False) -> str:
-    """`5 in 2 of 7 runs`; `0 in 7 runs`; of one run the total.  In a narrow column `5 in 2/7` and `0`."""
+    """`5 in 2 of 7 runs`; `0 in 7 runs`; of one run the total.  In a narrow column `5 2/7` and `0`."""
     if found.runs == 1 or narrow and not found.total:
         return str(found.total)
     if narrow:
-        return f"{found.total} in {found.in_runs}/{found.runs}"
+        return f"{number(found.total)} {found.in_runs}/{found.runs}"
     return f"{found.total} in {found.in_runs} of {found.runs} runs" if found.total else f"0 in {found.runs} runs"
 
 

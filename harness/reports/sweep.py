@@ -8,10 +8,10 @@ from harness.reports import plots
 from harness.reports.numbers import over_runs, reasons_of
 from harness.reports.run import assumption_lines
 from harness.reports.text import number, table_of, wrap
-from harness.results.metrics import chosen, values
+from harness.results.metrics import chosen, legend, values
 from harness.results.schema import Result
 
-SHOWN = chosen("busy_per_attempt_percent", "busy_per_operation_percent", "bugs_per_s", "hangs_per_s", "removals_per_s",
+SHOWN = chosen("busy_per_attempt_percent", "bugs_per_s", "hangs_per_s", "removals_per_s",
                "removal_p50_us", "removal_p99_us", "armed_per_million_faults", "guest_time_lost_percent", "touches_per_s")
 DRAWN = chosen("busy_per_attempt_percent", "removal_p50_us", "removal_p99_us", "armed_per_million_faults",
                "guest_time_lost_percent", "touches_per_s")
@@ -27,7 +27,7 @@ def sweep_report(keys: list[str], runs: Runs, style: str = "table") -> str:
     reasons = [reason for reason, _ in reasons_of([result for _, result in runs])]
     lines = [] if style == "csv" else [*map(wrap, reasons), *assumption_lines(first)]
     table = table_of(rows(keys, runs), style)
-    return table if style == "csv" else "\n".join([summary(keys, first), table, *lines])
+    return table if style == "csv" else "\n".join([summary(keys, first), table, wrap(f"{legend(SHOWN)}; 2/5: in 2 of 5 runs"), *lines])
 
 
 def rows(keys: list[str], runs: Runs) -> list[dict]:

@@ -110,8 +110,8 @@ def formatted(rows: list[dict], style: str, words: tuple[int, ...] = (0,)) -> st
 
 
 def one_line(heading: str) -> str:
-    """A heading without its line breaks; `at-` and `tempts` become one word again."""
-    return " ".join(heading.replace("-\n", "").split())
+    """A heading without its line breaks."""
+    return " ".join(heading.split())
 
 
 def csv_of(rows: list[dict]) -> str:

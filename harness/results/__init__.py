@@ -13,6 +13,7 @@
     grading.py        What a search found, held against what the scenario expects
     matrix.py         Policies or releases side by side: which invariants each keeps
     comparison.py     Policies side by side: medians, totals, differences to a baseline
+    before_after.py   A policy before and after a change
     inference.py      What can be said of two policies from a few blocks of runs
     identity.py       What makes two results comparable, and one series of nights the same series
     histogram.py      Histograms that outlive their run; percentiles

@@ -17,7 +17,7 @@ nights, and what is found is measured once more before it is an alarm:
 Improvements and regressions are treated alike.  A change that a straight line explains better than a
 step is called a drift.
 
-The constants were chosen on simulated histories (tests/results/test_changes.py); README has the table.
+The constants were chosen on simulated histories (tests/results/test_changes.py); docs/nightly.md has the table.
 """
 
 import math

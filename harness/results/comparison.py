@@ -115,14 +115,14 @@ def _differences(groups: list[Group], across) -> list[str]:
     for key in identity.COMPARABLE:
         if len({getattr(group.identity, key) for group in groups}) == 1:
             continue
-        differing = _differing(groups, key)
+        found = differing(groups, key)
         if len(sessions) > 1 and key not in across:
-            raise UsageError(f"results differ in {key}: {differing}; `--across {key}` compares them all the same")
-        notes.append(f"differ in {key}: {differing}")
+            raise UsageError(f"results differ in {key}: {found}; `--across {key}` compares them all the same")
+        notes.append(f"differ in {key}: {found}")
     return notes
 
 
-def _differing(groups: list[Group], key: str) -> str:
+def differing(groups: list[Group], key: str) -> str:
     """The values that differ, with their keys where the identity is a digest of several."""
     describe = {"workload": identity.workload, "machine": lambda result: identity.stable(result.machine)}.get(key)
     if describe is None:

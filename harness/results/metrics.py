@@ -75,11 +75,11 @@ def _busy_of(name: str) -> Metric:
 METRICS = (
     # BUSY
     Metric("busy_per_attempt_percent", "BUSY per attempt, %", lambda r: _percent(r.busy.per_attempt), LESS,
-           "BUSY %\nof at-\ntempts", of=lambda r: r.busy.attempts, times=100, scale="symlog"),
+           "BUSY,\n% of\ntries", of=lambda r: r.busy.attempts, times=100, scale="symlog"),
     Metric("busy_net_percent", "BUSY net of the scheduler, %", lambda r: _percent(r.busy.net.per_attempt), LESS,
-           "net of\nsche-\nduler", of=lambda r: net_of_preempted(r.busy.attempts, r.busy.by_cause), times=100),
+           "BUSY\nnet,\n%", of=lambda r: net_of_preempted(r.busy.attempts, r.busy.by_cause), times=100),
     Metric("busy_per_operation_percent", "BUSY per operation, %", lambda r: _percent(r.busy.per_operation), LESS,
-           "of\noper-\nations", of=lambda r: r.busy.operations, times=100),
+           "BUSY,\n% of\nops", of=lambda r: r.busy.operations, times=100),
     Metric("busy_net_per_operation_percent", "BUSY per operation net of the scheduler, %",
            lambda r: _percent(r.busy.net.per_operation), LESS, of=lambda r: r.busy.operations, times=100),
     Metric("busy_per_waited_ms", "BUSY per ms of waiting", lambda r: _thousandth(r.busy.per_time), LESS),
@@ -98,7 +98,7 @@ METRICS = (
     Metric("hangs_per_s", "hangs, per s", lambda r: r.hangs.count / r.measured_s, LESS, "hangs",
            events=lambda r: r.hangs.count),
     Metric("invariants_violated", "violations of invariants", lambda r: sum(map(bool, r.invariants.values())), LESS,
-           "bro-\nken", events=lambda r: sum(count or 0 for count in r.invariants.values())),
+           "broken", events=lambda r: sum(count or 0 for count in r.invariants.values())),
 
     # zero-step mitigation
     Metric("private_faults", "private faults", lambda r: r.zero_step.private_faults),
@@ -126,7 +126,7 @@ METRICS = (
     # kicks
     Metric("kick_broadcasts", "kick broadcasts", lambda r: r.kicks.broadcasts),
     Metric("kicks_per_removal", "kick broadcasts per removal",
-           lambda r: _ratio(r.kicks.broadcasts, r.counters["removals"]), LESS, "kicks\n/ re-\nmoval",
+           lambda r: _ratio(r.kicks.broadcasts, r.counters["removals"]), LESS, "kicks\nper\nremoval",
            of=lambda r: r.counters["removals"]),
     Metric("vcpus_interrupted", "vCPUs interrupted", lambda r: r.kicks.vcpus_interrupted),
     Metric("kick_wait_p50_us", "kick wait p50, us", lambda r: _thousandth(r.kicks.wait_ns.p50), LESS),
@@ -138,19 +138,25 @@ METRICS = (
     Metric("time_lost_p99_us", "guest time lost per kick p99, us", lambda r: _thousandth(r.kicks.guest_time_lost_ns.p99), LESS),
 
     # throughput and times
-    Metric("touches_per_s", "touches per s", lambda r: r.throughput.touches_per_s, MORE, "touch-\nes\nper s", scale="log"),
+    Metric("touches_per_s", "touches per s", lambda r: r.throughput.touches_per_s, MORE, "touches\nper s", scale="log"),
     Metric("installs_per_s", "installs per s", lambda r: r.throughput.installs_per_s, MORE),
-    Metric("removals_per_s", "removals per s", lambda r: r.throughput.removals_per_s, MORE, "remo-\nvals\nper s"),
+    Metric("removals_per_s", "removals per s", lambda r: r.throughput.removals_per_s, MORE, "removals\nper s"),
     Metric("removal_p50_us", "removal p50, us", lambda r: _thousandth(r.spans_ns.removal.p50), LESS,
-           "remo-\nval us\np50", scale="log"),
+           "remove\np50,\nus", scale="log"),
     Metric("removal_p99_us", "removal p99, us", lambda r: _thousandth(r.spans_ns.removal.p99), LESS,
-           "remo-\nval us\np99", scale="log"),
+           "remove\np99,\nus", scale="log"),
     Metric("stall_max_ms", "longest stall of a touch, ms", lambda r: (r.spans_ns.touch_stalled.max or 0) / 1e6, LESS),
 )
 BY_KEY = {metric.key: metric for metric in METRICS}
 
 assert len(BY_KEY) == len(METRICS)
 assert all(metric.better in (LESS, MORE, "") for metric in METRICS)
+
+
+def legend(metrics: Sequence[Metric]) -> str:
+    """What each heading stands for: `BUSY, % of tries: BUSY per attempt, %; ...`; of those that say less than the name."""
+    said = {" ".join(metric.heading.split()): metric.title if metric.events else metric.name for metric in metrics if metric.heading}
+    return "; ".join(f"{heading}: {name}" for heading, name in said.items() if heading != name)
 
 
 def chosen(*keys: str) -> tuple[Metric, ...]:

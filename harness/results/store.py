@@ -7,23 +7,32 @@ do not add up) is refused as a whole, with the key that is wrong, and is never h
 import contextlib
 import json
 import os
+import re
 from pathlib import Path
+from typing import Sequence
 
 from pydantic import ValidationError
 
 from harness.errors import ResultError
 from harness.files import read_json, write_file
 from harness.results.consistency import contradictions
+from harness.results.identity import digest
 from harness.results.schema import FROM_A_FILE, SCHEMA, UNTRUSTWORTHY, Result, first_problem
 
+STEM_MAX = 100
+SAME_ANYWAY = ("seed", "repeats", "expect")      # results that differ in these are of one kind
 
-def write(result: Result, out: str | Path) -> Path:
+
+def write(result: Result, out: str | Path, settings: Sequence[str] = ()) -> Path:
     """Write result.json into a new folder under `out`; returns its path.
+
+    settings   what was set beside the config, as `KEY=VALUE`: in the folder's name, so that a pattern such as
+               `results/kick_on_busy-*` names runs that can be compared
 
     The file is there whole or not at all.  Raises OSError.
     """
     stamp = result.started_at.replace(":", "").replace("-", "").replace("T", "-").removesuffix("Z")
-    stem = f"{result.name}-{stamp}"
+    stem = f"{stem_of(result.name, settings)}-{stamp}"
     for number in range(1, 10_000):
         folder = Path(out) / (stem if number == 1 else f"{stem}-{number}")
         try:
@@ -39,6 +48,17 @@ def write(result: Result, out: str | Path) -> Path:
         with contextlib.suppress(OSError):
             folder.rmdir()                               # made above, and empty
         raise
+
+
+def stem_of(name: str, settings: Sequence[str]) -> str:
+    """`kick_on_busy,loop=open`: the name of a config and what was set; where that is long, its digest for the rest."""
+    words = []
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key.partition(".")[0] not in SAME_ANYWAY:
+            words.append(f"{key.rpartition('.')[2]}={re.sub(r'[^A-Za-z0-9_.+]+', '_', value).strip('_')}")
+    stem = ",".join([name, *words])
+    return stem if len(stem) <= STEM_MAX else f"{stem[:STEM_MAX]},{digest(words)}"
 
 
 def read(path: str | Path) -> Result:

@@ -2,16 +2,13 @@
 
 import io
 import json
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from harness.__main__ import main
 
-README = Path(__file__).parent.parent.parent / "README.md"
 
 LOG = b"""\
 [   10.1] Linux version 7.1.0
@@ -123,11 +120,6 @@ def test_numbers_in_a_log_are_no_answers_unless_they_can_be_nothing_else(feed, c
     feed(b"Code: 00 01 02\nffff888101234567 0000000000000030\n <TASK>\nerr -16\n0x8000020000000092\n8000020000000080\nEBUSY\n")
     assert [each.get("word", each.get("errno")) for each in json.loads(printed(capsys, "--format", "json"))] == \
         ["0x8000020000000092", "0x8000020000000080", "-EBUSY"]
-
-
-def test_the_sample_in_the_readme_is_what_is_printed(capsys):
-    sample = re.search(r"\$ python -m harness decode '(kvm_intel: [^']*)'\n(.*?)\n```", README.read_text(), re.DOTALL)
-    assert printed(capsys, sample[1]).startswith(sample[2] + "\n\n")
 
 
 def test_it_runs_in_a_pipe_whatever_the_encoding():

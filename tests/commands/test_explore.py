@@ -90,15 +90,6 @@ def test_releases_side_by_side_and_those_that_behave_the_same_are_searched_once(
     assert "1.5.05, .06, .08, .09" in out and "1.5.28*" in out and "docs/releases.md lists them" in out
 
 
-def test_the_sample_of_the_readme_is_what_is_printed(capsys):
-    readme = (ROOT / "README.md").read_text()
-    call, _, sample = readme[readme.index("$ python -m harness explore --modules"):].partition("priority_kept,right_size_accepted\n")
-    patterns = [word for word in call.split() if word.endswith(".toml")]
-    files = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
-    code, out, _ = command(capsys, "explore", "--modules", *files, "--require", "priority_kept,right_size_accepted")
-    assert code == 1 and sample.partition("```")[0] == out
-
-
 def test_a_search_of_a_release_alone_finds_what_its_row_says(capsys):
     """That 1.5.05 is not searched when 1.5.01 has been changes nothing."""
     for module, steps in (("1.5.05", 12), ("2.0.12", 13), ("2.0.16", None)):

@@ -58,7 +58,7 @@ def lasting(document: dict) -> str:
 def test_every_policy_runs_and_breaks_only_what_it_is_known_to_break(policy, primitive):
     result = result_of(policy.name, primitive=primitive)
     assert {name for name, count in result.invariants.items() if count} <= set(policy.breaks), result.invariants
-    # A TD can hang for some of the time (README); a fresh one is built then.
+    # A TD can hang for some of the time (docs/policies_compared.md); a fresh one is built then.
     assert sum(call.attempts for call in result.seamcalls.values()) > 0
     assert result.measured_s == 0.003 or result.invariants["no_deadlock"]
     for name, call in result.seamcalls.items():

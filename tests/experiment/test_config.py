@@ -212,8 +212,8 @@ def test_every_policy_has_a_source_and_a_meaning():
                                                  on=policy.ladder(site).on) for site in SITES)
 
 
-def test_the_readme_names_every_key_and_its_default():
-    text = (ROOT / "README.md").read_text()
+def test_the_docs_name_every_key_and_its_default():
+    text = (ROOT / "docs/config.md").read_text()
     rows = {tuple(key.strip().strip("`") for key in cells[1].split(",")): cells[2]
             for line in text.splitlines() if line.startswith("| `") and len(cells := line.split("|")) > 4}
     said = {}
@@ -229,7 +229,7 @@ def test_the_readme_names_every_key_and_its_default():
     for key, value in dotted(keys, lambda value: isinstance(value, dict) and value):
         if key.partition(".")[0] in inside or key in hidden:
             continue
-        assert key in said, f"{key} is not in the README"
+        assert key in said, f"{key} is not in docs/config.md"
         if said[key]:
             assert said[key] in {str(value), str(value).lower(), f"{value:g}" if isinstance(value, float) else "",
                                  ("for ever" if "retries" in key else "all") if value is None

@@ -11,7 +11,7 @@ BUSY, ARMED, KICKS = (BY_KEY[key] for key in ("busy_per_attempt_percent", "armed
 
 
 @pytest.mark.parametrize("found, said, narrow", [
-    (Events(5, 2, 7), "5 in 2 of 7 runs", "5 in 2/7"), (Events(0, 0, 7), "0 in 7 runs", "0"),
+    (Events(5, 2, 7), "5 in 2 of 7 runs", "5 2/7"), (Events(0, 0, 7), "0 in 7 runs", "0"),
     (Events(5, 1, 1), "5", "5"), (Events(0, 0, 1), "0", "0"),
 ])
 def test_what_is_fatal_is_a_total_and_in_how_many_runs(found, said, narrow):

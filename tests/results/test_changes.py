@@ -132,7 +132,7 @@ def test_a_quiet_history_rarely_alarms_and_a_10_percent_step_is_found_in_three_n
 @pytest.mark.slow
 @pytest.mark.parametrize("among", [1, 24])
 def test_over_many_histories_of_200_nights(among):
-    """The table of the README; `make test-slow` prints it with -s."""
+    """The table of docs/nightly.md; `make test-slow` prints it with -s."""
     count = 100
     quiet, spiked = false_alarms(count, among), false_alarms(count, among, spiked=True)
     print(f"\nwatched {among}: false alarms per 100 nights: {quiet:.2f} quiet, {spiked:.2f} with spikes")

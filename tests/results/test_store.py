@@ -163,3 +163,14 @@ def test_a_key_that_is_gone_is_always_refused_but_of_tables_of_any_names():
         damaged = changed(path, lambda table, key: table.pop(key))
         if path[0] not in OPEN | NEWER and path != ("schema",) and path[:1] != ("block",):
             assert refused(damaged), path
+
+
+def test_a_folder_says_what_was_set_so_that_a_pattern_names_runs_that_can_be_compared(tmp_path):
+    result = made()
+    plain = store.write(result, tmp_path).parent.name
+    settings = ["workload.loop=open", "td.vcpus=8", "seed=3", 'machine.costs="a b/c"']
+    other = store.write(result, tmp_path, settings).parent.name
+    assert other.startswith("test,loop=open,vcpus=8,costs=a_b_c-") and "seed" not in other
+    assert [path.name for path in tmp_path.glob("test-*")] == [plain]
+    long = store.stem_of("test", [f"workload.key{number}=1" for number in range(40)])
+    assert len(long) <= store.STEM_MAX + 14 and long != store.stem_of("test", [f"workload.key{number}=1" for number in range(39)])

@@ -1,0 +1,6 @@
+"""README and docs/: what they link, the commands in them, and that their samples are what is printed.
+
+    pages.py        The pages as links, headings and samples
+    test_pages.py   Every page is linked, every link leads somewhere, every command can be parsed
+    test_samples.py Samples are run, and are what is printed
+"""
