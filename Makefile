@@ -43,7 +43,7 @@ lint: $(VENV)/installed
 
 # The pages of docs/ that are made from the code's own tables.
 docs: $(VENV)/installed
-	$(IN_VENV) -c 'from harness.reports import calls, reference, releases; calls.write(); reference.write(); releases.write()'
+	$(IN_VENV) -c 'from harness.reports import calls, keys, reference, releases; [page.write() for page in (calls, keys, reference, releases)]'
 	$(IN_VENV) -m harness decode --list --format github > docs/statuses.md
 
 $(VENV)/installed: pyproject.toml requirements.lock

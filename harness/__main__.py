@@ -38,6 +38,7 @@ COMMANDS = {
     "histograms": "add up the histograms of results; export them",
     "sweep": "run a config for every combination of its [sweep] values, as one table",
     "configs": "list the configs and scenarios that are shipped, with the question each answers",
+    "schema": "JSON Schema of configs and scenarios, for editors",
     "policies": "list the policies, with their sources",
     "seamcalls": "list the calls of the module, or what differs by release",
     "contention": "which calls can make each other BUSY, on what",

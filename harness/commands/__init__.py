@@ -10,6 +10,7 @@ Each command of __main__.py is a file with `add(parser)` and `do(options)`; belo
     report.py       results as one HTML page
     histograms.py   those of several results added up, and exported
     sweep.py        one config run for every combination of some of its values, as one table or one picture
+    schema.py       JSON Schema of configs and scenarios
     configs.py      what is shipped, with the question that each answers
     policies.py     each with its responses, its meaning and its source
     seamcalls.py    the calls of a release, or what differs between two

@@ -1,6 +1,7 @@
 """Experiments: what is to be run - files checked, everything decided before anything starts.
 
     config.py            What a config may say, as models
+    schemas.py           JSON Schema of configs and scenarios
     config_file.py       Configs as TOML files: read, changed by `--set KEY=VALUE`, and checked before anything is started
     shipped.py           Configs, scenarios and litmus tests that come with the program, by name
     published.py         Published timings of real hosts as rows, and `machine.costs = "published"`

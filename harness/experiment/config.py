@@ -28,13 +28,15 @@ class Table(BaseModel):
 class Td(Table):
     """The TD."""
 
-    vcpus: int = Field(4, ge=1, le=4096)
-    memory_mib: int = Field(2, ge=2, le=1 << 20, multiple_of=2)
-    count: int = Field(1, ge=1, le=128)              # TDs at once; each has vCPUs and hosts of its own
-    hp_lock_timeout_ms: int = Field(1_000, ge=10, le=100_000)    # TDCS.hp_lock_timeout; not given: the module's
-    pending_ve: bool = True                          # a touch of a PENDING page is a #VE for the guest
-    dynamic_pamt: bool = False                       # PAMT entries of 4 KiB pages in pages that the host gives
-    dpamt: str = ""                                  # how KVM gets and puts them; none: every 2 MiB keep theirs
+    vcpus: int = Field(4, ge=1, le=4096, description="vCPUs of a TD")
+    memory_mib: int = Field(2, ge=2, le=1 << 20, multiple_of=2, description="memory of a TD in MiB, in whole 2 MiB")
+    count: int = Field(1, ge=1, le=128, description="TDs at once; each has vCPUs and hosts of its own")
+    hp_lock_timeout_ms: int = Field(1_000, ge=10, le=100_000,
+                                    description="TDCS.hp_lock_timeout: for so long host priority refuses a TDCALL before the "
+                                                "TD exits; not given: the module's own")
+    pending_ve: bool = Field(True, description="a touch of a PENDING page is a #VE for the guest")
+    dynamic_pamt: bool = Field(False, description="PAMT entries of 4 KiB pages lie in pages that the host gives (Dynamic PAMT)")
+    dpamt: str = Field("", description="how KVM gets and puts PAMT page pairs, such as dpamt_merged; none: all 2 MiB keep theirs")
 
     @property
     def pages(self) -> int:
@@ -45,29 +47,33 @@ class Td(Table):
 class Workload(Table):
     """What vCPUs touch and what host threads remove."""
 
-    pattern: Literal[PATTERNS] = "hot"
-    pages: int | None = Field(None, ge=1)            # how many pages are in play; default: all
-    hot_pages: int = Field(16, ge=1)                 # pattern "hot"
-    hot_share: float = Field(0.9, ge=0, le=1)
-    zipf_exponent: float = Field(1.0, gt=0, le=10)   # pattern "zipf"
-    accept_first: float = Field(0.75, ge=0, le=1)    # share of first touches that ACCEPT beforehand
-    hosts: int = Field(1, ge=0, le=64)
-    removals_per_s: float = Field(20_000, ge=0, le=1e9)      # by each host thread; 0: as fast as it can
-    remove_pattern: Literal["same", *PATTERNS] = "same"
-    removal: Literal[REMOVALS] = "punch_hole"        # what host threads do
-    removal_pages: int = Field(1, ge=1)              # pages per removal, a power of two
-    may_sleep: bool = True                           # whether a removal's caller may (an MMU notifier may not)
-    userspace_skips: int = Field(0, ge=0, le=1000)   # memory-fault exits until userspace converts a page
-    map_gpa_share: float = Field(0, ge=0, le=1)      # share of the guest's steps that convert, and back
-    map_gpa_pages: int = Field(512, ge=1)            # how many pages, a power of two
-    map_gpa_retries: int | None = Field(None, ge=0)  # how often the guest repeats MapGPA; default: for ever
-    migrate_share: float = Field(0, ge=0, le=1)      # share of entries with the vCPU on another processor
-    build_pages: int = Field(64, ge=1)               # pages of initial memory ("build")
-    string_pages: int = Field(1, ge=1, le=512)       # pages that one instruction touches, a power of two
-    spammers: int = Field(0, ge=0)                   # vCPUs that only ACCEPT page 0, the last ones
-    accept_2m: bool = False                          # guests that know 2 MiB try them at each first page of 2 MiB
-    loop: Literal["closed", "open"] = "closed"       # open: touches and removals arrive by themselves
-    touches_per_s: float = Field(50_000, gt=0, le=1e9)       # by each vCPU, in an open loop
+    pattern: Literal[PATTERNS] = Field("hot", description="which pages vCPUs touch")
+    pages: int | None = Field(None, ge=1, description="how many pages are in play; default: all")
+    hot_pages: int = Field(16, ge=1, description="pattern hot: how many pages are hot")
+    hot_share: float = Field(0.9, ge=0, le=1, description="pattern hot: share of touches that go there")
+    zipf_exponent: float = Field(1.0, gt=0, le=10, description="pattern zipf: its exponent")
+    accept_first: float = Field(0.75, ge=0, le=1,
+                                description="share of first touches that ACCEPT before touching; the rest get a #VE")
+    hosts: int = Field(1, ge=0, le=64, description="host threads that remove pages")
+    removals_per_s: float = Field(20_000, ge=0, le=1e9, description="removals of each host thread; 0: as fast as it can")
+    remove_pattern: Literal["same", *PATTERNS] = Field("same",
+                                                       description="which pages host threads remove; same: as vCPUs touch them")
+    removal: Literal[REMOVALS] = Field("punch_hole", description="what host threads do")
+    removal_pages: int = Field(1, ge=1, description="pages per removal, a power of two")
+    may_sleep: bool = Field(True, description="whether a removal's caller may (an MMU notifier may not)")
+    userspace_skips: int = Field(0, ge=0, le=1000, description="memory-fault exits until userspace converts a page")
+    map_gpa_share: float = Field(0, ge=0, le=1, description="share of the guest's steps that convert, and back")
+    map_gpa_pages: int = Field(512, ge=1, description="how many pages, a power of two")
+    map_gpa_retries: int | None = Field(None, ge=0, description="how often the guest repeats MapGPA; default: for ever")
+    migrate_share: float = Field(0, ge=0, le=1, description="share of entries with the vCPU on another processor")
+    build_pages: int = Field(64, ge=1, description="pages of initial memory (\"build\")")
+    string_pages: int = Field(1, ge=1, le=512, description="pages that one instruction touches, a power of two")
+    spammers: int = Field(0, ge=0, description="vCPUs that only ACCEPT page 0, the last ones")
+    accept_2m: bool = Field(False, description="guests that know 2 MiB try them at each first page of 2 MiB")
+    loop: Literal["closed", "open"] = Field("closed",
+                                            description="closed: an actor asks for the next when the last is done; open: "
+                                                        "touches and removals arrive at their rates")
+    touches_per_s: float = Field(50_000, gt=0, le=1e9, description="by each vCPU, in an open loop")
 
 
 class Costs(Table):
@@ -76,23 +82,23 @@ class Costs(Table):
     What a config says here is an assumption; published.py has what was published of it.
     """
 
-    seamcall: int = Field(0, ge=0, le=10**9)         # getting into and out of the module
-    td_entry: int = Field(0, ge=0, le=10**9)         # of TDH.VP.ENTER, with the SEPT tree if suspected
-    td_exit: int = Field(0, ge=0, le=10**9)
-    kick: int = Field(0, ge=0, le=10**9)             # sending the interrupts of one broadcast
-    userspace_exit: int = Field(0, ge=0, le=10**9)
-    guest_work: int = Field(0, ge=0, le=10**9)       # between touches
-    invalidate: int = Field(0, ge=0, le=10**9)       # after a removal, while faults on the page are stale
-    tdh_mem_sept_add: int = Field(0, ge=0, le=10**9)     # under the call's innermost locks
-    tdh_mem_page_aug: int = Field(0, ge=0, le=10**9)
-    tdh_mem_range_block: int = Field(0, ge=0, le=10**9)
-    tdh_mem_track: int = Field(0, ge=0, le=10**9)
-    tdh_mem_page_remove: int = Field(0, ge=0, le=10**9)
-    tdg_mem_page_accept: int = Field(0, ge=0, le=10**9)
-    tdh_mng_key_config: int = Field(0, ge=0, le=10**9)
-    tdh_phymem_cache_wb: int = Field(0, ge=0, le=10**9)
-    tdh_phymem_pamt_add: int = Field(0, ge=0, le=10**9)
-    tdh_phymem_pamt_remove: int = Field(0, ge=0, le=10**9)
+    seamcall: int = Field(0, ge=0, le=10**9, description="getting into and out of the module")
+    td_entry: int = Field(0, ge=0, le=10**9, description="of TDH.VP.ENTER, with the SEPT tree if suspected")
+    td_exit: int = Field(0, ge=0, le=10**9, description="of a TD exit")
+    kick: int = Field(0, ge=0, le=10**9, description="sending the interrupts of one broadcast")
+    userspace_exit: int = Field(0, ge=0, le=10**9, description="an exit to userspace and back")
+    guest_work: int = Field(0, ge=0, le=10**9, description="between touches")
+    invalidate: int = Field(0, ge=0, le=10**9, description="after a removal, while faults on the page are stale")
+    tdh_mem_sept_add: int = Field(0, ge=0, le=10**9, description="of that call, under its innermost locks")
+    tdh_mem_page_aug: int = Field(0, ge=0, le=10**9, description="of that call, under its innermost locks")
+    tdh_mem_range_block: int = Field(0, ge=0, le=10**9, description="of that call, under its innermost locks")
+    tdh_mem_track: int = Field(0, ge=0, le=10**9, description="of that call, under its innermost locks")
+    tdh_mem_page_remove: int = Field(0, ge=0, le=10**9, description="of that call, under its innermost locks")
+    tdg_mem_page_accept: int = Field(0, ge=0, le=10**9, description="of that call, under its innermost locks")
+    tdh_mng_key_config: int = Field(0, ge=0, le=10**9, description="of that call, under its innermost locks")
+    tdh_phymem_cache_wb: int = Field(0, ge=0, le=10**9, description="of that call, under its innermost locks")
+    tdh_phymem_pamt_add: int = Field(0, ge=0, le=10**9, description="of that call, under its innermost locks")
+    tdh_phymem_pamt_remove: int = Field(0, ge=0, le=10**9, description="of that call, under its innermost locks")
 
 
 class Machine(Table):
@@ -102,31 +108,39 @@ class Machine(Table):
     defaults here.  Or it is "published": the costs_ns that were published, where the config gives none.
     """
 
-    costs: str = ""
-    processors: int = Field(0, ge=0, le=4160)        # 0: one for each vCPU and host thread
-    sockets: int = Field(1, ge=1, le=64)
-    preempt: Literal["outside", "anywhere"] = "outside"      # where a time slice may end
-    time_slice_ns: float = Field(3_000_000, ge=100, le=1e9)
-    switch_ns: float = Field(1_500, ge=0, le=1e9)    # to another thread on the same processor
-    local_ns: float = Field(0.3, ge=0, le=1e6)       # a micro-op on registers
-    load_ns: float = Field(0.5, ge=0, le=1e6)        # of a word in this processor's cache
-    store_ns: float = Field(0.5, ge=0, le=1e6)
-    locked_ns: float = Field(6, ge=0, le=1e6)        # a locked instruction on such a word
-    mark_ns: float = Field(0, ge=0, le=1e6)          # counting and time stamps of the harness itself
-    transfer_ns: float = Field(60, ge=0, le=1e6)     # a line from another processor of the socket ...
-    transfer_far_ns: float = Field(140, ge=0, le=1e6)        # ... or of another one
-    page_zero_ns: float = Field(400, ge=0, le=1e9)
-    ipi_ns: float = Field(1_000, ge=0, le=1e9)       # from a kick to its delivery in the guest
-    ipi_handled_ns: float = Field(500, ge=0, le=1e9)         # until the guest has begun to leave
-    distribution: dict[str, str] = {}                # of a cost: "exponential", or "histogram FILE"
+    costs: str = Field("",
+                       description="a file that doctor --calibrate wrote, its values replace the defaults of these keys; or "
+                                   "published: costs_ns that were published")
+    processors: int = Field(0, ge=0, le=4160, description="0: one for each vCPU and host thread")
+    sockets: int = Field(1, ge=1, le=64, description="sockets among which the processors are divided")
+    preempt: Literal["outside", "anywhere"] = Field("outside",
+                                                    description="where a time slice may end: outside SEAMCALLs and locks, or "
+                                                                "anywhere")
+    time_slice_ns: float = Field(3_000_000, ge=100, le=1e9, description="a time slice, with fewer processors than threads")
+    switch_ns: float = Field(1_500, ge=0, le=1e9, description="to another thread on the same processor")
+    local_ns: float = Field(0.3, ge=0, le=1e6, description="a micro-op on registers")
+    load_ns: float = Field(0.5, ge=0, le=1e6, description="of a word in this processor's cache")
+    store_ns: float = Field(0.5, ge=0, le=1e6, description="the same of a store")
+    locked_ns: float = Field(6, ge=0, le=1e6, description="a locked instruction on such a word")
+    mark_ns: float = Field(0, ge=0, le=1e6, description="counting and time stamps of the harness itself")
+    transfer_ns: float = Field(60, ge=0, le=1e6, description="a cache line from another processor of the same socket")
+    transfer_far_ns: float = Field(140, ge=0, le=1e6, description="a cache line from a processor of another socket")
+    page_zero_ns: float = Field(400, ge=0, le=1e9, description="zeroing 4 KiB")
+    ipi_ns: float = Field(1_000, ge=0, le=1e9, description="from a kick to its delivery in the guest")
+    ipi_handled_ns: float = Field(500, ge=0, le=1e9, description="until the guest has begun to leave")
+    distribution: dict[str, str] = Field({},
+                                         description="of a cost by name: exponential, or histogram FILE (CSV: from_ns, to_ns, "
+                                                     "count)")
 
 
 class Checks(Table):
     """What a run checks of itself, and what is broken on purpose so that it must find something."""
 
-    exclusive_ownership: bool = True
-    attribution: bool = True         # look up what each BUSY was due to (engine processes)
-    busted: tuple[Literal[BUSTED], ...] = ()
+    exclusive_ownership: bool = Field(True, description="a shadow owner for each lock word; a call then takes two thirds more")
+    attribution: bool = Field(True,
+                              description="look up at each BUSY who caused it (engine processes); costs nothing where there is "
+                                          "none")
+    busted: tuple[Literal[BUSTED], ...] = Field((), description="what is broken on purpose, so that a check must find it")
 
     @field_validator("busted", mode="before")
     @classmethod
@@ -137,42 +151,54 @@ class Checks(Table):
 class Faults(Table):
     """What goes wrong below the module (harness/protocol/seamcall_abi.py)."""
 
-    seamcall: Literal[SEAMCALL_FAULTS] = "none"              # why SEAMCALL does not reach the module
-    seamcall_share: float = Field(1.0, gt=0, le=1)           # of the SEAMCALLs
-    rebooting: bool = False                                  # kvm_rebooting: then it is no bug at entry
-    no_entropy_share: float = Field(0.0, ge=0, le=1)         # of the random draws in the module
-    machine_check_share: float = Field(0.0, ge=0, le=1)      # of the turns of a host thread
+    seamcall: Literal[SEAMCALL_FAULTS] = Field("none", description="why SEAMCALL does not reach the module")
+    seamcall_share: float = Field(1.0, gt=0, le=1, description="of the SEAMCALLs")
+    rebooting: bool = Field(False, description="kvm_rebooting: then it is no bug at entry")
+    no_entropy_share: float = Field(0.0, ge=0, le=1, description="of the random draws in the module")
+    machine_check_share: float = Field(0.0, ge=0, le=1, description="of the turns of a host thread")
 
 
 class Bound(Table):
     """What a number of the result must be."""
 
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(None, description="at least")
+    max: float | None = Field(None, description="at most")
 
 
 class Config(Table):
     """A whole config."""
 
-    name: Annotated[str, Field(pattern=NAME)]
-    engine: Literal[ENGINES] = "processes"
-    module: str = "1.5.05"           # a release; or a table: one of your own (releases.py)
-    policy: Any
-    guest: Any = Field(guest_policies.DEFAULT, validate_default=True)    # what the guest makes of ACCEPT's answers
-    seed: int = Field(1, ge=0, lt=1 << 63)
-    duration_s: float = Field(5.0, ge=0, le=86_400)
-    warmup_s: float = Field(0.5, ge=0, le=3_600)
-    repeats: int = Field(1, ge=1, le=10_000)
-    until_seen_s: float = Field(0, ge=0, le=86_400)    # run again until the lower bounds of [expect] are reached, for so long at most
-    primitive: Literal["cas", "bts"] = "cas"
-    restart_on_bug: bool = False
-    td: Td = Td()
-    workload: Workload = Workload()
-    costs_ns: Costs = Costs()
-    machine: Machine = Machine()
-    checks: Checks = Checks()
-    faults: Faults = Faults()
-    expect: dict[str, Bound] = {}
+    name: Annotated[str, Field(pattern=NAME), Field(description="of the config; not given: the file's")]
+    engine: Literal[ENGINES] = Field("processes", description="processes: real workers in real time; simulate: virtual time")
+    module: str = Field("1.5.05",
+                        description="a release of the TDX module, newest, or a table: base = \"1.5.34\" and the fields that "
+                                    "differ")
+    policy: Any = Field(
+                        description="what KVM does where a call is BUSY: a name (policies), or a table: base = "
+                                    "\"kick_on_busy\" and the sites and switches that differ")
+    guest: Any = Field(guest_policies.DEFAULT, validate_default=True,
+                       description="what the guest makes of ACCEPT's answers: a name (policies --guests), or a table of the "
+                                   "sites that differ")
+    seed: int = Field(1, ge=0, lt=1 << 63, description="of the actors' choices")
+    duration_s: float = Field(5.0, ge=0, le=86_400, description="how long is measured")
+    warmup_s: float = Field(0.5, ge=0, le=3_600, description="before that, not counted")
+    repeats: int = Field(1, ge=1, le=10_000, description="how many runs, on as many seeds")
+    until_seen_s: float = Field(0, ge=0, le=86_400,
+                                description="run again, on other seeds, until what expect wants to see has occurred, for so "
+                                            "long at most")
+    primitive: Literal["cas", "bts"] = Field("cas",
+                                             description="how an SEPT entry's lock bits are set: compare-and-swap, or the "
+                                                         "locked bit instructions that the module uses")
+    restart_on_bug: bool = Field(False, description="go on with a fresh TD after a KVM_BUG_ON or a hang")
+    td: Td = Field(Td(), description="the TD")
+    workload: Workload = Field(Workload(), description="what vCPUs touch and what host threads remove")
+    costs_ns: Costs = Field(Costs(),
+                            description="time spent inside calls and flows, in nanoseconds, beyond their accesses: "
+                                        "assumptions, unless published")
+    machine: Machine = Field(Machine(), description="the machine of engine simulate")
+    checks: Checks = Field(Checks(), description="what a run checks of itself")
+    faults: Faults = Field(Faults(), description="what goes wrong below the module")
+    expect: dict[str, Bound] = Field({}, description="bounds on any number of result.json: a number, or a table with min and max")
 
     @field_validator("module", mode="before")
     @classmethod

@@ -76,46 +76,50 @@ PAIR_PAGE = 3                    # what pairs of calls are about
 class Start(Table):
     """How memory is at the start, besides a finalized TD."""
 
-    pages: dict[str, str] = {}                       # "PAGE" or "PAGE level N" -> STATE, with +EL and +HP as wanted
-    children: dict[str, str] = {}                    # "PAGE level N" -> state of the 512 entries below
-    tables: bool = True                              # SEPT pages above the pages are there
-    pairs: bool = True                               # with Dynamic PAMT: the 2 MiB of data have a pair of PAMT pages
-    listed: dict[str, list[int]] = {}                # vCPU -> pages in its zero-step list
-    words: dict[str, int] = {}                       # "NAME" or "NAME INDEX" -> value
+    pages: dict[str, str] = Field({}, description="\"PAGE\" or \"PAGE level N\" -> STATE, with +EL and +HP as wanted")
+    children: dict[str, str] = Field({}, description="\"PAGE level N\" -> state of the 512 entries below")
+    tables: bool = Field(True, description="SEPT pages above the pages are there")
+    pairs: bool = Field(True, description="with Dynamic PAMT: the 2 MiB of data have a pair of PAMT pages")
+    listed: dict[str, list[int]] = Field({}, description="vCPU -> pages in its zero-step list")
+    words: dict[str, int] = Field({}, description="\"NAME\" or \"NAME INDEX\" -> value")
 
 
 class Pairs(Table):
     """A scenario for each two of these calls, and each of these start states."""
 
-    calls: list[str]
-    states: list[str]
-    level: int = Field(0, ge=0, le=2)
+    calls: list[str] = Field(description="each two of these calls")
+    states: list[str] = Field(description="from each of these states of the entry")
+    level: int = Field(0, ge=0, le=2, description="of the entry")
 
 
 class File(Table):
     """A scenario file."""
 
-    name: str = ""
-    module: list[str] = ["1.5.05"]                   # releases; or a table: one of your own (releases.py)
-    policy: Any = Field("kick_on_busy", validate_default=True)
-    guest: Any = Field(DEFAULT_GUEST, validate_default=True)
-    accept_2m: bool = False                          # guests that know 2 MiB try them at each first page of 2 MiB
-    primitive: Literal["cas", "bts"] = "cas"
-    accept_first: Literal[True, False, "either"] = True
-    pending_ve: bool = True                          # a touch of a PENDING page is a #VE for the guest
-    dpamt: str = ""                                  # how the kernel gets and puts page pairs (use = [PAGE]); implies dynamic_pamt
-    crossed: bool = False                            # the pair of each 2 MiB lies in the other 2 MiB
-    dynamic_pamt: bool = False                       # PAMT entries of 4 KiB pages in pages that the host gives
-    timeouts: bool = False                           # the guest's time for host priority may run out
-    exclusive_ownership: bool = True
-    busted: list[Literal[BUSTED]] = []
-    must_violate: list[str] | dict[str, list[str]] = []      # invariants that it has to break (by release)
-    may_violate: list[str] | dict[str, list[str]] = []       # invariants that are known not to hold everywhere
-    watch: list[str] = []                            # further words of an outcome: "NAME", "NAME INDEX", "page N"
-    start: Start = Start()
-    actors: dict[str, Any] = {}
-    pairs: Pairs | None = None
-    expect: list[dict[str, Any]] = []
+    name: str = Field("", description="of the scenario; not given: the file's")
+    module: list[str] = Field(["1.5.05"], description="releases to search: one, a list, all, or a table of your own")
+    policy: Any = Field("kick_on_busy", validate_default=True, description="of KVM's flows: as in a config")
+    guest: Any = Field(DEFAULT_GUEST, validate_default=True, description="of KVM's flows: as in a config")
+    accept_2m: bool = Field(False, description="guests that know 2 MiB try them at each first page of 2 MiB")
+    primitive: Literal["cas", "bts"] = Field("cas", description="as in a config")
+    accept_first: Literal[True, False, "either"] = Field(True,
+                                                         description="whether a guest ACCEPTs before its first touch; either: "
+                                                                     "both are tried")
+    pending_ve: bool = Field(True, description="a touch of a PENDING page is a #VE for the guest")
+    dpamt: str = Field("", description="how the kernel gets and puts page pairs (use = [PAGE]); implies dynamic_pamt")
+    crossed: bool = Field(False, description="the pair of each 2 MiB lies in the other 2 MiB")
+    dynamic_pamt: bool = Field(False, description="PAMT entries of 4 KiB pages in pages that the host gives")
+    timeouts: bool = Field(False, description="the guest's time for host priority may run out")
+    exclusive_ownership: bool = Field(True, description="check that no lock has two exclusive holders")
+    busted: list[Literal[BUSTED]] = Field([], description="what is broken on purpose")
+    must_violate: list[str] | dict[str, list[str]] = Field([], description="invariants that it has to break (by release)")
+    may_violate: list[str] | dict[str, list[str]] = Field([], description="invariants that are known not to hold everywhere")
+    watch: list[str] = Field([], description="further words of an outcome: \"NAME\", \"NAME INDEX\", \"page N\"")
+    start: Start = Field(Start(), description="how memory is at the start")
+    actors: dict[str, Any] = Field({},
+                                   description="vcpu0, vcpu1, host0 ...: a script of calls, or { touch = [pages] }, { remove = "
+                                               "[pages] }, { use = [pages] }")
+    pairs: Pairs | None = Field(None, description="a scenario for each two of these calls in place of actors")
+    expect: list[dict[str, Any]] = Field([], description="rows that grade outcomes: answers by actor, words, and grade or breaks")
 
     @field_validator("name")
     @classmethod

@@ -211,6 +211,13 @@ class ReleaseError(ValueError):
         self.key, self.value, self.message = key, value, message
 
 
+@functools.cache
+def meanings() -> dict[str, str]:
+    """What each field is, as the docstring of Release says; the names of its values are left out."""
+    found = re.findall(r"^    (\w+) {2,}(.+)$", Release.__doc__, re.MULTILINE)
+    return {name: re.sub(r": [A-Z_]+(, [A-Z_]+)*$", "", text) for name, text in found}
+
+
 FIELDS = tuple(name for name in Release._fields if name not in ("name", "source", "also", "derived", "report_only"))
 NUMBERS = {"epf_threshold": (1, 255), "epf_list": (1, EPF_LIST_SIZE), "hp_lock_timeout_ms": (10, 100_000),
            "op_states": (11, 13)}

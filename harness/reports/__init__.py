@@ -17,6 +17,7 @@
     listing.py       The micro-ops of a call, to be laid beside the module's C file
     answer.py        One answer of a SEAMCALL or a TDCALL, taken apart: what it is, who gives it, what KVM does with it
     explained.py     What is known of an answer, for a person
+    keys.py          docs/keys.md: every key of configs and scenarios, from their JSON Schema
     reference.py     docs/result.md: every key of result.json, counter, span and invariant, from the tables
     calls.py         docs/calls.md: every call of the newest releases, its locks, or why it has no row
     releases.py      docs/releases.md: what changed in which release, and which known defects each has

@@ -1,7 +1,6 @@
 """docs/releases.md: the releases of the module, what changed in which, and which known defects each has."""
 
 import functools
-import re
 from pathlib import Path
 
 from harness.experiment.scenario_file import declared
@@ -9,7 +8,7 @@ from harness.files import write_file
 from harness.memory.layout import Layout
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
-from harness.protocol.releases import FIELDS, READ, Release, line
+from harness.protocol.releases import FIELDS, READ, Release, line, meanings
 from harness.protocol.seamcalls import seamcalls, write_call
 from harness.results.matrix import named
 
@@ -134,13 +133,6 @@ def written(release: Release) -> dict[str, tuple]:
         found[row.name] = tuple((each.op, each.base, each.offset, each.width, each.register, each.source, each.value, each.mask,
                                  each.match, each.next, each.otherwise, each.priority) for each in listing.rows)
     return found
-
-
-@functools.cache
-def meanings() -> dict[str, str]:
-    """What each field is, as the docstring of Release says; the names of its values are left out."""
-    found = re.findall(r"^    (\w+) {2,}(.+)$", Release.__doc__, re.MULTILINE)
-    return {name: re.sub(r": [A-Z_]+(, [A-Z_]+)*$", "", text) for name, text in found}
 
 
 def _table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from harness.experiment import config_file
-from harness.experiment.config import Config, dotted
 from harness.errors import UsageError
 from harness.results.expectations import check_expectations
 from harness.experiment.plan import make_plan
@@ -210,27 +209,3 @@ def test_every_policy_has_a_source_and_a_meaning():
         assert policy.meaning and policy.source
         assert all(policy.ladder(site) == ladder(site, *map(str, policy.ladder(site).responses),
                                                  on=policy.ladder(site).on) for site in SITES)
-
-
-def test_the_docs_name_every_key_and_its_default():
-    text = (ROOT / "docs/config.md").read_text()
-    rows = {tuple(key.strip().strip("`") for key in cells[1].split(",")): cells[2]
-            for line in text.splitlines() if line.startswith("| `") and len(cells := line.split("|")) > 4}
-    said = {}
-    for keys, defaults in rows.items():
-        table = keys[0].rpartition(".")[0]
-        values = [value.strip().strip("`") for value in defaults.split(",")]
-        names = [key if "." in key or not table else f"{table}.{key}" for key in keys]
-        said |= dict(zip(names, values)) if len(values) == len(names) else {name: "" for name in names}
-    inside = {"costs_ns", "expect", "policy", "name"}                  # tables described as a whole, or free
-    hidden = {"workload.hot_pages", "workload.hot_share", "workload.zipf_exponent"}    # beside `pattern`
-    keys = Config.model_validate({"name": "x", "policy": "retry16"}).model_dump()
-    keys["guest"] = keys["guest"][0]                    # a row, by its name
-    for key, value in dotted(keys, lambda value: isinstance(value, dict) and value):
-        if key.partition(".")[0] in inside or key in hidden:
-            continue
-        assert key in said, f"{key} is not in docs/config.md"
-        if said[key]:
-            assert said[key] in {str(value), str(value).lower(), f"{value:g}" if isinstance(value, float) else "",
-                                 ("for ever" if "retries" in key else "all") if value is None
-                                 else "none" if value == () else ""}, (key, value, said[key])
