@@ -34,6 +34,7 @@ file runs plans, on whichever engine the config names; others know the one engin
 
     running.py => any
     explore.py, matrices.py => explore
+    litmus_run.py => explore, cells
     counterexamples.py => explore, replay
     check_outcomes.py => thread_modular
     replay.py => replay

@@ -26,6 +26,7 @@ it.  In reading order:
     marks.py      the rows that `step` leaves to a driver, interpreted once for all drivers
     clock_checks.py two processors' clocks compared, and the pace of one (for the coordinator)
     realtime.py   `run`: calls `step` for one actor in real time
+    cells.py      one actor of many small worlds, side by side with others in real time
     wheel.py      who is next in virtual time                } for
     lines.py      what it costs to reach a cache line        } simulate.py
     simulate.py   `run`: calls `step` for all actors, in virtual time

@@ -11,6 +11,7 @@ this file, and each is one machine instruction:
     bit_set64(n)  bit_reset64(n)  lock bts, lock btr
     exchange                      xchg
     compare_swap                  lock cmpxchg
+    fence                         mfence, or a locked instruction on the stack
 
 The width is in the name, `load16(address)`; there are those that programs need.  Values narrower
 than 64 bits come back zero-extended; a value to store is truncated.  The address must be aligned to
@@ -137,6 +138,15 @@ def bit_set64(bit):
 def bit_reset64(bit):
     """An operation that resets one bit of the 64-bit word at an address: `operation(address)`."""
     return _bit_operation("btr", bit)
+
+
+@intrinsic
+def fence(typing_context):
+    """A full barrier: no load behind it is done before the stores ahead of it are visible to others."""
+    def generate(context, builder, signature, arguments):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+    return types.void(), generate
 
 
 @intrinsic

@@ -294,6 +294,8 @@ def step(rows, pc, registers, base):
             address, row.value, registers[Register.GUEST_PAGE], registers[Register.GENERATION])
     elif op == Op.TLB_FORGET:
         guest.forget_translations(address, row.value)
+    elif op == Op.FENCE:
+        atomics.fence()
     elif op == Op.SIGN:
         registers[Register.SIGNATURE] = guest.signature(
             registers[Register.GUEST_PAGE], registers[Register.GENERATION], row.value)

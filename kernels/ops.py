@@ -242,6 +242,7 @@ class Op(IntEnum):
     STOP = 73
     ARRIVE = 74
     COMPUTE = 75
+    FENCE = 76
 
 
 BASE, SOURCE, REGISTER = "base", "source", "register"        # the register that the row names there
@@ -421,6 +422,7 @@ OP_TABLE = (
            "span `value` begins when its next arrival was meant to; otherwise: not yet"),
     OpInfo(Op.COMPUTE, LOCAL, 1, NONE, NOTHING, LOGIC, AT_SOURCE, (REGISTER,), PLAIN,
            "register = base `match` (source + value), in a type of `width` bits, signed if `mask`"),
+    OpInfo(Op.FENCE, LOCAL, 1, NONE, NOTHING, LOCKED, (), (), PLAIN, "wait until this actor's own stores are visible"),
 )
 assert [info.op for info in OP_TABLE] == list(Op)
 

@@ -74,7 +74,7 @@ class Recorder:
             "fetch_and": lambda word, value: word & value, "exchange": lambda word, value: value,
             "compare_swap": lambda word, expected, new: new if word == expected else word,
         }
-        atomics = types.SimpleNamespace(zero=self._zero)
+        atomics = types.SimpleNamespace(zero=self._zero, fence=lambda: None)
         for bits in BITS:
             setattr(atomics, f"load{bits}", self._load(bits))
             setattr(atomics, f"store{bits}", self._store(bits))

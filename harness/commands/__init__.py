@@ -30,6 +30,7 @@ What they are made of:
     check_outcomes.py   `run --check-outcomes`: could the answers of a run come out of any interleaving at all?
     counterexamples.py  what `explore` shows and saves of a search
     matrices.py         what `explore` compares: policies, or releases of the module, invariant by invariant
+    litmus_run.py       what `run` does with them: litmus7's histogram, held against what `explore` finds
     litmus.py           what `explore` does with C litmus tests: herd7's report, and what herd7 does not say
     judging.py          one config's night: what looks changed, whether a rerun confirms it, all in words
     calibrate.py        `doctor --calibrate`: what micro-ops cost here, as a file for machine.costs

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from harness.commands import arguments, counterexamples, litmus, matrices
 from harness.commands.progress import Sign
-from harness.engines.explore import search as engine
+from harness.engines.explore import search as engine, tso
 from harness.errors import DONE, FAILED, INTERRUPTED, UsageError
 from harness.experiment import shipped
 from harness.experiment.scenario import Scenario
@@ -15,6 +15,7 @@ from harness.experiment.scenario_file import load
 from harness.reports import exploration
 from harness.reports.module import find_release
 from harness.results import grading
+from harness.results.litmus import MODELS, SC, TSO
 
 BRIEF = 4                        # more scenarios than that get a line each
 PCT_RUNS = 1000
@@ -84,6 +85,8 @@ def add(parser) -> None:
                         f" times (as many runs as --random says, or {PCT_RUNS})")
     parser.add_argument("--preemptions", type=int, metavar="K", help="only interleavings with at most K preemptions")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of --random and --pct (default: 1)")
+    parser.add_argument("--memory-model", choices=MODELS, default=SC, help="of C litmus tests without a TD: sequentially"
+                        " consistent, or x86-TSO with store buffers (default: sc)")
     parser.add_argument("--no-reduction", action="store_true", help="every access to shared memory is a step")
     parser.add_argument("--no-symmetry", action="store_true", help="actors that are alike in every order")
     parser.add_argument("--memory-mib", type=int, default=1024, metavar="M", help="limit of tables (default: 1024)")
@@ -122,7 +125,14 @@ def do(options) -> int:
         arguments.check_file("--as-test", Path(options.as_test))
     destination = counterexamples.Destination(Path(options.out), Path(options.as_test) if options.as_test else None)
     if any(path.endswith(litmus.SUFFIX) for path in options.configs):
-        return litmus.explore(options.configs, look, options.show, destination)
+        if options.memory_model == TSO:
+            if options.random or options.pct or options.preemptions is not None:
+                raise UsageError("--memory-model tso: not together with --random, --pct or --preemptions")
+            look = under_tso
+        return litmus.explore(options.configs, look, options.show, destination, options.memory_model)
+    if options.memory_model == TSO:
+        raise UsageError(f"--memory-model tso: {options.configs[0]} is no C litmus test; scenarios are explored sequentially"
+                         " consistent")
     if any(compared.values()):
         wanted = matrices.Wanted(options.configs, modules, options.policy, required, options.format,
                                  look, method.bounded)
@@ -145,6 +155,13 @@ def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | S
     except UsageError as problem:
         said = str(problem)
         raise UsageError(said if said.startswith(f"{path}:") else f"{path}: {said}") from None
+
+
+def under_tso(path: str, test) -> tso.Found:
+    """What is found in a litmus test with store buffers.  Raises UsageError."""
+    sign = Sign()
+    with sign.about(test.name):
+        return tso.run(test, tick=partial(sign, of="states"))
 
 
 def search_derived(scenario: Scenario, preemptions: int) -> engine.Found:

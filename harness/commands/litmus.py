@@ -18,14 +18,15 @@ class Judged(NamedTuple):
     test: litmus.Test
     found: object                # of the engine
     verdict: verdicts.Verdict
+    model: str = verdicts.SC
 
     @property
     def unexpected(self) -> list[str]:
         """What is not as the file says, in words."""
-        return verdicts.unexpected(self.test, self.verdict, self.found.violations)
+        return verdicts.unexpected(self.test, self.verdict, self.found.violations, self.model)
 
 
-def explore(paths: list[str], search, show: int | None, destination: counterexamples.Destination) -> int:
+def explore(paths: list[str], search, show: int | None, destination: counterexamples.Destination, model: str = verdicts.SC) -> int:
     """Search and judge every test; `search` is (path, test) -> what was found.  Returns the exit code."""
     if any(not path.endswith(SUFFIX) for path in paths):
         raise UsageError(f"{next(path for path in paths if not path.endswith(SUFFIX))}: is no {SUFFIX} file; scenarios and"
@@ -33,9 +34,9 @@ def explore(paths: list[str], search, show: int | None, destination: counterexam
     tests, code, failed = [(path, litmus.load(path)) for path in paths], DONE, []
     for number, (path, test) in enumerate(tests, 1):
         found = search(path, test)
-        judged = Judged(test, found, verdicts.judge(test, found.endings))
+        judged = Judged(test, found, verdicts.judge(test, found.endings), model)
         print(reports.as_herd(test, judged.verdict, found.seconds))
-        print(reports.besides(test, judged.verdict, found, judged.unexpected))
+        print(reports.besides(test, judged.verdict, found, judged.unexpected, model))
         present(judged, show, destination)
         print(flush=True)
         failed += [test.name] if judged.unexpected else []
@@ -64,4 +65,8 @@ def present(judged: Judged, show: int | None, destination: counterexamples.Desti
         if show is not None or state.satisfies == wanted:
             chosen.append(counterexamples.Way(reports.spelled(state.values) or "the end", state.ending.turns))
             break
+    if judged.model == verdicts.TSO:
+        for way in chosen:
+            print("\n" + reports.way_under_tso(way.reason, way.turns))
+        return
     counterexamples.present_ways(judged.test, chosen, destination)

@@ -5,6 +5,7 @@
     explore/     every interleaving of a scenario (or many single ones): verdicts
     thread_modular/  which answers a plan's runs can give at all, however many actors, however long
     replay/      a scenario as real processes: by the turns of a schedule, or all at once
+    cells.py         C litmus tests as real processes, millions of times
     whereabouts.py   what an actor is doing, and what it holds
     checks.py        the invariants, looked up in a run's counters, answers and memory
 

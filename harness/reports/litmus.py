@@ -1,8 +1,8 @@
 """A litmus test's verdict as herd7 prints it, and a histogram of real runs as litmus7 does."""
 
 from kernels.words import status_name
-from harness.reports.text import wrap
-from harness.results.litmus import HEADINGS, Verdict
+from harness.reports.text import number, wrap
+from harness.results.litmus import HEADINGS, MODEL_NAMES, SC, Verdict
 
 
 def spelled(values: dict[str, str]) -> str:
@@ -32,15 +32,16 @@ def as_herd(test, verdict: Verdict, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def besides(test, verdict: Verdict, found, unexpected: list[str]) -> str:
+def besides(test, verdict: Verdict, found, unexpected: list[str], model: str = SC) -> str:
     """What herd7 does not say: how far the search went, invariants, deadlocks, and whether all is as the file says."""
-    lines = [f"Searched: {found.how}, {found.states} states, sequentially consistent, module {test.module}"
+    lines = [f"Searched: {found.how}, {found.states} states, {MODEL_NAMES[model]}, module {test.module}"
              + ("" if found.complete else f"; NOT complete ({found.stopped})")]
     if verdict.deadlocks:
         lines.append(f"Deadlock: {verdict.deadlocks} state{'s' * (verdict.deadlocks != 1)} in which processes wait for one"
                      " another; they are not among the states above")
-    violated = [f"{name} ({'expected' if name in test.may_violate else 'VIOLATED'})" for name in found.violations]
-    lines.append(f"Invariants: {', '.join(violated) or 'all hold'}")
+    violated = [] if model != SC else [f"{name} ({'expected' if name in test.may_violate else 'VIOLATED'})" for name in found.violations]
+    if model == SC:
+        lines.append(f"Invariants: {', '.join(violated) or 'all hold'}")
     lines.append("As the file says" if not unexpected else f"NOT as the file says: {'; '.join(unexpected)}")
     return "\n".join(map(wrap, lines))
 
@@ -49,12 +50,40 @@ def as_litmus(test, verdict: Verdict, impossible: set[tuple], seconds: float) ->
     """litmus7's report of real runs; `impossible`: values of the states that the search does not have."""
     ordered = sorted(verdict.states, key=lambda state: [test.order_of(value) for value in reversed(state.values.values())])
     lines = [f"Test {test.name} {HEADINGS[verdict.quantifier]}", f"Histogram ({len(ordered)} states)"]
+    width = max((len(str(state.count)) for state in ordered), default=0) + 1
     for state in ordered:
         mark = "  <- not among the outcomes that explore finds" * (tuple(state.values.values()) in impossible)
-        lines.append(f"{state.count:<6}{'*' if state.satisfies else ':'}>{spelled(state.values)}{mark}")
+        lines.append(f"{state.count:<{width}}{'*' if state.satisfies else ':'}>{spelled(state.values)}{mark}")
     positive, negative = verdict.positive
     lines += ["Ok" if verdict.ok else "No", "", "Witnesses", f"Positive: {positive}, Negative: {negative}",
               f"Condition {condition(test)} is {'validated' if verdict.ok else 'NOT validated'}",
               f"Observation {test.name} {verdict.observation} {verdict.hits} {verdict.misses}",
               f"Time {test.name} {seconds:.2f}"]
     return "\n".join(lines)
+
+
+def beside_runs(test, ran, verdict: Verdict, impossible: set[tuple], known, model: str, seed: int) -> str:
+    """What litmus7 does not say: how it was run, deadlocks, and how it compares with the search (`known`: its states)."""
+    processors = ", ".join(map(str, ran.processors))
+    lines = [f"Ran: {ran.runs} runs of {len(test.scripts)} processes on processors {processors}, seed {seed},"
+             f" {number(ran.runs / ran.seconds)} runs a second"]
+    if ran.crowded:
+        lines.append(f"DEGRADED: {len(test.scripts)} processes share {len(ran.processors)} processors: most orders need two at once")
+    for kind, meaning in (("deadlock", "processes waited for one another"), ("halt", "a check of the module failed"),
+                          ("endless", "a process went round for ever")):
+        if count := sum(ending.count for ending in ran.endings if ending.kind == kind):
+            lines.append(f"{kind.capitalize()}: in {count} runs {meaning}; they are not among the states above")
+    if ran.given_up:
+        lines.append("Given up there: so many runs did not end")
+    if known is None:
+        lines.append(f"Not held against explore ({MODEL_NAMES[model]}): that search was not complete")
+    elif impossible:
+        lines.append(f"NOT as explore finds ({MODEL_NAMES[model]}): {len(impossible)} of {len(verdict.states)} states")
+    else:
+        lines.append(f"As explore finds ({MODEL_NAMES[model]}): {len(verdict.states)} of its {len(known)} states were seen")
+    return "\n".join(map(wrap, lines))
+
+
+def way_under_tso(reason: str, turns: list[str]) -> str:
+    """The moves to a final state, one a line."""
+    return "\n".join([f"{reason}: {len(turns)} moves", *(f"{place:4}  {turn}" for place, turn in enumerate(turns, 1))])

@@ -48,17 +48,20 @@ class Verdict(NamedTuple):
 
 
 EXPECTED = re.compile(r"\bResult[^:\n]*:\s*(Never|Sometimes|Always)\b", re.IGNORECASE)
+EXPECTED_TSO = re.compile(r"\bunder x86-TSO:\s*(Never|Sometimes|Always)\b", re.IGNORECASE)
+SC, TSO = MODELS = "sc", "tso"
+MODEL_NAMES = {SC: "sequentially consistent", TSO: "x86-TSO"}
 
 
-def expected(test) -> str | None:
-    """The observation that the file's comment promises (`Result: Never`), as the kernel's own tests do."""
-    found = EXPECTED.search(test.text.note)
+def expected(test, model: str = SC) -> str | None:
+    """The observation that the file's comment promises (`Result: Never`), as the kernel's own tests do; by memory model."""
+    found = model == TSO and EXPECTED_TSO.search(test.text.note) or EXPECTED.search(test.text.note)
     return found[1].capitalize() if found else None
 
 
-def unexpected(test, verdict: Verdict, violations) -> list[str]:
+def unexpected(test, verdict: Verdict, violations, model: str = SC) -> list[str]:
     """What is not as the file says: its observation or its condition; an invariant that it does not list."""
-    wanted, found = expected(test), []
+    wanted, found = expected(test, model), []
     if wanted and wanted != verdict.observation:
         found.append(f"observation {verdict.observation}, the file says {wanted}")
     elif not wanted and not verdict.ok:

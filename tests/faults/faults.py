@@ -86,7 +86,9 @@ def one(fault: Fault, source: random.Random, out: Path) -> Round:
 
 def wrong(fault: Fault, code: int, text: str, out: Path, group: int):
     """What is not as it should be, in words."""
-    before_us = code in (-INT, -TERM, -HUP, -QUIT)           # before the interpreter had come to our first line
+    # Before the interpreter had come to our first line, it dies, or says where in its own start it was.
+    before_us = code in (-INT, -TERM, -HUP, -QUIT) or (
+        code == 1 and text.rstrip().endswith("KeyboardInterrupt") and "/harness/" not in text and "/kernels/" not in text)
     if code not in fault.codes and not before_us:
         yield f"exit code {code}"
     if "Traceback" in text and not before_us:

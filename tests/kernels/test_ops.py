@@ -288,7 +288,9 @@ PRICES = {Access.LOAD: Price.READ, Access.STORE: Price.WRITE, Access.CHANGE: Pri
 
 def lies_of_price(info: OpInfo) -> str:
     """A price that does not go with what is accessed."""
-    if info.kind == Kind.LOCAL:
+    if info.op == Op.FENCE:
+        due = Price.LOCKED               # what it waits for is what a locked instruction waits for
+    elif info.kind == Kind.LOCAL:
         due = Price.LOGIC
     elif info.bytes == ZEROED:
         due = Price.ZEROING

@@ -151,7 +151,13 @@ def _reversed(write_: Callable) -> Callable:
 
 
 def _nothing(body: Body, node, arguments) -> Value:
-    """Barriers: nothing more can be seen where accesses are sequentially consistent."""
+    """Barriers of the compiler, and those that on x86 are nothing more."""
+    return NOTHING
+
+
+def _fence(body: Body, node, arguments) -> Value:
+    """A full barrier: an instruction on x86; nothing where accesses are sequentially consistent."""
+    body.row(Op.FENCE, text=node.name.name)
     return NOTHING
 
 
@@ -653,8 +659,9 @@ PRIMITIVES: dict[str, Primitive] = {
     "smp_load_acquire": Primitive(_load), "rcu_dereference": Primitive(_read_once),
     "smp_store_release": Primitive(_store, 2), "rcu_assign_pointer": Primitive(_write_once, 2),
     "smp_store_mb": Primitive(_store_mb, 2),
+    "smp_mb": Primitive(_fence, 0), "mb": Primitive(_fence, 0),
     **{name: Primitive(_nothing, 0) for name in (
-        "smp_mb", "smp_rmb", "smp_wmb", "mb", "rmb", "wmb", "barrier", "smp_mb__before_atomic", "smp_mb__after_atomic",
+        "smp_rmb", "smp_wmb", "rmb", "wmb", "barrier", "smp_mb__before_atomic", "smp_mb__after_atomic",
         "smp_mb__after_spinlock", "smp_mb__after_unlock_lock", "smp_mb__after_srcu_read_unlock", "cpu_relax")},
     **{f"{name}{order}": Primitive(write_, count) for order in ("", "_relaxed", "_acquire", "_release") for name, write_, count in (
         ("xchg", _exchange, 2), ("cmpxchg", _cmpxchg, 3), ("cmpxchg64", _cmpxchg, 3), ("try_cmpxchg", _try_cmpxchg, 3),

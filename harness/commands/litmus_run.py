@@ -1,0 +1,60 @@
+"""What `run` does with C litmus tests: real processes, litmus7's histogram, and whether explore has every outcome."""
+
+import re
+from functools import partial
+
+from harness import stops
+from harness.commands.progress import Progress, Sign
+from harness.engines.cells import refuse, run as run_cells
+from harness.engines.explore import search, tso
+from harness.errors import DONE, FAILED, UNTRUSTWORTHY, UsageError, gravest
+from harness.experiment import litmus
+from harness.reports import litmus as reports
+from harness.results import litmus as verdicts
+
+UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+RUNS_MOST = 100_000_000_000
+
+
+def runs(text: str) -> int:
+    """`200000`, `200k`, `10M`.  Raises UsageError."""
+    found = re.fullmatch(r"(\d{1,12})([kMG]?)", text)
+    if not found or not 1 <= int(found[1]) * UNITS[found[2]] <= RUNS_MOST:
+        raise UsageError(f"--runs {text}: must be a number from 1 to 100G, such as 200k or 10M")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def run(paths: list[str], count: int, given: str | None, seed: int = 1) -> int:
+    """Run every test so often, print its histogram beside what explore finds; returns the exit code.
+
+    given   the memory model; None: x86-TSO, or sequential consistency of tests with a TD, for which there is no other
+    """
+    if other := next((path for path in paths if not path.endswith(".litmus")), None):
+        raise UsageError(f"{other}: is no .litmus file; litmus tests are run apart from configs")
+    tests, code = [(path, litmus.load(path)) for path in paths], DONE
+    for _, test in tests:
+        refuse(test)
+    for number, (path, test) in enumerate(tests):
+        model = given or (verdicts.SC if test.of_td else verdicts.TSO)
+        known = states_of(path, test, model)
+        with stops.noted():              # what was run until a stop is printed
+            with Progress(test.name, number, len(tests)) as progress:
+                ran = run_cells(test, count, seed, progress)
+            verdict = verdicts.judge(test, ran.endings)
+            seen = {tuple(state.values.values()) for state in verdict.states}
+            impossible = seen - known if known is not None else set()
+            print(reports.as_litmus(test, verdict, impossible, ran.seconds))
+            print(reports.beside_runs(test, ran, verdict, impossible, known, model, seed) + "\n", flush=True)
+            code = gravest(code, FAILED if impossible else UNTRUSTWORTHY if not ran.runs else DONE)
+    return code
+
+
+def states_of(path: str, test: litmus.Test, model: str) -> set[tuple] | None:
+    """The final states that a search finds; None if it is not complete.  Raises UsageError."""
+    sign = Sign()
+    with sign.about(test.name):
+        tick = partial(sign, of="states")
+        found = tso.run(test, tick=tick) if model == verdicts.TSO else search.run(test, tick=tick)
+    if not found.complete:
+        return None
+    return {tuple(state.values.values()) for state in verdicts.judge(test, found.endings).states}

@@ -1,0 +1,203 @@
+"""Litmus tests run by real processes, millions of times: how often each final state comes.
+
+    run(test, runs, seed, progress) -> Ran        until all runs are done, or a stop is asked for (stops.noted)
+
+A process for each of the test, pinned to a processor of its own where there are enough, goes through batches of cells
+(kernels/cells.py); this process looks at what each cell has come to, and puts the memory of the start back.  From
+batch to batch the processes change processors, and how far apart they begin.
+"""
+
+import ctypes
+import mmap
+import os
+import signal
+import time
+from collections import Counter
+from typing import Callable, NamedTuple
+
+import numpy as np
+
+from harness import stops
+from harness.errors import UsageError
+from harness.experiment.litmus import Test
+from harness.memory.block import Memory
+from harness.memory.layout import LINE, VARIABLE
+from kernels import cells
+from kernels.atomics import address_of
+
+CELLS_MOST, BYTES_MOST = 4096, 64 << 20
+SPREADS = (0, 3, 15, 63)         # pauses at most before a cell, by batch
+WAIT_NS = 100_000_000            # a row that waits so long waits for ever
+LOST_S = 60                      # a batch that takes so long has lost a process
+PR_SET_PDEATHSIG = 1
+
+
+class Ending(NamedTuple):
+    """What a cell came to: words as Test.watched() lists them, spelled; how often."""
+
+    kind: str
+    words: tuple[str, ...]
+    count: int
+
+
+class Ran(NamedTuple):
+    """What came of all runs.
+
+    crowded    there were fewer processors than processes
+    given_up   so many runs did not end that no more were made
+    """
+
+    endings: list[Ending]
+    runs: int
+    seconds: float
+    processors: tuple[int, ...]
+    crowded: bool
+    given_up: bool
+    interrupted: bool
+
+
+def refuse(test: Test) -> None:
+    """Raises UsageError for a test that is explored, not run."""
+    if test.uses_flows:
+        raise UsageError(f"{test.table['path']}: fault() and zap() stand for KVM's whole flow, which is explored, not run;"
+                         " allowed: processes in C")
+
+
+def run(test: Test, runs: int, seed: int, progress: Callable[[float, dict], None] = lambda share, counters: None) -> Ran:
+    """Raises UsageError for a test that cannot be run, RuntimeError if a process is lost."""
+    refuse(test)
+    world = _World(test)
+    endings: Counter = Counter()
+    began, done = time.monotonic(), 0
+    random = np.random.default_rng(seed)
+    with _Workers(world, random) as workers:
+        while done < runs and not world.given_up and not stops.asked():
+            workers.batch(min(world.cells, runs - done), SPREADS[workers.batches % len(SPREADS)])
+            endings += world.tally()
+            done = sum(endings.values())
+            progress(done / runs, {})
+        given_up = world.given_up
+    return Ran([Ending(kind, words, count) for (kind, words), count in endings.items()], done, time.monotonic() - began,
+               tuple(world.processors), world.processes > len(world.processors), given_up, stops.asked())
+
+
+class _World:
+    """The block: control words, the ends of processes, and the cells."""
+
+    def __init__(self, test: Test):
+        self.test, self.processes = test, len(test.scripts)
+        memory = Memory(test.layout)
+        self.registers = [each.copy() for each in test.start(memory)]
+        whole = np.frombuffer(memory.block, np.uint8)
+        first, last = self._span()
+        self.image, self.first = whole[first:last].copy(), first
+        self.stride = -(-(last - first) // LINE) * LINE
+        self.cells = max(1, min(CELLS_MOST, BYTES_MOST // self.stride))
+        self.ended_at = cells.CONTROL_BYTES
+        self.cells_at = -(-(self.ended_at + self.processes * self.cells) // LINE) * LINE
+        self.block = mmap.mmap(-1, self.cells_at + self.cells * self.stride)
+        self.bytes = np.frombuffer(self.block, np.uint8)
+        self.base = address_of(self.block)
+        self.control = self.bytes[:cells.CONTROL_BYTES].view(np.int64)
+        self.ended = self.bytes[self.ended_at:self.ended_at + self.processes * self.cells].reshape(self.processes, self.cells)
+        self.memory = self.bytes[self.cells_at:].reshape(self.cells, self.stride)
+        self.names = [name for name, _ in test.watched()]
+        self.words = [offset - first for _, offset in test.watched()]
+        self.processors = sorted(os.sched_getaffinity(0))
+        self.program = test.program
+
+    def _span(self) -> tuple[int, int]:
+        """What of a scenario's memory a cell has: the shared words alone where the test is about no TD."""
+        regions = [region for region in self.test.layout.regions if region.name.startswith(VARIABLE)]
+        if self.test.of_td or not regions:
+            return 0, self.test.layout.size
+        return min(region.offset for region in regions) // LINE * LINE, max(region.end for region in regions)
+
+    @property
+    def given_up(self) -> bool:
+        return bool(self.control[cells.STOPPED // 8])
+
+    def fresh(self, count: int) -> None:
+        """The memory of the start in so many cells."""
+        self.memory[:count, :len(self.image)] = self.image
+        self.ended[:] = cells.NOT_RUN
+        self.control[cells.ARRIVED // 8] = self.control[cells.FINISHED // 8] = 0
+
+    def tally(self) -> Counter:
+        """(kind, words), and in how many cells; of those to which all processes have come."""
+        kinds = self.ended.max(axis=0).astype(np.int64)
+        run = kinds != cells.NOT_RUN
+        columns = [kinds[run]] + [self.memory[run, at:at + 8].copy().view(np.int64).ravel() for at in self.words]
+        found, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+        spelled = {cells.DONE: "done", cells.WAITS: "deadlock", cells.HALTED: "halt", cells.ENDLESS: "endless"}
+        return Counter({(spelled[int(kind)], tuple(self.test.spell(name, int(word)) for name, word in zip(self.names, words))):
+                        int(times) for (kind, *words), times in zip(found, counts)})
+
+
+class _Workers:
+    """A process for each of the test's, while a batch of cells is to be run."""
+
+    def __init__(self, world: _World, random):
+        self.world, self.batches, self.pids = world, 0, []
+        self.order = [int(each) for each in random.permutation(len(world.processors))]
+        self.words = [int(each) | 1 for each in random.integers(1, 1 << 62, world.processes)]
+
+    def __enter__(self):
+        world, parent = self.world, os.getpid()
+        self.shape = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.int64)       # cells and spread of the batch
+        # Compiled before the fork, once for all.
+        cells.batch(world.program.rows, world.registers[0], world.registers[0].copy(), world.base, world.cells_at - world.first,
+                    world.stride, 0, 1, world.ended[0], 1, 0, WAIT_NS)
+        for number in range(world.processes):
+            pid = os.fork()
+            if not pid:
+                self._work(number, parent)
+            self.pids.append(pid)
+        return self
+
+    def _work(self, number: int, parent: int) -> None:
+        """The life of a process; does not return."""
+        code = 1
+        try:
+            stops.ignore()
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+            world, known, random = self.world, 0, self.words[number]
+            registers = world.registers[number].copy()
+            while not world.control[cells.STOPPED // 8]:
+                if world.control[cells.BATCH // 8] == known:
+                    time.sleep(2e-5)
+                    continue
+                known = int(world.control[cells.BATCH // 8])
+                place = self.order[(number + known) % len(self.order)]
+                os.sched_setaffinity(0, {world.processors[place]})
+                random = cells.batch(world.program.rows, world.registers[number], registers, world.base, world.cells_at - world.first,
+                                     world.stride, int(self.shape[0]), world.processes, world.ended[number], random,
+                                     int(self.shape[1]), WAIT_NS)
+            code = 0
+        finally:
+            os._exit(code)
+
+    def batch(self, count: int, spread: int) -> None:
+        """Run so many cells.  Raises RuntimeError if a process is lost."""
+        world = self.world
+        world.fresh(count)
+        self.shape[:2] = count, spread
+        self.batches += 1
+        world.control[cells.BATCH // 8] = self.batches
+        until = time.monotonic() + LOST_S
+        while world.control[cells.FINISHED // 8] < world.processes:
+            time.sleep(5e-5)
+            for pid in self.pids:
+                gone, status = os.waitpid(pid, os.WNOHANG)
+                if gone:
+                    self.pids.remove(pid)
+                    raise RuntimeError(f"process {pid} of the test is gone (wait status {status})")
+            if time.monotonic() > until:
+                raise RuntimeError(f"a batch of {count} runs is not done after {LOST_S} s")
+
+    def __exit__(self, *problem):
+        self.world.control[cells.STOPPED // 8] = 1
+        for pid in self.pids:
+            os.waitpid(pid, 0)

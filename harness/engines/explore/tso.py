@@ -1,0 +1,222 @@
+"""C litmus tests under x86-TSO: every interleaving, and every moment at which a store may become visible.
+
+An actor's plain stores wait in its own store buffer, in order; it reads them itself at once, the others once they have
+left the buffer.  A locked instruction and a full barrier wait until the buffer is empty.  The unlock of a spinlock and of
+a writer is a plain store on x86, so it waits there as well.  (Owens, Sarkar, Sewell: A better x86 memory model: x86-TSO,
+TPHOLs 2009; Linux arch/x86/include/asm, kernel/locking/qspinlock.c.)
+
+Of tests without a TD: the module's calls are explored as sequentially consistent (search.py).  States are kept whole; the
+rows are executed by `step` like anywhere else, an actor's own registers' rows as part of the access before them.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.errors import UsageError
+from harness.experiment.litmus import Test
+from harness.memory.block import Memory
+from harness.memory.layout import VARIABLE
+from kernels.machine import BLOCKED, step_once
+from kernels.ops import OF_ROW, OP_TABLE, Access, Kind, Op, Register as R
+from kernels.rwlock import WRITER
+
+STATES_MOST = 400_000
+DONE, DEADLOCK = "done", "deadlock"
+OWN_ROWS_MOST = 1 << 16          # rows on registers alone, without an access: more is an endless loop
+
+
+class Delayed(NamedTuple):
+    """A store in a buffer: of the word at `offset`, `width` bits, the bits of `mask` become `value`."""
+
+    offset: int
+    width: int
+    mask: int
+    value: int
+
+
+class State(NamedTuple):
+    """memory: the shared words; registers and buffers by actor."""
+
+    memory: bytes
+    registers: tuple[bytes, ...]
+    buffers: tuple[tuple[Delayed, ...], ...]
+
+
+class Ending(NamedTuple):
+    """A final state, or one in which all wait: `turns` are the moves to it, in words."""
+
+    kind: str
+    words: tuple[str, ...]
+    count: int
+    turns: list[str]
+
+
+@dataclass
+class Found:
+    """What a search has found, as far as a litmus test's report asks."""
+
+    how: str = "every interleaving"
+    complete: bool = True
+    stopped: str = ""
+    states: int = 0
+    transitions: int = 0
+    buffered: int = 0                    # stores in one buffer, at most
+    seconds: float = 0.0
+    endings: list[Ending] = field(default_factory=list)
+    violations: dict = field(default_factory=dict)
+    cycles: dict = field(default_factory=dict)
+    interrupted: bool = False
+
+
+def run(test: Test, states_most: int = STATES_MOST, tick=lambda *_: None) -> Found:
+    """Raises UsageError for a test with a TD, or one with a loop that never accesses memory."""
+    if test.of_td:
+        raise UsageError(f"{test.table['path']}: is about a TD; allowed with --memory-model tso: litmus tests without one")
+    return _Search(test, states_most).search(tick)
+
+
+class _Search:
+    """Breadth first, so that the way to each ending is a shortest one."""
+
+    def __init__(self, test: Test, states_most: int):
+        self.test, self.most = test, states_most
+        self.rows, self.listing = test.program.rows, test.program.listing
+        self.memory = Memory(test.layout)
+        self.actors = [np.ascontiguousarray(each) for each in test.start(self.memory)]
+        regions = [region for region in test.layout.regions if region.name.startswith(VARIABLE)]
+        self.first = min((region.offset for region in regions), default=0)
+        self.last = max((region.end for region in regions), default=0)
+        self.bytes = np.frombuffer(self.memory.block, np.uint8)
+        self.work = np.zeros_like(self.actors[0])
+
+    def search(self, tick) -> Found:
+        found, began = Found(), time.perf_counter()
+        start = State(self.bytes[self.first:self.last].tobytes(), tuple(self._settled(each) for each in self.actors),
+                      ((),) * len(self.actors))
+        seen: dict[State, tuple[State | None, str]] = {start: (None, "")}
+        queue, at, endings = [start], 0, {}
+        try:
+            while at < len(queue):
+                state = queue[at]
+                at += 1
+                if at % 4096 == 0:
+                    tick(len(seen), self.most)
+                moves = list(self._moves(state))
+                found.transitions += len(moves)
+                found.buffered = max(found.buffered, *(len(each) for each in state.buffers))
+                if not moves:
+                    self._note(state, seen, endings)
+                for text, behind in moves:
+                    if behind not in seen:
+                        seen[behind] = state, text
+                        queue.append(behind)
+                if len(seen) > self.most:
+                    found.complete, found.stopped = False, f"more than {self.most} states"
+                    break
+        except KeyboardInterrupt:
+            found.complete, found.stopped, found.interrupted = False, "interrupted", True
+        found.states, found.seconds, found.endings = len(seen), time.perf_counter() - began, list(endings.values())
+        return found
+
+    def _note(self, state: State, seen, endings) -> None:
+        """A state without a move: all are done and their buffers empty, or they wait for one another."""
+        registers = [np.frombuffer(each, np.int64) for each in state.registers]
+        kind = DONE if all(self._op(each) == Op.STOP for each in registers) else DEADLOCK
+        self._put(state.memory)
+        words = tuple(self.test.spell(name, self._word(offset, 64)) for name, offset in self.test.watched())
+        if (kind, words) in endings:
+            endings[kind, words] = endings[kind, words]._replace(count=endings[kind, words].count + 1)
+            return
+        turns, at = [], state
+        while seen[at][0] is not None:
+            at, text = seen[at]
+            turns.append(text)
+        endings[kind, words] = Ending(kind, words, 1, turns[::-1])
+
+    # --- moves ---
+
+    def _moves(self, state: State):
+        """(what it is, the state behind it): a row of an actor, or its oldest store becomes visible."""
+        for actor, buffer in enumerate(state.buffers):
+            if buffer:
+                oldest = buffer[0]
+                self._put(state.memory)
+                self._apply(oldest)
+                memory = self.bytes[self.first:self.last].tobytes()
+                yield (f"P{actor}'s store of {self._named(oldest.offset)} becomes visible",
+                       State(memory, state.registers, _with(state.buffers, actor, buffer[1:])))
+            if (behind := self._row(state, actor, buffer)) is not None:
+                yield behind
+
+    def _row(self, state: State, actor: int, buffer: tuple[Delayed, ...]):
+        """An actor's next access, with its own rows behind it; None if it is done, or has to wait."""
+        registers = np.frombuffer(state.registers[actor], np.int64)
+        row = self.rows[registers[R.PC]]
+        op = Op(row["op"])
+        if op in (Op.STOP, Op.HALT):
+            return None
+        unlocks = op == Op.MMU_DROP_EXCLUSIVE
+        locked = op == Op.FENCE or OP_TABLE[op].access == Access.CHANGE and not unlocks
+        if locked and buffer:
+            return None
+        self._put(state.memory)
+        for each in buffer:                              # an actor reads its own stores
+            self._apply(each)
+        self.work[:] = registers
+        if step_once(self.rows, self.work, self.memory.base) == BLOCKED:
+            return None
+        text = f"P{actor}: {op.name.lower()} {self.listing[registers[R.PC]].text}".rstrip()
+        if locked:
+            memory = self.bytes[self.first:self.last].tobytes()
+            return text, State(memory, _with(state.registers, actor, self._settled(self.work)), state.buffers)
+        if OP_TABLE[op].access in (Access.STORE, Access.CHANGE):
+            buffer = (*buffer, self._delayed(row, registers, unlocks))
+            text += " (into its store buffer)"
+        return text, State(state.memory, _with(state.registers, actor, self._settled(self.work)),
+                           _with(state.buffers, actor, buffer))
+
+    def _delayed(self, row, registers, unlocks: bool) -> Delayed:
+        """What a store has just written, which is in memory now as its actor sees it."""
+        info = OP_TABLE[Op(row["op"])]
+        offset = int(registers[row["base"]]) + int(row["offset"])
+        width = int(row["width"]) if info.bytes == OF_ROW else 8 * info.bytes
+        if unlocks:
+            return Delayed(offset, width, WRITER, 0)
+        return Delayed(offset, width, (1 << width) - 1, self._word(offset, width))
+
+    def _settled(self, registers: np.ndarray) -> bytes:
+        """Registers once an actor has executed the rows that touch none but its own."""
+        registers = registers.copy()
+        for _ in range(OWN_ROWS_MOST):
+            op = Op(self.rows[registers[R.PC]]["op"])
+            if OP_TABLE[op].kind != Kind.LOCAL or op == Op.FENCE:
+                registers[R.SINK] = 0
+                return registers.tobytes()
+            step_once(self.rows, registers, self.memory.base)
+        raise UsageError(f"{self.test.table['path']}: a process goes round in a loop that never accesses memory")
+
+    # --- memory ---
+
+    def _op(self, registers) -> Op:
+        return Op(self.rows[registers[R.PC]]["op"])
+
+    def _put(self, memory: bytes) -> None:
+        self.bytes[self.first:self.last] = np.frombuffer(memory, np.uint8)
+
+    def _apply(self, store: Delayed) -> None:
+        word = self._word(store.offset, store.width)
+        self.memory.set_word(store.offset, word & ~store.mask | store.value, store.width)
+
+    def _word(self, offset: int, width: int) -> int:
+        return self.memory.word(offset, width)
+
+    def _named(self, offset: int) -> str:
+        return self.test.layout.name_of(offset).removeprefix(VARIABLE)
+
+
+def _with(items: tuple, place: int, item) -> tuple:
+    return (*items[:place], item, *items[place + 1:])
+

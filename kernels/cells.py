@@ -1,0 +1,102 @@
+"""Many runs of a small world by real processes: a cell of memory for each run, gone through side by side.
+
+A litmus test is a few accesses long, and what it asks about happens within nanoseconds.  So each process goes through
+the cells one by one, all of them begin each cell together, each a few pauses earlier or later, and what a cell comes
+to is looked at when the batch is over.  Rows are executed by `step` like anywhere else; marks are passed over.
+
+The control words are bytes from the start of the block, a cache line each:
+
+    BATCH      the number of the batch that may be run
+    ARRIVED    how many processes have come to a cell, of all cells of the batch
+    FINISHED   how many processes have gone through the batch
+    STOPPED    not zero: give up
+"""
+
+import numpy as np
+
+from kernels import atomics
+from kernels.compiling import kernel
+from kernels.machine import BLOCKED, CONTINUE, step
+from kernels.ops import Op, Register
+
+BATCH, ARRIVED, FINISHED, STOPPED = 0, 64, 128, 192
+CONTROL_BYTES = 256
+DONE, WAITS, HALTED, ENDLESS = 0, 1, 2, 3        # how a process ended in a cell ...
+NOT_RUN = 255                    # ... to which it has not come
+LOOK_EVERY = 1 << 12             # tries of a row that waits, rows of a process, between looks at the clock
+SPINS = 1 << 10                  # looks at the others before the processor is given up
+ROWS_MOST = 1 << 24              # of a process in a cell: more is an endless loop
+STUCK_MOST = 20                  # cells of a batch in which a process may wait or go round for ever
+
+
+@kernel
+def mix(word):
+    """The next random word (xorshift)."""
+    word ^= word << 13
+    word ^= word >> 7 & 0x01FF_FFFF_FFFF_FFFF
+    return word ^ word << 17
+
+
+@kernel
+def one(rows, registers, base, limit_ns, stopped):
+    """A process in a cell, to its end; `limit_ns`: how long a row may wait."""
+    pc, tried, since = np.uint32(registers[Register.PC]), 0, 0
+    for _ in range(ROWS_MOST):
+        row = rows[pc]
+        pc, signal = step(rows, pc, registers, base)
+        if signal == CONTINUE:
+            tried = 0
+        elif signal == BLOCKED:
+            if tried == 0:
+                since = atomics.monotonic_ns()
+            tried += 1
+            atomics.pause()
+            if tried % LOOK_EVERY == 0:
+                atomics.sleep_us(1)
+                if atomics.monotonic_ns() - since > limit_ns or atomics.load64(stopped) != 0:
+                    return WAITS
+        elif signal == Op.STOP:
+            return DONE
+        elif signal == Op.HALT:
+            return HALTED
+        elif signal == Op.CALL_BEGIN:
+            registers[Register.CALL] = row.value
+        elif signal == Op.OVERDUE or signal == Op.CHOOSE:
+            registers[row.register] = 0
+    return ENDLESS
+
+
+@kernel(entry=True)
+def batch(rows, start, registers, block, cells_at, stride, cells, processes, ended, random, spread, limit_ns):
+    """One process's part of a batch: `cells` cells from block + cells_at on, `stride` bytes from one to the next.
+
+    start, registers   its registers at the start of a cell, and to work with
+    ended              (cells,) how it ended in each
+    random, spread     a random word, and how many pauses at most it waits before a cell (a power of two less one)
+    A batch with too many cells that do not end is given up.  Returns the next random word.
+    """
+    stuck = 0
+    for cell in range(cells):
+        for number in range(start.size):
+            registers[number] = start[number]
+        atomics.fetch_add64(block + ARRIVED, 1)
+        looks = 0
+        while atomics.load64(block + ARRIVED) < processes * (cell + 1):
+            atomics.pause()
+            looks += 1
+            if looks % SPINS == 0:
+                atomics.sleep_us(0)
+                if atomics.load64(block + STOPPED) != 0:
+                    break
+        if atomics.load64(block + STOPPED) != 0:
+            break
+        random = mix(random)
+        for _ in range(random >> 20 & spread):
+            atomics.pause()
+        ended[cell] = one(rows, registers, block + cells_at + cell * stride, limit_ns, block + STOPPED)
+        if ended[cell] != DONE:
+            stuck += 1
+            if stuck == STUCK_MOST:
+                atomics.store64(block + STOPPED, 1)
+    atomics.fetch_add64(block + FINISHED, 1)
+    return random

@@ -1,0 +1,53 @@
+"""`run FILE.litmus` and `explore --memory-model`: reports, exit codes, what is refused."""
+
+import os
+import re
+
+import pytest
+
+from kernels.atomics import X86
+from tests.command_line import ROOT, command
+
+SB, MBS = (str(ROOT / f"configs/litmus/classic/{name}.litmus") for name in ("SB", "SB+mbs"))
+FAST = ("--runs", "20k")
+
+
+def test_a_histogram_is_printed_beside_what_explore_finds(capsys):
+    code, out, _ = command(capsys, "run", SB, MBS, *FAST)
+    assert code == 0 and out.count("As explore finds (x86-TSO)") == 2
+    counts = [int(line.split()[0]) for line in out.splitlines() if re.match(r"\d+ +[*:]>", line)]
+    assert sum(counts) == 40_000 and "Observation SB+mbs Never 0 20000" in out
+
+
+def test_what_only_store_buffers_explain_fails_against_sequential_consistency(capsys):
+    """The control: a processor is not sequentially consistent, and the tool sees it."""
+    if not X86 or len(os.sched_getaffinity(0)) < 2:
+        return
+    for _ in range(20):
+        code, out, _ = command(capsys, "run", SB, "--memory-model", "sc", "--runs", "100k")
+        if code:
+            break
+    assert code == 1 and "<- not among the outcomes that explore finds" in out
+    assert "NOT as explore finds (sequentially consistent): 1 of" in out
+
+
+def test_explore_has_both_memory_models(capsys):
+    code, out, _ = command(capsys, "explore", SB, "--memory-model", "tso")
+    assert code == 0 and "Observation SB Sometimes 1 3" in out and "x86-TSO" in out and "becomes visible" in out
+    code, out, _ = command(capsys, "explore", SB)
+    assert code == 0 and "Observation SB Never 0 3" in out
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["run", SB, "--runs", "ten"], "--runs ten: must be a number from 1 to 100G"),
+    (["run", SB, "--runs", "0"], "--runs 0: must be"),
+    (["run", SB, "--repeats", "3"], "--repeats: not of C litmus tests"),
+    (["run", SB, "configs/kick_on_busy.toml"], "kick_on_busy.toml: is no .litmus file"),
+    (["run", "configs/kick_on_busy.toml", "--runs", "3"], "--runs 3: is of C litmus tests"),
+    (["explore", "configs/explore/fault_zap.toml", "--memory-model", "tso"], "is no C litmus test"),
+    (["explore", SB, "--memory-model", "tso", "--random", "3"], "--memory-model tso: not together with --random"),
+    (["run", str(ROOT / "configs/litmus/kvm/mirror-race.litmus"), "--memory-model", "tso"], "mirror-race.litmus: is about a TD"),
+])
+def test_what_is_not_of_litmus_tests_is_one_line(capsys, arguments, said):
+    code, out, err = command(capsys, *arguments)
+    assert code == 2 and not out and said in err and err.count("\n") == 1

@@ -1,0 +1,96 @@
+"""Litmus tests by real processes: the outcomes are those that the search has, the processor's weak one among them."""
+
+import os
+
+import psutil
+import pytest
+
+from harness.engines import cells
+from harness.engines.explore import search, tso
+from harness.errors import UsageError
+from harness.experiment import litmus
+from harness.results.litmus import judge
+from kernels.atomics import X86
+from tests.command_line import ROOT
+
+RUNS, TRIES = 100_000, 20
+SEVERAL = len(os.sched_getaffinity(0)) > 1
+CLASSIC = ROOT / "configs/litmus/classic"
+KVM = ROOT / "configs/litmus/kvm"
+
+
+def load(path):
+    return litmus.load(path)
+
+
+def seen(test, ran) -> set:
+    return {tuple(state.values.values()) for state in judge(test, ran.endings).states}
+
+
+def weak(name: str, tries: int) -> int:
+    """How often the condition of a test held, until it did."""
+    test, hits = load(CLASSIC / f"{name}.litmus"), 0
+    for seed in range(tries):
+        hits += judge(test, cells.run(test, RUNS, seed).endings).hits
+        if hits:
+            break
+    return hits
+
+
+def test_a_store_is_seen_late_without_a_fence_and_never_with_one():
+    if X86 and SEVERAL:
+        assert weak("SB", TRIES) and weak("R", TRIES)
+    assert weak("SB+mbs", 2) == weak("SB+xchgs", 2) == weak("MP", 2) == weak("LB", 1) == 0
+
+
+@pytest.mark.parametrize("name", ["SB", "n6", "IRIW", "CoRR2", "SB+two-locks", "counter+lock", "MP+locked-writer-flag-first"])
+def test_what_comes_is_what_the_search_has(name):
+    test = load(CLASSIC / f"{name}.litmus")
+    ran = cells.run(test, 20_000, 3)
+    assert ran.runs == 20_000 == sum(ending.count for ending in ran.endings)
+    assert seen(test, ran) <= {tuple(state.values.values()) for state in judge(test, tso.run(test).endings).states}
+    assert ran.crowded == (len(test.scripts) > len(ran.processors)) and not ran.given_up
+
+
+@pytest.mark.parametrize("name", ["mirror-race", "retry-and-accept"])
+def test_the_modules_calls_run_too(name):
+    test = load(KVM / f"{name}.litmus")
+    ran = cells.run(test, 2_000, 1)
+    assert ran.runs == 2_000 and seen(test, ran) <= {
+        tuple(state.values.values()) for state in judge(test, search.run(test).endings).states}
+
+
+def test_processes_that_wait_for_one_another_are_counted_and_the_rest_is_given_up():
+    test = load(KVM / "pamt-per-2m.litmus")
+    for seed in range(TRIES):                            # where nothing runs at once it takes a preemption
+        ran = cells.run(test, 4_000, seed)
+        if ran.given_up or not SEVERAL:
+            break
+    kinds = {ending.kind for ending in ran.endings}
+    assert kinds <= {"done", "deadlock"} and (ran.given_up or not SEVERAL)
+    assert sum(ending.count for ending in ran.endings) == ran.runs
+    assert not psutil.Process().children()
+
+
+def test_a_process_that_never_ends_is_no_final_state():
+    test = litmus.parse("C e\n{ int x = 0; }\nP0(int *x) { while (READ_ONCE(*x) == 0) cpu_relax(); }\nforall (true)\n", "e.litmus")
+    ran = cells.run(test, 100, 1)
+    assert ran.given_up and {ending.kind for ending in ran.endings} == {"endless"} and ran.runs < 100
+
+
+def test_a_lost_process_is_an_error_and_leaves_none_behind(monkeypatch):
+    test = load(CLASSIC / "SB.litmus")
+
+    def lose(self, number, parent):
+        os._exit(9)
+
+    monkeypatch.setattr(cells._Workers, "_work", lose)
+    with pytest.raises(RuntimeError, match="is gone"):
+        cells.run(test, 1000, 1)
+    assert not psutil.Process().children()
+
+
+def test_kvms_whole_flows_are_refused():
+    text = "C f\n{ }\nP0() { fault(0x3000); }\nP1() { zap(0x3000); }\nforall (true)\n"
+    with pytest.raises(UsageError, match="f.litmus: fault.. and zap.. stand for"):
+        cells.run(litmus.parse(text, "f.litmus"), 10, 1)
