@@ -92,7 +92,7 @@ def wrong(fault: Fault, code: int, text: str, out: Path, group: int):
     if code not in fault.codes and not before_us:
         yield f"exit code {code}"
     if "Traceback" in text and not before_us:
-        yield "a traceback: " + text.strip().splitlines()[-1]
+        yield "a traceback: " + " | ".join(text[text.index("Traceback"):].strip().splitlines()[-7:])
     for folder in out.glob("*/"):
         if not (folder / "result.json").is_file():
             yield f"{folder.name} holds no result"
