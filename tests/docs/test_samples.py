@@ -74,5 +74,5 @@ def test_a_line_that_is_not_printed_is_seen():
     sample = RUN[0]._replace(printed=["one", "...", "three"], how="lines")
     assert missing(sample, "one\ntwo\nthree\n") == ""
     assert missing(sample, "three\none\n") == "three" and missing(sample, "one\nthree 3\n") == "three"
-    shape = sample._replace(printed=["x  12.5 %  <.01", "BUSY: 4"], how="shape")
-    assert missing(shape, "x   3  2.4\nBUSY: 77M\n") == "" and missing(shape, "y   3  2.4\nBUSY: 77M\n") != ""
+    shape = sample._replace(printed=["a rate  12.5 %  <.01", "BUSY, most: 4"], how="shape")
+    assert missing(shape, "a rate   3  2.4\nBUSY, most: 77M\n") == "" and missing(shape, "no rate  3  2.4\nBUSY, most: 77M\n") != ""
