@@ -6,9 +6,28 @@ for whoever has nothing else to say.
 
 import errno
 import os
+import re
 import sys
 
 DESCRIPTORS = {"stdin": 0, "stdout": 1, "stderr": 2}
+GREEN, YELLOW, RED = 32, 33, 31
+# Words at the beginning of a line that say how something came out.
+COLOURS = {"PASS": GREEN, "Ok": GREEN, "DEGRADED": YELLOW, "FAILED": RED, "FAIL": RED, "UNTRUSTWORTHY": RED, "NOT as": RED,
+           "Deadlock": RED}
+VERDICT = re.compile(rf"^({'|'.join(COLOURS)})\b", re.MULTILINE)
+
+
+def coloured(text: str) -> str:
+    """A text with its verdicts in colour, for a terminal."""
+    return VERDICT.sub(lambda found: f"\x1b[{COLOURS[found[0]]}m{found[0]}\x1b[0m", text)
+
+
+def in_colour(stream) -> bool:
+    """Whether a stream is a terminal that wants colour (https://no-color.org)."""
+    try:
+        return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    except ValueError:                                   # it is closed
+        return False
 
 
 class Lossy:
@@ -16,13 +35,14 @@ class Lossy:
 
     def __init__(self, stream, descriptor: int):
         self._stream, self._descriptor = stream, descriptor
+        self._colour = in_colour(stream)
         self.problem: OSError | None = None
 
     def __getattr__(self, name):
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
+        self._try(lambda: self._stream.write(coloured(text) if self._colour else text))
         return len(text)
 
     def writelines(self, lines) -> None:

@@ -6,6 +6,7 @@ from harness.reports import module
 
 
 def add(parser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="these calls only, such as tdh_mem_page_aug")
     arguments.add_module(parser)
     parser.add_argument("--diff", nargs=2, metavar="RELEASE", help="what changed between two releases")
     arguments.add_format(parser)
@@ -15,5 +16,5 @@ def do(options) -> int:
     if options.diff:
         print(module.difference_report(*options.diff, options.format))
     else:
-        print(module.seamcall_report(options.module, options.format))
+        print(module.seamcall_report(options.module, options.format, options.names))
     return DONE

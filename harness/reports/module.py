@@ -67,15 +67,20 @@ def lock_text(lock) -> str:
     return f"{lock.resource} {INITIALS[lock.mode]}"
 
 
-def seamcall_report(name: str, style: str = "table") -> str:
-    """Every call of a release: its locks in the order of acquisition, its source.  Raises UsageError."""
+def seamcall_report(name: str, style: str = "table", calls: list[str] = ()) -> str:
+    """Calls of a release (none named: all): locks in the order of acquisition, source.  Raises UsageError."""
     release = find_release(name, "--module")
+    rows = {row.name: row for row in seamcalls(release)}
+    for call in calls:
+        if call not in rows:
+            raise UsageError(f"{call}: no such call in module {release.name}{nearest(call, rows)}; `seamcalls` lists all")
+    chosen = [rows[call] for call in calls] or list(rows.values())
     if style != "table":
         return formatted([{"call": row.name, "leaf": row.leaf, "side": row.side,
                            "locks": "; ".join(map(lock_text, held_by(row, row.levels[0], release))),
-                           "source": in_release(row.source, release)} for row in seamcalls(release)], style)
+                           "source": in_release(row.source, release)} for row in chosen], style)
     parts = [head_of(release), ""]
-    for row in seamcalls(release):
+    for row in chosen:
         kind = "SEAMCALL" if row.side == "host" else "TDCALL"
         parts += [f"{row.name}  ({kind} leaf {row.leaf})",
                   wrap("    " + ", ".join(map(lock_text, held_by(row, row.levels[0], release)))),

@@ -1,33 +1,65 @@
 """The policies as a person reads them, hosts' and guests': what each means, what it answers where, and its source."""
 
+import json
+
 from tabulate import tabulate
 
+from harness.errors import UsageError, nearest
 from harness.protocol import guest_policies
-from harness.protocol.policies import POLICIES
+from harness.protocol.policies import BY_NAME, POLICIES, Policy
 from harness.protocol.policy import SITES, SWITCHES
-from harness.reports.text import WIDTH, wrap
+from harness.reports.text import WIDTH, formatted, wrap
 
 
-def policy_report() -> str:
-    """A table of what each policy means; then each in full; then the switches."""
+def policy_report(names: list[str] = (), style: str = "table") -> str:
+    """A table of what each policy means; then each in full; then the switches.  Of those that are named, each in full.
+
+    Raises UsageError for a name that no policy has.
+    """
+    for name in names:
+        if name not in BY_NAME:
+            raise UsageError(f"{name}: no such policy; known: {', '.join(BY_NAME)}{nearest(name, BY_NAME)}")
+    chosen = [BY_NAME[name] for name in names] or POLICIES
+    if style == "json":
+        return json.dumps([_plain(policy) for policy in chosen], indent=1)
+    if style != "table":
+        return formatted([{"policy": policy.name, "meaning": policy.meaning, **dict(_rows(policy)), "source": policy.source}
+                          for policy in chosen], style, words=tuple(range(40)))
+    if names:
+        return "\n\n".join(_in_full(policy) for policy in chosen)
     summary = [(policy.name, wrap(policy.meaning, WIDTH - 20).replace("\n   ", "\n")) for policy in POLICIES]
     parts = [tabulate(summary, headers=("policy", "on TDX_OPERAND_BUSY"), tablefmt="simple"), ""]
     for policy in POLICIES:
-        rows = [(site, str(policy.ladder(site))) for site in SITES
-                if site != "zero_step" or policy.zero_step]
-        rows += [(switch.name, _as_written(value)) for switch in SWITCHES
-                 if (value := getattr(policy, switch.name)) != switch.default]
-        if policy.also:
-            rows.append(("also named", policy.also))
-        if policy.breaks:
-            rows.append(("may break", ", ".join(policy.breaks)))
-        parts += [wrap(f"{policy.name}: {policy.meaning}"), tabulate(rows, tablefmt="plain"),
-                  wrap(f"source: {policy.source}"), ""]
+        parts += [_in_full(policy), ""]
     switches = [(switch.name, _as_written(switch.default), wrap(switch.meaning, WIDTH - 34).replace("\n   ", "\n"))
                 for switch in SWITCHES]
     parts.append(tabulate(switches, headers=("switch", "default", "meaning"), tablefmt="simple",
                           disable_numparse=True))
     return "\n".join(parts)
+
+
+def _rows(policy: Policy) -> list[tuple[str, str]]:
+    """What a policy answers where, and its switches that are not the usual ones."""
+    rows = [(site, str(policy.ladder(site))) for site in SITES if site != "zero_step" or policy.zero_step]
+    rows += [(switch.name, _as_written(value)) for switch in SWITCHES
+             if (value := getattr(policy, switch.name)) != switch.default]
+    if policy.also:
+        rows.append(("also named", policy.also))
+    if policy.breaks:
+        rows.append(("may break", ", ".join(policy.breaks)))
+    return rows
+
+
+def _in_full(policy: Policy) -> str:
+    return "\n".join([wrap(f"{policy.name}: {policy.meaning}"), tabulate(_rows(policy), tablefmt="plain"),
+                      wrap(f"source: {policy.source}")])
+
+
+def _plain(policy: Policy) -> dict:
+    """A policy for programs: in the words of configs, every site and switch."""
+    return {"name": policy.name, "meaning": policy.meaning, "also": policy.also, "source": policy.source,
+            "may_break": list(policy.breaks), "sites": {site: str(policy.ladder(site)) for site in SITES},
+            "switches": {switch.name: getattr(policy, switch.name) for switch in SWITCHES}}
 
 
 def guest_report() -> str:
