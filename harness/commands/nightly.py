@@ -35,6 +35,7 @@ from harness.reports.ci import ERROR, FAIL, PASS, Case
 from harness.reports.text import count, wrap
 from harness.results import expectations
 from harness.results.metrics import WATCHED
+from harness.results.pruning import prune
 from harness.results.schema import Result
 
 BLOCKS = 5                       # a night, unless --blocks says otherwise
@@ -71,12 +72,14 @@ def add(parser) -> None:
     parser.add_argument("--blocks", type=int, metavar="N", help=f"blocks a night (default: {BLOCKS}, or what fits)")
     parser.add_argument("--history", default="history", metavar="DIR", help="one file per series (default: history)")
     arguments.add_out(parser)
+    parser.add_argument("--keep", type=int, metavar="N", help="delete the result folders of nights before the last N")
     parser.add_argument("--commit", metavar="ID", help="what is tested tonight (default: git's HEAD)")
     arguments.add_overrides(parser, "change a key of every config")
 
 
 def do(options) -> int:
     arguments.check_range("--blocks", options.blocks, 1, 1000)
+    arguments.check_range("--keep", options.keep, 1, 100_000)
     request = Request(options.configs, options.overrides, Path(options.history), Path(options.out), options.blocks,
                       sessions.seconds(options.budget), options.commit or commit_of(options.configs))
     try:
@@ -84,7 +87,7 @@ def do(options) -> int:
     except KeyboardInterrupt:
         print(f"interrupted: nothing was added to the history; runs so far are in {options.out}", file=sys.stderr)
         return INTERRUPTED
-    for remark in report.remarks:
+    for remark in [*report.remarks, *(prune(request.out, options.keep) if options.keep else [])]:
         print(remark, file=sys.stderr)
     print(report.text)
     return report.code

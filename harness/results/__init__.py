@@ -18,6 +18,7 @@
     identity.py       What makes two results comparable, and one series of nights the same series
     histogram.py      Histograms that outlive their run; percentiles
     merging.py        Histograms of several results added up, and written for HdrHistogram's tools
+    pruning.py        Folders of old nights, deleted on request
     history.py        The memory of nightly jobs, one file per series
     changes.py        Has a series of nights changed?
 """
