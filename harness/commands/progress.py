@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 tqdm.monitor_interval = 0        # no thread of its own: workers are forked while a bar is shown
+# A bar is closed at the end of its block.  Ctrl-C while one is collected would be lost, and print a traceback.
+if "__del__" in vars(tqdm):
+    del tqdm.__del__
 
 COUNTERS = ("touches", "removals")
 

@@ -170,7 +170,7 @@ def test_a_folder_says_what_was_set_so_that_a_pattern_names_runs_that_can_be_com
     plain = store.write(result, tmp_path).parent.name
     settings = ["workload.loop=open", "td.vcpus=8", "seed=3", 'machine.costs="a b/c"']
     other = store.write(result, tmp_path, settings).parent.name
-    assert other.startswith("test,loop=open,vcpus=8,costs=a_b_c-") and "seed" not in other
-    assert [path.name for path in tmp_path.glob("test-*")] == [plain]
+    assert other.startswith("kick_vcpus,loop=open,vcpus=8,costs=a_b_c-") and "seed" not in other
+    assert [path.name for path in tmp_path.glob("kick_vcpus-*")] == [plain]
     long = store.stem_of("test", [f"workload.key{number}=1" for number in range(40)])
     assert len(long) <= store.STEM_MAX + 14 and long != store.stem_of("test", [f"workload.key{number}=1" for number in range(39)])
