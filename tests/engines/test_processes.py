@@ -293,7 +293,7 @@ def started(tmp_path):
         run.process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_an_interrupt_keeps_and_prints_what_was_measured(started, number):
     started.work()
     os.killpg(started.process.pid, number) if number == signal.SIGINT else started.process.send_signal(number)
@@ -306,7 +306,7 @@ def test_an_interrupt_keeps_and_prints_what_was_measured(started, number):
     assert started.nothing_is_left()
 
 
-@pytest.mark.parametrize("victim", [0, 4, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 2, 3))])
+@pytest.mark.parametrize("victim", [4, *(pytest.param(each, marks=pytest.mark.slow) for each in (0, 1, 2, 3))])
 def test_a_killed_worker_ends_the_run_and_is_named_with_its_locks(started, victim):
     workers = started.work()
     workers[victim].kill()
@@ -322,7 +322,8 @@ def test_a_killed_worker_ends_the_run_and_is_named_with_its_locks(started, victi
     assert started.nothing_is_left()
 
 
-@pytest.mark.parametrize("name", ["local_retry_616", pytest.param("reenter_irqoff", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["local_retry_616", "reenter_irqoff"])
 def test_a_deadlock_in_a_run_that_is_shorter_than_its_finding_is_found(tmp_path, name):
     """A stop would dissolve it, or be ignored: the run goes on, uncounted, until it is known."""
     ended = subprocess.run([sys.executable, "-m", "harness", "run", f"configs/broken/{name}.toml", "--set", "duration_s=0.3",

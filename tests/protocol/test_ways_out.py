@@ -101,7 +101,7 @@ FOLLOWS = ("tdh_phymem_page_reclaim", "tdh_phymem_page_wbinvd", "tdh_phymem_page
 
 
 @every_line
-def test_a_call_whose_page_lies_in_a_large_one_ends_at_that_ones_entry(release, order, level):
+def test_a_call_on_a_page_of_a_large_one_ends_at_that_ones_entry(release, order, level):
     """Had in the mode that the page is wanted in, at once, over a host's priority or not at all; then its type is wrong."""
     line = line_of(release, order, level)
     if order.call.partition(",")[0] in FOLLOWS:
@@ -122,7 +122,8 @@ def test_a_call_whose_page_lies_in_a_large_one_ends_at_that_ones_entry(release, 
             "busy": {at: lambda tried: taken(tried, lock)},
             "busy over priority": {at: lambda tried: tried.set(word, tried.get(word) | HP), at + 1: lambda tried: taken(tried, lock)},
         }
-        for way, kind in [*((way, PT_REG) for way in ways), *(("had", 1 << bit) for bit in range(8))]:
+        kinds = [("had", 1 << bit) for bit in range(8)] if level in (0, "data") and release == "1.5.34" else []
+        for way, kind in [*((way, PT_REG) for way in ways), *kinds]:
             tried, accesses = Try(release, order.call, level), ways[way]
             found, answer = tried.run({at - 1: lambda: tried.set(f"{word}.type", kind)}
                                       | {when: lambda change=change: change(tried) for when, change in changes[way].items()})
