@@ -41,10 +41,11 @@ soak: $(VENV)/installed
 lint: $(VENV)/installed
 	$(IN_VENV) -m ruff check
 
-# The pages of docs/ that are made from the code's own tables.
+# The pages of docs/ that are made from the code's own tables, and completions/ from the parser.
 docs: $(VENV)/installed
 	$(IN_VENV) -c 'from harness.reports import calls, keys, reference, releases; [page.write() for page in (calls, keys, reference, releases)]'
 	$(IN_VENV) -m harness decode --list --format github > docs/statuses.md
+	$(IN_VENV) -m tests.docs.completions
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)

@@ -59,14 +59,18 @@ class Arguments(argparse.ArgumentParser):
         raise UsageError(f"{self.prog}: {message}")
 
 
-def parser(chosen: str | None) -> Arguments:
-    """All commands, with the arguments of the chosen one."""
-    top = Arguments(prog=CONSOLE if Path(sys.argv[0]).name == CONSOLE else "python -m harness", description=PURPOSE)
+def parser(chosen: str | None, console: bool = False) -> Arguments:
+    """All commands, with the arguments of the chosen one; of all of them where that is "*".
+
+    console   named as an installed program is
+    """
+    console = console or Path(sys.argv[0]).name == CONSOLE
+    top = Arguments(prog=CONSOLE if console else "python -m harness", description=PURPOSE)
     top.add_argument("--version", action="store_true", help="version of this program, commit, Numba, newest module known")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Arguments)
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose)
-        if name == chosen:
+        if chosen in (name, "*"):
             file = importlib.import_module(f"harness.commands.{name.replace('-', '_')}")
             file.add(command)
             command.set_defaults(do=file.do)

@@ -8,7 +8,7 @@ KINDS = {"config": "what run, sweep and nightly read", "scenario": "what explore
 
 
 def add(parser) -> None:
-    parser.add_argument("kind", nargs="?", choices=KINDS, default="config",
+    parser.add_argument("kind", nargs="?", choices=tuple(KINDS), default="config",
                         help="; ".join(f"{kind}: {meaning}" for kind, meaning in KINDS.items()) + " (default: config)")
 
 

@@ -1,0 +1,32 @@
+"""Completions for bash and zsh of the installed command, from its own parser: python -m tests.docs.completions writes them."""
+
+from pathlib import Path
+
+import shtab
+
+from harness.__main__ import CONSOLE, parser
+
+FOLDER = Path(__file__).parent.parent.parent / "completions"
+FILES = {"bash": f"{CONSOLE}.bash", "zsh": f"_{CONSOLE}"}
+# Arguments that name files.
+PATHS = {"CONFIG", "RESULT", "SCHEDULE", "FILE", "NEW", "REAL.json"}
+
+
+def completion(shell: str) -> str:
+    top = parser("*", console=True)
+    for command in top._subparsers._group_actions[0].choices.values():
+        for action in command._actions:
+            if action.metavar in PATHS:
+                action.complete = shtab.FILE
+            elif action.metavar == "DIR":
+                action.complete = shtab.DIRECTORY
+    return shtab.complete(top, shell=shell, root_prefix="sept_harness")
+
+
+def write() -> None:
+    for shell, name in FILES.items():
+        (FOLDER / name).write_text(completion(shell))
+
+
+if __name__ == "__main__":
+    write()
