@@ -8,8 +8,8 @@
 _shtab_sept_harness_subparsers=(run explore replay compare nightly report histograms sweep configs schema policies seamcalls contention doctor import-trace explain decode)
 
 _shtab_sept_harness_run_option_strings=(-h --help --set --policies --repeats --budget --resume --out --format -v --verbose -q --quiet --runs --memory-model --check-outcomes)
-_shtab_sept_harness_explore_option_strings=(-h --help --module --policy --policies --guests --modules --require --format --random --pct --preemptions --seed --memory-model --no-reduction --no-symmetry --memory-mib --show --out --as-test)
-_shtab_sept_harness_replay_option_strings=(-h --help --all)
+_shtab_sept_harness_explore_option_strings=(-h --help --module --policy --policies --guests --modules --require --format --random --pct --preemptions --seed --memory-model --no-reduction --no-symmetry --memory-mib --show --out --as-test --html --trace)
+_shtab_sept_harness_replay_option_strings=(-h --help --all --html --trace)
 _shtab_sept_harness_compare_option_strings=(-h --help --format --against --columns --rows --sort --real --baseline --across)
 _shtab_sept_harness_nightly_option_strings=(-h --help --budget --blocks --history --out --keep --commit --set)
 _shtab_sept_harness_report_option_strings=(-h --help --out --history --plots --baseline --across)
@@ -31,7 +31,11 @@ _shtab_sept_harness_run___out_COMPGEN=_shtab_compgen_dirs
 _shtab_sept_harness_explore_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_sept_harness_explore___out_COMPGEN=_shtab_compgen_dirs
 _shtab_sept_harness_explore___as_test_COMPGEN=_shtab_compgen_files
+_shtab_sept_harness_explore___html_COMPGEN=_shtab_compgen_files
+_shtab_sept_harness_explore___trace_COMPGEN=_shtab_compgen_files
 _shtab_sept_harness_replay_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_sept_harness_replay___html_COMPGEN=_shtab_compgen_files
+_shtab_sept_harness_replay___trace_COMPGEN=_shtab_compgen_files
 _shtab_sept_harness_compare_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_sept_harness_compare___against_COMPGEN=_shtab_compgen_files
 _shtab_sept_harness_compare___real_COMPGEN=_shtab_compgen_files

@@ -10,7 +10,7 @@ from harness.errors import UsageError
 from harness.files import reason
 from harness.engines.replay.steps import execute
 from harness.experiment.schedule import Schedule, Turn
-from harness.reports import exploration
+from harness.reports import exploration, way
 from harness.results import grading
 
 
@@ -18,7 +18,9 @@ class Destination(NamedTuple):
     """Where counterexamples are kept."""
 
     folder: Path
-    test: Path | None = None     # the first of each scenario as a pytest file, too
+    test: Path | None = None     # the first of each scenario as a pytest file, too ...
+    html: Path | None = None     # ... as a page ...
+    trace: Path | None = None    # ... as Chrome's and Perfetto's trace
 
 
 class Way(NamedTuple):
@@ -53,13 +55,15 @@ def present(found: Found, judged: grading.Verdict, show: int | None, destination
 
 
 def present_ways(scenario, chosen: list[Way], destination: Destination) -> None:
-    for number, way in enumerate(chosen, 1):
-        schedule = Schedule(scenario, way.turns, way.reason)
+    for number, each in enumerate(chosen, 1):
+        schedule = Schedule(scenario, each.turns, each.reason)
         accesses, schedule.final = execute(schedule)
         print("\n" + exploration.trace(schedule, accesses))
-        if way.repeated:
-            print(f"the last {way.repeated} steps repeat for ever")
+        if each.repeated:
+            print(f"the last {each.repeated} steps repeat for ever")
         save(schedule, number, destination)
+        if number == 1:
+            show_elsewhere(schedule, accesses, destination.html, destination.trace)
 
 
 def save(schedule: Schedule, number: int, destination: Destination) -> None:
@@ -75,6 +79,18 @@ def save(schedule: Schedule, number: int, destination: Destination) -> None:
             print(f"wrote {test}", file=sys.stderr)
     except OSError as problem:
         raise UsageError(f"--out {folder}: cannot write {problem.filename or path}: {reason(problem)}") from None
+
+
+def show_elsewhere(schedule: Schedule, accesses: list, html: Path | None, trace: Path | None) -> None:
+    """Write a way as a page and as a trace.  Raises UsageError."""
+    for option, path, make in (("--html", html, way.page), ("--trace", trace, way.trace_events)):
+        if path is None:
+            continue
+        try:
+            path.write_text(make(schedule, accesses), encoding="utf-8")
+        except OSError as problem:
+            raise UsageError(f"{option} {path}: cannot be written: {reason(problem)}") from None
+        print(f"wrote {path}", file=sys.stderr)
 
 
 def as_test(schedule: Schedule) -> str:

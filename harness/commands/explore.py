@@ -93,6 +93,8 @@ def add(parser) -> None:
     parser.add_argument("--show", type=int, metavar="N", help="print the way to the Nth outcome")
     arguments.add_out(parser, "schedules")
     parser.add_argument("--as-test", metavar="FILE", help="write the first counterexample as a pytest file")
+    parser.add_argument("--html", metavar="FILE", help="write it as a page: a lane per actor, words as they change, keys to step")
+    parser.add_argument("--trace", metavar="FILE", help="write it as JSON for chrome://tracing and ui.perfetto.dev")
 
 
 def do(options) -> int:
@@ -112,7 +114,8 @@ def do(options) -> int:
     required = matrices.required(options.require)
     compared = {"--policies": options.policies, "--guests": options.guests, "--modules": options.modules}
     if any(compared.values()):
-        for option, value in (("--show", options.show), ("--as-test", options.as_test)):
+        for option, value in (("--show", options.show), ("--as-test", options.as_test), ("--html", options.html),
+                              ("--trace", options.trace)):
             if value is not None:
                 raise UsageError(f"{option} {value}: not together with --policies, --guests or --modules, which show no single way")
     elif options.require is not None or options.format != "table":
@@ -121,9 +124,11 @@ def do(options) -> int:
     files, look = Files(options.configs, modules, options.policy), partial(search, method=method, sign=Sign())
     if options.out != arguments.OUT:                     # which it may never need
         arguments.check_folder("--out", Path(options.out))
-    if options.as_test:
-        arguments.check_file("--as-test", Path(options.as_test))
-    destination = counterexamples.Destination(Path(options.out), Path(options.as_test) if options.as_test else None)
+    written = {"--as-test": options.as_test, "--html": options.html, "--trace": options.trace}
+    for option, path in written.items():
+        if path:
+            arguments.check_file(option, Path(path))
+    destination = counterexamples.Destination(Path(options.out), *(Path(path) if path else None for path in written.values()))
     if any(path.endswith(litmus.SUFFIX) for path in options.configs):
         if options.memory_model == TSO:
             if options.random or options.pct or options.preemptions is not None:

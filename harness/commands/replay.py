@@ -1,5 +1,8 @@
 """The command `replay`: a saved schedule again, step by step and as real processes; the words must be the same."""
 
+from pathlib import Path
+
+from harness.commands.counterexamples import show_elsewhere
 from harness.engines.replay import processes
 from harness.engines.replay.steps import execute
 from harness.errors import DONE, FAILED
@@ -12,15 +15,19 @@ NO_CHANGE = "as at the start"
 def add(parser) -> None:
     parser.add_argument("schedule", metavar="SCHEDULE", help="a file that explore has saved")
     parser.add_argument("--all", action="store_true", dest="everything", help="show every access")
+    parser.add_argument("--html", metavar="FILE", help="write it as a page: a lane per actor, words as they change, keys to step")
+    parser.add_argument("--trace", metavar="FILE", help="write it as JSON for chrome://tracing and ui.perfetto.dev")
 
 
 def do(options) -> int:
-    return replay(Schedule.read(options.schedule), options.everything)
+    paths = [Path(path) if path else None for path in (options.html, options.trace)]
+    return replay(Schedule.read(options.schedule), options.everything, *paths)
 
 
-def replay(schedule: Schedule, everything: bool) -> int:
+def replay(schedule: Schedule, everything: bool, html: Path | None = None, trace: Path | None = None) -> int:
     """Run a schedule twice and compare each with what was saved; returns the exit code."""
     accesses, final = execute(schedule)
+    show_elsewhere(schedule, accesses, html, trace)
     print(exploration.trace(schedule, accesses, everything))
     saved, code = schedule.final or {}, DONE
     for how, words in (("step by step", final), ("as real processes", processes.run(schedule))):

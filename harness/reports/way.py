@@ -1,0 +1,112 @@
+"""A way to an outcome for other eyes than a terminal's: one self-contained page, or the trace format of Chrome and Perfetto.
+
+    page(schedule, accesses)          HTML: a lane per actor, calls as spans, words as they change; keys to step
+    trace_events(schedule, accesses)  JSON for chrome://tracing and https://ui.perfetto.dev: an access lasts a microsecond
+
+The page needs no network and no script from elsewhere; everything from files and programs is escaped (autoescape).
+"""
+
+import json
+from typing import NamedTuple
+
+from harness.errors import UsageError
+from harness.experiment.schedule import Access, Schedule
+from kernels.words import spell_entry
+
+TEMPLATE = "way.html.jinja"
+SHADOWS = ("owner of", "mmu_owner")      # words of the harness's own checks
+
+
+class Step(NamedTuple):
+    """An access, or the end of a call: what the page and the trace show of it.
+
+    changes   whether the word became another
+    ends      the answer of a call that ends here, or what else is marked
+    """
+
+    number: int
+    actor: str
+    text: str
+    word: str
+    before: str
+    after: str
+    changes: bool
+    ends: str = ""
+    bad: bool = False
+
+
+def steps_of(accesses: list[Access]) -> list[Step]:
+    found: list[Step] = []
+    for access in accesses:
+        if access.word.startswith(SHADOWS):
+            continue
+        if not access.bits:
+            found.append(Step(len(found) + 1, access.actor, access.text, "", "", "", False, access.mark or access.status,
+                              bool(access.mark)))
+            continue
+        found.append(Step(len(found) + 1, access.actor, access.text, access.word, _value(access, access.before),
+                          _value(access, access.after), access.after != access.before))
+    return found
+
+
+def _value(access: Access, word: int) -> str:
+    """A word in hexadecimal digits; of an SEPT entry its state as well."""
+    digits = f"{word:#x}" if access.bits > 8 else str(word)
+    return f"{spell_entry(word)} {digits}" if access.word.startswith("SEPT ") and access.bits == 64 else digits
+
+
+def inside(steps: list[Step]) -> list[set[str]]:
+    """Which actors are within a call, or a flow, at each step: from its first access to the end of the call."""
+    last = {step.actor: number for number, step in enumerate(steps)}
+    ends = {actor: [number for number, step in enumerate(steps) if step.actor == actor and step.ends] for actor in last}
+    found: list[set[str]] = []
+    began: set[str] = set()
+    for number, step in enumerate(steps):
+        began.add(step.actor)
+        found.append({actor for actor in began if any(end >= number for end in ends[actor]) or number <= last[actor]})
+        if step.ends:
+            began.discard(step.actor)
+    return found
+
+
+def page(schedule: Schedule, accesses: list[Access]) -> str:
+    """The page as text.  Raises UsageError if jinja2 is not installed."""
+    try:
+        import jinja2
+    except ImportError:
+        raise UsageError("--html: jinja2 is not installed; `pip install '.[report]'` does it") from None
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("harness.reports", "."), autoescape=True,
+                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    scenario, steps = schedule.scenario, steps_of(accesses)
+    actors = [script.actor.name for script in scenario.scripts]
+    words = list(dict.fromkeys(step.word for step in steps if step.changes))
+    first = {word: next(step.before for step in steps if step.word == word) for word in words}
+    states, now = [], dict(first)
+    for step in steps:
+        if step.changes:
+            now = now | {step.word: step.after}
+        states.append([now[word] for word in words])
+    return environment.get_template(TEMPLATE).render(
+        name=scenario.name, module=scenario.module, policy=scenario.policy.name, reason=schedule.reason, actors=actors,
+        steps=steps, inside=inside(steps), words=words, first=[first[word] for word in words], states=states)
+
+
+def trace_events(schedule: Schedule, accesses: list[Access]) -> str:
+    """The JSON text."""
+    scenario = schedule.scenario
+    lanes = {script.actor.name: number for number, script in enumerate(scenario.scripts)}
+    events = [{"ph": "M", "pid": 0, "name": "process_name", "args": {"name": f"{scenario.name}, module {scenario.module}"}},
+              *({"ph": "M", "pid": 0, "tid": lane, "name": "thread_name", "args": {"name": name}} for name, lane in lanes.items())]
+    began: dict[str, int] = {}
+    for step in steps_of(accesses):
+        at, lane = step.number, lanes[step.actor]
+        if step.ends:
+            start = began.pop(step.actor, at)
+            events.append({"ph": "X", "pid": 0, "tid": lane, "ts": start, "dur": max(1, at - start), "name": step.text,
+                           "args": {"answer": step.ends}})
+            continue
+        began.setdefault(step.actor, at)
+        events.append({"ph": "X", "pid": 0, "tid": lane, "ts": at, "dur": 1, "name": step.text,
+                       "args": {"word": step.word, "before": step.before, "after": step.after}})
+    return json.dumps({"traceEvents": events, "displayTimeUnit": "ns",
+                       "otherData": {"reason": schedule.reason, "a microsecond here": "is one access"}}, indent=1) + "\n"

@@ -1,0 +1,129 @@
+"""A way as a page and as a trace: whole, escaped, and the same words as on a terminal."""
+
+import html.parser
+import json
+import re
+
+import pytest
+
+from harness.engines.explore import search
+from harness.engines.replay.steps import execute
+from harness.experiment import litmus, scenario_file
+from harness.experiment.schedule import Access, Schedule
+from harness.reports import way
+from tests.command_line import ROOT, command
+
+FILE = "configs/explore/accept_block.toml"
+
+
+@pytest.fixture(scope="module")
+def found():
+    """The schedule in which both calls are refused, and its accesses."""
+    [scenario] = scenario_file.load(ROOT / FILE, ["1.5.05"])
+    ending = next(each for each in search.run(scenario).endings if "PENDING+HP" in each.words)
+    schedule = Schedule(scenario, ending.turns, "both are refused")
+    return schedule, execute(schedule)[0]
+
+
+class Balanced(html.parser.HTMLParser):
+    """Fails where tags do not nest; keeps what a reader sees."""
+
+    VOID = {"meta"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.text = [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(page: str) -> str:
+    parser = Balanced()
+    parser.feed(page)
+    assert not parser.open
+    return " ".join(parser.text)
+
+
+def test_the_page_is_whole_and_needs_nothing_else(found):
+    schedule, accesses = found
+    page = way.page(schedule, accesses)
+    text = read(page)
+    steps = way.steps_of(accesses)
+    assert page.count("<tr data-step=") == len(steps) and "TDX_OPERAND_BUSY_HOST_PRIORITY|RCX" in text
+    assert not re.search(r"(src|href)=|https?:|url\(|@import", page)
+    assert "both are refused" in text and "PENDING+EL+HP" in text and not any(step.word.startswith("owner") for step in steps)
+
+
+def test_the_words_behind_each_step_are_those_of_the_accesses(found):
+    schedule, accesses = found
+    page = way.page(schedule, accesses)
+    states = json.loads(re.search(r"states = (\[\[.*?\]\]);", page)[1])
+    steps = way.steps_of(accesses)
+    words = list(dict.fromkeys(step.word for step in steps if step.changes))
+    assert len(states) == len(steps)
+    for step, state in zip(steps, states):
+        if step.changes:
+            assert state[words.index(step.word)] == step.after
+    lock = words.index("secure_ept_lock")
+    assert {state[lock] for state in states} == {"0x0", "0x1"} and states[-1][lock] == "0x0"
+
+
+def test_a_call_is_a_span_from_its_first_access_to_its_answer(found):
+    _, accesses = found
+    steps = way.steps_of(accesses)
+    within = way.inside(steps)
+    end = next(number for number, step in enumerate(steps) if step.actor == "host0" and step.ends)
+    first = next(number for number, step in enumerate(steps) if step.actor == "host0")
+    assert all("host0" in within[number] for number in range(first, end + 1))
+    assert not any("host0" in each for each in within[end + 1:])
+
+
+def test_what_comes_from_files_is_escaped(found):
+    schedule, _ = found
+    hostile = "<script>alert(1)</script>\u2028</script>"
+    access = Access(0, "host0", hostile, hostile, 0, 1, 64)
+    page = way.page(Schedule(schedule.scenario, schedule.turns, hostile), [access])
+    assert "<script>alert" not in page and page.count("</script>") == 1
+
+
+def test_the_trace_has_a_lane_for_each_actor_and_a_span_for_each_call(found):
+    schedule, accesses = found
+    document = json.loads(way.trace_events(schedule, accesses))
+    events = document["traceEvents"]
+    assert {event["args"]["name"] for event in events if event["name"] == "thread_name"} == {"vcpu0", "host0"}
+    calls = [event for event in events if "answer" in event.get("args", {})]
+    assert {event["name"] for event in calls} == {"tdh_mem_range_block", "tdg_mem_page_accept"}
+    for call in calls:
+        inner = [event for event in events if event["ph"] == "X" and event["tid"] == call["tid"] and event is not call]
+        assert all(call["ts"] <= event["ts"] and event["ts"] + event["dur"] <= call["ts"] + call["dur"] for event in inner)
+
+
+def test_explore_and_replay_write_both(tmp_path, capsys):
+    page, trace = tmp_path / "way.html", tmp_path / "way.json"
+    code, _, err = command(capsys, "explore", ROOT / FILE, "--module", "1.5.05", "--show", "2", "--html", page, "--trace", trace,
+                           "--out", tmp_path)
+    assert code == 0 and f"wrote {page}" in err and json.loads(trace.read_text())["traceEvents"]
+    [saved] = tmp_path.glob("*.schedule.json")
+    again = tmp_path / "again.html"
+    assert command(capsys, "replay", saved, "--html", again)[0] == 0
+    assert read(again.read_text()) == read(page.read_text())
+
+
+def test_a_litmus_tests_way_has_its_lines_of_c():
+    test = litmus.load(ROOT / "configs/litmus/kvm/mirror-race.litmus")
+    schedule = Schedule(test, search.run(test).endings[0].turns, "an end")
+    assert "P0:20 cmpxchg64(mirror, 0, 1)" in read(way.page(schedule, execute(schedule)[0]))
+
+
+@pytest.mark.parametrize("option", ["--html", "--trace"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_search(option, tmp_path, capsys):
+    code, out, err = command(capsys, "explore", ROOT / FILE, option, tmp_path / "no/such/file")
+    assert code == 2 and not out and option in err and err.count("\n") == 1
