@@ -40,6 +40,8 @@ def weak(name: str, tries: int) -> int:
 def test_a_store_is_seen_late_without_a_fence_and_never_with_one():
     if X86 and SEVERAL:
         assert weak("SB", TRIES) and weak("R", TRIES)
+        assert weak("../kvm/mode-requests-no-barrier", TRIES)
+    assert weak("../kvm/mode-requests", 2) == 0
     assert weak("SB+mbs", 2) == weak("SB+xchgs", 2) == weak("MP", 2) == weak("LB", 1) == 0
 
 
