@@ -24,6 +24,15 @@ EQUIVALENT = (
 )
 
 
+STEPS = (
+    (r"steps .* tdh_phymem_page_wbinvd: .* ANSWER TDX_SUCCESS: left out", "the type of a large page is looked at twice under its lock"),
+    (r"steps .* tdg_mem_page_accept: .* TEST at level 2: its test always passed", "a walk that is stopped above level 0 and not at 1 is at 2"),
+    (r"steps .* LOAD interrupt pending\?: mask with a higher bit", "the word of pending interrupts has one bit"),
+    (r"steps .* tdh_phymem_cache_wb.* LOAD .*: mask without its lowest bit", "what is noted of a package is 0, 1 or 2, and tested for 2"),
+)
+EQUIVALENT += STEPS
+
+
 def entry(name: str):
     """The first entry that a name matches, or None."""
     return next((each for each in EQUIVALENT if re.search(each[0], name)), None)

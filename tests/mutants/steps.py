@@ -18,6 +18,7 @@ from harness.protocol.liveness import live_registers, successors
 from harness.protocol.releases import BY_NAME
 from harness.protocol.seamcalls import seamcalls
 from kernels.ops import OP_TABLE, Kind, Op, Register as R
+from kernels.words import TDCS_PAGES
 from tests.mutants.rows import HELD
 
 UNTOUCHED = {Op.CALL_BEGIN, Op.CALL_END, Op.COUNT, Op.BEGIN, Op.END, Op.SPEND, Op.OVERDUE, Op.HALT, Op.STOP}
@@ -99,10 +100,43 @@ class Shown:
             return False
         if row.op == Op.TEST and row.mask == -1 and what == "mask without its highest bit":
             return False
+        if (bit := changed_bit(row, what)) is not None and self._never(place, row, bit):
+            return False
         if what == "another register" or what == "left out" and row.op in (Op.LET, Op.INDEX, Op.MERGE, Op.STATE) and not row.next:
             behind = [self.live[target] for target in successors(self.rows[place], self.rows)]
             return row.register >= 64 or any(int(live) >> row.register & 1 for live in behind)
         return True
+
+
+    def _never(self, place: int, row: Row, bit: int) -> bool:
+        """Whether a bit of a mask is one that no word has there.
+
+        Of an address that no memory of the model reaches; of a byte, as its numbers are small; of a set of states, one
+        that the call has refused when it read the entry; of a set of counts, the one with which the TD is ready at once.
+        """
+        if row.op in (Op.MERGE, Op.INDEX, Op.ENTRY_REPLACE):
+            return bit >= ADDRESS_BITS or row.op == Op.MERGE and bit == GUEST_BITS
+        if row.op == Op.LOAD and row.width == 8:
+            return bit == 7
+        if row.op == Op.LOAD_IN and row.width == 8:
+            return bit > 15
+        if row.op == Op.IN and row.source == R.STATE:
+            read = next((each for each in self.rows[place::-1] if each["op"] == Op.READ_ENTRY), None)
+            return read is not None and not int(read["mask"]) >> bit & 1
+        return row.op == Op.IN and row.text == "enough" and bit == TDCS_PAGES
+
+
+def changed_bit(row: Row, what: str) -> int | None:
+    """The bit of a row's mask that a change is about."""
+    mask = row.mask & (1 << _width(row)) - 1
+    if what.startswith("mask with bit "):
+        return int(what.split()[3])
+    return {"mask without its lowest bit": (mask & -mask).bit_length() - 1, "mask without its highest bit": mask.bit_length() - 1,
+            "mask with a higher bit": mask.bit_length()}.get(what)
+
+
+# Addresses lie below this bit (harness.memory.layout); 1 GiB is the most that a guest of a stage has.
+ADDRESS_BITS, GUEST_BITS = 52, 30
 
 
 def span(rows: list[Row], call: str) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 import pytest
 
 from kernels.locks import EXCLUSIVE
-from kernels.words import PT_NDA, PT_REG, PT_RSVD, TD_TEARDOWN, status, status_name
+from kernels.ops import Op
+from kernels.words import HP, PT_NDA, PT_REG, PT_RSVD, TD_TEARDOWN, status, status_name
 
 from tests.by_release import DIFFER
 from tests.stage import Stage
@@ -106,3 +107,21 @@ def test_a_large_page_of_a_type_that_is_not_reclaimed_says_so(release, size):
     assert status_name(stage.actor("host0").call("tdh_phymem_page_reclaim", 0, "data")) == "TDX_PAGE_METADATA_INCORRECT|RCX"
     for each in ("4k", "2m", "1g"):
         assert stage.word(f"pamt_{each}.data") == 0
+
+
+@releases
+@sizes
+def test_a_large_page_is_taken_over_a_hosts_priority_or_lost_to_another_host(release, size):
+    """The second try for a word that only a host's priority is left in; it clears the priority, or is BUSY."""
+    word = f"pamt_{size}.data"
+    for other in (False, True):
+        stage = torn_down(release, size)
+        host = stage.actor("host0").begin("tdh_phymem_page_reclaim", 0, "data").before(Op.HP_PROMOTE)
+        stage.set_word(word, stage.word(word) | HP)
+        host.step()
+        assert host.row.op == Op.HP_PROMOTE_OVER_PRIORITY
+        if other:
+            stage.set_word(word, stage.word(word) + 4)               # another reader has come
+        answer = status_name(host.finish())
+        assert answer == ("TDX_OPERAND_BUSY|RCX" if other else "TDX_SUCCESS")
+        assert stage.word(word) == (4 | HP if other else 0)
