@@ -144,16 +144,23 @@ def read_text(path: str | Path, error: type[UsageError], named: str = "", patter
         raise error(f"{named or path}: cannot be read: {problem}; must be text in UTF-8") from None
 
 
+def open_regular(path: str | Path, error: type[UsageError], named: str = ""):
+    """A regular file, open for reading bytes.  Raises `error` for another kind (a FIFO is not waited for), OSError, ValueError."""
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb")
+    kind = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(kind):
+        file.close()
+        raise error(f"{named or path}: cannot be read: is {KINDS.get(stat.S_IFMT(kind), 'no file')}; must be a file")
+    return file
+
+
 def read_bytes(path: str | Path, error: type[UsageError] = UsageError, named: str = "", pattern: str = "",
                most: int = BYTES_MOST) -> bytes:
     """What a regular file holds.  Raises `error`: missing, of another kind (a FIFO is not waited for), too long."""
     path, named = Path(path), named or path
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb") as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise error(f"{named}: cannot be read: is {KINDS.get(stat.S_IFMT(about.st_mode), 'no file')}; must be a file")
-            raw = file.read(most + 1) if about.st_size <= most else None
+        with open_regular(path, error, named) as file:
+            raw = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
     except FileNotFoundError:
         near = map(str, path.parent.glob(pattern)) if pattern else ()
         raise error(f"{named}: no such file{nearest(path, near)}") from None

@@ -5,11 +5,12 @@ PAGES_MOST of all faults, and `page_error` says by how much it can be.  A vCPU, 
 not counted but as a line that was not used.
 """
 
+import io
 from collections import Counter
 from pathlib import Path
 
 from harness.errors import UsageError, escaped, shortened
-from harness.files import reason
+from harness.files import open_regular, reason
 from harness.traces import bpftrace, kernel_text
 from harness.traces.events import Event
 from kernels.words import status_name
@@ -224,8 +225,16 @@ def gather(path: str | Path) -> Gathered:
     """A trace from a file, line by line.  Raises UsageError."""
     gathered = Gathered()
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for line in iter(lambda: file.readline(LINE_MOST), ""):
+        file = open_regular(path, UsageError)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; must be a trace as text") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: cannot be read: is a folder; must be a file, a trace as text") from None
+    except (OSError, ValueError) as problem:             # ValueError: a NUL in the path
+        raise UsageError(f"{path}: cannot be read: {reason(problem)}; must be a trace as text") from None
+    try:
+        with io.TextIOWrapper(file, encoding="utf-8", errors="replace") as text:
+            for line in iter(lambda: text.readline(LINE_MOST), ""):
                 gathered.line(line)
     except OSError as problem:
         raise UsageError(f"{path}: cannot be read: {reason(problem)}; must be a trace as text") from None

@@ -27,8 +27,10 @@ from harness.reports.comparison import comparison_report, overview
 from harness.reports.histograms import histograms_report
 from harness.reports.module import find_release
 from harness.reports.run import run_report
+from harness.reports.traces import trace_report
 from harness.results import history, store
 from harness.results.comparison import make_table
+from harness.traces import gathered, written
 from tests.fuzz import damage
 from tests.results.test_store import document
 
@@ -199,7 +201,32 @@ def _read_log(raw: bytes) -> list[str]:
         decode.explained.explanation(each, whole=True) for each in documents]
 
 
+TRACE = [b"CPU 0/KVM-11 [002] .....  1.000001: kvm_page_fault: vcpu 0 rip 0x0 address 0x0000000000003000 error_code 0x2",
+         b"CPU 1/KVM-12 [003] .....  1.000004: kvm_exit: vcpu 1 reason EPT_VIOLATION rip 0x0 info1 0x0",
+         b"           <...>-13 [226] ...1. 1.000007: kvm_entry: vcpu 1, rip 0x0",
+         b'{"type": "hist", "data": {"@us": [{"min": 1, "max": 1, "count": 3}, {"min": 2, "max": 3, "count": 9}]}}',
+         b'{"type": "map", "data": {"@faults": 12}}']
+NUMBERS = {"kind": written.KIND, "numbers": {"removals_per_s": 1.5, "removal_p50_us": 3}}
+
+
+def _trace(random: Random) -> bytes:
+    lines = random.choices(TRACE, k=random.randint(1, 8))
+    return damage.damaged(b"\n".join(lines), random)
+
+
+def _read_trace(path: str) -> list[str]:
+    """As far as a command goes: gathered, written and shown."""
+    found = gathered.gather(path)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = written.write(found, path, Path(folder) / "x", "kick_on_busy")
+        shown = trace_report(found, written.real(found, path), paths)
+        config_file.load(next(each for each in paths if each.suffix == ".toml"))
+    return [shown.replace(folder, "")]
+
+
 READERS = {
+    "trace": Reader(_read_trace, _trace, "txt"),
+    "real numbers": Reader(lambda path: [str(written.read_real(path))], _json(lambda: NUMBERS), "json"),
     "config": Reader(_read_config, _toml(CONFIG), "toml"),
     "--set": Reader(_read_set, _set, names_file=False),
     "scenario": Reader(lambda path: [str(scenario_file.load(path))][:0], _toml(SCENARIO, SCENARIO, PAIRS), "toml"),

@@ -162,7 +162,7 @@ def test_frequent_pages_survive_any_number_of_rare_ones(monkeypatch):
 
 @pytest.mark.parametrize("text, arguments, says", [
     ("nothing\n", [], "no event is known among its 1 lines"), ("", [], "0 lines"),
-    (None, [], "No such file"), ("x", ["--policy", "none"], "no such policy")])
+    (None, [], "no such file"), ("x", ["--policy", "none"], "no such policy")])
 def test_a_mistake_is_one_line(tmp_path, capsys, text, arguments, says):
     path = tmp_path / "trace.txt"
     if text is not None:
