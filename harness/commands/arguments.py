@@ -49,6 +49,14 @@ def check_range(option: str, value: int | None, least: int, most: int | None = N
         raise UsageError(f"{option} {value}: must be at least {least}{limit}")
 
 
+def check_not_given(given: dict, why: str) -> None:
+    """Raises UsageError for the first of these options that was given: it would say nothing."""
+    for name, value in given.items():
+        if value is not None and value is not False:
+            shown = "" if value is True else f" {', '.join(value) if isinstance(value, list) else value}"
+            raise UsageError(f"--{name.replace('_', '-')}{shown}: {why}")
+
+
 def check_folder(option: str, folder: Path) -> None:
     """Raises UsageError for a place where no folder can be made or written to: one is made there, and removed."""
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))

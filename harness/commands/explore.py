@@ -19,6 +19,9 @@ from harness.results.litmus import MODELS, SC, TSO
 
 BRIEF = 4                        # more scenarios than that get a line each
 PCT_RUNS = 1000
+SEED = 1
+SAMPLING, MATRICES, WAYS = ("random", "pct"), ("policies", "guests", "modules"), ("as_test", "html", "trace")
+FULL_SEARCH = "preemptions", "no_reduction", "no_symmetry"
 PREEMPTIONS_ANY = -1             # the engine's word for no bound
 
 
@@ -84,7 +87,7 @@ def add(parser) -> None:
     parser.add_argument("--pct", type=int, metavar="DEPTH", help="runs by random priorities that change DEPTH - 1"
                         f" times (as many runs as --random says, or {PCT_RUNS})")
     parser.add_argument("--preemptions", type=int, metavar="K", help="only interleavings with at most K preemptions")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="of --random and --pct (default: 1)")
+    parser.add_argument("--seed", type=int, metavar="S", help=f"of --random and --pct (default: {SEED})")
     parser.add_argument("--memory-model", choices=MODELS, default=SC, help="of C litmus tests without a TD: sequentially"
                         " consistent, or x86-TSO with store buffers (default: sc)")
     parser.add_argument("--no-reduction", action="store_true", help="every access to shared memory is a step")
@@ -100,13 +103,21 @@ def add(parser) -> None:
 def do(options) -> int:
     options.configs = shipped.paths(options.configs)
     modules = releases(options.module)
-    for option, value, least in (("--random", options.random, 1), ("--pct", options.pct, 1),
-                                 ("--preemptions", options.preemptions, 0), ("--memory-mib", options.memory_mib, 16)):
-        arguments.check_range(option, value, least)
-    if options.random or options.pct:
-        if options.preemptions is not None:
-            raise UsageError("--preemptions: not together with --random or --pct")
-        method = Sampling(options.memory_mib, options.random or PCT_RUNS, options.seed, options.pct or 0)
+    for option, value, least, most in (
+            ("--random", options.random, 1, None), ("--pct", options.pct, 1, engine.DEPTH_MAX), ("--seed", options.seed, 0, None),
+            ("--preemptions", options.preemptions, 0, None), ("--memory-mib", options.memory_mib, 16, None)):
+        arguments.check_range(option, value, least, most)
+    sampled, under, of_litmus = bool(options.random or options.pct), options.memory_model == TSO, any(
+        path.endswith(litmus.SUFFIX) for path in options.configs)
+    for applies, names, why in (        # options that would say nothing beside another one
+            (sampled, FULL_SEARCH, "not together with --random or --pct"), (not sampled, ("seed",), "only together with --random or --pct"),
+            (under, (*SAMPLING, *FULL_SEARCH, *WAYS), "not together with --memory-model tso"),
+            (of_litmus, (*MATRICES, "policy", "module"), "not of C litmus tests")):
+        if applies:
+            arguments.check_not_given({name: getattr(options, name) for name in names}, why)
+    if sampled:
+        method = Sampling(options.memory_mib, options.random or PCT_RUNS, SEED if options.seed is None else options.seed,
+                          options.pct or 0)
     else:
         preemptions = PREEMPTIONS_ANY if options.preemptions is None else options.preemptions
         reduce = not options.no_reduction
@@ -129,13 +140,10 @@ def do(options) -> int:
         if path:
             arguments.check_file(option, Path(path))
     destination = counterexamples.Destination(Path(options.out), *(Path(path) if path else None for path in written.values()))
-    if any(path.endswith(litmus.SUFFIX) for path in options.configs):
-        if options.memory_model == TSO:
-            if options.random or options.pct or options.preemptions is not None:
-                raise UsageError("--memory-model tso: not together with --random, --pct or --preemptions")
-            look = under_tso
+    if of_litmus:
+        look = under_tso if under else look
         return litmus.explore(options.configs, look, options.show, destination, options.memory_model)
-    if options.memory_model == TSO:
+    if under:
         raise UsageError(f"--memory-model tso: {options.configs[0]} is no C litmus test; scenarios are explored sequentially"
                          " consistent")
     if any(compared.values()):
@@ -162,10 +170,10 @@ def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | S
         raise UsageError(said if said.startswith(f"{path}:") else f"{path}: {said}") from None
 
 
-def under_tso(path: str, test) -> tso.Found:
+def under_tso(path: str, test, about: str = "") -> tso.Found:
     """What is found in a litmus test with store buffers.  Raises UsageError."""
     sign = Sign()
-    with sign.about(test.name):
+    with sign.about(f"{about}: {test.name}" if about else test.name):
         return tso.run(test, tick=partial(sign, of="states"))
 
 
@@ -189,8 +197,8 @@ def explore(files: Files, look, show: int | None, destination: counterexamples.D
                          " by --module")
     brief, results, code = len(scenarios) > BRIEF, [], DONE
     try:
-        for path, scenario in scenarios:
-            found = look(path, scenario)
+        for number, (path, scenario) in enumerate(scenarios, 1):
+            found = look(path, scenario, f"{number} of {len(scenarios)}" * (len(scenarios) > 1))
             judged = grading.judge(found, search_derived)
             results.append((found, judged))
             if judged.failures or not brief:
@@ -205,6 +213,6 @@ def explore(files: Files, look, show: int | None, destination: counterexamples.D
         print(f"interrupted in scenario {max(1, len(results))} of {len(scenarios)}", file=sys.stderr)
     if brief and results:
         print(exploration.summary(results))
-        print(f"{len(results)} scenarios, {sum(found.states for found, _ in results)} states,"
-              f" {sum(bool(judged.failures) for _, judged in results)} failed")
+    if results:
+        print(exploration.passed(results))
     return code

@@ -7,6 +7,7 @@ from harness.commands import counterexamples
 from harness.errors import DONE, FAILED, INTERRUPTED, UsageError
 from harness.experiment import litmus
 from harness.reports import litmus as reports
+from harness.reports.text import count
 from harness.results import litmus as verdicts
 
 SUFFIX = ".litmus"
@@ -27,25 +28,28 @@ class Judged(NamedTuple):
 
 
 def explore(paths: list[str], search, show: int | None, destination: counterexamples.Destination, model: str = verdicts.SC) -> int:
-    """Search and judge every test; `search` is (path, test) -> what was found.  Returns the exit code."""
+    """Search and judge every test; `search` is (path, test, what it is about) -> what was found.  Returns the exit code."""
+    if show is not None and len(paths) > 1:
+        raise UsageError(f"--show {show}: these are {len(paths)} litmus tests; name one")
     if any(not path.endswith(SUFFIX) for path in paths):
         raise UsageError(f"{next(path for path in paths if not path.endswith(SUFFIX))}: is no {SUFFIX} file; scenarios and"
                          " litmus tests are explored apart")
-    tests, code, failed = [(path, litmus.load(path)) for path in paths], DONE, []
+    tests, code, failed, part = [(path, litmus.load(path)) for path in paths], DONE, [], 0
     for number, (path, test) in enumerate(tests, 1):
-        found = search(path, test)
+        found = search(path, test, f"{number} of {len(tests)}" * (len(tests) > 1))
         judged = Judged(test, found, verdicts.judge(test, found.endings), model)
         print(reports.as_herd(test, judged.verdict, found.seconds))
         print(reports.besides(test, judged.verdict, found, judged.unexpected, model))
         present(judged, show, destination)
         print(flush=True)
         failed += [test.name] if judged.unexpected else []
+        part += not found.complete and not judged.unexpected
         if found.interrupted:
             print(f"interrupted in test {number} of {len(tests)}", file=sys.stderr)
             code = INTERRUPTED
             break
-    if len(tests) > 1:
-        print(f"{number} litmus tests, {len(failed)} not as they say" + (f": {', '.join(failed)}" if failed else ""))
+    print(f"{count(number, 'litmus test')}: {number - len(failed) - part} passed, {len(failed)} failed"
+          + f" ({', '.join(failed)})" * bool(failed) + f", {part} not searched completely" * bool(part))
     return code or (FAILED if failed else DONE)
 
 

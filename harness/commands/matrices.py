@@ -63,7 +63,7 @@ def policies(wanted: Wanted) -> int:
     found = Matrix("policy", names)
     code = fill(found, scenarios, wanted)
     say(found, wanted, f"module {', '.join(modules)}", code, modules=modules)
-    return verdict(found, wanted, code)
+    return ended(found, wanted, code)
 
 
 def designs(wanted: Wanted) -> int:
@@ -77,7 +77,7 @@ def designs(wanted: Wanted) -> int:
     found = Matrix("design", names)
     code = fill(found, scenarios, wanted)
     say(found, wanted, f"module {', '.join(modules)}", code, modules=modules)
-    return verdict(found, wanted, code)
+    return ended(found, wanted, code)
 
 
 def guests(wanted: Wanted) -> int:
@@ -94,7 +94,7 @@ def guests(wanted: Wanted) -> int:
     code = fill(found, scenarios, wanted, OF_GUEST)
     policies_of = dict.fromkeys(scenario.policy.name for _, _, scenario in scenarios)
     say(found, wanted, f"policy {', '.join(policies_of)}; module {', '.join(modules)}", code, modules=modules)
-    return verdict(found, wanted, code)
+    return ended(found, wanted, code)
 
 
 def modules(wanted: Wanted) -> int:
@@ -113,7 +113,7 @@ def modules(wanted: Wanted) -> int:
     say(found, wanted, about, code, {name: label(find(name), not wanted.modules) for name in names})
     if wanted.style == "table":
         print_notes(names, found, wanted)
-    return verdict(found, wanted, code)
+    return ended(found, wanted, code)
 
 
 def fill(found: Matrix, scenarios: list[tuple[str, str, Scenario]], wanted: Wanted, only: tuple[str, ...] = ()) -> int:
@@ -138,7 +138,7 @@ def fill(found: Matrix, scenarios: list[tuple[str, str, Scenario]], wanted: Want
         except KeyboardInterrupt:
             print(f"interrupted in {found.by} {name}", file=sys.stderr)
             return INTERRUPTED
-        found.decide(name, *done[key][:2])
+        found.decide(name, each, *done[key][:2])
         if done[key][2]:
             print(f"interrupted in {found.by} {name}", file=sys.stderr)
             return INTERRUPTED
@@ -220,8 +220,10 @@ def print_notes(names: list[str], found: Matrix, wanted: Wanted) -> None:
         print("* some of its fields are derived, not read in its own source: docs/releases.md lists them")
 
 
-def verdict(found: Matrix, wanted: Wanted, code: int) -> int:
-    """The exit code: whether what is required holds in every row that was searched."""
+def ended(found: Matrix, wanted: Wanted, code: int) -> int:
+    """Say how many scenarios kept all; the exit code: whether what is required holds in every row that was searched."""
+    if wanted.style == "table":
+        print("\n" + exploration.kept(found))
     if code != DONE or not wanted.required:
         return code
     if found.breaking(wanted.required):

@@ -2,10 +2,10 @@
 
 from tabulate import tabulate
 
-from harness.reports.text import WIDTH, csv_of, wrap
+from harness.reports.text import WIDTH, count, csv_of, wrap
 from harness.experiment.schedule import Access, Schedule
 from harness.results.grading import Verdict
-from harness.results.matrix import Matrix, named
+from harness.results.matrix import BROKEN, HOLDS, OPEN, Matrix, named
 
 OP_WIDTH, WORD_WIDTH = 22, 27
 SCENARIO_WIDTH = 28               # longer names take two lines
@@ -37,10 +37,16 @@ def scenario_report(found, verdict: Verdict) -> str:
     notes = sorted({f"  {grade}: {note}" for grade, note in verdict.grades if note and grade in ("interesting", "forbidden")})
     lines += [wrap(note) for note in notes]
     lines += ["", wrap("invariants: " + ", ".join(
-        f"{named(name)} {'VIOLATED' if name in found.violations else 'holds' if found.complete else 'not violated'}"
-        for name in found.checked))]
+        f"{named(name)} {_verdict(found, name)}" for name in found.checked))]
     lines += [wrap(f"FAILED: {failure}") for failure in verdict.failures]
     return "\n".join(lines)
+
+
+def _verdict(found, name: str) -> str:
+    """What a search says of an invariant."""
+    if name in found.violations:
+        return "VIOLATED (expected)" if name in found.scenario.may_violate else "VIOLATED"
+    return "holds" if found.complete else "not violated"
 
 
 def _narrow(text: str) -> str:
@@ -82,6 +88,22 @@ def summary(results: list) -> str:
     return tabulate(rows, headers=["scenario", "module", "states", "outcomes", "acceptable", "interesting",
                                    "other", ""], tablefmt="simple", disable_numparse=True,
                     maxcolwidths=[SCENARIO_WIDTH] + [None] * 7, break_long_words=False)
+
+
+def passed(results: list) -> str:
+    """How many scenarios passed and failed: (found, verdict) of each."""
+    failed = sum(bool(verdict.failures) for _, verdict in results)
+    part = sum(not found.complete and not verdict.failures for found, verdict in results)
+    states = sum(found.states for found, _ in results)
+    counted = f"{count(len(results), 'scenario')}" + f", {count(states, 'state')}" * bool(states)
+    return f"{counted}: {len(results) - failed - part} passed, {failed} failed" + f", {part} not searched completely" * bool(part)
+
+
+def kept(found: Matrix) -> str:
+    """How many of the scenarios behind a matrix keep all that they were asked for."""
+    tally = found.scenarios
+    return (f"{count(tally.total(), 'scenario')}: {tally[HOLDS]} keep every invariant, {tally[BROKEN]} do not"
+            + f", {tally[OPEN]} not known" * bool(tally[OPEN]))
 
 
 def trace(schedule: Schedule, accesses: list[Access], everything: bool = False) -> str:

@@ -9,8 +9,10 @@ from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
 from harness.protocol.sources import in_release
 from harness.reports.module import find_release, lock_text
-from harness.reports.text import wrap
+from harness.reports.text import WIDTH, wrap
 from kernels.ops import OP_TABLE
+
+OF_WIDTH, LEGEND_WIDTH = 38, 72          # longer texts go on in the next line, but no word is broken
 
 
 def explanation(name: str, module: str = "1.5.05", level: int | None = None) -> str:
@@ -46,11 +48,20 @@ def explanation(name: str, module: str = "1.5.05", level: int | None = None) -> 
         goes = [f"{word} {linked[field]}" for word, field, given in (
             ("next", "next", written.next), ("otherwise", "otherwise", written.otherwise),
             ("priority", "priority", written.priority)) if given]
-        rows.append((number, written.op.name.lower(), written.text[:34], ", ".join(goes)))
+        rows.append((number, written.op.name.lower(), written.text, ", ".join(goes)))
     used = sorted({written.op for written in program.listing[1:]})
-    legend = [(op.name.lower(), OP_TABLE[op].text[:72]) for op in used]
+    legend = [(op.name.lower(), OP_TABLE[op].text) for op in used]
     return "\n".join([
         f"{name}: {head}, module {module}", wrap(f"source: {source}"),
         wrap("locks: " + ", ".join(map(lock_text, seamcalls.held_by(row, level, release)))), "",
-        tabulate(rows, headers=("row", "micro-op", "of", "goes to"), tablefmt="simple"), "",
-        tabulate(legend, tablefmt="plain")])
+        tabulate(rows, headers=("row", "micro-op", "of", "goes to"), tablefmt="simple",
+                 maxcolwidths=[None, None, *_widths(rows)], break_long_words=False), "",
+        tabulate(legend, tablefmt="plain", maxcolwidths=[None, LEGEND_WIDTH], break_long_words=False)])
+
+
+def _widths(rows: list[tuple]) -> tuple[int, int]:
+    """Of the last two columns: the longest word, or OF_WIDTH; and what is left of a line."""
+    text = max([OF_WIDTH, *(len(word) for row in rows for word in row[2].split())])
+    first = sum(max(len(str(cell)) for cell in column) for column in ([row[0] for row in rows] + ["row"],
+                                                                      [row[1] for row in rows] + ["micro-op"]))
+    return text, WIDTH - 3 * 2 - first - text

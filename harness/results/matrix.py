@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 HOLDS, OPEN, UNASKED = "holds", "?", "-"        # cells that are no number: see Matrix.cell
+BROKEN = "broken"                                # of a scenario: it violates something
 
 
 def named(invariant: str) -> str:
@@ -19,13 +20,17 @@ class Matrix:
     names: list[str]
     steps: dict[tuple[str, str], int] = field(default_factory=dict)      # (row, invariant)
     open: Counter = field(default_factory=Counter)                       # (row, invariant): scenarios that may tell yet
+    scenarios: Counter = field(default_factory=Counter)                  # HOLDS, BROKEN, OPEN: so many scenarios
 
     def ask(self, name: str, invariants) -> None:
         """A scenario of this row will be searched for these."""
+        self.scenarios[OPEN] += 1
         self.open.update((name, invariant) for invariant in invariants)
 
-    def decide(self, name: str, decided, ways: dict[str, list]) -> None:
+    def decide(self, name: str, asked, decided, ways: dict[str, list]) -> None:
         """What the search has come to: the invariants that it has decided, and the ways to what is violated."""
+        self.scenarios[OPEN] -= 1
+        self.scenarios[BROKEN if ways else HOLDS if set(asked) <= set(decided) else OPEN] += 1
         self.open.subtract((name, invariant) for invariant in decided)
         for invariant, way in ways.items():
             self.steps[name, invariant] = min(len(way), self.steps.get((name, invariant), len(way)))

@@ -18,13 +18,14 @@ import numpy as np
 
 from harness.engines import checks
 from harness.engines.explore import fairness
-from harness.engines.explore.tables import DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
+from harness.engines.explore.tables import CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
 from harness.protocol.counters import EVENTS
 from kernels import moves, search as kernel, states
 
+DEPTH_MAX = CHANGES_MAX + 1       # of PCT
 CYCLES = LIVELOCK, STARVATION = "livelock", "starvation"     # how none does; asked of a search without bounds only
 
 
@@ -78,7 +79,7 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
     found.answered = search.answers()
     found.entries = search.entries()
-    _judge(search, found)
+    _judge(search, found, tick)
     return found
 
 
@@ -206,12 +207,12 @@ def _why(ending: int, memory_mib: int) -> str:
             moves.ENDLESS: "an actor runs in a loop that touches nothing"}[ending]
 
 
-def _judge(search: Search, found: Found) -> None:
+def _judge(search: Search, found: Found, tick) -> None:
     ended = np.flatnonzero(np.diff(search.tables.states.first_arc[:int(search.counts[states.NEXT]) + 1]) == 0)
     _endings(search, found, ended)
     fair = False
     if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
-        fair = _starvation(search, found, _livelock(search, found, ended))
+        fair = _starvation(search, found, _livelock(search, found, ended), tick)
     _note_settling(search, found)
     for name, (state, way, _) in zip(_flags(search), search.events):
         if state and name not in found.violations:
@@ -243,7 +244,7 @@ def _can_end(search: Search, ended) -> np.ndarray:
     return ends != 0
 
 
-def _starvation(search: Search, found: Found, can_end: np.ndarray) -> bool:
+def _starvation(search: Search, found: Found, can_end: np.ndarray, tick) -> bool:
     """Look for a fair cycle in what can end; whether that was possible."""
     expanded = int(search.counts[states.NEXT])
     first_arc = search.tables.states.first_arc[:expanded + 1]
@@ -257,12 +258,12 @@ def _starvation(search: Search, found: Found, can_end: np.ndarray) -> bool:
         unused = 1 - search.counts[states.N_STATES] / len(search.tables.states.rows)
         whole = Search(search.scenario, int(search.memory_bytes * unused) >> 20, forget=search.forget, symmetry=False)
         whole.scout()
-        ending = whole.search()
+        ending = whole.search(tick)
         found.interrupted |= whole.interrupted
         if ending != moves.FINISHED:
             return False
         ended = np.flatnonzero(np.diff(whole.tables.states.first_arc[:int(whole.counts[states.NEXT]) + 1]) == 0)
-        return _starvation(whole, found, _can_end(whole, ended))
+        return _starvation(whole, found, _can_end(whole, ended), tick)
     members = fairness.fair_states(first_arc, arcs, movers, can_end[:expanded])
     if len(members):
         found.violations[STARVATION] = search.way_to(int(members[0]))

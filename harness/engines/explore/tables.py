@@ -27,6 +27,7 @@ RUN_MOVES_MAX = 100_000          # of a single run; longer ones are cut off and 
 PATH_MAX = RUN_MOVES_MAX + 1
 SCOUT_MOVES = 2_000              # of a run that is made only to learn about words
 WORDS_MAX = 4096
+CHANGES_MAX = 64                 # of priorities, in a run by PCT
 
 DONE, HALTED, DEADLOCK = "done", "halted", "deadlock"        # how a schedule ends
 
@@ -181,7 +182,7 @@ class Search:
         self.large = False
         self.run = kernel.Run(
             np.zeros(actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
-            np.zeros(3 + moves.ACTORS_MAX + 64, np.int64), self.events, np.zeros(REGISTERS, np.int64),
+            np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(REGISTERS, np.int64),
             np.zeros((states.ROOM, 2), np.int64))
 
     def _grow_large(self) -> None:

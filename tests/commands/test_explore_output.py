@@ -1,0 +1,155 @@
+"""What `explore` says around its tables: how many passed, what was expected, how far it is; mistakes before any search."""
+
+import pytest
+
+from harness.commands import explore as exploring
+from harness.commands.progress import Sign
+from harness.engines.explore import search, tso
+from harness.experiment.scenario_file import load, parse
+from harness.protocol import seamcalls
+from harness.protocol.releases import READ, find
+from harness.reports import listing
+from kernels.ops import OP_TABLE
+from tests.command_line import ROOT, command
+
+TWO_HOSTS = str(ROOT / "configs/explore/two_hosts.toml")
+LOST = str(ROOT / "configs/explore/known/priority_lost.toml")
+SB, MP = (str(ROOT / f"configs/litmus/classic/{name}.litmus") for name in ("SB", "MP"))
+
+
+def test_a_violation_that_the_scenario_allows_is_expected(capsys, tmp_path):
+    file = ROOT / "configs/explore/known/rtmr_underflow.toml"
+    [scenario] = load(file, ["1.5.05"])
+    code, out, _ = command(capsys, "explore", str(file), "--module", "1.5.05", "--out", str(tmp_path))
+    text = " ".join(out.split())
+    assert code == 0 and scenario.must_violate
+    assert all(f"{name} VIOLATED (expected)" in text for name in scenario.must_violate)
+    assert text.count("VIOLATED") == len(scenario.must_violate)
+
+
+def test_a_violation_that_it_does_not_allow_is_not(capsys, tmp_path):
+    file = ROOT / "configs/explore/fault_zap.toml"
+    code, out, _ = command(capsys, "explore", str(file), "--module", "1.5.24", "--policy", "spinlock_vm",
+                           "--out", str(tmp_path))
+    assert code == 1 and "VIOLATED" in out and "VIOLATED (expected)" not in out
+
+
+@pytest.mark.parametrize("arguments, code, last", [
+    ([TWO_HOSTS, "--module", "1.5.05"], 0, "1 scenario, {states} states: 1 passed, 0 failed"),
+    ([TWO_HOSTS], 0, "2 scenarios, {states} states: 2 passed, 0 failed"),
+    ([LOST], 0, "{scenarios} scenarios, {states} states: {scenarios} passed, 0 failed"),
+    ([str(ROOT / "configs/explore/fault_zap.toml"), "--module", "1.5.24", "--policy", "spinlock_vm"], 1,
+     "1 scenario, {states} states: 0 passed, 1 failed"),
+    ([TWO_HOSTS, "--module", "1.5.05", "--random", "5"], 0, "1 scenario: 0 passed, 0 failed, 1 not searched completely"),
+])
+def test_the_last_line_says_how_many_scenarios_passed_and_failed(capsys, tmp_path, monkeypatch, arguments, code, last):
+    found, run = [], search.run
+    monkeypatch.setattr(exploring.engine, "run", lambda *given, **keys: found.append(run(*given, **keys)) or found[-1])
+    given, out, _ = command(capsys, "explore", *arguments, "--out", str(tmp_path))
+    whole = [each for each in found if each.scenario.scripts]
+    assert given == code
+    assert out.splitlines()[-1] == last.format(states=sum(each.states for each in whole), scenarios=len(whole))
+
+
+@pytest.mark.parametrize("tests, last", [
+    ([SB], "1 litmus test: 1 passed, 0 failed"), ([SB, MP], "2 litmus tests: 2 passed, 0 failed"),
+])
+def test_the_last_line_of_litmus_tests_says_it_too(capsys, tmp_path, tests, last):
+    for model in ("sc", "tso"):
+        code, out, _ = command(capsys, "explore", *tests, "--memory-model", model, "--out", str(tmp_path))
+        assert code == 0 and out.splitlines()[-1] == last
+
+
+def test_the_last_line_of_a_table_counts_the_scenarios_behind_it(capsys):
+    code, out, _ = command(capsys, "explore", "--modules", LOST)
+    rows = [line for line in out.splitlines() if line[:4] in ("1.5.", "2.0.")]
+    broken = sum(not line.endswith("holds") for line in rows)
+    assert code == 0 and len(rows) == len(READ)
+    assert out.splitlines()[-1] == f"{len(rows)} scenarios: {len(rows) - broken} keep every invariant, {broken} do not"
+
+
+def test_a_table_that_is_not_complete_says_how_many_are_not_known(capsys):
+    _, out, _ = command(capsys, "explore", "--modules", LOST, "--module", "1.5.34", "--random", "20")
+    assert out.splitlines()[-1] == "1 scenario: 0 keep every invariant, 0 do not, 1 not known"
+
+
+def test_every_scenario_of_several_is_announced_with_its_number(capsys, monkeypatch, tmp_path):
+    announced, about = [], Sign.about
+    monkeypatch.setattr(Sign, "about", lambda self, text: announced.append(text) or about(self, text))
+    command(capsys, "explore", TWO_HOSTS, "--out", str(tmp_path))
+    assert announced == ["1 of 2: two_hosts", "2 of 2: two_hosts"]
+    announced.clear()
+    command(capsys, "explore", SB, MP, "--memory-model", "tso", "--out", str(tmp_path))
+    assert announced == ["1 of 2: SB", "2 of 2: MP"]
+
+
+def test_a_search_that_is_made_again_for_starvation_ticks_too(monkeypatch):
+    """With actors that are alike, cycles are looked for in a search of its own."""
+    retry = "tdh_mem_page_aug 3 retry forever"
+    table = {"actors": {"vcpu0": "tdg_mem_page_accept 3 retry forever", "host0": retry, "host1": retry},
+             "start": {"pages": {"3": "FREE"}}}
+    [scenario] = parse(table, "test")
+    monkeypatch.setattr(search.Search._call, "__defaults__", (20, *search.Search._call.__defaults__[1:]))
+    ticks = []
+    found = search.run(scenario, tick=lambda done, known: ticks.append(known))
+    assert found.alike and "starvation" in found.checked
+    assert max(ticks) > found.states                     # those of the second search, which has no order of them
+
+
+# --- arguments, before anything is searched -----------------------------------------------------
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["--pct", "100"], "--pct 100: must be at least 1 and at most 65"),
+    (["--random", "5", "--seed", "-1"], "--seed -1: must be at least 0"),
+    (["--seed", "4"], "--seed 4: only together with --random or --pct"),
+    (["--random", "5", "--no-reduction"], "--no-reduction: not together with --random or --pct"),
+    (["--pct", "2", "--no-symmetry"], "--no-symmetry: not together with --random or --pct"),
+])
+def test_a_mistake_about_how_to_search_is_one_line(capsys, monkeypatch, arguments, sentence):
+    refused(capsys, monkeypatch, [TWO_HOSTS, *arguments], sentence)
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["--modules"], "--modules: not of C litmus tests"), (["--policies"], "--policies: not of C litmus tests"),
+    (["--guests"], "--guests: not of C litmus tests"), (["--policy", "retry16"], "--policy retry16: not of C litmus tests"),
+    (["--module", "1.5.34"], "--module 1.5.34: not of C litmus tests"),
+    (["--memory-model", "tso", "--html", "x.html"], "--html x.html: not together with --memory-model tso"),
+    (["--memory-model", "tso", "--trace", "x.json"], "--trace x.json: not together with --memory-model tso"),
+    (["--memory-model", "tso", "--as-test", "x.py"], "--as-test x.py: not together with --memory-model tso"),
+    (["--memory-model", "tso", "--no-reduction"], "--no-reduction: not together with --memory-model tso"),
+    (["--memory-model", "tso", "--preemptions", "2"], "--preemptions 2: not together with --memory-model tso"),
+    (["--memory-model", "tso", "--random", "2"], "--random 2: not together with --memory-model tso"),
+    ([MP, "--show", "1"], "--show 1: these are 2 litmus tests"),
+])
+def test_what_a_litmus_test_does_not_take_is_refused(capsys, monkeypatch, arguments, sentence):
+    refused(capsys, monkeypatch, [SB, *arguments], sentence)
+
+
+def test_tso_of_a_scenario_is_refused(capsys, monkeypatch):
+    refused(capsys, monkeypatch, [TWO_HOSTS, "--memory-model", "tso"], "is no C litmus test")
+
+
+def refused(capsys, monkeypatch, arguments, sentence) -> None:
+    def never(*_, **__):
+        raise AssertionError("searched")
+
+    for module in (search, tso):
+        monkeypatch.setattr(module, "run", never)
+    monkeypatch.setattr(search, "sample", never)
+    code, out, err = command(capsys, "explore", *arguments)
+    assert code == 2 and sentence in err and len(err.splitlines()) == 1 and not out
+
+
+# --- texts of micro-ops --------------------------------------------------------------------------
+
+@pytest.mark.parametrize("module", ["1.5.05", "1.5.34"])
+def test_no_text_of_a_micro_op_is_cut(monkeypatch, module):
+    """A long one goes on in the next line, so each word of it is there whole."""
+    programs, program = [], listing.Listing.program
+    monkeypatch.setattr(listing.Listing, "program", lambda self: programs.append(program(self)) or programs[-1])
+    for name in (*seamcalls.by_name(find(module)), seamcalls.TD_EXIT):
+        printed = listing.explanation(name, module)
+        assert max(map(len, printed.splitlines())) <= 100
+        written = programs[-1].listing[1:]
+        wanted = {word for each in written for text in (each.text, OP_TABLE[each.op].text) for word in text.split()}
+        assert wanted <= set(printed.split())
