@@ -59,8 +59,8 @@ def coverage(found) -> str:
     """How much of everything was looked at."""
     if found.runs:
         return f"not complete: {found.how}; {found.transitions} steps in {found.seconds:.2f} s. {found.stopped}".rstrip()
-    counts = (f"{found.states} states, {found.transitions} transitions, depth {found.depth},"
-              f" {seconds(found.seconds)}")
+    counts = (f"{found.states} states, {round(found.bytes / max(1, found.states))} B each,"
+              f" {found.transitions} transitions, depth {found.depth}, {seconds(found.seconds)}")
     counts += "".join(f"; {', '.join(names)} are alike: one order of them" for names in found.alike)
     if found.complete:
         return f"explored completely: {found.how}; {counts}"

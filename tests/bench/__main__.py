@@ -168,8 +168,8 @@ def main() -> None:
     print()
     print(simulation.table())
     print()
-    print(tabulate(exploring.searching(), headers=["explore", "states", "M states/s", "M transitions/s"],
-                   disable_numparse=True, colalign=("left", "right", "right", "right")))
+    print(tabulate(exploring.searching(), headers=["explore", "states", "bytes each", "M states/s", "M transitions/s"],
+                   disable_numparse=True, colalign=("left", *["right"] * 4)))
     print()
     print(tabulate(recording() + start_up() + exploring.pairs(), headers=["", "", "limit"], disable_numparse=True,
                    colalign=("left", "right", "left")))

@@ -26,7 +26,7 @@ PAIRS_MODULE = "1.5.05"
 
 
 def searching() -> list[list]:
-    """[name, states, M states/s, M transitions/s] of each world, reduced and not."""
+    """[name, states, bytes a state, M states/s, M transitions/s] of each world, reduced and not."""
     rows = []
     for name, actors in WORLDS.items():
         for variant, options in VARIANTS.items():
@@ -43,7 +43,7 @@ def searching() -> list[list]:
                 search.search()
                 best = min(best, time.process_time() - began)
             found, transitions = int(search.counts[states.N_STATES]), int(search.counts[states.TRANSITIONS])
-            rows.append([name + variant, found,
+            rows.append([name + variant, found, round(search.bytes_used() / found),
                          f"{found / best / 1e6:.2f}", f"{transitions / best / 1e6:.2f}"])
     return rows
 

@@ -43,6 +43,7 @@ class Found:
     left_out: int = 0                        # moves that would have been one preemption too many
     executed: int = 0                        # moves that `step` was called for
     depth: int = 0
+    bytes: int = 0                           # of the tables that are in use at its end
     runs: int = 0
     seconds: float = 0.0
     endings: list[Ending] = field(default_factory=list)
@@ -75,6 +76,7 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     found.expanded, found.left_out = int(counts[states.NEXT]), int(counts[states.LEFT_OUT])
     found.states, found.transitions = int(counts[states.N_STATES]), int(counts[states.TRANSITIONS])
     found.executed, found.seconds, found.depth = int(counts[states.N_MOVES]), search.seconds, search.depth()
+    found.bytes = search.bytes_used()
     found.interrupted = search.interrupted
     found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
     found.answered = search.answers()

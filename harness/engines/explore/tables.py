@@ -341,6 +341,18 @@ class Search:
 
     # --- reading the tables ---
 
+    def bytes_used(self) -> int:
+        """What of the tables is in use; a page of them that was never touched is no memory."""
+        counts, tables = self.counts, self.tables
+        filled = ((states.N_LOCALS, states.LOCAL_MASK, tables.locals), (states.N_MEMORIES, states.MEMORY_MASK, tables.memories),
+                  (states.N_MOVES, states.MOVE_MASK, tables.moves), (states.N_STATES, states.STATE_MASK, tables.states))
+        used = 0
+        for rows, mask, table in filled:
+            for name, array in table._asdict().items():
+                share = {"index": counts[mask] + 1, "arcs": counts[states.N_ARCS], "movers": counts[states.N_ARCS]}
+                used += int(share.get(name, counts[rows])) * array[:1].nbytes
+        return used
+
     def move_of(self, local: int, memory: int, branch: int) -> int:
         key = memory << 33 | local << 7 | branch
         return int(np.flatnonzero(self.tables.moves.key[:self.counts[states.N_MOVES], 0] == key)[0])
