@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         except Exception as problem:
             if _is_stop(problem):
                 return INTERRUPTED
-            if line := surroundings.missing(problem):
+            if line := surroundings.missing(problem) or _of_an_argument(problem, given):
                 print(line, file=sys.stderr)
                 return USAGE
             print(_unexpected(problem), file=sys.stderr)
@@ -145,6 +145,17 @@ def _is_stop(problem: BaseException | None) -> bool:
     while problem is not None and not isinstance(problem, KeyboardInterrupt):
         problem = problem.__cause__ or problem.__context__
     return problem is not None
+
+
+def _of_an_argument(problem: Exception, given: list[str]) -> str | None:
+    """One line on a path of the arguments that the system refuses; None if it is something else."""
+    if not isinstance(problem, OSError) or not isinstance(problem.filename, str):
+        return None
+    refused = os.path.abspath(problem.filename)
+    words = [os.path.abspath(word.rpartition("=")[2]) for word in given if word]
+    if not any(refused == word or refused.startswith(f"{word}/") for word in words):
+        return None
+    return str(UsageError(f"{problem.filename}: {problem.strerror}"))
 
 
 def _unexpected(problem: Exception) -> str:

@@ -28,8 +28,15 @@ KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a devi
 
 
 def write_file(text: str, path: Path) -> Path:
-    """Raises OSError; then nothing of the file is left."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    """Raises OSError; then nothing of the file is left.
+
+    A link stays one, and what is no file (a terminal, /dev/null, a pipe to another program) is written to, not replaced.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        _write_to(text, target)
+        return path
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -38,10 +45,18 @@ def write_file(text: str, path: Path) -> Path:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path
+
+
+def _write_to(text: str, path: Path) -> None:
+    """A FIFO that nobody reads is not waited for."""
+    handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    os.set_blocking(handle, True)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def reason(problem: Exception) -> str:

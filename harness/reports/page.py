@@ -53,7 +53,7 @@ def write(results: list[Result], out: str, plots_folder: str | None = None, hist
             folder.mkdir(parents=True, exist_ok=True)
             paths += [path for plot in made for path in plots.save(plot.figure, folder / plot.name)]
     except OSError as problem:
-        raise UsageError(f"{out}: cannot be written: {reason(problem)}") from None
+        raise UsageError(f"{problem.filename or out}: cannot be written: {reason(problem)}") from None
     return [*remarks, *(f"saved {path}" for path in paths)]
 
 
