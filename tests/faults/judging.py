@@ -100,7 +100,7 @@ def wrong_with(result: Result, fault: Fault, started: Started, code: int):
         yield f"the verdict is {result.verdict.status}: {json.dumps(result.verdict.reasons)[:200]}"
     if result.verdict.status == "UNTRUSTWORTHY" and code == 0:
         yield f"exit code 0 of an untrustworthy result: {json.dumps(result.verdict.reasons)[:200]}"
-    if result.hangs.count or result.invariants["no_deadlock"]:
+    if result.engine == "processes" and (result.hangs.count or result.invariants["no_deadlock"]):
         yield "a hang or a deadlock is claimed"
     stopped_s = result.conditions.stopped_s if result.conditions else 0.0
     if result.engine == "processes" and not result.interrupted and result.verdict.status != "UNTRUSTWORTHY" \

@@ -1,5 +1,6 @@
 """A command that was started, in a process group, folders and with a measurement lock of its own; what can be done to it."""
 
+import functools
 import os
 import random
 import shutil
@@ -11,13 +12,16 @@ from pathlib import Path
 
 import psutil
 
+from tests.leash import end_with
+
 ROOT = Path(__file__).parent.parent.parent
 WORKERS_LEAST = 3                # processes below a command; its clock forks one, a run at least so many
 LIMIT_S = 120.0
 
 
-def default_signals() -> None:
-    """A shell's `&` and nohup have commands ignore requests to stop."""
+def as_on_a_terminal(parent: int) -> None:
+    """A shell's `&` and nohup have commands ignore requests to stop; and none outlives who started it."""
+    end_with(parent)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
@@ -34,14 +38,15 @@ class Started:
         words = [word.replace("{out}", str(self.out)) for word in command]
         self.process = subprocess.Popen([sys.executable, "-m", "harness", *words], cwd=ROOT, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment,
-                                        preexec_fn=default_signals)
+                                        preexec_fn=functools.partial(as_on_a_terminal, os.getpid()))
         self.group = self.process.pid
+        self.real_time = "--jobs" not in command and "doctor" not in command     # what else has processes below it
         self.closed: set[str] = set()
         self.measuring = False           # whether workers were at work when it happened
 
     def look(self) -> None:
         """What is going on just before something is done."""
-        self.measuring = self.process.poll() is None and len(self.workers()) >= WORKERS_LEAST
+        self.measuring = self.real_time and self.process.poll() is None and len(self.workers()) >= WORKERS_LEAST
 
     def workers(self) -> list[psutil.Process]:
         try:
