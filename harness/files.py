@@ -28,15 +28,24 @@ KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a devi
 
 
 def write_file(text: str, path: Path) -> Path:
-    """Raises OSError; then nothing of the file is left.
+    """Raises OSError that names the file; then nothing of it is left.
 
     A link stays one, and what is no file (a terminal, /dev/null, a pipe to another program) is written to, not replaced.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        _write_to(text, target)
-        return path
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".tmp")
+    try:
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
+            _write_to(text, target)
+        else:
+            _replace(text, target)
+    except OSError as problem:
+        problem.filename = str(path)
+        raise
+    return path
+
+
+def _replace(text: str, path: Path) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -45,10 +54,9 @@ def write_file(text: str, path: Path) -> Path:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, target)
+        os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return path
 
 
 def _write_to(text: str, path: Path) -> None:
@@ -57,6 +65,11 @@ def _write_to(text: str, path: Path) -> None:
     os.set_blocking(handle, True)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def saved(path: Path | str, word: str = "saved") -> str:
+    """`saved PATH`, whatever characters are in it."""
+    return f"{word} {escaped(str(path))}"
 
 
 def reason(problem: Exception) -> str:

@@ -58,8 +58,12 @@ def test_a_link_stays_and_what_is_no_file_is_written_to_and_not_replaced(tmp_pat
     write_file("text", tmp_path / "link")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_text() == "text"
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="No such device"):         # nobody reads: not waited for
+    with pytest.raises(OSError, match="No such device") as caught:       # nobody reads: not waited for
         write_file("text", tmp_path / "pipe")
+    assert caught.value.filename == str(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError) as caught:
+        write_file("text", tmp_path / "none" / "x")
+    assert caught.value.filename == str(tmp_path / "none/x")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     write_file("text", tmp_path / "pipe")
     assert os.read(reader, 10) == b"text" and (tmp_path / "pipe").is_fifo()

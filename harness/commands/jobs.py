@@ -20,6 +20,7 @@ from pathlib import Path
 from harness import stops
 from harness.errors import ResultError, UsageError
 from harness.experiment.config import Config
+from harness.files import read_text
 from harness.host import fingerprint
 from harness.results import store
 from harness.results.schema import Result
@@ -60,8 +61,8 @@ def there(out: Path) -> dict[str, Result]:
     found = {}
     for path in sorted(out.glob(f"*/{KEY_FILE}")):
         try:
-            found[path.read_text()] = store.read(path.parent)
-        except (OSError, UnicodeDecodeError, ResultError):
+            found[read_text(path, ResultError)] = store.read(path.parent)
+        except ResultError:
             continue                     # computed anew
     return found
 

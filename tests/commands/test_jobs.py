@@ -12,7 +12,9 @@ import pytest
 
 from harness import stops
 from harness.commands import jobs
+from harness.results import store
 from tests.command_line import ROOT, command
+from tests.made import made
 
 GRID = ("--set", "sweep={seed=[1, 2, 3]}", "--set", "engine=simulate", "--set", "warmup_s=0")
 CONFIG = ROOT / "configs/kick_on_busy.toml"
@@ -31,6 +33,11 @@ def test_results_are_those_of_one_job(tmp_path, capsys):
             for count in ("1", "2")]
     assert outs[0][0] == outs[1][0] == 0 and outs[0][1] == outs[1][1]
     assert len(saved(tmp_path / "1")) == 3 and saved(tmp_path / "1") == saved(tmp_path / "2")
+
+
+def test_a_key_that_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(store.write(made(), tmp_path).parent / "key")
+    assert jobs.there(tmp_path) == {}
 
 
 def test_real_time_and_no_job_are_refused(capsys, tmp_path):

@@ -11,7 +11,7 @@ from harness.errors import UsageError
 from harness.results import store
 from harness.results.schema import Result
 from tests.faults.faults import Fault
-from tests.faults.started import LIMIT_S, Started
+from tests.faults.started import LIMIT_S, ROOT, Started
 
 GRACE_S = 3.0
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -63,7 +63,8 @@ def undisturbed_s(command: tuple[str, ...], folder: Path) -> float:
 def wrong(fault: Fault, started: Started, code: int, text: str):
     """What is not as it should be, in words."""
     # Before the interpreter had come to our first line; nothing was measured, and nothing said but by Python.
-    before_us = code in [-number for number in STOPS] and not started.measuring and "saved" not in text
+    early = code in [-number for number in STOPS] or code == 1 and text.rstrip().endswith("\nKeyboardInterrupt")
+    before_us = early and not started.measuring and "saved" not in text and f"{ROOT}/" not in text
     if code not in fault.codes and not before_us:
         yield f"exit code {code}: {text.strip()[-200:]}"
     if "Traceback" in text and not before_us:
