@@ -32,6 +32,11 @@ def asked() -> bool:
     return _first != 0
 
 
+def raised() -> bool:
+    """Whether it has been raised."""
+    return _raised
+
+
 def exit_code(otherwise: int) -> int:
     """The exit code of what was stopped."""
     return 128 + _first if _first else otherwise

@@ -14,7 +14,6 @@ from tests.faults.faults import Fault
 from tests.faults.started import LIMIT_S, ROOT, Started
 
 GRACE_S = 3.0
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Round(NamedTuple):
@@ -63,7 +62,7 @@ def undisturbed_s(command: tuple[str, ...], folder: Path) -> float:
 def wrong(fault: Fault, started: Started, code: int, text: str):
     """What is not as it should be, in words."""
     # Before the interpreter had come to our first line; nothing was measured, and nothing said but by Python.
-    early = code in [-number for number in STOPS] or code == 1 and text.rstrip().endswith("\nKeyboardInterrupt")
+    early = -code in [right - 128 for right in fault.codes] or code == 1 and text.rstrip().endswith("\nKeyboardInterrupt")
     before_us = early and not started.measuring and "saved" not in text and f"{ROOT}/" not in text
     if code not in fault.codes and not before_us:
         yield f"exit code {code}: {text.strip()[-200:]}"
