@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,30 @@ def test_a_stop_while_modules_are_loaded_has_its_own_code_and_no_word(tmp_path, 
     (tmp_path / "loading.py").write_text(LOADING % what.format(number=number))
     ended = end([sys.executable, "-m", "loading"], env=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert (ended.returncode, ended.stderr) == (128 + number, "")
+
+
+def test_a_request_where_exceptions_are_ignored_is_raised_again(capsys):
+    """As in a callback of the compiler, or where an object is deleted."""
+    class Deleted:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+            for _ in range(100):
+                pass
+    with stops.listen(), pytest.raises(KeyboardInterrupt):
+        Deleted()
+        for _ in range(1000):
+            time.sleep(0.01)
+        pytest.fail("the request is lost")
+    assert stops.exit_code(0) == 143 and capsys.readouterr().err == ""
+
+
+def test_what_else_is_ignored_is_still_said(capsys):
+    class Deleted:
+        def __del__(self):
+            raise KeyError("odd")
+    with stops.listen():
+        Deleted()
+    assert "KeyError: 'odd'" in capsys.readouterr().err
 
 
 def test_a_fault_behind_a_request_that_was_only_noted_is_a_fault(monkeypatch, capsys):

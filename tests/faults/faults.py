@@ -18,6 +18,7 @@ SEARCH = ("explore", "configs/explore/pairs.toml", "--out", "{out}")
 SWEEP = ("sweep", "configs/scale/published.toml", "--set", "duration_s=0.01", "--out", "{out}")
 COMMANDS = (
     ("doctor",), ("explore", "configs/explore/accept_block.toml"), (*RUN, "--repeats", "2"), (*SWEEP, "--jobs", "2"), ("policies",),
+    ("run", "configs/litmus/classic/SB.litmus", "--runs", "2M"), ("explore", "configs/litmus/classic/SB.litmus", "--memory-model", "tso"),
     ("contention",), ("explain", "tdh_mem_track"), ("decode", "--list"), ("schema", "config"), ("seamcalls",), ("configs",),
 )
 INT, TERM, HUP, QUIT = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT

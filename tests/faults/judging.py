@@ -14,6 +14,7 @@ from tests.faults.faults import Fault
 from tests.faults.started import LIMIT_S, ROOT, Started
 
 GRACE_S = 3.0
+AT_WORK, WORK_S = 0.5, 0.65      # so many of the instants are looked for while workers work, which they do for so long
 
 
 class Round(NamedTuple):
@@ -31,11 +32,12 @@ def one(fault: Fault, source: random.Random, folder: Path, longest_s: dict[tuple
     longest_s   of each command how long it takes if nothing happens
     """
     command = source.choice(fault.commands)
-    after_s = source.random() * longest_s[command]
-    started = Started(command, folder, fault.own_cache)
+    began, started = time.monotonic(), Started(command, folder, fault.own_cache)
+    at_work = source.random() < AT_WORK and started.wait_for_workers()
     try:
-        time.sleep(after_s)
+        time.sleep(source.random() * (WORK_S if at_work else longest_s[command]))
         started.look()
+        after_s = time.monotonic() - began
         fault.act(started, source)
         text = started.end()
         if text is None:

@@ -40,13 +40,21 @@ class Started:
                                         stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment,
                                         preexec_fn=functools.partial(as_on_a_terminal, os.getpid()))
         self.group = self.process.pid
-        self.real_time = "--jobs" not in command and "doctor" not in command     # what else has processes below it
+        self.real_time = "{out}" in command and "--jobs" not in command          # others that have processes below them keep nothing
         self.closed: set[str] = set()
         self.measuring = False           # whether workers were at work when it happened
 
     def look(self) -> None:
         """What is going on just before something is done."""
         self.measuring = self.real_time and self.process.poll() is None and len(self.workers()) >= WORKERS_LEAST
+
+    def wait_for_workers(self) -> bool:
+        """Until they are there: an instant within a measurement, however long a busy machine takes to come to it."""
+        while self.real_time and self.process.poll() is None:
+            if len(self.workers()) >= WORKERS_LEAST:
+                return True
+            time.sleep(0.01)
+        return False
 
     def workers(self) -> list[psutil.Process]:
         try:
