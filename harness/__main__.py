@@ -85,9 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
         except KeyboardInterrupt:        # between runs; an engine keeps what it has measured itself
             return INTERRUPTED
         except Exception as problem:
-            if _is_stop(problem):
+            if stops.raised():           # and a library has made an exception of its own out of it
                 return INTERRUPTED
-            if line := surroundings.missing(problem):
+            if line := surroundings.missing(problem) or _of_an_argument(problem, given):
                 print(line, file=sys.stderr)
                 return USAGE
             print(_unexpected(problem), file=sys.stderr)
@@ -140,11 +140,15 @@ def _do(given: list[str]) -> int:
         return USAGE
 
 
-def _is_stop(problem: BaseException | None) -> bool:
-    """Whether an exception is a request to stop that a library has wrapped into one of its own."""
-    while problem is not None and not isinstance(problem, KeyboardInterrupt):
-        problem = problem.__cause__ or problem.__context__
-    return problem is not None
+def _of_an_argument(problem: Exception, given: list[str]) -> str | None:
+    """One line on a path of the arguments that the system refuses; None if it is something else."""
+    if not isinstance(problem, OSError) or not isinstance(problem.filename, str):
+        return None
+    refused = os.path.abspath(problem.filename)
+    words = [os.path.abspath(word.rpartition("=")[2]) for word in given if word]
+    if not any(refused == word or refused.startswith(f"{word}/") for word in words):
+        return None
+    return str(UsageError(f"{problem.filename}: {problem.strerror}"))
 
 
 def _unexpected(problem: Exception) -> str:
@@ -183,6 +187,9 @@ def run() -> None:
             code = INTERRUPTED
         stops.ignore()               # all is kept; what is left is to say so
         code = _ended(code)
+        # Python ends by SIGINT, with whatever code, if the last text that it has executed ended with KeyboardInterrupt
+        # (pythonrun.c, run_eval_code_obj): that of a namedtuple, say, while modules were loaded.
+        exec("")
         sys.stderr.flush()
         sys.exit(code)
 

@@ -28,7 +28,23 @@ KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a devi
 
 
 def write_file(text: str, path: Path) -> Path:
-    """Raises OSError; then nothing of the file is left."""
+    """Raises OSError that names the file; then nothing of it is left.
+
+    A link stays one, and what is no file (a terminal, /dev/null, a pipe to another program) is written to, not replaced.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
+            _write_to(text, target)
+        else:
+            _replace(text, target)
+    except OSError as problem:
+        problem.filename = str(path)
+        raise
+    return path
+
+
+def _replace(text: str, path: Path) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -41,7 +57,19 @@ def write_file(text: str, path: Path) -> Path:
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return path
+
+
+def _write_to(text: str, path: Path) -> None:
+    """A FIFO that nobody reads is not waited for."""
+    handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    os.set_blocking(handle, True)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def saved(path: Path | str, word: str = "saved") -> str:
+    """`saved PATH`, whatever characters are in it."""
+    return f"{word} {escaped(str(path))}"
 
 
 def reason(problem: Exception) -> str:

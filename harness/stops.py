@@ -5,13 +5,19 @@ has been measured and is not kept yet, it is only noted: whoever works there loo
 and the end of the block raises it.  Those that come behind the first change nothing, so that no second Ctrl-C can
 disturb what the first has begun; KILL remains.  The exit code is that of the first: 128 and its number.
 
+Where Python ignores exceptions (in a callback of a compiled library, in `__del__`) it is not lost: it is raised again
+a moment later.
+
 Handlers belong to the main thread; in another nothing here does anything.
 """
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 
+AGAIN_S = 0.005                  # until a request is raised again that came where exceptions are ignored
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 _first = 0                       # the signal that came first
@@ -27,9 +33,26 @@ def _heard(number, _frame) -> None:
         raise KeyboardInterrupt
 
 
+def _ignored(what) -> None:
+    """Python's hook for exceptions that it ignores."""
+    global _raised
+    if what.exc_type is KeyboardInterrupt and _raised:
+        _raised = False
+        again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), _first))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(what)
+
+
 def asked() -> bool:
     """Whether a stop has been asked for."""
     return _first != 0
+
+
+def raised() -> bool:
+    """Whether it has been raised."""
+    return _raised
 
 
 def exit_code(otherwise: int) -> int:
@@ -47,9 +70,11 @@ def listen():
     _first, _raised = 0, False
     # What is ignored stays so, as nohup wants it.
     before = {number: signal.signal(number, _heard) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    hook, sys.unraisablehook = sys.unraisablehook, _ignored
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             if signal.getsignal(number) is _heard:           # not one that is ignored by now
                 signal.signal(number, handler)

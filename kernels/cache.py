@@ -55,7 +55,8 @@ def choose(name: str) -> str:
     """The folder for the sources with this hash; a temporary one, which goes with this process, if it cannot be had."""
     root = None
     try:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tdx-sept-harness"
+        given = os.environ.get("XDG_CACHE_HOME", "")
+        root = Path(given if os.path.isabs(given) else Path.home() / ".cache") / "tdx-sept-harness"      # as XDG has it
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         _own(root, root.stat())
         folder = root / name

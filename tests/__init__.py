@@ -8,6 +8,8 @@
     engines/      real processes, virtual time against theory, every interleaving against counts by hand
     reports/      tables, pages, plots                    host/      what the machine is
     commands/     what a person can get wrong, what is printed, exit codes
+    faults/       faults at random instants: `make test-faults`; a few in the suite
+    fuzz/         damaged inputs for every reader
     test_fence    who may import whom, print, exit        test_files
     bench/        `make bench`; asserts nothing            soak       `make soak`: no correct run is failed
 
@@ -18,6 +20,7 @@ What they share:
     made          results made by hand                    nights     simulated histories
     tries         real processes, run until they show what a test looks for
     command_line  the command line, as a process or in this one
+    leash         what a test run starts ends with it
 
 Nothing here asserts on seconds, or on what a run of real processes gets done in some: a busy machine is no
 failure.  Who needs something to have happened asks for another run until it has (tries.py).

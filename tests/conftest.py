@@ -7,7 +7,10 @@ import tempfile
 import hypothesis
 import pytest
 
+from tests import leash
 from tests.stage import Stage
+
+leash.hold_all()
 
 # The first example of a test compiles, and a busy machine is no failure; nor is an example that nobody has
 # met before: the same examples are tried each time, so that what fails has been changed.

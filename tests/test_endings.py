@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -95,13 +96,62 @@ def test_an_engine_in_another_thread_installs_no_handlers():
     assert failed == [False]
 
 
-def test_a_stop_that_a_library_has_wrapped_is_still_a_stop(monkeypatch, capsys):
-    """pydantic's serializer makes an error of its own out of whatever its callback raises."""
+LOADING = """
+import os, signal, sys
+sys.argv = ["harness", "policies"]
+from harness import __main__ as program
+def do(given):
+    %s
+program._do = do
+program.run()
+"""
+
+
+@pytest.mark.parametrize("what", [
+    # In the text of a namedtuple, which Python executes.
+    "exec('import os; os.kill(os.getpid(), {number})')",
+    # pydantic makes an error of its own out of it, of which only the text says what it was.
+    "from pydantic_core import SchemaError\n"
+    "    try: os.kill(os.getpid(), {number}); [None for _ in range(1000)]\n"
+    "    except KeyboardInterrupt: pass\n"
+    "    raise SchemaError('Error building `literal` serializer:  KeyboardInterrupt: ')",
+])
+@pytest.mark.parametrize("number", [2, 15])
+def test_a_stop_while_modules_are_loaded_has_its_own_code_and_no_word(tmp_path, what, number):
+    (tmp_path / "loading.py").write_text(LOADING % what.format(number=number))
+    ended = end([sys.executable, "-m", "loading"], env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert (ended.returncode, ended.stderr) == (128 + number, "")
+
+
+def test_a_request_where_exceptions_are_ignored_is_raised_again(capsys):
+    """As in a callback of the compiler, or where an object is deleted."""
+    class Deleted:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+            for _ in range(100):
+                pass
+    with stops.listen(), pytest.raises(KeyboardInterrupt):
+        Deleted()
+        for _ in range(1000):
+            time.sleep(0.01)
+        pytest.fail("the request is lost")
+    assert stops.exit_code(0) == 143 and capsys.readouterr().err == ""
+
+
+def test_what_else_is_ignored_is_still_said(capsys):
+    class Deleted:
+        def __del__(self):
+            raise KeyError("odd")
+    with stops.listen():
+        Deleted()
+    assert "KeyError: 'odd'" in capsys.readouterr().err
+
+
+def test_a_fault_behind_a_request_that_was_only_noted_is_a_fault(monkeypatch, capsys):
     def do(given):
-        try:
-            raise KeyboardInterrupt
-        except KeyboardInterrupt as stop:
-            raise ValueError("Error calling function") from stop
+        with stops.noted():
+            signal.raise_signal(signal.SIGTERM)
+            raise KeyError("x")
     monkeypatch.setattr(program, "_do", do)
-    assert program.main(["policies"]) == 130
-    assert capsys.readouterr().err == ""
+    assert program.main(["policies"]) == UNEXPECTED
+    Path(capsys.readouterr().err.split()[-1]).unlink()

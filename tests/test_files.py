@@ -52,6 +52,29 @@ def test_what_cannot_be_written_leaves_nothing_and_takes_nothing_away(tmp_path, 
     assert not list((tmp_path / "mine").iterdir()), "the folder of the result was made for it"
 
 
+def test_a_link_stays_and_what_is_no_file_is_written_to_and_not_replaced(tmp_path):
+    """A page to /dev/stdout as root must not take the machine its /dev/stdout."""
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    write_file("text", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_text() == "text"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="No such device") as caught:       # nobody reads: not waited for
+        write_file("text", tmp_path / "pipe")
+    assert caught.value.filename == str(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError) as caught:
+        write_file("text", tmp_path / "none" / "x")
+    assert caught.value.filename == str(tmp_path / "none/x")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_file("text", tmp_path / "pipe")
+    assert os.read(reader, 10) == b"text" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+    if os.geteuid() == 0 or os.access("/dev", os.W_OK):
+        (tmp_path / "null").symlink_to("/dev/null")
+        write_file("text", tmp_path / "null")
+        assert not os.path.isfile("/dev/null")
+    assert {path.name for path in tmp_path.iterdir()} <= {"link", "there", "pipe", "null"}
+
+
 def test_results_of_the_same_second_have_folders_of_their_own(tmp_path):
     assert len({store.write(made(), tmp_path) for _ in range(3)}) == 3
 

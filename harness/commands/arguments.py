@@ -76,9 +76,17 @@ def check_folder(option: str, folder: Path) -> None:
 
 def check_file(option: str, path: Path) -> None:
     """Raises UsageError for a file that cannot be written beside what is there."""
-    if path.is_dir():
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as problem:             # a name that is too long, or holds what none can
+        raise UsageError(f"{option} {path}: {reason(problem)}; must be a file that can be written") from None
+    if os.path.isdir(path):
         raise UsageError(f"{option} {path}: is a folder; must be a file")
-    if not path.parent.is_dir():
+    if os.path.exists(path) and not os.path.isfile(path) and os.access(path, os.W_OK):
+        return                                           # a device, or a pipe to another program
+    if not os.path.isdir(path.parent):
         raise UsageError(f"{option} {path}: {path.parent} is no folder; must be one that can be written")
     try:
         check_folder("", path.parent)

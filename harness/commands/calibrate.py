@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from harness import stops
+from harness.files import write_file
 from harness.host import clocks, fingerprint
 from harness.experiment.config import Config
 from harness.engines.processes.worker import Drive
@@ -69,7 +70,7 @@ def costs_file(values: dict[str, float]) -> str:
 def run(path: str) -> str:
     """Measure, and write the costs file; returns its text.  Raises OSError."""
     text = costs_file(measure())
-    Path(path).write_text(text, encoding="utf-8")
+    write_file(text, Path(path))
     return text
 
 

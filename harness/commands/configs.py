@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.errors import DONE, UsageError
 from harness.experiment import shipped
-from harness.files import reason
+from harness.files import reason, saved
 from harness.reports.text import formatted
 
 COMMENT = re.compile(r"^(?:# ?|\(\* ?|//+ ?)(.*)")
@@ -45,7 +45,7 @@ def copy(chosen: list[Path], target: Path) -> int:
             shutil.copyfile(path, to)
     except OSError as problem:
         raise UsageError(f"--copy {target}: {reason(problem)}") from None
-    print(f"{len(chosen)} files in {target}")
+    print(saved(target, f"{len(chosen)} files in"))
     return DONE
 
 

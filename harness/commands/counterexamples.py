@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from harness.engines.explore.search import Found
 from harness.errors import UsageError
-from harness.files import reason
+from harness.files import reason, saved, write_file
 from harness.engines.replay.steps import execute
 from harness.experiment.schedule import Schedule, Turn
 from harness.reports import exploration, way
@@ -73,10 +73,10 @@ def save(schedule: Schedule, number: int, destination: Destination) -> None:
     path = folder / f"{stem}-{number}.schedule.json"
     try:
         schedule.write(path)
-        print(f"saved {path}; again: python -m harness replay {path}", file=sys.stderr)
+        print(f"{saved(path)}; {saved(path, 'again: python -m harness replay')}", file=sys.stderr)
         if test and number == 1:
-            test.write_text(as_test(schedule), encoding="utf-8")
-            print(f"wrote {test}", file=sys.stderr)
+            write_file(as_test(schedule), test)
+            print(saved(test, "wrote"), file=sys.stderr)
     except OSError as problem:
         raise UsageError(f"--out {folder}: cannot write {problem.filename or path}: {reason(problem)}") from None
 
@@ -87,10 +87,10 @@ def show_elsewhere(schedule: Schedule, accesses: list, html: Path | None, trace:
         if path is None:
             continue
         try:
-            path.write_text(make(schedule, accesses), encoding="utf-8")
+            write_file(make(schedule, accesses), path)
         except OSError as problem:
             raise UsageError(f"{option} {path}: cannot be written: {reason(problem)}") from None
-        print(f"wrote {path}", file=sys.stderr)
+        print(saved(path, "wrote"), file=sys.stderr)
 
 
 def as_test(schedule: Schedule) -> str:

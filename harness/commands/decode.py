@@ -7,6 +7,7 @@ from typing import Iterable
 
 from harness.commands import arguments
 from harness.errors import DONE, UsageError
+from harness.files import BYTES_MOST
 from harness.protocol import spelling
 from harness.protocol.spelling import Asked, shown
 from harness.reports import answer, explained, statuses
@@ -106,7 +107,11 @@ def read_input() -> Iterable[str]:
     """Lines of standard input, whatever bytes they are, without those that are empty."""
     if sys.stdin.isatty():
         print("decode: reading standard input; end it with Ctrl-D", file=sys.stderr)
-    for line in sys.stdin.buffer:
+    left = BYTES_MOST
+    while line := sys.stdin.buffer.readline(left + 1):
+        left -= len(line)
+        if left < 0:
+            raise UsageError(f"standard input: is longer than {BYTES_MOST >> 20} MiB; must be at most that")
         yield line.decode("utf-8", "surrogateescape").rstrip("\r\n")
 
 

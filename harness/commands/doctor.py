@@ -7,6 +7,7 @@ micro-ops cost here is calibrate.py's, whether virtual time agrees with real tim
 
 import os
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from harness.commands import arguments, calibrate, running, validate
@@ -50,8 +51,8 @@ def do(options) -> int:
 
 def write_costs(path: str) -> str:
     """Measure, and write the costs file; returns its text.  Raises UsageError."""
+    arguments.check_file("--calibrate", Path(path))
     try:
-        open(path, "a").close()                          # before anything is measured
         return calibrate.run(path)
     except OSError as problem:
         raise UsageError(f"--calibrate {path}: cannot be written: {reason(problem)}") from None

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from harness.commands import arguments
 from harness.errors import DONE, UsageError
 from harness.files import reason
 from harness.protocol import policies
@@ -20,8 +21,9 @@ def do(options) -> int:
     known = [policy.name for policy in policies.POLICIES]
     if options.policy not in known:
         raise UsageError(f"--policy {options.policy}: no such policy; known: {', '.join(known)}")
-    found = gathered.gather(options.trace)
     folder = Path(options.out or f"{Path(options.trace).stem}-imported")
+    arguments.check_folder("--out", folder)
+    found = gathered.gather(options.trace)
     try:
         paths = written.write(found, options.trace, folder, options.policy)
     except OSError as problem:

@@ -14,11 +14,13 @@ import json
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from harness import stops
 from harness.errors import ResultError, UsageError
 from harness.experiment.config import Config
+from harness.files import read_text
 from harness.host import fingerprint
 from harness.results import store
 from harness.results.schema import Result
@@ -59,8 +61,8 @@ def there(out: Path) -> dict[str, Result]:
     found = {}
     for path in sorted(out.glob(f"*/{KEY_FILE}")):
         try:
-            found[path.read_text()] = store.read(path.parent)
-        except (OSError, UnicodeDecodeError, ResultError):
+            found[read_text(path, ResultError)] = store.read(path.parent)
+        except ResultError:
             continue                     # computed anew
     return found
 
@@ -69,28 +71,42 @@ def _begin() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def results(jobs: int, function: Callable, tasks: list[tuple]) -> Iterator:
-    """What the function makes of each task, in their order; ends early at a request to stop."""
-    pool = concurrent.futures.ProcessPoolExecutor(min(jobs, len(tasks)), multiprocessing.get_context("spawn"), _begin)
-    try:
-        with stops.noted():
-            # Processes begin with these blocked, so that a Ctrl-C on the terminal cannot reach them while they load.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, stops.SIGNALS)
-            try:
-                waiting = [pool.submit(function, *task) for task in tasks]
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            for future in waiting:
+def results(jobs: int, function: Callable, tasks: list[tuple]) -> Iterator[tuple[int, object]]:
+    """(place of a task, what the function makes of it), in their order; of a request to stop on those that have ended."""
+    with stops.noted():
+        pool, waiting = _started(jobs, function, tasks)
+        try:
+            for place, future in enumerate(waiting):
                 while not future.done() and not stops.asked():
                     concurrent.futures.wait([future], LOOK_S)
-                if not future.done():
-                    return
-                yield future.result()
+                if future.done():
+                    yield place, future.result()
+        finally:
+            _end(pool)
+
+
+def _started(jobs: int, function: Callable, tasks: list[tuple]):
+    """The pool and its futures.
+
+    Processes begin with requests to stop blocked, so that one to the group cannot reach them while they load; Python's
+    resource tracker too, which would not live through HUP and QUIT, and then complain.  It is started first, as
+    Python lets INT and TERM through again behind it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stops.SIGNALS)
+    try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, stops.SIGNALS)
+        pool = concurrent.futures.ProcessPoolExecutor(min(jobs, len(tasks)), multiprocessing.get_context("spawn"), _begin)
+        return pool, [pool.submit(function, *task) for task in tasks]
     finally:
-        processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        if stops.asked():
-            for process in processes:
-                process.kill()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(pool: concurrent.futures.ProcessPoolExecutor) -> None:
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    if stops.asked():
         for process in processes:
-            process.join()
+            process.kill()
+    for process in processes:
+        process.join()

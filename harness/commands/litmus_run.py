@@ -55,6 +55,8 @@ def states_of(path: str, test: litmus.Test, model: str) -> set[tuple] | None:
     with sign.about(test.name):
         tick = partial(sign, of="states")
         found = tso.run(test, tick=tick) if model == verdicts.TSO else search.run(test, tick=tick)
+    if found.interrupted:
+        raise KeyboardInterrupt
     if not found.complete:
         return None
     return {tuple(state.values.values()) for state in verdicts.judge(test, found.endings).states}

@@ -26,8 +26,8 @@ from typing import NamedTuple
 from harness import stops
 from harness.commands import arguments, judging, running, session as sessions
 from harness.commands.judging import Judged, Tonight
-from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError
-from harness.files import reason
+from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, escaped
+from harness.files import reason, saved
 from harness.experiment import config_file
 from harness.experiment.config import Config
 from harness.reports import ci
@@ -41,6 +41,7 @@ from harness.results.schema import Result
 BLOCKS = 5                       # a night, unless --blocks says otherwise
 CANARY_RUNS = 5                  # at most
 SHARE_OF_RERUNS = 1 / 3
+COMMIT_MOST = 64                 # characters
 CODES = {PASS: DONE, FAIL: FAILED, ERROR: UNTRUSTWORTHY}
 
 now = time.time                  # a night's clock, by name so that tests can live through weeks
@@ -81,11 +82,11 @@ def do(options) -> int:
     arguments.check_range("--blocks", options.blocks, 1, 1000)
     arguments.check_range("--keep", options.keep, 1, 100_000)
     request = Request(options.configs, options.overrides, Path(options.history), Path(options.out), options.blocks,
-                      sessions.seconds(options.budget), options.commit or commit_of(options.configs))
+                      sessions.seconds(options.budget), escaped(options.commit or commit_of(options.configs))[:COMMIT_MOST])
     try:
         report = night(request)
     except KeyboardInterrupt:
-        print(f"interrupted: nothing was added to the history; runs so far are in {options.out}", file=sys.stderr)
+        print(saved(options.out, "interrupted: nothing was added to the history; runs so far are in"), file=sys.stderr)
         return INTERRUPTED
     for remark in [*report.remarks, *(prune(request.out, options.keep) if options.keep else [])]:
         print(remark, file=sys.stderr)
@@ -229,9 +230,9 @@ def report_on(ran: list[Judged], cases: list[Case], runner: Runner, tonight: Ton
     title = f"nightly {tonight.began}, {commit}{count(blocks, 'block')}, exit code {code}"
     summary = judging.summarize(ran, cases)
     try:
-        saved = [f"saved {path}" for path in ci.write_all(runner.out, cases, title, summary, tonight.began)]
+        written = [saved(path) for path in ci.write_all(runner.out, cases, title, summary, tonight.began)]
     except OSError as problem:
-        saved = [f"{problem.filename or runner.out}: cannot be written: {reason(problem)}"]
+        written = [f"{problem.filename or runner.out}: cannot be written: {reason(problem)}"]
         code = UNTRUSTWORTHY
     lines = [title, *(case.line() for case in cases), *summary]
-    return Report(code, "\n".join(map(wrap, lines)), [*remarks, *unwritten, *saved])
+    return Report(code, "\n".join(map(wrap, lines)), [*remarks, *unwritten, *written])

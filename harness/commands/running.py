@@ -19,7 +19,7 @@ from harness.commands import jobs
 from harness.commands.progress import Progress
 from harness.commands.session import REAL_TIME, SEEDS, Budget, Run, Session, run_s
 from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY
-from harness.files import reason, write_file
+from harness.files import reason, saved, write_file
 from harness.experiment import config_file
 from harness.experiment.config import Bound, Config
 from harness.host import lock
@@ -119,15 +119,15 @@ def keep(result: Result, out: Path, say: bool = True, key: str = "", settings: S
         if key and not result.interrupted:
             write_file(key, path.parent / jobs.KEY_FILE)
         if say:
-            print(f"saved {path}", file=sys.stderr)
+            print(saved(path), file=sys.stderr)
         return DONE
     except OSError as problem:
         try:
-            saved = f"saved {store.write(result, tempfile.gettempdir(), settings)} instead"
+            where = f"{saved(store.write(result, tempfile.gettempdir(), settings))} instead"
         except OSError:
             print(json.dumps(result.document()))
-            saved = "printed it instead"
-        print(f"--out {out}: cannot write the result: {reason(problem)}; {saved}", file=sys.stderr)
+            where = "printed it instead"
+        print(f"{saved(out, '--out')}: cannot write the result: {reason(problem)}; {where}", file=sys.stderr)
         return UNTRUSTWORTHY
 
 

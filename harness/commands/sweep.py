@@ -91,7 +91,7 @@ def run(plans: list, out: Path, given: tuple, keys: list[str], done: dict[str, R
 def _results(plans: list, left: list[int], given: tuple, count: int) -> Iterator:
     """(place, result) of those that are left."""
     if count > 1 and left:
-        yield from zip(left, jobs.results(count, measured, [(*given, place) for place in left]))
+        yield from ((left[number], result) for number, result in jobs.results(count, measured, [(*given, place) for place in left]))
         return
     for place in left:
         with stops.noted():

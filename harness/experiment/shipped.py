@@ -3,9 +3,11 @@
 In a checkout they are the folder configs/; in an installed program the same folder lies in the package.
 """
 
+import os
 from pathlib import Path
 
 from harness.errors import UsageError, nearest
+from harness.files import reason
 
 SUFFIXES = (".toml", ".litmus")
 FOLDER = "configs"
@@ -38,16 +40,19 @@ def paths(words: list[str]) -> list[str]:
 
 def _paths(word: str) -> list[str]:
     here = Path(word)
-    if here.is_dir():
+    if os.path.isdir(here):
         if found := sorted(path for path in here.iterdir() if path.suffix in SUFFIXES):
             return [str(path) for path in found]
         raise UsageError(f"{word}: a folder without *.toml and *.litmus")
-    if here.exists():
+    if os.path.exists(here):
         return [word]
     if "*" in word or "?" in word:
-        found = sorted(Path().glob(word)) if not here.is_absolute() else []
-        if not found:
-            found = sorted(folder().glob(word.removeprefix(f"{FOLDER}/")))
+        try:
+            found = sorted(Path().glob(word)) if not here.is_absolute() else []
+            if not found:
+                found = sorted(folder().glob(word.removeprefix(f"{FOLDER}/")))
+        except (OSError, ValueError, NotImplementedError) as problem:        # `**x`; a pattern that begins with /
+            raise UsageError(f"{word}: {reason(problem)}; must be a pattern such as explore/*.toml") from None
         if found := [str(path) for path in found if path.suffix in SUFFIXES]:
             return found
         raise UsageError(f"{word}: no file is like that, here or among those that are shipped")

@@ -3,12 +3,18 @@
 Asked only when something has failed, so that surroundings which do no harm are not refused.
 """
 
+import errno
 import os
 import resource
 from pathlib import Path
 
 MIB = 1 << 20
 NEEDED_MIB = 1024                # address space: a run of a shipped config, with Numba and LLVM, ends with 400 MiB already
+TOO_MANY = {
+    errno.EMFILE: "more files would be open than this process may have (ulimit -n); allow 256",
+    errno.ENFILE: "more files are open than this machine allows (fs.file-max); raise it, or end what holds them",
+    errno.EAGAIN: "no more processes can be started (ulimit -u, pids.max); allow one for each worker, and 16",
+}
 NUMBA_OFF = "NUMBA_DISABLE_JIT"
 
 
@@ -20,6 +26,10 @@ def missing(problem: BaseException) -> str | None:
     if isinstance(problem, MemoryError | OSError | ImportError) and limit != resource.RLIM_INFINITY and limit < NEEDED_MIB * MIB:
         return (f"address space is limited to {limit // MIB} MiB (ulimit -v), which does not hold Numba and this command;"
                 f" allow {NEEDED_MIB} MiB")
+    if isinstance(problem, OSError) and problem.errno in TOO_MANY:
+        return TOO_MANY[problem.errno]
+    if isinstance(problem, FileNotFoundError) and "temporary directory" in str(problem):        # tempfile's words
+        return "no folder for temporary files can be written; TMPDIR names one"
     if isinstance(problem, MemoryError):
         return "out of memory: fewer vCPUs, a smaller memory_mib, or --memory-mib for a search"
     if isinstance(problem, OSError) and not Path("/proc/self").exists():

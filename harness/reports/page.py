@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import UsageError
-from harness.files import reason, write_file
+from harness.files import reason, saved, write_file
 from harness.reports import comparison, plots
 from harness.reports.numbers import events_text
 from harness.reports.run import PERCENTILES, invariant_line
@@ -53,8 +53,8 @@ def write(results: list[Result], out: str, plots_folder: str | None = None, hist
             folder.mkdir(parents=True, exist_ok=True)
             paths += [path for plot in made for path in plots.save(plot.figure, folder / plot.name)]
     except OSError as problem:
-        raise UsageError(f"{out}: cannot be written: {reason(problem)}") from None
-    return [*remarks, *(f"saved {path}" for path in paths)]
+        raise UsageError(f"{problem.filename or out}: cannot be written: {reason(problem)}") from None
+    return [*remarks, *map(saved, paths)]
 
 
 def page(table: Table, made: list[Plot]) -> str:

@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.files import saved
 from harness.reports.text import formatted, number, table_of, wrap
 from harness.results.metrics import METRICS, values
 from harness.results.schema import Result
@@ -25,7 +26,7 @@ def trace_report(gathered, real: dict, paths: list[Path]) -> str:
         lines += [f"    {example}" for example in gathered.examples]
     if gathered.not_kept:
         lines.append(wrap(f"{gathered.not_kept} events of more vCPUs, threads or calls than are kept apart were not used"))
-    return "\n".join([*lines, "", *(f"written: {path}" for path in paths)])
+    return "\n".join([*lines, "", *(saved(path, "written:") for path in paths)])
 
 
 def beside_report(real: dict[str, float], results: list[Result], style: str) -> str:

@@ -21,6 +21,10 @@ from harness.results.schema import (
 from kernels.answers import AnswerKind
 from kernels.blame import CAUSE_NAMES
 from kernels.record import CAUSES, HISTOGRAM, MAX, SUM
+
+SHORTEST_S = 1e-6                # of a measurement that was stopped as it began: counts are divided by it
+
+
 class Sums:
     """The records of all actors added up, by name."""
 
@@ -80,7 +84,7 @@ def from_measured(measured: Measured) -> Result:
         seed=config.seed, primitive=config.primitive, loop=config.workload.loop,
         verdict=Verdict(status=trust.VALID, reasons=[]),
         started_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(measured.started_at)),
-        measured_s=round(seconds, 6), interrupted=measured.interrupted,
+        measured_s=max(SHORTEST_S, round(seconds, 6)), interrupted=measured.interrupted,
         workers=Workers(count=len(plan.actors), vcpus=config.td.vcpus * config.td.count,
                         hosts=config.workload.hosts * config.td.count, processors=measured.processors),
         conditions=measured.conditions, records=measured.records,

@@ -4,7 +4,6 @@ A folder that holds anything else stays as it is, and is named.
 """
 
 import re
-import shutil
 from pathlib import Path
 
 NIGHT = re.compile(r"nightly-\d{8}T\d{6}Z")
@@ -21,11 +20,23 @@ def prune(out: Path, keep: int) -> list[str]:
             lines.append(f"{night}: kept, as {other.name} in it is none of a night's files")
             continue
         try:
-            shutil.rmtree(night)
+            _delete(night)
             gone += 1
         except OSError as problem:
             lines.append(f"{night}: cannot be deleted: {problem.strerror}")
     return [*lines, f"deleted {gone} nights before the last {keep}"] if gone else lines
+
+
+def _delete(night: Path) -> None:
+    """What `_foreign` has let pass, file by file: a folder that has got another one meanwhile stays.  Raises OSError."""
+    for path in sorted(night.iterdir()):
+        if path.name in FILES:
+            path.unlink()
+        else:
+            for name in RESULTS:
+                (path / name).unlink(missing_ok=True)
+            path.rmdir()
+    night.rmdir()
 
 
 def _foreign(night: Path) -> Path | None:

@@ -134,6 +134,7 @@ class Conditions(Part):
     throttled_s: Annotated[Number | None, "for how long in all"]
     clock: Clock
     speed_drift_share: Annotated[Signed | None, "time of a fixed piece of work at the end against the start"]
+    stopped_s: Annotated[Number, "all of the run stopped from outside: Ctrl-Z, a frozen control group"] = 0
     workers: Annotated[dict[str, WorkerTimes], "each worker"]
 
 

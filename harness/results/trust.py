@@ -161,7 +161,10 @@ def _stopped(result):
         return []
     found = [f"worker {name} was stopped from outside for {worker.stopped_s:.2g} s"
              for name, worker in (result.conditions.workers if result.conditions else {}).items() if worker.stopped_s > STOPPED_S]
-    if measured_s > LATE_SHARE * wanted_s + LATE_S:
+    if result.conditions and result.conditions.stopped_s > STOPPED_S:
+        found.append(f"measured for {measured_s:.3g} s in place of {wanted_s:g} s: the run was stopped from outside for"
+                     f" {result.conditions.stopped_s:.2g} s (Ctrl-Z, or a frozen control group)")
+    elif measured_s > LATE_SHARE * wanted_s + LATE_S:
         found.append(f"measured for {measured_s:.3g} s in place of {wanted_s:g} s: it was stopped meanwhile")
     return found
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.experiment import config_file
 from harness.experiment.config import PAGES_PER_MIB, Costs
-from harness.errors import ResultError
+from harness.errors import ResultError, escaped
 from harness.files import read_json, write_file
 from harness.traces.gathered import Gathered, Times
 
@@ -42,7 +42,7 @@ def _histogram(times: Times, source: str) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("from_ns", "to_ns", "count", "source"))
-    rows.writerows((min(begin, NS_MOST), min(end, NS_MOST), count, source) for (begin, end), count in sorted(times.buckets.items()))
+    rows.writerows((min(begin, NS_MOST), min(end, NS_MOST), count, f"trace {escaped(source)}") for (begin, end), count in sorted(times.buckets.items()))
     return text.getvalue()
 
 

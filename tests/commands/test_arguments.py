@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands import arguments
+from harness.commands import arguments, doctor
 from harness.errors import UsageError
 from harness.protocol.policies import POLICIES
+from tests.command_line import command
 
 
 @pytest.mark.parametrize("value, least, most, says", [
@@ -44,9 +45,37 @@ def test_a_folder_that_cannot_be_made_or_written_is_refused(tmp_path, monkeypatc
 def test_a_file_that_cannot_be_written_is_refused(tmp_path):
     arguments.check_file("--picture", tmp_path / "x.svg")
     for path, says in ((tmp_path, "is a folder; must be a file"), (tmp_path / "no" / "x.svg", f"{tmp_path}/no is no folder; must be"),
-                       (Path("/proc/x.svg"), "/proc cannot be written")):
-        with pytest.raises(UsageError, match=f"^--picture {path}: {says}"):
+                       (Path("/proc/x.svg"), "/proc cannot be written"), (tmp_path / f"{'x' * 300}.svg", "File name too long; must be")):
+        with pytest.raises(UsageError, match=f"^--picture .*{path.name[-40:]}: {says}"):
             arguments.check_file("--picture", path)
+    assert not list(tmp_path.iterdir())
+
+
+LONG = "9" * 5_000
+
+
+@pytest.mark.parametrize("given, says", [
+    (("run", LONG), ": no such file, and no shipped config"), (("explore", f"x/{LONG}"), "File name too long"),
+    (("run", "**x"), "**x: Invalid pattern"), (("run", "/*x"), "/*x: Non-relative patterns are unsupported; must be"),
+    (("configs", "--copy", LONG), ": File name too long"), (("nightly", LONG), ": File name too long"),
+    (("import-trace", "README.md", "--out", "/proc/nowhere"), "--out /proc/nowhere: /proc cannot be written"),
+    (("import-trace", "no-such-trace", "--out", "/dev/null"), "--out /dev/null: /dev/null is a file; must be a folder"),
+    (("sweep", "scale/published", "--picture", f"{LONG}.svg"), ": File name too long; must be"),
+    (("doctor", "--calibrate", LONG), ": File name too long; must be"), (("doctor", "--calibrate", "/tmp"), "/tmp: is a folder"),
+])
+def test_a_path_that_the_system_refuses_is_a_mistake_and_refused_before_anything_is_done(given, says, capsys, monkeypatch):
+    for name in ("harness.commands.running.measure", "harness.commands.calibrate.measure", "harness.traces.gathered.Gathered.line"):
+        monkeypatch.setattr(name, lambda *_: pytest.fail("something is done"))
+    code, out, err = command(capsys, *given)
+    assert (code, out, err.count("\n")) == (2, "", 1) and says in err and len(err) <= 301
+
+
+def test_a_file_that_is_calibrated_is_not_there_before_it_is_measured(tmp_path, monkeypatch):
+    def stop():
+        raise KeyboardInterrupt
+    monkeypatch.setattr("harness.commands.calibrate.measure", stop)
+    with pytest.raises(KeyboardInterrupt):
+        doctor.write_costs(str(tmp_path / "costs.toml"))
     assert not list(tmp_path.iterdir())
 
 

@@ -116,6 +116,16 @@ def test_so_is_one_on_standard_input(data, says, feed, capsys):
     assert says in err and err.count("\n") == 1 and not out
 
 
+def test_standard_input_without_an_end_is_refused(capsys, monkeypatch, feed):
+    monkeypatch.setattr("harness.commands.decode.BYTES_MOST", 1 << 20)
+    for endless in (b"x" * (2 << 20), b"x\n" * (1 << 20)):
+        feed(endless)
+        assert main(["decode"]) == 2
+        assert capsys.readouterr() == ("", "standard input: is longer than 1 MiB; must be at most that\n")
+    feed(b"x" * ((1 << 20) - 9) + b"\n-EBUSY\n")
+    assert "EBUSY" in printed(capsys)
+
+
 def test_numbers_in_a_log_are_no_answers_unless_they_can_be_nothing_else(feed, capsys):
     feed(b"Code: 00 01 02\nffff888101234567 0000000000000030\n <TASK>\nerr -16\n0x8000020000000092\n8000020000000080\nEBUSY\n")
     assert [each.get("word", each.get("errno")) for each in json.loads(printed(capsys, "--format", "json"))] == \

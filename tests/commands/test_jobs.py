@@ -5,9 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
+import pytest
+
+from harness import stops
+from harness.commands import jobs
+from harness.results import store
 from tests.command_line import ROOT, command
+from tests.made import made
 
 GRID = ("--set", "sweep={seed=[1, 2, 3]}", "--set", "engine=simulate", "--set", "warmup_s=0")
 CONFIG = ROOT / "configs/kick_on_busy.toml"
@@ -22,10 +29,15 @@ def saved(folder):
 
 
 def test_results_are_those_of_one_job(tmp_path, capsys):
-    outs = [command(capsys, "sweep", CONFIG, *GRID, "--set", "duration_s=0.002", "--out", tmp_path / jobs, "--jobs", jobs)
-            for jobs in ("1", "2")]
+    outs = [command(capsys, "sweep", CONFIG, *GRID, "--set", "duration_s=0.002", "--out", tmp_path / count, "--jobs", count)
+            for count in ("1", "2")]
     assert outs[0][0] == outs[1][0] == 0 and outs[0][1] == outs[1][1]
     assert len(saved(tmp_path / "1")) == 3 and saved(tmp_path / "1") == saved(tmp_path / "2")
+
+
+def test_a_key_that_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(store.write(made(), tmp_path).parent / "key")
+    assert jobs.there(tmp_path) == {}
 
 
 def test_real_time_and_no_job_are_refused(capsys, tmp_path):
@@ -38,7 +50,8 @@ def children(pid):
     return [int(each) for each in subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()]
 
 
-def test_an_interrupt_leaves_nothing_running(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_request_to_stop_leaves_nothing_running_and_no_helper_complains(tmp_path, number):
     process = subprocess.Popen([sys.executable, "-m", "harness", "sweep", str(CONFIG), *GRID, "--set", "duration_s=600", "--jobs", "2",
                                 "--out", str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)
@@ -46,9 +59,9 @@ def test_an_interrupt_leaves_nothing_running(tmp_path):
         while len(children(process.pid)) < 3 and process.poll() is None:         # two, and Python's resource tracker
             time.sleep(0.05)
         mine = children(process.pid)
-        os.killpg(process.pid, signal.SIGINT)            # as a terminal does
+        os.killpg(process.pid, number)                   # as a terminal does
         _, said = process.communicate(timeout=60)
-        assert process.returncode == 130 and "Traceback" not in said
+        assert (process.returncode, said) == (128 + number, "")
         for pid in mine:
             for _ in range(100):
                 if not os.path.exists(f"/proc/{pid}"):
@@ -57,6 +70,23 @@ def test_an_interrupt_leaves_nothing_running(tmp_path):
             assert not os.path.exists(f"/proc/{pid}")
     finally:
         process.kill()
+
+
+def test_what_has_ended_behind_a_task_that_has_not_is_kept_at_a_request_to_stop(tmp_path):
+    tasks = [("__import__('time').sleep(600)",), *((f"open({str(tmp_path / name)!r}, 'w').close() or {name!r}",) for name in "ab")]
+
+    def stop():
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+    found, waiting = [], threading.Thread(target=stop)
+    with stops.listen(), pytest.raises(KeyboardInterrupt):
+        waiting.start()
+        for each in jobs.results(3, eval, tasks):
+            found.append(each)
+    waiting.join()
+    assert found == [(1, "a"), (2, "b")]
 
 
 def test_what_is_there_is_not_run_again_but_after_a_change_of_config_or_source(tmp_path, capsys, monkeypatch):

@@ -352,6 +352,19 @@ def test_a_worker_that_is_stopped_from_outside_is_no_deadlock_and_is_named_with_
     assert "worker vcpu1 was stopped from outside for " in stderr
 
 
+def test_a_run_that_is_stopped_and_goes_on_says_so_and_for_how_long(started):
+    started.work()
+    os.killpg(started.process.pid, signal.SIGSTOP)
+    time.sleep(0.5)                                      # far less than what duration_s leaves to a busy machine
+    os.killpg(started.process.pid, signal.SIGCONT)
+    time.sleep(0.2)
+    started.process.send_signal(signal.SIGINT)
+    stdout, stderr = started.end()
+    result = started.result()
+    assert result.verdict.status == "UNTRUSTWORTHY" and result.conditions.stopped_s >= 0.4
+    assert "the run was stopped from outside for " in stderr and not result.hangs.count
+
+
 def test_a_worker_that_does_not_stop_is_named_and_ended(started):
     started.work()[1].suspend()
     started.process.send_signal(signal.SIGINT)

@@ -11,6 +11,7 @@ import pytest
 
 from harness.engines.simulate import simulation
 from harness.experiment.plan import make_plan
+from harness.reports.summary import summary
 from harness.results import document
 from tests import stage
 
@@ -35,6 +36,21 @@ def test_an_interrupt_keeps_what_was_simulated_and_the_td_comes_to_rest(phases):
     assert result.interrupted and 0 < result.measured_s < 1 and result.counters["touches"] > 0
     assert not any(result.invariants.values()) and None not in result.invariants.values()
     assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize("warmup_s", [0.0, 0.001])
+def test_an_interrupt_before_anything_was_simulated_is_a_result_too(warmup_s):
+    running = simulation.Simulation(make_plan(stage.config(engine="simulate", duration_s=1000.0, warmup_s=warmup_s)))
+    move = running.move
+
+    def moved(turn):
+        os.kill(os.getpid(), signal.SIGINT)
+        return move(1)
+
+    running.move = moved
+    running.run()
+    result = document.from_measured(running.measured())
+    assert result.interrupted and result.measured_s > 0 and "BUSY: none of 0 attempts" in summary(result)
 
 
 @pytest.mark.slow

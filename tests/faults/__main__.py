@@ -1,36 +1,65 @@
-"""The command: python -m tests.faults [--rounds N] [--seed S] [--only NAME]"""
+"""The command: python -m tests.faults [--rounds N] [--seed S] [--only NAME] [--jobs J]"""
 
 import argparse
 import collections
+import concurrent.futures
+import os
 import random
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from tests.faults.faults import FAULTS, one
+from tests.faults.faults import FAULTS
+from tests.faults.judging import Round, one, undisturbed_s
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=100, help="of each fault")
+    parser.add_argument("--rounds", type=int, default=50, help="of each fault (default: 50)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
-    parser.add_argument("--only", default="", help="faults with this in their names")
+    parser.add_argument("--only", default="", help="faults of these names, separated by commas, or with these words in their names")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="rounds at once (default: one a processor)")
     options = parser.parse_args(arguments)
-    print(f"seed {options.seed}")
-    source, bad = random.Random(options.seed), 0
-    for fault in (each for each in FAULTS if options.only in each.name):
-        codes: collections.Counter = collections.Counter()
-        for _ in range(options.rounds):
-            with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-                found = one(fault, source, Path(folder))
-            codes[found.code] += 1
-            for sentence in found.wrong:
-                bad += 1
-                print(f"{fault.name}, {found.after_s:.3f} s after the start: {sentence}", flush=True)
-        counted = ", ".join(f"{count} ended with {code}" for code, count in sorted(codes.items(), key=str))
-        print(f"{fault.name}: {options.rounds} rounds, {counted}", flush=True)
-    print(f"{bad} badly met")
+    print(f"seed {options.seed}", flush=True)
+    words, names = options.only.split(","), {fault.name for fault in FAULTS}
+    faults = [fault for fault in FAULTS if any(fault.name == word if word in names else word in fault.name for word in words)]
+    began, bad, rounds, measuring = time.monotonic(), 0, 0, 0
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        commands = list(dict.fromkeys(command for fault in faults for command in fault.commands))
+        _all_s(pool, commands)                           # compiles
+        longest_s = _all_s(pool, commands)
+        for fault in faults:
+            found = list(pool.map(lambda number, fault=fault: _round(fault, options.seed, number, longest_s), range(options.rounds)))
+            for number, each in enumerate(found):
+                for sentence in each.wrong:
+                    bad += 1
+                    print(f"{fault.name}, round {number}, {each.after_s:.3f} s after the start: {sentence}", flush=True)
+            rounds, measuring = rounds + len(found), measuring + sum(each.measuring for each in found)
+            print(_line(fault.name, found), flush=True)
+    print(f"{rounds} faults, {measuring} of them while something was measured, {bad} badly met,"
+          f" {(time.monotonic() - began) / 60:.1f} minutes")
     return 1 if bad else 0
+
+
+def _all_s(pool, commands) -> dict:
+    return dict(zip(commands, pool.map(lambda command: _in_folder(lambda folder: undisturbed_s(command, folder)), commands)))
+
+
+def _round(fault, seed: int, number: int, longest_s: dict) -> Round:
+    """A round has a seed of its own: it comes to the same instant whatever runs beside it."""
+    return _in_folder(lambda folder: one(fault, random.Random(f"{seed} {fault.name} {number}"), folder, longest_s))
+
+
+def _in_folder(do):
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        return do(Path(folder))
+
+
+def _line(name: str, found: list[Round]) -> str:
+    codes = collections.Counter(each.code for each in found)
+    counted = ", ".join(f"{count} ended with {code}" for code, count in sorted(codes.items(), key=str))
+    return f"{name}: {len(found)} rounds, {sum(each.measuring for each in found)} while it was measured; {counted}"
 
 
 if __name__ == "__main__":

@@ -1,45 +1,106 @@
-"""The faults, one row each, and the judgement on a round."""
+"""The faults, one row each: what is done to a running command, and the exit codes that are right."""
 
-import os
 import random
+import resource
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
 import psutil
 
-ROOT = Path(__file__).parent.parent.parent
-RUN = ("run", "configs/kick_vcpus.toml", "--set", "duration_s=0.6", "--set", "warmup_s=0.05")
-LONGEST_S = 4.0                  # a command and its start, on a quiet machine; the instants lie in between
-LIMIT_S = 120.0
-GRACE_S = 2.0                    # what a killed parent's children have to end
+from tests.faults.started import Started
+
+RUN = ("run", "configs/kick_vcpus.toml", "--set", "duration_s=0.6", "--set", "warmup_s=0.05", "--out", "{out}")
+SIMULATED = ("run", "configs/kick_vcpus.toml", "--set", "engine=simulate", "--set", "duration_s=0.1", "--set", "warmup_s=0", "--out", "{out}")
+SEARCH = ("explore", "configs/explore/pairs.toml", "--out", "{out}")
+SWEEP = ("sweep", "configs/scale/published.toml", "--set", "duration_s=0.01", "--out", "{out}")
+COMMANDS = (
+    ("doctor",), ("explore", "configs/explore/accept_block.toml"), (*RUN, "--repeats", "2"), (*SWEEP, "--jobs", "2"), ("policies",),
+    ("run", "configs/litmus/classic/SB.litmus", "--runs", "2M"), ("explore", "configs/litmus/classic/SB.litmus", "--memory-model", "tso"),
+    ("contention",), ("explain", "tdh_mem_track"), ("decode", "--list"), ("schema", "config"), ("seamcalls",), ("configs",),
+)
+INT, TERM, HUP, QUIT = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
+PAUSE_S = 0.7
+READABLE = {".nbi", ".nbc"}
 
 
 class Fault(NamedTuple):
-    """name; what is done to a running command (its process, a source of chance); the exit codes that are right."""
+    """What happens to a command.
+
+    act        does it, to what was started and with a source of chance
+    codes      exit codes that are right
+    commands   one of them is chosen
+    said       whether results are named on what can still be read
+    kept       whether what was measured must be there at the end
+    verdict    that a result must have which was measured when it happened; "" for any
+    own_cache  the command gets a copy of the compiled code
+    """
 
     name: str
-    act: Callable
+    act: Callable[[Started, random.Random], None]
     codes: tuple[int, ...]
-    command: tuple[str, ...] = RUN
+    commands: tuple[tuple[str, ...], ...] = (RUN,)
+    said: bool = True
+    kept: bool = True
+    verdict: str = ""
+    own_cache: bool = False
 
 
 def send(*numbers: int, group: bool = False):
     """Signals, a few milliseconds apart."""
-    def act(process, source) -> None:
+    def act(started, source) -> None:
         for number in numbers:
-            try:
-                (os.killpg if group else os.kill)(process.pid, number)
-            except ProcessLookupError:
-                return
+            started.send(number, group)
             time.sleep(source.random() * 0.05)
     return act
 
 
-INT, TERM, HUP, QUIT = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
+def any_request(started, source) -> None:
+    send(*source.choices((INT, TERM, HUP, QUIT), k=source.choice((1, 1, 2))), group=source.random() < 0.5)(started, source)
+
+
+def close(*streams: str):
+    """Their reader goes."""
+    return lambda started, source: started.close(*streams)
+
+
+def pause(of_all: bool):
+    """Stopped, and continued: a worker, or all of the run."""
+    def act(started, source) -> None:
+        if not of_all:
+            started.to_worker(source, psutil.Process.suspend, lambda worker: (time.sleep(PAUSE_S), worker.resume()))
+        elif started.send(signal.SIGSTOP, True):
+            time.sleep(PAUSE_S)
+            started.send(signal.SIGCONT, True)
+    return act
+
+
+def remove_results(started, source) -> None:
+    shutil.rmtree(started.out, ignore_errors=True)
+
+
+def nothing_can_be_written(started, source) -> None:
+    """As on a disk that is full: no file can grow."""
+    try:
+        resource.prlimit(started.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    except (ProcessLookupError, PermissionError):        # it has ended
+        pass
+
+
+def damage_compiled_code(started, source) -> None:
+    """A few files cut off, emptied, changed, or open to others."""
+    files = sorted(path for path in Path(started.cache).rglob("*") if path.suffix in READABLE)
+    for path in source.sample(files, min(len(files), 4)):
+        kind, raw = source.choice(("cut", "emptied", "changed", "opened")), path.read_bytes()
+        if kind == "opened":
+            path.chmod(0o666)
+        else:
+            at = source.randrange(len(raw))
+            path.write_bytes({"cut": raw[:at], "emptied": b""}.get(kind, raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:]))
+
+
 FAULTS = (
     Fault("Ctrl-C", send(INT, group=True), (0, 130)),
     Fault("Ctrl-C twice", send(INT, INT, group=True), (0, 130)),
@@ -49,69 +110,17 @@ FAULTS = (
     Fault("HUP", send(HUP, group=True), (0, 129)),
     Fault("QUIT", send(QUIT, group=True), (0, 131)),
     Fault("HUP behind Ctrl-C", send(INT, HUP, group=True), (0, 130)),
-    Fault("Ctrl-C of a search", send(INT, INT, group=True), (0, 130), ("explore", "configs/explore/pairs.toml")),
-    Fault("TERM of a simulation", send(TERM), (0, 143), (*RUN, "--set", "engine=simulate")),
-    Fault("Ctrl-C of a sweep", send(INT, INT), (0, 130), ("sweep", "configs/scale/published.toml")),
+    Fault("Ctrl-C of a search", send(INT, INT, group=True), (0, 130), (SEARCH,)),
+    Fault("TERM of a simulation", send(TERM), (0, 143), (SIMULATED,)),
+    Fault("Ctrl-C of a sweep", send(INT, INT, group=True), (0, 130), (SWEEP,)),
+    Fault("any request, any command", any_request, (0, 129, 130, 131, 143), COMMANDS),
+    Fault("no reader of stdout", close("stdout"), (0,)),
+    Fault("no reader of either", close("stdout", "stderr"), (0,), said=False),
+    Fault("a worker killed", lambda started, source: started.to_worker(source, psutil.Process.kill), (0, 3), verdict="UNTRUSTWORTHY"),
+    Fault("a worker stopped for a time", pause(of_all=False), (0, 3)),
+    Fault("all stopped for a time", pause(of_all=True), (0, 3)),
+    Fault("the run killed", send(signal.SIGKILL), (0, -signal.SIGKILL), kept=False),
+    Fault("results removed", remove_results, (0,)),
+    Fault("nothing can be written", nothing_can_be_written, (0, 2, 3), said=False),
+    Fault("compiled code damaged", damage_compiled_code, (0,), own_cache=True),
 )
-
-
-class Round(NamedTuple):
-    """One round: which fault, when, the exit code, what was wrong."""
-
-    fault: str
-    after_s: float
-    code: int | None
-    wrong: list[str]
-
-
-def one(fault: Fault, source: random.Random, out: Path) -> Round:
-    """Start, wait, do it, judge."""
-    after_s = source.random() * LONGEST_S
-    arguments = [sys.executable, "-m", "harness", *fault.command, "--out", str(out)]
-    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)
-    group = process.pid
-    try:
-        time.sleep(after_s)
-        fault.act(process, source)
-        try:
-            printed, said = process.communicate(timeout=LIMIT_S)
-        except subprocess.TimeoutExpired:
-            return Round(fault.name, after_s, None, [f"not ended after {LIMIT_S:g} s"])
-        return Round(fault.name, after_s, process.returncode, list(wrong(fault, process.returncode, printed + said, out, group)))
-    finally:
-        for left in members(group):
-            left.kill()
-
-
-def wrong(fault: Fault, code: int, text: str, out: Path, group: int):
-    """What is not as it should be, in words."""
-    # Before the interpreter had come to our first line, it dies, or says where in its own start it was.
-    before_us = code in (-INT, -TERM, -HUP, -QUIT) or (
-        code == 1 and text.rstrip().endswith("KeyboardInterrupt") and "/harness/" not in text and "/kernels/" not in text)
-    if code not in fault.codes and not before_us:
-        yield f"exit code {code}"
-    if "Traceback" in text and not before_us:
-        yield "a traceback: " + " | ".join(text[text.index("Traceback"):].strip().splitlines()[-7:])
-    for folder in out.glob("*/"):
-        if not (folder / "result.json").is_file():
-            yield f"{folder.name} holds no result"
-        elif folder.name not in text:
-            yield f"{folder.name} is not named"
-    began = time.monotonic()
-    while members(group) and time.monotonic() - began < GRACE_S:
-        time.sleep(0.05)
-    if left := members(group):
-        yield f"{len(left)} processes live on"
-
-
-def members(group: int) -> list[psutil.Process]:
-    """The living processes of a group."""
-    found = []
-    for process in psutil.process_iter(["pid", "status"]):
-        try:
-            if os.getpgid(process.info["pid"]) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except ProcessLookupError:
-            continue
-    return found

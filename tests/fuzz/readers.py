@@ -67,6 +67,10 @@ ARGUMENTS = (
     ["report", "{f}", "--out", "{f}/x.html"], ["histograms", "{f}", "--hdr", "{f}/x"], ["nightly", "{f}", "--budget", "1h", "--history", "{f}"],
     ["seamcalls", "--module", "{f}"], ["contention", "--module", "{f}", "--resource", "TDR"], ["explain", "tdh_mem_track", "--module", "{f}"],
     ["decode", "0x8000020000000092", "--module", "1.5.05", "--format", "json"], ["decode", "TDX_OPERAND_BUSY|RCX"], ["policies", "--format", "x"],
+    ["configs", "explore/", "--copy", "{f}"], ["import-trace", "{f}", "--out", "{f}", "--policy", "retry16"], ["schema", "config"],
+    ["explore", "{f}", "--html", "{f}", "--trace", "{f}", "--as-test", "{f}"], ["replay", "{f}", "--html", "{f}"],
+    ["sweep", "{f}", "--picture", "{f}.svg", "--jobs", "2"], ["doctor", "--validate", "{f}", "--against", "{f}"],
+    ["run", "{f}.litmus", "--runs", "1M", "--memory-model", "tso"], ["policies", "retry16"], ["configs", "explore/"],
 )
 
 

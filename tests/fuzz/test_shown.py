@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from harness.commands import nightly, running
 from harness.errors import UNSAFE
 from harness.experiment.schedule import Schedule
 from harness.reports import ci, page
@@ -12,8 +13,10 @@ from harness.reports.comparison import comparison_report
 from harness.reports.histograms import histograms_report
 from harness.results import merging, store
 from harness.results.comparison import make_table
+from tests.command_line import command
 from tests.fuzz.damage import CONTROL
 from tests.fuzz.readers import schedules
+from tests.made import made
 from tests.results.test_store import document
 
 
@@ -66,3 +69,16 @@ def test_the_reason_of_a_schedule_is_escaped_but_a_test_in_it_keeps_its_lines(tm
     path.write_text(json.dumps(given | {"reason": CONTROL}))
     schedule = Schedule.read(path)
     assert plain(schedule.reason) and "\\x1b[31m" in schedule.reason and "\n" in schedule.scenario.table.get("litmus", given["scenario"]["litmus"])
+
+
+def test_a_path_and_a_commit_forge_no_line(tmp_path, capsys):
+    odd = tmp_path / f"a{CONTROL}"
+    assert running.keep(made(), odd) == 0 and capsys.readouterr().err.count("\n") == 1
+    (tmp_path / "file").write_text("")
+    assert running.keep(made(), tmp_path / "file" / CONTROL) == 3 and capsys.readouterr().err.count("\n") == 1
+    assert command(capsys, "configs", "explore/accept", "--copy", tmp_path / f"b{CONTROL}")[1].count("\n") == 1
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nightly, "night", lambda request: asked.append(request.commit) or nightly.Report(0, "", []))
+        assert command(capsys, "nightly", "configs/nightly", "--commit", CONTROL * 20)[0] == 0
+    assert plain(asked[0]) and asked[0].isprintable() and len(asked[0]) <= 64

@@ -26,6 +26,20 @@ def test_the_share_in_which_all_ran_leaves_out_what_any_waited():
     assert concurrency.share() == pytest.approx(2.7 / 4)                 # never less than nothing
 
 
+def test_time_in_which_a_run_neither_ran_nor_waited_nor_slept_as_it_does_is_time_in_which_it_was_stopped():
+    pauses = conditions.Pauses(asleep_s=0.05)
+    pauses.look(10.0, worker(1.0, 2.0))
+    pauses.look(10.06, worker(1.01, 2.0))                # asleep for 0.05 s
+    pauses.look(13.06, worker(1.01, 5.0))                # kept off its processor for 3 s
+    assert pauses.stopped_s == 0
+    pauses.look(16.11, worker(1.01, 5.0))                # stopped for 3 s
+    assert pauses.stopped_s == pytest.approx(3.0)
+    pauses.look(20.0, worker(1.01, 5.0), counts=False)   # a terminal that takes no more
+    pauses.look(25.0, None)                              # the kernel does not say
+    pauses.look(30.0, worker(1.01, 5.0))
+    assert pauses.stopped_s == pytest.approx(3.0)
+
+
 def test_conditions_are_differences_over_the_workers_processors():
     concurrency = conditions.Concurrency()
     concurrency.look(0.0, {"a": worker(1.0, 0.0, 5)})

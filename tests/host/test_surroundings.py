@@ -1,5 +1,6 @@
 """Surroundings in which the program cannot work, or in which Python works otherwise: one line, or as usual."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -30,6 +31,24 @@ def test_too_small_an_address_space_is_one_line():
     assert ended.returncode == 2
     assert ended.stderr == ("address space is limited to 200 MiB (ulimit -v), which does not hold Numba and this command;"
                             " allow 1024 MiB\n")
+
+
+def test_a_limit_on_open_files_and_no_folder_for_temporary_files_are_one_line(tmp_path):
+    for few in (7, 16):
+        ended = harness("run", "configs/kick_vcpus.toml", "--set", "duration_s=0.1", "--set", "warmup_s=0", "--out", str(tmp_path),
+                        before=lambda few=few: resource.setrlimit(resource.RLIMIT_NOFILE, (few, few)))
+        assert (ended.returncode, ended.stderr) == (2, f"{surroundings.TOO_MANY[errno.EMFILE]}\n") \
+            or ended.returncode == 3 and "cannot start 5 workers: Too many open files" in ended.stderr
+    assert surroundings.missing(BlockingIOError(errno.EAGAIN, "x")).startswith("no more processes can be started (ulimit -u")
+    nowhere = FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+    assert surroundings.missing(nowhere) == "no folder for temporary files can be written; TMPDIR names one"
+
+
+def test_a_cache_folder_that_is_no_full_path_is_not_taken(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", "from kernels import cache; print(cache.choose('0' * 12))"], cwd=tmp_path,
+                           capture_output=True, text=True,
+                           env=os.environ | {"XDG_CACHE_HOME": "relative", "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)})
+    assert ended.stdout == f"{tmp_path}/home/.cache/tdx-sept-harness/{'0' * 12}\n" and not (tmp_path / "relative").exists()
 
 
 def test_no_work_stands_in_an_assert_and_no_output_needs_a_locale():

@@ -1,5 +1,6 @@
 """Old nights are deleted on request, and nothing that no night has written."""
 
+from harness.results import pruning
 from harness.results.pruning import FILES, prune
 
 
@@ -26,6 +27,19 @@ def test_a_folder_with_something_else_in_it_stays(tmp_path):
     assert prune(tmp_path, 1) == [f"{first}: kept, as notes.txt in it is none of a night's files",
                                   f"{second}: kept, as core in it is none of a night's files"]
     assert first.exists() and second.exists() and third.exists()
+
+
+def test_what_comes_into_a_folder_while_it_is_deleted_stays(tmp_path, monkeypatch):
+    first, second = night(tmp_path, 1), night(tmp_path, 2)
+    foreign = pruning._foreign
+
+    def late(folder):
+        found = foreign(folder)
+        (folder / "kick_on_busy-20261126-023001/mine").write_text("")
+        return found
+    monkeypatch.setattr(pruning, "_foreign", late)
+    assert prune(tmp_path, 1) == [f"{first}: cannot be deleted: Directory not empty"]
+    assert (first / "kick_on_busy-20261126-023001/mine").exists() and second.exists()
 
 
 def test_nothing_behind_a_link_is_deleted(tmp_path):

@@ -71,6 +71,8 @@ PROVOKED = [
      "contradicts itself: busy.retries_max = 3: must be the greatest of all SEAMCALLs"),
     ("stopped meanwhile", UNTRUSTWORTHY, lambda result: setattr(result, "measured_s", result.config["duration_s"] + 3.0),
      "in place of"),
+    ("stopped meanwhile", UNTRUSTWORTHY, {"conditions.stopped_s": 3.0},
+     "the run was stopped from outside for 3 s (Ctrl-Z, or a frozen control group)"),
     ("worker record", UNTRUSTWORTHY, {"records.vcpu0": "torn"}, "the record of vcpu0 is torn"),
     ("worker record", UNTRUSTWORTHY, {"records.host0": "missing"}, "the record of host0 is missing"),
     ("negative control", UNTRUSTWORTHY, {"config.checks.busted": ["no_track"]}, "no_track was broken on purpose"),

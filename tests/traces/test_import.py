@@ -196,3 +196,12 @@ def test_numbers_of_a_host_stand_beside_results(tmp_path, capsys, monkeypatch):
         assert code == 2 and says in err and err.count("\n") == 1
     code, out, err = command(capsys, "doctor", "--against", tmp_path / "out/real.json")
     assert code == 2 and "--validate" in err
+
+
+def test_no_cell_of_a_histogram_begins_a_formula_or_a_line_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = "=cmd\n\x1b[31m.txt"
+    (tmp_path / name).write_text("\n".join(trace("ftrace")))
+    assert command(capsys, "import-trace", name, "--out", "out")[0] == 0
+    lines = (tmp_path / "out/tdh_mem_track.csv").read_text().splitlines()
+    assert len(lines) > 1 and all(line.endswith(r",trace =cmd\n\x1b[31m.txt") for line in lines[1:])

@@ -76,7 +76,8 @@ def _compile(plan: Plan, drive_actor: Drive) -> None:
     start = registers.copy()
     registers[R.PC] = next(number for number, row in enumerate(plan.program.listing) if row.op == Op.STOP)
     control[realtime.PHASE // 8] = marks.WARM_UP
-    assert drive_actor(plan.actors[0]) == realtime.DONE
+    ended = drive_actor(plan.actors[0])
+    assert ended == realtime.DONE, ended
     control[:] = 0                   # none is ready, all are at the start line
     registers[:] = start
     realtime.set_bits(drive_actor.memory.base + plan.layout.at("kick"), 0)
@@ -105,7 +106,7 @@ class Coordinator:
         self.started_at = time.time()
         self.measured_s = 0.0
         self.moments: list[procfs.Moment] = []                 # at the start and at the end
-        self.concurrency = conditions.Concurrency()
+        self.concurrency, self.pauses = conditions.Concurrency(), conditions.Pauses(TICK_S)
         self.look_again_at = 0.0
         self.began, self.began_ticks = time.perf_counter(), realtime.read_clock()[0]
 
@@ -142,6 +143,7 @@ class Coordinator:
                 return
         # What lies between the clock and the phase, at both ends, is as short as can be.
         self.moments.append(self._moment())
+        self._look_at_myself()
         self.began, self.began_ticks = time.perf_counter(), realtime.read_clock()[0]
         self._set_phase(marks.MEASURED)
         finished = self._watch(config.duration_s, report=True)
@@ -181,9 +183,12 @@ class Coordinator:
         while True:
             now = time.perf_counter()
             left = duration_s - (now - began)
+            if report:
+                self._look_at_myself()
             if report and now - reported >= 1.0:
                 reported = now
                 self.progress(1 - left / duration_s, self.counters())
+                self._look_at_myself(counts=False)
             if left <= 0:
                 return True
             if self._is_asked_to_stop() or not self._living() or self._look():
@@ -204,6 +209,9 @@ class Coordinator:
     def _times(self) -> dict[str, procfs.Worker | None]:
         """What the kernel counts of each worker; None of one that has ended."""
         return {actor.name: procfs.worker(worker.pid) for actor, worker in self.workers.items()}
+
+    def _look_at_myself(self, counts: bool = True) -> None:
+        self.pauses.look(time.perf_counter(), procfs.worker(os.getpid()), counts)
 
     def _moment(self) -> procfs.Moment:
         moment = procfs.take(time.perf_counter(), self._times())
@@ -292,7 +300,7 @@ class Coordinator:
         if len(self.moments) < 2:
             return None
         return conditions.between(*self.moments, self.processors, self.concurrency,
-                                  clocks.compared(calibration, self.processors))
+                                  clocks.compared(calibration, self.processors), self.pauses.stopped_s)
 
     def measured(self, calibration: clocks.Calibration) -> Measured:
         plan, tables = self.plan, self.plan.tables

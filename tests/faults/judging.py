@@ -1,0 +1,110 @@
+"""One round: a command is started, a fault happens at a random instant, and what is left is judged."""
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.errors import UsageError
+from harness.results import store
+from harness.results.schema import Result
+from tests.faults.faults import Fault
+from tests.faults.started import LIMIT_S, ROOT, Started
+
+GRACE_S = 3.0
+AT_WORK, WORK_S = 0.5, 0.65      # so many of the instants are looked for while workers work, which they do for so long
+
+
+class Round(NamedTuple):
+    """When it happened, the exit code, what was wrong; whether something was being measured."""
+
+    after_s: float
+    code: int | None
+    wrong: list[str]
+    measuring: bool
+
+
+def one(fault: Fault, source: random.Random, folder: Path, longest_s: dict[tuple[str, ...], float]) -> Round:
+    """Start, wait, do it, judge.
+
+    longest_s   of each command how long it takes if nothing happens
+    """
+    command = source.choice(fault.commands)
+    began, started = time.monotonic(), Started(command, folder, fault.own_cache)
+    at_work = source.random() < AT_WORK and started.wait_for_workers()
+    try:
+        time.sleep(source.random() * (WORK_S if at_work else longest_s[command]))
+        started.look()
+        after_s = time.monotonic() - began
+        fault.act(started, source)
+        text = started.end()
+        if text is None:
+            return Round(after_s, None, [f"{' '.join(command)}: not ended after {LIMIT_S:g} s"], started.measuring)
+        code = started.process.returncode
+        return Round(after_s, code, [f"{' '.join(command)}: {sentence}" for sentence in wrong(fault, started, code, text)],
+                     started.measuring)
+    finally:
+        started.kill()
+
+
+def undisturbed_s(command: tuple[str, ...], folder: Path) -> float:
+    """How long a command takes if nothing happens to it."""
+    began, started = time.monotonic(), Started(command, folder)
+    try:
+        text = started.end()
+        if started.process.returncode:
+            raise RuntimeError(f"{' '.join(command)} ends with {started.process.returncode}: {text}")
+        return time.monotonic() - began
+    finally:
+        started.kill()
+
+
+def wrong(fault: Fault, started: Started, code: int, text: str):
+    """What is not as it should be, in words."""
+    # Before the interpreter had come to our first line; nothing was measured, and nothing said but by Python.
+    early = -code in [right - 128 for right in fault.codes] or code == 1 and text.rstrip().endswith("\nKeyboardInterrupt")
+    before_us = early and not started.measuring and "saved" not in text and f"{ROOT}/" not in text
+    if code not in fault.codes and not before_us:
+        yield f"exit code {code}: {text.strip()[-200:]}"
+    if "Traceback" in text and not before_us:
+        yield f"a traceback: {text.strip().splitlines()[-1]}"
+    yield from wrong_with_results(fault, started, code, text)
+    if odd := sorted(path.name for path in started.temporary.iterdir() if not (path / "result.json").is_file()):
+        if fault.kept or code != -signal.SIGKILL:
+            yield f"left over among the temporary files: {', '.join(odd)[:100]}"
+    if left := started.left_over(GRACE_S):
+        yield f"{left} processes live on"
+
+
+def wrong_with_results(fault: Fault, started: Started, code: int, text: str):
+    folders = [path for place in (started.out, started.temporary) for path in place.glob("*/") if (path / "result.json").exists()]
+    for folder in started.out.glob("*/"):
+        if not (folder / "result.json").is_file() and fault.kept:
+            yield f"{folder.name} holds no result"
+    found = []
+    for folder in folders:
+        try:
+            found.append(store.read(folder))
+        except UsageError as problem:
+            yield f"a result is damaged: {problem}"
+        if folder.name not in text and fault.said:
+            yield f"{folder.name} is not named"
+    if started.measuring and fault.kept and not found and '"schema": "tdx-sept-harness/result' not in text:
+        yield "what was measured is lost"
+    for result in found:
+        yield from wrong_with(result, fault, started, code)
+
+
+def wrong_with(result: Result, fault: Fault, started: Started, code: int):
+    if started.measuring and fault.verdict and code and result.verdict.status != fault.verdict:
+        yield f"the verdict is {result.verdict.status}: {json.dumps(result.verdict.reasons)[:200]}"
+    if result.verdict.status == "UNTRUSTWORTHY" and code == 0:
+        yield f"exit code 0 of an untrustworthy result: {json.dumps(result.verdict.reasons)[:200]}"
+    if result.engine == "processes" and (result.hangs.count or result.invariants["no_deadlock"]):
+        yield "a hang or a deadlock is claimed"
+    stopped_s = result.conditions.stopped_s if result.conditions else 0.0
+    if result.engine == "processes" and not result.interrupted and result.verdict.status != "UNTRUSTWORTHY" \
+            and result.measured_s - result.config["duration_s"] > 0.5 > stopped_s:
+        yield f"measured for {result.measured_s:.3g} s, and believed"

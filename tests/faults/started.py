@@ -1,0 +1,129 @@
+"""A command that was started, in a process group, folders and with a measurement lock of its own; what can be done to it."""
+
+import functools
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.leash import end_with
+
+ROOT = Path(__file__).parent.parent.parent
+WORKERS_LEAST = 3                # processes below a command; its clock forks one, a run at least so many
+LIMIT_S = 120.0
+
+
+def as_on_a_terminal(parent: int) -> None:
+    """A shell's `&` and nohup have commands ignore requests to stop; and none outlives who started it."""
+    end_with(parent)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+class Started:
+    def __init__(self, command: tuple[str, ...], folder: Path, own_cache: bool = False):
+        self.out, self.temporary, self.cache = folder / "out", folder / "tmp", folder / "cache"
+        self.temporary.mkdir()
+        environment = os.environ | {"TMPDIR": str(self.temporary), "TDX_HARNESS_LOCK": str(folder / "lock")}
+        if own_cache:
+            shutil.copytree(_compiled(), self.cache / "tdx-sept-harness", ignore_dangling_symlinks=True)
+            (self.cache / "tdx-sept-harness").chmod(0o700)
+            environment["XDG_CACHE_HOME"] = str(self.cache)
+        words = [word.replace("{out}", str(self.out)) for word in command]
+        self.process = subprocess.Popen([sys.executable, "-m", "harness", *words], cwd=ROOT, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment,
+                                        preexec_fn=functools.partial(as_on_a_terminal, os.getpid()))
+        self.group = self.process.pid
+        self.real_time = "{out}" in command and "--jobs" not in command          # others that have processes below them keep nothing
+        self.closed: set[str] = set()
+        self.measuring = False           # whether workers were at work when it happened
+
+    def look(self) -> None:
+        """What is going on just before something is done."""
+        self.measuring = self.real_time and self.process.poll() is None and len(self.workers()) >= WORKERS_LEAST
+
+    def wait_for_workers(self) -> bool:
+        """Until they are there: an instant within a measurement, however long a busy machine takes to come to it."""
+        while self.real_time and self.process.poll() is None:
+            if len(self.workers()) >= WORKERS_LEAST:
+                return True
+            time.sleep(0.01)
+        return False
+
+    def workers(self) -> list[psutil.Process]:
+        try:
+            return [each for each in psutil.Process(self.process.pid).children() if each.status() != psutil.STATUS_ZOMBIE]
+        except psutil.NoSuchProcess:
+            return []
+
+    def send(self, number: int, group: bool = False) -> bool:
+        """Whether it could still be sent."""
+        if self.process.poll() is not None:
+            return False
+        try:
+            (os.killpg if group else os.kill)(self.process.pid, number)
+            return True
+        except ProcessLookupError:
+            return False
+
+    def to_worker(self, source: random.Random, *acts) -> None:
+        """Things that are done to one worker, one after the other."""
+        workers = self.workers()
+        if len(workers) < WORKERS_LEAST:
+            return
+        worker = source.choice(workers)
+        for act in acts:
+            try:
+                act(worker)
+            except psutil.NoSuchProcess:
+                return
+
+    def close(self, *streams: str) -> None:
+        for name in streams:
+            getattr(self.process, name).close()
+            setattr(self.process, name, None)
+            self.closed.add(name)
+
+    def end(self) -> str | None:
+        """What it has printed on what is open, once it has ended; None if it does not end."""
+        try:
+            return "".join(text for text in self.process.communicate(timeout=LIMIT_S) if text)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def members(self) -> list[psutil.Process]:
+        """The living processes of its group."""
+        found = []
+        for process in psutil.process_iter(["pid", "status"]):
+            try:
+                if os.getpgid(process.info["pid"]) == self.group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except ProcessLookupError:
+                continue
+        return found
+
+    def left_over(self, grace_s: float) -> int:
+        """How many live on, once children of a parent that has ended have had time to end."""
+        began = time.monotonic()
+        while (left := len(self.members())) and time.monotonic() - began < grace_s:
+            time.sleep(0.05)
+        return left
+
+    def kill(self) -> None:
+        for left in self.members():
+            try:
+                left.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self.process.wait()
+
+
+def _compiled() -> Path:
+    """The folder of compiled code that a command would use."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tdx-sept-harness"

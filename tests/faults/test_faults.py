@@ -1,0 +1,99 @@
+"""A few rounds with a fixed seed; and that each thing that can be wrong with the end of a command is seen."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from tests.faults.faults import FAULTS
+from tests.faults.judging import one, wrong
+from tests.faults.started import LIMIT_S, ROOT
+from tests.results.test_store import document
+
+BY_NAME = {fault.name: fault for fault in FAULTS}
+SEED = 12
+SHORT = ("Ctrl-C twice", "no reader of either", "results removed", "a worker killed")
+LONGEST_S = 1.5                  # a round of RUN on a quiet machine
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_fault_at_a_random_instant_is_well_met(tmp_path, name):
+    fault = BY_NAME[name]
+    found = one(fault, random.Random(f"{SEED} {name}"), tmp_path, dict.fromkeys(fault.commands, LONGEST_S))
+    assert not found.wrong
+
+
+@pytest.fixture
+def ended(tmp_path):
+    """A command that has ended as it should."""
+    for name in ("out/kick_vcpus-20261126-120000", "tmp"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "out/kick_vcpus-20261126-120000/result.json").write_text(json.dumps(document()))
+    return SimpleNamespace(out=tmp_path / "out", temporary=tmp_path / "tmp", measuring=True, left_over=lambda grace_s: 0)
+
+
+WELL = (BY_NAME["TERM"], 143, "saved out/kick_vcpus-20261126-120000/result.json")
+
+
+def change(key, value):
+    def act(ended):
+        [path] = ended.out.glob("*/result.json")
+        found = json.loads(path.read_text())
+        *above, last = key.split(".")
+        place = found
+        for each in above:
+            place = place[each]
+        place[last] = value
+        path.write_text(json.dumps(found))
+    return act
+
+
+@pytest.mark.parametrize("fault, code, text, act, says", [
+    (*WELL, None, ""),
+    (WELL[0], 1, WELL[2], None, "exit code 1: saved"),
+    (WELL[0], 143, WELL[2] + "\nTraceback (most recent call last):\nKeyError: 1", None, "a traceback: KeyError: 1"),
+    (WELL[0], 1, f"Traceback:\n  File \"{ROOT}/harness/x.py\"\nKeyboardInterrupt", lambda ended: setattr(ended, "measuring", False),
+     "a traceback: KeyboardInterrupt"),
+    (WELL[0], 1, f"{WELL[2][6:]} Traceback:\n  File \"/usr/lib/python3.11/site.py\"\nKeyboardInterrupt",
+     lambda ended: setattr(ended, "measuring", False), ""),
+    (WELL[0], 143, "", None, "kick_vcpus-20261126-120000 is not named"),
+    (*WELL, lambda ended: next(ended.out.glob("*/result.json")).unlink(), "kick_vcpus-20261126-120000 holds no result"),
+    (*WELL, lambda ended: next(ended.out.glob("*/result.json")).rename(ended.out / "x"), "what was measured is lost"),
+    (*WELL, lambda ended: next(ended.out.glob("*/result.json")).write_text("{"), "a result is damaged: "),
+    (*WELL, lambda ended: (ended.temporary / "x").mkdir(), "left over among the temporary files: x"),
+    (*WELL, lambda ended: setattr(ended, "left_over", lambda grace_s: 2), "2 processes live on"),
+    (*WELL, change("invariants.no_deadlock", 1), "a hang or a deadlock is claimed"),
+    (*WELL, change("measured_s", 9.0), "measured for 9 s, and believed"),
+    (WELL[0], 0, WELL[2], change("verdict", {"status": "UNTRUSTWORTHY", "reasons": []}), "exit code 0 of an untrustworthy result"),
+    (BY_NAME["a worker killed"], 3, WELL[2], None, "the verdict is "),
+])
+def test_what_is_wrong_is_seen(ended, fault, code, text, act, says):
+    if act:
+        act(ended)
+    found = list(wrong(fault, ended, code, text))
+    assert not found if not says else any(sentence.startswith(says) for sentence in found), found
+
+
+def test_a_test_run_that_is_killed_leaves_nothing_running(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "import subprocess, sys\n"
+        "def test_it():\n"
+        "    subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n")
+    run = subprocess.Popen([sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", tmp_path],
+                           cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        began = time.monotonic()
+        while not (children := psutil.Process(run.pid).children()) and time.monotonic() - began < LIMIT_S:
+            time.sleep(0.05)
+        run.kill()
+        assert children and not psutil.wait_procs(children, timeout=10)[1]
+    finally:
+        for child in children:
+            if child.is_running():
+                child.kill()
+        run.wait()
