@@ -43,8 +43,9 @@ lint: $(VENV)/installed
 
 # The pages of docs/ that are made from the code's own tables, and completions/ from the parser.
 docs: $(VENV)/installed
-	$(IN_VENV) -c 'from harness.reports import calls, keys, reference, releases; [page.write() for page in (calls, keys, reference, releases)]'
+	$(IN_VENV) -c 'from harness.reports import calls, columns, exit_codes, keys, reference, releases; [page.write() for page in (calls, columns, exit_codes, keys, reference, releases)]'
 	$(IN_VENV) -m harness decode --list --format github > docs/statuses.md
+	$(IN_VENV) -m tests.docs.commands
 	$(IN_VENV) -m tests.docs.completions
 
 $(VENV)/installed: pyproject.toml requirements.lock

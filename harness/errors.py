@@ -10,15 +10,25 @@ shown `escaped`: it cannot begin a line, move the cursor or turn the direction o
 import difflib
 import re
 
-DONE = 0                         # and as expected
-FAILED = 1                       # an expectation or an invariant
-USAGE = 2                        # a mistake in the arguments, a config or a file
-UNTRUSTWORTHY = 3                # the numbers cannot be trusted, or a result could not be kept
-NOT_SEEN = 4                     # what a config provokes did not occur, or not often enough; nothing was violated
-UNEXPECTED = 70                  # a fault of this program; a file that is named says where
-NOT_PRINTED = 74                 # nothing else is wrong, but standard output is closed or full
-INTERRUPTED = 130                # by Ctrl-C (TERM 143, HUP 129, QUIT 131); what was measured is kept
-READER_GONE = 141                # nothing else is wrong, but the reader of standard output has gone
+DONE, FAILED, USAGE, UNTRUSTWORTHY, NOT_SEEN = range(5)
+UNEXPECTED = 70
+NOT_PRINTED = 74
+INTERRUPTED = 130                # by Ctrl-C; other requests to stop: stops.exit_code
+READER_GONE = 141
+# docs/exit_codes.md is made from this.
+MEANINGS = {
+    DONE: "as expected",
+    FAILED: "an invariant or an `[expect]` failed, an outcome is forbidden or impossible, a change was confirmed (`nightly`),"
+            " a row breaks what `--require` names, a replay differs",
+    USAGE: "a mistake in the arguments or a file: one line says where, what was given and what is allowed",
+    UNTRUSTWORTHY: "the numbers cannot be believed (a result that says UNTRUSTWORTHY), a result could not be written,"
+                   " or what `--require` asks is not known, as a search did not fit",
+    NOT_SEEN: "nothing was violated, but what `[expect]` wants to see did not occur, or not often enough; the message says"
+              " how much was tried",
+    UNEXPECTED: "a fault of this program: one line, which names a file with the traceback",
+    NOT_PRINTED: "nothing else is wrong, but standard output is closed or full",
+    READER_GONE: "nothing else is wrong, but the reader of standard output has gone, as behind `| head`",
+}
 GRAVITY = (DONE, NOT_SEEN, FAILED, USAGE, UNTRUSTWORTHY, UNEXPECTED, INTERRUPTED)
 LENGTH = 300                     # characters of the line of a mistake
 WORD = 120                       # of a word, such as a path, in a line that would be longer

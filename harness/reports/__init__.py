@@ -18,6 +18,8 @@
     answer.py        One answer of a SEAMCALL or a TDCALL, taken apart: what it is, who gives it, what KVM does with it
     explained.py     What is known of an answer, for a person
     keys.py          docs/keys.md: every key of configs and scenarios, from their JSON Schema
+    columns.py       docs/columns.md: every number a table can have a column of, from results/metrics.py
+    exit_codes.py    docs/exit_codes.md: every exit code, from errors.py and stops.py
     reference.py     docs/result.md: every key of result.json, counter, span and invariant, from the tables
     calls.py         docs/calls.md: every call of the newest releases, its locks, or why it has no row
     releases.py      docs/releases.md: what changed in which release, and which known defects each has

@@ -28,7 +28,7 @@ def page(root: Path = Path()) -> str:
         " the suite searches every interleaving of each of those in every release.  A * marks what was not read in"
         " that release's own source, but follows from an equal text, from callers or from the other line.", "",
         "Which module must I have?  Require what you need; exit code 1 says that some release does not keep it:", "",
-        "```", "python -m harness explore --modules configs/explore/known/*.toml --require priority_kept,right_size_accepted",
+        "<!-- sample: slow -->", "```", "python -m harness explore --modules configs/explore/known/*.toml --require priority_kept,right_size_accepted",
         "python -m harness explore --modules configs/explore/known/*.toml --require priority_kept --module 1.5.24 --format json",
         "python -m harness seamcalls --diff 1.5.24 1.5.34", "```", "",
         "## Known defects", "",

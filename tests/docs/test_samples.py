@@ -1,38 +1,55 @@
-"""The samples in README and docs/ are what is printed."""
+"""The commands in README and docs/ are run, and print what is shown of them."""
 
+import os
 import re
 import subprocess
 import sys
-import tempfile
 
 import pytest
 
-from tests.docs.pages import ROOT, samples
+from tests.docs.pages import BARE, ROOT, Block, Command, blocks, files
+from tests.traces.test_import import trace
 from tests.tries import LIMIT_S
 
-RUN = [sample for sample in samples() if sample.how != "no" and not sample.first]
-# A sample shows what seconds of measuring print; its words are the same after a moment of it.
-SHORT = {"run": ["--set", "duration_s=1", "--set", "warmup_s=0.1"]}
+# A page shows what seconds of measuring print; the words are the same after a moment of it.
+MOMENT = ("--set", "duration_s=1", "--set", "warmup_s=0.1")
+SHORT = {"run": MOMENT, "sweep": ("--set", "duration_s=0.0005", "--set", "warmup_s=0", "--set", "repeats=1"), "nightly": ()}
+LITMUS = ("--runs", "100k")
 WHAT_OCCURRED = ("DEGRADED", "KVM_BUG_ONs, ", "    ")         # lines of a shape that are there, or as long, if that occurred
-TRIES = 3                        # of a sample of real processes, in which what is shown did not occur
-WHERE = ("run", "nightly", "explore", "import-trace")          # these write files
+TRIES = 3                        # of a block of real processes, in which what is shown did not occur
+JUDGED = (0, 1, 3, 4)            # exit codes of commands that did what they are for
+HISTOGRAM = '{"type": "hist", "data": {"@track": [{"min": 4096, "max": 8191, "count": 3}]}}\n'
+# What a reader of a page has recorded.
+RECORDED = {"trace.txt": "\n".join(trace("trace-cmd")) + "\n", "trace.json": HISTOGRAM}
 
 
-def printed(arguments: list[str]) -> str:
-    """What a command prints; where it writes files, into a folder that is gone afterwards."""
-    command, *rest = arguments
-    with tempfile.TemporaryDirectory() as folder:
-        out = ["--out", folder] if command in WHERE and "--out" not in rest else []
-        words = " ".join(map(_quoted, [command, *rest, *out, *SHORT.get(command, [])]))
-        done = subprocess.run(["bash", "-c", f"{sys.executable} -m harness {words}"], cwd=ROOT, capture_output=True,
-                              text=True, timeout=10 * LIMIT_S)
-    assert done.returncode in (0, 1, 3), done.stderr
-    return done.stdout
+def shortened(command: Command, how: str) -> str:
+    """The words of a command for bash, with less to do where that changes no line that is shown."""
+    kind = command.arguments[0]
+    if ".litmus" in command.words and kind == "run":
+        return f"{command.words} {' '.join(LITMUS)}"
+    if kind == "sweep" and command.printed:              # in virtual time: numbers to the last digit
+        return command.words
+    words, _, target = command.words.partition(" > ")
+    return " ".join([words, *SHORT.get(kind, ()), *(["> " + target] if target else [])])
 
 
-def _quoted(word: str) -> str:
-    """For bash, which is to expand file names."""
-    return word if word.startswith("configs/") else "'" + word.replace("'", "'\\''") + "'"
+def run(block: Block, folder) -> str:
+    """Run the commands of a block; the first line that is not printed with what was, or ""."""
+    for name in ("configs", "examples"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    for name, text in (*RECORDED.items(), *files(block.page).items()):
+        (folder / name).write_text(text)
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+    for command in block.commands:
+        done = subprocess.run(["bash", "-c", BARE + shortened(command, block.how)], cwd=folder, capture_output=True, text=True,
+                              timeout=10 * LIMIT_S, env=env)
+        assert done.returncode in JUDGED, f"{command.words}: {done.stderr}"
+        assert "Traceback" not in done.stderr, f"{command.words}: {done.stderr}"
+        if line := missing(command.printed, done.stdout, block.how):
+            return f"not printed by {command.words}: {line}\n\n{done.stdout}"
+    return ""
 
 
 def compared(line: str, how: str) -> str:
@@ -45,34 +62,49 @@ def compared(line: str, how: str) -> str:
     return line
 
 
-def missing(sample, text: str) -> str:
-    """The first line of a sample that is not printed, or not in that order; "" if there is none."""
-    lines = [compared(line, sample.how) for line in text.splitlines()]
+def missing(shown: list[str], text: str, how: str) -> str:
+    """The first line of those shown that is not printed, or not in that order; "" if there is none."""
+    lines = [compared(line, how) for line in text.splitlines()]
     at = 0
-    for line in sample.printed:
-        wanted = compared(line, sample.how)
-        if line.strip() == "..." or sample.how == "shape" and (len(wanted.split()) < 2 or line.startswith(WHAT_OCCURRED)):
+    for line in shown:
+        wanted = compared(line, how)
+        if line.strip() == "..." or how == "shape" and (len(wanted.split()) < 2 or line.startswith(WHAT_OCCURRED)):
             continue
         found = next((number for number in range(at, len(lines)) if lines[number] == wanted), None)
         if found is None:
             return line
-        at = found if sample.how == "shape" else found + 1
+        at = found if how == "shape" else found + 1
     return ""
 
 
-@pytest.mark.parametrize("sample", [
-    pytest.param(sample, id=sample.name, marks=[pytest.mark.slow] if sample.slow else []) for sample in RUN])
-def test_a_sample_is_what_is_printed(sample):
-    for _ in range(TRIES if sample.how == "shape" else 1):
-        text = printed(sample.arguments)
-        if not (line := missing(sample, text)):
+def _once() -> list:
+    """Every block that is run here; those that say the same as one before only once."""
+    found = {}
+    for block in blocks():
+        if block.how != "no":
+            found.setdefault(tuple((command.words, *command.printed) for command in block.commands), block)
+    return [pytest.param(block, id=block.name, marks=[pytest.mark.slow] if block.slow else []) for block in found.values()]
+
+
+@pytest.mark.parametrize("block", _once())
+def test_a_block_is_run_and_prints_what_is_shown(block, tmp_path):
+    for _ in range(TRIES if block.how == "shape" else 1):
+        tries = tmp_path / str(len(list(tmp_path.iterdir())))
+        tries.mkdir()
+        if not (problem := run(block, tries)):
             return
-    raise AssertionError(f"not printed: {line}\n\n{text}")
+    raise AssertionError(problem)
 
 
 def test_a_line_that_is_not_printed_is_seen():
-    sample = RUN[0]._replace(printed=["one", "...", "three"], how="lines")
-    assert missing(sample, "one\ntwo\nthree\n") == ""
-    assert missing(sample, "three\none\n") == "three" and missing(sample, "one\nthree 3\n") == "three"
-    shape = sample._replace(printed=["a rate  12.5 %  <.01", "BUSY, most: 4"], how="shape")
-    assert missing(shape, "a rate   3  2.4\nBUSY, most: 77M\n") == "" and missing(shape, "no rate  3  2.4\nBUSY, most: 77M\n") != ""
+    assert missing(["one", "...", "three"], "one\ntwo\nthree\n", "lines") == ""
+    assert missing(["one", "three"], "three\none\n", "lines") == "three"
+    assert missing(["one", "three"], "one\nthree 3\n", "lines") == "three"
+    shown = ["a rate  12.5 %  <.01", "BUSY, most: 4"]
+    assert missing(shown, "a rate   3  2.4\nBUSY, most: 77M\n", "shape") == ""
+    assert missing(shown, "no rate  3  2.4\nBUSY, most: 77M\n", "shape") != ""
+
+
+def test_a_command_that_fails_is_seen(tmp_path):
+    with pytest.raises(AssertionError, match="no_such_call"):
+        run(Block("README.md", [Command("explain no_such_call", [])]), tmp_path)
