@@ -58,6 +58,12 @@ class Arguments(argparse.ArgumentParser):
     def error(self, message):
         raise UsageError(f"{self.prog}: {message}")
 
+    def _get_value(self, action, arg_string):
+        """Of an option that is given "", as by a shell's variable that is not set: refused, and not taken for this folder."""
+        if action.option_strings and not arg_string:
+            raise argparse.ArgumentError(action, "is empty; must be given a value, or be left out")
+        return super()._get_value(action, arg_string)
+
 
 def parser(chosen: str | None, console: bool = False) -> Arguments:
     """All commands, with the arguments of the chosen one; of all of them where that is "*".

@@ -50,7 +50,8 @@ def do(options) -> int:
     arguments.check_range("--repeats", options.repeats, 1, 10_000)
     if any(path.endswith(".litmus") for path in options.configs):
         for option, value in (("--repeats", options.repeats), ("--budget", options.budget), ("--policies", options.policies),
-                              ("--resume", options.resume), ("--check-outcomes", options.check_outcomes), ("--set", options.overrides)):
+                              ("--resume", options.resume), ("--check-outcomes", options.check_outcomes), ("--set", options.overrides),
+                              ("--out", options.out != arguments.OUT)):
             if value:
                 raise UsageError(f"{option}: not of C litmus tests; allowed: --runs, --memory-model")
         from harness.commands import litmus_run          # compiles
