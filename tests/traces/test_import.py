@@ -26,7 +26,8 @@ HEADS = {
     "perf script, pid and tid": "CPU 0/KVM  8390/{tid}  [002] {at}:     kvm:{event}: {text}",
 }
 DAMAGED = ["qemu-1 [002] ..... 1.000001: kvm_page_fault: vcpu 0 rip 0x0 addr", "qemu-1 [0", "\x00\xff\x1b[31m", "{\"type\": \"hist\", \"da",
-           "qemu-1 [002] .....  1.5: sched_switch: prev_comm=x"]
+           "qemu-1 [002] .....  1.5: sched_switch: prev_comm=x",
+           f"qemu-{'9' * 5_000} [002] .....  1.000001: kvm_entry: vcpu 0, rip 0x0"]
 
 
 def line(head, at_us, tid, event, text):
