@@ -21,7 +21,7 @@ WHAT_OCCURRED = ("DEGRADED", "KVM_BUG_ONs, ", "    ")         # lines of a shape
 TRIES = 3                        # of a block of real processes, in which what is shown did not occur
 FOR_A_SHELL = set("|<>&;*?[$`")
 JUDGED = (0, 1, 3, 4)            # exit codes of commands that did what they are for
-HISTOGRAM = '{"type": "hist", "data": {"@track": [{"min": 4096, "max": 8191, "count": 3}]}}\n'
+HISTOGRAM = '{"type": "hist", "data": {"@ns": {"tdh_mem_track": [{"min": 4096, "max": 8191, "count": 3}]}}}\n'
 # What a reader of a page has recorded.
 RECORDED = {"trace.txt": "\n".join(trace("trace-cmd")) + "\n", "trace.json": HISTOGRAM}
 
