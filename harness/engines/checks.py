@@ -7,7 +7,7 @@ owner are not counted where `checks.exclusive_ownership` is off.
 import numpy as np
 
 from harness.protocol import releases
-from harness.memory.layout import LINE, PAMT_LOCK, PAMT_TYPE
+from harness.memory.layout import HOST, LINE, PAMT_LOCK, PAMT_TYPE
 from harness.memory.block import Memory
 from harness.experiment.plan import Plan
 from harness.protocol.counters import COUNTERS, REBUILT_OVER_PRIORITY, declared, violation
@@ -114,7 +114,8 @@ def conservation(plan: Plan, records) -> int:
 
 
 def _pamt_words(plan: Plan, memory: Memory, td: int = 0) -> np.ndarray:
-    names = [region.name for region in plan.layout.regions if region.name.startswith("pamt_")]
+    names = [region.name for region in plan.layout.regions
+             if region.name.startswith("pamt_") and not (td and region.name.endswith(f".{HOST}"))]
     return np.concatenate([memory.view(name, np.uint16, td)[:, PAMT_LOCK // 2] for name in names])
 
 

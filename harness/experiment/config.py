@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from harness.protocol import dpamt, guest_policies, policies, releases
 from harness.protocol import policy as policy_words
+from harness.memory.placement import BY_USE, PLACEMENTS
 from harness.errors import nearest
 
 ENGINES = ("processes", "simulate")
@@ -104,6 +105,8 @@ class Costs(Table):
 class Machine(Table):
     """The machine of engine simulate; harness/engines/simulate/prices.py says where each default comes from.
 
+    `placement` is of the host that is modelled, so of every engine.
+
     `costs` names a file that `python -m harness doctor --calibrate` wrote: its values stand in for the
     defaults here.  Or it is "published": the costs_ns that were published, where the config gives none.
     """
@@ -111,6 +114,9 @@ class Machine(Table):
     costs: str = Field("",
                        description="a file that doctor --calibrate wrote, its values replace the defaults of these keys; or "
                                    "published: costs_ns that were published")
+    placement: Literal[PLACEMENTS] = Field(BY_USE,
+                                           description="where physical pages lie: by_use, no 2 MiB shared; packed, TD after TD; "
+                                                       "random, scattered over the host's 2 MiB, which all share")
     processors: int = Field(0, ge=0, le=4160, description="0: one for each vCPU and host thread")
     sockets: int = Field(1, ge=1, le=64, description="sockets among which the processors are divided")
     preempt: Literal["outside", "anywhere"] = Field("outside",
@@ -282,6 +288,14 @@ class Config(Table):
             if not self.td.dynamic_pamt or not dpamt.BY_NAME[self.td.dpamt].counts or self.workload.removal in ("split", "build"):
                 raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a design that counts, and a workload.removal"
                                  " other than split and build")
+        return self
+
+    @model_validator(mode="after")
+    def _pages_can_be_placed(self):
+        placement = self.machine.placement
+        if placement != BY_USE and (self.workload.removal == "split" or self.td.dynamic_pamt):
+            raise KeyProblem("machine.placement", placement, "needs a workload.removal other than split, and td.dynamic_pamt ="
+                             " false: large pages, and page pairs, lie by use")
         return self
 
     @model_validator(mode="after")

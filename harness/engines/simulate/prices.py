@@ -172,4 +172,4 @@ def read_histogram(path: str) -> list[tuple[int, int, int, int]]:
 
 assert REQUEST & IN_GUEST == 0
 assert all(price in KEYS for price in Price if price != Price.FREE)
-assert set(KEYS) | {"costs", "processors", "sockets", "preempt", "distribution"} == set(Machine.model_fields)
+assert set(KEYS) | {"costs", "placement", "processors", "sockets", "preempt", "distribution"} == set(Machine.model_fields)

@@ -166,7 +166,7 @@ def _add_page(flow: Flow) -> None:
     with flow.mmu_lock("shared"):
         for level in (2, 1):
             fault.install(flow, level, out="host.build_page", retry="host.build_page")
-        locate(flow.listing, flow.layout, 0)
+        locate(flow.listing, flow.layout, 0, comes_back=True)
         index(flow.listing, R.MIRROR, flow.layout.at("mirror.0"), 0, 8, text="mirror entry")
         if flow.policy.add_in_freeze:
             flow.row(Op.STORE, base=R.MIRROR, value=FROZEN_SPTE, text="mirror entry: freeze")

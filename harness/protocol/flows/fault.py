@@ -125,7 +125,7 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
     taken, present, frozen, stale, failed, installed, answered = (
         flow.fresh(f"fault.{level}.{part}")
         for part in ("taken", "present", "frozen", "stale", "failed", "installed", "answered"))
-    locate(flow.listing, flow.layout, level, leaf=large or None)
+    locate(flow.listing, flow.layout, level, leaf=large or None, comes_back=level == 0)
     index(flow.listing, R.MIRROR, flow.layout.at(f"mirror.{level}"), 9 * level, 8, text="mirror entry")
     flow.first_try("frozen")
     look = flow.label(flow.fresh(f"fault.{level}.look"))
