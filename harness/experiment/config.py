@@ -285,17 +285,27 @@ class Config(Table):
             check_dynamic_pamt("td.dynamic_pamt", self.module)
         if self.td.dpamt:
             check_design("td.dpamt", self.td.dpamt)
-            if not self.td.dynamic_pamt or not dpamt.BY_NAME[self.td.dpamt].counts or self.workload.removal in ("split", "build"):
+            without = ("split",) if self.machine.placement != BY_USE else ("split", "build")
+            if not self.td.dynamic_pamt or not dpamt.BY_NAME[self.td.dpamt].counts or self.workload.removal in without:
                 raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a design that counts, and a workload.removal"
-                                 " other than split and build")
+                                 f" other than {' and '.join(without)}")
         return self
 
     @model_validator(mode="after")
     def _pages_can_be_placed(self):
-        placement = self.machine.placement
-        if placement != BY_USE and (self.workload.removal == "split" or self.td.dynamic_pamt):
-            raise KeyProblem("machine.placement", placement, "needs a workload.removal other than split, and td.dynamic_pamt ="
-                             " false: large pages, and page pairs, lie by use")
+        placement, pamt = self.machine.placement, self.td.dynamic_pamt
+        if placement == BY_USE:
+            return self
+        if self.workload.removal == "split":
+            raise KeyProblem("machine.placement", placement, "needs a workload.removal other than split: large pages lie by use")
+        if pamt and not (self.costs_ns.tdh_phymem_pamt_add and self.costs_ns.tdh_phymem_pamt_remove):
+            raise KeyProblem("machine.placement", placement, "with td.dynamic_pamt needs costs_ns.tdh_phymem_pamt_add and _remove:"
+                             " the calls are not modelled entry by entry")
+        if pamt and (self.restart_on_bug or self.workload.removal == "teardown"):
+            raise KeyProblem("machine.placement", placement, "with td.dynamic_pamt needs restart_on_bug = false, and a"
+                             " workload.removal other than teardown (build has one of its own)")
+        if self.td.dpamt and dpamt.BY_NAME[self.td.dpamt].breaks == ("deadlock",):
+            raise KeyProblem("td.dpamt", self.td.dpamt, "deadlocks with machine.placement other than by_use: see explore")
         return self
 
     @model_validator(mode="after")

@@ -186,6 +186,7 @@ class Layout:
         counts = dict(zip(GROUPS, (1 + vcpus, directories, tables, homes, tdcx, 1)))
         if dynamic_pamt:
             ranges = sum(-(-count // ENTRIES) for count in counts.values())
+        if dynamic_pamt and placement == BY_USE:
             counts[PAIRS] = 2 * (ranges + ranges // 255 + 2) + ENTRIES    # for its own too, and some to spare
             counts = {group: -(-count // ENTRIES) * ENTRIES for group, count in counts.items()}
         self.frames: Frames | None = lay_out(placement, counts, tds) if placement != BY_USE else None
@@ -201,7 +202,7 @@ class Layout:
         self._add("shared", pages, 8, LINE)
         if accepting:
             self._add("accepting", tables, LINE)
-        for name in ("dpamt_ref", "dpamt_range_lock") if counted_pairs else ():
+        for name in ("dpamt_ref", "dpamt_range_lock") if counted_pairs and not self.frames else ():
             self._add(name, tables, LINE)
         self.td_end = self._align(PAGE)
         self.td_bytes = self.td_end - self.td_start
@@ -223,10 +224,19 @@ class Layout:
         self._align(PAGE)
 
     def _add_host_words(self) -> None:
-        """The PAMT entries of the host's 2 MiB and 1 GiB, and their shadows as far away as a TD's."""
-        start = self._align(PAGE)
-        for size, shift in (("2m", 9), ("1g", 18)):
-            self._add(f"pamt_{size}.{HOST}", 1 << self.frames.bits - shift, PAMT_BYTES)
+        """The PAMT entries of the host's 2 MiB and 1 GiB, and their shadows as far away as a TD's.
+
+        With Dynamic PAMT also those of the pages of pairs.  Behind the 2 MiB of the frames are those of a pool for
+        pairs, which only some designs use (protocol/dpamt.py).
+        """
+        start, ranges = self._align(PAGE), self.frames.ranges
+        pool = -(-2 * ranges // ENTRIES) if self.dynamic_pamt else 0
+        self._add(f"pamt_2m.{HOST}", ranges + pool, PAMT_BYTES)
+        self._add(f"pamt_1g.{HOST}", -(-(ranges + pool) // ENTRIES), PAMT_BYTES)
+        if self.dynamic_pamt:
+            self._add(f"pamt_4k.{HOST}", 2 * ranges, PAMT_BYTES)
+        for name in ("dpamt_ref", "dpamt_range_lock") if self.counted_pairs else ():
+            self._add(name, ranges, LINE)
         words = self.size - start
         assert words <= self.shadow_delta, "the shadows of the host's words would lie among them"
         self.size = start + self.shadow_delta + words
@@ -293,7 +303,9 @@ def _describe(region: Region, index: int, byte: int) -> str:
         size = name[5:].upper()
         owner = {"control": "TDR" if index == 0 else f"TDVPR of vcpu{index - 1}",
                  "data": f"GPA {index << 12:#x}"}.get(part, f"{part} {index}")
-        if part == HOST:
+        if part == HOST and size == "4K":
+            owner = f"page {index % 2} of the pair of the host's 2 MiB number {index // 2}"
+        elif part == HOST:
             owner = f"the host's {'2 MiB' if size == '2M' else 'GiB'} number {index}"
         elif size != "4K":
             owner = f"the {part} pages"

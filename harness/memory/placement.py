@@ -31,12 +31,19 @@ class Frames(NamedTuple):
     each_td    frames of a TD
     bits       the host has 2**bits of them
     factor     by which a frame's number is multiplied
+    pairs      the first of the frames for PAMT page pairs, two for each 2 MiB (Dynamic PAMT): the 2 MiB's pair has its number
     """
 
     first: dict[str, int]
     each_td: int
     bits: int
     factor: int
+    pairs: int
+
+    @property
+    def ranges(self) -> int:
+        """How many 2 MiB the host has."""
+        return 1 << self.bits - 9
 
     def of(self, group: str, number, td: int = 0):
         """The frame of a page (or, of an array of numbers, of each)."""
@@ -48,4 +55,6 @@ def lay_out(placement: str, counts: dict[str, int], tds: int) -> Frames:
     first, end = {}, 0
     for group, count in counts.items():
         first[group], end = end, end + count
-    return Frames(first, end, max(18, (tds * end - 1).bit_length()), SCATTER if placement == RANDOM else 1)
+    bits = max(18, (tds * end - 1).bit_length())
+    bits += tds * end + (2 << bits - 9) > 1 << bits              # room for a pair of pages of each 2 MiB
+    return Frames(first, end, bits, SCATTER if placement == RANDOM else 1, tds * end)

@@ -499,16 +499,25 @@ def _locate_placed(listing: Listing, layout: Layout, group: str, source: R, unit
 
 
 def hosts_words(listing: Listing, layout: Layout, registers: tuple[R, R], group: str, source: R, unit: int = 0,
-                number: int = 0) -> None:
-    """Registers for the PAMT 2M and 1G entries around a page: see memory/placement.py."""
+                number: int = 0, mask: int = -1) -> None:
+    """Registers for the PAMT 2M and 1G entries around a page: see memory/placement.py.
+
+    One register twice: the 2M entry only.
+    """
     two_m, one_g = registers
     frames = layout.frames
     listing.row(Op.INDEX, register=one_g, offset=frames.first[group] + number, source=R.TD_HPA,
                 width=TD_HPA_STEP.bit_length() - 1, mask=-1, match=frames.each_td, text="first frame of the group")
-    listing.row(Op.INDEX, register=one_g, base=one_g, source=source, width=unit, mask=-1, match=1, text="its frame")
+    listing.row(Op.INDEX, register=one_g, base=one_g, source=source, width=unit, mask=mask, match=1, text="its frame")
+    _entries_around(listing, layout, two_m, one_g)
+
+
+def _entries_around(listing: Listing, layout: Layout, two_m: R, one_g: R) -> None:
+    """The PAMT 2M and 1G entries around the frame whose number, before it is scattered, is in `one_g`."""
+    frames = layout.frames
     if frames.factor != 1:
         listing.row(Op.INDEX, register=one_g, source=one_g, mask=-1, match=frames.factor, text="scattered")
-    for register, size in ((two_m, "2m"), (one_g, "1g")):
+    for register, size in ((two_m, "2m"), (one_g, "1g"))[:1 if two_m == one_g else 2]:
         shift = SIZE_SHIFTS[size]
         listing.row(Op.INDEX, register=register, offset=layout.at(f"pamt_{size}.{HOST}"), source=one_g, width=shift,
                     mask=(1 << frames.bits - shift) - 1, match=PAMT_BYTES, text=f"PAMT {size.upper()} entry around the page")
@@ -537,12 +546,34 @@ PAIR_REGISTERS = ((R.PAIR0_4K, R.PAIR0_2M, R.PAIR0_1G), (R.PAIR1_4K, R.PAIR1_2M,
 
 def locate_pair(listing: Listing, layout: Layout) -> None:
     """Registers for the pair of pages that the host keeps for the 2 MiB of data around PAGE (Layout.ranges)."""
+    if layout.frames:
+        locate_placed_pair(listing, layout, pool=False)
+        return
     for number, registers in enumerate(PAIR_REGISTERS):
         for register, size, shift in zip(registers, ("4k", "2m", "1g"), (0, 9, 18)):
             # Two for each 2 MiB of data: of 2^9 such pages, one 2M entry.
             index(listing, register, layout.at(f"pamt_{size}.{PAIRS}") + (0 if shift else number * PAMT_BYTES),
                   9 + (shift and shift - 1), PAMT_BYTES if shift else 2 * PAMT_BYTES,
                   text=f"PAMT {size.upper()} entry of page {number} of its pair")
+
+
+def locate_placed_pair(listing: Listing, layout: Layout, pool: bool) -> None:
+    """The same for the 2 MiB whose PAMT entry is at TARGET_2M; with `pool`, in 2 MiB that have no other pages."""
+    frames = layout.frames
+    two_m, pages = layout.at(f"pamt_2m.{HOST}"), layout.at(f"pamt_4k.{HOST}")
+    for number, (four_k, two, one) in enumerate(PAIR_REGISTERS):
+        listing.row(Op.INDEX, register=four_k, offset=pages + number * PAMT_BYTES - 2 * two_m, source=R.TARGET_2M, mask=-1,
+                    match=2, text=f"PAMT 4K entry of page {number} of its pair")
+        if pool:
+            listing.row(Op.INDEX, register=one, offset=-(pages // PAMT_BYTES), source=four_k, width=4, mask=-1, match=1,
+                        text="its place in the pool")
+            listing.row(Op.INDEX, register=two, offset=two_m + frames.ranges * PAMT_BYTES, source=one, width=9, mask=-1,
+                        match=PAMT_BYTES, text="PAMT 2M entry around it")
+            listing.row(Op.LET, register=one, value=layout.at(f"pamt_1g.{HOST}", layout.by_name[f"pamt_1g.{HOST}"].count - 1))
+            continue
+        listing.row(Op.INDEX, register=one, offset=frames.pairs - pages // PAMT_BYTES, source=four_k, width=4, mask=-1, match=1,
+                    text="its frame")
+        _entries_around(listing, layout, two, one)
 
 
 def write_walk(listing: Listing, stopped: str) -> None:

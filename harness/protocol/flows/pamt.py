@@ -2,6 +2,10 @@
 
     get         before AUG, in a fault
     put         after REMOVE, in a removal; after an AUG that failed
+
+With a placement (memory/placement.py) ranges are the host's, and every page is counted: also before SEPT.ADD, PAGE.ADD and
+each control page (tdx_alloc_control_page), and after each RECLAIM.
+
     pamt.user   a host thread that gets the pair of PAGE's range, has the page used, given back, and puts the pair
 
 Each such thread stands for a TD of its own: no lock of a VM is common to two of them.  Of the calls that use and give
@@ -10,9 +14,9 @@ back a page only the parts are made that are about the page itself (USE, GIVE_BA
 x86's tdx_pamt_get and tdx_pamt_put; who calls them: KVM's faults before AUG, its removals after REMOVE.
 """
 
-from harness.memory.layout import ENTRIES, LINE, PAMT_BYTES
+from harness.memory.layout import ENTRIES, HOST, LINE, PAMT_BYTES
 from harness.protocol.assemble import Listing
-from harness.protocol.call import PAIR_REGISTERS, Options, index, locate, locate_pair
+from harness.protocol.call import PAIR_REGISTERS, Options, index, locate, locate_pair, locate_placed_pair
 from harness.protocol.calls.row import Seamcall
 from harness.protocol.counters import violation
 from harness.protocol.dpamt import Design
@@ -37,6 +41,7 @@ class Writer:
 
     def __init__(self, listing: Listing, options: Options, design: Design, crossed: bool, calls: list | None = None):
         self.listing, self.options, self.layout, self.design = listing, options, options.layout, design
+        self.placed = self.layout.frames is not None
         self.crossed = crossed and not design.own_pool
         self.row, self.label, self.fresh = listing.row, listing.label, listing.fresh
         self.rows, self.calls = by_name(options.release), calls
@@ -76,13 +81,19 @@ class Writer:
     # --- words ---
 
     def _page(self) -> None:
+        if self.placed:
+            return                       # TARGET_4K is the page's own already
         index(self.listing, R.TARGET_4K, self.layout.at("pamt_4k.data"), 0, PAMT_BYTES, text="PAMT 4K entry of the page")
 
     def _range(self) -> None:
+        if self.placed:
+            return
         index(self.listing, R.TARGET_4K, self.layout.at("pamt_4k.data"), 9, PAMT_BYTES * ENTRIES,
               text="PAMT 4K entry of the range's first page")
 
     def _pair(self) -> None:
+        if self.placed:
+            return locate_placed_pair(self.listing, self.layout, self.design.own_pool)
         if not self.crossed:
             return locate_pair(self.listing, self.layout)
         for number, registers in enumerate(PAIR_REGISTERS):
@@ -94,7 +105,11 @@ class Writer:
 
     def _at(self, name: str, register: R = R.CURSOR) -> dict:
         """The word of PAGE's range, its place in a register; a call in between loses it."""
-        index(self.listing, register, self.layout.at(name), 9, LINE, text=name)
+        if self.placed:
+            two_m = self.layout.at(f"pamt_2m.{HOST}") // PAMT_BYTES
+            index(self.listing, register, self.layout.at(name) - two_m * LINE, 4, LINE, source=R.TARGET_2M, base=R.ZERO, text=name)
+        else:
+            index(self.listing, register, self.layout.at(name), 9, LINE, text=name)
         return {"base": register, "text": name}
 
     def _range_word(self, name: str, of_pair: bool) -> dict:
