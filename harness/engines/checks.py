@@ -197,6 +197,11 @@ def pairs_miscounted(plan: Plan, memory: Memory) -> int:
     return int((paired[:len(counted)] != counted).sum())
 
 
+def priority_on_ranges(memory: Memory) -> int:
+    """2 MiB of data whose PAMT entry has host priority."""
+    return int((memory.view("pamt_2m.data", np.uint16)[:, PAMT_LOCK // 2] & np.uint16(HP) != 0).sum())
+
+
 def foreign_contents(plan: Plan, memory: Memory) -> int:
     layout, foreign = plan.layout, 0
     for td in range(layout.tds):
