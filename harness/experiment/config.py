@@ -56,6 +56,8 @@ class Workload(Table):
     accept_first: float = Field(0.75, ge=0, le=1,
                                 description="share of first touches that ACCEPT before touching; the rest get a #VE")
     hosts: int = Field(1, ge=0, le=64, description="host threads that remove pages")
+    removing_tds: int | None = Field(None, ge=0, le=128, description="only the host threads of the first so many TDs remove; default: "
+                                                                     "of all")
     removals_per_s: float = Field(20_000, ge=0, le=1e9, description="removals of each host thread; 0: as fast as it can")
     remove_pattern: Literal["same", *PATTERNS] = Field("same",
                                                        description="which pages host threads remove; same: as vCPUs touch them")
@@ -272,6 +274,9 @@ class Config(Table):
         if removal == "split" and not (self.td.pages > 512 and hosts == 1):
             raise KeyProblem("workload.removal", "split", "needs td.memory_mib of at least 4, and workload.hosts = 1:"
                              " the first 2 MiB are touched, the others are large pages")
+        if self.workload.removing_tds is not None and (self.restart_on_bug or removal in ("teardown", "split", "build")):
+            raise KeyProblem("workload.removing_tds", self.workload.removing_tds, "needs restart_on_bug = false, and a"
+                             " workload.removal other than teardown, split and build, which host threads of all TDs take part in")
         if removal == "build" and not hosts:
             raise KeyProblem("workload.hosts", hosts, "must be at least 1 to build a TD")
         if removal == "build" and self.workload.build_pages > self.td.pages:

@@ -64,7 +64,9 @@ class Plan:
     def start(self, actor: Actor) -> np.ndarray:
         """An actor's registers before its first step."""
         registers = start_registers(self.layout, actor)
-        registers[R.PC] = self.program.labels[actor.kind]
+        removing = self.config.workload.removing_tds
+        idle = actor.kind == "host" and removing is not None and actor.td >= removing
+        registers[R.PC] = self.program.labels["host.stop" if idle else actor.kind]
         # Where a sequence of choices begins: spread over the pages.
         share = actor.index * working_pages(self.config) // self.layout.vcpus
         registers[R.GUEST_PAGE] = registers[R.PAGE] = share - 1

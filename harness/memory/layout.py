@@ -157,7 +157,6 @@ class Layout:
         if counted_pairs:
             for name in ("dpamt_lock", "dpamt_next", "dpamt_serving"):
                 self._add(name, 1, LINE)
-            self._add("dpamt_queue", 1 << (actors - 1).bit_length(), LINE)
 
         # The first TD; the others follow at distances of td_stride.
         self.first_td = self._align(PAGE)
@@ -206,6 +205,8 @@ class Layout:
             self._add(name, tables, LINE)
         self.td_end = self._align(PAGE)
         self.td_bytes = self.td_end - self.td_start
+        # With very many actors and little memory: no word of the TD's own lies as far from the start as a shadow from its word.
+        self.size = max(self.size, self.td_start + self.by_name["tdvps"].offset)
         self._add("shadow", 1, self.td_bytes)
         self.shadow_delta = self.by_name["shadow"].offset - self.td_start
         self._add("content", pages, content_bytes, PAGE)
@@ -213,6 +214,8 @@ class Layout:
         self.size += (tds - 1) * self.td_stride
         if self.frames:
             self._add_host_words()
+        if counted_pairs:                # not before the TDs: their words lie before the first TD's shadow
+            self._add("dpamt_queue", 1 << (actors - 1).bit_length(), LINE)
 
         for name, words in variables:
             self._add(f"{VARIABLE}{name}", words, 8)
