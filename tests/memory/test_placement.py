@@ -76,6 +76,7 @@ def test_a_range_is_counted_exactly_as_often_as_pages_of_all_uses_and_tds_are_in
     given.table.pop("sweep")
     done = simulation.Simulation(make_plan(config_file.check(given)))
     done.run(lambda *_: None)
+    calls = document.from_measured(done.measured()).seamcalls
     made, memory = done.plan.layout, done.memory
     used = np.zeros(made.frames.ranges, np.int64)
     for td in range(made.tds):
@@ -84,13 +85,17 @@ def test_a_range_is_counted_exactly_as_often_as_pages_of_all_uses_and_tds_are_in
             used += np.bincount(made.frames.of(group, np.flatnonzero(types != PT_NDA), td) >> 9, minlength=len(used))
     nodes = memory.view(f"pamt_2m.{HOST}", np.uint8)[:len(used)]
     counted = nodes[:, PAMT_COUNT:PAMT_COUNT + 2].copy().view(np.uint16)[:, 0]
-    assert used.sum() > 50 and np.count_nonzero(used) > (2 if placement == PACKED else 20)
+    assert calls["tdh_phymem_pamt_add"].success > (2 if placement == PACKED else 20)
+    if removal == "build":               # all TDs have been torn down: everything has come back
+        assert calls["tdh_phymem_page_reclaim"].success > 20 and used.sum() == 0
+    else:
+        assert used.sum() > 50
     assert (memory.view("dpamt_ref")[:, 0] == used).all() and (counted == used).all()
     assert ((nodes[:, PAMT_TYPE] == PT_PAMT) == (used > 0)).all()
 
 
 @pytest.mark.parametrize("sets, sentence", [
-    (["machine.placement=pakced"], "'by_use', 'packed' or 'random'"),
+    (["machine.placement=pakced"], "must be one of by_use, packed, random; did you mean packed?"),
     (["machine.placement=packed", "workload.removal=split", "td.dpamt="], "large pages lie by use"),
     (["machine.placement=packed", "workload.removal=teardown"], "build has one of its own"),
     (["machine.placement=packed", "td.dpamt=dpamt_per_2m"], "deadlocks with machine.placement"),
