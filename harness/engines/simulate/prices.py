@@ -139,4 +139,4 @@ def read_histogram(path: str) -> list[tuple[int, int, int, int]]:
 
 assert REQUEST & IN_GUEST == 0
 assert all(price in assumed.MACHINE for price in Price if price != Price.FREE)
-assert set(assumed.MACHINE) | {"costs", "processors", "sockets", "preempt", "distribution"} == set(Machine.model_fields)
+assert set(assumed.MACHINE) | {"costs", "placement", "processors", "sockets", "preempt", "distribution"} == set(Machine.model_fields)
