@@ -22,12 +22,12 @@ from harness.errors import UsageError, nearest
 from harness.experiment.plan import Actor
 from harness.experiment import scenario_file
 from harness import files
-from harness.experiment.litmus_start import CONSTANTS, Variable, initial
+from harness.experiment.litmus_start import CONSTANTS, INTERRUPTS, Variable, initial
 from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Program
-from harness.protocol.litmus import conditions, rcu, source, tdx, types
+from harness.protocol.litmus import conditions, interrupts, rcu, source, tdx, types
 from harness.protocol.litmus.body import Body, Value, World
 from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import Text, take_apart
@@ -46,7 +46,8 @@ from kernels.words import STATUSES, signed, spell_entry, unsigned
 RESULT = "result."               # before the words in which a process leaves its locals
 BYTES_MOST = 1 << 20
 # Registers that mean something to rows of a process that makes no calls.
-TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending"}
+TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending",
+            "kvm_make_request", "kvm_check_request", "kvm_test_request", "vcpu_mode"}
 # Registers that calls need besides those that their rows name.
 TAKEN_BY_CALLS = {R.STATUS, R.ANSWER, R.CALL, R.LINK, R.PAGE, R.GUEST_PAGE, R.CONTENT, R.CURSOR, R.OLD, R.KICK, R.TD, R.TD_HPA,
                   *range(R.TDR_4K, R.KICK + 1), R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT, R.ENTRY, R.TARGET_4K, R.TARGET_2M,
@@ -76,6 +77,7 @@ class Test(Scenario):
     shown: tuple[str, ...] = ()              # names of a final state, in the order in which they are printed
     registers: tuple[tuple[int, str, object], ...] = ()      # (process, local, value) at the start
     structs: source.Structs = None
+    interrupts: tuple[tuple[int, int], ...] = ()             # (process, the one that it interrupts)
 
     # --- as a scenario ---
 
@@ -188,6 +190,11 @@ def _write(test: Test) -> tuple[Program, dict]:
         if script.flow is not None:
             continue
         body, node = Body(world, place), nodes[script.label]
+        for one, other in test.interrupts:
+            if place == other:
+                body.gate = test.at(f"{interrupts.IRQ}{other}")
+            elif place == one:
+                body.interrupts = test.at(f"{interrupts.IRQ}{other}")
         arguments = {name: Value(types.pointer(variables[name][0] if variables[name][0].kind != "array" else variables[name][0].to),
                                  constant=variables[name][1])
                      for name, _ in _parameters(test.structs, node)}
@@ -207,13 +214,17 @@ def _write(test: Test) -> tuple[Program, dict]:
 def _write_process(test: Test, body: Body, node: c_ast.FuncDef, arguments: dict[str, Value]) -> None:
     """A process; at its end it leaves the locals that are shown in words of their own."""
     out = body.fresh("end")
+    if body.interrupts is not None:
+        interrupts.begin(body)
     function(body, node, arguments, out, None)
     body.label(out)
+    if body.interrupts is not None:
+        interrupts.end(body)
     for name in test.shown:
         process, _, local = name.rpartition(":")
         if process == str(body.number):
-            body.row(Op.STORE, text=name, offset=test.at(f"{RESULT}{name}"), source=body.kept[local].register)
-    body.row(Op.STOP, text="the end")
+            body.listing.row(Op.STORE, text=name, offset=test.at(f"{RESULT}{name}"), source=body.kept[local].register)
+    body.listing.row(Op.STOP, text="the end")
 
 
 def _surroundings(test: Test) -> tuple[Flow, tuple[int, ...]]:
@@ -291,6 +302,8 @@ def _parse(whole: str, path: str) -> Test:
     _check_processes(text, processes, structs)
     parameters = {name: of for number in sorted(processes) for name, of in _parameters(structs, processes[number])}
     variables, registers, table = initial(text, structs, parameters)
+    pairs = _interrupts(text, table.pop(INTERRUPTS, []), processes)
+    variables += [Variable(f"{interrupts.IRQ}{other}", types.NAMES["spinlock_t"]) for other in sorted({other for _, other in pairs})]
     if _called(tree) & rcu.names():
         variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
     proposition = conditions.parse(text, text.condition) if text.quantifier else None
@@ -303,7 +316,7 @@ def _parse(whole: str, path: str) -> Test:
     return Test(name=text.name, module=file.module[0], policy=file.policy, primitive=file.primitive, scripts=scripts,
                 file=file, pages=pages, vcpus=max(1, kinds.count("vcpu")), hosts=max(1, kinds.count("host")), text=text,
                 variables=tuple(variables), tree=tree, proposition=proposition, filter=filter_, shown=shown,
-                registers=tuple(registers), structs=structs, table={"litmus": whole, "path": path})
+                registers=tuple(registers), structs=structs, interrupts=tuple(pairs), table={"litmus": whole, "path": path})
 
 
 def _scripts(structs, processes: dict) -> tuple[Script, ...]:
@@ -328,7 +341,8 @@ def _kind(structs, node: c_ast.FuncDef) -> tuple[str, tuple[int, ...] | None]:
             raise structs.error(node, f"{node.decl.name}: a process is a vCPU's faults or a host's zaps, not both")
         return tdx.FLOWS[names[0]], tuple(_gpa(structs, item) for item in items)
     called = _called(node)
-    guest = any(name.startswith(("tdg_", "tdh_vp_", "td_exit", "enter_guest_mode", "leave_guest_mode")) for name in called)
+    guest = any(name.startswith(("tdg_", "tdh_vp_", "td_exit", "enter_guest_mode", "leave_guest_mode", "kvm_check_request"))
+                for name in called)
     return ("vcpu" if guest else "host"), None
 
 
@@ -349,6 +363,21 @@ def _check_processes(text: Text, processes: dict, structs) -> None:
             raise structs.error(processes[number], f"P{number}: processes are numbered from 0 without gaps, P{place} is missing")
     if len(processes) > ACTORS_MAX:
         raise structs.error(processes[ACTORS_MAX], f"{len(processes)} processes: at most {ACTORS_MAX} can be explored")
+
+
+def _interrupts(text: Text, given: list, processes: dict) -> list[tuple[int, int]]:
+    """(process, the one that it interrupts), of `P1 interrupts P0;`."""
+    pairs = []
+    for one, other, offset in given:
+        says = f"`P{one} interrupts P{other}`"
+        for number in (one, other):
+            if number not in processes:
+                raise text.error(offset, f"{says}: there is no P{number}")
+        taken = {one for one, _ in pairs}
+        if one == other or one in taken or other in taken or one in {other for _, other in pairs}:
+            raise text.error(offset, f"{says}: an interrupt interrupts one process, and is not interrupted itself")
+        pairs.append((one, other))
+    return pairs
 
 
 def _parameters(structs, node: c_ast.FuncDef):

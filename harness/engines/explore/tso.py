@@ -21,7 +21,6 @@ from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE
 from kernels.machine import BLOCKED, step_once
 from kernels.ops import OF_ROW, OP_TABLE, Access, Kind, Op, Register as R
-from kernels.rwlock import WRITER
 
 STATES_MOST = 400_000
 DONE, DEADLOCK = "done", "deadlock"
@@ -29,11 +28,10 @@ OWN_ROWS_MOST = 1 << 16          # rows on registers alone, without an access: m
 
 
 class Delayed(NamedTuple):
-    """A store in a buffer: of the word at `offset`, `width` bits, the bits of `mask` become `value`."""
+    """A store in a buffer: the `width` bits at `offset` become `value`."""
 
     offset: int
     width: int
-    mask: int
     value: int
 
 
@@ -158,8 +156,7 @@ class _Search:
         op = Op(row["op"])
         if op in (Op.STOP, Op.HALT):
             return None
-        unlocks = op == Op.MMU_DROP_EXCLUSIVE
-        locked = op == Op.FENCE or OP_TABLE[op].access == Access.CHANGE and not unlocks
+        locked = op == Op.FENCE or OP_TABLE[op].access == Access.CHANGE
         if locked and buffer:
             return None
         self._put(state.memory)
@@ -172,20 +169,18 @@ class _Search:
         if locked:
             memory = self.bytes[self.first:self.last].tobytes()
             return text, State(memory, _with(state.registers, actor, self._settled(self.work)), state.buffers)
-        if OP_TABLE[op].access in (Access.STORE, Access.CHANGE):
-            buffer = (*buffer, self._delayed(row, registers, unlocks))
+        if OP_TABLE[op].access == Access.STORE:
+            buffer = (*buffer, self._delayed(row, registers))
             text += " (into its store buffer)"
         return text, State(state.memory, _with(state.registers, actor, self._settled(self.work)),
                            _with(state.buffers, actor, buffer))
 
-    def _delayed(self, row, registers, unlocks: bool) -> Delayed:
+    def _delayed(self, row, registers) -> Delayed:
         """What a store has just written, which is in memory now as its actor sees it."""
         info = OP_TABLE[Op(row["op"])]
         offset = int(registers[row["base"]]) + int(row["offset"])
         width = int(row["width"]) if info.bytes == OF_ROW else 8 * info.bytes
-        if unlocks:
-            return Delayed(offset, width, WRITER, 0)
-        return Delayed(offset, width, (1 << width) - 1, self._word(offset, width))
+        return Delayed(offset, width, self._word(offset, width))
 
     def _settled(self, registers: np.ndarray) -> bytes:
         """Registers once an actor has executed the rows that touch none but its own."""
@@ -207,8 +202,7 @@ class _Search:
         self.bytes[self.first:self.last] = np.frombuffer(memory, np.uint8)
 
     def _apply(self, store: Delayed) -> None:
-        word = self._word(store.offset, store.width)
-        self.memory.set_word(store.offset, word & ~store.mask | store.value, store.width)
+        self.memory.set_word(store.offset, store.value, store.width)
 
     def _word(self, offset: int, width: int) -> int:
         return self.memory.word(offset, width)

@@ -17,7 +17,7 @@ class Type:
 
     words   64-bit words that an object of this type takes
     kind    "integer", "pointer", "struct", "void", or what may be done with it: "atomic", "spinlock",
-            "rwlock", "mutex", "srcu"
+            "rwlock", "mutex", "rwsem", "srcu"
     """
 
     name: str
@@ -77,8 +77,8 @@ NAMES = {
     "rwlock_t": Type("rwlock_t", kind="rwlock"),
 }
 STRUCTS = {"mutex": Type("struct mutex", kind="mutex"), "srcu_struct": Type("struct srcu_struct", kind="srcu"),
-           "rw_semaphore": Type("struct rw_semaphore", kind="rwlock")}
-LOCKS = ("spinlock", "rwlock", "mutex")
+           "rw_semaphore": Type("struct rw_semaphore", kind="rwsem")}
+LOCKS = ("spinlock", "rwlock", "mutex", "rwsem")
 # Names that pycparser must know as types.
 TYPEDEFS = tuple(name for name in NAMES if name.isidentifier() and name not in (
     "char", "short", "int", "unsigned", "signed", "long", "void", "_Bool"))
