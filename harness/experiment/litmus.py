@@ -39,7 +39,7 @@ from harness.protocol.flows.script import LEAVE, write_leave
 from harness.protocol.liveness import live_registers
 from harness.protocol import releases
 from harness.protocol.seamcalls import write_calls
-from kernels.ops import OP_TABLE, REGISTERS, Op, Register as R, registers_of
+from kernels.ops import OP_TABLE, REGISTERS, Kind, Op, Register as R, registers_of
 from kernels.moves import ACTORS_MAX
 from kernels.words import STATUSES, signed, spell_entry, unsigned
 
@@ -79,7 +79,12 @@ class Test(Scenario):
     structs: source.Structs = None
     interrupts: tuple[tuple[int, int], ...] = ()             # (process, the one that it interrupts)
 
+    may_never_end = True
+
     # --- as a scenario ---
+
+    def locks_held(self, memory: Memory) -> int:
+        return sum(memory.word(self.at(each.name, word)) != 0 for each in self.variables for word in types.lock_words(each.type))
 
     @property
     def uses_flows(self) -> bool:
@@ -246,6 +251,46 @@ def _surroundings(test: Test) -> tuple[Flow, tuple[int, ...]]:
     else:
         flow = Flow(options, test.policy, test.hosts, 0, 1.0, False)
     return flow, tuple(number for number in range(REGISTERS) if number not in TAKEN | used)
+
+
+def private_loop(test: Test) -> str:
+    """The first row, as `P0:3 while (r)`, of a loop that accesses no shared memory and may never end."""
+    rows, safe = test.program.rows, set()
+    for start in range(len(rows)):
+        way, at = {}, start
+        stack = [(start, iter(_private(rows, start)))]
+        way[start] = True
+        while stack:
+            at, onwards = stack[-1]
+            then = next(onwards, None)
+            if then is None:
+                safe.add(at)
+                way.pop(at)
+                stack.pop()
+            elif then in way:
+                loop = [row for row in list(way)[list(way).index(then):] if test.program.listing[row].text.startswith("P")]
+                return test.program.listing[min(loop)].text if loop else ""
+            elif then not in safe:
+                way[then] = True
+                stack.append((then, iter(_private(rows, then))))
+    return ""
+
+
+def _private(rows, number: int) -> list[int]:
+    """Where a row that touches an actor's own registers only goes on."""
+    row = rows[number]
+    info = OP_TABLE[row["op"]]
+    if info.kind in (Kind.SHARED, Kind.WAIT) or not info.outcomes or row["op"] in (Op.CALL, Op.GO):
+        return []
+    return [int(row["next"]), int(row["otherwise"])][:min(2, info.outcomes)]
+
+
+def endless(test: Test) -> UsageError:
+    """What is to be said of a test with a process that goes round for ever on its own."""
+    text = private_loop(test)
+    found = re.match(r"P(\d+):(\d+) ?(.*)", text, re.DOTALL)
+    what = "must access shared memory, or end" if not found else f"P{found[1]} goes round at `{found[3]:.80}` for ever without an access to shared memory"
+    return UsageError(f"{test.table['path']}{f':{found[2]}' * bool(found)}: {what}")
 
 
 def used_registers(program: Program) -> set[int]:

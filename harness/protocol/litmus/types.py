@@ -84,6 +84,19 @@ TYPEDEFS = tuple(name for name in NAMES if name.isidentifier() and name not in (
     "char", "short", "int", "unsigned", "signed", "long", "void", "_Bool"))
 
 
+def lock_words(of: Type) -> list[int]:
+    """Which words of an object are locks."""
+    if of.count:
+        return [place * of.to.words + word for place in range(of.count) for word in lock_words(of.to)]
+    if of.kind != "struct":
+        return [0] if of.kind in LOCKS else []
+    found, before = [], 0
+    for _, each in of.fields:
+        found += [before + word for word in lock_words(each)]
+        before += each.words
+    return found
+
+
 def pointer(to: Type) -> Type:
     return Type(f"{to.name} *", 64, False, "pointer", to)
 

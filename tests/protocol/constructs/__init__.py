@@ -138,6 +138,8 @@ CASES = [
     ("write_lock(rw); int a = read_trylock(rw); write_unlock(rw); int b = read_trylock(rw); read_unlock(rw);", (0, 1)),
     ("read_lock_irq(rw); int a = write_trylock(rw); read_unlock_irq(rw); unsigned long f; write_lock_irqsave(rw, f);"
      " int b = read_trylock(rw); write_unlock_irqrestore(rw, f); int c = read_trylock(rw);", (0, 0, 1)),
+    ("unsigned long f; read_lock_irqsave(rw, f); int a = write_trylock(rw); read_unlock_irqrestore(rw, f); write_lock_irq(rw);"
+     " int b = read_trylock(rw); write_unlock_irq(rw); int c = read_trylock(rw);", (0, 0, 1)),
     ("down_read(sem); int a = down_write_trylock(sem); up_read(sem); down_write(sem); int b = down_read_trylock(sem); downgrade_write(sem);"
      " int c = down_read_trylock(sem);", (0, 0, 1)),
     ("int a = mutex_lock_interruptible(m); int b = mutex_trylock(m);", (0, 0)),

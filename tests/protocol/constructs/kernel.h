@@ -147,6 +147,10 @@ FAMILY(atomic_long, atomic_long_t, long)
 #define read_unlock_irq read_unlock
 #define write_lock_irqsave(l, f) ((f) = 0, write_lock(l))
 #define write_unlock_irqrestore(l, f) ((void)(f), write_unlock(l))
+#define read_lock_irqsave(l, f) ((f) = 0, read_lock(l))
+#define read_unlock_irqrestore(l, f) ((void)(f), read_unlock(l))
+#define write_lock_irq write_lock
+#define write_unlock_irq write_unlock
 #define down_read read_lock
 #define up_read read_unlock
 #define down_write write_lock
