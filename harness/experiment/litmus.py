@@ -43,6 +43,7 @@ from kernels.ops import OP_TABLE, REGISTERS, Kind, Op, Register as R, registers_
 from kernels.moves import ACTORS_MAX
 from kernels.words import STATUSES, signed, spell_entry, unsigned
 
+PROCESS = "process"              # the span of one process
 RESULT = "result."               # before the words in which a process leaves its locals
 BYTES_MOST = 1 << 20
 # Registers that mean something to rows of a process that makes no calls.
@@ -78,6 +79,7 @@ class Test(Scenario):
     registers: tuple[tuple[int, str, object], ...] = ()      # (process, local, value) at the start
     structs: source.Structs = None
     interrupts: tuple[tuple[int, int], ...] = ()             # (process, the one that it interrupts)
+    timed: bool = False                      # whether its rows say how long each process takes (span PROCESS)
 
     may_never_end = True
 
@@ -182,6 +184,8 @@ def _write(test: Test) -> tuple[Program, dict]:
     layout = test.layout
     flow, free = _surroundings(test)
     listing = flow.listing
+    if test.timed:
+        listing.declared_spans = {**listing.declared_spans, PROCESS: "one process, from its begin to its end"}
     variables = {each.name: (each.type, test.at(each.name)) for each in test.variables}
     regions = [region for region in layout.regions if region.name.startswith(VARIABLE)]
     nodes = {node.decl.name: node for node in test.tree.ext if isinstance(node, c_ast.FuncDef)}
@@ -219,12 +223,16 @@ def _write(test: Test) -> tuple[Program, dict]:
 def _write_process(test: Test, body: Body, node: c_ast.FuncDef, arguments: dict[str, Value]) -> None:
     """A process; at its end it leaves the locals that are shown in words of their own."""
     out = body.fresh("end")
+    if test.timed:
+        body.listing.begin(PROCESS)
     if body.interrupts is not None:
         interrupts.begin(body)
     function(body, node, arguments, out, None)
     body.label(out)
     if body.interrupts is not None:
         interrupts.end(body)
+    if test.timed:
+        body.listing.end(PROCESS)
     for name in test.shown:
         process, _, local = name.rpartition(":")
         if process == str(body.number):

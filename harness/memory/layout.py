@@ -205,6 +205,7 @@ class Layout:
         self.td_stride = self._align(PAGE) - self.first_td
         self.size += (tds - 1) * self.td_stride
 
+        self.variables_from = self.size          # a litmus test's own words, if it has any
         for name, words in variables:
             self._add(f"{VARIABLE}{name}", words, 8)
 
