@@ -38,10 +38,10 @@ from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.script import LEAVE, write_leave
 from harness.protocol.liveness import live_registers
 from harness.protocol import releases
-from harness.protocol.seamcalls import write_calls
+from harness.protocol.seamcalls import write_call, write_calls
 from kernels.ops import OP_TABLE, REGISTERS, Kind, Op, Register as R, registers_of
 from kernels.moves import ACTORS_MAX
-from kernels.words import STATUSES, signed, spell_entry, unsigned
+from kernels.words import STATUS_CLASS, STATUSES, signed, spell_entry, unsigned
 
 PROCESS = "process"              # the span of one process
 RESULT = "result."               # before the words in which a process leaves its locals
@@ -53,8 +53,17 @@ TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode
 TAKEN_BY_CALLS = {R.STATUS, R.ANSWER, R.CALL, R.LINK, R.PAGE, R.GUEST_PAGE, R.CONTENT, R.CURSOR, R.OLD, R.KICK, R.TD, R.TD_HPA,
                   *range(R.TDR_4K, R.KICK + 1), R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT, R.ENTRY, R.TARGET_4K, R.TARGET_2M,
                   R.TARGET_1G, R.HPA, R.CHILDREN, R.MIRROR, R.WBT, R.KET, R.PACKAGE, R.KOT_ENTRY, R.ROLE, R.OUTCOMES, R.RESUME,
-                  R.RETURN}
+                  R.RETURN, R.PAMT, R.NODE}
 TAKEN = {R.LOST_SWAPS, R.ZERO, R.SINK, R.PC, R.ME, R.STOPPING, R.DRAWS, R.HALTED_AT, R.TD}
+
+
+class StatusClass(int):
+    """A status that a condition names: whichever operand an answer gives beside it."""
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, int) and (other & STATUS_CLASS if self else other) == int(self) & STATUS_CLASS
+
+    __hash__ = int.__hash__
 
 
 @dataclass(frozen=True)
@@ -98,15 +107,21 @@ class Test(Scenario):
         return tuple(sorted(_called(self.tree) & set(calls_of(self.module))))
 
     @functools.cached_property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of calls that use a page and give it back, which the file calls (Dynamic PAMT)."""
+        return tuple(sorted(_called(self.tree) & set(tdx.PARTS))) if self.file.dynamic_pamt else ()
+
+    @functools.cached_property
     def of_td(self) -> bool:
         """Whether there is a TD in this world at all."""
-        return bool(self.calls or self.uses_flows or _called(self.tree) & TD_WORDS or self.pages)
+        return bool(self.calls or self.parts or self.uses_flows or _called(self.tree) & TD_WORDS or self.pages)
 
     @functools.cached_property
     def layout(self) -> Layout:
         words = [(each.name, each.type.words) for each in self.variables]
         words += [(f"{RESULT}{name}", 1) for name in self.shown if ":" in name]
-        return Layout(self.vcpus, self.vcpus + self.hosts, PAGES, record_words=0, content_bytes=8, variables=words)
+        return Layout(self.vcpus, self.vcpus + self.hosts, PAGES, record_words=0, content_bytes=8, variables=words,
+                      dynamic_pamt=self.file.dynamic_pamt)
 
     def at(self, name: str, word: int = 0) -> int:
         """Where a shared object lies in memory."""
@@ -155,7 +170,7 @@ class Test(Scenario):
                 return self.at(name)             # `0:r1=x`: the address of x
             found = values.get(name, name)
             if right and found in STATUSES:
-                return signed(STATUSES[found])
+                return StatusClass(signed(STATUSES[found]))
             return int(found) if isinstance(found, str) and re.fullmatch(r"-?\d+", found) else found
         return value_of
 
@@ -217,6 +232,8 @@ def _write(test: Test) -> tuple[Program, dict]:
             raise test.text.error(test.text.init.start, f"`{process}:{local}`: P{process} has no such local")
     if test.of_td:
         write_calls(listing, flow.options, list(dict.fromkeys(flow.calls)))
+        for name in test.parts:
+            write_call(listing, tdx.PARTS[name], flow.options, 0)
     return listing.program(), registers
 
 
@@ -250,6 +267,8 @@ def _surroundings(test: Test) -> tuple[Flow, tuple[int, ...]]:
     rows = calls_of(test.module)
     scratch = Flow(options, test.policy, test.hosts, 0, 1.0, False)
     write_calls(scratch.listing, options, [(name, level) for name in test.calls for level in rows[name].levels])
+    for name in test.parts:
+        write_call(scratch.listing, tdx.PARTS[name], options, 0)
     used = used_registers(scratch.listing.program()) | TAKEN_BY_CALLS
     if test.uses_flows:
         flow = write_flows(options, test.policy, test.hosts, accept_first=1.0)

@@ -12,14 +12,16 @@ TD, each guest page has its physical page, and only the status comes back.  `lev
 import re
 from typing import Callable
 
-from harness.protocol.call import Options, index, locate, locate_page
+from harness.memory.layout import ENTRIES, PAMT_BYTES
+from harness.protocol.call import Options, index, locate, locate_page, locate_pair
 from harness.protocol.flows.flow import IN_GUEST, REQUEST, Flow
+from harness.protocol.flows.pamt import GIVE_BACK, USE
 from harness.protocol.flows.script import ABOUT_PAGES, LEAF_CALLS
 from harness.protocol.litmus import interrupts, types
 from harness.protocol.litmus.body import Body, Value, number, spelled
 from harness.protocol.litmus.expressions import branch, decide, known, value
 from harness.protocol.litmus.primitives import NOTHING, Primitive
-from harness.protocol.seamcalls import TD_EXIT, by_name
+from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label
 from kernels.arithmetic import Operator
 from kernels.ops import Op, Register as R
 from kernels.words import STATUS_CLASS, STATUSES, signed
@@ -35,11 +37,46 @@ def about_entry(name: str) -> bool:
     return "_mem_" in name and name not in ABOUT_PAGES and name not in NO_ENTRY
 
 
+# Of the calls that use a page of a range and give it back, the parts that are about the page (flows/pamt.py).
+PARTS = {part.name: part for part in (USE, GIVE_BACK)}
+PAMT_CALLS = ("tdh_phymem_pamt_add", "tdh_phymem_pamt_remove")
+
+
+def _pamt(name: str) -> Callable:
+    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, and the parts that use a page and give it back: (page's address)."""
+    def written(body: Body, node, arguments) -> Value:
+        calls, listing = body.world.calls, body.listing
+        layout, whole = calls.options.layout, name in PAMT_CALLS
+        page = body.compute(Operator.SHR, value(body, arguments[0]), number(PAGE_SHIFT), types.UNSIGNED_LONG, node)
+        page = body.compute(Operator.AND, page, number(layout.pages - (ENTRIES if whole else 1)), types.UNSIGNED_LONG, node)
+        for register in (R.PAGE, R.GUEST_PAGE):
+            body.load_value(page, node, register)
+        locate(listing, layout, 1 if whole else 0, leaf=True)
+        index(listing, R.TARGET_4K, layout.at("pamt_4k.data"), 0, PAMT_BYTES, text="PAMT 4K entry of the page")
+        if whole:
+            locate_pair(listing, layout)
+        listing.row(Op.LET, register=R.PAMT, source=R.TARGET_4K)
+        listing.row(Op.LET, register=R.NODE, source=R.TARGET_2M)
+        behind, answer = body.fresh("answered"), body.take(node)
+
+        def made() -> None:
+            if not whole:
+                calls.parts.add(name)
+                body.row(Op.CALL, next=entry_label(PARTS[name], 0), otherwise=behind, text=name)
+                body.label(behind)
+            else:
+                calls.flow.call(name, behind, 1)
+        interrupts.gated(body, made)
+        body.row(Op.LET, register=answer, source=R.STATUS)
+        return Value(types.UNSIGNED_LONG, answer)
+    return written
+
+
 class Calls:
     """The functions that a test may call of one release, under one policy's flows."""
 
     def __init__(self, options: Options, flow: Flow):
-        self.options, self.flow = options, flow
+        self.options, self.flow, self.parts = options, flow, set()
         self.rows = by_name(options.release)
         self.primitives = {name: Primitive(_call(name), 0, ARGUMENTS_MOST) for name in self.rows}
         self.primitives |= {
@@ -53,6 +90,8 @@ class Calls:
             "gfn_to_gpa": Primitive(_shifted(Operator.SHL)), "gpa_to_gfn": Primitive(_shifted(Operator.SHR)),
             "pg_level_to_tdx_sept_level": Primitive(_sept_level), "page_to_pfn": Primitive(lambda body, node, given: value(body, given[0])),
         }
+        if options.layout.dynamic_pamt:
+            self.primitives |= {name: Primitive(_pamt(name), 1, 2) for name in (*PAMT_CALLS, *PARTS)}
         for name in STATUSES:
             self.primitives[f"IS_{name}"] = Primitive(_is_status(name))
 
