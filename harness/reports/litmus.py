@@ -11,10 +11,10 @@ QUANTILES = (("least, ns", 0), ("median", 0.5), ("99 %", 0.99), ("most", 1))
 
 def spelled(values: dict[str, str]) -> str:
     """`0:r0=1; [x]=2;`, registers first; what can only be a status by its name."""
-    return " ".join(f"{name if ':' in name else f'[{name}]'}={_named(value)};" for name, value in values.items())
+    return " ".join(f"{name if ':' in name else f'[{name}]'}={named(value)};" for name, value in values.items())
 
 
-def _named(value: str) -> str:
+def named(value: str) -> str:
     """A status has its highest bit set; small numbers stay numbers."""
     word = int(value) if value.removeprefix("-").isdigit() else 0
     return status_name(word) if word < -(1 << 62) else value
