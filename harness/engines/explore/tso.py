@@ -25,7 +25,7 @@ from kernels.ops import OF_ROW, OP_TABLE, Access, Kind, Op, Register as R
 
 STATES_MOST = 400_000
 DONE, DEADLOCK = "done", "deadlock"
-OWN_ROWS_MOST = 1 << 16          # rows on registers alone, without an access: more is an endless loop
+OWN_ROWS_MOST = 1 << 12          # rows on registers alone, without an access: more is an endless loop
 
 
 class Delayed(NamedTuple):
