@@ -54,7 +54,7 @@ def same(write) -> tuple:
 
 
 def test_no_function_is_without_a_case():
-    """But those whose answer is not one: hints, of which both are tried (tests/experiment/test_litmus.py)."""
+    """But hints, of which both answers are tried (tests/experiment/test_litmus.py)."""
     used = set(re.findall(r"\w+", " ".join(statements for statements, _ in CASES) + HELPERS))
     tried = {same(PRIMITIVES[name].write) for name in PRIMITIVES if name in used}
     assert {name for name in PRIMITIVES if same(PRIMITIVES[name].write) not in tried} == {

@@ -70,7 +70,7 @@ class _Plan(NamedTuple):
 
 
 def run(test: Test, config: Config, runs: int, seed: int, progress: Callable[[float, dict], None] = lambda share, counters: None) -> Ran:
-    """Raises UsageError for a test whose processes are KVM's own flows, or a machine that cannot be.
+    """Raises UsageError for a test with processes that are KVM's own flows, or a machine that cannot be.
 
     test     written with its processes' time (litmus.timed)
     config   its [machine] and costs_ns are used

@@ -208,7 +208,7 @@ def _cond_resched(body: Body, node, arguments) -> Value:
 
 
 def _resched_lock(mode: str, *kinds: str) -> Callable:
-    """cond_resched_lock and relatives: somebody waits or not; if so the lock is let go and taken again, and 1 is answered."""
+    """cond_resched_lock and relatives: another waits or not; if it does the lock is let go and taken again, and 1 is answered."""
     def written(body: Body, node, arguments) -> Value:
         found = lock(body, arguments[0], node, *kinds)
         answer = either(body, node, arguments)

@@ -28,7 +28,7 @@ from kernels.words import STATUS_CLASS, STATUSES, signed
 
 PAGE_SHIFT = 12
 ARGUMENTS_MOST = 8
-REQUEST_WAIT = 1 << 9           # KVM_REQUEST_WAIT (include/linux/kvm_host.h): a request by whose number the sender waits
+REQUEST_WAIT = 1 << 9           # KVM_REQUEST_WAIT (include/linux/kvm_host.h): with it in the number of a request the sender waits
 FLOWS = {"fault": "vcpu", "zap": "host"}         # KVM's own flows as whole processes
 NO_ENTRY = ("tdh_mem_track",)
 
@@ -102,7 +102,7 @@ class Calls:
         return NOTHING
 
     def _kick(self, body: Body, node, arguments) -> Value:
-        """With KVM_REQUEST_WAIT every vCPU that was in the guest has left when it answers; otherwise it is told to."""
+        """With KVM_REQUEST_WAIT every vCPU that was in the guest has left when it answers; otherwise a request is there for each."""
         if body.interrupted:
             raise body.error(node, f"{node.name.name}: not in a process that is interrupted")
         waits = node.name.name == "kick" or known(body, arguments[1], "the request") & REQUEST_WAIT
