@@ -146,6 +146,8 @@ class Test(Scenario):
     def watched(self) -> list[tuple[str, int]]:
         found = []
         for name in self.shown:
+            if name == HALTED:                   # no word, but how it ends
+                continue
             entry = _entry(name) if name.partition("[")[0] not in self.by_name() else None
             if ":" in name:
                 found.append((name, self.at(f"{RESULT}{name}")))
@@ -476,7 +478,7 @@ def _shown(text: Text, named, processes: dict, variables: dict[str, Variable]) -
             if local not in _locals(processes[int(process)].body):
                 raise text.error(offset, f"`{name}`: P{process} has no local `{local}`"
                                          f"{nearest(local, _locals(processes[int(process)].body))}")
-        elif _entry(name) or name in FLAGS:
+        elif _entry(name) or name in FLAGS or name == HALTED:
             pass
         elif word_of(variables, name) is None and not _is_word(name):
             raise text.error(offset, f"`{name}` is no shared word{nearest(name, variables)}")
@@ -486,6 +488,7 @@ def _shown(text: Text, named, processes: dict, variables: dict[str, Variable]) -
     return tuple(sorted(found, key=lambda name: (":" not in name, name)))
 
 
+HALTED = "halted"                # whether a check of the module has failed, which shuts it down
 FLAGS = {"bugged": "vm_dead"}    # words of the VM that a condition may name
 
 

@@ -147,6 +147,17 @@ def test_a_status_in_a_condition_is_its_class():
     assert litmus.StatusClass(busy) == busy | 0x92 and litmus.StatusClass(busy) != 0 and litmus.StatusClass(0) != 1
 
 
+def test_a_condition_may_ask_whether_the_module_has_shut_down():
+    """A pair that is taken while the page is in use, as with hints in place of a count (dpamt_hints)."""
+    text = ("C h\n{ module = 1.5.24; dynamic_pamt = true; must_violate = {no_halt}; }\n"
+            "P0() { if (!page_into_use(0x3000)) page_out_of_use(0x3000); }\n"
+            "P1() { tdh_phymem_pamt_remove(0x3000); tdh_phymem_pamt_add(0x3000); }\nexists (halted=1)\n")
+    test = litmus.parse(text, "t")
+    found = search.run(test)
+    verdict = verdicts.judge(test, found.endings)
+    assert verdict.observation == "Sometimes" and not verdicts.unexpected(test, verdict, found.violations)
+
+
 def test_500_lines_are_assembled():
     helpers = "".join(f"static int f{i}(int *x, int *y, int n)\n{{\n\tint i, r = 0;\n\n\tfor (i = 0; i < 2; i++) {{\n\t\tif (READ_ONCE(*x) == n)\n"
                       f"\t\t\tr += cmpxchg(y, {i}, n);\n\t\telse\n\t\t\tatomic_fetch_add(2, x);\n\t}}\n\treturn r;\n}}\n" for i in range(38))

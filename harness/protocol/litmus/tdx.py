@@ -97,8 +97,11 @@ class Calls:
 
     def _exit(self, body: Body, node, arguments) -> Value:
         behind = body.fresh("left")
-        body.row(Op.CALL, next=TD_EXIT, otherwise=behind, text=TD_EXIT)
-        body.label(behind)
+
+        def leave() -> None:
+            body.row(Op.CALL, next=TD_EXIT, otherwise=behind, text=TD_EXIT)
+            body.label(behind)
+        interrupts.gated(body, leave)
         return NOTHING
 
     def _kick(self, body: Body, node, arguments) -> Value:
@@ -122,7 +125,7 @@ class Calls:
         return Value(types.INT, answer)
 
     def _leave(self, body: Body, node, arguments) -> Value:
-        self.flow.leave_guest_mode()
+        interrupts.gated(body, self.flow.leave_guest_mode)
         return NOTHING
 
     def _pending(self, body: Body, node, arguments) -> Value:
@@ -172,8 +175,11 @@ class Calls:
         branch(body, arguments[0], yes, no)
         body.label(yes)
         dead = body.fresh("dead")
-        self.flow.bug(dead)
-        body.label(dead)
+
+        def bug() -> None:
+            self.flow.bug(dead)
+            body.label(dead)
+        interrupts.gated(body, bug)
         body.row(Op.LET, register=answer, value=1, next=done)
         body.label(no)
         body.row(Op.LET, register=answer)
