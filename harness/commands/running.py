@@ -54,14 +54,15 @@ def measure(plan, progress=lambda *_: None, look=lambda measured: None) -> Resul
     return from_measured(measured)
 
 
-def provoke(plan, progress=lambda *_: None, look=lambda measured: None) -> Result:
+def provoke(plan, progress=lambda *_: None, look=None) -> Result:
     """Run a plan; one with `until_seen_s` again, on the next seeds, until what it expects has occurred.
 
     What is seen ends it, and so does anything that is wrong besides; an interrupt too.
     """
     from harness.experiment.plan import make_plan
     config, limit_s = plan.config, plan.config.until_seen_s
-    result, began, runs, measured_s = measure(plan, progress, look), time.monotonic(), 1, 0.0
+    once = partial(measure, look=look) if look else measure
+    result, began, runs, measured_s = once(plan, progress), time.monotonic(), 1, 0.0
     while limit_s:
         measured_s += result.measured_s
         failed = failures(result, config.expect)
@@ -69,7 +70,7 @@ def provoke(plan, progress=lambda *_: None, look=lambda measured: None) -> Resul
         if not only_unseen(failed) or result.interrupted or time.monotonic() - began + result.measured_s > limit_s:
             break
         again = config.model_copy(update={"seed": (config.seed + runs) % SEEDS})
-        result, runs = measure(make_plan(again), progress), runs + 1
+        result, runs = once(make_plan(again, plan.tables.log_room if look else 0), progress), runs + 1
     if runs > 1:
         trust.degrade(result, f"run {runs} times until it was seen what it provokes: that it occurs, not how often")
     return result
@@ -98,7 +99,7 @@ def run_session(session: Session, done: dict[Run, Result], budget: Budget, trace
             with stops.noted():          # from the first that is measured until whoever asked for it has kept it
                 plan, began = make_plan(session.config(run), LOG_ROOM if trace else 0), time.monotonic()
                 with _progress(session, run, left) as progress:
-                    result = provoke(plan, progress, partial(write_trace, path=trace) if trace else lambda measured: None)
+                    result = provoke(plan, progress, partial(write_trace, path=trace) if trace else None)
                 result.block = session.mark(run)
                 budget.ran(time.monotonic() - began)
                 yield run, result
