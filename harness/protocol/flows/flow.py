@@ -175,13 +175,10 @@ class Flow:
         if not self.options.plain_mode:
             self.row(Op.AND, base=R.KICK, value=~(IN_GUEST | REQUEST), text="vcpu->mode = OUTSIDE_GUEST_MODE")
             return
-        # x86.c, vcpu_enter_guest: a plain store and smp_wmb(); a request that is there is taken, which is a locked clear_bit.
-        none, taken = self.fresh("mode.out"), self.fresh("mode.taken")
+        # x86.c, vcpu_enter_guest: a plain store and smp_wmb(); then interrupts are on, so that one that was sent is taken, and
+        # kvm_vcpu_srcu_read_lock() has a full barrier (kernel/rcu/srcutree.c, __srcu_read_lock): nothing overtakes the store.
         self.row(Op.STORE, base=R.KICK, offset=MODE, width=8, text="vcpu->mode = OUTSIDE_GUEST_MODE")
-        self.row(Op.LOAD, base=R.KICK, width=8, mask=REQUEST, match=0, next=none, otherwise=taken, text="requests")
-        with self.aside(taken):
-            self.row(Op.AND, base=R.KICK, value=~REQUEST, next=none, text="request taken")
-        self.label(none)
+        self.row(Op.AND, base=R.KICK, value=~REQUEST, text="interrupt taken; srcu_read_lock")
 
     def enter_guest_mode(self, otherwise: str) -> None:
         """vcpu->mode = IN_GUEST_MODE, and whether there are requests, in one access or as KVM does it."""
