@@ -1,6 +1,5 @@
 """The command `explore`: search the scenarios of files, judge each, save and show what should not be."""
 
-import argparse
 import sys
 from dataclasses import replace
 from functools import partial
@@ -93,8 +92,11 @@ def add(parser) -> None:
     parser.add_argument("--seed", type=int, metavar="S", help=f"of --random and --pct (default: {SEED})")
     parser.add_argument("--memory-model", choices=MODELS, help="sequentially consistent, or x86-TSO with store buffers (default:"
                         f" as the file says, or {SC})")
-    parser.add_argument("--seamcall-drains", action=argparse.BooleanOptionalAction, default=None, help="with tso: a SEAMCALL or"
-                        " TDCALL and its return wait until the store buffer is empty (default: as the file says, or yes)")
+    drains = parser.add_mutually_exclusive_group()
+    drains.add_argument("--seamcall-drains", action="store_true", default=None, help="with tso: a SEAMCALL or TDCALL and its return"
+                        " wait until the store buffer is empty (default: as the file says, or yes)")
+    drains.add_argument("--no-seamcall-drains", action="store_false", dest="seamcall_drains", default=None,
+                        help="with tso: they do not wait")
     parser.add_argument("--no-reduction", action="store_true", help="every access to shared memory is a step")
     parser.add_argument("--no-symmetry", action="store_true", help="actors that are alike in every order")
     parser.add_argument("--memory-mib", type=int, default=1024, metavar="M", help="limit of tables (default: 1024)")

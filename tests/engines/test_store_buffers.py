@@ -83,7 +83,7 @@ def test_every_shipped_scenario_comes_to_the_same_under_both_models(path):
     """The same outcomes, answers and violations: docs/exploring.md says so, and names what differs."""
     for scenario in load(path):
         weak = replace(scenario, file=scenario.file.model_copy(update={"memory_model": "tso"}))
-        strong, found = search.run(scenario), search.run(weak)
+        strong, found = search.run(scenario), search.run(weak, memory_mib=8192)
         assert strong.complete and found.complete and says(found) == says(strong), (scenario.name, scenario.module)
 
 
