@@ -81,10 +81,13 @@ def test_without_its_barrier_kvms_entry_loses_a_kick():
                          ids=lambda path: path.stem)
 def test_every_shipped_scenario_comes_to_the_same_under_both_models(path):
     """The same outcomes, answers and violations: docs/exploring.md says so, and names what differs."""
+    differs = {("tdg_mem_page_accept / tdh_mem_range_unblock, " + state, "1.5.20") for state in ("BLOCKED", "PEND_BLOCKED")}
     for scenario in load(path):
         weak = replace(scenario, file=scenario.file.model_copy(update={"memory_model": "tso"}))
         strong, found = search.run(scenario), search.run(weak, memory_mib=8192)
-        assert strong.complete and found.complete and says(found) == says(strong), (scenario.name, scenario.module)
+        assert strong.complete and found.complete, (scenario.name, scenario.module)
+        same = (scenario.name, scenario.module) not in differs
+        assert (says(found) == says(strong)) == same, (scenario.name, scenario.module)
 
 
 def order_of(listing_text: str, program, orders) -> set:
