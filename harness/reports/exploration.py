@@ -11,6 +11,9 @@ OP_WIDTH, WORD_WIDTH = 22, 27
 SCENARIO_WIDTH = 28               # longer names take two lines
 
 
+VERBS = {"use": "uses", "control": "uses for control pages", "split": "splits"}      # of users of page pairs
+
+
 def scenario_report(found, verdict: Verdict) -> str:
     """One scenario: what was searched, the outcomes with their grades, invariants."""
     scenario = found.scenario
@@ -18,7 +21,7 @@ def scenario_report(found, verdict: Verdict) -> str:
              + f", x86-TSO{'' if scenario.file.seamcall_drains else ', SEAMCALLs do not drain'}" * scenario.tso
              + f", policy {scenario.policy.name}" * scenario.uses_flows + f", {scenario.file.dpamt}" * scenario.uses_pairs]
     for script in scenario.scripts:
-        verb = "uses" if script.uses else "touches" if script.actor.kind == "vcpu" else "removes"
+        verb = VERBS[script.uses] if script.uses else "touches" if script.actor.kind == "vcpu" else "removes"
         what = (f"{verb} {', '.join(map(str, script.flow))}"
                 if script.flow is not None else ", ".join(map(str, script.steps)))
         lines.append(wrap(f"  {script.actor.name}: {what}"))
