@@ -8,7 +8,7 @@
 _shtab_sept_harness_subparsers=(run explore replay compare nightly report histograms sweep configs schema policies seamcalls contention doctor import-trace explain decode)
 
 _shtab_sept_harness_run_option_strings=(-h --help --set --policies --repeats --budget --resume --out --format -v --verbose -q --quiet --runs --memory-model --trace --check-outcomes)
-_shtab_sept_harness_explore_option_strings=(-h --help --module --policy --policies --guests --modules --require --format --random --pct --preemptions --seed --memory-model --no-reduction --no-symmetry --memory-mib --show --out --as-test --html --trace)
+_shtab_sept_harness_explore_option_strings=(-h --help --module --policy --policies --guests --modules --require --format --random --pct --preemptions --seed --memory-model --seamcall-drains --no-seamcall-drains --no-reduction --no-symmetry --memory-mib --show --out --as-test --html --trace)
 _shtab_sept_harness_replay_option_strings=(-h --help --all --html --trace)
 _shtab_sept_harness_compare_option_strings=(-h --help --format --against --columns --rows --sort --real --baseline --across)
 _shtab_sept_harness_nightly_option_strings=(-h --help --budget --blocks --history --out --keep --commit --set)
@@ -92,6 +92,8 @@ _shtab_sept_harness_explore___help_nargs=0
 _shtab_sept_harness_explore___policies_nargs=0
 _shtab_sept_harness_explore___guests_nargs=0
 _shtab_sept_harness_explore___modules_nargs=0
+_shtab_sept_harness_explore___seamcall_drains_nargs=0
+_shtab_sept_harness_explore___no_seamcall_drains_nargs=0
 _shtab_sept_harness_explore___no_reduction_nargs=0
 _shtab_sept_harness_explore___no_symmetry_nargs=0
 _shtab_sept_harness_replay__h_nargs=0

@@ -32,6 +32,7 @@ it.  In reading order:
     simulate.py   `run`: calls `step` for all actors, in virtual time
     pingpong.py   the cost of a cache-line transfer between two processors, for calibration
     symmetry.py   actors that may change places              } for
+    buffers.py    store buffers of x86-TSO, behind an actor's registers
     moves.py      one move of an actor; `take`: one turn     } search.py
     states.py     the tables of a search                     }
     search.py     `search`: every interleaving of a few actors

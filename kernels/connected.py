@@ -69,9 +69,9 @@ def components(first_arc, arcs, alive, component, order, low, stack, path, taken
 def weigh(first_arc, arcs, movers, component, able, can, stays):
     """Who moves where, as bits.
 
-    able    uint8 (states,): changed to who can move in a state, wherever to
-    can     uint8 (components,): who can move somewhere in a component
-    stays   uint8 (components,): who has a move that stays in it
+    able    uint16 (states,): changed to who can move in a state, wherever to
+    can     uint16 (components,): who can move somewhere in a component
+    stays   uint16 (components,): who has a move that stays in it
     """
     states = component.shape[0]
     for state in range(states):

@@ -21,21 +21,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels import atomics, marks, record, stepping
+from kernels import atomics, buffers, marks, record, stepping
+from kernels.buffers import HELD
 from kernels.compiling import kernel
 from kernels.guest import PAGE_MASK
 from kernels.machine import BLOCKED, load_word, step
 from kernels.marks import MEASURED, STOP
 from kernels.ops import (
-    NOTHING, OF_ROW, OP_TABLE, STEPPING, TRANSLATION, TRANSLATIONS, ZEROED, Fact, Kind, Op, Register,
+    NOTHING, OF_ROW, OP_TABLE, REGISTERS, STEPPING, TRANSLATION, TRANSLATIONS, ZEROED, Fact, Kind, Op, Order, Register,
 )
 from kernels.record import WORD
 from kernels.symmetry import NOTHING_READ, PEERS, minds
 from kernels.words import HP_READER, SHAREX_READER
 
 # How a move ends; FINISHED is well.  A search that ends with DIFFER or NARROW is to begin again: some actors
-# that it took for alike differ; its table of memories is too narrow for all words that change.
-FINISHED, RESTART, FULL, ENDLESS, DIFFER, NARROW, UNKNOWN = range(7)
+# that it took for alike differ; its table of memories is too narrow for all words that change.  CRAMPED: so are buffers.
+FINISHED, RESTART, FULL, ENDLESS, DIFFER, NARROW, CRAMPED, UNKNOWN = range(8)
 
 # Flags of a move.
 CANNOT = 1                       # the actor has to wait
@@ -44,15 +45,18 @@ HALTED = 4                       # a sanity check of the module failed
 COUNTED = 8                      # first of the flags of `violations`, one each
 
 # What bounds a search: states to expand before it pauses; preemptions allowed, or -1; length of a run; whether to
-# forget the counts that lost tries leave; words that a memory has room for; whether some actors are alike.  An array,
-# as LLVM would make copies of each loop by what it knows not to change.
-PAUSE, PREEMPTIONS, MOVES, FORGET, WORDS, ALIKE = range(6)
-LIMITS = 6
+# forget the counts that lost tries leave; words that a memory has room for; whether some actors are alike; stores that a
+# buffer has room for, or 0: without buffers.  An array, as LLVM would make copies of each loop by what it knows not to change.
+PAUSE, PREEMPTIONS, MOVES, FORGET, WORDS, ALIKE, BUFFER = range(7)
+LIMITS = 7
 
 ACTORS_MAX = 8
 BRANCHES_MAX = 64                # outcomes of one choice
 ROWS_MAX = 50_000                # rows of one move; more is a loop that no other actor can end
 SETTLE = BRANCHES_MAX            # a move that makes no access of its own: up to the first contested one
+# Of store buffers, in place of an outcome: the oldest store leaves the buffer; the first row's store goes into it (schedules).
+DRAIN, HOLD = SETTLE + 1, SETTLE + 2
+UNORDERED = np.int64(Order.NONE.value)
 REFUSED = -1                     # in place of a row: this driver does not know the op
 
 SPANS = np.array([info.bytes for info in OP_TABLE], np.int64)
@@ -77,6 +81,7 @@ class World(NamedTuple):
     timeouts       outcomes of an OVERDUE row: 2 if time may run out there, 1 if it never does
     leave          int64 (actors,): where a vCPU goes on when its script is over; 0 for a host
     alike          int64 (actors, columns): see kernels/symmetry.py
+    order          int64 (R,): Order of each row, with store buffers
     own            address of the record that marks go to; at: record.Tables; answer_kinds: int64 (answers,), AnswerKind
     violations     int64: the counters that count violations
     """
@@ -91,6 +96,7 @@ class World(NamedTuple):
     timeouts: int
     leave: np.ndarray
     alike: np.ndarray
+    order: np.ndarray
     own: int
     at: record.Tables
     answer_kinds: np.ndarray
@@ -313,6 +319,31 @@ def name_read(world, known, row, op, pc, actor, where, span, read):
     return read if read != NOTHING_READ and world.live[pc] >> read & 1 else np.int64(NOTHING_READ), False
 
 
+# --- store buffers ------------------------------------------------------------------------------
+
+@kernel
+def waits_for_drain(world, known, registers, order, where, span):
+    """Whether a row cannot be executed before the actor's buffer is empty."""
+    return order == Order.LOCKED and registers[HELD] != 0 and not (span > 0 and known.ghosts[where] != 0)
+
+
+@kernel
+def drain(world, known, registers, actor, limits):
+    """The move in which an actor's oldest store reaches memory: as `move`."""
+    pc = np.uint32(registers[Register.PC])
+    if registers[HELD] == 0:
+        return pc, True, 0, FINISHED
+    if known.cells[0] + 3 > limits[WORDS]:
+        return pc, False, 0, NARROW
+    cell = registers[buffers.FIRST] >> 11
+    before = words_at(world.base, cell, 1)
+    where, span = buffers.drain(world.base, registers)
+    changed = note_changes(world, known, cell, 1, before)
+    if note_bytes(known, where, span, world.alike[actor, PEERS], 1 if changed else 0, 1):
+        return pc, False, 1, RESTART
+    return pc, False, 1, FINISHED
+
+
 # --- moves and turns ----------------------------------------------------------------------------
 
 @kernel
@@ -321,6 +352,9 @@ def move(world, known, registers, actor, branch, limits):
     pc = np.uint32(registers[Register.PC])
     executed, read = 0, np.int64(NOTHING_READ)
     fresh = branch != SETTLE             # the one contested access is still to come
+    buffered = limits[BUFFER] != 0
+    if branch == DRAIN:
+        return drain(world, known, registers, actor, limits)
     while executed <= 2 * ROWS_MAX:
         row = world.rows[pc]
         op = np.int64(row.op)
@@ -330,6 +364,9 @@ def move(world, known, registers, actor, branch, limits):
             read, differ = name_read(world, known, row, op, pc, actor, where, span, read)
             if differ:
                 return pc, False, executed, DIFFER
+        order = world.order[pc] if buffered else UNORDERED
+        if buffered and waits_for_drain(world, known, registers, order, where, span):
+            return pc, executed == 0, executed, FINISHED
         if kind == Kind.DRIVER:
             several = outcomes(world, row, op) > 1
             if op == Op.STOP or op == Op.HALT or several and not fresh:
@@ -337,7 +374,7 @@ def move(world, known, registers, actor, branch, limits):
             then = perform(world, row, op, registers, actor, branch)
             if then == REFUSED:
                 return pc, False, executed, UNKNOWN
-            fresh, pc = fresh and not several, np.uint32(then)
+            fresh, pc = fresh and not several and not buffered, np.uint32(then)
             executed += 1
             continue
 
@@ -347,7 +384,19 @@ def move(world, known, registers, actor, branch, limits):
         if known.cells[0] + 3 > limits[WORDS]:
             return pc, False, executed, NARROW
         before = words_at(world.base, first, words)
+        holds = contests and order == Order.STORE
+        sees = contests and order == Order.LOAD and registers[HELD] != 0
+        if holds and registers[HELD] == limits[BUFFER]:
+            return pc, False, executed, CRAMPED
+        word = atomics.load64(world.base + (where >> 3 << 3)) if holds else 0
+        if sees:
+            buffers.see_own(world.base, registers)
         after, signal = step(world.rows, pc, registers, world.base)
+        if sees:
+            buffers.unsee(world.base, registers)
+        elif holds:
+            bits = buffers.UNLOCK if op == Op.MMU_DROP_EXCLUSIVE else 8 * span
+            buffers.hold(world.base, registers, where, bits, word)
         executed += 1
         if limits[FORGET] != 0:
             forget_lost_try(row, op, world.base + where, after)
@@ -357,9 +406,9 @@ def move(world, known, registers, actor, branch, limits):
             return pc, False, executed, RESTART
         if signal == BLOCKED:
             return pc, not changed, executed, FINISHED
-        if contests:
+        if contests or buffered:
             fresh = False
-        elif executed > ROWS_MAX and span > 0 and known.ghosts[where] == 0:
+        if not contests and executed > ROWS_MAX and span > 0 and known.ghosts[where] == 0:
             contest(known, where, span)          # so that a long loop becomes moves that can be seen
             return pc, False, executed, RESTART
         pc = after
@@ -371,8 +420,12 @@ def take(world, registers, actor, branch, rows, noted):
     """A turn: so many rows of an actor, in memory and registers as they are, each noted.
 
     noted    int64 (rows, columns): see NOTED
+    Registers may have a buffer behind them; branch DRAIN is then a row of its own, noted as row -1.
     Returns how many rows have been executed: fewer if the actor comes to its end before.
     """
+    buffered = registers.shape[0] > REGISTERS
+    if branch == DRAIN:
+        return note_drain(world, registers, noted) if buffered else 0
     for number in range(rows):
         pc = np.uint32(registers[Register.PC])
         row = world.rows[pc]
@@ -381,6 +434,11 @@ def take(world, registers, actor, branch, rows, noted):
             return number
         where, span, _, _ = place_of(row, op, registers)
         bits = min(8 * span, 64) if span > 0 else 0
+        holds = number == 0 and branch == HOLD and buffered
+        sees = buffered and not holds and world.order[pc] == Order.LOAD
+        word = atomics.load64(world.base + (where >> 3 << 3)) if holds else 0
+        if sees:
+            buffers.see_own(world.base, registers)
         before = load_word(world.base + where, bits) if bits else 0
         if KINDS[op] == Kind.DRIVER:
             then = perform(world, row, op, registers, actor, branch)
@@ -390,12 +448,32 @@ def take(world, registers, actor, branch, rows, noted):
             after, _ = step(world.rows, pc, registers, world.base)
             then = np.int64(after)
         registers[Register.PC] = then
+        if holds:
+            if registers[HELD] == (registers.shape[0] - buffers.FIRST) // 3:
+                return number
+            buffers.hold(world.base, registers, where, buffers.UNLOCK if op == Op.MMU_DROP_EXCLUSIVE else bits, word)
         noted[number, ROW], noted[number, WHERE], noted[number, BITS] = pc, where, bits
         noted[number, BEFORE], noted[number, THEN] = before, then
         noted[number, AFTER] = (load_word(world.base + where, bits) if bits else
                                 registers[Register.ANSWER if op == Op.CALL_END else row.register])
+        if sees:
+            buffers.unsee(world.base, registers)
     return rows
 
 
-assert ACTORS_MAX * BRANCHES_MAX < 1 << 15       # a way (actor, branch) fits 16 bits
+@kernel
+def note_drain(world, registers, noted):
+    """The turn in which an actor's oldest store reaches memory: as `take`."""
+    if registers[HELD] == 0:
+        return 0
+    place = registers[buffers.FIRST]
+    where, bits = place >> 8, place & 0xFF if place & 0xFF != buffers.UNLOCK else np.int64(64)
+    noted[0, ROW], noted[0, WHERE], noted[0, BITS] = -1, where, bits
+    noted[0, BEFORE], noted[0, THEN] = load_word(world.base + where, bits), registers[Register.PC]
+    buffers.drain(world.base, registers)
+    noted[0, AFTER] = load_word(world.base + where, bits)
+    return 1
+
+
+assert HOLD < 1 << 7 and ACTORS_MAX << 8 <= 1 << 15       # a way (actor, branch) fits 16 bits
 assert BLOCKED < 0 and len(OP_TABLE) == len(SPANS)

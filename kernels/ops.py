@@ -141,6 +141,15 @@ class Access(Enum):
     CHANGE = "reads and writes it"
 
 
+class Order(IntEnum):
+    """What a store buffer has to do with a micro-op (x86-TSO): the machine's instruction, not what we execute."""
+
+    NONE = 0                     # accesses nothing that other actors access
+    LOAD = 1                     # a plain load: sees the actor's own stores before others do
+    STORE = 2                    # a plain store: waits in the actor's store buffer
+    LOCKED = 3                   # a locked instruction or a full barrier: the buffer has to be empty
+
+
 class Price(StrEnum):
     """What a micro-op costs on the simulated machine: a key of [machine], or nothing."""
 
@@ -268,6 +277,7 @@ class OpInfo(NamedTuple):
     may_write  registers that it writes in some cases.  (LOST_SWAPS, a statistic, is left out.)
     passes     the mask with which no word goes to `otherwise`, so that the row need not give it
     replaces   how it writes a whole word without a lock, if it does: for who compares releases
+    ordered    the memory order, where it does not follow from access and price
     """
 
     op: Op
@@ -283,6 +293,16 @@ class OpInfo(NamedTuple):
     may_write: tuple[str | Register, ...] = ()
     passes: int | None = None
     replaces: str = ""
+    ordered: Order | None = None
+
+    @property
+    def order(self) -> Order:
+        """Of real code: what is priced as locked is, and what else accesses shared words does it plainly."""
+        if self.ordered is not None:
+            return self.ordered
+        if self.kind not in (Kind.SHARED, Kind.WAIT):
+            return Order.NONE
+        return {Access.LOAD: Order.LOAD, Access.STORE: Order.STORE, Access.CHANGE: Order.LOCKED}[self.access]
 
 
 def registers_of(row, fields) -> set[int]:
@@ -354,7 +374,8 @@ OP_TABLE = (
            "COPY = word, WALK = value; priority: WALK is LEVEL, not the bottom; otherwise: no way down"),
     OpInfo(Op.READ_ENTRY, SHARED, 2, LOAD, 8, READ, AT, (R.COPY, R.STATE), CHECKS,
            "COPY = word, STATE = its state; otherwise: bit number STATE of mask is not set", passes=EVERY_WORD),
-    OpInfo(Op.ZERO_PAGE, SHARED, 1, STORE, ZEROED, ZEROING, AT, (), PLAIN, "zero `value` bytes"),
+    OpInfo(Op.ZERO_PAGE, SHARED, 1, STORE, ZEROED, ZEROING, AT, (), PLAIN, "zero `value` bytes",
+           ordered=Order.LOCKED),        # MOVDIR64B, then MFENCE: intel/tdx-module, helpers.h, fill_cachelines
 
     OpInfo(Op.WAIT_IS, WAIT, 1, LOAD, 8, READ, AT_SOURCE, (), PLAIN, "wait until (word - source) & mask == match"),
     OpInfo(Op.WAIT_NOT, WAIT, 1, LOAD, 8, READ, AT_SOURCE, (), PLAIN, "wait until (word - source) & mask != match"),
@@ -362,7 +383,8 @@ OP_TABLE = (
            "read_lock(mmu_lock); otherwise: once the writer has gone"),
     OpInfo(Op.MMU_TAKE_EXCLUSIVE, WAIT, 1, CHANGE, 8, LOCKED, AT, (), TAKES, "write_lock(mmu_lock)"),
     OpInfo(Op.MMU_DROP_SHARED, SHARED, 1, CHANGE, 8, LOCKED, AT, (), PLAIN, "read_unlock(mmu_lock)"),
-    OpInfo(Op.MMU_DROP_EXCLUSIVE, SHARED, 1, CHANGE, 8, LOCKED, AT, (), PLAIN, "write_unlock(mmu_lock)"),
+    OpInfo(Op.MMU_DROP_EXCLUSIVE, SHARED, 1, CHANGE, 8, LOCKED, AT, (), PLAIN, "write_unlock(mmu_lock)",
+           ordered=Order.STORE),         # a byte: include/asm-generic/qrwlock.h, queued_write_unlock
 
     OpInfo(Op.LET, LOCAL, 1, NONE, NOTHING, LOGIC, (SOURCE,), (REGISTER,), PLAIN, "register = source + value"),
     OpInfo(Op.MERGE, LOCAL, 1, NONE, NOTHING, LOGIC, (SOURCE,), (REGISTER,), PLAIN,
@@ -416,13 +438,14 @@ OP_TABLE = (
     OpInfo(Op.BUG, DRIVER, 1, NONE, NOTHING, MARK, (R.CALL, R.ANSWER), (), PLAIN,
            "KVM_BUG_ON because of CALL and ANSWER"),
     OpInfo(Op.RESET, DRIVER, 1, NONE, NOTHING, FREE, (BASE, R.TD), (), PLAIN,
-           "a fresh TD; counter `value` += words with TDHP in `mask` bytes"),
+           "a fresh TD; counter `value` += words with TDHP in `mask` bytes", ordered=Order.LOCKED),
     OpInfo(Op.STOP, DRIVER, 0, NONE, NOTHING, FREE, (), (), PLAIN, "this actor is done"),
     OpInfo(Op.ARRIVE, DRIVER, 2, NONE, NOTHING, MARK, (R.DRAWS,), (R.DRAWS,), SLEEPS,
            "span `value` begins when its next arrival was meant to; otherwise: not yet"),
     OpInfo(Op.COMPUTE, LOCAL, 1, NONE, NOTHING, LOGIC, AT_SOURCE, (REGISTER,), PLAIN,
            "register = base `match` (source + value), in a type of `width` bits, signed if `mask`"),
-    OpInfo(Op.FENCE, LOCAL, 1, NONE, NOTHING, LOCKED, (), (), PLAIN, "wait until this actor's own stores are visible"),
+    OpInfo(Op.FENCE, LOCAL, 1, NONE, NOTHING, LOCKED, (), (), PLAIN, "wait until this actor's own stores are visible",
+           ordered=Order.LOCKED),
 )
 assert [info.op for info in OP_TABLE] == list(Op)
 

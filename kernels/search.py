@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels import atomics
+from kernels.buffers import HELD
 from kernels.compiling import kernel
 from kernels.moves import (
-    ACTORS_MAX, ALIKE, CANNOT, FINISHED, FULL, HALTED, MOVES, PAUSE, PREEMPTIONS, UNKNOWN, move, outcomes, read_flags,
+    ACTORS_MAX, ALIKE, BUFFER, CANNOT, DRAIN, FINISHED, FULL, HALTED, MOVES, PAUSE, PREEMPTIONS, UNKNOWN, move, outcomes, read_flags,
 )
 from kernels.ops import REGISTERS, Op, Register
 from kernels.states import (
@@ -57,6 +58,8 @@ def put(world, known, tables, registers, local, memory):
         atomics.store64(world.base + known.cell_at[cell], known.initial[cell] ^ tables.memories.rows[memory, cell])
     for register in range(REGISTERS):
         registers[register] = tables.locals.rows[local, register]
+    for column in range(HELD, tables.locals.rows.shape[1]):
+        registers[column] = tables.locals.rows[local, column]
 
 
 @kernel
@@ -67,11 +70,21 @@ def keep_locals(world, tables, registers, actor, pc):
         keep = world.live[pc] >> register & 1 != 0 if register < 64 else register != Register.CONTENDED
         rows[fresh, register] = registers[register] if keep else 0
     rows[fresh, REGISTERS] = actor
+    for column in range(HELD, rows.shape[1]):
+        rows[fresh, column] = registers[column]
     local = intern(rows, tables.locals.index, tables.counts, N_LOCALS, LOCAL_MASK)
     row = world.rows[pc]
     tables.locals.fanout[local] = (
         OVER if row.op == Op.STOP else DOWN if row.op == Op.HALT else outcomes(world, row, np.int64(row.op)))
+    if row.op != Op.HALT and holds_stores(tables, local):
+        tables.locals.fanout[local] += 1
     return local
+
+
+@kernel
+def holds_stores(tables, local):
+    """Whether an actor's store buffer is not empty: the last of its moves is DRAIN then."""
+    return tables.locals.rows.shape[1] > HELD and tables.locals.rows[local, HELD] != 0
 
 
 @kernel
@@ -119,8 +132,9 @@ def find_candidates(scheduler, world, known, tables, run, limits):
         way = np.int64(run.path[tables.counts[STEPS]]) if scheduler == GIVEN else 0
         if scheduler == GIVEN:
             branches = min(branches, 1) if way >> 8 == actor else 0
+        drains = scheduler != GIVEN and limits[BUFFER] != 0 and holds_stores(tables, local)
         for each in range(branches):
-            branch = way & 0xFF if scheduler == GIVEN else each
+            branch = way & 0xFF if scheduler == GIVEN else DRAIN if drains and each == branches - 1 else each
             move_row, ending = find_move(world, known, tables, run.registers, limits, actor, local, memory, branch)
             if ending != FINISHED:
                 return found, ending
@@ -160,7 +174,7 @@ def reach(world, known, tables, run, limits, at, way, move_row, note):
         states.parents[reached] = at
         states.ways[reached] = way
     states.arcs[counts[N_ARCS]] = reached
-    states.movers[counts[N_ARCS]] = actor
+    states.movers[counts[N_ARCS]] = actor + (ACTORS_MAX if way & 0xFF == DRAIN else 0)
     counts[N_ARCS] += 1
 
 

@@ -41,7 +41,7 @@ MIX = -7046029254386353131
 
 
 class Locals(NamedTuple):
-    """rows int64 (rows, REGISTERS + 1): registers, and which actor's; index: for `intern`.
+    """rows int64 (rows, REGISTERS + 1): registers, which actor's, its store buffer (buffers.py); index: for `intern`.
 
     fanout   int8: how many moves an actor has there; OVER or DOWN
     twins    int32 (rows, actors), of actors that are alike: see `add_twins`; 0 where not known
@@ -80,7 +80,7 @@ class States(NamedTuple):
 
     parents, ways   int32, int16: the state from which each was first reached, and by which way (actor, branch)
     first_arc       int64: where a state's arcs begin
-    arcs, movers    int32: the state that a move leads to; int8: which actor moves
+    arcs, movers    int32: the state that a move leads to; int8: which actor moves, + ACTORS_MAX if it is a store of its buffer
     """
 
     rows: np.ndarray
@@ -176,8 +176,8 @@ def add_twins(local, alike, table, counts):
         row = local
         if place != mine:
             fresh = counts[N_LOCALS]
-            for register in range(REGISTERS):
-                rows[fresh, register] = rows[local, register]
+            for column in range(rows.shape[1]):
+                rows[fresh, column] = rows[local, column]
             rows[fresh, Register.ME] = alike[place, NAME]
             rows[fresh, Register.ROLE] = alike[place, ROLE]
             rows[fresh, REGISTERS] = place

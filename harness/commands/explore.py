@@ -1,6 +1,7 @@
 """The command `explore`: search the scenarios of files, judge each, save and show what should not be."""
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -31,10 +32,11 @@ class Files(NamedTuple):
     paths: list[str]
     modules: list[str] | None = None
     policy: str | None = None
+    model: dict = {}             # keys of a scenario in place of the file's own: of the memory model
 
     def scenarios(self) -> list[tuple[str, Scenario]]:
         """(path, scenario).  Raises UsageError."""
-        return [(path, scenario) for path in self.paths for scenario in load(path, self.modules, self.policy)]
+        return [(path, scenario) for path in self.paths for scenario in load(path, self.modules, self.policy, keys=self.model)]
 
 
 class Bounds(NamedTuple):
@@ -88,8 +90,13 @@ def add(parser) -> None:
                         f" times (as many runs as --random says, or {PCT_RUNS})")
     parser.add_argument("--preemptions", type=int, metavar="K", help="only interleavings with at most K preemptions")
     parser.add_argument("--seed", type=int, metavar="S", help=f"of --random and --pct (default: {SEED})")
-    parser.add_argument("--memory-model", choices=MODELS, default=SC, help="of C litmus tests without a TD: sequentially"
-                        " consistent, or x86-TSO with store buffers (default: sc)")
+    parser.add_argument("--memory-model", choices=MODELS, help="sequentially consistent, or x86-TSO with store buffers (default:"
+                        f" as the file says, or {SC})")
+    drains = parser.add_mutually_exclusive_group()
+    drains.add_argument("--seamcall-drains", action="store_true", default=None, help="with tso: a SEAMCALL or TDCALL and its return"
+                        " wait until the store buffer is empty (default: as the file says, or yes)")
+    drains.add_argument("--no-seamcall-drains", action="store_false", dest="seamcall_drains", default=None,
+                        help="with tso: they do not wait")
     parser.add_argument("--no-reduction", action="store_true", help="every access to shared memory is a step")
     parser.add_argument("--no-symmetry", action="store_true", help="actors that are alike in every order")
     parser.add_argument("--memory-mib", type=int, default=1024, metavar="M", help="limit of tables (default: 1024)")
@@ -107,11 +114,13 @@ def do(options) -> int:
             ("--random", options.random, 1, None), ("--pct", options.pct, 1, engine.DEPTH_MAX), ("--seed", options.seed, 0, None),
             ("--preemptions", options.preemptions, 0, None), ("--memory-mib", options.memory_mib, 16, None)):
         arguments.check_range(option, value, least, most)
-    sampled, under, of_litmus = bool(options.random or options.pct), options.memory_model == TSO, any(
+    sampled, of_litmus = bool(options.random or options.pct), any(
         path.endswith(litmus.SUFFIX) for path in options.configs)
     for applies, names, why in (        # options that would say nothing beside another one
             (sampled, FULL_SEARCH, "not together with --random or --pct"), (not sampled, ("seed",), "only together with --random or --pct"),
-            (under, (*SAMPLING, *FULL_SEARCH, *WAYS), "not together with --memory-model tso"),
+            (options.memory_model == TSO, (*SAMPLING, "preemptions"), "not together with --memory-model tso"),
+            (options.memory_model != TSO, ("seamcall_drains",), "only together with --memory-model tso"),
+            (options.memory_model == TSO and of_litmus, (*FULL_SEARCH, *WAYS), "not of C litmus tests under x86-TSO"),
             (of_litmus, (*MATRICES, "policy", "module"), "not of C litmus tests")):
         if applies:
             arguments.check_not_given({name: getattr(options, name) for name in names}, why)
@@ -132,7 +141,9 @@ def do(options) -> int:
     elif options.require is not None or options.format != "table":
         option = "--require" if options.require is not None else "--format"
         raise UsageError(f"{option} {options.require or options.format}: only together with --policies, --guests or --modules")
-    files, look = Files(options.configs, modules, options.policy), partial(search, method=method, sign=Sign())
+    model = {"memory_model": options.memory_model, "seamcall_drains": options.seamcall_drains}
+    files = Files(options.configs, modules, options.policy, {key: value for key, value in model.items() if value is not None})
+    look = partial(search, method=method, sign=Sign())
     if options.out != arguments.OUT:                     # which it may never need
         arguments.check_folder("--out", Path(options.out))
     written = {"--as-test": options.as_test, "--html": options.html, "--trace": options.trace}
@@ -141,14 +152,11 @@ def do(options) -> int:
             arguments.check_file(option, Path(path))
     destination = counterexamples.Destination(Path(options.out), *(Path(path) if path else None for path in written.values()))
     if of_litmus:
-        look = under_tso if under else look
-        return litmus.explore(options.configs, look, options.show, destination, options.memory_model)
-    if under:
-        raise UsageError(f"--memory-model tso: {options.configs[0]} is no C litmus test; scenarios are explored sequentially"
-                         " consistent")
+        looks = {SC: look, TSO: partial(under_tso, look=look, seamcall_drains=options.seamcall_drains)}
+        return litmus.explore(options.configs, looks, options.show, destination, options.memory_model)
     if any(compared.values()):
         wanted = matrices.Wanted(options.configs, modules, options.policy, required, options.format,
-                                 look, method.bounded)
+                                 look, method.bounded, files.model)
         return next(write for write, asked in zip((matrices.policies, matrices.guests, matrices.modules), compared.values())
                     if asked)(wanted)
     return explore(files, look, options.show, destination)
@@ -170,8 +178,11 @@ def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | S
         raise UsageError(said if said.startswith(f"{path}:") else f"{path}: {said}") from None
 
 
-def under_tso(path: str, test, about: str = "") -> tso.Found:
-    """What is found in a litmus test with store buffers.  Raises UsageError."""
+def under_tso(path: str, test, about: str = "", *, look, seamcall_drains: bool | None = None):
+    """What is found in a litmus test with store buffers; `look` finds it of one with a TD.  Raises UsageError."""
+    if test.of_td:
+        given = {"memory_model": TSO} | ({} if seamcall_drains is None else {"seamcall_drains": seamcall_drains})
+        return look(path, replace(test, file=test.file.model_copy(update=given), table=test.table | given), about)
     sign = Sign()
     with sign.about(f"{about}: {test.name}" if about else test.name):
         return tso.run(test, tick=partial(sign, of="states"))

@@ -28,8 +28,13 @@ class Judged(NamedTuple):
         return verdicts.unexpected(self.test, self.verdict, self.found.violations, self.model)
 
 
-def explore(paths: list[str], search, show: int | None, destination: counterexamples.Destination, model: str = verdicts.SC) -> int:
-    """Search and judge every test; `search` is (path, test, what it is about) -> what was found.  Returns the exit code."""
+def explore(paths: list[str], searches: dict, show: int | None, destination: counterexamples.Destination,
+            given: str | None = None) -> int:
+    """Search and judge every test; returns the exit code.
+
+    searches   by memory model: (path, test, what it is about) -> what was found
+    given      the memory model; None: as each file says
+    """
     if show is not None and len(paths) > 1:
         raise UsageError(f"--show {show}: these are {len(paths)} litmus tests; name one")
     if any(not path.endswith(SUFFIX) for path in paths):
@@ -37,7 +42,8 @@ def explore(paths: list[str], search, show: int | None, destination: counterexam
                          " litmus tests are explored apart")
     tests, code, failed, part = [(path, litmus.load(path)) for path in paths], DONE, [], 0
     for number, (path, test) in enumerate(tests, 1):
-        found = search(path, test, f"{number} of {len(tests)}" * (len(tests) > 1))
+        model = given or test.file.memory_model
+        found = searches[model](path, test, f"{number} of {len(tests)}" * (len(tests) > 1))
         if found.stopped == PRIVATE_LOOP:
             raise litmus.endless(test)
         judged = Judged(test, found, verdicts.judge(test, found.endings), model)
@@ -72,8 +78,8 @@ def present(judged: Judged, show: int | None, destination: counterexamples.Desti
         if show is not None or state.satisfies == wanted:
             chosen.append(counterexamples.Way(reports.spelled(state.values) or "the end", state.ending.turns))
             break
-    if judged.model == verdicts.TSO:
+    if judged.model == verdicts.TSO and not judged.test.of_td:       # in words: engines/explore/tso.py
         for way in chosen:
             print("\n" + reports.way_under_tso(way.reason, way.turns))
         return
-    counterexamples.present_ways(judged.test, chosen, destination)
+    counterexamples.present_ways(getattr(found, "scenario", judged.test), chosen, destination)

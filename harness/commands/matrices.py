@@ -34,6 +34,7 @@ class Wanted(NamedTuple):
     style: str
     search: Callable             # (path, scenario, what it is about) -> Found
     bounded: bool                # no search for what never ends
+    model: dict = {}             # keys of a scenario in place of the file's own: of the memory model
 
 
 def required(text: str | None) -> list[str]:
@@ -57,7 +58,7 @@ def policies(wanted: Wanted) -> int:
         return designs(wanted)
     modules, names = wanted.modules or [POLICIES_MODULE], [policy.name for policy in POLICIES]
     scenarios = [(name, path, scenario) for name in names for path in wanted.paths
-                 for scenario in load(path, modules, name) if scenario.uses_flows and not scenario.must_violate]
+                 for scenario in load(path, modules, name, keys=wanted.model) if scenario.uses_flows and not scenario.must_violate]
     if not scenarios:
         raise UsageError(f"{wanted.paths[0]}: no scenario with KVM's flows (touch, remove) for --policies")
     found = Matrix("policy", names)
@@ -70,7 +71,7 @@ def designs(wanted: Wanted) -> int:
     """The same of designs of the kernel's Dynamic PAMT, in the scenarios that use page pairs; returns the exit code."""
     names = [design.name for design in DESIGNS]
     scenarios = [(name, path, scenario) for name in names for path in wanted.paths
-                 for scenario in load(path, wanted.modules, dpamt=name)]
+                 for scenario in load(path, wanted.modules, dpamt=name, keys=wanted.model)]
     modules = list(dict.fromkeys(scenario.module for _, _, scenario in scenarios))
     if not scenarios:
         raise UsageError(f"--module {', '.join(wanted.modules or [])}: no scenario of these files is for it")
@@ -87,7 +88,7 @@ def guests(wanted: Wanted) -> int:
         guest.name, policy if len(under) > 1 else None, module if len(modules) > 1 else None]))
         for policy in under for module in modules for guest in GUESTS}
     scenarios = [(rows[guest, policy, module], path, scenario) for guest, policy, module in rows for path in wanted.paths
-                 for scenario in load(path, [module], policy, anywhere=True, guest=guest) if scenario.uses_flows]
+                 for scenario in load(path, [module], policy, anywhere=True, guest=guest, keys=wanted.model) if scenario.uses_flows]
     if not scenarios:
         raise UsageError(f"{wanted.paths[0]}: no scenario with KVM's flows (touch, remove) for --guests")
     found = Matrix("guest", list(rows.values()))
@@ -101,7 +102,7 @@ def modules(wanted: Wanted) -> int:
     """Which invariants each release keeps, whichever releases the files name; returns the exit code."""
     names = list(dict.fromkeys(wanted.modules or [release.name for release in READ]))
     scenarios = [(name, path, scenario) for path in wanted.paths for name in names
-                 for scenario in load(path, [name], wanted.policy, anywhere=True)]
+                 for scenario in load(path, [name], wanted.policy, anywhere=True, keys=wanted.model)]
     broken = dict.fromkeys(Path(path).stem for _, path, scenario in scenarios if scenario.file.busted)
     scenarios = [each for each in scenarios if not each[2].file.busted]
     if not scenarios:

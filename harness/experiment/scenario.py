@@ -60,6 +60,7 @@ from kernels.words import PT_EPT, PT_REG, STATE, spell_entry
 INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "starvation", *NAMES,
                                   *(each.name for each in (*OF_GUESTS, *OF_PAMT)))))
 OUTCOME_INVARIANTS = tuple(each.name for each in OF_OUTCOMES)
+NO_BARRIER = "no_entry_barrier"         # broken on purpose, with store buffers: KVM enters without its barrier
 ALL = "all"                      # releases: every one that was read and has the calls
 GRADES = ("acceptable", "interesting", "forbidden")
 NAME = re.compile(r"[A-Za-z0-9_(][A-Za-z0-9_.,:+/()|* -]{0,199}")      # of a file, or of two calls and a state
@@ -110,7 +111,9 @@ class File(Table):
     dynamic_pamt: bool = Field(False, description="PAMT entries of 4 KiB pages in pages that the host gives")
     timeouts: bool = Field(False, description="the guest's time for host priority may run out")
     exclusive_ownership: bool = Field(True, description="check that no lock has two exclusive holders")
-    busted: list[Literal[BUSTED]] = Field([], description="what is broken on purpose")
+    busted: list[Literal[(*BUSTED, NO_BARRIER)]] = Field([], description="what is broken on purpose")
+    memory_model: Literal["sc", "tso"] = Field("sc", description="sequentially consistent, or x86-TSO with store buffers")
+    seamcall_drains: bool = Field(True, description="with tso: a SEAMCALL or TDCALL and its return drain the store buffer")
     must_violate: list[str] | dict[str, list[str]] = Field([], description="invariants that it has to break (by release)")
     may_violate: list[str] | dict[str, list[str]] = Field([], description="invariants that are known not to hold everywhere")
     watch: list[str] = Field([], description="further words of an outcome: \"NAME\", \"NAME INDEX\", \"page N\"")
@@ -225,6 +228,11 @@ class Scenario:
         return of_release(self.file.may_violate, self.module) + self.must_violate
 
     @property
+    def tso(self) -> bool:
+        """Whether actors have store buffers."""
+        return self.file.memory_model == "tso"
+
+    @property
     def uses_flows(self) -> bool:
         return any(script.flow is not None and not script.uses for script in self.scripts)
 
@@ -257,7 +265,7 @@ class Scenario:
                         self.file.pending_ve, self.file.dynamic_pamt, busted,
                         self.policy if self.uses_flows else None, self.file.accept_first, labels, self.behaviour_of_guest(),
                         BY_NAME[self.file.dpamt] if self.uses_pairs else None, self.file.crossed,
-                        tuple(sorted({script.uses for script in self.scripts if script.uses})))
+                        tuple(sorted({script.uses for script in self.scripts if script.uses})), self.tso and self.uses_flows)
 
     def behaviour_of_guest(self) -> Behaviour:
         return Behaviour(guest=self.file.guest, accept_2m=self.file.accept_2m) if self.uses_flows else Behaviour()
@@ -266,7 +274,8 @@ class Scenario:
         """What a search depends on, as a digest: where it is equal for two releases of a file, they come to the same."""
         memory = Memory(self.layout)
         registers = self.start(memory)
-        digest = hashlib.sha256(f"{self.name} {_digest(self.program)}".encode())
+        model = f" {self.file.memory_model} {self.file.seamcall_drains}" * self.tso
+        digest = hashlib.sha256(f"{self.name} {_digest(self.program)}{model}".encode())
         for part in (memory.block[:self.layout.at("image")], *registers):
             digest.update(part)
         return digest.hexdigest()
@@ -422,11 +431,11 @@ def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = Fals
 
 @functools.lru_cache(maxsize=64)
 def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, busted, policy, accept_first,
-             scripts, behaviour, design, crossed, users) -> Program:
+             scripts, behaviour, design, crossed, users, plain_mode) -> Program:
     """Kept, as many scenarios have the same."""
     layout = layout_of(vcpus, hosts, dynamic_pamt, policy is not None and behaviour.guest.one_at_a_time, design is not None)
     options = Options(layout, primitive, owners, busted=busted, release=releases.find(module), attribution=False,
-                      pending_ve=pending_ve,
+                      pending_ve=pending_ve, plain_mode=plain_mode,
                       inside=any(step.call == "tdh_sys_shutdown" for _, steps in scripts for step in steps))
     chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
     return write_program(options, policy, hosts, chance, scripts, behaviour, design, crossed, users)

@@ -13,7 +13,7 @@ from harness.errors import UsageError, nearest
 from harness.experiment.config import KeyProblem, check_design, check_dynamic_pamt
 from harness.experiment.config_file import explain, mistake
 from harness.experiment.scenario import (
-    ALL, INVARIANTS, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, layout_of, of_release, pair_calls,
+    ALL, INVARIANTS, NO_BARRIER, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, layout_of, of_release, pair_calls,
     pair_script,
 )
 from harness.experiment.scenario_grades import check_release, graded
@@ -26,11 +26,12 @@ from kernels.words import EPF_LIST_SIZE, STATE
 
 
 def load(path: str | Path, modules: list[str] | None = None, policy: str | None = None,
-         anywhere: bool = False, guest: str | None = None, dpamt: str | None = None) -> list[Scenario]:
+         anywhere: bool = False, guest: str | None = None, dpamt: str | None = None, keys: dict | None = None) -> list[Scenario]:
     """The scenarios of a file.  Raises UsageError: one line with file, key, value, what is allowed.
 
     modules    of the file's releases these only
     anywhere   of these releases, whichever the file names; not of those that have not got its calls
+    keys       in place of the file's own
     """
     table = read_toml(path)
     if "td" in table or "workload" in table:
@@ -41,6 +42,7 @@ def load(path: str | Path, modules: list[str] | None = None, policy: str | None 
         table["guest"] = guest
     if dpamt is not None:
         table["dpamt"] = dpamt
+    table |= keys or {}
     if anywhere:
         return parse(table | {"module": modules}, Path(path).stem, str(path), anywhere=True)
     return parse(table, Path(path).stem, str(path), modules)
@@ -59,6 +61,7 @@ def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | N
         for module in wanted if file.dynamic_pamt else ():
             check_dynamic_pamt("dynamic_pamt", module)
         _check_invariants(file)
+        _check_model(file)
         scenarios = [scenario for module in wanted
                      for scenario in (_pairs(file, module) if file.pairs else [_scenario(file, module)])]
         return [replace(scenario, table=table) for scenario in scenarios]
@@ -140,6 +143,17 @@ def _check_invariants(file: File) -> None:
             if name not in INVARIANTS:
                 raise KeyProblem(key, name, f"is no invariant; known: {', '.join(INVARIANTS)}"
                                  f"{nearest(name, INVARIANTS)}")
+
+
+def _check_model(file: File) -> None:
+    """What is about store buffers is given only where there are some."""
+    if file.memory_model == "tso":
+        return
+    if not file.seamcall_drains:
+        raise KeyProblem("seamcall_drains", False, 'only together with memory_model = "tso", which has store buffers')
+    if NO_BARRIER in file.busted:
+        raise KeyProblem("busted", file.busted, f'{NO_BARRIER} only together with memory_model = "tso": KVM\'s entry is one locked'
+                         " access otherwise")
 
 
 # --- the start -------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ engines/replay runs it again.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from harness.files import read_json, write_file
 from harness.experiment import litmus
 from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import parse
-from kernels.moves import BRANCHES_MAX, ROWS_MAX
+from kernels.moves import HOLD, ROWS_MAX
 
 SCHEMA = "tdx-sept-harness/schedule/1"
 KEYS = {"name": (str,), "module": (str,), "reason": (str,), "policy": (str,), "scenario": (dict,), "turns": (list,),
@@ -30,7 +30,8 @@ KIND_NAMES = {str: "text", dict: "a table", list: "a list"}
 class Turn(NamedTuple):
     """A piece of a schedule: this actor executes so many rows.
 
-    branch   what is decided in one of them, if anything is: the outcome of a choice, or whether time runs out
+    branch   what is decided in one of them, if anything is: the outcome of a choice, or whether time runs out; with store
+             buffers DRAIN: the oldest store arrives, HOLD: the first row's store goes into the buffer (kernels/moves.py)
     """
 
     actor: int                   # its place among the scenario's scripts
@@ -102,13 +103,15 @@ def _of_litmus(given: dict, path: str) -> Schedule:
     if not isinstance(text, str):
         raise ResultError(f"{path}: scenario.litmus must be the test's text")
     test = litmus.parse(text, f"{path}: {given['name']}")
+    model = {key: given["scenario"][key] for key in ("memory_model", "seamcall_drains") if key in given["scenario"]}
+    test = replace(test, file=test.file.model_copy(update=model), table=test.table | model)
     turns = [_turn(path, number, turn, len(test.scripts)) for number, turn in enumerate(given["turns"])]
     return Schedule(test, turns, escaped(given["reason"]), given["final"])
 
 
 def _turn(path: str, number: int, given, actors: int) -> Turn:
     """Raises ResultError for what is no turn."""
-    limits = (actors - 1, 2 * ROWS_MAX, BRANCHES_MAX)
+    limits = (actors - 1, 2 * ROWS_MAX, HOLD)
     if not (isinstance(given, list) and len(given) == len(limits) and all(
             isinstance(value, int) and 0 <= value <= limit for value, limit in zip(given, limits))):
         raise ResultError(f"{path}: turns[{number}] = {given!r:.60}: must be [actor, rows, branch],"

@@ -10,6 +10,7 @@ from harness.memory.block import Memory
 from harness.memory.tables import zeros
 from harness.protocol.counters import EVENTS
 from harness.protocol.flows.script import LEAVE
+from harness.protocol.store_buffers import orders
 from kernels import moves, record, symmetry
 from kernels.moves import ACTORS_MAX
 
@@ -40,6 +41,7 @@ class World:
             branches=_int64([2 if name in TRIED else 0 for name in program.choices] or [0]),
             timeouts=2 if scenario.file.timeouts else 1,
             leave=_int64([self._leave(place) for place in range(self.actors)]),
+            order=orders(program, scenario.file.seamcall_drains) if scenario.tso else np.zeros(1, np.int64),
             alike=np.zeros((self.actors, len(symmetry.COLUMNS)), np.int64),
             own=self.record.ctypes.data, at=at, answer_kinds=_int64([answer.kind for answer in program.answers]),
             violations=_int64([program.counters.index(name) for name in self.violations]))

@@ -18,6 +18,7 @@
     assemble.py    from rows with names to rows with numbers
     litmus/        C litmus tests as programs
     liveness.py    which registers may still be read at a row
+    store_buffers.py  which stores wait in a store buffer (x86-TSO)
     contention.py  which calls can make each other BUSY, read off the rows
     kvm_locks.py   what KVM's own locks keep apart
     policy.py      the language of policies: sites, responses, switches

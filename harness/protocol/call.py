@@ -39,6 +39,7 @@ class Options(NamedTuple):
     faults: Faults = Faults()    # what goes wrong below the module; by default nothing
     attribution: bool = False    # note the word that refused, for kernels/blame.py
     pending_ve: bool = True      # whether a touch of a PENDING page is a #VE for the guest
+    plain_mode: bool = False     # vcpu->mode and requests as KVM accesses them, for store buffers: flows/flow.py
     inside: bool = False         # whether the module notes who is inside it, and TDH.SYS.SHUTDOWN counts them
 
 

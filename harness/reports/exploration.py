@@ -18,6 +18,7 @@ def scenario_report(found, verdict: Verdict) -> str:
     """One scenario: what was searched, the outcomes with their grades, invariants."""
     scenario = found.scenario
     lines = [f"{scenario.name}: module {scenario.module}, primitive {scenario.primitive}"
+             + f", x86-TSO{'' if scenario.file.seamcall_drains else ', SEAMCALLs do not drain'}" * scenario.tso
              + f", policy {scenario.policy.name}" * scenario.uses_flows + f", {scenario.file.dpamt}" * scenario.uses_pairs]
     for script in scenario.scripts:
         verb = VERBS[script.uses] if script.uses else "touches" if script.actor.kind == "vcpu" else "removes"
@@ -65,6 +66,7 @@ def coverage(found) -> str:
     counts = (f"{found.states} states, {round(found.bytes / max(1, found.states))} B each,"
               f" {found.transitions} transitions, depth {found.depth}, {seconds(found.seconds)}")
     counts += "".join(f"; {', '.join(names)} are alike: one order of them" for names in found.alike)
+    counts += f"; at most {count(found.buffered, 'store')} in a store buffer" * found.scenario.tso
     if found.complete:
         return f"explored completely: {found.how}; {counts}"
     if found.left_out:

@@ -97,7 +97,8 @@ def as_a_search_does(monkeypatch, end: Op) -> Came:
     world = moves.World(
         rows=code.rows, live=np.full(len(code.rows), -1), base=memory.ctypes.data, start=memory.copy(),
         scripts=np.array([[0, 1]]), values=np.array([1]), branches=np.zeros(1, np.int64), timeouts=2,
-        leave=np.zeros(1, np.int64), alike=np.zeros((1, len(symmetry.COLUMNS)), np.int64), own=own.ctypes.data, at=at,
+        leave=np.zeros(1, np.int64), alike=np.zeros((1, len(symmetry.COLUMNS)), np.int64), order=np.zeros(1, np.int64),
+        own=own.ctypes.data, at=at,
         answer_kinds=np.array([answer.kind for answer in code.answers]), violations=np.zeros(0, np.int64))
     registers[R.PC] = code.labels["host"]
     noted = np.zeros((100, len(moves.NOTED)), np.int64)

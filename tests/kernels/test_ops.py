@@ -491,7 +491,8 @@ def driven(given: Sample, registers: np.ndarray, branch: int) -> Outcome:
     world = moves.World(
         rows=given.rows, live=np.zeros(len(given.rows), np.int64), base=0, start=np.zeros(1, np.int64),
         scripts=np.array([[0, len(SCRIPT)]]), values=SCRIPT, branches=np.array([0, 2]), timeouts=2,
-        leave=np.array([ELSEWHERE]), alike=np.zeros((1, len(symmetry.COLUMNS)), np.int64), own=own.ctypes.data, at=at,
+        leave=np.array([ELSEWHERE]), alike=np.zeros((1, len(symmetry.COLUMNS)), np.int64), order=np.zeros(1, np.int64),
+        own=own.ctypes.data, at=at,
         answer_kinds=np.zeros(COUNTS, np.int64), violations=np.zeros(1, np.int64))
     then = perform(world, given.row, int(given.row["op"]), registers, 0, branch)
     return Outcome(int(then), CONTINUE, registers, given.memory)

@@ -27,7 +27,7 @@ def fair_states(first_arc: np.ndarray, arcs: np.ndarray, movers: np.ndarray, ali
         component = np.full(len(alive), graph.NONE, np.int32)
         count = graph.components(first_arc, arcs, alive, component, *np.zeros((4, len(alive)), np.int32),
                                  np.zeros(len(alive), np.int16))
-        able, can, stays = np.zeros(len(alive), np.uint8), *np.zeros((2, count), np.uint8)
+        able, can, stays = np.zeros(len(alive), np.uint16), *np.zeros((2, count), np.uint16)
         graph.weigh(first_arc, arcs, movers, component, able, can, stays)
         unfair = can & ~stays
         cycles = (component != graph.NONE) & (stays != 0)[component]

@@ -18,7 +18,7 @@ import numpy as np
 
 from harness.engines import checks
 from harness.engines.explore import fairness
-from harness.engines.explore.tables import CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
+from harness.engines.explore.tables import BUFFER_MOST, CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
@@ -43,6 +43,7 @@ class Found:
     left_out: int = 0                        # moves that would have been one preemption too many
     executed: int = 0                        # moves that `step` was called for
     depth: int = 0
+    buffered: int = 0                        # stores in one store buffer, at most
     bytes: int = 0                           # of the tables that are in use at its end
     runs: int = 0
     seconds: float = 0.0
@@ -79,7 +80,7 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     found.expanded, found.left_out = int(counts[states.NEXT]), int(counts[states.LEFT_OUT])
     found.states, found.transitions = int(counts[states.N_STATES]), int(counts[states.TRANSITIONS])
     found.executed, found.seconds, found.depth = int(counts[states.N_MOVES]), search.seconds, search.depth()
-    found.bytes = search.bytes_used()
+    found.bytes, found.buffered = search.bytes_used(), search.buffered()
     found.interrupted = search.interrupted
     found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
     found.answered = search.answers()
@@ -209,6 +210,7 @@ def _note_settling(search: Search, found: Found) -> None:
 def _why(ending: int, memory_mib: int) -> str:
     return {moves.FINISHED: "", kernel.PAUSED: "interrupted",
             moves.FULL: f"the tables are full; --memory-mib {memory_mib} is the limit",
+            moves.CRAMPED: f"a store buffer holds more than {BUFFER_MOST} stores",
             moves.ENDLESS: PRIVATE_LOOP}[ending]
 
 
@@ -376,11 +378,10 @@ def _moves(search: Search, state: int) -> list[tuple[Turn, int, int]]:
     arcs = iter(search.tables.states.arcs[search.tables.states.first_arc[state]:search.tables.states.first_arc[state + 1]])
     found = []
     for actor in range(search.actors):
-        for branch in range(max(0, int(search.tables.locals.fanout[here[actor]]))):
+        for branch in search.branches(int(here[actor])):
             move = search.move_of(int(here[actor]), memory, branch)
             if search.tables.moves.flags[move] & moves.CANNOT == 0:
-                found.append((Turn(actor, int(search.tables.moves.executed[move]), branch), int(search.tables.moves.to[move, 0]),
-                              int(next(arcs))))
+                found.append((*search.move(state, actor << 8 | branch), int(next(arcs))))
     return found
 
 

@@ -17,7 +17,7 @@ from harness.experiment.scenario import HALT, NOT_MADE, Scenario, answers_of
 from harness.experiment.schedule import Turn
 from harness.experiment.world import World
 from harness.memory.tables import use_large_pages, zeros
-from kernels import moves, search as kernel, states, symmetry as alike
+from kernels import buffers, moves, search as kernel, states, symmetry as alike
 from kernels.ops import REGISTERS, Register as R
 from kernels.words import spell_entry, unsigned
 
@@ -27,6 +27,8 @@ RUN_MOVES_MAX = 100_000          # of a single run; longer ones are cut off and 
 PATH_MAX = RUN_MOVES_MAX + 1
 SCOUT_MOVES = 2_000              # of a run that is made only to learn about words
 WORDS_MAX = 4096
+BUFFER_STORES = 2                # that a store buffer has room for at first; doubled when there are more ...
+BUFFER_MOST = 64                 # ... up to so many
 CHANGES_MAX = 64                 # of priorities, in a run by PCT
 
 DONE, HALTED, DEADLOCK = "done", "halted", "deadlock"        # how a schedule ends
@@ -66,7 +68,7 @@ class Search:
         self._tell_alike(self._groups() if symmetry and preemptions < 0 else [])
         self.counts = np.zeros(states.COUNTS, np.int64)
         self.events = np.zeros((2 + len(self.violations), 3), np.int64)
-        self.width = 64
+        self.width, self.room = 64, BUFFER_STORES if scenario.tso else 0
         self.memory_bytes = memory_mib << 20
         self._allocate()
         self.seconds, self.interrupted = 0.0, False
@@ -169,7 +171,7 @@ class Search:
             return zeros(4 << 2 * ((2 * count).bit_length() // 2 + 1), np.int32)
 
         self.tables = states.Tables(
-            states.Locals(zeros((locals_, REGISTERS + 1), np.int64), index(locals_), zeros(locals_, np.int8),
+            states.Locals(zeros((locals_, buffers.columns(self.room)), np.int64), index(locals_), zeros(locals_, np.int8),
                           zeros((locals_, actors), np.int32)),
             states.Memories(zeros((memories, self.width), np.int64), index(memories),
                             zeros((memories, actors), np.int32)),
@@ -182,7 +184,7 @@ class Search:
         self.large = False
         self.run = kernel.Run(
             np.zeros(actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
-            np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(REGISTERS, np.int64),
+            np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
             np.zeros((states.ROOM, 2), np.int64))
 
     def _grow_large(self) -> None:
@@ -202,6 +204,7 @@ class Search:
         self.world.block[known.cell_at[:cells] >> 3] = known.initial[:cells]
         tables.memories.rows[0] = 0
         for place, registers in enumerate(self.world.start_registers):
+            tables.locals.rows[place] = 0
             tables.locals.rows[place, :REGISTERS], tables.locals.rows[place, REGISTERS] = registers, place
             tables.locals.fanout[place] = 1
         self.counts[states.N_LOCALS] = self.actors
@@ -211,6 +214,7 @@ class Search:
         limits = np.zeros(moves.LIMITS, np.int64)
         limits[moves.PAUSE], limits[moves.PREEMPTIONS], limits[moves.MOVES] = pause, self.preemptions, length
         limits[moves.FORGET], limits[moves.WORDS], limits[moves.ALIKE] = self.forget, self.width, bool(self.groups)
+        limits[moves.BUFFER] = self.room
         ending = kernel.search(scheduler, self.world.arrays, self.known, self.tables, self.run, limits)
         assert ending != moves.UNKNOWN, f"{self.scenario.name}: a row that a search has no driver for"
         return ending
@@ -222,6 +226,10 @@ class Search:
         elif ending == moves.NARROW:
             self.width *= 2
             self._allocate()
+        elif ending == moves.CRAMPED and self.room < BUFFER_MOST:
+            self.room *= 2
+            self._allocate()
+            return True
         return ending in (moves.RESTART, moves.DIFFER, moves.NARROW)
 
     def settle(self) -> int:
@@ -361,7 +369,23 @@ class Search:
         """A move out of a state, by places; and where the actor then stands."""
         actor, branch = way >> 8, way & 0xFF
         move = self.move_of(int(self.tables.states.rows[state, actor]), int(self.tables.states.rows[state, self.actors]), branch)
-        return Turn(actor, int(self.tables.moves.executed[move]), branch), int(self.tables.moves.to[move, 0])
+        then = int(self.tables.moves.to[move, 0])
+        if self.held(then) > self.held(int(self.tables.states.rows[state, actor])):
+            branch = moves.HOLD
+        return Turn(actor, int(self.tables.moves.executed[move]), branch), then
+
+    def held(self, local: int) -> int:
+        """How many stores an actor has in its buffer."""
+        return int(self.tables.locals.rows[local, buffers.HELD]) if self.room else 0
+
+    def branches(self, local: int) -> list[int]:
+        """The moves that an actor may have there, as the search numbers them."""
+        fan = max(0, int(self.tables.locals.fanout[local]))
+        return [*range(fan - 1), moves.DRAIN] if self.held(local) else [*range(fan)]
+
+    def buffered(self) -> int:
+        """The most stores that one buffer has held."""
+        return int(self.tables.locals.rows[:self.counts[states.N_LOCALS], buffers.HELD].max()) if self.room else 0
 
     def walk_to(self, state: int) -> tuple[list[Turn], list[int]]:
         """The shortest schedule that leads to a state; and which actor is at each place of it."""

@@ -10,9 +10,12 @@ from harness.experiment.scenario import Scenario, answers_of
 from harness.experiment.schedule import Access, Schedule, Turn
 from harness.experiment.world import World
 from harness.protocol.counters import EVENTS
-from kernels import moves
-from kernels.ops import Op, Register as R
+from kernels import buffers, moves
+from kernels.ops import Op, Order, Register as R
 from kernels.words import unsigned
+
+
+STORES_MOST = 64                 # in a store buffer
 
 
 class Replay:
@@ -23,8 +26,10 @@ class Replay:
         self.world = World(scenario)
         self.memory = self.world.memory
         self.registers = [self.memory.registers(script.actor.number) for script in scenario.scripts]
+        if scenario.tso:                 # the buffers lie behind them; no real process is held to such a schedule
+            self.registers = [np.zeros(buffers.registers_with(STORES_MOST), np.int64) for _ in self.registers]
         for registers, start in zip(self.registers, self.world.start_registers):
-            registers[:] = start
+            registers[:len(start)] = start
         self.noted = np.zeros((2 * moves.ROWS_MAX, len(moves.NOTED)), np.int64)
         self.cells = scenario.layout.at("image") // 8        # what comes behind is of real processes
 
@@ -76,9 +81,15 @@ def execute(schedule: Schedule) -> tuple[list[Access], dict[str, str]]:
 def _accesses(replay: Replay, turn: Turn, number: int, pc: int, where: int, bits: int, before: int, after: int,
               then: int) -> list[Access]:
     """What a person is shown of one row (moves.NOTED)."""
-    row, name, found = replay.program.listing[pc], replay.name(turn.actor), []
+    name = replay.name(turn.actor)
+    if pc < 0:
+        return [Access(number, name, "its store arrives", replay.scenario.layout.name_of(where), unsigned(before),
+                       unsigned(after), bits)]
+    row, found = replay.program.listing[pc], []
     if bits:
         text = f"{row.op.name.lower()} {row.text}".strip()
+        if turn.branch == moves.HOLD and replay.world.arrays.order[pc] == Order.STORE and before == after:
+            text += ": held back"
         found.append(Access(number, name, text, replay.scenario.layout.name_of(where), unsigned(before),
                             unsigned(after), bits))
     elif row.op == Op.CALL_END:

@@ -2,8 +2,10 @@
 
 A kick.  KVM interrupts every vCPU that is in the guest or on its way there, then waits until each has
 taken the interrupt (kvm_make_all_cpus_request with KVM_REQ_OUTSIDE_GUEST_MODE); a vCPU that is out
-gets none.  Here a vCPU has one word with two bits, so that "I enter" and "have I been asked to
-leave" are one access, as KVM's memory barriers make them.  The interrupt is taken where interrupts
+gets none.  Here a vCPU has one word with a byte of each, so that "I enter" and "have I been asked to
+leave" can be one access, as KVM's memory barriers make them.  With store buffers (Options.plain_mode) they are what KVM
+has: a plain store of vcpu->mode, smp_mb__after_srcu_read_unlock, and a look at the requests (x86.c, vcpu_enter_guest);
+the barrier can be left out (`no_entry_barrier`), which loses kicks.  The interrupt is taken where interrupts
 are on: before each of the guest's instructions, and once tdh_vp_enter has come back
 (`leave_guest_mode`).  Between the two a vCPU that tries again keeps it waiting.  A vCPU still counts as in the guest.
 
@@ -26,7 +28,8 @@ from harness.protocol.seamcalls import by_name, draws_random, entry_label, held_
 from kernels import rwlock
 from kernels.ops import Op, Register as R
 
-REQUEST, IN_GUEST = 1, 2         # bits of a vCPU's kick word
+MODE = 1                         # the byte of a vCPU's kick word that is vcpu->mode; the lowest are its requests
+REQUEST, IN_GUEST = 1, 1 << 8 * MODE             # bits of the word
 
 DEAD, CLOSING = 1, 2             # vm_dead of a VM that is not alive: KVM_BUG_ON; its file is being closed
 
@@ -169,7 +172,24 @@ class Flow:
 
     def leave_guest_mode(self) -> None:
         """vcpu->mode = OUTSIDE_GUEST_MODE, which acknowledges a kick."""
-        self.row(Op.AND, base=R.KICK, value=~(IN_GUEST | REQUEST), text="vcpu->mode = OUTSIDE_GUEST_MODE")
+        if not self.options.plain_mode:
+            self.row(Op.AND, base=R.KICK, value=~(IN_GUEST | REQUEST), text="vcpu->mode = OUTSIDE_GUEST_MODE")
+            return
+        # x86.c, vcpu_enter_guest: a plain store and smp_wmb(); then interrupts are on, so that one that was sent is taken, and
+        # kvm_vcpu_srcu_read_lock() has a full barrier (kernel/rcu/srcutree.c, __srcu_read_lock): nothing overtakes the store.
+        self.row(Op.STORE, base=R.KICK, offset=MODE, width=8, text="vcpu->mode = OUTSIDE_GUEST_MODE")
+        self.row(Op.AND, base=R.KICK, value=~REQUEST, text="interrupt taken; srcu_read_lock")
+
+    def enter_guest_mode(self, otherwise: str) -> None:
+        """vcpu->mode = IN_GUEST_MODE, and whether there are requests, in one access or as KVM does it."""
+        if not self.options.plain_mode:
+            self.row(Op.OR, base=R.KICK, value=IN_GUEST, register=R.OLD, mask=REQUEST, match=0, otherwise=otherwise,
+                     text="vcpu->mode = IN_GUEST_MODE")
+            return
+        self.row(Op.STORE, base=R.KICK, offset=MODE, width=8, value=IN_GUEST >> 8 * MODE, text="vcpu->mode = IN_GUEST_MODE")
+        if not self.busted("no_entry_barrier"):
+            self.row(Op.FENCE, text="smp_mb__after_srcu_read_unlock")
+        self.row(Op.LOAD, base=R.KICK, width=8, mask=REQUEST, match=0, otherwise=otherwise, text="requests")
 
     def not_requested(self, otherwise: str) -> None:
         self.row(Op.LOAD, base=R.KICK, mask=REQUEST, match=0, otherwise=otherwise, text="asked to leave?")

@@ -10,7 +10,7 @@ The guest goes on at the row in R.RESUME.
 
 from harness.protocol.policy import Response
 from harness.protocol.flows import build, guest
-from harness.protocol.flows.flow import IN_GUEST, REQUEST, Flow
+from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.responses import TREE_BUSY, Responses
 from kernels.ops import Op, Register as R
 from kernels.words import EXIT_REASON_EPT_VIOLATION, TDX_SW_ERROR, status
@@ -26,8 +26,7 @@ def write(flow: Flow) -> None:
     if flow.behaviour.migrate_share:
         _migrate(flow)
     flow.label("vcpu.enter")
-    flow.row(Op.OR, base=R.KICK, value=IN_GUEST, register=R.OLD, mask=REQUEST, match=0,
-             otherwise="vcpu.requested", text="vcpu->mode = IN_GUEST_MODE")
+    flow.enter_guest_mode(otherwise="vcpu.requested")
     with flow.aside("vcpu.requested"):
         flow.leave_guest_mode()
         flow.row(Op.YIELD, next="vcpu.run")

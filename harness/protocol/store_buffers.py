@@ -1,0 +1,42 @@
+"""What each row of a program has to do with a store buffer: ops.Order, for this program.
+
+A store is held back only where it can make a difference: if some way from it leads to a plain load before the next
+locked instruction.  Any other store that waits is as good as an actor that has not come so far, which the search has
+already; it is made at once, with the buffer empty.
+"""
+
+import numpy as np
+
+from harness.protocol.assemble import Program
+from harness.protocol.liveness import successors
+from kernels.ops import OP_TABLE, Op, Order
+
+# The beginning and the end of a SEAMCALL or a TDCALL, which drain the buffer or do not.  Intel's manuals do not list VM entries
+# and exits among what orders memory (SDM 3A, 8.3 and 9.2), though both are serialising in effect: hence a choice.
+BOUNDARIES = (Op.CALL_BEGIN, Op.CALL_END)
+# Of EXCHANGE rows some are of the words of our own checks (Call.check_owner), which order nothing.
+MAY_BE_OURS = (Op.EXCHANGE,)
+
+
+def orders(program: Program, seamcall_drains: bool = True) -> np.ndarray:
+    """int64 (R,): Order of each row; STORE only where the store is held back."""
+    rows = program.rows
+    found = [OP_TABLE[row["op"]].order for row in rows]
+    if seamcall_drains:
+        found = [Order.LOCKED if row["op"] in BOUNDARIES else order for row, order in zip(rows, found)]
+    before: list[list[int]] = [[] for _ in rows]
+    for number, row in enumerate(rows):
+        for target in successors(row, rows):
+            before[target].append(number)
+    # Where a plain load may come before a locked instruction, from this row on.
+    loads = [order == Order.LOAD for order in found]
+    waiting = [number for number, load in enumerate(loads) if load]
+    while waiting:
+        for number in before[waiting.pop()]:
+            passes = found[number] != Order.LOCKED or rows[number]["op"] in MAY_BE_OURS
+            if not loads[number] and passes:
+                loads[number] = True
+                waiting.append(number)
+    ahead = [any(loads[target] for target in successors(row, rows)) if order == Order.STORE else False
+             for row, order in zip(rows, found)]
+    return np.array([Order.LOCKED if order == Order.STORE and not load else order for order, load in zip(found, ahead)], np.int64)
