@@ -1,5 +1,6 @@
 """What `run` does with C litmus tests: real processes, litmus7's histogram, and whether explore has every outcome."""
 
+import json
 import re
 from functools import partial
 
@@ -24,7 +25,7 @@ def runs(text: str) -> int:
     return int(found[1]) * UNITS[found[2]]
 
 
-def run(paths: list[str], count: int, given: str | None, seed: int = 1) -> int:
+def run(paths: list[str], count: int, given: str | None, seed: int = 1, style: str = "table") -> int:
     """Run every test so often, print its histogram beside what explore finds; returns the exit code.
 
     given   the memory model; None: x86-TSO, or sequential consistency of tests with a TD, for which there is no other
@@ -32,6 +33,7 @@ def run(paths: list[str], count: int, given: str | None, seed: int = 1) -> int:
     if other := next((path for path in paths if not path.endswith(".litmus")), None):
         raise UsageError(f"{other}: is no .litmus file; litmus tests are run apart from configs")
     tests, code = [(path, litmus.load(path)) for path in paths], DONE
+    documents: list[dict] = []
     for _, test in tests:
         refuse(test)
     for number, (path, test) in enumerate(tests):
@@ -43,9 +45,17 @@ def run(paths: list[str], count: int, given: str | None, seed: int = 1) -> int:
             verdict = verdicts.judge(test, ran.endings)
             seen = {tuple(state.values.values()) for state in verdict.states}
             impossible = seen - known if known is not None else set()
-            print(reports.as_litmus(test, verdict, impossible, ran.seconds))
-            print(reports.beside_runs(test, ran, verdict, impossible, known, model, seed) + "\n", flush=True)
+            if style == "json":
+                documents.append(reports.plain(test, verdict, model, ran.seconds) | {
+                    "runs_count": ran.runs, "processors": list(ran.processors), "seed": seed,
+                    "states_of_search_count": None if known is None else len(known),
+                    "impossible": [dict(zip(verdict.states[0].values, each)) for each in sorted(impossible)]})
+            else:
+                print(reports.as_litmus(test, verdict, impossible, ran.seconds))
+                print(reports.beside_runs(test, ran, verdict, impossible, known, model, seed) + "\n", flush=True)
             code = gravest(code, FAILED if impossible else UNTRUSTWORTHY if not ran.runs else DONE)
+    if style == "json":
+        print(json.dumps(documents, indent=1))
     return code
 
 

@@ -54,7 +54,8 @@ def do(options) -> int:
             if value:
                 raise UsageError(f"{option}: not of C litmus tests; allowed: --runs, --memory-model")
         from harness.commands import litmus_run          # compiles
-        return litmus_run.run(shipped.paths(options.configs), litmus_run.runs(options.runs or "1M"), options.memory_model)
+        return litmus_run.run(shipped.paths(options.configs), litmus_run.runs(options.runs or "1M"), options.memory_model,
+                              style=options.format)
     for option, value in (("--runs", options.runs), ("--memory-model", options.memory_model)):
         if value is not None:
             raise UsageError(f"{option} {value}: is of C litmus tests (FILE.litmus)")

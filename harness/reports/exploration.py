@@ -42,6 +42,20 @@ def scenario_report(found, verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
+def plain(found, verdict: Verdict) -> dict:
+    """A scenario for programs."""
+    scenario = found.scenario
+    actors, watched = [script.actor.name for script in scenario.scripts], [name for name, _ in scenario.watched()]
+    return {
+        "name": scenario.name, "module": scenario.module, "primitive": scenario.primitive, "policy": scenario.policy.name,
+        "complete": found.complete, "how": found.how, "stopped": found.stopped, "states_count": found.states,
+        "transitions_count": found.transitions, "runs_count": found.runs, "seconds": found.seconds,
+        "outcomes": [{"kind": ending.kind, "answers": dict(zip(actors, map(list, ending.answers))), "words": dict(zip(watched, ending.words)),
+                      "grade": grade, "note": note, "count": ending.count, "steps_count": len(ending.turns)}
+                     for ending, (grade, note) in zip(found.endings, verdict.grades)],
+        "invariants": {named(name): _verdict(found, name) for name in found.checked}, "failures": verdict.failures}
+
+
 def _verdict(found, name: str) -> str:
     """What a search says of an invariant."""
     if name in found.violations:

@@ -32,6 +32,14 @@ def as_herd(test, verdict: Verdict, seconds: float) -> str:
     return "\n".join(lines)
 
 
+def plain(test, verdict: Verdict, model: str, seconds: float) -> dict:
+    """A test's verdict for programs."""
+    return {"name": test.name, "module": test.module, "memory_model": model, "condition": condition(test), "ok": verdict.ok,
+            "observation": verdict.observation, "hits_count": verdict.hits, "misses_count": verdict.misses, "seconds": seconds,
+            "states": [{"values": {name: _named(value) for name, value in state.values.items()}, "count": state.count,
+                        "satisfies": bool(state.satisfies)} for state in verdict.states]}
+
+
 def besides(test, verdict: Verdict, found, unexpected: list[str], model: str = SC) -> str:
     """What herd7 does not say: how far the search went, invariants, deadlocks, and whether all is as the file says."""
     lines = [f"Searched: {found.how}, {found.states} states, {MODEL_NAMES[model]}, module {test.module}"

@@ -62,9 +62,13 @@ def _plain(policy: Policy) -> dict:
             "switches": {switch.name: getattr(policy, switch.name) for switch in SWITCHES}}
 
 
-def guest_report() -> str:
+def guest_report(style: str = "table") -> str:
     """A table of what each guest does, answer by answer; then each with its source."""
     sites = guest_policies.SITES
+    if style != "table":
+        return formatted([{"guest": guest.name, "meaning": guest.meaning, **{site: guest.words(site) for site in sites},
+                           "one at a time": "yes" if guest.one_at_a_time else "no", "source": guest.source}
+                          for guest in guest_policies.GUESTS], style, words=tuple(range(40)))
     table = [(guest.name, *(wrap(guest.words(site), 14).replace("\n   ", "\n") for site in sites))
              for guest in guest_policies.GUESTS]
     headers = ("guest", *(site.replace("_2m", "\n2 MiB").replace("_4k", "\n4 KiB") for site in sites))

@@ -79,6 +79,6 @@ def test_a_path_and_a_commit_forge_no_line(tmp_path, capsys):
     assert command(capsys, "configs", "explore/accept", "--copy", tmp_path / f"b{CONTROL}")[1].count("\n") == 1
     asked = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nightly, "night", lambda request: asked.append(request.commit) or nightly.Report(0, "", []))
+        patch.setattr(nightly, "night", lambda request: asked.append(request.commit) or nightly.Report(0, "", {}, []))
         assert command(capsys, "nightly", "configs/nightly", "--commit", CONTROL * 20)[0] == 0
     assert plain(asked[0]) and asked[0].isprintable() and len(asked[0]) <= 64
