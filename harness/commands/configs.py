@@ -8,7 +8,7 @@ from harness.commands import arguments
 from harness.errors import DONE, UsageError
 from harness.experiment import shipped
 from harness.files import reason, saved
-from harness.reports.text import formatted
+from harness.reports.text import formatted, wrap
 
 COMMENT = re.compile(r"^(?:# ?|\(\* ?|//+ ?)(.*)")
 LONGEST = 48                     # of a question in a table, beside the longest name in 100 columns
@@ -31,7 +31,7 @@ def do(options) -> int:
             for path in chosen]
     print(formatted(rows, options.format, words=(0, 1)))
     if options.format == "table":
-        print("\n`run NAME` or `explore NAME` takes each from wherever it lies; `configs --copy DIR` writes them out.")
+        print("\n" + wrap("`run NAME` or `explore NAME` takes each from wherever it lies; `configs --copy DIR` writes them out."))
     return DONE
 
 

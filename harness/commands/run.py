@@ -26,7 +26,8 @@ class Wanted(NamedTuple):
 
 
 def add(parser) -> None:
-    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, a folder, a pattern, or a shipped config by its name, such as kick_vcpus")
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, a folder, a pattern, a shipped config by its name, such as kick_vcpus,"
+                        " or - for a config on standard input")
     arguments.add_overrides(parser, "change a key of the config, e.g. --set td.vcpus=8")
     parser.add_argument("--policies", metavar="NAMES",
                         help="run each config under each of these policies (comma-separated, or: all)")
@@ -48,19 +49,20 @@ def add(parser) -> None:
 
 def do(options) -> int:
     arguments.check_range("--repeats", options.repeats, 1, 10_000)
-    if any(path.endswith(".litmus") for path in options.configs):
+    paths = shipped.paths(options.configs)
+    if any(path.endswith(".litmus") for path in paths):
         for option, value in (("--repeats", options.repeats), ("--budget", options.budget), ("--policies", options.policies),
                               ("--resume", options.resume), ("--check-outcomes", options.check_outcomes), ("--set", options.overrides)):
             if value:
                 raise UsageError(f"{option}: not of C litmus tests; allowed: --runs, --memory-model")
         from harness.commands import litmus_run          # compiles
-        return litmus_run.run(shipped.paths(options.configs), litmus_run.runs(options.runs or "1M"), options.memory_model,
+        return litmus_run.run(paths, litmus_run.runs(options.runs or "1M"), options.memory_model,
                               style=options.format)
     for option, value in (("--runs", options.runs), ("--memory-model", options.memory_model)):
         if value is not None:
             raise UsageError(f"{option} {value}: is of C litmus tests (FILE.litmus)")
     out, budget_s = Path(options.out), sessions.seconds(options.budget)
-    configs = running.load(shipped.paths(options.configs), options.overrides, arguments.policies(options.policies))
+    configs = running.load(paths, options.overrides, arguments.policies(options.policies))
     session = sessions.make_session(configs, options.repeats, budget_s)
     for config in session.configs:
         running.prepare(config)

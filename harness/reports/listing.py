@@ -11,7 +11,7 @@ from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
 from harness.protocol.sources import in_release
 from harness.reports.module import find_release, lock_text
-from harness.reports.text import WIDTH, wrap
+from harness.reports.text import spare, width, wrap
 from kernels.ops import OP_TABLE
 
 OF_WIDTH, LEGEND_WIDTH = 38, 72          # longer texts go on in the next line, but no word is broken
@@ -64,7 +64,7 @@ def explanation(name: str, module: str = "1.5.05", level: int | None = None, sty
         wrap("locks: " + ", ".join(held)), "",
         tabulate(rows, headers=("row", "micro-op", "of", "goes to"), tablefmt="simple",
                  maxcolwidths=[None, None, *_widths(rows)], break_long_words=False), "",
-        tabulate(legend, tablefmt="plain", maxcolwidths=[None, LEGEND_WIDTH], break_long_words=False)])
+        tabulate(legend, tablefmt="plain", maxcolwidths=[None, LEGEND_WIDTH + spare()], break_long_words=False)])
 
 
 def _widths(rows: list[tuple]) -> tuple[int, int]:
@@ -72,4 +72,4 @@ def _widths(rows: list[tuple]) -> tuple[int, int]:
     text = max([OF_WIDTH, *(len(word) for row in rows for word in row[2].split())])
     first = sum(max(len(str(cell)) for cell in column) for column in ([row[0] for row in rows] + ["row"],
                                                                       [row[1] for row in rows] + ["micro-op"]))
-    return text, WIDTH - 3 * 2 - first - text
+    return text, width() - 3 * 2 - first - text
