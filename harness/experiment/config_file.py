@@ -54,7 +54,7 @@ def read(path: str | Path, overrides: list[str] = ()) -> Given:
         put(table, key, value, f"--set {override}")
         origins[key] = f"--set {override}"
     table.setdefault("name", "stdin" if path == STANDARD_INPUT else Path(path).stem)
-    return Given(table, str(path), origins)
+    return Given(table, "standard input" if path == STANDARD_INPUT else str(path), origins)
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -8,13 +8,12 @@ import csv
 import io
 import json
 import re
-import shutil
-import sys
 import textwrap
 
 import tabulate as tabulate_module
 from tabulate import tabulate
 
+from harness import printing
 from harness.errors import escaped
 
 tabulate_module.MIN_PADDING = 0      # columns as narrow as their contents, so that tables fit
@@ -77,8 +76,7 @@ def signed_percent(value: float) -> str:
 
 def width() -> int:
     """The columns of the terminal that standard output is; WIDTH where it is none."""
-    terminal = getattr(sys.stdout, "isatty", bool)()
-    return max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns) if terminal else WIDTH
+    return max(NARROWEST, printing.columns() or WIDTH)
 
 
 def spare() -> int:

@@ -91,7 +91,7 @@ def test_without_a_terminal_there_are_100_columns_and_with_one_its_own(monkeypat
             return True
     monkeypatch.setenv("COLUMNS", "83")
     assert text.width() == 100
-    monkeypatch.setattr(text.sys, "stdout", Terminal())
+    monkeypatch.setattr(text.printing.sys, "stdout", Terminal())
     assert text.width() == 83 and max(map(len, text.wrap("word " * 60).splitlines())) <= 83
     monkeypatch.setenv("COLUMNS", "300")
     assert text.width() == 300 and max(map(len, text.wrap("word " * 60).splitlines())) <= 100
