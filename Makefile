@@ -40,9 +40,10 @@ bench: $(VENV)/installed
 soak: $(VENV)/installed
 	$(IN_VENV) -m tests.soak
 
-# ruff at the level that pyproject.toml states.
+# ruff and mypy at the levels that pyproject.toml states.
 lint: $(VENV)/installed
 	$(IN_VENV) -m ruff check
+	$(IN_VENV) -m mypy
 
 # The pages of docs/ that are made from the code's own tables, and completions/ from the parser.
 docs: $(VENV)/installed

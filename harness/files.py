@@ -11,12 +11,14 @@ import math
 import os
 import re
 import stat
+import sys
 import tempfile
 import tomllib
 from pathlib import Path
 
 from harness.errors import UNSAFE, ResultError, UsageError, escaped, nearest
 
+STANDARD_INPUT = "-"             # in place of a path
 BYTES_MOST = 256 << 20           # of any file: years of nights
 TOML_MOST = 1 << 20              # of what a person has written
 DEPTH_MOST = 50                  # tables and lists inside each other
@@ -158,7 +160,9 @@ def read_json(path: str | Path, keep: str = ""):
 
 
 def read_toml(path: str | Path, named: str = "") -> dict:
-    """The tables of a TOML file; `named` is how a message calls it.  Raises UsageError."""
+    """The tables of a TOML file; `named` is how a message calls it.  `-` is standard input.  Raises UsageError."""
+    if path == STANDARD_INPUT:
+        named = named or "standard input"
     try:
         return from_toml(read_text(path, UsageError, named, "*.toml", TOML_MOST))
     except tomllib.TOMLDecodeError as problem:
@@ -188,6 +192,11 @@ def open_regular(path: str | Path, error: type[UsageError], named: str = ""):
 def read_bytes(path: str | Path, error: type[UsageError] = UsageError, named: str = "", pattern: str = "",
                most: int = BYTES_MOST) -> bytes:
     """What a regular file holds.  Raises `error`: missing, of another kind (a FIFO is not waited for), too long."""
+    if path == STANDARD_INPUT:
+        raw = sys.stdin.buffer.read(most + 1)
+        if len(raw) > most:
+            raise error(f"{named or 'standard input'}: is longer than {most >> 20} MiB; must be at most that")
+        return raw
     path, named = Path(path), named or path
     try:
         with open_regular(path, error, named) as file:

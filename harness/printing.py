@@ -7,6 +7,7 @@ for whoever has nothing else to say.
 import errno
 import os
 import re
+import shutil
 import sys
 
 DESCRIPTORS = {"stdin": 0, "stdout": 1, "stderr": 2}
@@ -95,6 +96,11 @@ def prepare() -> None:
             if hasattr(stream, "reconfigure"):           # what the terminal cannot show is shown as its number
                 stream.reconfigure(errors="backslashreplace")
             setattr(sys, name, Lossy(stream, DESCRIPTORS[name]))
+
+
+def columns() -> int | None:
+    """How wide the terminal is that standard output is; None if it is none."""
+    return shutil.get_terminal_size().columns if getattr(sys.stdout, "isatty", bool)() else None
 
 
 def lost() -> OSError | None:

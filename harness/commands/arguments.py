@@ -12,10 +12,12 @@ from harness.results.identity import COMPARABLE
 
 OUT = "results"
 FORMATS = ("table", "github", "csv", "json")       # of reports/text.py
+TABLE_OR_JSON = ("table", "json")                   # of what is no single table
 
 
-def add_format(parser) -> None:
-    parser.add_argument("--format", choices=FORMATS, default="table", help="how to print (default: table)")
+def add_format(parser, formats: tuple[str, ...] = FORMATS) -> None:
+    """What every command has that prints an answer; tests/commands/test_format.py names those that have none, and why."""
+    parser.add_argument("--format", choices=formats, default="table", help="how to print (default: table)")
 
 
 def add_overrides(parser, text: str) -> None:

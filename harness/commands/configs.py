@@ -4,10 +4,11 @@ import re
 import shutil
 from pathlib import Path
 
+from harness.commands import arguments
 from harness.errors import DONE, UsageError
 from harness.experiment import shipped
 from harness.files import reason, saved
-from harness.reports.text import formatted
+from harness.reports.text import formatted, wrap
 
 COMMENT = re.compile(r"^(?:# ?|\(\* ?|//+ ?)(.*)")
 LONGEST = 48                     # of a question in a table, beside the longest name in 100 columns
@@ -16,8 +17,7 @@ LONGEST = 48                     # of a question in a table, beside the longest 
 def add(parser) -> None:
     parser.add_argument("words", nargs="*", metavar="NAME", help="only those with this in their name, such as explore/")
     parser.add_argument("--copy", metavar="DIR", help="write them into this folder, which must not exist yet")
-    parser.add_argument("--format", choices=("table", "github", "csv", "json"), default="table",
-                        help="how to print (default: table)")
+    arguments.add_format(parser)
 
 
 def do(options) -> int:
@@ -31,7 +31,7 @@ def do(options) -> int:
             for path in chosen]
     print(formatted(rows, options.format, words=(0, 1)))
     if options.format == "table":
-        print("\n`run NAME` or `explore NAME` takes each from wherever it lies; `configs --copy DIR` writes them out.")
+        print("\n" + wrap("`run NAME` or `explore NAME` takes each from wherever it lies; `configs --copy DIR` writes them out."))
     return DONE
 
 

@@ -49,18 +49,18 @@ def ways(found: Found, judged: grading.Verdict, show: int | None) -> list[Way]:
     return chosen
 
 
-def present(found: Found, judged: grading.Verdict, show: int | None, destination: Destination) -> None:
-    """Print each way access by access, and save it."""
-    present_ways(found.scenario, ways(found, judged, show), destination)
+def present(found: Found, judged: grading.Verdict, show: int | None, destination: Destination, say: bool = True) -> None:
+    """Print each way access by access (`say`), and save it."""
+    present_ways(found.scenario, ways(found, judged, show), destination, say)
 
 
-def present_ways(scenario, chosen: list[Way], destination: Destination) -> None:
+def present_ways(scenario, chosen: list[Way], destination: Destination, say: bool = True) -> None:
     for number, each in enumerate(chosen, 1):
         schedule = Schedule(scenario, each.turns, each.reason)
         accesses, schedule.final = execute(schedule)
-        print("\n" + exploration.trace(schedule, accesses))
-        if each.repeated:
-            print(f"the last {each.repeated} steps repeat for ever")
+        if say:
+            print("\n" + exploration.trace(schedule, accesses)
+                  + f"\nthe last {each.repeated} steps repeat for ever" * bool(each.repeated))
         save(schedule, number, destination)
         if number == 1:
             show_elsewhere(schedule, accesses, destination.html, destination.trace)

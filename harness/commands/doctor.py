@@ -5,8 +5,10 @@ a second and runs nothing but the negative control; `rows` says what they mean, 
 micro-ops cost here is calibrate.py's, whether virtual time agrees with real time validate.py's.
 """
 
+import json
 import os
 import time
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,11 +43,12 @@ def do(options) -> int:
     if options.calibrate is None and options.validate is None:
         print(doctor_report(rows(examine()), options.format))
     if options.calibrate is not None:
-        print(write_costs(options.calibrate), end="")
+        text = write_costs(options.calibrate)
+        print(json.dumps(tomllib.loads(text), indent=1) + "\n" if options.format == "json" else text, end="")
     if options.validate is not None:
         with Progress("validate", 0, 1) as progress:
             compared = validate.run(options.validate or validate.shipped(), lambda share: progress(share, {}))
-        print(validation_report(compared, real))
+        print(validation_report(compared, real, options.format))
     return DONE
 
 

@@ -1,5 +1,6 @@
 """The command `explore`: search the scenarios of files, judge each, save and show what should not be."""
 
+import json
 import sys
 from dataclasses import replace
 from functools import partial
@@ -138,9 +139,10 @@ def do(options) -> int:
                               ("--trace", options.trace)):
             if value is not None:
                 raise UsageError(f"{option} {value}: not together with --policies, --guests or --modules, which show no single way")
-    elif options.require is not None or options.format != "table":
-        option = "--require" if options.require is not None else "--format"
-        raise UsageError(f"{option} {options.require or options.format}: only together with --policies, --guests or --modules")
+    elif options.require is not None:
+        raise UsageError(f"--require {options.require}: only together with --policies, --guests or --modules")
+    elif options.format not in arguments.TABLE_OR_JSON:
+        raise UsageError(f"--format {options.format}: only together with --policies, --guests or --modules; allowed: table, json")
     model = {"memory_model": options.memory_model, "seamcall_drains": options.seamcall_drains}
     files = Files(options.configs, modules, options.policy, {key: value for key, value in model.items() if value is not None})
     look = partial(search, method=method, sign=Sign())
@@ -153,13 +155,13 @@ def do(options) -> int:
     destination = counterexamples.Destination(Path(options.out), *(Path(path) if path else None for path in written.values()))
     if of_litmus:
         looks = {SC: look, TSO: partial(under_tso, look=look, seamcall_drains=options.seamcall_drains)}
-        return litmus.explore(options.configs, looks, options.show, destination, options.memory_model)
+        return litmus.explore(options.configs, looks, options.show, destination, options.memory_model, options.format)
     if any(compared.values()):
         wanted = matrices.Wanted(options.configs, modules, options.policy, required, options.format,
                                  look, method.bounded, files.model)
         return next(write for write, asked in zip((matrices.policies, matrices.guests, matrices.modules), compared.values())
                     if asked)(wanted)
-    return explore(files, look, options.show, destination)
+    return explore(files, look, options.show, destination, options.format)
 
 
 def releases(names: list[str] | None) -> list[str] | None:
@@ -198,7 +200,8 @@ def search_derived(scenario: Scenario, preemptions: int) -> engine.Found:
 
 # --- scenario by scenario ----------------------------------------------------------------------
 
-def explore(files: Files, look, show: int | None, destination: counterexamples.Destination) -> int:
+def explore(files: Files, look, show: int | None, destination: counterexamples.Destination,
+            style: str = "table") -> int:
     """Search (`look`) and judge every scenario; what fails is shown and saved; returns the exit code."""
     scenarios = files.scenarios()
     if not scenarios:
@@ -212,7 +215,9 @@ def explore(files: Files, look, show: int | None, destination: counterexamples.D
             found = look(path, scenario, f"{number} of {len(scenarios)}" * (len(scenarios) > 1))
             judged = grading.judge(found, search_derived)
             results.append((found, judged))
-            if judged.failures or not brief:
+            if style == "json":
+                counterexamples.present(found, judged, show, destination, say=False)
+            elif judged.failures or not brief:
                 print(exploration.scenario_report(found, judged))
                 counterexamples.present(found, judged, show, destination)
                 print(flush=True)
@@ -222,6 +227,9 @@ def explore(files: Files, look, show: int | None, destination: counterexamples.D
     except KeyboardInterrupt:
         code = INTERRUPTED
         print(f"interrupted in scenario {max(1, len(results))} of {len(scenarios)}", file=sys.stderr)
+    if style == "json":
+        print(json.dumps([exploration.plain(*each) for each in results], indent=1))
+        return code
     if brief and results:
         print(exploration.summary(results))
     if results:

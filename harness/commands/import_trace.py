@@ -12,6 +12,7 @@ def add(parser) -> None:
     parser.add_argument("trace", metavar="FILE", help="text of ftrace, perf script or trace-cmd report, or bpftrace -f json"
                         " (examples/tdx.bt)")
     parser.add_argument("--out", metavar="DIR", help="where the files go (default: the trace's name with -imported)")
+    arguments.add_format(parser, arguments.TABLE_OR_JSON)
     parser.add_argument("--policy", default="kick_on_busy", help="policy of the config (default: kick_on_busy)")
 
 
@@ -28,5 +29,5 @@ def do(options) -> int:
         paths = written.write(found, options.trace, folder, options.policy)
     except OSError as problem:
         raise UsageError(f"--out {folder}: cannot be written: {reason(problem)}") from None
-    print(trace_report(found, written.real(found, options.trace), paths))
+    print(trace_report(found, written.real(found, options.trace), paths, options.format))
     return DONE

@@ -1,5 +1,6 @@
 """What `explore` does with C litmus tests: search each, print herd7's report and what herd7 does not say."""
 
+import json
 import sys
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class Judged(NamedTuple):
 
 
 def explore(paths: list[str], searches: dict, show: int | None, destination: counterexamples.Destination,
-            given: str | None = None) -> int:
+            given: str | None = None, style: str = "table") -> int:
     """Search and judge every test; returns the exit code.
 
     searches   by memory model: (path, test, what it is about) -> what was found
@@ -41,28 +42,37 @@ def explore(paths: list[str], searches: dict, show: int | None, destination: cou
         raise UsageError(f"{next(path for path in paths if not path.endswith(SUFFIX))}: is no {SUFFIX} file; scenarios and"
                          " litmus tests are explored apart")
     tests, code, failed, part = [(path, litmus.load(path)) for path in paths], DONE, [], 0
+    documents: list[dict] = []
     for number, (path, test) in enumerate(tests, 1):
         model = given or test.file.memory_model
         found = searches[model](path, test, f"{number} of {len(tests)}" * (len(tests) > 1))
         if found.stopped == PRIVATE_LOOP:
             raise litmus.endless(test)
         judged = Judged(test, found, verdicts.judge(test, found.endings), model)
-        print(reports.as_herd(test, judged.verdict, found.seconds))
-        print(reports.besides(test, judged.verdict, found, judged.unexpected, model))
-        present(judged, show, destination)
-        print(flush=True)
+        if style == "json":
+            documents.append(reports.plain(test, judged.verdict, model, found.seconds) | {
+                "complete": found.complete, "states_searched_count": found.states, "deadlocks_count": judged.verdict.deadlocks,
+                "violated": list(found.violations), "unexpected": judged.unexpected})
+        else:
+            print(reports.as_herd(test, judged.verdict, found.seconds))
+            print(reports.besides(test, judged.verdict, found, judged.unexpected, model))
+        present(judged, show, destination, say=style == "table")
+        print(end="" if style == "json" else "\n", flush=True)
         failed += [test.name] if judged.unexpected else []
         part += not found.complete and not judged.unexpected
         if found.interrupted:
             print(f"interrupted in test {number} of {len(tests)}", file=sys.stderr)
             code = INTERRUPTED
             break
+    if style == "json":
+        print(json.dumps(documents, indent=1))
+        return code or (FAILED if failed else DONE)
     print(f"{count(number, 'litmus test')}: {number - len(failed) - part} passed, {len(failed)} failed"
           + f" ({', '.join(failed)})" * bool(failed) + f", {part} not searched completely" * bool(part))
     return code or (FAILED if failed else DONE)
 
 
-def present(judged: Judged, show: int | None, destination: counterexamples.Destination) -> None:
+def present(judged: Judged, show: int | None, destination: counterexamples.Destination, say: bool = True) -> None:
     """The way to each violated invariant, and to the first state that the condition is about."""
     found, chosen = judged.found, []
     for name, turns in found.violations.items():
@@ -79,7 +89,7 @@ def present(judged: Judged, show: int | None, destination: counterexamples.Desti
             chosen.append(counterexamples.Way(reports.spelled(state.values) or "the end", state.ending.turns))
             break
     if judged.model == verdicts.TSO and not judged.test.of_td:       # in words: engines/explore/tso.py
-        for way in chosen:
+        for way in chosen * say:
             print("\n" + reports.way_under_tso(way.reason, way.turns))
         return
-    counterexamples.present_ways(getattr(found, "scenario", judged.test), chosen, destination)
+    counterexamples.present_ways(getattr(found, "scenario", judged.test), chosen, destination, say)

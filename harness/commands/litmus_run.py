@@ -1,5 +1,6 @@
 """What `run` does with C litmus tests: real processes, litmus7's histogram, and whether explore has every outcome."""
 
+import json
 import re
 from dataclasses import replace
 from functools import partial
@@ -26,7 +27,7 @@ def runs(text: str) -> int:
     return int(found[1]) * UNITS[found[2]]
 
 
-def run(paths: list[str], count: int, given: str | None, seed: int = 1) -> int:
+def run(paths: list[str], count: int, given: str | None, seed: int = 1, style: str = "table") -> int:
     """Run every test so often, print its histogram beside what explore finds; returns the exit code.
 
     given   the memory model; None: x86-TSO, or sequential consistency of tests with a TD, for which there is no other
@@ -34,6 +35,9 @@ def run(paths: list[str], count: int, given: str | None, seed: int = 1) -> int:
     if other := next((path for path in paths if not path.endswith(".litmus")), None):
         raise UsageError(f"{other}: is no .litmus file; litmus tests are run apart from configs")
     tests, code = [(path, litmus.load(path)) for path in paths], DONE
+    documents: list[dict] = []
+    for _, test in tests:
+        refuse(test)
     for number, (path, test) in enumerate(tests):
         model = given or (verdicts.SC if test.of_td else verdicts.TSO)
         known = states_of(path, test, model)
@@ -43,16 +47,25 @@ def run(paths: list[str], count: int, given: str | None, seed: int = 1) -> int:
             verdict = verdicts.judge(test, ran.endings)
             seen = {tuple(state.values.values()) for state in verdict.states}
             impossible = seen - known if known is not None else set()
-            print(reports.as_litmus(test, verdict, impossible, ran.seconds))
-            print(reports.beside_runs(test, ran, verdict, impossible, known, model, seed) + "\n", flush=True)
+            if style == "json":
+                documents.append(reports.plain(test, verdict, model, ran.seconds) | {
+                    "runs_count": ran.runs, "processors": list(ran.processors), "seed": seed,
+                    "states_of_search_count": None if known is None else len(known),
+                    "impossible": [dict(zip(verdict.states[0].values, each)) for each in sorted(impossible)]})
+            else:
+                print(reports.as_litmus(test, verdict, impossible, ran.seconds))
+                print(reports.beside_runs(test, ran, verdict, impossible, known, model, seed) + "\n", flush=True)
             code = gravest(code, FAILED if impossible else UNTRUSTWORTHY if not ran.runs else DONE)
+    if style == "json":
+        print(json.dumps(documents, indent=1))
     return code
 
 
-def simulate(paths: list[str], count: int, overrides: list[str], seed: int = 1) -> int:
+def simulate(paths: list[str], count: int, overrides: list[str], seed: int = 1, style: str = "table") -> int:
     """Run every test so often in virtual time, print what came and how long it took; returns the exit code."""
     from harness.engines.simulate import small
     config, code = machine(overrides), DONE
+    documents: list[dict] = []
     tests = [(path, replace(litmus.load(path), timed=True)) for path in paths]
     for number, (path, test) in enumerate(tests):
         known = states_of(path, test, verdicts.SC)
@@ -60,9 +73,17 @@ def simulate(paths: list[str], count: int, overrides: list[str], seed: int = 1) 
             ran = small.run(test, config, count, seed, progress)
             verdict = verdicts.judge(test, ran.endings)
             impossible = {tuple(state.values.values()) for state in verdict.states} - known if known is not None else set()
-            print(reports.as_litmus(test, verdict, impossible, ran.seconds))
-            print(reports.in_virtual_time(test, ran, verdict, known, seed, config) + "\n", flush=True)
+            if style == "json":
+                documents.append(reports.plain(test, verdict, verdicts.SC, ran.seconds) | {
+                    "runs_count": ran.runs, "seed": seed, "states_of_search_count": None if known is None else len(known),
+                    "impossible": [dict(zip(verdict.states[0].values, each)) for each in sorted(impossible)],
+                    "took_ns": reports.times_in_virtual_time(test, ran)})
+            else:
+                print(reports.as_litmus(test, verdict, impossible, ran.seconds))
+                print(reports.in_virtual_time(test, ran, verdict, known, seed, config) + "\n", flush=True)
             code = gravest(code, FAILED if impossible else UNTRUSTWORTHY if not ran.runs else DONE)
+    if style == "json":
+        print(json.dumps(documents, indent=1))
     return code
 
 

@@ -218,7 +218,7 @@ def print_notes(names: list[str], found: Matrix, wanted: Wanted) -> None:
             f"{name} {'does' if name in keeping else 'is not known' if name in unknown else 'does not'}"
             for name in newest.values())))
     if any(find(name).derived for name in names):
-        print("* some of its fields are derived, not read in its own source: docs/releases.md lists them")
+        print(wrap("* some of its fields are derived, not read in its own source: docs/releases.md lists them"))
 
 
 def ended(found: Matrix, wanted: Wanted, code: int) -> int:

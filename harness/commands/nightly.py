@@ -14,6 +14,7 @@ Exit code: 3 if the canary did not fail or a run cannot be believed, 1 for a fai
 confirmed change, better or worse, 0 otherwise.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -60,10 +61,11 @@ class Request(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The result of a night: exit code, text, and lines for stderr."""
+    """The result of a night: exit code, text, the same for programs, and lines for stderr."""
 
     code: int
     text: str
+    document: dict
     remarks: list[str]
 
 
@@ -75,6 +77,7 @@ def add(parser) -> None:
     arguments.add_out(parser)
     parser.add_argument("--keep", type=int, metavar="N", help="delete the result folders of nights before the last N")
     parser.add_argument("--commit", metavar="ID", help="what is tested tonight (default: git's HEAD)")
+    arguments.add_format(parser, arguments.TABLE_OR_JSON)
     arguments.add_overrides(parser, "change a key of every config")
 
 
@@ -90,7 +93,7 @@ def do(options) -> int:
         return INTERRUPTED
     for remark in [*report.remarks, *(prune(request.out, options.keep) if options.keep else [])]:
         print(remark, file=sys.stderr)
-    print(report.text)
+    print(json.dumps(report.document, indent=1) if options.format == "json" else report.text)
     return report.code
 
 
@@ -235,4 +238,6 @@ def report_on(ran: list[Judged], cases: list[Case], runner: Runner, tonight: Ton
         written = [f"{problem.filename or runner.out}: cannot be written: {reason(problem)}"]
         code = UNTRUSTWORTHY
     lines = [title, *(case.line() for case in cases), *summary]
-    return Report(code, "\n".join(map(wrap, lines)), [*remarks, *unwritten, *written])
+    document = {"began": tonight.began, "commit": tonight.commit, "blocks_count": blocks, "exit_code": code,
+                "cases": [case.plain() for case in cases], "summary": summary}
+    return Report(code, "\n".join(map(wrap, lines)), document, [*remarks, *unwritten, *written])

@@ -26,7 +26,8 @@ class Wanted(NamedTuple):
 
 
 def add(parser) -> None:
-    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, a folder, a pattern, or a shipped config by its name, such as kick_vcpus")
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, a folder, a pattern, a shipped config by its name, such as kick_vcpus,"
+                        " or - for a config on standard input")
     arguments.add_overrides(parser, "change a key of the config, e.g. --set td.vcpus=8")
     parser.add_argument("--policies", metavar="NAMES",
                         help="run each config under each of these policies (comma-separated, or: all)")
@@ -61,8 +62,8 @@ def do(options) -> int:
         if options.overrides:
             if options.memory_model is not None:
                 raise UsageError(f"--memory-model {options.memory_model}: not in virtual time, which is sequentially consistent")
-            return litmus_run.simulate(options.configs, litmus_run.runs(options.runs or "1k"), options.overrides)
-        return litmus_run.run(options.configs, litmus_run.runs(options.runs or "1M"), options.memory_model)
+            return litmus_run.simulate(options.configs, litmus_run.runs(options.runs or "1k"), options.overrides, style=options.format)
+        return litmus_run.run(options.configs, litmus_run.runs(options.runs or "1M"), options.memory_model, style=options.format)
     for option, value in (("--runs", options.runs), ("--memory-model", options.memory_model)):
         if value is not None:
             raise UsageError(f"{option} {value}: is of C litmus tests (FILE.litmus)")

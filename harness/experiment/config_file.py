@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from harness.errors import UsageError, nearest
 from harness.experiment.config import Bound, Config, KeyProblem, Table
-from harness.files import from_toml, read_toml
+from harness.files import STANDARD_INPUT, from_toml, read_toml
 
 # What a kind of pydantic's errors says is allowed.
 LIMITS = {
@@ -53,8 +53,8 @@ def read(path: str | Path, overrides: list[str] = ()) -> Given:
         key, value = parse_override(override)
         put(table, key, value, f"--set {override}")
         origins[key] = f"--set {override}"
-    table.setdefault("name", Path(path).stem)
-    return Given(table, str(path), origins)
+    table.setdefault("name", "stdin" if path == STANDARD_INPUT else Path(path).stem)
+    return Given(table, "standard input" if path == STANDARD_INPUT else str(path), origins)
 
 
 def parse_override(text: str) -> tuple[str, Any]:

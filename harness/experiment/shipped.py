@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from harness.errors import UsageError, nearest
-from harness.files import reason
+from harness.files import STANDARD_INPUT, reason
 
 SUFFIXES = (".toml", ".litmus")
 FOLDER = "configs"
@@ -33,12 +33,14 @@ def name_of(path: Path) -> str:
 def paths(words: list[str]) -> list[str]:
     """The files that the words of a command line mean, in their order.
 
-    A word is a file, a folder (all files in it), a pattern, or the name of a shipped file.  Raises UsageError.
+    A word is `-` (standard input), a file, a folder (all files in it), a pattern, or the name of a shipped file.  Raises UsageError.
     """
     return [path for word in words for path in _paths(word)]
 
 
 def _paths(word: str) -> list[str]:
+    if word == STANDARD_INPUT:
+        return [word]
     here = Path(word)
     if os.path.isdir(here):
         if found := sorted(path for path in here.iterdir() if path.suffix in SUFFIXES):

@@ -47,6 +47,11 @@ class Case:
         shown = ", ".join(metric.said(over_runs(metric, self.results)) for metric in SHOWN if values(metric, self.results))
         return f"{self.status:5} {self.name}: {'; '.join(filter(None, [*self.said(), shown, *self.notes]))}"
 
+    def plain(self) -> dict:
+        """For programs."""
+        return {"name": self.name, "status": self.status, "engine": self.engine, "module": self.module, "measured_s": self.seconds,
+                "failures": self.lines, "notes": self.notes}
+
     def said(self) -> list[str]:
         """What failed, and what is fatal and has happened."""
         return [*self.lines, *(f"{metric.title} {events_text(found)}" for metric in FATAL

@@ -4,7 +4,7 @@ import json
 
 from tabulate import tabulate
 
-from harness.reports.text import csv_of
+from harness.reports.text import csv_of, spare
 
 
 def doctor_report(rows, style: str = "table") -> str:
@@ -21,4 +21,4 @@ def doctor_report(rows, style: str = "table") -> str:
     if style == "github":
         return tabulate(named, headers="keys", tablefmt="github", disable_numparse=True)
     return tabulate(named, headers="keys", tablefmt="simple", disable_numparse=True,
-                    maxcolwidths=[20, 33, 43])
+                    maxcolwidths=[20, 33 + spare() // 2, 43 + spare() - spare() // 2])

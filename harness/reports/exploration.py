@@ -1,14 +1,13 @@
-"""Tables of what `explore` and `replay` found, for a person; nothing is wider than 100 columns."""
+"""Tables of what `explore` and `replay` found, for a person."""
 
 from tabulate import tabulate
 
-from harness.reports.text import WIDTH, count, csv_of, wrap
+from harness.reports.text import count, csv_of, laid_out, width, wrap
 from harness.experiment.schedule import Access, Schedule
 from harness.results.grading import Verdict
 from harness.results.matrix import BROKEN, HOLDS, OPEN, Matrix, named
 
 OP_WIDTH, WORD_WIDTH = 22, 27
-SCENARIO_WIDTH = 28               # longer names take two lines
 
 
 VERBS = {"use": "uses", "control": "uses for control pages", "split": "splits"}      # of users of page pairs
@@ -36,14 +35,27 @@ def scenario_report(found, verdict: Verdict) -> str:
             rows[-1][-3] = f"{grade}"
     rows = [[_narrow(str(cell)) for cell in row] for row in rows]
     counted = "runs" if found.runs else "states"
-    lines.append(tabulate(rows, headers=[*names, *watched, "grade", counted, "steps"], tablefmt="simple",
-                          disable_numparse=True))
+    lines.append(laid_out([*names, *watched, "grade", counted, "steps"], rows))
     notes = sorted({f"  {grade}: {note}" for grade, note in verdict.grades if note and grade in ("interesting", "forbidden")})
     lines += [wrap(note) for note in notes]
     lines += ["", wrap("invariants: " + ", ".join(
         f"{named(name)} {_verdict(found, name)}" for name in found.checked))]
     lines += [wrap(f"FAILED: {failure}") for failure in verdict.failures]
     return "\n".join(lines)
+
+
+def plain(found, verdict: Verdict) -> dict:
+    """A scenario for programs."""
+    scenario = found.scenario
+    actors, watched = [script.actor.name for script in scenario.scripts], [name for name, _ in scenario.watched()]
+    return {
+        "name": scenario.name, "module": scenario.module, "primitive": scenario.primitive, "policy": scenario.policy.name,
+        "complete": found.complete, "how": found.how, "stopped": found.stopped, "states_count": found.states,
+        "transitions_count": found.transitions, "runs_count": found.runs, "seconds": found.seconds,
+        "outcomes": [{"kind": ending.kind, "answers": dict(zip(actors, map(list, ending.answers))), "words": dict(zip(watched, ending.words)),
+                      "grade": grade, "note": note, "count": ending.count, "steps_count": len(ending.turns)}
+                     for ending, (grade, note) in zip(found.endings, verdict.grades)],
+        "invariants": {named(name): _verdict(found, name) for name in found.checked}, "failures": verdict.failures}
 
 
 def _verdict(found, name: str) -> str:
@@ -90,9 +102,7 @@ def summary(results: list) -> str:
         rows.append([found.scenario.name, found.scenario.module, found.states, len(found.endings),
                      *(number or "" for number in (*good, len(grades) - sum(good))),
                      "FAILED" if verdict.failures else "ok" if found.complete else "part"])
-    return tabulate(rows, headers=["scenario", "module", "states", "outcomes", "acceptable", "interesting",
-                                   "other", ""], tablefmt="simple", disable_numparse=True,
-                    maxcolwidths=[SCENARIO_WIDTH] + [None] * 7, break_long_words=False)
+    return laid_out(["scenario", "module", "states", "outcomes", "acceptable", "interesting", "other", ""], rows)
 
 
 def passed(results: list) -> str:
@@ -139,7 +149,7 @@ def _widths(rows: list[list]) -> tuple[int, int]:
     """Of a trace's columns micro-op and word: what the others leave of a line; longer text goes on in the next line."""
     others = 2 * 5 + len("step") + sum(max([len(str(row[column])) for row in rows], default=0) for column in (1, 4, 5))
     word = min(max([len(row[3]) for row in rows], default=0), WORD_WIDTH)
-    return max(OP_WIDTH, WIDTH - others - word), max(word, 4)
+    return max(OP_WIDTH, width() - others - word), max(word, 4)
 
 
 def matrix(found: Matrix, style: str = "table", labels: dict[str, str] | None = None) -> str:
@@ -156,27 +166,11 @@ def matrix(found: Matrix, style: str = "table", labels: dict[str, str] | None = 
     headers = list(rows[0]) if rows else []
     if style == "github":
         return tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
-    parts = [tabulate([[row[column] for column in columns] for row in cells],
-                      headers=[headers[column] for column in columns], tablefmt="simple", disable_numparse=True)
-             for columns in _fitting(headers, cells)]
     kept = [name for name in found.invariants if name not in found.broken()]
     says = "not seen to be broken" if not found.decided else f"every {found.by} keeps"
-    return "\n\n".join(parts) + "\n" + wrap(f"{says}: {', '.join(map(named, kept)) or 'none of these'}")
+    return laid_out(headers, cells) + "\n" + wrap(f"{says}: {', '.join(map(named, kept)) or 'none of these'}")
 
 
 def _columns(found: Matrix, style: str) -> list[str]:
     """Of a table those that differ; of what another program reads, all."""
     return found.broken() if style == "table" else found.invariants
-
-
-def _fitting(headers: list[str], cells: list[list]) -> list[list[int]]:
-    """Columns by table, so that none is too wide; the first stands in each."""
-    widths = [max(len(str(row[column])) for row in [headers, *cells]) for column in range(len(headers))]
-    tables, left = [[0]], WIDTH - widths[0] if widths else 0
-    for column, width in enumerate(widths[1:], 1):
-        if left < width + 2 and len(tables[-1]) > 1:
-            tables.append([0])
-            left = WIDTH - widths[0]
-        tables[-1].append(column)
-        left -= width + 2
-    return tables

@@ -1,5 +1,7 @@
 """The micro-ops of a call, printed so that they can be laid beside the module's C file."""
 
+import json
+
 from tabulate import tabulate
 
 from harness.errors import UsageError, nearest
@@ -9,16 +11,17 @@ from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
 from harness.protocol.sources import in_release
 from harness.reports.module import find_release, lock_text
-from harness.reports.text import WIDTH, wrap
+from harness.reports.text import spare, width, wrap
 from kernels.ops import OP_TABLE
 
 OF_WIDTH, LEGEND_WIDTH = 38, 72          # longer texts go on in the next line, but no word is broken
 
 
-def explanation(name: str, module: str = "1.5.05", level: int | None = None) -> str:
+def explanation(name: str, module: str = "1.5.05", level: int | None = None, style: str = "table") -> str:
     """The micro-ops of a call, in the order in which they are written.  Raises UsageError.
 
     level   of the SEPT entry that the call is about; default: the lowest at which it can be made
+    style   `table` or `json`
     """
     release = find_release(module, "--module")
     calls = seamcalls.by_name(release)
@@ -49,14 +52,19 @@ def explanation(name: str, module: str = "1.5.05", level: int | None = None) -> 
             ("next", "next", written.next), ("otherwise", "otherwise", written.otherwise),
             ("priority", "priority", written.priority)) if given]
         rows.append((number, written.op.name.lower(), written.text, ", ".join(goes)))
+    held = [lock_text(lock) for lock in seamcalls.held_by(row, level, release)]
+    if style == "json":
+        heads = ("row", "micro_op", "of", "goes_to")
+        return json.dumps({"call": name, "about": head, "module": release.name, "source": source, "locks": held,
+                           "rows": [dict(zip(heads, each)) for each in rows]}, indent=1)
     used = sorted({written.op for written in program.listing[1:]})
     legend = [(op.name.lower(), OP_TABLE[op].text) for op in used]
     return "\n".join([
         f"{name}: {head}, module {module}", wrap(f"source: {source}"),
-        wrap("locks: " + ", ".join(map(lock_text, seamcalls.held_by(row, level, release)))), "",
+        wrap("locks: " + ", ".join(held)), "",
         tabulate(rows, headers=("row", "micro-op", "of", "goes to"), tablefmt="simple",
                  maxcolwidths=[None, None, *_widths(rows)], break_long_words=False), "",
-        tabulate(legend, tablefmt="plain", maxcolwidths=[None, LEGEND_WIDTH], break_long_words=False)])
+        tabulate(legend, tablefmt="plain", maxcolwidths=[None, LEGEND_WIDTH + spare()], break_long_words=False)])
 
 
 def _widths(rows: list[tuple]) -> tuple[int, int]:
@@ -64,4 +72,4 @@ def _widths(rows: list[tuple]) -> tuple[int, int]:
     text = max([OF_WIDTH, *(len(word) for row in rows for word in row[2].split())])
     first = sum(max(len(str(cell)) for cell in column) for column in ([row[0] for row in rows] + ["row"],
                                                                       [row[1] for row in rows] + ["micro-op"]))
-    return text, WIDTH - 3 * 2 - first - text
+    return text, width() - 3 * 2 - first - text

@@ -36,6 +36,14 @@ def as_herd(test, verdict: Verdict, seconds: float) -> str:
     return "\n".join(lines)
 
 
+def plain(test, verdict: Verdict, model: str, seconds: float) -> dict:
+    """A test's verdict for programs."""
+    return {"name": test.name, "module": test.module, "memory_model": model, "condition": condition(test), "ok": verdict.ok,
+            "observation": verdict.observation, "hits_count": verdict.hits, "misses_count": verdict.misses, "seconds": seconds,
+            "states": [{"values": {name: _named(value) for name, value in state.values.items()}, "count": state.count,
+                        "satisfies": bool(state.satisfies)} for state in verdict.states]}
+
+
 def besides(test, verdict: Verdict, found, unexpected: list[str], model: str = SC) -> str:
     """What herd7 does not say: how far the search went, invariants, deadlocks, and whether all is as the file says."""
     lines = [f"Searched: {found.how}, {found.states} states, {MODEL_NAMES[model]}, module {test.module}"
@@ -86,8 +94,7 @@ def beside_runs(test, ran, verdict: Verdict, impossible: set[tuple], known, mode
 
 def in_virtual_time(test, ran, verdict: Verdict, known, seed: int, config) -> str:
     """How long the processes of simulated runs took, and what does not end."""
-    took = [(script.actor.name, ran.took_ns[:, place]) for place, script in enumerate(test.scripts)] + [("all", ran.whole_ns)]
-    rows = [{"process": name, **{head: number(float(np.quantile(each, share))) for head, share in QUANTILES}} for name, each in took if len(each)]
+    rows = [{head: value if head == "process" else number(value) for head, value in row.items()} for row in times_in_virtual_time(test, ran)]
     lines = [table_of(rows, "table")] * bool(rows)
     given = sorted(key for key in config.machine.model_fields_set if key != "distribution")
     lines.append(wrap(f"Simulated: {ran.runs} runs of {len(test.scripts)} processes, a processor each, begun up to 200 ns apart, seed {seed};"
@@ -98,6 +105,12 @@ def in_virtual_time(test, ran, verdict: Verdict, known, seed: int, config) -> st
     lines.append(wrap("Not held against explore: that search was not complete" if known is None else
                       f"Of the {len(known)} states that explore finds (sequentially consistent) {len(verdict.states)} were seen"))
     return "\n".join(lines)
+
+
+def times_in_virtual_time(test, ran) -> list[dict]:
+    """How long each process and all of them took, in ns: least, median and so on."""
+    took = [(script.actor.name, ran.took_ns[:, place]) for place, script in enumerate(test.scripts)] + [("all", ran.whole_ns)]
+    return [{"process": name, **{head: float(np.quantile(each, share)) for head, share in QUANTILES}} for name, each in took if len(each)]
 
 
 def _not_ended(endings) -> list[str]:

@@ -1,6 +1,6 @@
 """The module's table as a person reads it: all calls of a release, what differs, who contends with whom."""
 
-from tabulate import tabulate
+from typing import NamedTuple
 
 from harness.errors import UsageError, nearest
 from harness.files import read_toml
@@ -11,7 +11,7 @@ from harness.protocol.call import Options
 from harness.protocol.seamcalls import held_by, seamcalls, write_call
 from harness.protocol.releases import FIELDS, Release
 from harness.protocol.sources import alike, in_release
-from harness.reports.text import count, formatted, wrap
+from harness.reports.text import WIDTH, count, formatted, laid_out, width, wrap
 from kernels.ops import OP_TABLE, Fact, Op, Register as R
 
 INITIALS = {"shared": "SH", "exclusive": "EX"}
@@ -142,8 +142,7 @@ def difference_report(a: str, b: str, style: str = "table") -> str:
     head = f"{head_of(one)}\n{head_of(other)}\n"
     if not rows:
         return head + "no row differs"
-    return head + "\n" + tabulate(rows, headers=("what", "was", "became", "calls"), tablefmt="simple",
-                                  maxcolwidths=[26, 21, 21, 26])
+    return head + "\n" + laid_out(["what", "was", "became", "calls"], rows)
 
 
 DERIVED = " (derived)"
@@ -158,42 +157,99 @@ def _field(release: Release, name: str) -> str:
 
 # --- who contends with whom ------------------------------------------------------------------
 
-def contention_report(name: str, resource: str | None = None, under_kvm: bool = False, style: str = "table") -> str:
-    """The contention matrix of a release.  Raises UsageError."""
+def contention_report(name: str, resource: str | None = None, under_kvm: bool = False, style: str = "table",
+                      every_pair: bool = False) -> str:
+    """The contention matrix of a release: per resource, or `every_pair` in a line.  Raises UsageError."""
     release = find_release(name, "--module")
     only = find_resource(resource) if resource else None
     found = contention.conflicts(release, only, under_kvm)
     if style == "json":
         return formatted([{"a": each.a, "b": each.b, "resource": each.resource, "a_mode": each.a_mode,
                            "b_mode": each.b_mode} for each in found], style)
-    rows = [{"a": each.a, "b": each.b, "resource": each.resource, "a mode": each.a_mode, "b mode": each.b_mode,
-             "a BUSY on": each.a_operand, "b BUSY on": each.b_operand} for each in found]
-    if style != "table":
+    short = style == "table"
+    rows = [{"a": each.a, "b": each.b, "resource": each.resource, "a mode": INITIALS[each.a_mode] if short else each.a_mode,
+             "b mode": INITIALS[each.b_mode] if short else each.b_mode, "a BUSY on": each.a_operand, "b BUSY on": each.b_operand}
+            for each in found]
+    if not short:
         return formatted(rows, style)
     head = f"module {release.name}: {len(found)} ways in which two calls can make each other TDX_OPERAND_BUSY"
     head += ",\nafter what KVM 6.16's own locks exclude" if under_kvm else ""
-    body = formatted([row | {"a mode": INITIALS[row["a mode"]], "b mode": INITIALS[row["b mode"]]} for row in rows],
-                     style) if only or under_kvm else _by_resource(release)
+    if every_pair:
+        body = formatted(rows, style, words=tuple(range(7)))
+    elif only or under_kvm:
+        body = "\n".join([*_by_resource(found), "", wrap(LEGEND)])
+    else:
+        body = "\n".join([formatted(_counts(found), style, words=(0, -1)), "", wrap(COUNTS_LEGEND)])
     conclusions = [] if only else [_conclusion_lines(release), *_disagreement_lines(release)]
     return "\n\n".join([head, body, *conclusions])
 
 
-def _by_resource(release: Release) -> str:
-    """The whole matrix in short: per resource, who takes it how, and what a lost try says."""
+LEGEND = ("EX exclusive, SH shared; behind a bar: the operand that its BUSY names, where that differs from call to call."
+          " --pairs lists every pair.")
+COUNTS_LEGEND = ("pairs: of calls that can make each other BUSY; exclusive, shared: calls that take it so; BUSY on: operands"
+                 " that a refused call names. --resource NAME names the calls, --pairs lists every pair.")
+
+
+class _User(NamedTuple):
+    """A call as it takes a resource."""
+
+    call: str
+    mode: str
+    operand: str
+
+
+def _sides(each) -> tuple[_User, _User]:
+    return _User(each.a, each.a_mode, each.a_operand), _User(each.b, each.b_mode, each.b_operand)
+
+
+def _counts(found: list) -> list[dict]:
+    """A row per resource."""
+    rows = []
+    for resource in dict.fromkeys(each.resource for each in found):
+        mine = [each for each in found if each.resource == resource]
+        users = {user for each in mine for user in _sides(each)}
+        rows.append({"resource": resource, "pairs": len(contention.pairs(mine, resource)),
+                     **{mode: len({user.call for user in users if user.mode == mode}) for mode in ("exclusive", "shared")},
+                     "BUSY on": ", ".join(sorted({user.operand for user in users}))})
+    return rows
+
+
+def _by_resource(found: list) -> list[str]:
+    """The pairs in short: calls that have the same opponents stand together, and each pair once."""
+    lines = []
+    for resource in dict.fromkeys(each.resource for each in found):
+        mine = [each for each in found if each.resource == resource]
+        opponents: dict[_User, set[_User]] = {}
+        for each in mine:
+            one, other = _sides(each)
+            opponents.setdefault(one, set()).add(other)
+            opponents.setdefault(other, set()).add(one)
+        operands = {user.operand for user in opponents}
+        said = f", BUSY on {min(operands)}" if len(operands) == 1 else ""
+        lines.append(f"{resource}, {count(len(contention.pairs(mine, resource)), 'pair')}{said}")
+        while opponents:
+            groups: dict[frozenset, list[_User]] = {}
+            for user, others in opponents.items():
+                groups.setdefault(frozenset(others), []).append(user)
+            others, group = max(groups.items(), key=lambda item: (len(item[0]) * len(item[1]), item[1][0].mode == "exclusive", item[1]))
+            against = _listed(others.difference(group), bool(said))
+            among = ["itself" if len(group) == 1 else "themselves"] * others.issuperset(group)
+            lines += [wrap(f"  {_listed(set(group), bool(said))}"),
+                      wrap(f"    against {' and '.join([*among, *filter(None, [against])])}", min(WIDTH, width()) - 4).replace("\n    ", "\n        ")]
+            for user in group:
+                for other in opponents.pop(user):
+                    opponents.get(other, set()).discard(user)
+            opponents = {user: left for user, left in opponents.items() if left}
+    return lines
+
+
+def _listed(users: set[_User], bare: bool) -> str:
+    """`EX a, b; SH c`, or `EX a|RCX` where operands differ."""
     parts = []
-    for resource in contention.RESOURCES:
-        users: dict[str, list[str]] = {"exclusive": [], "shared": []}
-        for call, uses in contention.uses(release).items():
-            for use in uses:
-                if use.resource == resource:
-                    users[use.mode].append(f"{call}|{use.operand}")
-        if users["exclusive"]:
-            found = contention.pairs(contention.conflicts(release, resource), resource)
-            parts += [f"{resource}, {count(len(found), 'pair')}",
-                      wrap("exclusive: " + ", ".join(users["exclusive"])),
-                      wrap("shared: " + (", ".join(users["shared"]) or "no call"))]
-    return "\n".join([*parts, wrap("Each exclusive user contends with every other; behind the bar stands the operand"
-                                   " of its BUSY. --resource NAME lists pairs.")])
+    for mode, initials in sorted(INITIALS.items()):
+        names = sorted(user.call if bare else f"{user.call}|{user.operand}" for user in users if user.mode == mode)
+        parts += [f"{initials} {', '.join(names)}"] if names else []
+    return "; ".join(parts)
 
 
 def _conclusion_lines(release: Release) -> str:

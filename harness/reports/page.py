@@ -14,7 +14,7 @@ from typing import NamedTuple
 from harness.errors import UsageError
 from harness.files import reason, saved, write_file
 from harness.reports import comparison, plots
-from harness.reports.numbers import events_text
+from harness.reports.numbers import events_text, reasons_of
 from harness.reports.run import PERCENTILES, invariant_line
 from harness.reports.text import count, one_line
 from harness.results import changes, history, inference, trust
@@ -84,13 +84,13 @@ def verdict_rows(table: Table) -> list[dict]:
     """A row per policy: the worst verdict of its runs, with reasons; invariants; what is fatal."""
     rows = []
     for group in table.groups:
-        reasons = dict.fromkeys(reason for result in group.results for reason in result.verdict.reasons)
+        reasons = [reason.partition(": ")[2] for reason, _ in reasons_of(group.results)]
         causes: Counter = Counter()
         for result in group.results:
             causes.update(result.bugs)
         rows.append({
             "label": group.label, "name": group.name, "runs": count(len(group.results), "run"), "status": trust.worst(group.results),
-            "reasons": list(reasons), "violated": violated_lines(group.results),
+            "reasons": reasons, "violated": violated_lines(group.results),
             "invariants": invariant_line(group.results[0]).removeprefix("invariants: ").replace("\n   ", ""),
             "fatal": [f"{metric.title}: {events_text(events(metric, group.results))}" for metric in FATAL],
             "bugs": causes.most_common()})

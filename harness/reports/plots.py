@@ -197,8 +197,9 @@ def quantiles(panels: list[tuple[str, list[tuple[str, list[float | None]]]]], na
     seen = {}
     for axis, (call, lines) in zip(axes, panels):
         for policy, values in lines:
-            points = [(x, value) for x, value in enumerate(values) if value is not None]
-            if points:
+            # No line across a missing percentile: matplotlib leaves a gap where a value is NaN.
+            points = [(x, float("nan") if value is None else value) for x, value in enumerate(values)]
+            if any(value is not None for value in values):
                 [seen[policy]] = axis.plot(*zip(*points), label=policy, **style(colors.index(policy)))
         axis.set_yscale("symlog", linthresh=1)
         plain_ticks(axis.yaxis)

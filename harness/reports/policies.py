@@ -8,7 +8,7 @@ from harness.errors import UsageError, nearest
 from harness.protocol import guest_policies
 from harness.protocol.policies import BY_NAME, POLICIES, Policy
 from harness.protocol.policy import SITES, SWITCHES
-from harness.reports.text import WIDTH, formatted, wrap
+from harness.reports.text import formatted, laid_out, width, wrap
 
 
 def policy_report(names: list[str] = (), style: str = "table") -> str:
@@ -27,11 +27,11 @@ def policy_report(names: list[str] = (), style: str = "table") -> str:
                           for policy in chosen], style, words=tuple(range(40)))
     if names:
         return "\n\n".join(_in_full(policy) for policy in chosen)
-    summary = [(policy.name, wrap(policy.meaning, WIDTH - 20).replace("\n   ", "\n")) for policy in POLICIES]
+    summary = [(policy.name, wrap(policy.meaning, width() - 20).replace("\n   ", "\n")) for policy in POLICIES]
     parts = [tabulate(summary, headers=("policy", "on TDX_OPERAND_BUSY"), tablefmt="simple"), ""]
     for policy in POLICIES:
         parts += [_in_full(policy), ""]
-    switches = [(switch.name, _as_written(switch.default), wrap(switch.meaning, WIDTH - 34).replace("\n   ", "\n"))
+    switches = [(switch.name, _as_written(switch.default), wrap(switch.meaning, width() - 34).replace("\n   ", "\n"))
                 for switch in SWITCHES]
     parts.append(tabulate(switches, headers=("switch", "default", "meaning"), tablefmt="simple",
                           disable_numparse=True))
@@ -51,7 +51,7 @@ def _rows(policy: Policy) -> list[tuple[str, str]]:
 
 
 def _in_full(policy: Policy) -> str:
-    return "\n".join([wrap(f"{policy.name}: {policy.meaning}"), tabulate(_rows(policy), tablefmt="plain"),
+    return "\n".join([wrap(f"{policy.name}: {policy.meaning}"), laid_out(["", ""], _rows(policy), form="plain"),
                       wrap(f"source: {policy.source}")])
 
 
@@ -62,13 +62,17 @@ def _plain(policy: Policy) -> dict:
             "switches": {switch.name: getattr(policy, switch.name) for switch in SWITCHES}}
 
 
-def guest_report() -> str:
+def guest_report(style: str = "table") -> str:
     """A table of what each guest does, answer by answer; then each with its source."""
     sites = guest_policies.SITES
+    if style != "table":
+        return formatted([{"guest": guest.name, "meaning": guest.meaning, **{site: guest.words(site) for site in sites},
+                           "one at a time": "yes" if guest.one_at_a_time else "no", "source": guest.source}
+                          for guest in guest_policies.GUESTS], style, words=tuple(range(40)))
     table = [(guest.name, *(wrap(guest.words(site), 14).replace("\n   ", "\n") for site in sites))
              for guest in guest_policies.GUESTS]
     headers = ("guest", *(site.replace("_2m", "\n2 MiB").replace("_4k", "\n4 KiB") for site in sites))
-    parts = [tabulate(table, headers=headers, tablefmt="simple", disable_numparse=True), ""]
+    parts = [laid_out(list(headers), table), ""]
     parts += [wrap(f"{heading}: {status}") for heading, status in guest_policies.STATUS.items()]
     for guest in guest_policies.GUESTS:
         parts += ["", wrap(f"{guest.name}: {guest.meaning}" + "; vCPUs accept the same page at once" * (not guest.one_at_a_time)),

@@ -12,7 +12,7 @@ from harness.experiment.assumed import VALIDATED_PROCESSORS
 from harness.protocol.guest_policies import STATUS
 from harness.protocol.seamcall_abi import FAULTS
 from harness.reports.numbers import shown
-from harness.reports.text import count, csv_of, formatted, microseconds, number, percent, share_of, wrap
+from harness.reports.text import count, csv_of, formatted, laid_out, microseconds, number, percent, share_of, width, wrap
 from harness.results.metrics import BY_KEY, none_of
 from harness.results.schema import Call, Result, Summary, net_of_preempted
 
@@ -34,9 +34,7 @@ def run_report(result: Result, style: str = "table") -> str:
     tables = [formatted(rows, style) for rows in
               (call_rows(result), operand_rows(result), cause_rows(result), latency_rows(result),
                arrival_rows(result), other_rows(result)) if rows]
-    facts = tabulate(fact_rows(result), tablefmt="github" if style == "github" else "plain", preserve_whitespace=True,
-                     disable_numparse=True, colalign=("left", "right", "left", "right"),
-                     headers=("", "", "", "") if style == "github" else ())
+    facts = fact_table(fact_rows(result), style)
     parts = [title(result), *verdict_lines(result), *assumption_lines(result), condition_line(result), "",
              *(f"{table}\n" for table in tables), wrap(LATENCY_NOTES[result.loop]), "", facts, "",
              *fault_lines(result), *bug_lines(result), *death_lines(result), *hang_lines(result), wrap(naive_line(result)),
@@ -195,6 +193,17 @@ RIGHT = (
     Fact(("guest_refused_p50_us", "guest_refused_max_us"), "  guest refused us, p50 / max"),
     Fact(("priority_timeouts",), "  TD exits after hp_lock_timeout"),
 )
+
+
+def fact_table(rows: list[tuple[str, str, str, str]], style: str) -> str:
+    """Two columns of facts beside each other; below each other where the terminal is narrow."""
+    align = ["left", "right"]
+    if style == "github":
+        return tabulate(rows, tablefmt="github", preserve_whitespace=True, disable_numparse=True, colalign=align * 2, headers=[""] * 4)
+    beside = [max(len(row[column]) for row in rows) for column in range(4)]
+    if sum(beside) + 6 > width():
+        return laid_out(["", ""], [row[:2] for row in rows] + [row[2:] for row in rows], align, "plain")
+    return laid_out([""] * 4, rows, align * 2, "plain")
 
 
 def fact_rows(result: Result) -> list[tuple[str, str, str, str]]:

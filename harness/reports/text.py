@@ -1,21 +1,25 @@
-"""Numbers as a person reads them, and the layout of all tables: nothing here is wider than 100 columns.
+"""Numbers as a person reads them, and the layout of all tables: nothing is wider than the terminal, or 100 columns without one.
 
-Layout of tables is tabulate's.
+Layout of tables is tabulate's.  A table that is too wide has its longest words on several lines; if that is not enough,
+it goes on below, with its first column again.
 """
 
 import csv
 import io
 import json
 import re
+import textwrap
 
 import tabulate as tabulate_module
 from tabulate import tabulate
 
+from harness import printing
 from harness.errors import escaped
 
 tabulate_module.MIN_PADDING = 0      # columns as narrow as their contents, so that tables fit
 
-WIDTH = 100
+WIDTH = 100                      # of sentences, and of tables where there is no terminal
+NARROWEST, WORDS_LEAST = 40, 12  # no terminal, and no column of words, is taken to be narrower
 FORMULAS = tuple("=+-@\t\r")     # what a spreadsheet takes for the beginning of a formula
 # What begins like one and is none: a sign alone, a number with its sign, an errno.
 NO_FORMULA = re.compile(r"[=+-]|[+-]\d+(\.\d+)?([eE][+-]?\d+)?( ?%|[MG]| times)?|-E[A-Z]+")
@@ -70,12 +74,26 @@ def signed_percent(value: float) -> str:
 
 # --- layout ----------------------------------------------------------------------------------
 
-def wrap(text: str, width: int = WIDTH) -> str:
-    """Break a line at spaces; the rest is indented, and blanks before the first word stay."""
+def width() -> int:
+    """The columns of the terminal that standard output is; WIDTH where it is none."""
+    return max(NARROWEST, printing.columns() or WIDTH)
+
+
+def spare() -> int:
+    """How many columns more than WIDTH there are; below 0 on a narrow terminal."""
+    return width() - WIDTH
+
+
+def wrap(text: str, most: int | None = None) -> str:
+    """Break a line at spaces; the rest is indented, and blanks before the first word stay.
+
+    most   columns; default: WIDTH, or those of a terminal that is narrower
+    """
+    most = min(WIDTH, width()) if most is None else most
     words = text.lstrip(" ").split(" ")
     lines, line = [], " " * (len(text) - len(text.lstrip(" "))) + words[0]
     for word in words[1:]:
-        if len(line) + 1 + len(word) > width:
+        if len(line) + 1 + len(word) > most:
             lines.append(line)
             line = f"    {word}"
         else:
@@ -105,8 +123,68 @@ def formatted(rows: list[dict], style: str, words: tuple[int, ...] = (0,)) -> st
         rows = [{one_line(heading): value for heading, value in row.items()} for row in rows]
     columns = len(rows[0])
     align = ["left" if column in words or column - columns in words else "right" for column in range(columns)]
-    return tabulate(rows, headers="keys", tablefmt="github" if style == "github" else "simple",
-                    disable_numparse=True, preserve_whitespace=True, colalign=align)
+    heads, cells = list(rows[0]), [list(row.values()) for row in rows]
+    if style == "github":
+        return tabulate(cells, headers=heads, tablefmt="github", disable_numparse=True, preserve_whitespace=True, colalign=align)
+    return laid_out(heads, cells, align)
+
+
+def laid_out(heads: list[str], cells: list[list], align: list[str] | None = None, form: str = "simple") -> str:
+    """A table that is no wider than `width()`, as far as its words allow.
+
+    align   `left` or `right` of each column; default: all left
+    """
+    align = align or ["left"] * len(heads)
+
+    def drawn(columns: list[int]) -> str:
+        return tabulate([[row[column] for column in columns] for row in cells], headers=[heads[column] for column in columns] if any(heads) else (),
+                        tablefmt=form, disable_numparse=True, preserve_whitespace=True, colalign=[align[column] for column in columns])
+
+    everything = list(range(len(heads)))
+    whole = drawn(everything)
+    if max(map(len, whole.splitlines()), default=0) <= width():
+        return whole
+    cells = _narrowed(heads, cells, align)
+    return "\n\n".join(map(drawn, _fitting(heads, cells)))
+
+
+def _narrowed(heads: list[str], cells: list[list], align: list[str]) -> list[list]:
+    """The cells with the longest columns of words on several lines, as far as is needed and possible."""
+    cells = [[str(cell) for cell in row] for row in cells]
+    widths = _widths(heads, cells)
+    least = [max([len(word) for row in cells for word in row[column].split()] + [_of(heads[column]), WORDS_LEAST])
+             if align[column] == "left" else widths[column] for column in range(len(heads))]
+    goal = [*widths]
+    while sum(goal) + 2 * (len(goal) - 1) > width():
+        wide = max(range(len(goal)), key=lambda column: goal[column] - least[column])
+        if goal[wide] <= least[wide]:
+            break
+        goal[wide] -= 1
+    return [[cell if _of(cell) <= most else "\n".join(
+        line for part in cell.splitlines() for line in textwrap.wrap(part, most, break_long_words=False, break_on_hyphens=False))
+        for cell, most in zip(row, goal)] for row in cells]
+
+
+def _fitting(heads: list[str], cells: list[list]) -> list[list[int]]:
+    """Columns by table, so that none is too wide; the first stands in each."""
+    widths = _widths(heads, cells)
+    tables, left = [[0]], width() - widths[0]
+    for column, wide in enumerate(widths[1:], 1):
+        if left < wide + 2 and len(tables[-1]) > 1:
+            tables.append([0])
+            left = width() - widths[0]
+        tables[-1].append(column)
+        left -= wide + 2
+    return tables
+
+
+def _widths(heads: list[str], cells: list[list]) -> list[int]:
+    return [max(_of(str(row[column])) for row in [heads, *cells]) for column in range(len(heads))]
+
+
+def _of(text: str) -> int:
+    """The longest of a cell's lines."""
+    return max(map(len, text.splitlines()), default=0)
 
 
 def one_line(heading: str) -> str:

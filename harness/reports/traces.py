@@ -1,5 +1,6 @@
 """What a trace of a real host came to, and which of its lines were not used."""
 
+import json
 import statistics
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from harness.results.metrics import METRICS, values
 from harness.results.schema import Result
 
 
-def trace_report(gathered, real: dict, paths: list[Path]) -> str:
-    """A table of calls, and what was not read."""
+def trace_report(gathered, real: dict, paths: list[Path], style: str = "table") -> str:
+    """A table of calls, and what was not read; `json`: what is in real.json, and the files."""
+    if style == "json":
+        return json.dumps(real | {"examples": list(gathered.examples), "written": list(map(str, paths))}, indent=1)
     lines = [f"{real['lines']} lines in {real['seconds']:g} s of trace: {real['used']} used, {real['unknown']} not known;"
              f" {real['vcpus']} vCPUs"]
     lines.append(f"{real['faults']} faults on {real['pages']} private pages ({real['faults_of_shared_pages']} on shared"

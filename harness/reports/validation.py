@@ -4,6 +4,7 @@ Each number is the median of its runs with the least and the greatest; the two e
 if those intervals meet.  What is fatal is shown as a total, and compared run by run all the same.
 """
 
+import json
 import statistics
 from typing import NamedTuple
 
@@ -52,11 +53,13 @@ def make_row(case: str, metric: Metric, processes: list[Result], simulate: list[
     return Row(case, metric, processes, simulate, ratio, verdict, workers_ran)
 
 
-def validation_report(rows: list[Row], real: dict[str, float] | None = None) -> str:
+def validation_report(rows: list[Row], real: dict[str, float] | None = None, style: str = "table") -> str:
     """The comparison as a table, with the numbers of a real host if they are given.
 
     How much of the time the workers ran says what it is worth.
     """
+    if style == "json":
+        return json.dumps([_plain(row, real) for row in rows], indent=1)
     parts = [f"1 vCPU + 1 host on 2 processors, module 1.5.24; median (least..greatest) of {RUNS} runs of"
              f" {DURATION_S:g} s"]
     for case in dict.fromkeys(row.case for row in rows):
@@ -81,3 +84,10 @@ def _range(metric: Metric, results: list[Result]) -> str:
     found, of_none = values(metric, results), none_of(metric, results)
     middle = shown(metric, statistics.median(found), of_none)
     return f"{middle} ({number(min(found))}..{number(max(found))})"
+
+
+def _plain(row: Row, real: dict[str, float] | None) -> dict:
+    """A row for programs: the value of each run."""
+    return {"case": row.case, "metric": row.metric.key, "processes": list(values(row.metric, row.processes)),
+            "simulate": list(values(row.metric, row.simulate)), "real_host": (real or {}).get(row.metric.key),
+            "ratio": row.ratio, "verdict": row.verdict, "workers_ran_share": row.workers_ran}

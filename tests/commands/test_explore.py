@@ -157,7 +157,7 @@ def test_policies_can_be_required_of_too_and_equal_ones_are_searched_once(capsys
     (["--modules", "--as-test", "x.py"], "--as-test x.py: not together with"),
     (["--modules", "--module", "1.5.07"], "did you mean 1.5.06?"),
     (["--require", "no_halt"], "only together with --policies, --guests or --modules"),
-    (["--format", "json"], "only together with --policies, --guests or --modules"),
+    (["--format", "csv"], "only together with --policies, --guests or --modules"),
     (["--guests"], "no scenario with KVM's flows (touch, remove) for --guests"),
     (["--policies", "--policy", "retry16"], "not together with --policies"),
     (["--policies"], "no scenario with KVM's flows"),

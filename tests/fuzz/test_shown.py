@@ -80,6 +80,6 @@ def test_a_path_and_a_commit_forge_no_line(tmp_path, capsys):
     assert nightly.commit_of(str(tmp_path / "no-such-\udc80")) == ""          # of which git says something that is no text
     asked = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nightly, "night", lambda request: asked.append(request.commit) or nightly.Report(0, "", []))
+        patch.setattr(nightly, "night", lambda request: asked.append(request.commit) or nightly.Report(0, "", {}, []))
         assert command(capsys, "nightly", "configs/nightly", "--commit", CONTROL * 20)[0] == 0
     assert plain(asked[0]) and asked[0].isprintable() and len(asked[0]) <= 64

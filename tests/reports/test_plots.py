@@ -26,3 +26,9 @@ def test_the_same_results_make_the_same_picture_to_the_last_byte(tmp_path):
     for name in ("one.svg", "other.svg"):
         plots.write(plots.curves([("x", "log", [("a", [(1, [2.0])])])], "x", "x"), tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
+
+
+def test_no_line_goes_across_a_missing_percentile():
+    made = plots.quantiles([("call", [("a", [1.0, 2.0, None, 9.0])])], ["p50", "p90", "p99", "max"], "us", ["a"])
+    [drawn] = made.axes[0].get_lines()
+    assert [str(y) for y in drawn.get_ydata()] == ["1.0", "2.0", "nan", "9.0"]

@@ -69,3 +69,31 @@ def test_no_cell_of_a_csv_begins_a_formula_or_forges_a_line():
     cells = ["=HYPERLINK(1)", "+cmd", "-1+cmd|x", "@sum", "\tx", "a\x1b[31m", "-3.2 %", "+1.5 %", "-", "=", "-EBUSY", "1", -5]
     said = text.formatted([{"=head": cell} for cell in cells], "csv").splitlines()
     assert said == ["'=head", "'=HYPERLINK(1)", "'+cmd", "'-1+cmd|x", "'@sum", "'\\tx", "a\\x1b[31m", "-3.2 %", "+1.5 %", "-", "=", "-EBUSY", "1", "-5"]
+
+
+# --- the width of a terminal -------------------------------------------------------------------
+
+ROWS = [{"policy": "kick_on_busy", **{f"column {number}": "123456" for number in range(8)}, "what it means": "one word after the other " * 4}]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 250])
+def test_a_table_fits_the_terminal_and_keeps_every_word(monkeypatch, columns):
+    monkeypatch.setattr(text, "width", lambda: columns)
+    table = text.formatted(ROWS, "table", words=(0, -1))
+    assert max(map(len, table.splitlines())) <= columns
+    assert table.split().count("after") == 4 and table.split().count("123456") == 8
+    assert table.count("kick_on_busy") == (1 if columns > 100 else 2 if columns > 60 else 3)
+
+
+def test_without_a_terminal_there_are_100_columns_and_with_one_its_own(monkeypatch):
+    class Terminal:
+        def isatty(self):
+            return True
+    monkeypatch.setenv("COLUMNS", "83")
+    assert text.width() == 100
+    monkeypatch.setattr(text.printing.sys, "stdout", Terminal())
+    assert text.width() == 83 and max(map(len, text.wrap("word " * 60).splitlines())) <= 83
+    monkeypatch.setenv("COLUMNS", "300")
+    assert text.width() == 300 and max(map(len, text.wrap("word " * 60).splitlines())) <= 100
+    monkeypatch.setenv("COLUMNS", "5")
+    assert text.width() == text.NARROWEST
