@@ -156,7 +156,7 @@ def _pages(file: File, scripts: tuple[Script, ...]) -> tuple[tuple[int, int, str
         """The large page, as the file names it, that has the place of a table above an entry; empty: none."""
         return next((large[page >> 9 * upper, upper] for upper in range(level + 1, LEVELS) if (page >> 9 * upper, upper) in large), "")
 
-    for page, level, state in pages:
+    for page, level, _ in pages:
         if found := above(page, level):
             raise KeyProblem("start.pages", f"{page}" + f" level {level}" * bool(level),
                              f"lies in {found!r}, which is a large page and no table; allowed: one of the two")
