@@ -22,6 +22,7 @@ from harness.files import read_toml
 from harness.memory.layout import Layout
 from harness.protocol.releases import BY_NAME as RELEASES, between, find
 from kernels.moves import ACTORS_MAX
+from kernels.ops import LEVELS
 from kernels.words import EPF_LIST_SIZE, STATE
 
 
@@ -162,8 +163,19 @@ def _pages(file: File, scripts: tuple[Script, ...]) -> tuple[tuple[int, int, str
     """(page, level, state) of what the file says, and of all pages that scripts name."""
     pages = [(*_page_and_level(f"start.pages.{key}", key), _state(f"start.pages.{key}", state))
              for key, state in file.start.pages.items()]
+    large = {(page >> 9 * level, level): f"{page} level {level}" for page, level, state in pages
+             if level and STATE[state.partition("+")[0]].leaf}
+
+    def above(page: int, level: int) -> str:
+        """The large page, as the file names it, that has the place of a table above an entry; empty: none."""
+        return next((large[page >> 9 * upper, upper] for upper in range(level + 1, LEVELS) if (page >> 9 * upper, upper) in large), "")
+
+    for page, level, _ in pages:
+        if found := above(page, level):
+            raise KeyProblem("start.pages", f"{page}" + f" level {level}" * bool(level),
+                             f"lies in {found!r}, which is a large page and no table; allowed: one of the two")
     used = {page for script in scripts for page in (*(step.page for step in script.steps), *(script.flow or ()))}
-    return (*pages, *((page, 0, "FREE") for page in sorted(used - {page for page, *_ in pages})))
+    return (*pages, *((page, 0, "FREE") for page in sorted(used - {page for page, *_ in pages}) if not above(page, 0)))
 
 
 def _children(file: File) -> tuple[tuple[int, int, str], ...]:

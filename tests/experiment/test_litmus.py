@@ -12,6 +12,7 @@ from harness.results import litmus as verdicts
 from tests.command_line import ROOT, command
 
 SHIPPED = sorted((ROOT / "configs/litmus").rglob("*.litmus"))
+SLOW = ("split-mismatched-accept",)      # two that may write the same 512 entries: the search begins again for each
 
 
 def outcomes(text: str) -> set[tuple[str, ...]]:
@@ -24,7 +25,8 @@ def body(statements: str, shown: str, init: str = "") -> set[tuple[str, ...]]:
     return outcomes(f"C t\n{{ {init} }}\nP0(int *x, int *y) {{ {statements} }}\nlocations [{names}]\nforall (true)\n")
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW)) for path in SHIPPED],
+                         ids=lambda path: path.stem)
 def test_a_shipped_test_comes_out_as_it_says(path):
     test = litmus.load(path)
     found = search.run(test)

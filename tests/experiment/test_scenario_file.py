@@ -135,6 +135,18 @@ def test_kvms_flows_below_a_large_page_are_refused_and_not_guessed(flow):
     parse({"module": "1.5.05", "start": {"pages": {"0 level 1": "NL_MAPPED"}}, "actors": flow}, "t")
 
 
+def test_no_table_takes_the_place_of_a_large_page_at_the_start():
+    """A script's page below it is left out; a page that the file itself puts there is refused."""
+    table = {"module": "1.5.05", "actors": {"host0": "tdh_mem_range_block 3"}}
+    [scenario] = parse(table | {"start": {"pages": {"0 level 1": "MAPPED"}}}, "t")
+    assert scenario.pages == ((0, 1, "MAPPED"),)
+    with pytest.raises(UsageError, match="'3': lies in '0 level 1', which is a large page and no table") as error:
+        parse(table | {"start": {"pages": {"0 level 1": "MAPPED", "3": "PENDING"}}}, "t")
+    assert "\n" not in str(error.value)
+    [scenario] = parse(table | {"start": {"pages": {"0 level 1": "NL_MAPPED", "3": "PENDING"}}}, "t")
+    assert len(scenario.pages) == 2
+
+
 def test_calls_about_a_large_page_are_explored_and_its_mirror_entry_says_so():
     [scenario] = parse({"module": "1.5.05", "start": {"pages": {"0 level 1": "PENDING"}},
                         "actors": {"vcpu0": "tdg_mem_page_accept 0 level 1"}}, "t")
