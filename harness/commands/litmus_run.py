@@ -36,8 +36,6 @@ def run(paths: list[str], count: int, given: str | None, seed: int = 1, style: s
         raise UsageError(f"{other}: is no .litmus file; litmus tests are run apart from configs")
     tests, code = [(path, litmus.load(path)) for path in paths], DONE
     documents: list[dict] = []
-    for _, test in tests:
-        refuse(test)
     for number, (path, test) in enumerate(tests):
         model = given or (verdicts.SC if test.of_td else verdicts.TSO)
         known = states_of(path, test, model)

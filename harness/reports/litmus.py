@@ -40,7 +40,7 @@ def plain(test, verdict: Verdict, model: str, seconds: float) -> dict:
     """A test's verdict for programs."""
     return {"name": test.name, "module": test.module, "memory_model": model, "condition": condition(test), "ok": verdict.ok,
             "observation": verdict.observation, "hits_count": verdict.hits, "misses_count": verdict.misses, "seconds": seconds,
-            "states": [{"values": {name: _named(value) for name, value in state.values.items()}, "count": state.count,
+            "states": [{"values": {name: named(value) for name, value in state.values.items()}, "count": state.count,
                         "satisfies": bool(state.satisfies)} for state in verdict.states]}
 
 
