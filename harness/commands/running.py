@@ -70,6 +70,11 @@ def provoke(plan, progress=lambda *_: None) -> Result:
     return result
 
 
+def measured(config: Config) -> Result:
+    """The result of one run, in a process that knows nothing of the others."""
+    return provoke(prepare(config))
+
+
 def only_one(configs: tuple[Config, ...], what: str):
     """The lock that a measurement needs; nothing for engines that do not measure this machine."""
     real = any(config.engine in REAL_TIME for config in configs)
@@ -94,6 +99,12 @@ def run_session(session: Session, done: dict[Run, Result], budget: Budget) -> It
                 result.block = session.mark(run)
                 budget.ran(time.monotonic() - began)
                 yield run, result
+
+
+def whole_session(session: Session, done: dict[Run, Result]) -> list[tuple[Run, Result]]:
+    """All that is not done of a session that measures a machine, on this one.  Raises UsageError."""
+    with only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
+        return list(run_session(session, done, Budget(None)))
 
 
 def expected_s(session: Session, runs: list[Run]) -> float:

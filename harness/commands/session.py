@@ -117,14 +117,19 @@ def make_session(configs: list[Config], repeats: int | None = None, budget_s: fl
     return Session(tuple(chosen), blocks, plan, tuple(runs), name)
 
 
+def real(session: Session) -> bool:
+    """Whether any of it measures a machine."""
+    return any(config.engine in REAL_TIME for config in session.configs)
+
+
 # --- going on after an interruption ------------------------------------------------------------
 
 def resume(session: Session, out: str | Path) -> tuple[Session, dict[Run, Result], list[str]]:
     """(the newest session of the same plan under `out`, its results by run, files that were skipped).
 
-    Only runs that were finished, on this machine, count.  The same session and {} if there is none.
+    Only runs that were finished, on this machine, by the same source, count.  The same session and {} if there is none.
     """
-    found, skipped = [], []
+    found, skipped, source = [], [], source_of(fingerprint.versions())
     here = identity.digest(identity.stable(fingerprint.fingerprint()))
     for path in sorted(Path(out).glob("*/result.json")):
         try:
@@ -133,7 +138,7 @@ def resume(session: Session, out: str | Path) -> tuple[Session, dict[Run, Result
             skipped.append(str(problem))
             continue
         if result.block and result.block.plan == session.plan and not result.interrupted \
-                and identity.identity(result).machine == here:
+                and identity.identity(result).machine == here and source_of(result.machine.get("program", "")) == source:
             found.append(result)
     if not found:
         return session, {}, skipped
@@ -142,6 +147,11 @@ def resume(session: Session, out: str | Path) -> tuple[Session, dict[Run, Result
     done = {places[result.block.number, result.block.order]: result
             for result in found if result.block.session == name}
     return Session(session.configs, session.blocks, session.plan, session.runs, name), done, skipped
+
+
+def source_of(versions: str) -> str:
+    """Of what `--version` says, what a change of code changes."""
+    return versions.partition("source ")[2]
 
 
 class Budget:
