@@ -127,7 +127,8 @@ def check_installed() -> None:
 class Dispatch:
     """One task at a time to each worker; one whose worker died to another worker, until DEATHS_MOST have died of it."""
 
-    def __init__(self, count: int):
+    def __init__(self, count: int, pinned: list[str] | None = None):
+        self.pinned = pinned                             # by place, the only worker that may have it
         self.waiting = deque(range(count))
         self.running: dict[str, int] = {}                # worker -> place of a task
         self.deaths: dict[int, list[str]] = {}           # place -> the workers that died of it
@@ -142,13 +143,17 @@ class Dispatch:
         for worker in workers:
             if worker in self.running:
                 continue
-            place = next((place for place in self.waiting
-                          if worker not in self.deaths.get(place, ()) or len(workers) == 1), None)
+            place = next((place for place in self.waiting if self._may(worker, place, len(workers) == 1)), None)
             if place is not None:
                 self.waiting.remove(place)
                 self.running[worker] = place
                 begun.append((worker, place))
         return begun
+
+    def _may(self, worker: str, place: int, only: bool) -> bool:
+        if self.pinned:
+            return self.pinned[place] == worker
+        return only or worker not in self.deaths.get(place, ())
 
     def came(self, worker: str) -> int:
         """The task that a worker had has ended."""
@@ -159,9 +164,10 @@ class Dispatch:
         place = self.running.pop(worker)
         died = self.deaths.setdefault(place, [])
         died.append(worker)
-        if len(died) < DEATHS_MOST:
+        given_up = bool(self.pinned) or len(died) >= DEATHS_MOST
+        if not given_up:
             self.waiting.append(place)                   # behind the others: what comes of them is safe then
-        return place, len(died) >= DEATHS_MOST
+        return place, given_up
 
 
 def usable(found: dict[str, str], kind: str, source: str) -> tuple[list[str], dict[str, str]]:
@@ -286,9 +292,24 @@ def results(where: Address, machine: bool, function: Callable, tasks: list[tuple
         yield from _results(cluster, works, names or [f"task {number + 1}" for number in range(len(tasks))])
 
 
-def _results(cluster: Cluster, works: list[bytes], names: list[str]) -> Iterator[tuple[int, object]]:
+def fleet(where: Address, function: Callable, task: tuple) -> Iterator[tuple[str, object]]:
+    """(host, what the function makes of a task there or Failure), of every host that measures.  Raises UsageError without one."""
+    from harness.commands import jobs
+    with connected(where) as client, stops.noted():
+        cluster = Cluster(client, MACHINE, jobs.source())
+        workers = list(cluster.look())
+        if not workers:
+            raise UsageError(f"--cluster {where.url}: no worker measures there; start one by `python -m harness worker"
+                             f" {where.url} --machine`")
+        names = {address: Named.read(worker["name"]) for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
+        hosts = [names[worker].host for worker in workers]
+        for place, each in _results(cluster, [pickle.dumps((function, task))] * len(workers), hosts, workers):
+            yield hosts[place], each
+
+
+def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: list[str] | None = None) -> Iterator[tuple[int, object]]:
     from harness.commands.jobs import Failure
-    dispatch, spans, seen = Dispatch(len(works)), {}, time.monotonic()
+    dispatch, spans, seen = Dispatch(len(works), pinned), {}, time.monotonic()
     try:
         with Sign().about(f"{len(works)} tasks") as sign:
             while dispatch.left and not stops.asked():
@@ -335,6 +356,8 @@ def _died(dispatch: Dispatch, worker: str, how: str, names: list[str]) -> Iterat
     from harness.commands.jobs import Failure
     place, given_up = dispatch.died(worker)
     if given_up:
-        yield place, Failure(f"given up: {how}, the second time (on {', '.join(dispatch.deaths[place])})")
+        died = dispatch.deaths[place]
+        yield place, Failure(f"given up: {how}" + ", the second time" * (len(died) > 1)
+                             + f" (on {', '.join(died)})")
     else:
         print(f"{names[place]}: {how} ({worker}); it is run again elsewhere", file=sys.stderr)

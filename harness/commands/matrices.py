@@ -133,7 +133,7 @@ def fill(found: Matrix, scenarios: list[tuple[str, str, Scenario]], wanted: Want
     alike: dict[tuple, list[int]] = {}
     for number, (_, path, scenario) in enumerate(scenarios):
         alike.setdefault((path, scenario.behaviour()), []).append(number)
-    groups, name, code = list(alike.values()), scenarios[0][0], DONE
+    groups, done, code = list(alike.values()), 0, DONE
     about = [(scenarios[first][1], scenarios[first][2], f"{place} of {len(groups)}, {scenarios[first][0]}")
              for place, (first, *_) in enumerate(groups, 1)]
     try:
@@ -142,14 +142,14 @@ def fill(found: Matrix, scenarios: list[tuple[str, str, Scenario]], wanted: Want
                 print(each.why, file=sys.stderr)
                 code = UNTRUSTWORTHY
                 continue
-            name = scenarios[groups[place][0]][0]
             decided, ways, interrupted = outcome(each[0], asked[groups[place][0]])
             for number in groups[place]:
                 found.decide(scenarios[number][0], asked[number], decided, ways)
             if interrupted:
                 raise KeyboardInterrupt
+            done += 1
     except KeyboardInterrupt:
-        print(f"interrupted in {found.by} {name}", file=sys.stderr)
+        print(f"interrupted in {found.by} {scenarios[groups[min(done, len(groups) - 1)][0]][0]}", file=sys.stderr)
         return INTERRUPTED
     return code
 

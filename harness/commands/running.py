@@ -97,7 +97,8 @@ def run_session(session: Session, done: dict[Run, Result], budget: Budget) -> It
                 with _progress(session, run, left) as progress:
                     result = provoke(plan, progress)
                 result.block = session.mark(run)
-                budget.ran(time.monotonic() - began)
+                took_s = time.monotonic() - began
+                budget.ran(took_s, took_s - run_s(session.configs[run.config]))
                 yield run, result
 
 

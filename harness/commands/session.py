@@ -159,11 +159,18 @@ class Budget:
 
     def __init__(self, budget_s: float | None, clock=time.monotonic):
         self.budget_s, self.clock, self.start = budget_s, clock, clock()
-        self.runs, self.spent_s = 0, 0.0
+        self.runs, self.spent_s, self.compiled_s = 0, 0.0, 0.0
 
-    def ran(self, took_s: float) -> None:
+    def ran(self, took_s: float, beyond_s: float = 0.0) -> None:
+        """beyond_s   what it took beyond its plan: of the first run, which compiles, that is not counted as spent"""
+        if not self.runs:
+            self.compiled_s = max(0.0, beyond_s)
         self.runs += 1
         self.spent_s += took_s
+
+    def used_s(self) -> float:
+        """So far, compiling apart."""
+        return self.clock() - self.start - self.compiled_s
 
     def left_s(self) -> float:
         """Infinite without a budget."""

@@ -7,6 +7,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -63,6 +64,7 @@ async def serve(where: cluster.Address, kind: str | None, folder: str) -> int:
     """Until a request to stop, or until the scheduler has gone.  Raises UsageError."""
     import dask
     from distributed import Scheduler, Worker
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     dask.config.set({"distributed.worker.memory.target": False, "distributed.worker.memory.spill": False,
                      "distributed.worker.memory.pause": False, "distributed.worker.memory.terminate": False})
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -72,7 +74,7 @@ async def serve(where: cluster.Address, kind: str | None, folder: str) -> int:
     host, _, port = where.url.partition("://")[2].rpartition(":")
     if kind is None:
         made = Scheduler(host=host, port=int(port), protocol=where.url.partition("://")[0], security=where.security(), dashboard=False,
-                         allowed_failures=cluster.DEATHS_MOST)
+                         dashboard_address="127.0.0.1:0", allowed_failures=cluster.DEATHS_MOST)
     else:
         loopback = {"host": "127.0.0.1"} if cluster.loopback(host) else {}
         made = Worker(where.url, nthreads=1, name=str(cluster.Named.mine(kind, jobs.source())), security=where.security(),
