@@ -293,7 +293,8 @@ def explore(files: Files, each, show: int | None, destination: counterexamples.D
     about = [(path, scenario, f"{number} of {len(scenarios)}" * (len(scenarios) > 1))
              for number, (path, scenario) in enumerate(scenarios, 1)]
     try:
-        for came, (_, outcome) in enumerate(jobs.in_order(each(about)), 1):
+        for _, outcome in jobs.in_order(each(about)):
+            came += 1
             if isinstance(outcome, jobs.Failure):
                 print(outcome.why, file=sys.stderr)
                 code = gravest(code, UNTRUSTWORTHY)
