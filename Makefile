@@ -5,6 +5,9 @@ VENV := .venv
 IN_VENV := $(VENV)/bin/python
 CONFIG ?= configs/kick_vcpus.toml
 
+# Hundreds of starts read the same files: bytecode is kept, also where the environment says not to.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test lint test-slow test-broken test-faults mutants bench soak docs clean
 
 run: $(VENV)/installed

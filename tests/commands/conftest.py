@@ -5,7 +5,7 @@ import pytest
 from harness.results import store
 from tests.command_line import ROOT, SHORT, harness
 
-SIDE_BY_SIDE = ("retry16", "zero_tolerance", "resume_guest", "kick_vcpus", "kick_on_busy")
+SIDE_BY_SIDE = ("retry16", "kick_vcpus", "kick_on_busy")
 
 
 @pytest.fixture(scope="session")

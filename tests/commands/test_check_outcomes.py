@@ -110,6 +110,7 @@ def test_an_entry_that_cannot_be_at_the_end_fails_the_run(measured, capsys, entr
     assert capsys.readouterr().err == sentence * (code == FAILED)
 
 
+@pytest.mark.slow
 def test_what_a_run_does_that_is_broken_on_purpose_is_held_against_one_that_is_not(capsys):
     """Without the kick a vCPU is still at the epoch before when the next TRACK is made."""
     config, result = simulated("fault_vs_zap", "duration_s=0.02", "checks.busted=['no_kick']", "workload.hot_pages=2",

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from harness.__main__ import COMMANDS, main
-from tests.command_line import ROOT, harness
+from tests.command_line import ROOT, harness, inside
 from tests.tries import LIMIT_S
 
 
@@ -51,7 +51,7 @@ def test_help_is_quick():
 def test_a_mistake_is_one_line_on_stderr_with_exit_code_2_and_writes_nothing(arguments, says, tmp_path):
     if arguments[0] == "run" and "--out" not in arguments:
         arguments = [*arguments, "--out", tmp_path / "new"]
-    result = harness(*arguments)
+    result = inside(*arguments)
     assert result.returncode == 2
     assert says in result.stderr and result.stderr.count("\n") == 1, result.stderr
     assert "Traceback" not in result.stderr and not result.stdout

@@ -235,6 +235,7 @@ def test_a_long_failing_run_is_cut_down_until_each_step_is_needed():
     assert any("exclusive_ownership" in access.mark for access in accesses)
 
 
+@pytest.mark.slow
 def test_a_random_run_of_200000_steps_is_cut_down_to_as_few_as_the_shortest_has():
     """Two hosts that break the entry lock take some ten steps each, among those of one who is BUSY for ever."""
     aug = "tdh_mem_page_aug 3"

@@ -10,12 +10,13 @@ from harness.reports.exploration import coverage
 from kernels import states
 from tests.command_line import ROOT
 
+MEMORY_MIB = 64                  # all of it is written once
 SPARE = 1                        # the row that is being made, which may turn out to be known
 
 
 def searched(name: str, module: str) -> Search:
     [scenario] = load(ROOT / f"configs/explore/{name}.toml", [module])
-    search = Search(scenario)
+    search = Search(scenario, memory_mib=MEMORY_MIB)
     search.scout()
     for table in (*search.tables.locals, *search.tables.memories, *search.tables.moves, *search.tables.states):
         table[:] = 0             # so that what is not zero was written by the search

@@ -28,7 +28,7 @@ from tests.stage import config
 from tests.tries import LIMIT_S, until
 
 ROOT = Path(__file__).parent.parent.parent
-BUSY_LOOP = {"duration_s": 0.4, "warmup_s": 0.1, "restart_on_bug": True,
+BUSY_LOOP = {"duration_s": 0.2, "warmup_s": 0.05, "restart_on_bug": True,
              "workload": {"removals_per_s": 200_000.0, "accept_first": 0.5}, "costs_ns": {"invalidate": 2000}}
 
 
@@ -337,6 +337,7 @@ def test_a_deadlock_in_a_run_that_is_shorter_than_its_finding_is_found(tmp_path,
 STOPPED_S = 3.0                  # longer than it takes to find a deadlock
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_from_outside_is_no_deadlock_and_is_named_with_how_long(started):
     worker = started.work()[1]
     worker.suspend()
@@ -450,6 +451,7 @@ def priority_count(result) -> int:
     return accept.attempts - accept.other
 
 
+@pytest.mark.slow
 def test_the_same_td_does_not_hang_when_faults_are_retried_in_the_host():
     """A machine that runs nobody for a while could look like a hang: one run without one will do."""
     keys = {"td": {"vcpus": 2, "memory_mib": 2}, "warmup_s": 0.0, "costs_ns": {"invalidate": 20_000},

@@ -79,6 +79,7 @@ def test_what_can_be_under_any_policy_is_what_small_worlds_come_to(policy, modul
     assert does <= can and can - does <= NOT_SHOWN.get(policy, set())
 
 
+@pytest.mark.slow
 def test_a_fault_that_waited_for_a_removal_that_failed_finds_the_page_still_there():
     """The page is out of the mirror and in the SEPT once BLOCK was BUSY: whoever faults then adds it again."""
     behind_a_bug = ("tdh_mem_page_aug", "TDX_EPT_ENTRY_STATE_INCORRECT|RCX")

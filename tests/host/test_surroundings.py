@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from harness.host import surroundings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -51,6 +53,7 @@ def test_a_cache_folder_that_is_no_full_path_is_not_taken(tmp_path):
     assert ended.stdout == f"{tmp_path}/home/.cache/tdx-sept-harness/{'0' * 12}\n" and not (tmp_path / "relative").exists()
 
 
+@pytest.mark.slow
 def test_no_work_stands_in_an_assert_and_no_output_needs_a_locale():
     usual = harness(*EXPLORE)
     other = harness(*EXPLORE, python=("-OO",), environment={"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0"})

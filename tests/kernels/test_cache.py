@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from kernels import cache
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +34,20 @@ def files(folder, ending: str) -> list[Path]:
     return sorted(Path(folder).rglob(f"*.{ending}"))
 
 
+@pytest.mark.parametrize("content, mode, reason", [
+    (b"short", 0o600, "damaged"), (b"", 0o600, "damaged"), (bytes(40), 0o600, "damaged"),
+    (hashlib.sha256(b"whole").digest() + b"whole", 0o666, "can be written by others"),
+])
+def test_a_file_that_is_not_as_it_was_written_is_said_and_not_read(tmp_path, monkeypatch, caplog, content, mode, reason):
+    monkeypatch.setattr(cache, "said", set())
+    path = tmp_path / "x.nbi"
+    path.write_bytes(content)
+    path.chmod(mode)
+    assert cache.SealedFile(str(tmp_path), "x", 0)._read(str(path)) is None
+    assert f"{path}: {reason}; not used" in caplog.messages[-1]
+
+
+@pytest.mark.slow
 def test_a_damaged_cache_is_said_not_used_and_made_anew(tmp_path):
     answer, hits, folder, said = start(tmp_path)
     assert (answer, hits, said) == ("42", "0", "")

@@ -8,7 +8,7 @@ from harness.errors import ResultError
 from harness.reports import text
 from harness.results import histogram, merging, store
 from kernels import record
-from tests.command_line import harness
+from tests.command_line import inside
 from tests.made import made, stored
 
 
@@ -39,7 +39,7 @@ def saved(tmp_path_factory):
     """Two short runs of one policy, one of another."""
     out = tmp_path_factory.mktemp("results")
     for policy in ("kick_on_busy", "kick_on_busy", "kick_vcpus"):
-        run = harness("run", f"configs/{policy}.toml", "--set", "duration_s=0.3", "--set", "warmup_s=0", "--out", out)
+        run = inside("run", f"configs/{policy}.toml", "--set", "duration_s=0.3", "--set", "warmup_s=0", "--out", out)
         assert run.returncode == 0, run.stderr
     return sorted(out.glob("*/result.json"))
 
@@ -58,7 +58,7 @@ def test_histograms_of_a_result_hold_every_operation(saved):
 @pytest.mark.slow
 def test_results_are_added_up_and_written_as_a_log_that_hdrhistogram_reads(saved, tmp_path):
     log = tmp_path / "latencies.hlog"
-    run = harness("histograms", *saved[:2], "--hdr", log)
+    run = inside("histograms", *saved[:2], "--hdr", log)
     assert run.returncode == 0, run.stderr
     assert "2 results, policy kick_on_busy" in run.stdout and "closed loop" in run.stdout
     assert max(map(len, run.stdout.splitlines())) <= text.WIDTH
@@ -76,12 +76,12 @@ def test_results_are_added_up_and_written_as_a_log_that_hdrhistogram_reads(saved
 
 @pytest.mark.slow
 def test_results_of_different_policies_are_not_added_up(saved):
-    run = harness("histograms", *saved)
+    run = inside("histograms", *saved)
     assert run.returncode == 2 and "differ in policy: kick_on_busy, kick_vcpus" in run.stderr
     assert run.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
 def test_an_hdr_log_that_cannot_be_written_is_a_mistake(saved, tmp_path):
-    run = harness("histograms", saved[0], "--hdr", tmp_path / "nowhere" / "x.hlog")
+    run = inside("histograms", saved[0], "--hdr", tmp_path / "nowhere" / "x.hlog")
     assert run.returncode == 2 and "cannot be written" in run.stderr and run.stderr.count("\n") == 1
