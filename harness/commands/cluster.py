@@ -197,14 +197,11 @@ def beside_ms(spans: dict[str, list[tasks_.Answer]]) -> list[float]:
 
 # --- dask's side -------------------------------------------------------------------------------
 
-def remote(work: bytes, source: str) -> tasks_.Answer:
+def remote(work: bytes) -> tasks_.Answer:
     """What a worker does with a task."""
     from distributed import get_worker
-    from harness.commands import jobs
     worker = get_worker()
-    key, now = worker.get_current_task(), time.monotonic()
-    if jobs.source() != source:
-        return tasks_.Answer(tasks_.MISTAKE, f"source {jobs.source()}, wanted is {source}", now, now, 0.0)
+    key = worker.get_current_task()
 
     def wanted() -> bool:
         known = worker.state.tasks.get(key)
@@ -257,7 +254,7 @@ class Cluster:
 
     def begin(self, worker: str, work: bytes) -> None:
         self.serial += 1
-        future = self.client.submit(remote, work, self.source, workers=[worker], allow_other_workers=False, pure=False, retries=0,
+        future = self.client.submit(remote, work, workers=[worker], allow_other_workers=False, pure=False, retries=0,
                                     key=f"sept-{os.getpid()}-{id(self)}-{self.serial}")
         self.futures[worker] = future
         future.add_done_callback(lambda done: self.arrived.put((worker, done)))
@@ -288,7 +285,7 @@ def results(where: Address, machine: bool, function: Callable, tasks: list[tuple
     from harness.commands import jobs
     with connected(where) as client, stops.noted():
         cluster = Cluster(client, MACHINE if machine else CORE, jobs.source())
-        works = [pickle.dumps((function, task)) for task in tasks]
+        works = [tasks_.packed(function, task, cluster.source) for task in tasks]
         yield from _results(cluster, works, names or [f"task {number + 1}" for number in range(len(tasks))])
 
 
@@ -303,7 +300,7 @@ def fleet(where: Address, function: Callable, task: tuple) -> Iterator[tuple[str
                              f" {where.url} --machine`")
         names = {address: Named.read(worker["name"]) for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
         hosts = [names[worker].host for worker in workers]
-        for place, each in _results(cluster, [pickle.dumps((function, task))] * len(workers), hosts, workers):
+        for place, each in _results(cluster, [tasks_.packed(function, task, cluster.source)] * len(workers), hosts, workers):
             yield hosts[place], each
 
 

@@ -34,6 +34,14 @@ class Answer(NamedTuple):
 
 # --- in a worker -------------------------------------------------------------------------------
 
+def packed(function, arguments: tuple, source: str) -> bytes:
+    """A task on its way.
+
+    source   of whoever asks: another one would not read the rest of it
+    """
+    return pickle.dumps((source, pickle.dumps((function, arguments))))
+
+
 def compute(work: bytes, wanted) -> Answer:
     """Start a task as a process of its own, and wait for it, or until it is not `wanted` any more."""
     began = time.monotonic()
@@ -80,9 +88,13 @@ def main() -> None:
         os._exit(1)
     answer, sys.stdout = os.fdopen(os.dup(1), "wb"), sys.stderr
     os.dup2(2, 1)
+    from harness.commands import jobs
     from harness.errors import UsageError
     try:
-        function, arguments = pickle.load(sys.stdin.buffer)
+        source, work = pickle.load(sys.stdin.buffer)
+        if jobs.source() != source:
+            raise UsageError(f"source {jobs.source()}, wanted is {source}")
+        function, arguments = pickle.loads(work)
         found = VALUE, pickle.dumps(function(*arguments))
     except UsageError as mistake:
         found = MISTAKE, str(mistake)

@@ -114,11 +114,12 @@ def test_time_beside_the_work_is_counted_between_two_tasks_of_a_worker():
 
 
 def test_a_task_is_a_process_whose_words_do_not_disturb_its_answer():
-    def answer(code, wanted=lambda: True):
-        return task.compute(pickle.dumps((eval, (code,))), wanted)
+    def answer(code, wanted=lambda: True, source=jobs.source()):
+        return task.compute(task.packed(eval, (code,), source), wanted)
     found = answer("print('noise') or 6 * 7")
     assert found.kind == task.VALUE and pickle.loads(found.content) == 42 and found.work_s <= found.ended - found.began
     assert answer("__import__('time').sleep(600)", wanted=lambda: False).kind == task.STOPPED and not task.running
+    assert answer("1", source="another").content.endswith("wanted is another")
 
 
 def test_one_history_per_machine_and_one_summary(theatre, monkeypatch, tmp_path):  # noqa: F811

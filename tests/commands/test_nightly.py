@@ -240,7 +240,7 @@ def test_a_budget_decides_the_number_of_blocks(theatre):
 def test_a_night_says_how_well_its_budget_was_kept_compiling_apart_and_why_not_better(took_s, reran, says):
     clock = iter([0.0, took_s])
     budget = sessions.Budget(100, lambda: next(clock))
-    for run in range(4):
+    for _ in range(4):
         budget.ran(took_s / 4, 10.0)
     session = sessions.make_session([nightly.config_file.load(ROOT / "configs/kick_on_busy.toml")], repeats=2)
     [line] = nightly.kept_budget(budget, session, reran)
