@@ -26,7 +26,7 @@ What they are made of:
     arguments.py        arguments that several commands take, and the refusals that several share
     running.py          what run, sweep and nightly share: one run after the other, results kept and judged
     jobs.py             `--jobs N`, `--cluster`, `--resume`, `--list`: tasks that a fresh process can repeat
-    cluster.py          `--cluster`: which worker gets which task, what becomes of one whose worker died
+    cluster.py          `--cluster`: which worker gets which task, what becomes of the task of a worker that died
     task.py             a task of a cluster: this program started as a process of its own
     session.py          configs in interleaved blocks, with a budget, and gone on with after an interruption
     progress.py         the line on a terminal, and a line now and then in a log

@@ -125,7 +125,7 @@ def check_installed() -> None:
 # --- who computes what -------------------------------------------------------------------------
 
 class Dispatch:
-    """One task at a time to each worker; one whose worker died to another worker, until DEATHS_MOST have died of it."""
+    """One task at a time to each worker; the task of one that died to another, until DEATHS_MOST have died of it."""
 
     def __init__(self, count: int, pinned: list[str] | None = None):
         self.pinned = pinned                             # by place, the only worker that may have it
@@ -260,7 +260,7 @@ class Cluster:
         future.add_done_callback(lambda done: self.arrived.put((worker, done)))
 
     def next(self) -> str | None:
-        """The worker whose task has ended, if one has by now."""
+        """A worker that has ended its task, if one has by now."""
         with contextlib.suppress(queue.Empty):
             worker, future = self.arrived.get(timeout=LOOK_S)
             if self.futures.get(worker) is future:       # not one that was given up
@@ -337,7 +337,7 @@ def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: lis
             yield place, Failure(f"given up: {problem}")
     finally:
         for worker in list(cluster.futures):
-            with contextlib.suppress(Exception):         # no scheduler is left to be told
+            with contextlib.suppress(Exception):         # no scheduler is left that could know
                 cluster.forget(worker)
     if beside := beside_ms(spans):
         print(f"cluster: {len(works)} tasks on {len(spans)} workers; beside their work {sum(beside) / len(beside):.1f} ms a task"

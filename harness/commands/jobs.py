@@ -75,7 +75,7 @@ def where(options_jobs: int, address) -> Where:
     """Raises UsageError."""
     arguments.check_range("--jobs", options_jobs, 1, 4096)
     if options_jobs > 1 and address:
-        raise UsageError(f"--jobs {options_jobs}: not together with --cluster, whose workers are so many at once")
+        raise UsageError(f"--jobs {options_jobs}: not together with --cluster, which has its own workers")
     return Where(options_jobs, address)
 
 

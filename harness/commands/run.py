@@ -135,7 +135,8 @@ def shown(result: Result, several: bool, wanted: Wanted) -> str:
 def run(session: sessions.Session, done: dict, results: Iterator[tuple], out: Path, wanted: Wanted) -> int:
     """What is not done (`results`), printed run by run and then side by side; returns the exit code."""
     finished, code, several = dict(done), DONE, len(session.runs) > 1
-    virtual, source = not sessions.real(session), jobs.source()
+    virtual = not sessions.real(session)
+    source = jobs.source() if virtual else ""
     try:
         for which, result in results:
             if which is None:

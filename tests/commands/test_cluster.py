@@ -1,4 +1,4 @@
-"""`--cluster`: who gets which task, what becomes of one whose worker dies, who is refused; at last with real workers."""
+"""`--cluster`: who gets which task, what becomes of the task of a worker that dies, who is refused; at last with real workers."""
 
 import contextlib
 import json
