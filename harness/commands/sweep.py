@@ -7,6 +7,9 @@ A config for it has a table [sweep] with a list for each key that is varied:
     "td.vcpus" = [2, 8, 32]
 
 With `repeats` each combination runs on so many seeds; what is shown is the median.
+
+`--sensitivity` runs each combination (or a config without [sweep]) also with its assumed costs at their least and their
+most, and says which of them decides each number (harness/experiment/sensitivity.py).
 """
 
 import contextlib
@@ -20,10 +23,13 @@ from harness.commands import arguments, cluster, jobs, running
 from harness.commands.progress import Progress
 from harness.commands.session import SEEDS
 from harness.errors import DONE, INTERRUPTED, UNTRUSTWORTHY, UsageError, gravest
-from harness.experiment import config_file, shipped
+from harness.experiment import config_file, sensitivity, shipped
 from harness.experiment.config import Config, dotted
+from harness.reports.sensitivity import sensitivity_report
 from harness.reports.sweep import Runs, check_picture, picture, sweep_report
 from harness.results.schema import Result
+
+COSTS = "costs"                  # the key that names a variant of the assumed costs
 
 
 def add(parser) -> None:
@@ -33,6 +39,8 @@ def add(parser) -> None:
                         help="sweep these policies in place of the config's (comma-separated, or: all)")
     arguments.add_out(parser)
     jobs.add_jobs(parser, "what --out has of the same config and source is not run again", "runs")
+    parser.add_argument("--sensitivity", action="store_true",
+                        help="vary the assumed costs too, and say which of them each number depends on (engine simulate)")
     parser.add_argument("--picture", metavar="FILE", help="draw it as well: .svg, .png or .pdf (needs matplotlib)")
     arguments.add_format(parser)
 
@@ -48,7 +56,9 @@ def one_file(word: str) -> str:
 def do(options) -> int:
     out = Path(options.out)
     given = one_file(options.config), options.overrides, arguments.policies(options.policies)
-    keys, configs = load(*given)
+    keys, configs = load(*given, options.sensitivity)
+    if options.sensitivity:
+        check_sensitivity([config for _, config in configs], options.picture)
     where = jobs.where(options.jobs, cluster.address(options.cluster, options.tls, options.insecure))
     jobs.check(where, [config for _, config in configs])
     plans = [(point, running.prepare(config)) for point, config in configs]
@@ -64,10 +74,32 @@ def do(options) -> int:
         check_picture(options.picture)
         arguments.check_file("--picture", Path(options.picture))
     code, found = run(plans, out, keys_of, done, where)
+    if options.sensitivity:
+        print(sensitivity_report(keys, _by_point(found, configs), sensitivity.ranges(configs[0][1]), options.format))
+        return code
     print(sweep_report(keys, found, options.format))
     if options.picture:
         picture(keys, found, options.picture)
     return code
+
+
+def check_sensitivity(configs: list[Config], picture_file: str | None) -> None:
+    """Raises UsageError."""
+    real = next((config for config in configs if config.engine != "simulate"), None)
+    if real:
+        raise UsageError(f"--sensitivity: {real.name} has engine = {real.engine!r}; costs are assumed in virtual time only: must be 'simulate'")
+    if picture_file:
+        raise UsageError("--sensitivity: not together with --picture")
+
+
+def _by_point(found: Runs, configs: list[tuple[dict, Config]]) -> list[tuple[dict, list]]:
+    """[(values that were varied, [(variant, result)])] of the runs that there are."""
+    variants = {variant.name: variant for _, config in configs for variant in sensitivity.variants(config)}
+    points: dict[str, tuple[dict, list]] = {}
+    for point, result in found:
+        rest = {key: value for key, value in point.items() if key != COSTS}
+        points.setdefault(repr(rest), (rest, []))[1].append((variants[point[COSTS]], result))
+    return list(points.values())
 
 
 def run(plans: list, out: Path, keys: list[str], done: dict[str, Result], where: jobs.Where) -> tuple[int, Runs]:
@@ -89,22 +121,25 @@ def run(plans: list, out: Path, keys: list[str], done: dict[str, Result], where:
                 code = gravest(code, UNTRUSTWORTHY)
                 continue
             found[place] = result
-            settings = [f"{name}={value}" for name, value in plans[place][0].items()]
+            settings = [f"{name}={value}" for name, value in plans[place][0].items() if value != ""]
             code = gravest(code, running.keep(result, out, key=keys[place], settings=settings), running.exit_code(result, plans[place][1].config.expect))
         if stops.asked() and (len(found) < len(plans) or where.here):
             code = INTERRUPTED
         return code, [(plans[place][0], result) for place, result in sorted(found.items())]
 
 
-def load(path: str, overrides: list[str] = (),
-         policies: list[str] = ()) -> tuple[list[str], list[tuple[dict, Config]]]:
+def load(path: str, overrides: list[str] = (), policies: list[str] = (),
+         costs: bool = False) -> tuple[list[str], list[tuple[dict, Config]]]:
     """(keys that are varied, [(their values, config)]), in the order of the file, a seed after the other.
 
     policies   in place of those that the file varies
+    costs      each once more for every variant of its assumed costs, whose name is then the value of COSTS
     Raises UsageError.
     """
     given = config_file.read(path, overrides)
     where, axes = given.path, given.table.pop("sweep", None)
+    if costs and axes is None and not policies:
+        axes = {"seed": [config_file.check(given).seed]}
     if not isinstance(axes, dict) or not axes:
         raise UsageError(f"{where}: sweep: is missing; must be a table with a list for each key that is varied")
     axes = dict(dotted(axes))
@@ -122,4 +157,7 @@ def load(path: str, overrides: list[str] = (),
         each = config_file.check(given._replace(table=whole))
         configs += [(point, each.model_copy(update={"seed": (each.seed + block) % SEEDS}))
                     for block in range(each.repeats)]
+    if costs:
+        configs = [({**point, COSTS: variant.name}, sensitivity.varied(each, variant))
+                   for point, each in configs for variant in sensitivity.variants(each)]
     return list(axes), configs

@@ -7,7 +7,7 @@ owner are not counted where `checks.exclusive_ownership` is off.
 import numpy as np
 
 from harness.protocol import releases
-from harness.memory.layout import LINE, PAMT_LOCK, PAMT_TYPE
+from harness.memory.layout import HOST, LINE, PAMT_LOCK, PAMT_TYPE
 from harness.memory.block import Memory
 from harness.experiment.plan import Plan
 from harness.protocol.counters import COUNTERS, REBUILT_OVER_PRIORITY, declared, violation
@@ -114,7 +114,8 @@ def conservation(plan: Plan, records) -> int:
 
 
 def _pamt_words(plan: Plan, memory: Memory, td: int = 0) -> np.ndarray:
-    names = [region.name for region in plan.layout.regions if region.name.startswith("pamt_")]
+    names = [region.name for region in plan.layout.regions
+             if region.name.startswith("pamt_") and not (td and region.name.endswith(f".{HOST}"))]
     return np.concatenate([memory.view(name, np.uint16, td)[:, PAMT_LOCK // 2] for name in names])
 
 
@@ -194,6 +195,11 @@ def pairs_miscounted(plan: Plan, memory: Memory) -> int:
     paired = memory.view("pamt_2m.data", np.uint8)[:, PAMT_TYPE] == PT_PAMT
     counted = memory.view("dpamt_ref")[:, 0] != 0
     return int((paired[:len(counted)] != counted).sum())
+
+
+def priority_on_ranges(memory: Memory) -> int:
+    """2 MiB of data whose PAMT entry has host priority."""
+    return int((memory.view("pamt_2m.data", np.uint16)[:, PAMT_LOCK // 2] & np.uint16(HP) != 0).sum())
 
 
 def foreign_contents(plan: Plan, memory: Memory) -> int:

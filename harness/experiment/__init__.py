@@ -5,6 +5,8 @@
     config_file.py       Configs as TOML files: read, changed by `--set KEY=VALUE`, and checked before anything is started
     shipped.py           Configs, scenarios and litmus tests that come with the program, by name
     published.py         Published timings of real hosts as rows, and `machine.costs = "published"`
+    assumed.py           Costs that nobody has published or measured: what each leans on, how far it may be from the truth
+    sensitivity.py       Plans of experiments over those costs, for `sweep --sensitivity`
     plan.py              A plan: everything about a run that is decided before it starts, the same for every engine
     choices.py           The random choices of a program as tables, from which a driver draws with one random word each
     scenario.py          Scenarios: small worlds with every interleaving explored, and what their files may say

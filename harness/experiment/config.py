@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from harness.protocol import dpamt, guest_policies, policies, releases
 from harness.protocol import policy as policy_words
+from harness.memory.placement import BY_USE, PLACEMENTS
 from harness.errors import nearest
 
 ENGINES = ("processes", "simulate")
@@ -55,6 +56,8 @@ class Workload(Table):
     accept_first: float = Field(0.75, ge=0, le=1,
                                 description="share of first touches that ACCEPT before touching; the rest get a #VE")
     hosts: int = Field(1, ge=0, le=64, description="host threads that remove pages")
+    removing_tds: int | None = Field(None, ge=0, le=128, description="only the host threads of the first so many TDs remove; default: "
+                                                                     "of all")
     removals_per_s: float = Field(20_000, ge=0, le=1e9, description="removals of each host thread; 0: as fast as it can")
     remove_pattern: Literal["same", *PATTERNS] = Field("same",
                                                        description="which pages host threads remove; same: as vCPUs touch them")
@@ -104,6 +107,8 @@ class Costs(Table):
 class Machine(Table):
     """The machine of engine simulate; harness/engines/simulate/prices.py says where each default comes from.
 
+    `placement` is of the host that is modelled, so of every engine.
+
     `costs` names a file that `python -m harness doctor --calibrate` wrote: its values stand in for the
     defaults here.  Or it is "published": the costs_ns that were published, where the config gives none.
     """
@@ -111,6 +116,9 @@ class Machine(Table):
     costs: str = Field("",
                        description="a file that doctor --calibrate wrote, its values replace the defaults of these keys; or "
                                    "published: costs_ns that were published")
+    placement: Literal[PLACEMENTS] = Field(BY_USE,
+                                           description="where physical pages lie: by_use, no 2 MiB shared; packed, TD after TD; "
+                                                       "random, scattered over the host's 2 MiB, which all share")
     processors: int = Field(0, ge=0, le=4160, description="0: one for each vCPU and host thread")
     sockets: int = Field(1, ge=1, le=64, description="sockets among which the processors are divided")
     preempt: Literal["outside", "anywhere"] = Field("outside",
@@ -266,6 +274,9 @@ class Config(Table):
         if removal == "split" and not (self.td.pages > 512 and hosts == 1):
             raise KeyProblem("workload.removal", "split", "needs td.memory_mib of at least 4, and workload.hosts = 1:"
                              " the first 2 MiB are touched, the others are large pages")
+        if self.workload.removing_tds is not None and (self.restart_on_bug or removal in ("teardown", "split", "build")):
+            raise KeyProblem("workload.removing_tds", self.workload.removing_tds, "needs restart_on_bug = false, and a"
+                             " workload.removal other than teardown, split and build, which host threads of all TDs take part in")
         if removal == "build" and not hosts:
             raise KeyProblem("workload.hosts", hosts, "must be at least 1 to build a TD")
         if removal == "build" and self.workload.build_pages > self.td.pages:
@@ -279,9 +290,27 @@ class Config(Table):
             check_dynamic_pamt("td.dynamic_pamt", self.module)
         if self.td.dpamt:
             check_design("td.dpamt", self.td.dpamt)
-            if not self.td.dynamic_pamt or not dpamt.BY_NAME[self.td.dpamt].counts or self.workload.removal in ("split", "build"):
+            without = ("split",) if self.machine.placement != BY_USE else ("split", "build")
+            if not self.td.dynamic_pamt or not dpamt.BY_NAME[self.td.dpamt].counts or self.workload.removal in without:
                 raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a design that counts, and a workload.removal"
-                                 " other than split and build")
+                                 f" other than {' and '.join(without)}")
+        return self
+
+    @model_validator(mode="after")
+    def _pages_can_be_placed(self):
+        placement, pamt = self.machine.placement, self.td.dynamic_pamt
+        if placement == BY_USE:
+            return self
+        if self.workload.removal == "split":
+            raise KeyProblem("machine.placement", placement, "needs a workload.removal other than split: large pages lie by use")
+        if pamt and not (self.costs_ns.tdh_phymem_pamt_add and self.costs_ns.tdh_phymem_pamt_remove):
+            raise KeyProblem("machine.placement", placement, "with td.dynamic_pamt needs costs_ns.tdh_phymem_pamt_add and _remove:"
+                             " the calls are not modelled entry by entry")
+        if pamt and (self.restart_on_bug or self.workload.removal == "teardown"):
+            raise KeyProblem("machine.placement", placement, "with td.dynamic_pamt needs restart_on_bug = false, and a"
+                             " workload.removal other than teardown (build has one of its own)")
+        if self.td.dpamt and dpamt.BY_NAME[self.td.dpamt].breaks == ("deadlock",):
+            raise KeyProblem("td.dpamt", self.td.dpamt, "deadlocks with machine.placement other than by_use: see explore")
         return self
 
     @model_validator(mode="after")

@@ -64,7 +64,9 @@ class Plan:
     def start(self, actor: Actor) -> np.ndarray:
         """An actor's registers before its first step."""
         registers = start_registers(self.layout, actor)
-        registers[R.PC] = self.program.labels[actor.kind]
+        removing = self.config.workload.removing_tds
+        idle = actor.kind == "host" and removing is not None and actor.td >= removing
+        registers[R.PC] = self.program.labels["host.stop" if idle else actor.kind]
         # Where a sequence of choices begins: spread over the pages.
         share = actor.index * working_pages(self.config) // self.layout.vcpus
         registers[R.GUEST_PAGE] = registers[R.PAGE] = share - 1
@@ -94,11 +96,10 @@ def start_registers(layout: Layout, actor: Actor) -> np.ndarray:
     registers[R.KOT_ENTRY] = layout.at("kot", td)
     registers[R.PACKAGE] = package
     registers[R.KET], registers[R.WBT] = layout.at("ket", package), layout.at("wbt", package)
-    for size, shift, tdr, tdvpr in (("4k", 0, R.TDR_4K, R.TDVPR_4K), ("2m", 9, R.TDR_2M, R.TDVPR_2M),
-                                    ("1g", 18, R.TDR_1G, R.TDVPR_1G)):
-        registers[tdr] = layout.at(f"pamt_{size}.control", td=td)
+    for size, tdr, tdvpr in (("4k", R.TDR_4K, R.TDVPR_4K), ("2m", R.TDR_2M, R.TDVPR_2M), ("1g", R.TDR_1G, R.TDVPR_1G)):
+        registers[tdr] = layout.pamt(size, "control", 0, td)
         if actor.kind == "vcpu":
-            registers[tdvpr] = layout.at(f"pamt_{size}.control", 1 + actor.index >> shift, td)
+            registers[tdvpr] = layout.pamt(size, "control", 1 + actor.index, td)
     if actor.kind == "vcpu":
         registers[R.TDVPS] = layout.at("tdvps", actor.index, td)
         registers[R.KICK] = layout.at("kick", actor.index, td)
@@ -142,6 +143,7 @@ def _layout(config: Config, actors, record_words: int = 0) -> Layout:
     return Layout(config.td.vcpus, len(actors), config.td.pages, record_words, content_bytes,
                   tds=config.td.count, created=config.workload.removal != "build",
                   dynamic_pamt=config.td.dynamic_pamt, accepting=config.guest.one_at_a_time, counted_pairs=bool(config.td.dpamt),
+                  placement=config.machine.placement,
                   large_from=FIRST_LARGE if config.workload.removal == "split" else None)
 
 

@@ -40,13 +40,13 @@ from pydantic import Field, field_validator
 from harness.experiment.config import BUSTED, KeyProblem, Table, resolve_guest, resolve_module, resolve_policy
 from harness.experiment.plan import Actor, start_registers
 from harness.memory.block import Memory
-from harness.memory.layout import PAMT_TYPE, TDVPS_STEPPING, Layout
+from harness.memory.layout import ENTRIES, PAMT_TYPE, TDVPS_STEPPING, Layout
 from harness.protocol.assemble import Program
 from harness.protocol.call import Options
 from harness.protocol import releases
 from harness.protocol.flows.flow import MMU_LARGE, MMU_PRESENT, Behaviour
 from harness.protocol.dpamt import BY_NAME
-from harness.protocol.flows.pamt import RANGES, USER
+from harness.protocol.flows.pamt import RANGES, USERS
 from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step, write_program
 from harness.protocol.guest_policies import DEFAULT as DEFAULT_GUEST
 from harness.protocol.invariants import NAMES, OF_GUESTS, OF_OUTCOMES, OF_PAMT
@@ -64,7 +64,7 @@ ALL = "all"                      # releases: every one that was read and has the
 GRADES = ("acceptable", "interesting", "forbidden")
 NAME = re.compile(r"[A-Za-z0-9_(][A-Za-z0-9_.,:+/()|* -]{0,199}")      # of a file, or of two calls and a state
 PAGES = 512                      # of the TD; scripts name pages below that
-FLOW_KEYS = {"vcpu": ("touch",), "host": ("remove", "use")}
+FLOW_KEYS = {"vcpu": ("touch",), "host": ("remove", *USERS)}
 RETRIES_MAX = 100_000
 NOT_MADE, HALT = "-", "HALT"     # in place of an answer: of a call that was not made; that shut the module down
 TYPE = " type"                   # behind the name of a PAMT entry: its type, not its lock
@@ -106,7 +106,7 @@ class File(Table):
                                                                      "both are tried")
     pending_ve: bool = Field(True, description="a touch of a PENDING page is a #VE for the guest")
     dpamt: str = Field("", description="how the kernel gets and puts page pairs (use = [PAGE]); implies dynamic_pamt")
-    crossed: bool = Field(False, description="the pair of each 2 MiB lies in the other 2 MiB")
+    crossed: bool = Field(False, description="the pair of each 2 MiB lies in the other 2 MiB; with split, that of those 2 MiB only")
     dynamic_pamt: bool = Field(False, description="PAMT entries of 4 KiB pages in pages that the host gives")
     timeouts: bool = Field(False, description="the guest's time for host priority may run out")
     exclusive_ownership: bool = Field(True, description="check that no lock has two exclusive holders")
@@ -117,7 +117,7 @@ class File(Table):
     start: Start = Field(Start(), description="how memory is at the start")
     actors: dict[str, Any] = Field({},
                                    description="vcpu0, vcpu1, host0 ...: a script of calls, or { touch = [pages] }, { remove = "
-                                               "[pages] }, { use = [pages] }")
+                                               "[pages] }, { use = [pages] }, { control = [pages] }, { split = [pages] }")
     pairs: Pairs | None = Field(None, description="a scenario for each two of these calls in place of actors")
     expect: list[dict[str, Any]] = Field([], description="rows that grade outcomes: answers by actor, words, and grade or breaks")
 
@@ -163,12 +163,12 @@ class Script:
     actor: Actor
     steps: tuple[Step, ...] = ()
     flow: tuple[int, ...] | None = None
-    uses: bool = False           # of those pages their pairs only: flows/pamt.py
+    uses: str = ""               # a key of flows/pamt.py, USERS: of those pages their pairs only
 
     @property
     def label(self) -> str:
         if self.flow is not None:
-            return USER if self.uses else self.actor.kind
+            return USERS[self.uses] if self.uses else self.actor.kind
         return "script: " + ", ".join(map(str, self.steps))
 
 
@@ -226,6 +226,11 @@ class Scenario:
     def uses_pairs(self) -> bool:
         return any(script.uses for script in self.scripts)
 
+    @property
+    def counts_pairs(self) -> bool:
+        """Whether the kernel counts the pages of each range for its pair."""
+        return self.uses_pairs and BY_NAME[self.file.dpamt].counts
+
     @functools.cached_property
     def layout(self) -> Layout:
         return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt, self.uses_flows and self.file.guest.one_at_a_time,
@@ -245,7 +250,8 @@ class Scenario:
         return _program(self.vcpus, self.hosts, self.module, self.primitive, self.file.exclusive_ownership,
                         self.file.pending_ve, self.file.dynamic_pamt, busted,
                         self.policy if self.uses_flows else None, self.file.accept_first, labels, self.behaviour_of_guest(),
-                        BY_NAME[self.file.dpamt] if self.uses_pairs else None, self.file.crossed)
+                        BY_NAME[self.file.dpamt] if self.uses_pairs else None, self.file.crossed,
+                        tuple(sorted({script.uses for script in self.scripts if script.uses})))
 
     def behaviour_of_guest(self) -> Behaviour:
         return Behaviour(guest=self.file.guest, accept_2m=self.file.accept_2m) if self.uses_flows else Behaviour()
@@ -305,6 +311,8 @@ class Scenario:
                 _set_page(memory, part, level - 1, state, False, releases.find(self.module).access)
         if layout.dynamic_pamt:
             memory.give_pairs(data=self.file.start.pairs and not self.uses_pairs)
+        for page in [page for script in self.scripts if script.uses == "split" for page in script.flow]:
+            memory.set_word(layout.at("pamt_2m.data", page // ENTRIES) + PAMT_TYPE, PT_REG, 8)
         for name, pages in self.file.start.listed.items():
             place = layout.at("tdvps", int(name.removeprefix("vcpu"))) + TDVPS_STEPPING
             memory.set_word(place + stepping.EPF_LENGTH, len(pages), 8)
@@ -408,14 +416,14 @@ def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = Fals
 
 @functools.lru_cache(maxsize=64)
 def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, busted, policy, accept_first,
-             scripts, behaviour, design, crossed) -> Program:
+             scripts, behaviour, design, crossed, users) -> Program:
     """Kept, as many scenarios have the same."""
     layout = layout_of(vcpus, hosts, dynamic_pamt, policy is not None and behaviour.guest.one_at_a_time, design is not None)
     options = Options(layout, primitive, owners, busted=busted, release=releases.find(module), attribution=False,
                       pending_ve=pending_ve,
                       inside=any(step.call == "tdh_sys_shutdown" for _, steps in scripts for step in steps))
     chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]
-    return write_program(options, policy, hosts, chance, scripts, behaviour, design, crossed)
+    return write_program(options, policy, hosts, chance, scripts, behaviour, design, crossed, users)
 
 
 @functools.lru_cache(maxsize=64)

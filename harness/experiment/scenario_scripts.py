@@ -9,7 +9,7 @@ from harness.errors import nearest
 from harness.experiment.config import KeyProblem
 from harness.experiment.plan import Actor
 from harness.experiment.scenario import FLOW_KEYS, PAGES, RETRIES_MAX, Script, calls_of, kind_of
-from harness.protocol.flows.pamt import RANGES
+from harness.protocol.flows.pamt import RANGES, USERS
 from harness.protocol.flows.script import CALLS_MAX, LOCK_STEPS, LOCK_WORDS, Step
 from harness.protocol import releases
 from harness.protocol.policy import FOREVER
@@ -39,7 +39,7 @@ def make_scripts(actors: dict, module: str) -> tuple[Script, ...]:
 def make_script(actor: Actor, words, module: str) -> Script:
     key = f"actors.{actor.name}"
     if isinstance(words, dict):
-        return Script(actor, flow=_pages(key, actor.kind, words), uses="use" in words)
+        return Script(actor, flow=_pages(key, actor.kind, words), uses=next((key for key in USERS if key in words), ""))
     items = [words] if isinstance(words, str) else words
     if not isinstance(items, list) or not items or not all(isinstance(item, str) for item in items):
         raise KeyProblem(key, words, "must be a call, or a list of calls")
@@ -55,7 +55,7 @@ def _pages(key: str, kind: str, words: dict) -> tuple[int, ...]:
     if len(words) != 1 or flow not in FLOW_KEYS[kind]:
         forms = " or ".join(f"{{ {each} = [PAGE, ...] }}" for each in FLOW_KEYS[kind])
         raise KeyProblem(key, words, f"must be a list of calls, or {forms}")
-    pages, most = words[flow], PAGES * (RANGES if flow == "use" else 1)
+    pages, most = words[flow], PAGES * (RANGES if flow in USERS else 1)
     if not isinstance(pages, list) or not all(isinstance(page, int) and 0 <= page < most for page in pages):
         raise KeyProblem(f"{key}.{flow}", pages, f"must be a list of page numbers below {most}")
     return tuple(pages)

@@ -9,7 +9,7 @@ import mmap
 import numpy as np
 
 from harness.memory.layout import (
-    ENTRIES, MMU_NONPRESENT, PAIRS, PAMT_BIT, PAMT_BYTES, PAMT_COUNT, PAMT_PAIR, PAMT_TYPE, TDR_READY, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX, Layout,
+    ENTRIES, HOST, MMU_NONPRESENT, PAIRS, PAMT_BIT, PAMT_BYTES, PAMT_COUNT, PAMT_PAIR, PAMT_TYPE, TDR_READY, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX, Layout,
 )
 from kernels import epoch, guest
 from kernels.atomics import address_of
@@ -40,6 +40,7 @@ class Memory:
             self._bytes[place:place + layout.td_bytes] = image
             if layout.created:
                 self.set_word(layout.at("kot", td), HKID_ASSIGNED)
+        self.format_host()
 
     def view(self, name: str, dtype=np.uint64, td: int = 0) -> np.ndarray:
         """A region as an array (count, stride / width of dtype); flat if that is one word each."""
@@ -84,8 +85,26 @@ class Memory:
         assert PT_NDA == 0           # no page is in use yet
         if layout.created:
             self._format_created(td)
-        if layout.dynamic_pamt:
+        if layout.dynamic_pamt and not layout.frames:
             self.give_pairs(td, data=not layout.counted_pairs)
+
+    def format_host(self) -> None:
+        """With Dynamic PAMT and a placement: the 2 MiB that have a page in use, or all, have their pair."""
+        layout = self.layout
+        if not (layout.dynamic_pamt and layout.frames):
+            return
+        used = np.zeros(layout.frames.ranges, np.int64)
+        in_use = {"control": 1 + layout.vcpus, "tdcx": TDCS_PAGES + layout.vcpus * (TDVPS_PAGES - 1), "service": 1}
+        for td in range(layout.tds) if layout.created else ():
+            for group, count in in_use.items():
+                frames = layout.frames.of(group, np.arange(count), td)
+                used += np.bincount(frames >> 9, minlength=len(used))
+        paired = np.flatnonzero(used) if layout.counted_pairs else np.arange(len(used))
+        if layout.counted_pairs:
+            self.view("dpamt_ref")[:, 0] = used
+        for number in paired:
+            node = layout.at(f"pamt_2m.{HOST}", int(number))
+            self._give(node, int(used[number]), [layout.at(f"pamt_4k.{HOST}", 2 * int(number) + half) for half in (0, 1)])
 
     def _format_created(self, td: int) -> None:
         layout = self.layout
@@ -130,10 +149,13 @@ class Memory:
         layout = self.layout
         node = layout.at(f"pamt_2m.{group}", place, td)
         types = self.view(f"pamt_4k.{group}", np.uint8, td)[place * ENTRIES:(place + 1) * ENTRIES, PAMT_TYPE]
+        self._give(node, np.count_nonzero(types), [layout.at(f"pamt_4k.{PAIRS}", page, td) for page in pages])
+
+    def _give(self, node: int, used: int, entries: list[int]) -> None:
+        """The node of 2 MiB, with `used` pages in use, and the PAMT entries of its pair's pages."""
         self.set_word(node + PAMT_TYPE, PT_PAMT, 8)
-        self.set_word(node + PAMT_COUNT, np.count_nonzero(types), 16)
-        for half, page in enumerate(pages):
-            entry = layout.at(f"pamt_4k.{PAIRS}", page, td)
+        self.set_word(node + PAMT_COUNT, used, 16)
+        for half, entry in enumerate(entries):
             self.set_word(node + PAMT_PAIR + 4 * half, (entry - node) // PAMT_BYTES & 0xFFFF_FFFF, 32)
             self.set_word(entry + PAMT_BIT, 1, 8)
 

@@ -10,11 +10,11 @@ state and TDMRs), then one
 block for each TD, all alike: KVM's words about the VM, the module's words, their shadows, the pages.
 A row names a TD's word as it lies in the first block; Register.TD is how far the actor's own is away.
 
-Pages of one use lie together in physical memory: the TD's control pages (TDR, one TDVPR per vCPU),
+Pages of one use lie together in physical memory, unless a placement says otherwise (placement.py): the TD's control pages (TDR, one TDVPR per vCPU),
 the TDCX pages behind them, the SEPT pages of each level, the data pages and a spare one per host
 thread.  Each such group has PAMT words of its own for the 1G, 2M and 4K entries above its pages.  A
-guest page always gets the same physical page, as with guest_memfd, until TDH.MEM.PAGE.RELOCATE takes
-a spare one; what can be distinguished is its *generation* (kernels/guest.py).  Contents are kept by guest
+guest page always gets the same physical page, as with guest_memfd, or with a placement one of two in turn, until
+TDH.MEM.PAGE.RELOCATE takes a spare one; what can be distinguished is its *generation* (kernels/guest.py).  Contents are kept by guest
 page, not by physical page.
 
 Nothing is named in the file system: the block is an anonymous mapping that forked workers inherit,
@@ -24,6 +24,7 @@ so nothing can be left behind.
 from typing import NamedTuple
 
 
+from harness.memory.placement import BY_USE, Frames, lay_out
 from kernels import realtime, stepping
 from kernels.ops import REGISTERS
 from kernels.words import (
@@ -82,6 +83,8 @@ WBT_LOCK, WBT_POINT = 0, 8
 HPA_STEP, TD_HPA_STEP = 1 << 40, 1 << 44
 GROUPS = ("control", "pd_pages", "pt_pages", "data", "tdcx", "service")
 PAIRS = "pamt_pages"             # a group of pages that the host gives for PAMT entries, with Dynamic PAMT
+HOST = "host"                    # in place of a group: the 2 MiB and 1 GiB of all of them (placement.py)
+SIZE_SHIFTS = {"4k": 0, "2m": 9, "1g": 18}
 TDS_MAX = 128
 assert (2 + len(GROUPS)) * HPA_STEP <= TD_HPA_STEP and TDS_MAX * TD_HPA_STEP <= 1 << 52
 
@@ -118,12 +121,13 @@ class Layout:
     large_from      the first guest page of the memory that consists of large pages: their 2 MiB have no pair
     accepting       whether the guest has a word for each 2 MiB that it is accepting (guest_policies.py)
     counted_pairs   whether the host counts the pages of each 2 MiB of data for their pair, which none has at the start
+    placement       where physical pages lie (placement.py)
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
     """
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
                  created=True, variables=(), dynamic_pamt=False,
-                 large_from=None, accepting=False, counted_pairs=False):
+                 large_from=None, accepting=False, counted_pairs=False, placement=BY_USE):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
@@ -153,7 +157,6 @@ class Layout:
         if counted_pairs:
             for name in ("dpamt_lock", "dpamt_next", "dpamt_serving"):
                 self._add(name, 1, LINE)
-            self._add("dpamt_queue", 1 << (actors - 1).bit_length(), LINE)
 
         # The first TD; the others follow at distances of td_stride.
         self.first_td = self._align(PAGE)
@@ -176,13 +179,16 @@ class Layout:
         self._add("migsc", STREAMS, LINE)
         self._add("gpa_list", actors // tds, LINE)
         self._add("tdvps", vcpus, TDVPS_BYTES)
-        spares = max(1, self.hosts)
+        self.data_frames = pages + max(1, self.hosts)          # data pages and spare ones
+        homes = self.data_frames * (1 if placement == BY_USE else 2)
         tdcx = TDCS_PAGES + vcpus * (TDVPS_PAGES - 1)
-        counts = dict(zip(GROUPS, (1 + vcpus, directories, tables, pages + spares, tdcx, 1)))
+        counts = dict(zip(GROUPS, (1 + vcpus, directories, tables, homes, tdcx, 1)))
         if dynamic_pamt:
             ranges = sum(-(-count // ENTRIES) for count in counts.values())
+        if dynamic_pamt and placement == BY_USE:
             counts[PAIRS] = 2 * (ranges + ranges // 255 + 2) + ENTRIES    # for its own too, and some to spare
             counts = {group: -(-count // ENTRIES) * ENTRIES for group, count in counts.items()}
+        self.frames: Frames | None = lay_out(placement, counts, tds) if placement != BY_USE else None
         for group, count in counts.items():
             for size, shift in (("4k", 0), ("2m", 9), ("1g", 18)):
                 align = PAGE if (size, group) == ("4k", "data") else LINE
@@ -195,15 +201,21 @@ class Layout:
         self._add("shared", pages, 8, LINE)
         if accepting:
             self._add("accepting", tables, LINE)
-        for name in ("dpamt_ref", "dpamt_range_lock") if counted_pairs else ():
+        for name in ("dpamt_ref", "dpamt_range_lock") if counted_pairs and not self.frames else ():
             self._add(name, tables, LINE)
         self.td_end = self._align(PAGE)
         self.td_bytes = self.td_end - self.td_start
+        # With very many actors and little memory: no word of the TD's own lies as far from the start as a shadow from its word.
+        self.size = max(self.size, self.td_start + self.by_name["tdvps"].offset)
         self._add("shadow", 1, self.td_bytes)
         self.shadow_delta = self.by_name["shadow"].offset - self.td_start
         self._add("content", pages, content_bytes, PAGE)
         self.td_stride = self._align(PAGE) - self.first_td
         self.size += (tds - 1) * self.td_stride
+        if self.frames:
+            self._add_host_words()
+        if counted_pairs:                # not before the TDs: their words lie before the first TD's shadow
+            self._add("dpamt_queue", 1 << (actors - 1).bit_length(), LINE)
 
         for name, words in variables:
             self._add(f"{VARIABLE}{name}", words, 8)
@@ -213,6 +225,24 @@ class Layout:
         # Last, so that how long they are moves nothing else (experiment/plan.py).
         self._add("records", actors, -(-8 * record_words // PAGE) * PAGE, PAGE)
         self._align(PAGE)
+
+    def _add_host_words(self) -> None:
+        """The PAMT entries of the host's 2 MiB and 1 GiB, and their shadows as far away as a TD's.
+
+        With Dynamic PAMT also those of the pages of pairs.  Behind the 2 MiB of the frames are those of a pool for
+        pairs, which only some designs use (protocol/dpamt.py).
+        """
+        start, ranges = self._align(PAGE), self.frames.ranges
+        pool = -(-2 * ranges // ENTRIES) if self.dynamic_pamt else 0
+        self._add(f"pamt_2m.{HOST}", ranges + pool, PAMT_BYTES)
+        self._add(f"pamt_1g.{HOST}", -(-(ranges + pool) // ENTRIES), PAMT_BYTES)
+        if self.dynamic_pamt:
+            self._add(f"pamt_4k.{HOST}", 2 * ranges, PAMT_BYTES)
+        for name in ("dpamt_ref", "dpamt_range_lock") if self.counted_pairs else ():
+            self._add(name, ranges, LINE)
+        words = self.size - start
+        assert words <= self.shadow_delta, "the shadows of the host's words would lie among them"
+        self.size = start + self.shadow_delta + words
 
     def _align(self, bytes_) -> int:
         self.size = -(-self.size // bytes_) * bytes_
@@ -230,6 +260,13 @@ class Layout:
         assert 0 <= index < region.count, (name, index)
         assert td == 0 or self.first_td <= region.offset < self.first_td + self.td_stride
         return region.offset + index * region.stride + td * self.td_stride
+
+    def pamt(self, size: str, group: str, number: int, td: int = 0) -> int:
+        """The offset of the PAMT entry ("4k", "2m" or "1g") of a page, or of those around it."""
+        shift = SIZE_SHIFTS[size]
+        if self.frames and shift:
+            return self.at(f"pamt_{size}.{HOST}", self.frames.of(group, number, td) >> shift)
+        return self.at(f"pamt_{size}.{group}", number >> shift, td)
 
     def hpa(self, group: str, index: int = 0, td: int = 0) -> int:
         """The physical address of a page."""
@@ -269,7 +306,11 @@ def _describe(region: Region, index: int, byte: int) -> str:
         size = name[5:].upper()
         owner = {"control": "TDR" if index == 0 else f"TDVPR of vcpu{index - 1}",
                  "data": f"GPA {index << 12:#x}"}.get(part, f"{part} {index}")
-        if size != "4K":
+        if part == HOST and size == "4K":
+            owner = f"page {index % 2} of the pair of the host's 2 MiB number {index // 2}"
+        elif part == HOST:
+            owner = f"the host's {'2 MiB' if size == '2M' else 'GiB'} number {index}"
+        elif size != "4K":
             owner = f"the {part} pages"
         return f"PAMT {size} entry of {owner}"
     if name == "tdvps":

@@ -62,6 +62,7 @@ class SparseMemory(Memory):
         self._touched = [np.zeros(0, np.int64)] * layout.tds
         for td in range(layout.tds):
             self._begin(td)
+        self.format_host()
 
     def _begin(self, td: int) -> None:
         for level in range(LEVELS):

@@ -79,6 +79,9 @@ OF_PAMT = (
     Invariant("pamt_get", "", "running", "no get of a range's pair fails: BUSY that nobody retries, or a pair that was there"),
     Invariant("pamt_put", "", "running",
               "no PAMT.REMOVE of a put fails: BUSY that nobody retries, no pair, or pages in use"),
+    Invariant("pamt_busy", "", "running",
+              "nothing that KVM cannot do again is BUSY because of another TD: a control page, RECLAIM, a split's DEMOTE"),
+    Invariant("pamt_priority", "", "quiet", "with everybody done, no 2 MiB keep a host priority that nobody will clear"),
     Invariant("pamt_counted", "", "quiet", "with everybody done, a range has a pair exactly if its count is not zero"),
 )
 # What a call's answer or a word at the end shows: outcomes that break one are named by the scenario ([[expect]] breaks).

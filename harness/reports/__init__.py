@@ -7,6 +7,7 @@
     comparison.py    Policies side by side, in words
     before_after.py  A policy before and after a change: old, new, change
     sweep.py         A sweep as one table or one picture
+    sensitivity.py   What a sweep's numbers depend on: how far each goes, which cost decides
     histograms.py    Percentiles over several results
     policies.py      The policies listed
     doctor.py        What `doctor` has found, as a table

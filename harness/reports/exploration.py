@@ -11,13 +11,16 @@ OP_WIDTH, WORD_WIDTH = 22, 27
 SCENARIO_WIDTH = 28               # longer names take two lines
 
 
+VERBS = {"use": "uses", "control": "uses for control pages", "split": "splits"}      # of users of page pairs
+
+
 def scenario_report(found, verdict: Verdict) -> str:
     """One scenario: what was searched, the outcomes with their grades, invariants."""
     scenario = found.scenario
     lines = [f"{scenario.name}: module {scenario.module}, primitive {scenario.primitive}"
              + f", policy {scenario.policy.name}" * scenario.uses_flows + f", {scenario.file.dpamt}" * scenario.uses_pairs]
     for script in scenario.scripts:
-        verb = "uses" if script.uses else "touches" if script.actor.kind == "vcpu" else "removes"
+        verb = VERBS[script.uses] if script.uses else "touches" if script.actor.kind == "vcpu" else "removes"
         what = (f"{verb} {', '.join(map(str, script.flow))}"
                 if script.flow is not None else ", ".join(map(str, script.steps)))
         lines.append(wrap(f"  {script.actor.name}: {what}"))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
+from harness.experiment.assumed import VALIDATED_PROCESSORS
 from harness.protocol.guest_policies import STATUS
 from harness.protocol.seamcall_abi import FAULTS
 from harness.reports.numbers import shown
@@ -70,7 +71,16 @@ def assumption_lines(result: Result) -> list[str]:
                          for item in items)
 
     lines = [wrap(f"assumptions (ns): {listed(assumed)}")] if assumed else []
+    if assumed and (threads := threads_of(result)) > VALIDATED_PROCESSORS:
+        lines.append(wrap(f"{threads} threads: virtual time was held beside real processes on {VALIDATED_PROCESSORS} only; sweep CONFIG"
+                          " --sensitivity says which assumption decides a number, and how far it goes"))
     return lines + ([wrap(f"{measured[0].provenance} (ns): {listed(measured)}")] if measured else [])
+
+
+def threads_of(result: Result) -> int:
+    """vCPUs and host threads of all TDs."""
+    config = result.config
+    return config["td"]["count"] * (config["td"]["vcpus"] + config["workload"]["hosts"])
 
 
 def condition_line(result: Result) -> str:

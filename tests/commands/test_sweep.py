@@ -1,5 +1,6 @@
 """Sweeps: every combination of the values of a config, as one table and one picture."""
 
+import json
 import subprocess
 import sys
 
@@ -44,6 +45,28 @@ def test_a_sweep_is_of_other_policies_where_they_are_asked_for(small, asked):
     assert keys == ["policy", "td.vcpus"]
     assert [(each.policy.name, each.td.vcpus) for _, each in configs] == [
         (name, vcpus) for name in names for vcpus in (2, 4)]
+
+
+def test_a_sweep_says_which_assumption_decides_each_number(tmp_path, capsys):
+    """Of a config without [sweep] too; a run for each cost at each end, and a design."""
+    path = tmp_path / "one.toml"
+    path.write_text('policy = "kick_on_busy"\nengine = "simulate"\nduration_s = 0.0002\nwarmup_s = 0\n[costs_ns]\nguest_work = 1000\n')
+    out = tmp_path / "out"
+    assert main(["sweep", str(path), "--sensitivity", "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    _, configs = sweep.load(path, costs=True)
+    assert len(list(out.glob("*/result.json"))) == len(configs) > 16
+    assert [line for line in lines if "touches per s" in line and ".." in line] and max(map(len, lines)) <= text.WIDTH
+    assert main(["sweep", str(path), "--sensitivity", "--out", str(out), "--resume", "--format", "json"]) == 0
+    assert {row["number"] for row in json.loads(capsys.readouterr().out)} >= {"touches per s"}
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--set", "engine=processes", "--set", "duration_s=1"], "has engine = 'processes'"), (["--picture", "x.svg"], "not together with --picture")])
+def test_costs_are_assumed_in_virtual_time_only(small, capsys, arguments, said):
+    assert main(["sweep", str(small), "--sensitivity", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
 
 
 @pytest.mark.slow

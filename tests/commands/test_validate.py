@@ -4,6 +4,7 @@ import pytest
 
 from harness.commands import calibrate, validate
 from harness.engines.simulate import prices
+from harness.experiment import assumed
 from harness.reports.validation import validation_report
 from harness.__main__ import main
 from tests import stage
@@ -14,7 +15,7 @@ def test_what_is_measured_here_can_be_used_by_a_config(tmp_path, capsys, monkeyp
     path = tmp_path / "costs.toml"
     assert main(["doctor", "--calibrate", str(path)]) == 0
     assert capsys.readouterr().out == path.read_text()
-    values, where = prices.read_costs(str(path))
+    values, where = assumed.read_costs(str(path))
     assert {"local_ns", "load_ns", "store_ns", "locked_ns", "mark_ns", "page_zero_ns"} <= set(values)
     assert 0 < values["locked_ns"] < 10_000 and values["page_zero_ns"] > values["store_ns"]
     machine, provenance = prices.resolve(stage.config(engine="simulate", machine={"costs": str(path)}))

@@ -20,10 +20,11 @@ from tests.command_line import harness
 from tests.engines.test_simulate import ROOT
 from tests.scene import Scene
 
-FILES = ("pamt_one_range", "pamt_again", "pamt_crossed")
+FILES = ("pamt_one_range", "pamt_again", "pamt_crossed", "pamt_demote", "pamt_teardown")
 # By C litmus test: the design that it is of, and the invariant that its condition violates.
 LITMUS = {"pamt-merged": ("dpamt_merged", "pamt_present"), "pamt-v4": ("dpamt_v4", "pamt_present"),
-          "pamt-v6-fast": ("dpamt_fast_v6", "pamt_present"), "pamt-per-2m": ("dpamt_per_2m", "deadlock")}
+          "pamt-v6-fast": ("dpamt_fast_v6", "pamt_present"), "pamt-per-2m": ("dpamt_per_2m", "deadlock"),
+          "pamt-demote-tries": ("dpamt_demote_tries", "pamt_get")}
 found_in = {}
 
 

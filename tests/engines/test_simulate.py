@@ -12,6 +12,7 @@ import pytest
 from harness.experiment import config_file
 from harness.protocol.counters import HOST_PRIORITY
 from harness.engines.simulate import prices
+from harness.experiment import assumed
 from harness.results import document
 from harness.results.schema import Result
 from harness.engines.simulate import simulation as simulate
@@ -436,7 +437,7 @@ def test_a_costs_file_stands_in_for_defaults_but_not_for_what_the_config_says(tm
 
 def test_a_result_names_every_number_it_rests_on():
     named = {item.key: item for item in result_of().simulation.assumptions}
-    assert {f"machine.{key}" for key in prices.KEYS} <= set(named)
+    assert {f"machine.{key}" for key in assumed.MACHINE} <= set(named)
     assert "assumption" in named["machine.ipi_ns"].provenance
     assert named["costs_ns.invalidate"].value == 2000
 

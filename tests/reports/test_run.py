@@ -120,7 +120,10 @@ def test_conditions_and_assumptions_are_said_where_there_are_any(busy):
         Assumption(key="machine.ipi_ns", value=1000.0, unit="ns", provenance="assumption: as published"),
         Assumption(key="machine.local_ns", value=0.5, unit="ns", provenance="measured here"),
         Assumption(key="costs_ns.kick", value="exponential", unit="ns", provenance="this config")])
+    busy.config["td"]["vcpus"], busy.config["workload"]["hosts"] = 1, 1
     assert run.assumption_lines(busy) == ["assumptions (ns): ipi_ns 1000, costs_ns.kick exponential", "measured here (ns): local_ns 0.5"]
+    busy.config["td"]["vcpus"] = 64                      # more than virtual time was held beside reality with
+    assert run.assumption_lines(busy)[1].startswith("65 threads: virtual time was held beside real processes on 2 only")
 
 
 def test_a_report_fits_whatever_the_numbers_are_and_every_format_has_the_calls(busy):

@@ -279,7 +279,7 @@ def checked(scenario: Scenario) -> tuple[str, ...]:
     counted = tuple(EVENTS[name] for name in scenario.program.counters if name in EVENTS)
     names = ("no_bug", "no_halt", DEADLOCK, *CYCLES, *counted, *QUIET)
     if not scenario.uses_pairs:
-        names = tuple(name for name in names if name != "pamt_counted")
+        names = tuple(name for name in names if name not in ("pamt_counted", "pamt_priority"))
     if not scenario.uses_flows:
         names = tuple(name for name in names if name not in ("no_bug", "quiet_mirror"))
     return names
@@ -290,7 +290,8 @@ QUIET = {
     "quiet_locks": lambda search, memory: checks.locks_held(search.scenario, memory),
     "quiet_counts": lambda search, memory: checks.counts_left(search.scenario, memory),
     "pamt_counted": lambda search, memory: checks.pairs_miscounted(search.scenario, memory)
-    if search.scenario.uses_pairs else 0,
+    if search.scenario.counts_pairs else 0,
+    "pamt_priority": lambda search, memory: checks.priority_on_ranges(memory) if search.scenario.uses_pairs else 0,
     "quiet_mirror": lambda search, memory: checks.mirror_differs(memory),
 }
 

@@ -7,7 +7,7 @@ Every number has a provenance, which results carry and tables print:
     this config       given in the config
     published         machine.costs = "published" (harness/experiment/published.py)
 
-`KEYS` is the table; `make_tags` and `make_durations` turn a plan into the arrays that
+The table is harness/experiment/assumed.py; `make_tags` and `make_durations` turn a plan into the arrays that
 kernels/simulate.py reads.  Times become whole ticks of a tenth of a nanosecond.
 """
 
@@ -17,10 +17,10 @@ import io
 import numpy as np
 
 from harness.protocol import releases
-from harness.experiment import published
+from harness.experiment import assumed, published
 from harness.experiment.config import Config, Costs, Machine
 from harness.errors import UsageError, nearest
-from harness.files import TOML_MOST, read_text, read_toml
+from harness.files import TOML_MOST, read_text
 from harness.experiment.choices import alias_table
 from harness.experiment.plan import Plan
 from harness.protocol.flows.flow import IN_GUEST, REQUEST
@@ -32,24 +32,6 @@ TICKS_PER_NS = 10
 
 ASSUMED = "assumption"
 
-# key of [machine] -> what its default leans on.  No cycle count of a SEAMCALL, of an interrupt in a TD
-# or of cache traffic under the TDX module has been published.
-KEYS = {
-    "local_ns": "a few instructions on registers at 3 GHz",
-    "load_ns": "a load that hits the first-level cache, partly hidden",
-    "store_ns": "a store that hits the first-level cache, partly hidden",
-    "locked_ns": "18 to 20 cycles of a locked instruction on x86 at 3 GHz",
-    "mark_ns": "hardware does no bookkeeping for us",
-    "transfer_ns": "a cache-to-cache transfer within a socket of a server",
-    "transfer_far_ns": "a cache-to-cache transfer between two sockets",
-    "page_zero_ns": "4 KiB at 10 bytes a nanosecond",
-    "ipi_ns": "an interrupt sent to another processor, and the exit it forces",
-    "ipi_handled_ns": "KVM's empty handler for a request",
-    "switch_ns": "a switch to another thread",
-    "time_slice_ns": "Linux' base slice for a few runnable threads",
-}
-
-
 def ticks(nanoseconds: float) -> int:
     return round(nanoseconds * TICKS_PER_NS)
 
@@ -59,28 +41,13 @@ def ticks(nanoseconds: float) -> int:
 def resolve(config: Config) -> tuple[Machine, dict[str, str]]:
     """The machine with its costs file applied, and the provenance of each of its numbers."""
     given = config.machine.model_fields_set
-    provenance = {key: "this config" if key in given else f"{ASSUMED}: {text}" for key, text in KEYS.items()}
+    provenance = {key: "this config" if key in given else f"{ASSUMED}: {row.leans_on}" for key, row in assumed.MACHINE.items()}
     if config.machine.costs in ("", published.NAME):
         return config.machine, provenance
-    values, where = read_costs(config.machine.costs)
+    values, where = assumed.read_costs(config.machine.costs)
     fresh = {key: value for key, value in values.items() if key not in given}
     provenance |= {key: f"measured {where}" for key in fresh}
     return config.machine.model_copy(update=fresh), provenance
-
-
-def read_costs(path: str) -> tuple[dict[str, float], str]:
-    """([machine] values, where they were measured) of a costs file.  Raises UsageError."""
-    table = read_toml(path, f"machine.costs = {path!r}")
-    values, where = table.get("machine", {}), table.get("measured_on", path)
-    for key, value, kind in (("machine", values, dict), ("measured_on", where, str)):
-        if not isinstance(value, kind):
-            raise UsageError(f"{path}: {key} = {value!r:.60}: must be {'a table' if kind is dict else 'text'}")
-    for key, value in values.items():
-        if key not in KEYS:
-            raise UsageError(f"{path}: machine.{key}: unknown key; known: {', '.join(KEYS)}{nearest(key, KEYS)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e9:
-            raise UsageError(f"{path}: machine.{key} = {value!r}: must be a number of nanoseconds, 0 to 1e9")
-    return {key: float(value) for key, value in values.items()}, where
 
 
 def assumptions(config: Config) -> list[dict]:
@@ -171,5 +138,5 @@ def read_histogram(path: str) -> list[tuple[int, int, int, int]]:
 
 
 assert REQUEST & IN_GUEST == 0
-assert all(price in KEYS for price in Price if price != Price.FREE)
-assert set(KEYS) | {"costs", "processors", "sockets", "preempt", "distribution"} == set(Machine.model_fields)
+assert all(price in assumed.MACHINE for price in Price if price != Price.FREE)
+assert set(assumed.MACHINE) | {"costs", "placement", "processors", "sockets", "preempt", "distribution"} == set(Machine.model_fields)

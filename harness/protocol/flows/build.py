@@ -56,6 +56,25 @@ def _call(flow: Flow, site: str, name: str, failed_to: str, undo=lambda: None, r
         }).write()
 
 
+def _control_page(flow: Flow, group: str, number: int, failed_to: str, undo=lambda: None, source: R = R.ZERO) -> None:
+    """A control page: TARGET's registers, and with Dynamic PAMT its range's pair (tdx_alloc_control_page)."""
+    pairs = seam.page_pairs(flow, data=False)
+    if pairs or group == "tdcx":
+        locate_page(flow.listing, flow.layout, group, number, source=source)
+    if pairs:
+        _get(flow, pairs, failed_to, undo)
+
+
+def _get(flow: Flow, pairs, failed_to: str, undo=lambda: None) -> None:
+    failed = flow.fresh("host.no_pair")
+    pairs.get(failed=failed)
+    with flow.aside(failed):                     # -EIO: userspace ends the VM
+        held = flow.listing.held
+        undo()
+        flow.kill(failed_to)
+        flow.listing.held = held
+
+
 # --- a vCPU ---
 
 def create_vcpu(flow: Flow) -> None:
@@ -69,12 +88,13 @@ def create_vcpu(flow: Flow) -> None:
     def undo():
         _guarded(flow, False)
 
+    _control_page(flow, "control", 0, "vcpu.created", undo, source=R.ROLE)
     _call(flow, "create", "tdh_vp_create", "vcpu.created", undo)
     pages = TDVPS_PAGES - 1
     flow.row(Op.INDEX, register=R.PAGE, offset=-pages, source=R.ROLE, mask=-1, match=pages, width=0,
              text="pages of the vCPUs before")
     for page in range(pages):
-        locate_page(flow.listing, flow.layout, "tdcx", TDCS_PAGES + page, source=R.PAGE)
+        _control_page(flow, "tdcx", TDCS_PAGES + page, "vcpu.created", undo, source=R.PAGE)
         _call(flow, "create", "tdh_vp_addcx", "vcpu.created", undo)
     name = "tdh_vp_init_apicid" if "tdh_vp_init_apicid" in flow.rows else "tdh_vp_init"
     if flow.policy.vp_init_lock == "write":
@@ -132,11 +152,12 @@ def write(flow: Flow) -> None:
 def _create(flow: Flow) -> None:
     """KVM_TDX_INIT_VM.  A TD that cannot be created is a VM that is dead."""
     flow.label("host.create")
+    _control_page(flow, "control", 0, "host.build_failed")
     with _tdx_lock(flow):
         _call(flow, "create", "tdh_mng_create", "host.build_failed", lambda: _unlock_tdx(flow))
     _call(flow, "create", "tdh_mng_key_config", "host.build_failed")
     for page in range(TDCS_PAGES):
-        locate_page(flow.listing, flow.layout, "tdcx", page)
+        _control_page(flow, "tdcx", page, "host.build_failed")
         _call(flow, "create", "tdh_mng_add_cx", "host.build_failed")
     _call(flow, "create", "tdh_mng_init", "host.build_failed")
     flow.row(Op.STORE, value=1, **flow.at("created"))
@@ -166,13 +187,17 @@ def _add_page(flow: Flow) -> None:
     with flow.mmu_lock("shared"):
         for level in (2, 1):
             fault.install(flow, level, out="host.build_page", retry="host.build_page")
-        locate(flow.listing, flow.layout, 0)
+        locate(flow.listing, flow.layout, 0, comes_back=True)
         index(flow.listing, R.MIRROR, flow.layout.at("mirror.0"), 0, 8, text="mirror entry")
+        pairs = seam.page_pairs(flow)
+        if pairs:
+            _get(flow, pairs, "host.build_failed", flow.drop_mmu_lock)
         if flow.policy.add_in_freeze:
             flow.row(Op.STORE, base=R.MIRROR, value=FROZEN_SPTE, text="mirror entry: freeze")
             seam.own_mirror(flow, taking=True)
 
             def undo():
+                seam.put_after_failure(flow, pairs)
                 seam.own_mirror(flow, taking=False)
                 flow.row(Op.STORE, base=R.MIRROR, value=MMU_NONPRESENT, text="mirror entry: roll back")
                 flow.drop_mmu_lock()
@@ -183,7 +208,11 @@ def _add_page(flow: Flow) -> None:
         flow.row(Op.STORE, base=R.MIRROR, source=R.HPA, value=MMU_PRESENT, text="mirror entry: publish")
     if not flow.policy.add_in_freeze:
         # Only pre-mapped so far (6.16 to 6.18); the page is added with mmu_lock dropped.
-        _call(flow, "build", "tdh_mem_page_add", "host.build_failed", again, retry_at="host.build_region")
+        def put_and_again():
+            seam.put_after_failure(flow, pairs)
+            again()
+
+        _call(flow, "build", "tdh_mem_page_add", "host.build_failed", put_and_again, retry_at="host.build_region")
 
 
 def _measure(flow: Flow) -> None:
@@ -270,12 +299,14 @@ def _write_caches_back(flow: Flow) -> None:
     flow.label(done)
 
 
-def _leaky(flow: Flow, name: str) -> None:
+def _leaky(flow: Flow, name: str, then=lambda: None) -> None:
+    """A call, and what follows it if it succeeds."""
     failed, done = flow.fresh("host.leaks"), flow.fresh("host.destroyed")
     flow.call(name, behind=flow.fresh("host.destroying"))
     flow.succeeded(otherwise=failed)
     with flow.aside(failed):
         flow.count("destroy_failures", next=done)
+    then()
     flow.label(done)
 
 
@@ -289,7 +320,8 @@ def _reclaim_each(flow: Flow, group: str, first: int, count: int, mirror: str = 
         flow.row(Op.LOAD, base=R.MIRROR, mask=MMU_PRESENT, match=MMU_PRESENT, otherwise=next_page,
                  text="mirror entry")
     locate_page(flow.listing, flow.layout, group, source=R.COIN)
-    _leaky(flow, "tdh_phymem_page_reclaim")
+    pairs = seam.page_pairs(flow, data=False)
+    _leaky(flow, "tdh_phymem_page_reclaim", then=pairs.put if pairs else lambda: None)
     flow.label(next_page)
     flow.row(Op.LET, register=R.COIN, source=R.COIN, value=1)
     flow.row(Op.TEST, register=R.COIN, mask=-1, match=first + count, next=done, otherwise=again,

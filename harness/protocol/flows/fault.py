@@ -125,7 +125,7 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
     taken, present, frozen, stale, failed, installed, answered = (
         flow.fresh(f"fault.{level}.{part}")
         for part in ("taken", "present", "frozen", "stale", "failed", "installed", "answered"))
-    locate(flow.listing, flow.layout, level, leaf=large or None)
+    locate(flow.listing, flow.layout, level, leaf=large or None, comes_back=level == 0)
     index(flow.listing, R.MIRROR, flow.layout.at(f"mirror.{level}"), 9 * level, 8, text="mirror entry")
     flow.first_try("frozen")
     look = flow.label(flow.fresh(f"fault.{level}.look"))
@@ -152,7 +152,7 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
                  text="mirror entry: published at once")
     seam.own_mirror(flow, taking=True)
     seam.covered(flow)
-    pairs = seam.page_pairs(flow) if level == 0 else None
+    pairs = seam.page_pairs(flow, data=level == 0)
     if pairs:
         no_pair = flow.fresh("fault.no_pair")
         pairs.get(failed=no_pair)
@@ -170,12 +170,7 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
     with flow.aside(failed):
         def undo():
             seam.end_operation(flow)
-            if pairs:                        # what follows is still about the call that has failed
-                for kept, register in ((R.BEPOCH, R.CALL), (R.EPOCH_WORD, R.ANSWER)):
-                    flow.row(Op.LET, register=kept, source=register)
-                pairs.put()
-                for kept, register in ((R.BEPOCH, R.CALL), (R.EPOCH_WORD, R.ANSWER)):
-                    flow.row(Op.LET, register=register, source=kept)
+            seam.put_after_failure(flow, pairs)
             seam.own_mirror(flow, taking=False)
             flow.row(Op.STORE, base=R.MIRROR, value=MMU_NONPRESENT, text="mirror entry: roll back")
 

@@ -2,7 +2,14 @@
 
     get         before AUG, in a fault
     put         after REMOVE, in a removal; after an AUG that failed
-    pamt.user   a host thread that gets the pair of PAGE's range, has the page used, given back, and puts the pair
+
+With a placement (memory/placement.py) ranges are the host's, and every page is counted: also before SEPT.ADD, PAGE.ADD and
+each control page (tdx_alloc_control_page), and after each RECLAIM.
+
+    pamt.user      a host thread that gets the pair of PAGE's range, has the page used as a fault does, given back as a
+                   removal does, and puts the pair
+    pamt.control   the same of a control page: a TD is created and torn down
+    pamt.splitter  one that has PAGE's 2 MiB, a large page at the start, split: DEMOTE is given the range's pair
 
 Each such thread stands for a TD of its own: no lock of a VM is common to two of them.  Of the calls that use and give
 back a page only the parts are made that are about the page itself (USE, GIVE_BACK).
@@ -10,25 +17,33 @@ back a page only the parts are made that are about the page itself (USE, GIVE_BA
 x86's tdx_pamt_get and tdx_pamt_put; who calls them: KVM's faults before AUG, its removals after REMOVE.
 """
 
-from harness.memory.layout import ENTRIES, LINE, PAMT_BYTES
+from harness.memory.layout import ENTRIES, HOST, LINE, PAMT_BYTES
 from harness.protocol.assemble import Listing
-from harness.protocol.call import PAIR_REGISTERS, Options, index, locate, locate_pair
+from harness.protocol.call import PAIR_REGISTERS, Options, index, locate, locate_pair, locate_placed_pair
 from harness.protocol.calls.row import Seamcall
 from harness.protocol.counters import violation
 from harness.protocol.dpamt import Design
-from harness.protocol.phrases.locking import Explicit, Implicit
+from harness.protocol.phrases.large import SplitPamt
+from harness.protocol.phrases.locking import Explicit, Implicit, Leaf
 from harness.protocol.phrases.pages import PageBecomes
 from harness.protocol.releases import EXCLUSIVE
 from harness.protocol.seamcalls import by_name, entry_label, write_call
 from kernels.ops import Op, Register as R
-from kernels.words import OPERAND_BUSY, PT_NDA, PT_REG, STATUS_CLASS, STATUSES
+from kernels.words import OPERAND_BUSY, PT_NDA, PT_REG, PT_TDCX, STATUS_CLASS, STATUSES
 
-USER = "pamt.user"
+USERS = {"use": "pamt.user", "control": "pamt.control", "split": "pamt.splitter"}     # by the scenario's word
 RANGES = 2                       # of data pages in a scenario; with `crossed` each has the other's pair in it
 USE = Seamcall("page_into_use", 0, "host", (Explicit("PAGE", EXCLUSIVE, "R8", PT_NDA), PageBecomes(PT_REG, clear_bepoch=True)),
                source="the part of TDH.MEM.PAGE.AUG that is about the page: tdh_mem_page_aug.c:66-215")
 GIVE_BACK = Seamcall("page_out_of_use", 0, "host", (Implicit("PAGE", EXCLUSIVE, "RCX"), PageBecomes(PT_NDA, page="found")),
                      source="the part of TDH.MEM.PAGE.REMOVE that is about the page: tdh_mem_page_remove.c:66-265")
+CONTROL_USE = Seamcall("control_page_into_use", 0, "host", (Explicit("PAGE", EXCLUSIVE, "RCX", PT_NDA), PageBecomes(PT_TDCX)),
+                       source="the part of TDH.VP.ADDCX that is about the page: tdh_vp_addcx.c")
+RECLAIM = Seamcall("control_page_reclaimed", 0, "host", (Leaf("PAGE", EXCLUSIVE, "RCX", (PageBecomes(PT_NDA, own_size=True),)),),
+                   source="the part of TDH.PHYMEM.PAGE.RECLAIM that is about the page: tdh_phymem_page_reclaim.c 1.5.24:87-153")
+SPLIT = Seamcall("large_page_split", 0, "host", (SplitPamt(),), levels=(1,),
+                 source="the part of TDH.MEM.PAGE.DEMOTE that is about PAMT: pamt_manager.c 1.5.24, pamt_demote")
+OWN = {row.name: row for row in (USE, GIVE_BACK, CONTROL_USE, RECLAIM, SPLIT)}
 ADD, REMOVE = "tdh_phymem_pamt_add", "tdh_phymem_pamt_remove"
 
 
@@ -37,52 +52,120 @@ class Writer:
 
     def __init__(self, listing: Listing, options: Options, design: Design, crossed: bool, calls: list | None = None):
         self.listing, self.options, self.layout, self.design = listing, options, options.layout, design
-        self.crossed = crossed and not design.own_pool
+        self.placed = self.layout.frames is not None
+        self.crossed = self.may_cross = crossed and not design.own_pool
         self.row, self.label, self.fresh = listing.row, listing.label, listing.fresh
         self.rows, self.calls = by_name(options.release), calls
 
-    def write(self) -> None:
-        self.label(USER)
-        self.row(Op.POLL)
-        self.row(Op.TEST, register=R.STOPPING, mask=-1, otherwise="pamt.stop", text="go on?")
-        self.listing.choose(R.PAGE, "remove")
-        locate(self.listing, self.layout, 0)
-        self.get(failed="pamt.not_got")
-        self._call("page_into_use", USE.name)
-        missing, other = self.fresh("pamt.missing"), self.fresh("pamt.busy")
-        self.row(Op.TEST, register=R.STATUS, mask=-1, next="pamt.used", otherwise="pamt.unused", text="TDX_SUCCESS")
-        with self.listing.aside("pamt.unused"):
-            self.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=STATUSES["TDX_MISSING_PAMT_PAGE_PAIR"], next=missing,
-                     otherwise=other, text="TDX_MISSING_PAMT_PAGE_PAIR")
-            self.label(missing)
-            self.listing.count(violation("pamt_present"), next="pamt.put")
-            self.label(other)
-            self.listing.jump("pamt.put")    # a fault that is BUSY puts the pair and starts over
-        self.label("pamt.used")
-        self.row(Op.LET, register=R.PAMT, source=R.TARGET_4K)
-        self.row(Op.LET, register=R.NODE, source=R.TARGET_2M)
-        self._call("page_out_of_use", GIVE_BACK.name)
-        self.label("pamt.put")
-        self.put()
-        self.label("pamt.not_got")
-        self.listing.jump(USER)
-        self.listing.flush()
+    def write(self, users: tuple[str, ...] = ("use",)) -> None:
+        for user in users:
+            # No page of a pair lies in what is a large page.
+            self.crossed = self.may_cross and (user == "split" or "split" not in users)
+            self.label(USERS[user])
+            self.row(Op.POLL)
+            self.row(Op.TEST, register=R.STOPPING, mask=-1, otherwise="pamt.stop", text="go on?")
+            self.listing.choose(R.PAGE, "remove")
+            {"use": self._user, "control": self._control, "split": self._splitter}[user]()
+            self.listing.jump(USERS[user])
+            self.listing.flush()
         self.label("pamt.stop")
         self.row(Op.STOP)
         self.listing.flush()
-        for row, level in ((USE, 0), (GIVE_BACK, 0), (self.rows[ADD], 1), (self.rows[REMOVE], 1)):
-            write_call(self.listing, row, self.options, level)
+        made = {"use": (USE, GIVE_BACK), "control": (CONTROL_USE, RECLAIM), "split": (SPLIT,)}
+        for row in [row for user in users for row in made[user]] + [self.rows[ADD], self.rows[REMOVE]]:
+            write_call(self.listing, row, self.options, row.levels[-1])
+
+    def _user(self) -> None:
+        locate(self.listing, self.layout, 0)
+        put, not_got = self.fresh("pamt.put"), self.fresh("pamt.not_got")
+        self.get(failed=not_got)
+        self._use(USE, put)
+        self.row(Op.LET, register=R.PAMT, source=R.TARGET_4K)
+        self.row(Op.LET, register=R.NODE, source=R.TARGET_2M)
+        self._call("page_out_of_use", GIVE_BACK.name)
+        self.label(put)
+        self.put()
+        self.label(not_got)
+
+    def _control(self) -> None:
+        locate(self.listing, self.layout, 0)
+        put, not_got, leaked = self.fresh("pamt.put"), self.fresh("pamt.not_got"), self.fresh("pamt.leaked")
+        self.get(failed=not_got)
+        self._use(CONTROL_USE, put, busy=violation("pamt_busy"))
+        self._call("reclaimed", RECLAIM.name)
+        self.row(Op.TEST, register=R.STATUS, mask=-1, next=put, otherwise=leaked, text="TDX_SUCCESS")
+        self.label(put)
+        self.put()
+        with self.listing.aside(leaked):         # tdx_reclaim_page fails: the page stays the module's, and counted
+            self.listing.count(violation("pamt_busy"), next=not_got)
+        self.label(not_got)
+
+    def _use(self, row: Seamcall, put: str, busy: str = "") -> None:
+        """A page comes into use; if not, the pair is put: a fault that is BUSY starts over, `busy` counts one that may not be."""
+        self._call(row.name, row.name)
+        missing, other, used, unused = (self.fresh(f"pamt.{part}") for part in ("missing", "busy", "used", "unused"))
+        self.row(Op.TEST, register=R.STATUS, mask=-1, next=used, otherwise=unused, text="TDX_SUCCESS")
+        with self.listing.aside(unused):
+            self.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=STATUSES["TDX_MISSING_PAMT_PAGE_PAIR"], next=missing,
+                     otherwise=other, text="TDX_MISSING_PAMT_PAGE_PAIR")
+            self.label(missing)
+            self.listing.count(violation("pamt_present"), next=put)
+            self.label(other)
+            if busy:
+                self.listing.count(busy)
+            self.listing.jump(put)
+        self.label(used)
+
+    def _splitter(self) -> None:
+        """tdx_sept_split_private_spte's DEMOTE; then the range counts as many pages as it has."""
+        demote, done = self.design.demote, self.fresh("pamt.split")
+        locate(self.listing, self.layout, 1, leaf=True)
+        self.row(Op.LET, register=R.COPY, source=R.HPA, text="the SEPT entry")
+        self._pair()
+        if demote == "tries":
+            locks = self.fresh("pamt.locks")
+            self._call("split", SPLIT.name)
+            self.row(Op.TEST, register=R.STATUS, mask=-1, next=done, otherwise=locks, text="TDX_SUCCESS")
+            self.label(locks)
+        if demote != "bare":
+            self._lock()
+            self._pairs_range(True)
+        again, failed, behind = self.label(self.fresh("pamt.splits")), self.fresh("pamt.unsplit"), self.fresh("pamt.splitted")
+        self._call("split", SPLIT.name)
+        if demote != "bare":
+            self.row(Op.LET, register=R.BEPOCH, source=R.STATUS)
+            self._pairs_range(False)
+            self._unlock()
+            self.row(Op.LET, register=R.STATUS, source=R.BEPOCH)
+        self.row(Op.TEST, register=R.STATUS, mask=-1, next=done, otherwise=failed, text="TDX_SUCCESS")
+        self.label(failed)
+        if self.design.retries:
+            self.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=OPERAND_BUSY, next=again, otherwise=behind,
+                     text="TDX_OPERAND_BUSY")
+        else:
+            self.listing.count(violation("pamt_busy"), next=behind)
+        self.label(done)
+        if self.design.counts:
+            self.row(Op.LET, register=R.OLD)
+            self.row(Op.SWAP, register=R.OLD, value=ENTRIES, otherwise=behind, **self._at("dpamt_ref"))
+        self.label(behind)
 
     # --- words ---
 
     def _page(self) -> None:
+        if self.placed:
+            return                       # TARGET_4K is the page's own already
         index(self.listing, R.TARGET_4K, self.layout.at("pamt_4k.data"), 0, PAMT_BYTES, text="PAMT 4K entry of the page")
 
     def _range(self) -> None:
+        if self.placed:
+            return
         index(self.listing, R.TARGET_4K, self.layout.at("pamt_4k.data"), 9, PAMT_BYTES * ENTRIES,
               text="PAMT 4K entry of the range's first page")
 
     def _pair(self) -> None:
+        if self.placed:
+            return locate_placed_pair(self.listing, self.layout, self.design.own_pool)
         if not self.crossed:
             return locate_pair(self.listing, self.layout)
         for number, registers in enumerate(PAIR_REGISTERS):
@@ -94,7 +177,11 @@ class Writer:
 
     def _at(self, name: str, register: R = R.CURSOR) -> dict:
         """The word of PAGE's range, its place in a register; a call in between loses it."""
-        index(self.listing, register, self.layout.at(name), 9, LINE, text=name)
+        if self.placed:
+            two_m = self.layout.at(f"pamt_2m.{HOST}") // PAMT_BYTES
+            index(self.listing, register, self.layout.at(name) - two_m * LINE, 4, LINE, source=R.TARGET_2M, base=R.ZERO, text=name)
+        else:
+            index(self.listing, register, self.layout.at(name), 9, LINE, text=name)
         return {"base": register, "text": name}
 
     def _range_word(self, name: str, of_pair: bool) -> dict:
@@ -171,7 +258,7 @@ class Writer:
     def _call(self, stem: str, name: str) -> None:
         if self.calls is not None:
             self.calls.append((name, 1))
-        row = self.rows.get(name) or {USE.name: USE, GIVE_BACK.name: GIVE_BACK}[name]
+        row = self.rows.get(name) or OWN[name]
         behind = self.fresh(f"{stem}.answered")
         self.row(Op.CALL, next=entry_label(row, row.levels[-1]), otherwise=behind, text=name)
         self.label(behind)

@@ -57,11 +57,12 @@ class Step(NamedTuple):
 
 def write_program(options: Options, policy: Policy | None, hosts: int, accept_first: float,
                   scripts: tuple[tuple[str, tuple[Step, ...]], ...], behaviour: Behaviour = Behaviour(),
-                  design: Design | None = None, crossed: bool = False) -> Program:
+                  design: Design | None = None, crossed: bool = False,
+                  users: tuple[str, ...] = ()) -> Program:
     """A program of scripts, each begun by its label; with a policy, of KVM's flows too ("vcpu", "host").
 
     hosts, accept_first, behaviour   as write_flows wants them
-    design, crossed                  users of page pairs too (flows/pamt.py)
+    design, crossed, users           users of page pairs too (flows/pamt.py), of these kinds
     """
     steps = [step for _, script in scripts for step in script]
     calls = [(step.call, step.level) for step in steps if step.call != TD_EXIT and not step.word]
@@ -75,7 +76,7 @@ def write_program(options: Options, policy: Policy | None, hosts: int, accept_fi
         write_calls(listing, options, calls)
     if design:
         with listing.within(flow="pamt"):
-            pamt.Writer(listing, options, design, crossed).write()
+            pamt.Writer(listing, options, design, crossed).write(users)
     with listing.within(flow="script"):
         for label, script in scripts:
             _write_script(listing, options, label, script)

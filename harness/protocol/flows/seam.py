@@ -44,10 +44,21 @@ def attempt(flow: Flow, name: str, behind: str, level: int = 0) -> None:
     flow.call(name, behind, level)
 
 
-def page_pairs(flow: Flow) -> pamt.Writer | None:
-    """Get and put of PAGE's PAMT page pair, where they are modelled."""
-    design = flow.behaviour.design
+def page_pairs(flow: Flow, data: bool = True) -> pamt.Writer | None:
+    """Get and put of a page's PAMT page pair, where they are modelled: without a placement only of data pages."""
+    design = flow.behaviour.design if data or flow.layout.frames else None
     return pamt.Writer(flow.listing, flow.options, design, False, flow.calls) if design else None
+
+
+def put_after_failure(flow: Flow, pairs: pamt.Writer | None) -> None:
+    """The pair that was got for a call that has failed is put; what follows is still about the call."""
+    if pairs:
+        kept = ((R.BEPOCH, R.CALL), (R.EPOCH_WORD, R.ANSWER))
+        for copy, register in kept:
+            flow.row(Op.LET, register=copy, source=register)
+        pairs.put()
+        for copy, register in kept:
+            flow.row(Op.LET, register=register, source=copy)
 
 
 def answer_without_call(flow: Flow, name: str, code: int, behind: str, kind: AnswerKind = AnswerKind.OTHER) -> None:

@@ -77,7 +77,7 @@ def _next_page(flow: Flow, mode: str) -> None:
 
 def _page(flow: Flow, mode: str) -> None:
     policy = flow.policy
-    locate(flow.listing, flow.layout, 0)
+    locate(flow.listing, flow.layout, 0, comes_back=flow.behaviour.design is not None)
     index(flow.listing, R.MIRROR, flow.layout.at("mirror.0"), 0, 8, text="mirror entry")
     index(flow.listing, R.PAGE_GENERATION, flow.layout.at("generation"), 0, LINE)
     index(flow.listing, R.CONTENT, flow.layout.at("content"), 0, flow.layout.content_bytes)

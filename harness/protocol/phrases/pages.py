@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
-from harness.protocol.call import Call
+from harness.protocol.call import Call, hosts_words
 from harness.protocol.phrases.locking import FOUND, NAMED, check_found, with_node
 from harness.protocol.phrases.nodes import check_no_pamt_page, count_used
 from harness.protocol.releases import CHECKED_SWAP, STORE, SWAP_STORE
@@ -52,6 +52,8 @@ class OwnPage:
                  text="PAMT entry of the page")
         if call.dynamic_pamt and call.level:
             call.row(Op.LET, register=R.NODE, text="no node")
+        elif call.dynamic_pamt and call.options.layout.frames:
+            hosts_words(call.listing, call.options.layout, (R.NODE, R.NODE), "data", R.COPY, 12, mask=PAGE_NUMBER)
         elif call.dynamic_pamt:
             call.row(Op.INDEX, register=R.NODE, base=R.TD, offset=call.td("pamt_2m.data"), source=R.COPY,
                      width=12 + 9, mask=PAGE_NUMBER >> 9, match=PAMT_BYTES, text="its node")

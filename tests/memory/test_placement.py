@@ -1,0 +1,110 @@
+"""Where physical pages lie: by use as ever, to the digit; otherwise each has 2 MiB of the host, which uses and TDs share."""
+
+import numpy as np
+import pytest
+
+from harness.engines.simulate import simulation
+from harness.errors import UsageError
+from harness.experiment import config_file
+from harness.experiment.plan import make_plan
+from harness.memory.layout import ENTRIES, GROUPS, HOST, PAMT_COUNT, PAMT_TYPE, Layout
+from harness.memory.placement import PACKED, RANDOM
+from harness.results import document
+from kernels.words import PT_NDA, PT_PAMT
+from tests.engines.test_simulate import ROOT
+
+
+def run(file: str, *sets: str):
+    given = config_file.read(ROOT / file, list(sets))
+    given.table.pop("sweep", None)
+    return document.from_measured(simulation.run(make_plan(config_file.check(given)))).model_dump()
+
+
+def layout(placement: str, **more) -> Layout:
+    return Layout(2, 6, ENTRIES * 2, 0, 8, tds=2, placement=placement, **more)
+
+
+@pytest.mark.parametrize("placement", [PACKED, RANDOM])
+def test_every_page_has_a_frame_of_its_own_and_two_megabytes_are_shared(placement):
+    made = layout(placement)
+    frames = {}
+    for td in range(2):
+        for group in GROUPS:
+            for number in range(made.by_name[f"pamt_4k.{group}"].count):
+                frames[int(made.frames.of(group, number, td))] = (td, group)
+    assert len(frames) == 2 * made.frames.each_td and max(frames) < 1 << made.frames.bits
+    users: dict[int, set] = {}
+    for frame, user in frames.items():
+        users.setdefault(frame >> 9, set()).add(user)
+    shared = [each for each in users.values() if len({td for td, _ in each}) > 1]
+    assert shared and any(len({group for _, group in each}) > 1 for each in users.values())
+    assert (len(shared) == 1) == (placement == PACKED)
+
+
+def test_a_guest_page_comes_back_in_other_two_megabytes():
+    made = layout(RANDOM)
+    assert all(made.frames.of("data", page) >> 9 != made.frames.of("data", page + made.data_frames) >> 9 for page in range(512))
+
+
+# Of the commit before there were placements.
+@pytest.mark.parametrize("file, sets, micro_ops, ended, installs, attempts, p99", [
+    ("configs/scale/tds.toml", ("policy=kick_on_busy", "td.count=2", "duration_s=0.005", "warmup_s=0"),
+     435_087, 0.0051958023, 809, 3_460, 5785.6),
+    ("configs/scale/dpamt.toml", ("td.dpamt=dpamt_merged", "td.count=2", "duration_s=0.0005", "machine.placement=by_use"),
+     173_273, 0.0005359046999999999, 482, 1_993, 22732.8),
+])
+def test_by_use_gives_what_it_gave(file, sets, micro_ops, ended, installs, attempts, p99):
+    result = run(file, *sets)
+    assert (result["simulation"]["micro_ops"], result["simulation"]["ended_at_s"]) == (micro_ops, ended)
+    assert (result["counters"]["installs"], result["spans_ns"]["fault"]["p99"]) == (installs, p99)
+    assert sum(call["attempts"] for call in result["seamcalls"].values()) == attempts
+
+
+@pytest.mark.parametrize("placement", [PACKED, RANDOM])
+def test_a_run_with_placed_pages_keeps_every_invariant(placement):
+    result = run("configs/scale/tds.toml", "policy=kick_on_busy", "td.count=2", "duration_s=0.005", "warmup_s=0",
+                 f"machine.placement={placement}")
+    assert result["counters"]["removals"] > 20 and not result["bugs"] and not any(result["invariants"].values())
+
+
+@pytest.mark.parametrize("placement, removal", [(PACKED, "conversion"), (RANDOM, "conversion"), (RANDOM, "build")])
+def test_a_range_is_counted_exactly_as_often_as_pages_of_all_uses_and_tds_are_in_use(placement, removal):
+    """The kernel's counts, the module's, and the pages' own types, after a run, range by range."""
+    given = config_file.read(ROOT / "configs/scale/dpamt.toml", [
+        "td.dpamt=dpamt_merged", "td.count=2", "duration_s=0.001", f"machine.placement={placement}", "policy=do_no_vcpus_619",
+        f"workload.removal={removal}", *(["workload.removal_pages=1", "workload.build_pages=8"] if removal == "build" else [])])
+    given.table.pop("sweep")
+    done = simulation.Simulation(make_plan(config_file.check(given)))
+    done.run(lambda *_: None)
+    calls = document.from_measured(done.measured()).seamcalls
+    made, memory = done.plan.layout, done.memory
+    used = np.zeros(made.frames.ranges, np.int64)
+    for td in range(made.tds):
+        for group in GROUPS:
+            types = memory.view(f"pamt_4k.{group}", np.uint8, td)[:, PAMT_TYPE]
+            used += np.bincount(made.frames.of(group, np.flatnonzero(types != PT_NDA), td) >> 9, minlength=len(used))
+    nodes = memory.view(f"pamt_2m.{HOST}", np.uint8)[:len(used)]
+    counted = nodes[:, PAMT_COUNT:PAMT_COUNT + 2].copy().view(np.uint16)[:, 0]
+    assert calls["tdh_phymem_pamt_add"].success > (2 if placement == PACKED else 20)
+    if removal == "build":               # all TDs have been torn down: everything has come back
+        assert calls["tdh_phymem_page_reclaim"].success > 20 and used.sum() == 0
+    else:
+        assert used.sum() > 50
+    assert (memory.view("dpamt_ref")[:, 0] == used).all() and (counted == used).all()
+    assert ((nodes[:, PAMT_TYPE] == PT_PAMT) == (used > 0)).all()
+
+
+@pytest.mark.parametrize("sets, sentence", [
+    (["machine.placement=pakced"], "must be one of by_use, packed, random; did you mean packed?"),
+    (["machine.placement=packed", "workload.removal=split", "td.dpamt="], "large pages lie by use"),
+    (["machine.placement=packed", "workload.removal=teardown"], "build has one of its own"),
+    (["machine.placement=packed", "td.dpamt=dpamt_per_2m"], "deadlocks with machine.placement"),
+    (["machine.placement=packed", "costs_ns.tdh_phymem_pamt_add=0"], "needs costs_ns.tdh_phymem_pamt_add"),
+    (["workload.removing_tds=1", "workload.removal=teardown"], "which host threads of all TDs take part in"),
+])
+def test_a_placement_that_is_not_modelled_is_one_line(sets, sentence):
+    given = config_file.read(ROOT / "configs/scale/dpamt.toml", sets)
+    given.table.pop("sweep")
+    with pytest.raises(UsageError) as error:
+        config_file.check(given)
+    assert sentence in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) <= 300
