@@ -33,8 +33,8 @@ Only commands print and exit; an engine that is asked to stop keeps what it has.
 file runs plans, on whichever engine the config names; others know the one engine that they are about:
 
     running.py => any
-    explore.py, matrices.py => explore
-    litmus_run.py => explore, cells
+    explore.py, litmus.py, matrices.py => explore
+    litmus_run.py => explore, cells, simulate
     counterexamples.py => explore, replay
     check_outcomes.py => thread_modular
     replay.py => replay

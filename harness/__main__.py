@@ -3,19 +3,20 @@
     add(parser)   its arguments            do(options)   what it does; returns an exit code (errors.py)
 """
 
+import _signal               # what the module signal is made of, without the ten milliseconds of its enumerations
 import os
-import signal
+import sys
 
-EARLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)       # stops.SIGNALS, before that can be loaded
-if __name__ == "__main__":               # nothing is there to be kept yet: no word, and the right code
+CONSOLE = "sept-harness"         # the command of an installed program
+EARLY = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT)       # stops.SIGNALS, before that can be loaded
+if __name__ == "__main__" or sys.argv[0].endswith(f"/{CONSOLE}"):      # nothing is there to be kept yet: no word, and the right code
     for number in EARLY:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda given, _frame: os._exit(128 + given))
+        if _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, lambda given, _frame: os._exit(128 + given))
 
 import argparse
 import errno
 import importlib.util
-import sys
 import tempfile
 import traceback
 from pathlib import Path
@@ -48,7 +49,6 @@ COMMANDS = {
     "explain": "print the micro-ops of a call",
     "decode": "explain answers of SEAMCALLs and TDCALLs, by hand or from a log",
 }
-CONSOLE = "sept-harness"         # the command of an installed program
 PURPOSE = ("Stress harness for the Secure-EPT locks of the TDX module: what does each KVM policy for"
            " TDX_OPERAND_BUSY really do?")
 
@@ -58,6 +58,12 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message):
         raise UsageError(f"{self.prog}: {message}")
+
+    def _get_value(self, action, arg_string):
+        """Of an option that is given "", as by a shell's variable that is not set: refused, and not taken for this folder."""
+        if action.option_strings and not arg_string:
+            raise argparse.ArgumentError(action, "is empty; must be given a value, or be left out")
+        return super()._get_value(action, arg_string)
 
 
 def parser(chosen: str | None, console: bool = False) -> Arguments:
@@ -181,18 +187,19 @@ def _ended(code: int) -> int:
 def run() -> None:
     """The program, from its arguments to its exit code."""
     printing.prepare()
-    with stops.listen():
-        try:
-            code = main()
-        except KeyboardInterrupt:
-            code = INTERRUPTED
+    code = INTERRUPTED
+    try:
+        stops.hear()
+        code = main()
         stops.ignore()               # all is kept; what is left is to say so
-        code = _ended(code)
-        # Python ends by SIGINT, with whatever code, if the last text that it has executed ended with KeyboardInterrupt
-        # (pythonrun.c, run_eval_code_obj): that of a namedtuple, say, while modules were loaded.
-        exec("")
-        sys.stderr.flush()
-        sys.exit(code)
+    except KeyboardInterrupt:        # it is raised once: the next ones are heard, and change nothing
+        stops.ignore()
+    code = _ended(code)
+    # Python ends by SIGINT, with whatever code, if the last text that it has executed ended with KeyboardInterrupt
+    # (pythonrun.c, run_eval_code_obj): that of a namedtuple, say, while modules were loaded.
+    exec("")
+    sys.stderr.flush()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Its size, kind, depth and numbers have limits here, and control characters are e
 a file can forge a line or move the cursor wherever it is shown.
 """
 
+import errno
 import json
 import math
 import os
@@ -34,6 +35,8 @@ def write_file(text: str, path: Path) -> Path:
     """
     try:
         target = Path(os.path.realpath(path))
+        if target.is_symlink():          # to itself
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if target.exists() and not target.is_file():
             _write_to(text, target)
         else:

@@ -60,17 +60,22 @@ def exit_code(otherwise: int) -> int:
     return 128 + _first if _first else otherwise
 
 
+def hear() -> dict:
+    """Hear requests from now on; returns the handlers of before."""
+    global _first, _raised
+    _first, _raised = 0, False
+    sys.unraisablehook = _ignored
+    # What is ignored stays so, as nohup wants it.
+    return {number: signal.signal(number, _heard) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+
+
 @contextlib.contextmanager
 def listen():
     """Hear requests until the end of the block."""
-    global _first, _raised
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _first, _raised = 0, False
-    # What is ignored stays so, as nohup wants it.
-    before = {number: signal.signal(number, _heard) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
-    hook, sys.unraisablehook = sys.unraisablehook, _ignored
+    hook, before = sys.unraisablehook, hear()
     try:
         yield
     finally:

@@ -2,7 +2,9 @@
 
 A litmus test is a few accesses long, and what it asks about happens within nanoseconds.  So each process goes through
 the cells one by one, all of them begin each cell together, each a few pauses earlier or later, and what a cell comes
-to is looked at when the batch is over.  Rows are executed by `step` like anywhere else; marks are passed over.
+to is looked at when the batch is over.  Rows are executed by `step` like anywhere else; marks are passed over.  KVM's own
+flows choose the pages of their scripts, one after the other, and end then (as in kernels/moves.py); a choice that the
+search tries both ways is drawn.
 
 The control words are bytes from the start of the block, a cache line each:
 
@@ -11,6 +13,8 @@ The control words are bytes from the start of the block, a cache line each:
     FINISHED   how many processes have gone through the batch
     STOPPED    not zero: give up
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +33,15 @@ ROWS_MOST = 1 << 24              # of a process in a cell: more is an endless lo
 STUCK_MOST = 20                  # cells of a batch in which a process may wait or go round for ever
 
 
+class Script(NamedTuple):
+    """What a process chooses: the values of its script, the row at which it leaves then (0: it just stops), and by choice
+    of the program how many outcomes are drawn from (0: the script says)."""
+
+    values: np.ndarray
+    leave: int
+    branches: np.ndarray
+
+
 @kernel
 def mix(word):
     """The next random word (xorshift)."""
@@ -38,8 +51,23 @@ def mix(word):
 
 
 @kernel
-def one(rows, registers, base, limit_ns, stopped):
-    """A process in a cell, to its end; `limit_ns`: how long a row may wait."""
+def choose(row, pc, registers, script, random):
+    """CHOOSE: the row to go on at."""
+    draws, branches = registers[Register.DRAWS], script.branches[row.value]
+    if branches > 0:
+        registers[row.register] = (random >> 32 & 0xFFFF) % branches
+        return pc
+    if draws >= script.values.size:
+        registers[Register.DRAWS] = script.values.size + 1           # the script is over: the actor leaves instead
+        return np.uint32(script.leave)
+    registers[Register.DRAWS] = draws + 1
+    registers[row.register] = script.values[draws]
+    return pc
+
+
+@kernel
+def one(rows, registers, base, script, random, limit_ns, stopped):
+    """A process in a cell, to its end; `random`: of its free choices; `limit_ns`: how long a row may wait."""
     pc, tried, since = np.uint32(registers[Register.PC]), 0, 0
     for _ in range(ROWS_MOST):
         row = rows[pc]
@@ -61,16 +89,23 @@ def one(rows, registers, base, limit_ns, stopped):
             return HALTED
         elif signal == Op.CALL_BEGIN:
             registers[Register.CALL] = row.value
-        elif signal == Op.OVERDUE or signal == Op.CHOOSE:
+        elif signal == Op.CHOOSE:
+            random = mix(random)
+            pc = choose(row, pc, registers, script, random)
+        elif signal == Op.POLL:          # a vCPU stops once it has left, a host before it would choose
+            last = script.values.size - (1 if script.leave == 0 else 0)
+            registers[Register.STOPPING] = 1 if registers[Register.DRAWS] > last else 0
+        elif signal == Op.OVERDUE:
             registers[row.register] = 0
     return ENDLESS
 
 
 @kernel(entry=True)
-def batch(rows, start, registers, block, cells_at, stride, cells, processes, ended, random, spread, limit_ns):
+def batch(rows, start, registers, script, block, cells_at, stride, cells, processes, ended, random, spread, limit_ns):
     """One process's part of a batch: `cells` cells from block + cells_at on, `stride` bytes from one to the next.
 
     start, registers   its registers at the start of a cell, and to work with
+    script             Script
     ended              (cells,) how it ended in each
     random, spread     a random word, and how many pauses at most it waits before a cell (a power of two less one)
     A batch with too many cells that do not end is given up.  Returns the next random word.
@@ -93,7 +128,7 @@ def batch(rows, start, registers, block, cells_at, stride, cells, processes, end
         random = mix(random)
         for _ in range(random >> 20 & spread):
             atomics.pause()
-        ended[cell] = one(rows, registers, block + cells_at + cell * stride, limit_ns, block + STOPPED)
+        ended[cell] = one(rows, registers, block + cells_at + cell * stride, script, random, limit_ns, block + STOPPED)
         if ended[cell] != DONE:
             stuck += 1
             if stuck == STUCK_MOST:

@@ -68,9 +68,15 @@ def kernel(function=None, *, entry=False):
         no_cpython_wrapper=not entry, no_cfunc_wrapper=not entry,
         pipeline_class=KernelCompiler,
     )
-    if entry and isinstance(compiled, Dispatcher):       # not where NUMBA_DISABLE_JIT leaves it plain Python
+    if entry:
+        if not isinstance(compiled, Dispatcher):         # NUMBA_DISABLE_JIT leaves it plain Python, which counts otherwise
+            return _not_compiled
         compiled._cache = cache.KernelCache(function)
     return compiled
+
+
+def _not_compiled(*_given):
+    raise RuntimeError("NUMBA_DISABLE_JIT is set: not compiled")
 
 
 @functools.cache

@@ -92,7 +92,7 @@ def poll(registers, own, half, halves, at, phase):
     registers[Register.STOPPING] = 1 if phase == STOP else 0
     measured = halves + WORD * at.half
     if phase == MEASURED and half != measured:
-        record.forget_bug_log(own, at)
+        record.forget_logs(own, at)
         return measured
     return half
 

@@ -46,6 +46,7 @@ HISTOGRAM = BUCKETS + 2                          # words of one histogram
 
 WORD = 8
 BUG_LOG = 16
+LOGGED = 4                       # words of an entry of the log
 CAUSES = 5                       # of BUSY, named in kernels/blame.py
 
 
@@ -80,12 +81,15 @@ class Tables(NamedTuple):
     call_start: int
     bug_count: int               # KVM_BUG_ONs in this half so far, and of the first BUG_LOG of them:
     bug_log: int                 # when (ticks), which call, which answer
+    log: int                     # how many calls and spans have ended in this half so far, and of the first `log_room` of
+                                 # them: begin, end (ticks), call (a span: -1 - its number), answer
     seal: int                    # sequence and checksum of all words before (harness/engines/processes/record_seal.py)
     words: int                   # words of the whole record
+    log_room: int                # 0: nothing is logged
 
 
-def tables(calls: int, answers: int, counters: int, spans: int) -> Tables:
-    """The layout of a record for so many calls, answers, counters and spans."""
+def tables(calls: int, answers: int, counters: int, spans: int, log_room: int = 0) -> Tables:
+    """The layout of a record for so many calls, answers, counters and spans, and so many ends that are logged."""
     sizes = {
         "attempts": calls, "answered": calls * answers, "bugs": calls * answers,
         "operations": calls, "contended": calls, "waited": calls,
@@ -101,9 +105,9 @@ def tables(calls: int, answers: int, counters: int, spans: int) -> Tables:
     for name, size in {"busy_count": calls, "counts_in": calls, "first_start": calls, "first_busy": calls, "busy_net": calls,
                        "last_refusal": 3 * calls, "late_hold": 2, "span_start": spans, "intended": spans,
                        "call_start": 1, "bug_count": 1,
-                       "bug_log": 3 * BUG_LOG, "seal": 2}.items():
+                       "bug_log": 3 * BUG_LOG, "log": 1 + LOGGED * log_room, "seal": 2}.items():
         offsets[name], at = at, at + size
-    return Tables(**offsets, answers=answers, half=half, words=at)
+    return Tables(**offsets, answers=answers, half=half, words=at, log_room=log_room)
 
 
 @kernel
@@ -160,6 +164,19 @@ def begin_call(record, half, at, call, now):
 
 
 @kernel
+def log(record, at, begin, end, what, answer):
+    """Note a call or a span that has ended, if it is among the first."""
+    count = atomics.load64(record + WORD * at.log)
+    if count < at.log_room:
+        entry = record + WORD * (at.log + 1 + LOGGED * count)
+        atomics.store64(entry, begin)
+        atomics.store64(entry + WORD, end)
+        atomics.store64(entry + 2 * WORD, what)
+        atomics.store64(entry + 3 * WORD, answer)
+        atomics.store64(record + WORD * at.log, count + 1)
+
+
+@kernel
 def half_of(record, at, call):
     """The half in which the operation counts that a call is part of."""
     return atomics.load64(record + WORD * (at.counts_in + call))
@@ -168,6 +185,8 @@ def half_of(record, at, call):
 @kernel
 def end_call(record, at, call, answer, busy, now):
     """An attempt has been answered; unless that was BUSY, its operation ends."""
+    if at.log_room != 0:
+        log(record, at, atomics.load64(record + WORD * at.call_start), now, call, answer)
     half = half_of(record, at, call)
     bump(half + WORD * (at.answered + call * at.answers + answer))
     busy_count = record + WORD * (at.busy_count + call)
@@ -221,9 +240,10 @@ def note_bug(record, half, at, call, answer, now):
 
 
 @kernel
-def forget_bug_log(record, at):
+def forget_logs(record, at):
     """What is logged from here on is measured."""
     atomics.store64(record + WORD * at.bug_count, 0)
+    atomics.store64(record + WORD * at.log, 0)
 
 
 @kernel
@@ -250,6 +270,8 @@ def in_span(record, at, span):
 def end_span(record, half, at, span, now):
     """End a span that has begun."""
     start = record + WORD * (at.span_start + span)
+    if at.log_room != 0:
+        log(record, at, atomics.load64(start), now, -1 - span, 0)
     add_value(half + WORD * (at.spans + span * HISTOGRAM), now - atomics.load64(start))
     atomics.store64(start, 0)
 

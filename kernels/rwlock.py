@@ -3,7 +3,7 @@
 The module never sees it and the guest never takes it.  That is the root of the whole argument: it
 orders AUG against BLOCK, and orders neither against TDH.VP.ENTER nor against TDG.MEM.PAGE.ACCEPT.
 
-    bit 0 a writer holds it     bit 1 a writer waits     63:2 readers that hold it, or are next
+    7:0 a writer holds it     bit 8 a writer waits     63:9 readers that hold it, or are next
 
 Fair as Linux's queued lock is: a reader that meets a writer is counted at once and goes when that
 writer has gone, before another writer can; a writer that waits holds off readers that come later.
@@ -16,7 +16,7 @@ Source: Linux kernel/locking/qrwlock.c.
 from kernels import atomics
 from kernels.compiling import kernel
 
-WRITER, WAITING, READER = 1, 2, 4
+WRITER, WAITING, READER = 1, 1 << 8, 1 << 9      # Linux's _QW_LOCKED (the byte that its unlock stores), _QW_WAITING, _QR_BIAS
 
 TAKEN, QUEUED, NOT_YET = 0, 1, 2         # a taker goes on; waits for the writer; tries again
 

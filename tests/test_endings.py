@@ -123,6 +123,29 @@ def test_a_stop_while_modules_are_loaded_has_its_own_code_and_no_word(tmp_path, 
     assert (ended.returncode, ended.stderr) == (128 + number, "")
 
 
+@pytest.mark.parametrize("when, code", [
+    # While the program is loaded: the module signal would be found through enum.
+    ("class Finder:\n"
+    "    def find_spec(name, path, target=None):\n"
+    "        if name == 'enum': os.kill(os.getpid(), 2)\n"
+    "sys.meta_path.insert(0, Finder)\n"
+    "import runpy; runpy.run_module('harness', run_name='__main__')", 130),
+    # While its handlers are set.
+    ("from harness import __main__ as program; import signal\n"
+    "def set(number, handler, real=signal.signal):\n"
+    "    before = real(number, handler); os.kill(os.getpid(), 2); return before\n"
+    "signal.signal = set; program.run()", 130),
+    # Behind the end of the command: all is done.
+    ("from harness import __main__ as program\n"
+    "def ignore(real=program.stops.ignore): program.stops.ignore = real; os.kill(os.getpid(), 2); real()\n"
+    "program.stops.ignore = ignore; program.run()", 0),
+])
+def test_a_stop_while_the_program_gets_ready_or_has_ended_has_its_own_code_and_no_word(tmp_path, when, code):
+    (tmp_path / "loading.py").write_text(f"import os, sys\nsys.argv = ['harness', 'policies']\n{when}")
+    ended = end([sys.executable, "-m", "loading"], stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert (ended.returncode, ended.stderr) == (code, "")
+
+
 def test_a_request_where_exceptions_are_ignored_is_raised_again(capsys):
     """As in a callback of the compiler, or where an object is deleted."""
     class Deleted:

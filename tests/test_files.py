@@ -57,6 +57,10 @@ def test_a_link_stays_and_what_is_no_file_is_written_to_and_not_replaced(tmp_pat
     (tmp_path / "link").symlink_to(tmp_path / "there")
     write_file("text", tmp_path / "link")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_text() == "text"
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        write_file("text", tmp_path / "loop")
+    (tmp_path / "loop").unlink()             # it is still there
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="No such device") as caught:       # nobody reads: not waited for
         write_file("text", tmp_path / "pipe")

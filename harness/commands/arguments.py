@@ -1,5 +1,6 @@
 """Arguments that several commands take, and the refusals that several share."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -77,6 +78,8 @@ def check_folder(option: str, folder: Path) -> None:
 def check_file(option: str, path: Path) -> None:
     """Raises UsageError for a file that cannot be written beside what is there."""
     try:
+        if os.path.islink(os.path.realpath(path)):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         os.lstat(path)
     except FileNotFoundError:
         pass

@@ -1,5 +1,6 @@
 """`decode`: answers in whatever form people have them, from arguments or a log, taken apart one by one."""
 
+import io
 import json
 import re
 import sys
@@ -7,11 +8,11 @@ from typing import Iterable
 
 from harness.commands import arguments
 from harness.errors import DONE, UsageError
-from harness.files import BYTES_MOST
 from harness.protocol import spelling
 from harness.protocol.spelling import Asked, shown
 from harness.reports import answer, explained, statuses
 
+INPUT_MOST = 16 << 20            # bytes of standard input: more than most kernels keep of their log
 USAGE = "must be like 0x8000020000000092, TDX_OPERAND_BUSY|RCX, or a line of the kernel's log"
 # A word that is one of several of a line.
 OF_A_LINE = re.compile(r"\W*(?:SEAMCALL|TDCALL|failed)", re.IGNORECASE)
@@ -93,26 +94,27 @@ def from_log(lines: Iterable[str], where: str) -> list[Asked]:
 
 def _in_line(line: str, where: str) -> list[Asked]:
     """The answers in a line of a log: all of it if it is one word, or begins as an answer does."""
-    meant = MEANT.match(line)
-    if meant or len(line.split()) == 1:
+    if MEANT.match(line):
         try:
             return spelling.read(line)
         except UsageError as mistake:
-            if meant:
-                raise UsageError(f"{where}: {mistake}") from None
+            raise UsageError(f"{where}: {mistake}") from None
+    if len(line.split()) == 1:
+        try:
+            return spelling.found(line)
+        except UsageError:
+            return []
     return spelling.line(line)
 
 
-def read_input() -> Iterable[str]:
-    """Lines of standard input, whatever bytes they are, without those that are empty."""
+def read_input() -> list[str]:
+    """Lines of standard input, whatever bytes they are.  Raises UsageError, before any is looked at, if it has no end."""
     if sys.stdin.isatty():
         print("decode: reading standard input; end it with Ctrl-D", file=sys.stderr)
-    left = BYTES_MOST
-    while line := sys.stdin.buffer.readline(left + 1):
-        left -= len(line)
-        if left < 0:
-            raise UsageError(f"standard input: is longer than {BYTES_MOST >> 20} MiB; must be at most that")
-        yield line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+    raw = sys.stdin.buffer.read(INPUT_MOST + 1)
+    if len(raw) > INPUT_MOST:
+        raise UsageError(f"standard input: is longer than {INPUT_MOST >> 20} MiB; must be at most that")
+    return [line.decode("utf-8", "surrogateescape").rstrip("\r\n") for line in io.BytesIO(raw)]
 
 
 def counted(found: list[Asked]) -> list[tuple[Asked, int]]:

@@ -15,6 +15,8 @@ def add(parser) -> None:
 
 
 def do(options) -> int:
+    if options.hdr:
+        arguments.check_file("--hdr", Path(options.hdr))
     from harness.reports.histograms import histograms_report       # loads the compiler
     from harness.results import merging
     results = [store.read(path) for path in options.results]

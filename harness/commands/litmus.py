@@ -4,6 +4,7 @@ import sys
 from typing import NamedTuple
 
 from harness.commands import counterexamples
+from harness.engines.explore.search import PRIVATE_LOOP
 from harness.errors import DONE, FAILED, INTERRUPTED, UsageError
 from harness.experiment import litmus
 from harness.reports import litmus as reports
@@ -37,6 +38,8 @@ def explore(paths: list[str], search, show: int | None, destination: counterexam
     tests, code, failed, part = [(path, litmus.load(path)) for path in paths], DONE, [], 0
     for number, (path, test) in enumerate(tests, 1):
         found = search(path, test, f"{number} of {len(tests)}" * (len(tests) > 1))
+        if found.stopped == PRIVATE_LOOP:
+            raise litmus.endless(test)
         judged = Judged(test, found, verdicts.judge(test, found.endings), model)
         print(reports.as_herd(test, judged.verdict, found.seconds))
         print(reports.besides(test, judged.verdict, found, judged.unexpected, model))

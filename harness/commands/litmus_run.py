@@ -1,17 +1,19 @@
 """What `run` does with C litmus tests: real processes, litmus7's histogram, and whether explore has every outcome."""
 
 import re
+from dataclasses import replace
 from functools import partial
 
 from harness import stops
 from harness.commands.progress import Progress, Sign
-from harness.engines.cells import refuse, run as run_cells
+from harness.engines.cells import run as run_cells
 from harness.engines.explore import search, tso
 from harness.errors import DONE, FAILED, UNTRUSTWORTHY, UsageError, gravest
-from harness.experiment import litmus
+from harness.experiment import config_file, litmus
 from harness.reports import litmus as reports
 from harness.results import litmus as verdicts
 
+ENGINE = "engine"                # `--set engine=simulate`: in virtual time
 UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 RUNS_MOST = 100_000_000_000
 
@@ -32,8 +34,6 @@ def run(paths: list[str], count: int, given: str | None, seed: int = 1) -> int:
     if other := next((path for path in paths if not path.endswith(".litmus")), None):
         raise UsageError(f"{other}: is no .litmus file; litmus tests are run apart from configs")
     tests, code = [(path, litmus.load(path)) for path in paths], DONE
-    for _, test in tests:
-        refuse(test)
     for number, (path, test) in enumerate(tests):
         model = given or (verdicts.SC if test.of_td else verdicts.TSO)
         known = states_of(path, test, model)
@@ -49,6 +49,36 @@ def run(paths: list[str], count: int, given: str | None, seed: int = 1) -> int:
     return code
 
 
+def simulate(paths: list[str], count: int, overrides: list[str], seed: int = 1) -> int:
+    """Run every test so often in virtual time, print what came and how long it took; returns the exit code."""
+    from harness.engines.simulate import small
+    config, code = machine(overrides), DONE
+    tests = [(path, replace(litmus.load(path), timed=True)) for path in paths]
+    for number, (path, test) in enumerate(tests):
+        known = states_of(path, test, verdicts.SC)
+        with stops.noted(), Progress(test.name, number, len(tests)) as progress:
+            ran = small.run(test, config, count, seed, progress)
+            verdict = verdicts.judge(test, ran.endings)
+            impossible = {tuple(state.values.values()) for state in verdict.states} - known if known is not None else set()
+            print(reports.as_litmus(test, verdict, impossible, ran.seconds))
+            print(reports.in_virtual_time(test, ran, verdict, known, seed, config) + "\n", flush=True)
+            code = gravest(code, FAILED if impossible else UNTRUSTWORTHY if not ran.runs else DONE)
+    return code
+
+
+def machine(overrides: list[str]):
+    """A config of nothing but [machine] and costs_ns.  Raises UsageError."""
+    table = {"name": "litmus", "policy": "kick_on_busy", "engine": "simulate"}
+    for override in overrides:
+        key, value = config_file.parse_override(override)
+        if key != ENGINE and key.partition(".")[0] not in ("machine", "costs_ns"):
+            raise UsageError(f"--set {override}: not of C litmus tests; allowed: {ENGINE}=simulate, machine.KEY, costs_ns.KEY")
+        config_file.put(table, key, value, f"--set {override}")
+    if table["engine"] != "simulate":
+        raise UsageError(f"--set engine={table['engine']}: C litmus tests run as real processes unless it is simulate")
+    return config_file.check(config_file.Given(table, "--set", {}))
+
+
 def states_of(path: str, test: litmus.Test, model: str) -> set[tuple] | None:
     """The final states that a search finds; None if it is not complete.  Raises UsageError."""
     sign = Sign()
@@ -57,6 +87,8 @@ def states_of(path: str, test: litmus.Test, model: str) -> set[tuple] | None:
         found = tso.run(test, tick=tick) if model == verdicts.TSO else search.run(test, tick=tick)
     if found.interrupted:
         raise KeyboardInterrupt
+    if found.stopped == search.PRIVATE_LOOP:
+        raise litmus.endless(test)
     if not found.complete:
         return None
     return {tuple(state.values.values()) for state in verdicts.judge(test, found.endings).states}

@@ -107,7 +107,7 @@ def commit_of(folder: str) -> str:
         return os.environ["GITHUB_SHA"][:12]
     try:
         found = subprocess.run(["git", "-C", folder, "rev-parse", "--short=12", "HEAD"],
-                               capture_output=True, text=True, timeout=10)
+                               capture_output=True, text=True, errors="backslashreplace", timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return found.stdout.strip() if found.returncode == 0 else ""

@@ -1,6 +1,7 @@
 """The command `report`: results as one HTML page."""
 
 import sys
+from pathlib import Path
 
 from harness.commands import arguments
 from harness.errors import DONE
@@ -18,6 +19,9 @@ def add(parser) -> None:
 
 def do(options) -> int:
     results = [store.read(path) for path in options.results]
+    arguments.check_file("--out", Path(options.out))
+    if options.plots:
+        arguments.check_folder("--plots", Path(options.plots))
     for remark in page.write(results, options.out, options.plots, options.history, options.baseline,
                              tuple(options.across)):
         print(remark, file=sys.stderr)

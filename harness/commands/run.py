@@ -41,28 +41,36 @@ def add(parser) -> None:
     much.add_argument("-v", "--verbose", action="store_true", help="print every table of every run")
     much.add_argument("-q", "--quiet", action="store_true", help="print mistakes and failures only")
     parser.add_argument("--runs", metavar="N", help="of C litmus tests (FILE.litmus): how often each is run, such as 10M"
-                        " (default: 1M)")
+                        " (default: 1M; in virtual time, --set engine=simulate, 1k)")
     parser.add_argument("--memory-model", choices=("sc", "tso"), help="of litmus tests: what their outcomes are held against"
                         " (default: tso; sc for tests with a TD)")
+    parser.add_argument("--trace", metavar="FILE", help="write the calls of the first measured milliseconds, one by one, as JSON for"
+                        " chrome://tracing and ui.perfetto.dev (of one config)")
     parser.add_argument("--check-outcomes", action="store_true",
                         help="fail if a call answered what no interleaving can answer")
 
 
 def do(options) -> int:
     arguments.check_range("--repeats", options.repeats, 1, 10_000)
+    options.configs = shipped.paths(options.configs)
     if any(path.endswith(".litmus") for path in options.configs):
         for option, value in (("--repeats", options.repeats), ("--budget", options.budget), ("--policies", options.policies),
                               ("--resume", options.resume), ("--list", options.list), ("--cluster", options.cluster),
-                              ("--jobs", options.jobs > 1), ("--check-outcomes", options.check_outcomes), ("--set", options.overrides)):
+                              ("--jobs", options.jobs > 1), ("--check-outcomes", options.check_outcomes), ("--trace", options.trace),
+                              ("--out", options.out != arguments.OUT)):
             if value:
-                raise UsageError(f"{option}: not of C litmus tests; allowed: --runs, --memory-model")
+                raise UsageError(f"{option}: not of C litmus tests; allowed: --runs, --memory-model, --set")
         from harness.commands import litmus_run          # compiles
-        return litmus_run.run(shipped.paths(options.configs), litmus_run.runs(options.runs or "1M"), options.memory_model)
+        if options.overrides:
+            if options.memory_model is not None:
+                raise UsageError(f"--memory-model {options.memory_model}: not in virtual time, which is sequentially consistent")
+            return litmus_run.simulate(options.configs, litmus_run.runs(options.runs or "1k"), options.overrides)
+        return litmus_run.run(options.configs, litmus_run.runs(options.runs or "1M"), options.memory_model)
     for option, value in (("--runs", options.runs), ("--memory-model", options.memory_model)):
         if value is not None:
             raise UsageError(f"{option} {value}: is of C litmus tests (FILE.litmus)")
     out, budget_s = Path(options.out), sessions.seconds(options.budget)
-    configs = running.load(shipped.paths(options.configs), options.overrides, arguments.policies(options.policies))
+    configs = running.load(options.configs, options.overrides, arguments.policies(options.policies))
     session = sessions.make_session(configs, options.repeats, budget_s)
     where = jobs.where(options.jobs, cluster.address(options.cluster, options.tls, options.insecure))
     if options.jobs > 1:
@@ -72,6 +80,12 @@ def do(options) -> int:
     for config in session.configs:
         running.prepare(config)
     arguments.check_folder("--out", out)
+    trace = None
+    if options.trace is not None:
+        if len(session.runs) > 1:
+            raise UsageError(f"--trace {options.trace}: of one run, here {len(session.runs)}; name one config, without --repeats")
+        trace = Path(options.trace)
+        arguments.check_file("--trace", trace)
     done = {}
     if options.resume or options.list:
         session, done = resume(session, out)
@@ -83,9 +97,11 @@ def do(options) -> int:
     wanted = Wanted(options.format, options.verbose, options.quiet, options.check_outcomes, tuple(options.overrides),
                     bool(options.policies))
     if not where.here:
+        if trace:
+            raise UsageError(f"--trace {trace}: not together with --jobs or --cluster")
         return run(session, done, elsewhere(session, done, where), out, wanted)
     with running.only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
-        return run(session, done, running.run_session(session, done, sessions.Budget(budget_s)), out, wanted)
+        return run(session, done, running.run_session(session, done, sessions.Budget(budget_s), trace), out, wanted)
 
 
 def resume(session: sessions.Session, out: Path) -> tuple[sessions.Session, dict]:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Sequence
 
@@ -18,7 +19,7 @@ from harness import engines, stops
 from harness.commands import jobs
 from harness.commands.progress import Progress
 from harness.commands.session import REAL_TIME, SEEDS, Budget, Run, Session, run_s
-from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY
+from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY, UsageError
 from harness.files import reason, saved, write_file
 from harness.experiment import config_file
 from harness.experiment.config import Bound, Config
@@ -26,6 +27,8 @@ from harness.host import lock
 from harness.results import store, trust
 from harness.results.expectations import check_expectations, failures, only_unseen, tried
 from harness.results.schema import Provoked, Result
+
+LOG_ROOM = 4096                  # calls and spans of each actor that a trace keeps
 
 
 def load(paths: list[str], overrides: list[str], policies: list[str]) -> list[Config]:
@@ -43,20 +46,23 @@ def prepare(config: Config):
     return plan
 
 
-def measure(plan, progress=lambda *_: None) -> Result:
-    """Run a plan on its engine: the result."""
+def measure(plan, progress=lambda *_: None, look=lambda measured: None) -> Result:
+    """Run a plan on its engine: the result.  `look` is given what the engine has measured."""
     from harness.results.document import from_measured
-    return from_measured(engines.load(plan.config.engine).run(plan, progress))
+    measured = engines.load(plan.config.engine).run(plan, progress)
+    look(measured)
+    return from_measured(measured)
 
 
-def provoke(plan, progress=lambda *_: None) -> Result:
+def provoke(plan, progress=lambda *_: None, look=None) -> Result:
     """Run a plan; one with `until_seen_s` again, on the next seeds, until what it expects has occurred.
 
     What is seen ends it, and so does anything that is wrong besides; an interrupt too.
     """
     from harness.experiment.plan import make_plan
     config, limit_s = plan.config, plan.config.until_seen_s
-    result, began, runs, measured_s = measure(plan, progress), time.monotonic(), 1, 0.0
+    once = partial(measure, look=look) if look else measure
+    result, began, runs, measured_s = once(plan, progress), time.monotonic(), 1, 0.0
     while limit_s:
         measured_s += result.measured_s
         failed = failures(result, config.expect)
@@ -64,7 +70,7 @@ def provoke(plan, progress=lambda *_: None) -> Result:
         if not only_unseen(failed) or result.interrupted or time.monotonic() - began + result.measured_s > limit_s:
             break
         again = config.model_copy(update={"seed": (config.seed + runs) % SEEDS})
-        result, runs = measure(make_plan(again), progress), runs + 1
+        result, runs = once(make_plan(again, plan.tables.log_room if look else 0), progress), runs + 1
     if runs > 1:
         trust.degrade(result, f"run {runs} times until it was seen what it provokes: that it occurs, not how often")
     return result
@@ -81,8 +87,11 @@ def only_one(configs: tuple[Config, ...], what: str):
     return lock.only_one(what) if real else contextlib.nullcontext()
 
 
-def run_session(session: Session, done: dict[Run, Result], budget: Budget) -> Iterator[tuple[Run, Result]]:
-    """Run what is not done, block by block, as long as the budget lasts; yields (run, result)."""
+def run_session(session: Session, done: dict[Run, Result], budget: Budget, trace: Path | None = None) -> Iterator[tuple[Run, Result]]:
+    """Run what is not done, block by block, as long as the budget lasts; yields (run, result).
+
+    trace   where the calls and spans of the first milliseconds of the last run go, one by one
+    """
     from harness.experiment.plan import make_plan
     left = [run for run in session.runs if run not in done]
     for block, runs in itertools.groupby(list(left), key=lambda run: run.block):
@@ -93,9 +102,9 @@ def run_session(session: Session, done: dict[Run, Result], budget: Budget) -> It
         for run in block_runs:
             left.remove(run)
             with stops.noted():          # from the first that is measured until whoever asked for it has kept it
-                plan, began = make_plan(session.config(run)), time.monotonic()
+                plan, began = make_plan(session.config(run), LOG_ROOM if trace else 0), time.monotonic()
                 with _progress(session, run, left) as progress:
-                    result = provoke(plan, progress)
+                    result = provoke(plan, progress, partial(write_trace, path=trace) if trace else None)
                 result.block = session.mark(run)
                 took_s = time.monotonic() - began
                 budget.ran(took_s, took_s - run_s(session.configs[run.config]))

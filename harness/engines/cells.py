@@ -18,8 +18,8 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from harness import stops
-from harness.errors import UsageError
 from harness.experiment.litmus import Test
+from harness.experiment.world import World
 from harness.memory.block import Memory
 from harness.memory.layout import LINE, VARIABLE
 from kernels import cells
@@ -56,16 +56,8 @@ class Ran(NamedTuple):
     interrupted: bool
 
 
-def refuse(test: Test) -> None:
-    """Raises UsageError for a test that is explored, not run."""
-    if test.uses_flows:
-        raise UsageError(f"{test.table['path']}: fault() and zap() stand for KVM's whole flow, which is explored, not run;"
-                         " allowed: processes in C")
-
-
 def run(test: Test, runs: int, seed: int, progress: Callable[[float, dict], None] = lambda share, counters: None) -> Ran:
-    """Raises UsageError for a test that cannot be run, RuntimeError if a process is lost."""
-    refuse(test)
+    """Raises RuntimeError if a process is lost."""
     world = _World(test)
     endings: Counter = Counter()
     began, done = time.monotonic(), 0
@@ -105,6 +97,9 @@ class _World:
         self.words = [offset - first for _, offset in test.watched()]
         self.processors = sorted(os.sched_getaffinity(0))
         self.program = test.program
+        whole = World(test).arrays       # its memory is another
+        self.scripts = [cells.Script(whole.values[first:first + length].copy(), int(whole.leave[place]) if script.flow else 0, whole.branches)
+                        for place, (script, (first, length)) in enumerate(zip(test.scripts, whole.scripts))]
 
     def _span(self) -> tuple[int, int]:
         """What of a scenario's memory a cell has: the shared words alone where the test is about no TD."""
@@ -146,7 +141,7 @@ class _Workers:
         world, parent = self.world, os.getpid()
         self.shape = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.int64)       # cells and spread of the batch
         # Compiled before the fork, once for all.
-        cells.batch(world.program.rows, world.registers[0], world.registers[0].copy(), world.base, world.cells_at - world.first,
+        cells.batch(world.program.rows, world.registers[0], world.registers[0].copy(), world.scripts[0], world.base, world.cells_at - world.first,
                     world.stride, 0, 1, world.ended[0], 1, 0, WAIT_NS)
         for number in range(world.processes):
             pid = os.fork()
@@ -172,8 +167,8 @@ class _Workers:
                 known = int(world.control[cells.BATCH // 8])
                 place = self.order[(number + known) % len(self.order)]
                 os.sched_setaffinity(0, {world.processors[place]})
-                random = cells.batch(world.program.rows, world.registers[number], registers, world.base, world.cells_at - world.first,
-                                     world.stride, int(self.shape[0]), world.processes, world.ended[number], random,
+                random = cells.batch(world.program.rows, world.registers[number], registers, world.scripts[number], world.base,
+                                     world.cells_at - world.first, world.stride, int(self.shape[0]), world.processes, world.ended[number], random,
                                      int(self.shape[1]), WAIT_NS)
             code = 0
         finally:

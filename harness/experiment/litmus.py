@@ -22,12 +22,12 @@ from harness.errors import UsageError, nearest
 from harness.experiment.plan import Actor
 from harness.experiment import scenario_file
 from harness import files
-from harness.experiment.litmus_start import CONSTANTS, Variable, initial
+from harness.experiment.litmus_start import CONSTANTS, INTERRUPTS, Variable, initial
 from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Program
-from harness.protocol.litmus import conditions, rcu, source, tdx, types
+from harness.protocol.litmus import conditions, interrupts, rcu, source, tdx, types
 from harness.protocol.litmus.body import Body, Value, World
 from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import Text, take_apart
@@ -38,21 +38,32 @@ from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.script import LEAVE, write_leave
 from harness.protocol.liveness import live_registers
 from harness.protocol import releases
-from harness.protocol.seamcalls import write_calls
-from kernels.ops import OP_TABLE, REGISTERS, Op, Register as R, registers_of
+from harness.protocol.seamcalls import write_call, write_calls
+from kernels.ops import OP_TABLE, REGISTERS, Kind, Op, Register as R, registers_of
 from kernels.moves import ACTORS_MAX
-from kernels.words import STATUSES, signed, spell_entry, unsigned
+from kernels.words import STATUS_CLASS, STATUSES, signed, spell_entry, unsigned
 
+PROCESS = "process"              # the span of one process
 RESULT = "result."               # before the words in which a process leaves its locals
 BYTES_MOST = 1 << 20
 # Registers that mean something to rows of a process that makes no calls.
-TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending"}
+TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending",
+            "kvm_make_request", "kvm_check_request", "kvm_test_request", "vcpu_mode"}
 # Registers that calls need besides those that their rows name.
 TAKEN_BY_CALLS = {R.STATUS, R.ANSWER, R.CALL, R.LINK, R.PAGE, R.GUEST_PAGE, R.CONTENT, R.CURSOR, R.OLD, R.KICK, R.TD, R.TD_HPA,
                   *range(R.TDR_4K, R.KICK + 1), R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT, R.ENTRY, R.TARGET_4K, R.TARGET_2M,
                   R.TARGET_1G, R.HPA, R.CHILDREN, R.MIRROR, R.WBT, R.KET, R.PACKAGE, R.KOT_ENTRY, R.ROLE, R.OUTCOMES, R.RESUME,
-                  R.RETURN}
+                  R.RETURN, R.PAMT, R.NODE}
 TAKEN = {R.LOST_SWAPS, R.ZERO, R.SINK, R.PC, R.ME, R.STOPPING, R.DRAWS, R.HALTED_AT, R.TD}
+
+
+class StatusClass(int):
+    """A status that a condition names: whichever operand an answer gives beside it."""
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, int) and (other & STATUS_CLASS if self else other) == int(self) & STATUS_CLASS
+
+    __hash__ = int.__hash__
 
 
 @dataclass(frozen=True)
@@ -76,8 +87,15 @@ class Test(Scenario):
     shown: tuple[str, ...] = ()              # names of a final state, in the order in which they are printed
     registers: tuple[tuple[int, str, object], ...] = ()      # (process, local, value) at the start
     structs: source.Structs = None
+    interrupts: tuple[tuple[int, int], ...] = ()             # (process, the one that it interrupts)
+    timed: bool = False                      # whether its rows say how long each process takes (span PROCESS)
+
+    may_never_end = True
 
     # --- as a scenario ---
+
+    def locks_held(self, memory: Memory) -> int:
+        return sum(memory.word(self.at(each.name, word)) != 0 for each in self.variables for word in types.lock_words(each.type))
 
     @property
     def uses_flows(self) -> bool:
@@ -89,15 +107,21 @@ class Test(Scenario):
         return tuple(sorted(_called(self.tree) & set(calls_of(self.module))))
 
     @functools.cached_property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of calls that use a page and give it back, which the file calls (Dynamic PAMT)."""
+        return tuple(sorted(_called(self.tree) & set(tdx.PARTS))) if self.file.dynamic_pamt else ()
+
+    @functools.cached_property
     def of_td(self) -> bool:
         """Whether there is a TD in this world at all."""
-        return bool(self.calls or self.uses_flows or _called(self.tree) & TD_WORDS or self.pages)
+        return bool(self.calls or self.parts or self.uses_flows or _called(self.tree) & TD_WORDS or self.pages)
 
     @functools.cached_property
     def layout(self) -> Layout:
         words = [(each.name, each.type.words) for each in self.variables]
         words += [(f"{RESULT}{name}", 1) for name in self.shown if ":" in name]
-        return Layout(self.vcpus, self.vcpus + self.hosts, PAGES, record_words=0, content_bytes=8, variables=words)
+        return Layout(self.vcpus, self.vcpus + self.hosts, PAGES, record_words=0, content_bytes=8, variables=words,
+                      dynamic_pamt=self.file.dynamic_pamt)
 
     def at(self, name: str, word: int = 0) -> int:
         """Where a shared object lies in memory."""
@@ -122,6 +146,8 @@ class Test(Scenario):
     def watched(self) -> list[tuple[str, int]]:
         found = []
         for name in self.shown:
+            if name == HALTED:                   # no word, but how it ends
+                continue
             entry = _entry(name) if name.partition("[")[0] not in self.by_name() else None
             if ":" in name:
                 found.append((name, self.at(f"{RESULT}{name}")))
@@ -146,7 +172,7 @@ class Test(Scenario):
                 return self.at(name)             # `0:r1=x`: the address of x
             found = values.get(name, name)
             if right and found in STATUSES:
-                return signed(STATUSES[found])
+                return StatusClass(signed(STATUSES[found]))
             return int(found) if isinstance(found, str) and re.fullmatch(r"-?\d+", found) else found
         return value_of
 
@@ -175,6 +201,8 @@ def _write(test: Test) -> tuple[Program, dict]:
     layout = test.layout
     flow, free = _surroundings(test)
     listing = flow.listing
+    if test.timed:
+        listing.declared_spans = {**listing.declared_spans, PROCESS: "one process, from its begin to its end"}
     variables = {each.name: (each.type, test.at(each.name)) for each in test.variables}
     regions = [region for region in layout.regions if region.name.startswith(VARIABLE)]
     nodes = {node.decl.name: node for node in test.tree.ext if isinstance(node, c_ast.FuncDef)}
@@ -188,6 +216,11 @@ def _write(test: Test) -> tuple[Program, dict]:
         if script.flow is not None:
             continue
         body, node = Body(world, place), nodes[script.label]
+        for one, other in test.interrupts:
+            if place == other:
+                body.gate = test.at(f"{interrupts.IRQ}{other}")
+            elif place == one:
+                body.interrupts = test.at(f"{interrupts.IRQ}{other}")
         arguments = {name: Value(types.pointer(variables[name][0] if variables[name][0].kind != "array" else variables[name][0].to),
                                  constant=variables[name][1])
                      for name, _ in _parameters(test.structs, node)}
@@ -201,19 +234,29 @@ def _write(test: Test) -> tuple[Program, dict]:
             raise test.text.error(test.text.init.start, f"`{process}:{local}`: P{process} has no such local")
     if test.of_td:
         write_calls(listing, flow.options, list(dict.fromkeys(flow.calls)))
+        for name in test.parts:
+            write_call(listing, tdx.PARTS[name], flow.options, 0)
     return listing.program(), registers
 
 
 def _write_process(test: Test, body: Body, node: c_ast.FuncDef, arguments: dict[str, Value]) -> None:
     """A process; at its end it leaves the locals that are shown in words of their own."""
     out = body.fresh("end")
+    if test.timed:
+        body.listing.begin(PROCESS)
+    if body.interrupts is not None:
+        interrupts.begin(body)
     function(body, node, arguments, out, None)
     body.label(out)
+    if body.interrupts is not None:
+        interrupts.end(body)
+    if test.timed:
+        body.listing.end(PROCESS)
     for name in test.shown:
         process, _, local = name.rpartition(":")
         if process == str(body.number):
-            body.row(Op.STORE, text=name, offset=test.at(f"{RESULT}{name}"), source=body.kept[local].register)
-    body.row(Op.STOP, text="the end")
+            body.listing.row(Op.STORE, text=name, offset=test.at(f"{RESULT}{name}"), source=body.kept[local].register)
+    body.listing.row(Op.STOP, text="the end")
 
 
 def _surroundings(test: Test) -> tuple[Flow, tuple[int, ...]]:
@@ -226,6 +269,8 @@ def _surroundings(test: Test) -> tuple[Flow, tuple[int, ...]]:
     rows = calls_of(test.module)
     scratch = Flow(options, test.policy, test.hosts, 0, 1.0, False)
     write_calls(scratch.listing, options, [(name, level) for name in test.calls for level in rows[name].levels])
+    for name in test.parts:
+        write_call(scratch.listing, tdx.PARTS[name], options, 0)
     used = used_registers(scratch.listing.program()) | TAKEN_BY_CALLS
     if test.uses_flows:
         flow = write_flows(options, test.policy, test.hosts, accept_first=1.0)
@@ -235,6 +280,46 @@ def _surroundings(test: Test) -> tuple[Flow, tuple[int, ...]]:
     else:
         flow = Flow(options, test.policy, test.hosts, 0, 1.0, False)
     return flow, tuple(number for number in range(REGISTERS) if number not in TAKEN | used)
+
+
+def private_loop(test: Test) -> str:
+    """The first row, as `P0:3 while (r)`, of a loop that accesses no shared memory and may never end."""
+    rows, safe = test.program.rows, set()
+    for start in range(len(rows)):
+        way, at = {}, start
+        stack = [(start, iter(_private(rows, start)))]
+        way[start] = True
+        while stack:
+            at, onwards = stack[-1]
+            then = next(onwards, None)
+            if then is None:
+                safe.add(at)
+                way.pop(at)
+                stack.pop()
+            elif then in way:
+                loop = [row for row in list(way)[list(way).index(then):] if test.program.listing[row].text.startswith("P")]
+                return test.program.listing[min(loop)].text if loop else ""
+            elif then not in safe:
+                way[then] = True
+                stack.append((then, iter(_private(rows, then))))
+    return ""
+
+
+def _private(rows, number: int) -> list[int]:
+    """Where a row that touches an actor's own registers only goes on."""
+    row = rows[number]
+    info = OP_TABLE[row["op"]]
+    if info.kind in (Kind.SHARED, Kind.WAIT) or not info.outcomes or row["op"] in (Op.CALL, Op.GO):
+        return []
+    return [int(row["next"]), int(row["otherwise"])][:min(2, info.outcomes)]
+
+
+def endless(test: Test) -> UsageError:
+    """What is to be said of a test with a process that goes round for ever on its own."""
+    text = private_loop(test)
+    found = re.match(r"P(\d+):(\d+) ?(.*)", text, re.DOTALL)
+    what = "must access shared memory, or end" if not found else f"P{found[1]} goes round at `{found[3]:.80}` for ever without an access to shared memory"
+    return UsageError(f"{test.table['path']}{f':{found[2]}' * bool(found)}: {what}")
 
 
 def used_registers(program: Program) -> set[int]:
@@ -291,6 +376,8 @@ def _parse(whole: str, path: str) -> Test:
     _check_processes(text, processes, structs)
     parameters = {name: of for number in sorted(processes) for name, of in _parameters(structs, processes[number])}
     variables, registers, table = initial(text, structs, parameters)
+    pairs = _interrupts(text, table.pop(INTERRUPTS, []), processes)
+    variables += [Variable(f"{interrupts.IRQ}{other}", types.NAMES["spinlock_t"]) for other in sorted({other for _, other in pairs})]
     if _called(tree) & rcu.names():
         variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
     proposition = conditions.parse(text, text.condition) if text.quantifier else None
@@ -303,7 +390,7 @@ def _parse(whole: str, path: str) -> Test:
     return Test(name=text.name, module=file.module[0], policy=file.policy, primitive=file.primitive, scripts=scripts,
                 file=file, pages=pages, vcpus=max(1, kinds.count("vcpu")), hosts=max(1, kinds.count("host")), text=text,
                 variables=tuple(variables), tree=tree, proposition=proposition, filter=filter_, shown=shown,
-                registers=tuple(registers), structs=structs, table={"litmus": whole, "path": path})
+                registers=tuple(registers), structs=structs, interrupts=tuple(pairs), table={"litmus": whole, "path": path})
 
 
 def _scripts(structs, processes: dict) -> tuple[Script, ...]:
@@ -328,7 +415,8 @@ def _kind(structs, node: c_ast.FuncDef) -> tuple[str, tuple[int, ...] | None]:
             raise structs.error(node, f"{node.decl.name}: a process is a vCPU's faults or a host's zaps, not both")
         return tdx.FLOWS[names[0]], tuple(_gpa(structs, item) for item in items)
     called = _called(node)
-    guest = any(name.startswith(("tdg_", "tdh_vp_", "td_exit", "enter_guest_mode", "leave_guest_mode")) for name in called)
+    guest = any(name.startswith(("tdg_", "tdh_vp_", "td_exit", "enter_guest_mode", "leave_guest_mode", "kvm_check_request"))
+                for name in called)
     return ("vcpu" if guest else "host"), None
 
 
@@ -349,6 +437,21 @@ def _check_processes(text: Text, processes: dict, structs) -> None:
             raise structs.error(processes[number], f"P{number}: processes are numbered from 0 without gaps, P{place} is missing")
     if len(processes) > ACTORS_MAX:
         raise structs.error(processes[ACTORS_MAX], f"{len(processes)} processes: at most {ACTORS_MAX} can be explored")
+
+
+def _interrupts(text: Text, given: list, processes: dict) -> list[tuple[int, int]]:
+    """(process, the one that it interrupts), of `P1 interrupts P0;`."""
+    pairs = []
+    for one, other, offset in given:
+        says = f"`P{one} interrupts P{other}`"
+        for number in (one, other):
+            if number not in processes:
+                raise text.error(offset, f"{says}: there is no P{number}")
+        taken = {one for one, _ in pairs}
+        if one == other or one in taken or other in taken or one in {other for _, other in pairs}:
+            raise text.error(offset, f"{says}: an interrupt interrupts one process, and is not interrupted itself")
+        pairs.append((one, other))
+    return pairs
 
 
 def _parameters(structs, node: c_ast.FuncDef):
@@ -375,7 +478,7 @@ def _shown(text: Text, named, processes: dict, variables: dict[str, Variable]) -
             if local not in _locals(processes[int(process)].body):
                 raise text.error(offset, f"`{name}`: P{process} has no local `{local}`"
                                          f"{nearest(local, _locals(processes[int(process)].body))}")
-        elif _entry(name) or name in FLAGS:
+        elif _entry(name) or name in FLAGS or name == HALTED:
             pass
         elif word_of(variables, name) is None and not _is_word(name):
             raise text.error(offset, f"`{name}` is no shared word{nearest(name, variables)}")
@@ -385,6 +488,7 @@ def _shown(text: Text, named, processes: dict, variables: dict[str, Variable]) -
     return tuple(sorted(found, key=lambda name: (":" not in name, name)))
 
 
+HALTED = "halted"                # whether a check of the module has failed, which shuts it down
 FLAGS = {"bugged": "vm_dead"}    # words of the VM that a condition may name
 
 

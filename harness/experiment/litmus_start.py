@@ -10,6 +10,7 @@ from harness.protocol.litmus import types
 from harness.protocol.litmus.text import Text
 from harness.protocol.litmus.types import Type
 
+INTERRUPTS = "interrupts"        # who interrupts whom, beside what a scenario's table has
 CONSTANTS = {"true": 1, "false": 0, "NULL": 0}
 CONSTANTS |= {f"E{name}": getattr(errno, f"E{name}") for name in "AGAIN BUSY INVAL IO NOMEM EXIST FAULT NOENT PERM INTR".split()}
 
@@ -34,20 +35,23 @@ _ITEM = re.compile(r"""\s*(?:
 # What the initial state may say of the TD, as a scenario's table has it.
 _TD_ITEM = re.compile(r"""
     (?P<list>must_violate|may_violate)\s*=\s*\{(?P<names>[\w,\s]*)\}
-  | (?P<key>module|policy|primitive|timeouts)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
+  | (?P<key>module|policy|primitive|timeouts|dynamic_pamt|pairs)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
+  | P(?P<interrupt>\d+)\s+interrupts\s+P(?P<interrupted>\d+)
   | page\s+(?P<page>\d+(?:\s+level\s+\d)?)\s*=\s*"?(?P<state>[A-Za-z_]\w*)"?
   | listed\s+(?P<vcpu>vcpu\d+|P\d+)\s*=\s*\{(?P<pages>[\d,\s]*)\}
   | word\s+"(?P<word>[^"\n]+)"\s*=\s*(?P<number>0[xX][0-9a-fA-F]+|\d+)
 """, re.VERBOSE)
 
 
-def _about_td(table: dict, found) -> None:
+def _about_td(table: dict, found, offset: int) -> None:
     """Put an item about the TD where a scenario file has it."""
     start = table.setdefault("start", {})
-    if found["list"]:
+    if found["interrupt"]:
+        table.setdefault(INTERRUPTS, []).append((int(found["interrupt"]), int(found["interrupted"]), offset))
+    elif found["list"]:
         table[found["list"]] = [name.strip() for name in found["names"].split(",") if name.strip()]
     elif found["key"]:
-        table[found["key"]] = {"true": True, "false": False}.get(found["setting"], found["setting"])
+        (start if found["key"] == "pairs" else table)[found["key"]] = {"true": True, "false": False}.get(found["setting"], found["setting"])
     elif found["page"]:
         start.setdefault("pages", {})[" ".join(found["page"].split())] = found["state"]
     elif found["vcpu"]:
@@ -63,7 +67,7 @@ def initial(text: Text, structs, parameters: dict[str, Type]):
     for item, offset in _items(text):
         about_td = _TD_ITEM.fullmatch(item)
         if about_td:
-            _about_td(table, about_td)
+            _about_td(table, about_td, offset)
             continue
         found = _ITEM.match(item)
         if not found:

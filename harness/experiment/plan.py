@@ -124,12 +124,14 @@ def configured_costs(config: Config) -> dict[str, int]:
     return costs
 
 
-def make_plan(config: Config) -> Plan:
-    """Raises UsageError if the machine cannot hold it, or nothing in it can go wrong as the config says."""
+def make_plan(config: Config, log_room: int = 0) -> Plan:
+    """log_room: how many calls and spans of each actor are kept one by one, the first that are measured.
+
+    Raises UsageError if the machine cannot hold it, or nothing in it can go wrong as the config says."""
     config = published.applied(config)
     actors = make_actors(config.td.vcpus, config.workload.hosts, config.td.count)
     program = _program(config, _layout(config, actors))
-    tables = record.tables(len(program.calls), len(program.answers), len(program.counters), len(program.spans))
+    tables = record.tables(len(program.calls), len(program.answers), len(program.counters), len(program.spans), log_room)
     # How long a record is depends on the program; no place that the program names depends on that.
     layout = _layout(config, actors, tables.words)
     _fits(config, layout)

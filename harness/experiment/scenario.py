@@ -203,6 +203,12 @@ class Scenario:
     hosts: int = 1
     table: dict = field(default_factory=dict, repr=False)    # what the file said
 
+    may_never_end = False        # whether it is a finding, not a mistake, that no schedule lets all end
+
+    def locks_held(self, memory: Memory) -> int:
+        """Locks of its own, besides the module's and KVM's, that are not free."""
+        return 0
+
     @property
     def config(self) -> "Scenario":
         """What engines/checks.py asks of a plan's config is the release."""

@@ -13,7 +13,7 @@ from harness.protocol.flows.script import LEAVE
 from kernels import moves, record, symmetry
 from kernels.moves import ACTORS_MAX
 
-TRIED = ("accept_first",)        # choices of which both outcomes are tried; of the others the script says
+TRIED = ("accept_first", "either")       # choices of which both outcomes are tried; of the others the script says
 
 
 class World:

@@ -47,7 +47,8 @@ def _commit(root: Path) -> str:
     if not (root / ".git").exists():
         return ""
     try:
-        said = subprocess.run(["git", "-C", root, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        said = subprocess.run(["git", "-C", root, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, errors="backslashreplace",
+                              check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return f"commit {said.stdout.strip()}, "

@@ -16,7 +16,7 @@ import stat
 import time
 
 from harness.errors import UsageError
-from harness.files import reason
+from harness.files import from_json, reason
 
 PATH = "/tmp/tdx-sept-harness.lock"
 VARIABLE = "TDX_HARNESS_LOCK"
@@ -82,7 +82,7 @@ def _sign(handle: int, what: str | None) -> None:
 
 def _holder(handle: int) -> str:
     try:
-        holder = json.loads(os.pread(handle, 4096, 0))
+        holder = from_json(os.pread(handle, 4096, 0))
         what, since = str(holder["what"])[:80], str(holder["since"])[:30]
         return f"process {int(holder['process'])}, {what!r}, since {since}"
     except (ValueError, KeyError, TypeError, OSError):

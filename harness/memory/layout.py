@@ -217,6 +217,7 @@ class Layout:
         if counted_pairs:                # not before the TDs: their words lie before the first TD's shadow
             self._add("dpamt_queue", 1 << (actors - 1).bit_length(), LINE)
 
+        self.variables_from = self.size          # a litmus test's own words, if it has any
         for name, words in variables:
             self._add(f"{VARIABLE}{name}", words, 8)
 

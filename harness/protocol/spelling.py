@@ -290,6 +290,17 @@ def read(text: str) -> list[Asked]:
 
     Raises UsageError, one line, if there is none or one that cannot be read.
     """
+    answers = found(text)
+    if answers:
+        return answers
+    raise UsageError(f"decode {shown(text)}: {_why_not(text)}")
+
+
+def found(text: str) -> list[Asked]:
+    """The answers in a text as `read` finds them; none if there is none, without looking for what could be meant.
+
+    Raises UsageError for one that cannot be read.
+    """
     twice = re.fullmatch(rf"(?s)(.+?)\s*[(=\[]\s*({_HEX})\s*[)\]]?\s*", text)          # TDX_OPERAND_BUSY|RCX (0x...)
     if twice and all(both := [_try(twice[1]), _try(twice[2])]) and both[0].word == both[1].word:
         return both[:1]
@@ -304,14 +315,7 @@ def read(text: str) -> list[Asked]:
     several = [_try(part) for part, call in zip(parts, calls) if not call]
     if several and all(several) and sum(map(bool, calls)) <= 1:
         return _once(each._replace(leaf=next(filter(None, calls), None)) for each in several)
-    found = line(text)
-    if _misspelt(text):
-        found = []
-    elif not found:
-        found = _last_resort(text)
-    if found:
-        return _once(found)
-    raise UsageError(f"decode {shown(text)}: {_why_not(text, parts)}")
+    return [] if _misspelt(text) else _once(line(text) or _last_resort(text))
 
 
 def _once(found) -> list[Asked]:
@@ -350,10 +354,10 @@ def _misspelt(text: str) -> str:
     return ""
 
 
-def _why_not(text: str, parts: list[str]) -> str:
+def _why_not(text: str) -> str:
     if wrong := _misspelt(text):
         return wrong
-    if len(parts) > 1 or not parts:
+    if len([part for part in re.split(r"[\s,;]+", text) if part]) != 1:
         return "no status in it; must be like 0x8000020000000092, TDX_OPERAND_BUSY|RCX, or a line of the kernel's log"
     bare = _undressed(text)
     operand = bare.upper().removeprefix("TDX_").removeprefix("OPERAND_ID_")

@@ -28,6 +28,7 @@
     statuses.py      Every status and every operand id as a table, and as a page of docs/
     exploration.py   What `explore` and `replay` found
     way.py           A way to an outcome as a page, or as Chrome's and Perfetto's trace
+    events.py        The first milliseconds of a run, call by call, as such a trace
     ci.py            What other tools read of a night: JUnit, KTAP, a step summary, benchmark JSON
     page.py          Results as one HTML page that needs nothing else
     plots.py         Its plots, as SVG that follows the page's colours, and as files

@@ -1,16 +1,20 @@
 """A litmus test's verdict as herd7 prints it, and a histogram of real runs as litmus7 does."""
 
+import numpy as np
+
 from kernels.words import status_name
-from harness.reports.text import number, wrap
+from harness.reports.text import number, table_of, wrap
 from harness.results.litmus import HEADINGS, MODEL_NAMES, SC, Verdict
+
+QUANTILES = (("least, ns", 0), ("median", 0.5), ("99 %", 0.99), ("most", 1))
 
 
 def spelled(values: dict[str, str]) -> str:
     """`0:r0=1; [x]=2;`, registers first; what can only be a status by its name."""
-    return " ".join(f"{name if ':' in name else f'[{name}]'}={_named(value)};" for name, value in values.items())
+    return " ".join(f"{name if ':' in name else f'[{name}]'}={named(value)};" for name, value in values.items())
 
 
-def _named(value: str) -> str:
+def named(value: str) -> str:
     """A status has its highest bit set; small numbers stay numbers."""
     word = int(value) if value.removeprefix("-").isdigit() else 0
     return status_name(word) if word < -(1 << 62) else value
@@ -39,9 +43,8 @@ def besides(test, verdict: Verdict, found, unexpected: list[str], model: str = S
     if verdict.deadlocks:
         lines.append(f"Deadlock: {verdict.deadlocks} state{'s' * (verdict.deadlocks != 1)} in which processes wait for one"
                      " another; they are not among the states above")
-    violated = [] if model != SC else [f"{name} ({'expected' if name in test.may_violate else 'VIOLATED'})" for name in found.violations]
-    if model == SC:
-        lines.append(f"Invariants: {', '.join(violated) or 'all hold'}")
+    violated = [f"{name} ({'expected' if name in test.may_violate else 'VIOLATED'})" for name in found.violations]
+    lines.append(f"Invariants: {', '.join(violated) or 'all hold'}")
     lines.append("As the file says" if not unexpected else f"NOT as the file says: {'; '.join(unexpected)}")
     return "\n".join(map(wrap, lines))
 
@@ -69,10 +72,7 @@ def beside_runs(test, ran, verdict: Verdict, impossible: set[tuple], known, mode
              f" {number(ran.runs / ran.seconds)} runs a second"]
     if ran.crowded:
         lines.append(f"DEGRADED: {len(test.scripts)} processes share {len(ran.processors)} processors: most orders need two at once")
-    for kind, meaning in (("deadlock", "processes waited for one another"), ("halt", "a check of the module failed"),
-                          ("endless", "a process went round for ever")):
-        if count := sum(ending.count for ending in ran.endings if ending.kind == kind):
-            lines.append(f"{kind.capitalize()}: in {count} runs {meaning}; they are not among the states above")
+    lines += _not_ended(ran.endings)
     if ran.given_up:
         lines.append("Given up there: so many runs did not end")
     if known is None:
@@ -82,6 +82,32 @@ def beside_runs(test, ran, verdict: Verdict, impossible: set[tuple], known, mode
     else:
         lines.append(f"As explore finds ({MODEL_NAMES[model]}): {len(verdict.states)} of its {len(known)} states were seen")
     return "\n".join(map(wrap, lines))
+
+
+def in_virtual_time(test, ran, verdict: Verdict, known, seed: int, config) -> str:
+    """How long the processes of simulated runs took, and what does not end."""
+    took = [(script.actor.name, ran.took_ns[:, place]) for place, script in enumerate(test.scripts)] + [("all", ran.whole_ns)]
+    rows = [{"process": name, **{head: number(float(np.quantile(each, share))) for head, share in QUANTILES}} for name, each in took if len(each)]
+    lines = [table_of(rows, "table")] * bool(rows)
+    given = sorted(key for key in config.machine.model_fields_set if key != "distribution")
+    lines.append(wrap(f"Simulated: {ran.runs} runs of {len(test.scripts)} processes, a processor each, begun up to 200 ns apart, seed {seed};"
+                      f" costs of the machine are assumptions{f', but for {chr(44).join(given)}' * bool(given)} (docs/virtual_time.md)"))
+    lines += map(wrap, _not_ended(ran.endings))
+    if ran.given_up:
+        lines.append("Given up there: so many runs did not end")
+    lines.append(wrap("Not held against explore: that search was not complete" if known is None else
+                      f"Of the {len(known)} states that explore finds (sequentially consistent) {len(verdict.states)} were seen"))
+    return "\n".join(lines)
+
+
+def _not_ended(endings) -> list[str]:
+    """What to say of runs that came to no final state."""
+    said = []
+    for kind, meaning in (("deadlock", "processes waited for one another"), ("halt", "a check of the module failed"),
+                          ("endless", "a process went round for ever")):
+        if count := sum(ending.count for ending in endings if ending.kind == kind):
+            said.append(f"{kind.capitalize()}: in {count} runs {meaning}; they are not among the states above")
+    return said
 
 
 def way_under_tso(reason: str, turns: list[str]) -> str:

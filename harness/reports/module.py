@@ -28,7 +28,9 @@ def find_release(name: str, option: str) -> Release:
 
 def _named_in(path: str, option: str) -> str:
     """The release of a file: a name, a table, or a list with one of them."""
-    given = read_toml(path).get("module", releases.DEFAULT.name)
+    given = read_toml(path).get("module")
+    if given is None:
+        raise UsageError(f"{option} {path}: names no module; must have module = \"RELEASE\" or a table [module]")
     if isinstance(given, list) and len(given) == 1:
         [given] = given
     if not isinstance(given, str | dict):

@@ -12,9 +12,11 @@ state; it is counted as a deadlock, of which herd7 says nothing.
 import re
 from typing import NamedTuple
 
+from harness.experiment.litmus import HALTED
 from harness.protocol.litmus import conditions
 from harness.protocol.litmus.conditions import Constant
 
+HALT_KINDS = ("halted", "halt")  # of explore, of runs
 HEADINGS = {"exists": "Allowed", "~exists": "Forbidden", "forall": "Required"}
 
 
@@ -76,12 +78,13 @@ def judge(test, endings) -> Verdict:
     """Hold a test's endings (kind, words as Scenario.watched() lists them, count) against its condition."""
     quantifier, proposition = test.text.quantifier or "forall", test.proposition or Constant(True)
     names, found = [name for name, _ in test.watched()], {}
-    deadlocks = 0
+    deadlocks, asks = 0, HALTED in test.shown
     for ending in endings:
-        if ending.kind != "done":
+        halted = ending.kind in HALT_KINDS
+        if ending.kind != "done" and not (asks and halted):
             deadlocks += ending.count if ending.kind == "deadlock" else 0
             continue
-        values = dict(zip(names, ending.words))
+        values = dict(zip(names, ending.words)) | ({HALTED: str(int(halted))} if asks else {})
         if test.filter is not None and not conditions.holds(test.filter, test.value_in(values)):
             continue
         satisfies = conditions.holds(proposition, test.value_in(values))

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernels import record
+
 
 class Hang(NamedTuple):
     """When a TD was found hanging (seconds since the measurement began), and the last answer of each vCPU.
@@ -33,6 +35,7 @@ class Measured:
     problems        why the run should not be believed
     halt            how the module shut itself down, if it did; the run ended there
     extra           what only this engine has to say, by key of the result
+    logs            by actor, int64 (ends, 4): begin, end (ticks), call (a span: -1 - its number), answer
     """
 
     plan: Any
@@ -53,3 +56,10 @@ class Measured:
     problems: list[str] = field(default_factory=list)
     halt: str = ""
     extra: dict = field(default_factory=dict)
+    logs: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def log_of(words: np.ndarray, log: int) -> np.ndarray:
+    """What is logged in an actor's record from its word `log` on."""
+    count = int(words[log])
+    return words[log + 1:][:record.LOGGED * count].reshape(-1, record.LOGGED).copy()

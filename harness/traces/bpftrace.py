@@ -7,9 +7,9 @@
 A map that is printed again is the same map with more in it: the last one counts.
 """
 
-import json
 from typing import NamedTuple
 
+from harness.files import from_json
 from harness.traces.events import CALL
 
 UNITS_NS = {"ns": 1, "nsecs": 1, "us": 1_000, "usecs": 1_000, "ms": 1_000_000, "msecs": 1_000_000}
@@ -33,7 +33,7 @@ class Counts(NamedTuple):
 def read(line: str) -> list | None:
     """Times, Counts and texts of a line; [] for what bpftrace says about itself; None for a line that is not known."""
     try:
-        said = json.loads(line)
+        said = from_json(line, keep="\n\t")
         kind, data = said["type"], said.get("data")
         if kind in ("attached_probes", "lost_events", "time"):
             return []
@@ -67,6 +67,8 @@ def _buckets(buckets, unit: int) -> list[tuple[int, int, int]]:
             raise ValueError("a bucket")
         most = bucket.get("max", bucket.get("min"))
         least = max(0, bucket.get("min", 0))
+        if max(least, most) >= 1 << 64:
+            raise ValueError("no number of bpftrace")
         if most >= 0:
             found.append((int(least) * unit, (int(most) + 1) * unit - 1, int(bucket["count"])))
     return found

@@ -171,7 +171,10 @@ def main() -> None:
     print(tabulate(exploring.searching(), headers=["explore", "states", "bytes each", "M states/s", "M transitions/s"],
                    disable_numparse=True, colalign=("left", *["right"] * 4)))
     print()
-    print(tabulate(recording() + start_up() + exploring.pairs(), headers=["", "", "limit"], disable_numparse=True,
+    print(tabulate(exploring.litmus_beside(), headers=["litmus test against scenario", "ns a state", "ns", "ratio"], disable_numparse=True,
+                   colalign=("left", *["right"] * 3)))
+    print()
+    print(tabulate(recording() + start_up() + exploring.assembling() + exploring.pairs(), headers=["", "", "limit"], disable_numparse=True,
                    colalign=("left", "right", "left")))
 
 

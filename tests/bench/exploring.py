@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.results import grading
 from harness.engines.explore import search as explore
+from harness.experiment import litmus
 from harness.experiment.scenario_file import load, parse
 from kernels import states
 
@@ -46,6 +47,49 @@ def searching() -> list[list]:
             rows.append([name + variant, found, round(search.bytes_used() / found),
                          f"{found / best / 1e6:.2f}", f"{transitions / best / 1e6:.2f}"])
     return rows
+
+
+# The same calls on the same entries, as C and as a scenario; in both the answers are kept.
+TWO_AUGS = "u64 a = tdh_mem_page_aug(td, 0x3000, 0, page); u64 b = tdh_mem_page_aug(td, 0x4000, 0, page);"
+TWO_BLOCKS = "u64 a = tdh_mem_range_block(td, 0x3000, 0); u64 b = tdh_mem_range_block(td, 0x4000, 0);"
+BESIDE = {
+    "3 x AUG of two pages": ({f"host{number}": ["tdh_mem_page_aug 3", "tdh_mem_page_aug 4"] for number in range(3)}, [TWO_AUGS] * 3),
+    "2 x AUG and 2 x BLOCK of two pages": (
+        {**{f"host{number}": ["tdh_mem_page_aug 3", "tdh_mem_page_aug 4"] for number in (0, 1)},
+         **{f"host{number}": ["tdh_mem_range_block 3", "tdh_mem_range_block 4"] for number in (2, 3)}}, [TWO_AUGS] * 2 + [TWO_BLOCKS] * 2),
+}
+
+
+def litmus_beside() -> list[list]:
+    """[what, ns a state of C, of the scenario, ratio]: both searched in turn, the fastest of ROUNDS each."""
+    rows = []
+    for name, (actors, bodies) in BESIDE.items():
+        [scenario] = parse({"actors": actors, "start": {"pages": {"3": "FREE", "4": "FREE"}}}, "bench")
+        test = litmus.parse("C bench\n{ page 3 = FREE; page 4 = FREE; }\n" + "".join(
+            f"P{number}() {{ {body} }}\n" for number, body in enumerate(bodies)) + "locations [" + "; ".join(
+                f"{number}:a; {number}:b" for number in range(len(bodies))) + "]\nforall (true)\n", "bench")
+        searches, best = [explore.Search(each, symmetry=False) for each in (test, scenario)], [float("inf")] * 2
+        for search in searches:
+            search.scout()
+        for _ in range(ROUNDS):
+            for place, search in enumerate(searches):
+                began = time.process_time()
+                search.search()
+                best[place] = min(best[place], time.process_time() - began)
+        each = [1e9 * took / int(search.counts[states.N_STATES]) for took, search in zip(best, searches)]
+        rows.append([f"{name} ({int(searches[0].counts[states.N_STATES])} and {int(searches[1].counts[states.N_STATES])} states)",
+                     *(f"{one:.0f}" for one in each), f"{each[0] / each[1]:.2f}"])
+    return rows
+
+
+def assembling() -> list[list]:
+    """[what, seconds, limit]: 500 lines of C as rows."""
+    helpers = "".join(f"static int f{i}(int *x, int *y, int n)\n{{\n\tint i, r = 0;\n\n\tfor (i = 0; i < 2; i++) {{\n\t\tif (READ_ONCE(*x) == n)\n"
+                      f"\t\t\tr += cmpxchg(y, {i}, n);\n\t\telse\n\t\t\tatomic_fetch_add(2, x);\n\t}}\n\treturn r;\n}}\n" for i in range(38))
+    text = f"C t\n{{ }}\n{helpers}P0(int *x, int *y)\n{{\n\tint r = 0;\n" + "".join(f"\tr += f{i}(x, y, {i});\n" for i in range(38)) + "}\n"
+    began = time.process_time()
+    rows = len(litmus.parse(text, "bench").program.rows)
+    return [[f"{len(text.splitlines())} lines of C as {rows} rows, s of processor", f"{time.process_time() - began:.2f}", "under 1"]]
 
 
 def pairs() -> list[list]:

@@ -9,6 +9,7 @@ from harness.commands import arguments, doctor
 from harness.errors import UsageError
 from harness.protocol.policies import POLICIES
 from tests.command_line import command
+from tests.made import made
 
 
 @pytest.mark.parametrize("value, least, most, says", [
@@ -44,6 +45,10 @@ def test_a_folder_that_cannot_be_made_or_written_is_refused(tmp_path, monkeypatc
 
 def test_a_file_that_cannot_be_written_is_refused(tmp_path):
     arguments.check_file("--picture", tmp_path / "x.svg")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match="loop: Too many levels of symbolic links; must be"):
+        arguments.check_file("--picture", tmp_path / "loop")
+    (tmp_path / "loop").unlink()
     for path, says in ((tmp_path, "is a folder; must be a file"), (tmp_path / "no" / "x.svg", f"{tmp_path}/no is no folder; must be"),
                        (Path("/proc/x.svg"), "/proc cannot be written"), (tmp_path / f"{'x' * 300}.svg", "File name too long; must be")):
         with pytest.raises(UsageError, match=f"^--picture .*{path.name[-40:]}: {says}"):
@@ -61,11 +66,19 @@ LONG = "9" * 5_000
     (("import-trace", "README.md", "--out", "/proc/nowhere"), "--out /proc/nowhere: /proc cannot be written"),
     (("import-trace", "no-such-trace", "--out", "/dev/null"), "--out /dev/null: /dev/null is a file; must be a folder"),
     (("sweep", "scale/published", "--picture", f"{LONG}.svg"), ": File name too long; must be"),
+    (("run", "kick_vcpus", "--out", ""), "argument --out: is empty; must be given a value"), (("run", "kick_vcpus", "--out="), "--out: is empty"),
+    (("configs", "--copy", ""), "argument --copy: is empty"), (("explore", "accept_block", "--html", ""), "argument --html: is empty"),
+    (("run", "litmus/classic/SB.litmus", "--out", "/proc/nowhere"), "--out: not of C litmus tests"),
+    (("report", "RESULT", "--out", "/proc/x"), "--out /proc/x: /proc cannot be written"),
+    (("report", "RESULT", "--plots", "/proc/nowhere"), "--plots /proc/nowhere: /proc cannot be written"),
+    (("histograms", "RESULT", "--hdr", "/proc/x"), "--hdr /proc/x: /proc cannot be written"),
+    (("seamcalls", "--module", "configs/kick_vcpus.toml"), "--module configs/kick_vcpus.toml: names no module; must have module ="),
     (("doctor", "--calibrate", LONG), ": File name too long; must be"), (("doctor", "--calibrate", "/tmp"), "/tmp: is a folder"),
 ])
 def test_a_path_that_the_system_refuses_is_a_mistake_and_refused_before_anything_is_done(given, says, capsys, monkeypatch):
     for name in ("harness.commands.running.measure", "harness.commands.calibrate.measure", "harness.traces.gathered.Gathered.line"):
         monkeypatch.setattr(name, lambda *_: pytest.fail("something is done"))
+    monkeypatch.setattr("harness.results.store.read", lambda path: made())
     code, out, err = command(capsys, *given)
     assert (code, out, err.count("\n")) == (2, "", 1) and says in err and len(err) <= 301
 

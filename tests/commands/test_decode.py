@@ -116,13 +116,32 @@ def test_so_is_one_on_standard_input(data, says, feed, capsys):
     assert says in err and err.count("\n") == 1 and not out
 
 
-def test_standard_input_without_an_end_is_refused(capsys, monkeypatch, feed):
-    monkeypatch.setattr("harness.commands.decode.BYTES_MOST", 1 << 20)
-    for endless in (b"x" * (2 << 20), b"x\n" * (1 << 20)):
-        feed(endless)
-        assert main(["decode"]) == 2
-        assert capsys.readouterr() == ("", "standard input: is longer than 1 MiB; must be at most that\n")
-    feed(b"x" * ((1 << 20) - 9) + b"\n-EBUSY\n")
+class Endless(io.RawIOBase):
+    """Like `yes`; counts what has been read."""
+
+    given = 0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self.given += len(buffer)
+        buffer[:] = (b"0xzz\n" * (len(buffer) // 5 + 1))[:len(buffer)]
+        return len(buffer)
+
+
+def test_standard_input_without_an_end_is_refused_before_a_line_of_it_is_looked_at(capsys, monkeypatch):
+    endless = Endless()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(endless)))
+    monkeypatch.setattr("harness.commands.decode.INPUT_MOST", 1 << 20)
+    assert main(["decode"]) == 2
+    assert capsys.readouterr() == ("", "standard input: is longer than 1 MiB; must be at most that\n")
+    assert endless.given < 2 << 20
+
+
+def test_a_word_of_a_log_that_is_no_answer_is_not_compared_with_all_names(feed, monkeypatch, capsys):
+    monkeypatch.setattr("harness.protocol.spelling.nearest", lambda *_: pytest.fail("compared"))
+    feed(b"x\n" * 100 + b"-EBUSY\n")
     assert "EBUSY" in printed(capsys)
 
 

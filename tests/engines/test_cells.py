@@ -7,7 +7,6 @@ import pytest
 
 from harness.engines import cells
 from harness.engines.explore import search, tso
-from harness.errors import UsageError
 from harness.experiment import litmus
 from harness.results.litmus import judge
 from kernels.atomics import X86
@@ -98,7 +97,14 @@ def test_a_lost_process_is_an_error_and_leaves_none_behind(monkeypatch):
     assert set(psutil.Process().children()) <= set(before)
 
 
-def test_kvms_whole_flows_are_refused():
-    text = "C f\n{ }\nP0() { fault(0x3000); }\nP1() { zap(0x3000); }\nforall (true)\n"
-    with pytest.raises(UsageError, match="f.litmus: fault.. and zap.. stand for"):
-        cells.run(litmus.parse(text, "f.litmus"), 10, 1)
+def test_kvms_own_flows_run_to_the_end_of_their_scripts():
+    text = "C f\n{ policy = kick_vcpus; module = 1.5.24; page 3 = FREE; }\nP0() { fault(0x3000); }\nP1() { zap(0x3000); }\nexists (sept[3]=FREE)\n"
+    test = litmus.parse(text, "f.litmus")
+    ran = cells.run(test, 300, 1)
+    assert ran.runs == 300 and {ending.kind for ending in ran.endings} == {"done"}
+    assert seen(test, ran) <= {tuple(state.values.values()) for state in judge(test, search.run(test).endings).states}
+
+
+def test_a_hint_comes_out_both_ways():
+    test = litmus.parse("C h\n{ }\nP0() { int r = need_resched(); }\nlocations [0:r]\nforall (true)\n", "h.litmus")
+    assert seen(test, cells.run(test, 200, 1)) == {("0",), ("1",)}

@@ -76,12 +76,93 @@ def test_guards_are_released_on_every_way_out():
 @pytest.mark.parametrize("statements, invariant", [
     ("WARN_ON_ONCE(1);", "warn_on"), ("BUG_ON(1);", "bug_on"), ("lockdep_assert_held(l);", "lockdep"),
     ("spin_lock(l); cond_resched(); spin_unlock(l);", "sleeps_in_atomic"), ("int *q = p; WRITE_ONCE(*q, 1);", "dereference"),
-    ("spin_lock(l); spin_lock(l);", "deadlock"), ("refcount_inc(p);", "warn_on"),
+    ("spin_lock(l); spin_lock(l);", "deadlock"), ("refcount_inc(p);", "warn_on"), ("spin_lock(l);", "quiet_locks"),
+    ("while (!READ_ONCE(*p)) cpu_relax();", "livelock"), ("mutex_lock_nested(m, 1); cond_resched(); mutex_unlock(m); spin_lock(l); mutex_lock(m);"
+     " mutex_unlock(m); spin_unlock(l);", "sleeps_in_atomic"), ("lockdep_assert_irqs_disabled();", "lockdep"),
+    ("local_irq_disable(); lockdep_assert_irqs_enabled();", "lockdep"), ("refcount_dec(p);", "warn_on"),
 ])
 def test_what_herd7_is_silent_about_is_found(statements, invariant):
     statements = statements.replace("int *q = p;", "int *q = 0; if (*p == 0) q = (int *)8; else q = p;")
-    text = f"C t\n{{ spinlock_t l; int p; }}\nP0(spinlock_t *l, int *p) {{ {statements} }}\nforall (true)\n"
+    text = f"C t\n{{ spinlock_t l; int p; struct mutex m; }}\nP0(spinlock_t *l, int *p, struct mutex *m) {{ {statements} }}\nforall (true)\n"
     assert invariant in search.run(litmus.parse(text, "t")).violations
+
+
+IRQ = "C t\n{ P1 interrupts P0; int x; int y; spinlock_t l; rwlock_t w; }\n"
+
+
+@pytest.mark.parametrize("one, other, shown, states, violated", [
+    # Between two accesses, and not while interrupts are off.
+    ("WRITE_ONCE(*x, 1); r = READ_ONCE(*x);", "WRITE_ONCE(*x, 2);", "0:r", {("1",), ("2",)}, set()),
+    ("local_irq_disable(); WRITE_ONCE(*x, 1); r = READ_ONCE(*x); local_irq_enable();", "WRITE_ONCE(*x, 2);", "0:r", {("1",)}, set()),
+    ("unsigned long f; local_irq_save(f); WRITE_ONCE(*x, 1); local_irq_restore(f); r = READ_ONCE(*x);", "WRITE_ONCE(*x, 2);", "0:r",
+     {("1",), ("2",)}, set()),
+    # What it interrupts goes on when it is over: it never sees half of it.
+    ("s = READ_ONCE(*y); r = READ_ONCE(*x);", "WRITE_ONCE(*x, 1); WRITE_ONCE(*y, 1);", "0:r; 0:s", {("0", "0"), ("1", "0"), ("1", "1")}, set()),
+    # A lock that both take needs interrupts off; a reader does not wait for a writer that waits.
+    ("spin_lock(l); spin_unlock(l);", "spin_lock(l); spin_unlock(l);", "0:r", {("0",)}, {"deadlock"}),
+    ("unsigned long f; spin_lock_irqsave(l, f); spin_unlock_irqrestore(l, f);", "spin_lock(l); spin_unlock(l);", "0:r", {("0",)}, set()),
+    ("guard(spinlock_irqsave)(l); r = 1;", "lockdep_assert_irqs_disabled(); spin_lock(l); spin_unlock(l);", "0:r", {("1",)}, set()),
+    ("read_lock(w); r = 1; read_unlock(w);", "read_lock(w); read_unlock(w);", "0:r", {("1",)}, set()),
+    # While it waits for a lock it can be interrupted.
+    ("spin_lock(l); r = *x; spin_unlock(l);", "WRITE_ONCE(*x, 1);", "0:r", {("1",)}, set()),
+])
+def test_an_interrupt_comes_between_two_accesses_of_its_processor(one, other, shown, states, violated):
+    third = {"read_lock(w); r = 1; read_unlock(w);": "write_lock(w); write_unlock(w);",
+             "spin_lock(l); r = *x; spin_unlock(l);": "while (!READ_ONCE(*x)) cpu_relax();"}.get(one, "")
+    names = "int *x, int *y, spinlock_t *l, rwlock_t *w"
+    text = IRQ + f"P0({names}) {{ int r = 0, s = 0; {one} }}\nP1({names}) {{ {other} }}\n" + (
+        f"P2({names}) {{ {'spin_lock(l);' * ('x' in third)} {third} {'spin_unlock(l);' * ('x' in third)} }}\n" if third else "")
+    found = search.run(litmus.parse(f"{text}locations [{shown}]\nforall (true)\n", "t"))
+    done = {ending.words for ending in found.endings if ending.kind == "done"}
+    if "x" in third:                             # who comes first to the lock is open
+        assert states <= done and "deadlock" not in found.violations
+    else:
+        assert done == states
+    assert set(found.violations) == violated
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests/vectors/litmus").glob("*.litmus")), ids=lambda path: path.stem)
+def test_the_kernels_own_form_runs_unchanged(path):
+    """Headers with and without `void`, comments in both places, generators' lines, volatile, filter, pointers to pointers."""
+    test = litmus.load(path)
+    assert verdicts.judge(test, search.run(test).endings).observation == "Never"
+
+
+@pytest.mark.parametrize("model", ["sc", pytest.param("tso", marks=pytest.mark.slow)])
+def test_a_loop_that_accesses_nothing_is_a_mistake_with_its_line(tmp_path, capsys, model):
+    path = tmp_path / "t.litmus"
+    path.write_text("C t\n{ }\nP0(int *x)\n{\n\tint r = 1;\n\t*x = 1;\n\twhile (r)\n\t\tr = 1;\n}\nforall (true)\n")
+    code, out, err = command(capsys, "explore", str(path), "--out", str(tmp_path), "--memory-model", model)
+    assert code == 2 and not out and err == f"{path}:7: P0 goes round at `r` for ever without an access to shared memory\n"
+
+
+def test_both_answers_of_a_hint_are_tried():
+    text = ("C t\n{ rwlock_t l; }\nP0(rwlock_t *l) { int r; write_lock(l); r = rwlock_needbreak(l); if (r) r = 1 + cond_resched_rwlock_write(l);"
+            " write_unlock(l); }\nlocations [0:r]\nforall (true)\n")
+    assert outcomes(text) == {("0",), ("1",), ("2",)}
+
+
+def test_a_status_in_a_condition_is_its_class():
+    busy = litmus.signed(litmus.STATUSES["TDX_OPERAND_BUSY"])
+    assert litmus.StatusClass(busy) == busy | 0x92 and litmus.StatusClass(busy) != 0 and litmus.StatusClass(0) != 1
+
+
+def test_a_condition_may_ask_whether_the_module_has_shut_down():
+    """A pair that is taken while the page is in use, as with hints in place of a count (dpamt_hints)."""
+    text = ("C h\n{ module = 1.5.24; dynamic_pamt = true; must_violate = {no_halt}; }\n"
+            "P0() { if (!page_into_use(0x3000)) page_out_of_use(0x3000); }\n"
+            "P1() { tdh_phymem_pamt_remove(0x3000); tdh_phymem_pamt_add(0x3000); }\nexists (halted=1)\n")
+    test = litmus.parse(text, "t")
+    found = search.run(test)
+    verdict = verdicts.judge(test, found.endings)
+    assert verdict.observation == "Sometimes" and not verdicts.unexpected(test, verdict, found.violations)
+
+
+def test_500_lines_are_assembled():
+    helpers = "".join(f"static int f{i}(int *x, int *y, int n)\n{{\n\tint i, r = 0;\n\n\tfor (i = 0; i < 2; i++) {{\n\t\tif (READ_ONCE(*x) == n)\n"
+                      f"\t\t\tr += cmpxchg(y, {i}, n);\n\t\telse\n\t\t\tatomic_fetch_add(2, x);\n\t}}\n\treturn r;\n}}\n" for i in range(38))
+    text = f"C t\n{{ }}\n{helpers}P0(int *x, int *y)\n{{\n\tint r = 0;\n" + "".join(f"\tr += f{i}(x, y, {i});\n" for i in range(38)) + "}\n"
+    assert len(text.splitlines()) > 490 and len(litmus.parse(text, "t").program.rows) > 700
 
 
 def test_a_way_to_a_state_is_kept_and_comes_out_again(tmp_path):
@@ -105,6 +186,10 @@ MISTAKES = {
     "C t { int x = 99999999999999999999; } P0(int *x) {}": "64 bits", "C t { page 3 = GONE; } P0() {}": "no such state",
     "C t { module = 9.9; } P0() {}": "module", "C t {} P0() { tdh_mem_page_aug(td, 0x3001, 0); }": "address of a page",
     "C t {} static int f(int a) { return f(a); } P0() { int r; r = f(1); }": "recursion",
+    "C t {} P0() { __int128 r; }": "1:15: type `__int128`", "C t { P1 interrupts P0; } P0() {}": "1:7: `P1 interrupts P0`: there is no P1",
+    "C t {} P0(int *x) {\n WRITE_ONC(*x, 1); }": "2:2: function `WRITE_ONC` is not known; did you mean WRITE_ONCE?",
+    "C t {} P0(spinlock_t *l) { guard(spinlok)(l); }": "guard(spinlok) is not known; did you mean spinlock?",
+    "C t {} P0(int *x) { spin_lock(x); }": "points to int; must be a spinlock",
     "C t {} " + "".join(f"P{n}() {{ }} " for n in range(9)): "9 processes",
 }
 

@@ -13,6 +13,7 @@ from harness.results.schema import Result
 from tests.faults.faults import Fault
 from tests.faults.started import LIMIT_S, ROOT, Started
 
+OURS = ("harness", "kernels")
 GRACE_S = 3.0
 AT_WORK, WORK_S = 0.5, 0.65      # so many of the instants are looked for while workers work, which they do for so long
 
@@ -64,8 +65,8 @@ def undisturbed_s(command: tuple[str, ...], folder: Path) -> float:
 def wrong(fault: Fault, started: Started, code: int, text: str):
     """What is not as it should be, in words."""
     # Before the interpreter had come to our first line; nothing was measured, and nothing said but by Python.
-    early = -code in [right - 128 for right in fault.codes] or code == 1 and text.rstrip().endswith("\nKeyboardInterrupt")
-    before_us = early and not started.measuring and "saved" not in text and f"{ROOT}/" not in text
+    early = -code in [right - 128 for right in fault.codes] or code == 1 and "\nKeyboardInterrupt" in text
+    before_us = early and not started.measuring and "saved" not in text and not any(f"{ROOT}/{ours}/" in text for ours in OURS)
     if code not in fault.codes and not before_us:
         yield f"exit code {code}: {text.strip()[-200:]}"
     if "Traceback" in text and not before_us:

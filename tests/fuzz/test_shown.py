@@ -77,6 +77,7 @@ def test_a_path_and_a_commit_forge_no_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert running.keep(made(), tmp_path / "file" / CONTROL) == 3 and capsys.readouterr().err.count("\n") == 1
     assert command(capsys, "configs", "explore/accept", "--copy", tmp_path / f"b{CONTROL}")[1].count("\n") == 1
+    assert nightly.commit_of(str(tmp_path / "no-such-\udc80")) == ""          # of which git says something that is no text
     asked = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nightly, "night", lambda request: asked.append(request.commit) or nightly.Report(0, "", []))

@@ -30,7 +30,7 @@ def test_the_lock_goes_with_its_holder_however_that_ends():
 def test_a_lock_file_with_nonsense_in_it_still_locks(tmp_path, monkeypatch):
     path = tmp_path / "lock"
     monkeypatch.setenv(lock.VARIABLE, str(path))
-    for nonsense in ("", "[]", "{", '{"process": "x"}', "\x00" * 10):
+    for nonsense in ("", "[]", "{", '{"process": "x"}', "\x00" * 10, "[" * 4_000, '{"process": ' + "9" * 4_000 + "}"):
         with lock.only_one("me"):
             path.write_text(nonsense)
             with pytest.raises(UsageError, match="a process that left no name"):

@@ -23,8 +23,7 @@ def harness(*arguments, python=(), environment=None, before=None) -> subprocess.
 
 def test_without_compiled_code_one_line_says_so():
     ended = harness(*EXPLORE, environment={"NUMBA_DISABLE_JIT": "1"})
-    assert ended.returncode == 2 and "Traceback" not in ended.stderr
-    assert ended.stderr.splitlines()[-1] == "NUMBA_DISABLE_JIT=1: this program runs compiled code only; unset it"
+    assert (ended.returncode, ended.stderr) == (2, "NUMBA_DISABLE_JIT=1: this program runs compiled code only; unset it\n")
     assert harness("policies", environment={"NUMBA_DISABLE_JIT": "1"}).returncode == 0
 
 

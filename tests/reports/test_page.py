@@ -172,7 +172,7 @@ def test_what_has_nothing_to_show_is_left_out(tmp_path):
 
 @pytest.mark.parametrize("arguments, says", [
     (["nowhere.json"], "no such file"),
-    (["RESULT", "--out", "/nowhere/report.html"], "/nowhere/report.html: cannot be written"),
+    (["RESULT", "--out", "/nowhere/report.html"], "--out /nowhere/report.html: /nowhere is no folder"),
     (["RESULT", "--history", "nowhere"], "--history nowhere: no such folder"),
     (["RESULT", "--baseline", "x"], "--baseline x: must be one of kick_vcpus"),
 ])

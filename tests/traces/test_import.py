@@ -26,7 +26,8 @@ HEADS = {
     "perf script, pid and tid": "CPU 0/KVM  8390/{tid}  [002] {at}:     kvm:{event}: {text}",
 }
 DAMAGED = ["qemu-1 [002] ..... 1.000001: kvm_page_fault: vcpu 0 rip 0x0 addr", "qemu-1 [0", "\x00\xff\x1b[31m", "{\"type\": \"hist\", \"da",
-           "qemu-1 [002] .....  1.5: sched_switch: prev_comm=x"]
+           "qemu-1 [002] .....  1.5: sched_switch: prev_comm=x",
+           f"qemu-{'9' * 5_000} [002] .....  1.000001: kvm_entry: vcpu 0, rip 0x0"]
 
 
 def line(head, at_us, tid, event, text):
@@ -205,3 +206,15 @@ def test_no_cell_of_a_histogram_begins_a_formula_or_a_line_of_its_own(tmp_path, 
     assert command(capsys, "import-trace", name, "--out", "out")[0] == 0
     lines = (tmp_path / "out/tdh_mem_track.csv").read_text().splitlines()
     assert len(lines) > 1 and all(line.endswith(r",trace =cmd\n\x1b[31m.txt") for line in lines[1:])
+
+
+@pytest.mark.parametrize("damaged", [
+    '{"type": "map", "data": {"@seconds": 1' + "0" * 400 + "}}", '{"type": "map", "data": {"@vcpu_faults": {"1": 1' + "0" * 400 + "}}}",
+    '{"type": "hist", "data": {"@ns": {"tdh_mem_track": [{"min": 1, "max": 1e308, "count": 3}]}}}',
+    '{"type": "hist", "data": {"@ns": {"tdh_mem_track": [{"min": 1e308, "max": 2, "count": 3}]}}}',
+    '{"type": "hist", "data": {"@ns": {"tdh_mem_track": [{"min": Infinity, "count": 3}]}}}',
+])
+def test_a_number_that_bpftrace_cannot_have_costs_its_line(damaged, tmp_path, capsys):
+    (tmp_path / "t.json").write_text('{"type": "map", "data": {"@page_faults": {"5": 2}}}\n' + damaged)
+    code, out, err = command(capsys, "import-trace", tmp_path / "t.json", "--out", tmp_path / "out")
+    assert (code, err) == (0, "") and "1 used, 1 not known" in out

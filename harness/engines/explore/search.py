@@ -56,6 +56,9 @@ class Found:
     alike: list[tuple[str, ...]] = field(default_factory=list)       # actors of which one order was searched
 
 
+PRIVATE_LOOP = "an actor runs in a loop that touches nothing"
+
+
 def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, preemptions: int = -1,
         tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None) -> Found:
     """Everything that can happen in a scenario.
@@ -206,7 +209,7 @@ def _note_settling(search: Search, found: Found) -> None:
 def _why(ending: int, memory_mib: int) -> str:
     return {moves.FINISHED: "", kernel.PAUSED: "interrupted",
             moves.FULL: f"the tables are full; --memory-mib {memory_mib} is the limit",
-            moves.ENDLESS: "an actor runs in a loop that touches nothing"}[ending]
+            moves.ENDLESS: PRIVATE_LOOP}[ending]
 
 
 def _judge(search: Search, found: Found, tick) -> None:
@@ -229,7 +232,7 @@ def _livelock(search: Search, found: Found, ended) -> np.ndarray:
     doomed = np.flatnonzero(~ends)
     if len(doomed):
         state = int(doomed[0])
-        if state == 0 and LIVELOCK not in search.scenario.must_violate:
+        if state == 0 and LIVELOCK not in search.scenario.must_violate and not search.scenario.may_never_end:
             raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end;"
                              ' if that is what is to be shown, must_violate = ["livelock"]')
         found.violations[LIVELOCK], found.cycles[LIVELOCK] = _cycle(search, state)
@@ -287,7 +290,7 @@ def checked(scenario: Scenario) -> tuple[str, ...]:
 
 # With everybody done: see engines/checks.py.  Each takes (search, memory) and counts violations.
 QUIET = {
-    "quiet_locks": lambda search, memory: checks.locks_held(search.scenario, memory),
+    "quiet_locks": lambda search, memory: checks.locks_held(search.scenario, memory) + search.scenario.locks_held(memory),
     "quiet_counts": lambda search, memory: checks.counts_left(search.scenario, memory),
     "pamt_counted": lambda search, memory: checks.pairs_miscounted(search.scenario, memory)
     if search.scenario.counts_pairs else 0,

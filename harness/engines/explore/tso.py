@@ -16,24 +16,23 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.errors import UsageError
-from harness.experiment.litmus import Test
+from harness.experiment.litmus import Test, endless
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE
+from harness.protocol.counters import EVENTS
 from kernels.machine import BLOCKED, step_once
 from kernels.ops import OF_ROW, OP_TABLE, Access, Kind, Op, Register as R
-from kernels.rwlock import WRITER
 
 STATES_MOST = 400_000
 DONE, DEADLOCK = "done", "deadlock"
-OWN_ROWS_MOST = 1 << 16          # rows on registers alone, without an access: more is an endless loop
+OWN_ROWS_MOST = 1 << 12          # rows on registers alone, without an access: more is an endless loop
 
 
 class Delayed(NamedTuple):
-    """A store in a buffer: of the word at `offset`, `width` bits, the bits of `mask` become `value`."""
+    """A store in a buffer: the `width` bits at `offset` become `value`."""
 
     offset: int
     width: int
-    mask: int
     value: int
 
 
@@ -90,7 +89,7 @@ class _Search:
         self.first = min((region.offset for region in regions), default=0)
         self.last = max((region.end for region in regions), default=0)
         self.bytes = np.frombuffer(self.memory.block, np.uint8)
-        self.work = np.zeros_like(self.actors[0])
+        self.work, self.counters = np.zeros_like(self.actors[0]), test.program.counters
 
     def search(self, tick) -> Found:
         found, began = Found(), time.perf_counter()
@@ -98,48 +97,55 @@ class _Search:
                       ((),) * len(self.actors))
         seen: dict[State, tuple[State | None, str]] = {start: (None, "")}
         queue, at, endings = [start], 0, {}
+        numbers, reached_from, ended = {start: 0}, [[]], []
         try:
             while at < len(queue):
                 state = queue[at]
-                at += 1
-                if at % 4096 == 0:
-                    tick(len(seen), self.most)
                 moves = list(self._moves(state))
                 found.transitions += len(moves)
                 found.buffered = max(found.buffered, *(len(each) for each in state.buffers))
                 if not moves:
-                    self._note(state, seen, endings)
-                for text, behind in moves:
+                    self._note(state, seen, endings, found.violations)
+                    ended.append(at)
+                for text, behind, violates in moves:
                     if behind not in seen:
-                        seen[behind] = state, text
+                        seen[behind], numbers[behind] = (state, text), len(queue)
                         queue.append(behind)
+                        reached_from.append([])
+                    reached_from[numbers[behind]].append(at)
+                    if violates:
+                        found.violations.setdefault(violates, [*_way(seen, state), text])
+                at += 1
+                if at % 4096 == 0:
+                    tick(len(seen), self.most)
                 if len(seen) > self.most:
                     found.complete, found.stopped = False, f"more than {self.most} states"
                     break
         except KeyboardInterrupt:
             found.complete, found.stopped, found.interrupted = False, "interrupted", True
+        if found.complete and (doomed := _doomed(reached_from, ended)) is not None:
+            found.violations["livelock"] = _way(seen, queue[doomed])
         found.states, found.seconds, found.endings = len(seen), time.perf_counter() - began, list(endings.values())
         return found
 
-    def _note(self, state: State, seen, endings) -> None:
+    def _note(self, state: State, seen, endings, violations: dict) -> None:
         """A state without a move: all are done and their buffers empty, or they wait for one another."""
         registers = [np.frombuffer(each, np.int64) for each in state.registers]
         kind = DONE if all(self._op(each) == Op.STOP for each in registers) else DEADLOCK
         self._put(state.memory)
+        bad = [DEADLOCK] if kind == DEADLOCK else ["quiet_locks"] * bool(self.test.locks_held(self.memory))
         words = tuple(self.test.spell(name, self._word(offset, 64)) for name, offset in self.test.watched())
         if (kind, words) in endings:
             endings[kind, words] = endings[kind, words]._replace(count=endings[kind, words].count + 1)
-            return
-        turns, at = [], state
-        while seen[at][0] is not None:
-            at, text = seen[at]
-            turns.append(text)
-        endings[kind, words] = Ending(kind, words, 1, turns[::-1])
+        else:
+            endings[kind, words] = Ending(kind, words, 1, _way(seen, state))
+        for name in bad:
+            violations.setdefault(name, _way(seen, state))
 
     # --- moves ---
 
     def _moves(self, state: State):
-        """(what it is, the state behind it): a row of an actor, or its oldest store becomes visible."""
+        """(what it is, the state behind it, what it violates): a row of an actor, or its oldest store becomes visible."""
         for actor, buffer in enumerate(state.buffers):
             if buffer:
                 oldest = buffer[0]
@@ -147,45 +153,45 @@ class _Search:
                 self._apply(oldest)
                 memory = self.bytes[self.first:self.last].tobytes()
                 yield (f"P{actor}'s store of {self._named(oldest.offset)} becomes visible",
-                       State(memory, state.registers, _with(state.buffers, actor, buffer[1:])))
-            if (behind := self._row(state, actor, buffer)) is not None:
-                yield behind
+                       State(memory, state.registers, _with(state.buffers, actor, buffer[1:])), "")
+            yield from self._row(state, actor, buffer)
 
     def _row(self, state: State, actor: int, buffer: tuple[Delayed, ...]):
-        """An actor's next access, with its own rows behind it; None if it is done, or has to wait."""
+        """An actor's next access or mark, with its own rows behind it; nothing if it is done, or has to wait."""
         registers = np.frombuffer(state.registers[actor], np.int64)
         row = self.rows[registers[R.PC]]
         op = Op(row["op"])
         if op in (Op.STOP, Op.HALT):
-            return None
-        unlocks = op == Op.MMU_DROP_EXCLUSIVE
-        locked = op == Op.FENCE or OP_TABLE[op].access == Access.CHANGE and not unlocks
+            return
+        locked = op == Op.FENCE or OP_TABLE[op].access == Access.CHANGE
         if locked and buffer:
-            return None
+            return
         self._put(state.memory)
         for each in buffer:                              # an actor reads its own stores
             self._apply(each)
         self.work[:] = registers
         if step_once(self.rows, self.work, self.memory.base) == BLOCKED:
-            return None
+            return
         text = f"P{actor}: {op.name.lower()} {self.listing[registers[R.PC]].text}".rstrip()
+        violates = EVENTS.get(self.counters[row["value"]], "") if op == Op.COUNT else ""
+        memory = state.memory
         if locked:
             memory = self.bytes[self.first:self.last].tobytes()
-            return text, State(memory, _with(state.registers, actor, self._settled(self.work)), state.buffers)
-        if OP_TABLE[op].access in (Access.STORE, Access.CHANGE):
-            buffer = (*buffer, self._delayed(row, registers, unlocks))
+        elif OP_TABLE[op].access == Access.STORE:
+            buffer = (*buffer, self._delayed(row, registers))
             text += " (into its store buffer)"
-        return text, State(state.memory, _with(state.registers, actor, self._settled(self.work)),
-                           _with(state.buffers, actor, buffer))
+        for answer in range(2 if op == Op.CHOOSE else 1):        # both answers of a hint are tried
+            if op == Op.CHOOSE:
+                self.work[row["register"]] = answer
+            yield text, State(memory, _with(state.registers, actor, self._settled(self.work)),
+                              _with(state.buffers, actor, buffer)), violates
 
-    def _delayed(self, row, registers, unlocks: bool) -> Delayed:
+    def _delayed(self, row, registers) -> Delayed:
         """What a store has just written, which is in memory now as its actor sees it."""
         info = OP_TABLE[Op(row["op"])]
         offset = int(registers[row["base"]]) + int(row["offset"])
         width = int(row["width"]) if info.bytes == OF_ROW else 8 * info.bytes
-        if unlocks:
-            return Delayed(offset, width, WRITER, 0)
-        return Delayed(offset, width, (1 << width) - 1, self._word(offset, width))
+        return Delayed(offset, width, self._word(offset, width))
 
     def _settled(self, registers: np.ndarray) -> bytes:
         """Registers once an actor has executed the rows that touch none but its own."""
@@ -196,7 +202,7 @@ class _Search:
                 registers[R.SINK] = 0
                 return registers.tobytes()
             step_once(self.rows, registers, self.memory.base)
-        raise UsageError(f"{self.test.table['path']}: a process goes round in a loop that never accesses memory")
+        raise endless(self.test)
 
     # --- memory ---
 
@@ -207,14 +213,32 @@ class _Search:
         self.bytes[self.first:self.last] = np.frombuffer(memory, np.uint8)
 
     def _apply(self, store: Delayed) -> None:
-        word = self._word(store.offset, store.width)
-        self.memory.set_word(store.offset, word & ~store.mask | store.value, store.width)
+        self.memory.set_word(store.offset, store.value, store.width)
 
     def _word(self, offset: int, width: int) -> int:
         return self.memory.word(offset, width)
 
     def _named(self, offset: int) -> str:
         return self.test.layout.name_of(offset).removeprefix(VARIABLE)
+
+
+def _way(seen: dict, state: State) -> list[str]:
+    """The moves that lead to a state."""
+    turns = []
+    while seen[state][0] is not None:
+        state, text = seen[state]
+        turns.append(text)
+    return turns[::-1]
+
+
+def _doomed(reached_from: list[list[int]], ended: list[int]) -> int | None:
+    """The first state from which none without a move is reached."""
+    ends, stack = set(ended), list(ended)
+    while stack:
+        fresh = [state for state in reached_from[stack.pop()] if state not in ends]
+        ends.update(fresh)
+        stack += fresh
+    return next((state for state in range(len(reached_from)) if state not in ends), None)
 
 
 def _with(items: tuple, place: int, item) -> tuple:

@@ -32,7 +32,7 @@ from harness.engines.processes.worker import EXIT_CODES, Drive, work
 from harness.memory.block import Memory
 from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, REQUEST
-from harness.results.measured import Hang, Measured
+from harness.results.measured import Hang, Measured, log_of
 from kernels import marks, realtime
 from kernels.ops import Op, Register as R
 from kernels.record import BUG_LOG
@@ -322,6 +322,7 @@ class Coordinator:
             bugs=self._bugs(records, calibration.ticks_per_ns), hangs=self.hangs,
             interrupted=self._is_asked_to_stop(), problems=self.problems, halt=self.halt,
             extra={"entries": checks.entries(plan, self.memory) if quiet else {}},
+            logs={actor.name: log_of(record, tables.log) for actor, record in zip(plan.actors, records)},
         )
 
 

@@ -80,7 +80,7 @@ def make_tags(plan: Plan, machine: Machine) -> np.ndarray:
     for number, row in enumerate(plan.program.listing):
         tag, price = 0, prices[row.op]
         if OP_TABLE[row.op].kind in (Kind.SHARED, Kind.WAIT):
-            if row.offset >= plan.layout.shadow_delta or row.offset == watchers:
+            if plan.layout.shadow_delta <= row.offset < plan.layout.variables_from or row.offset == watchers:
                 price = 0
             else:
                 tag |= simulate.ORDERED | simulate.PRICED | (simulate.WRITES if OP_TABLE[row.op].access != Access.LOAD else 0)

@@ -22,7 +22,7 @@ from harness.errors import UsageError
 from harness.memory.layout import LINE
 from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, IN_GUEST, REQUEST
-from harness.results.measured import Hang, Measured
+from harness.results.measured import Hang, Measured, log_of
 from harness.memory.sparse import GATHERED_PAGES, SparseMemory, reserve
 from kernels import lines, record, simulate, wheel
 from kernels.dice import Dice
@@ -340,6 +340,8 @@ class Simulation:
             host_priority=checks.host_priority(plan, self.memory, list(records)),
             bugs=self._bugs(), hangs=self.hangs, interrupted=self.interrupted,
             problems=self.problems, halt=self.halt,
+            logs={actor.name: log_of(scratch, plan.tables.log - plan.tables.busy_count)
+                  for actor, scratch in zip(plan.actors, self.scratch)},
             extra={"simulation": {
                 "micro_ops": int(control[simulate.STEPS]), "turns": int(control[simulate.TURNS]),
                 "wakes": int(control[simulate.WAKES]), "ended_at_s": self.seconds(control[simulate.NOW] - ORIGIN),

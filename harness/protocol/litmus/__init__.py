@@ -7,7 +7,11 @@
     source.py       a body made ready for pycparser, which parses it
     expressions.py  C expressions -> rows
     statements.py   C statements -> rows
-    primitives.py   the kernel's functions, as rows of one table
+    functions.py    calls: of a helper function, of the kernel's, of the module's
+    primitives.py   the kernel's accesses, barriers and read-modify-writes, as rows of one table
+    locks.py        its locks, guards and read sides        } the same
+    interrupts.py   interrupts off and on                   }
+    assertions.py   WARN_ON_ONCE, BUG_ON, what prints       }
     tdx.py          SEAMCALLs and TDCALLs as functions that answer their status
     rcu.py          read sides of RCU and SRCU, and the wait for them
 

@@ -18,7 +18,7 @@ from harness.protocol.litmus.source import Structs, place_of
 from harness.protocol.litmus.text import LitmusError
 from harness.protocol.litmus.types import Type
 from kernels.arithmetic import Operator
-from kernels.ops import Op, Register as R
+from kernels.ops import OP_TABLE, Kind, Op, Register as R
 
 WORD = 8
 _GENERATOR = c_generator.CGenerator()
@@ -101,8 +101,14 @@ class Body:
         self.inlined: list[str] = []             # names of the functions that are being written
         self.returns: list[tuple[str, Value | None, int]] = []       # where `return` goes, its value, depth of scopes
         self.kept: dict[str, Local] = {}         # locals by name, for conditions
-        self.notes: dict[str, int] = {}          # registers that count what is held (primitives.py)
+        self.notes: dict[str, int] = {}          # registers that count or keep something (`counter`)
         self.where = ""
+        self.gate: int | None = None             # where the word of its processor lies, if it may be interrupted ...
+        self.interrupts: int | None = None       # ... or if it is the interrupt (interrupts.py)
+
+    @property
+    def interrupted(self) -> bool:
+        return self.gate is not None
 
     # --- errors, rows, labels ---
 
@@ -115,7 +121,12 @@ class Body:
         self.where = f"P{self.number}:{place.line} {spelled(node)}"
 
     def row(self, op: Op, text: str = "", **fields) -> None:
-        self.listing.row(op, text=text or self.where, **fields)
+        fields["text"] = text or self.where
+        if self.interrupted and OP_TABLE[op].kind == Kind.SHARED:
+            from harness.protocol.litmus import interrupts
+            interrupts.row(self, op, fields)
+        else:
+            self.listing.row(op, **fields)
 
     def fresh(self, stem: str) -> str:
         return self.listing.fresh(f"P{self.number}.{stem}")
@@ -130,8 +141,9 @@ class Body:
 
     def take(self, node) -> int:
         """A register that is free."""
-        if self.used >= len(self.world.free):
-            raise self.error(node, f"P{self.number} needs more than {len(self.world.free)} registers: fewer locals, please,"
+        room = len(self.world.free) - len(self.notes)
+        if self.used >= room:
+            raise self.error(node, f"P{self.number} needs more than {room} registers: fewer locals, please,"
                                    " or simpler expressions")
         self.used += 1
         return self.world.free[self.used - 1]
@@ -143,6 +155,12 @@ class Body:
         yield
         if len(self.kept) == names:              # a local declared inside stays where it is
             self.used = mark
+
+    def counter(self, name: str) -> int:
+        """A register of this process's own, zero at the start, that stays with it: what it counts or keeps."""
+        if name not in self.notes:
+            self.notes[name] = self.world.free[len(self.world.free) - 1 - len(self.notes)]
+        return self.notes[name]
 
     def declare(self, node, name: str, type_: Type) -> Local:
         if name in self.scopes[-1].names:
@@ -228,6 +246,16 @@ class Body:
 
     def violation(self, invariant: str) -> None:
         self.listing.count(violation(invariant))
+
+    def must(self, found: Value, invariant: str) -> None:
+        """Count a violation where a value is zero."""
+        from harness.protocol.litmus.expressions import decide
+        ok, bad = self.fresh("ok"), self.fresh("violated")
+        decide(self, found, ok, bad)
+        with self.listing.aside(bad):
+            self.violation(invariant)
+            self.goto(ok)
+        self.label(ok)
 
     # --- guards ---
 

@@ -308,8 +308,8 @@ def _comma(body: Body, node: c_ast.ExprList) -> Value:
 
 
 def _call(body: Body, node: c_ast.FuncCall) -> Value:
-    from harness.protocol.litmus import primitives
-    return primitives.call(body, node)
+    from harness.protocol.litmus import functions
+    return functions.call(body, node)
 
 
 def _block(body: Body, node: c_ast.Compound) -> Value:

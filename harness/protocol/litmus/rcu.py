@@ -25,8 +25,7 @@ def _own(body: Body, domain: Shared) -> Shared:
 
 def _kept(body: Body, domain: Shared) -> int:
     """A register in which a process keeps what its own word holds; no other process writes that."""
-    from harness.protocol.litmus.primitives import counter
-    return counter(body, f"reads {domain.offset}")
+    return body.counter(f"reads {domain.offset}")
 
 
 def enter(body: Body, domain: Shared) -> None:

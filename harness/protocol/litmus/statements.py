@@ -141,11 +141,11 @@ def _inside(body: Body, node, **scope) -> None:
 
 def _scoped_guard(body: Body, node: c_ast.If) -> None:
     """The kernel's is a `for` that runs once: `break` leaves it."""
-    from harness.protocol.litmus import primitives
+    from harness.protocol.litmus import locks
     done = body.fresh("unguarded")
     body.scopes.append(Scope(breaks=done, continues=done))
     kind, *arguments = node.cond.args.exprs
-    primitives.guard(body, kind, arguments, node.cond)
+    locks.guard(body, kind, arguments, node.cond)
     _inside(body, node.iftrue)
     body.leave(len(body.scopes) - 1)
     body.scopes.pop()

@@ -9,22 +9,26 @@ TD, each guest page has its physical page, and only the status comes back.  `lev
 1 2M, 2 1G.
 """
 
+import re
 from typing import Callable
 
-from harness.protocol.call import Options, index, locate, locate_page
-from harness.protocol.flows.flow import Flow
+from harness.memory.layout import ENTRIES, PAMT_BYTES
+from harness.protocol.call import Options, index, locate, locate_page, locate_pair
+from harness.protocol.flows.flow import IN_GUEST, REQUEST, Flow
+from harness.protocol.flows.pamt import GIVE_BACK, USE
 from harness.protocol.flows.script import ABOUT_PAGES, LEAF_CALLS
-from harness.protocol.litmus import types
-from harness.protocol.litmus.body import Body, Value, number
-from harness.protocol.litmus.expressions import branch, known, value
+from harness.protocol.litmus import interrupts, types
+from harness.protocol.litmus.body import Body, Value, number, spelled
+from harness.protocol.litmus.expressions import branch, decide, known, value
 from harness.protocol.litmus.primitives import NOTHING, Primitive
-from harness.protocol.seamcalls import TD_EXIT, by_name
+from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label
 from kernels.arithmetic import Operator
 from kernels.ops import Op, Register as R
 from kernels.words import STATUS_CLASS, STATUSES, signed
 
 PAGE_SHIFT = 12
 ARGUMENTS_MOST = 8
+REQUEST_WAIT = 1 << 9           # KVM_REQUEST_WAIT (include/linux/kvm_host.h): with it in the number of a request the sender waits
 FLOWS = {"fault": "vcpu", "zap": "host"}         # KVM's own flows as whole processes
 NO_ENTRY = ("tdh_mem_track",)
 
@@ -33,38 +37,83 @@ def about_entry(name: str) -> bool:
     return "_mem_" in name and name not in ABOUT_PAGES and name not in NO_ENTRY
 
 
+# Of the calls that use a page of a range and give it back, the parts that are about the page (flows/pamt.py).
+PARTS = {part.name: part for part in (USE, GIVE_BACK)}
+PAMT_CALLS = ("tdh_phymem_pamt_add", "tdh_phymem_pamt_remove")
+
+
+def _pamt(name: str) -> Callable:
+    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, and the parts that use a page and give it back: (page's address)."""
+    def written(body: Body, node, arguments) -> Value:
+        calls, listing = body.world.calls, body.listing
+        layout, whole = calls.options.layout, name in PAMT_CALLS
+        page = body.compute(Operator.SHR, value(body, arguments[0]), number(PAGE_SHIFT), types.UNSIGNED_LONG, node)
+        page = body.compute(Operator.AND, page, number(layout.pages - (ENTRIES if whole else 1)), types.UNSIGNED_LONG, node)
+        for register in (R.PAGE, R.GUEST_PAGE):
+            body.load_value(page, node, register)
+        locate(listing, layout, 1 if whole else 0, leaf=True)
+        index(listing, R.TARGET_4K, layout.at("pamt_4k.data"), 0, PAMT_BYTES, text="PAMT 4K entry of the page")
+        if whole:
+            locate_pair(listing, layout)
+        listing.row(Op.LET, register=R.PAMT, source=R.TARGET_4K)
+        listing.row(Op.LET, register=R.NODE, source=R.TARGET_2M)
+        behind, answer = body.fresh("answered"), body.take(node)
+
+        def made() -> None:
+            if not whole:
+                calls.parts.add(name)
+                body.row(Op.CALL, next=entry_label(PARTS[name], 0), otherwise=behind, text=name)
+                body.label(behind)
+            else:
+                calls.flow.call(name, behind, 1)
+        interrupts.gated(body, made)
+        body.row(Op.LET, register=answer, source=R.STATUS)
+        return Value(types.UNSIGNED_LONG, answer)
+    return written
+
+
 class Calls:
     """The functions that a test may call of one release, under one policy's flows."""
 
     def __init__(self, options: Options, flow: Flow):
-        self.options, self.flow = options, flow
+        self.options, self.flow, self.parts = options, flow, set()
         self.rows = by_name(options.release)
         self.primitives = {name: Primitive(_call(name), 0, ARGUMENTS_MOST) for name in self.rows}
         self.primitives |= {
             TD_EXIT: Primitive(self._exit, 0), "kick": Primitive(self._kick, 0, 1),
-            "kvm_make_all_cpus_request": Primitive(self._kick, 2), "enter_guest_mode": Primitive(self._enter, 0, 1),
+            "kvm_make_all_cpus_request": Primitive(self._kick, 2), "kvm_make_request": Primitive(self._request, 2),
+            "kvm_check_request": Primitive(self._check, 2), "kvm_test_request": Primitive(self._pending, 2),
+            "vcpu_mode": Primitive(self._mode, 0, 1), "enter_guest_mode": Primitive(self._enter, 0, 1),
             "leave_guest_mode": Primitive(self._leave, 0, 1), "kvm_request_pending": Primitive(self._pending, 0, 1),
             "KVM_BUG_ON": Primitive(self._bug_on, 1, 2),
             "tdx_operand_busy": Primitive(_is_status("TDX_OPERAND_BUSY")), "tdx_success": Primitive(_is_status("TDX_SUCCESS")),
             "gfn_to_gpa": Primitive(_shifted(Operator.SHL)), "gpa_to_gfn": Primitive(_shifted(Operator.SHR)),
             "pg_level_to_tdx_sept_level": Primitive(_sept_level), "page_to_pfn": Primitive(lambda body, node, given: value(body, given[0])),
         }
+        if options.layout.dynamic_pamt:
+            self.primitives |= {name: Primitive(_pamt(name), 1, 2) for name in (*PAMT_CALLS, *PARTS)}
         for name in STATUSES:
             self.primitives[f"IS_{name}"] = Primitive(_is_status(name))
 
     def _exit(self, body: Body, node, arguments) -> Value:
         behind = body.fresh("left")
-        body.row(Op.CALL, next=TD_EXIT, otherwise=behind, text=TD_EXIT)
-        body.label(behind)
+
+        def leave() -> None:
+            body.row(Op.CALL, next=TD_EXIT, otherwise=behind, text=TD_EXIT)
+            body.label(behind)
+        interrupts.gated(body, leave)
         return NOTHING
 
     def _kick(self, body: Body, node, arguments) -> Value:
-        self.flow.kick_all()
+        """With KVM_REQUEST_WAIT every vCPU that was in the guest has left when it answers; otherwise a request is there for each."""
+        if body.interrupted:
+            raise body.error(node, f"{node.name.name}: not in a process that is interrupted")
+        waits = node.name.name == "kick" or known(body, arguments[1], "the request") & REQUEST_WAIT
+        self.flow.kick_all() if waits else self.flow.tell_all()
         return NOTHING
 
     def _enter(self, body: Body, node, arguments) -> Value:
         """vcpu->mode = IN_GUEST_MODE, unless a request is there: 1 if it is in the guest now."""
-        from harness.protocol.flows.flow import IN_GUEST
         old, answer = body.take(node), body.take(node)
         asked, done = body.fresh("asked"), body.fresh("done")
         body.row(Op.LET, register=old)
@@ -76,14 +125,49 @@ class Calls:
         return Value(types.INT, answer)
 
     def _leave(self, body: Body, node, arguments) -> Value:
-        self.flow.leave_guest_mode()
+        interrupts.gated(body, self.flow.leave_guest_mode)
         return NOTHING
 
     def _pending(self, body: Body, node, arguments) -> Value:
-        from harness.protocol.flows.flow import REQUEST
-        word = body.take(node)
-        body.row(Op.LOAD, base=R.KICK, register=word)
-        return body.compute(Operator.AND, Value(types.LONG, word), number(REQUEST), types.LONG, node)
+        """Whether a request is there; of the process's own vCPU or the one that is named."""
+        word = self._kick_word(body, node, arguments[-1:])
+        return body.compute(Operator.AND, word, number(REQUEST), types.LONG, node)
+
+    def _mode(self, body: Body, node, arguments) -> Value:
+        """vcpu->mode: 1 IN_GUEST_MODE, 0 OUTSIDE_GUEST_MODE, 2 EXITING_GUEST_MODE (kicked, and still in the guest)."""
+        word = self._kick_word(body, node, arguments)
+        inside = body.compute(Operator.SHR, word, number(1), types.LONG, node)
+        asked = body.compute(Operator.AND, word, inside, types.LONG, node)
+        return body.compute(Operator.ADD, inside, asked, types.LONG, node)._replace(type=types.INT)
+
+    def _request(self, body: Body, node, arguments) -> Value:
+        """kvm_make_request(req, vcpu): seen at that vCPU's next look; no interrupt is sent."""
+        self._kick_word(body, node, arguments[1:], Op.OR, value=REQUEST)
+        return NOTHING
+
+    def _check(self, body: Body, node, arguments) -> Value:
+        """kvm_check_request(req, vcpu): if the request is there, clear it and answer 1."""
+        answer = body.take(node)
+        there, done = body.fresh("requested"), body.fresh("done")
+        body.row(Op.LET, register=answer)
+        with body.temporaries():
+            decide(body, self._pending(body, node, arguments[1:]), there, done)
+        body.label(there)
+        self._kick_word(body, node, arguments[1:], Op.AND, value=~REQUEST)
+        body.row(Op.LET, register=answer, value=1)
+        body.label(done)
+        return Value(types.INT, answer)
+
+    def _kick_word(self, body: Body, node, arguments, op: Op = Op.LOAD, **fields) -> Value:
+        """An access to the word that has a vCPU's mode and whether anything is requested of it."""
+        named = spelled(arguments[0]) if arguments else "vcpu"
+        found, word = re.fullmatch(r"vcpu(\d+)", named), body.take(node)
+        if found and int(found[1]) >= self.options.layout.vcpus:
+            raise body.error(node, f"`{named}`: there {'is' if self.options.layout.vcpus == 1 else 'are'}"
+                                   f" {self.options.layout.vcpus}, numbered from 0 in the order of processes")
+        at = {"base": R.TD, "offset": self.options.layout.at("kick", int(found[1]))} if found else {"base": R.KICK}
+        body.row(op, register=word, **at, **fields)
+        return Value(types.LONG, word)
 
     def _bug_on(self, body: Body, node, arguments) -> Value:
         answer = body.take(node)
@@ -91,8 +175,11 @@ class Calls:
         branch(body, arguments[0], yes, no)
         body.label(yes)
         dead = body.fresh("dead")
-        self.flow.bug(dead)
-        body.label(dead)
+
+        def bug() -> None:
+            self.flow.bug(dead)
+            body.label(dead)
+        interrupts.gated(body, bug)
         body.row(Op.LET, register=answer, value=1, next=done)
         body.label(no)
         body.row(Op.LET, register=answer)
@@ -115,7 +202,7 @@ def _call(name: str) -> Callable:
                 locate(listing, layout, level, leaf=True if name in LEAF_CALLS else None)
             if name == "tdh_mem_page_relocate":
                 locate_page(listing, layout, "data", layout.pages)
-        calls.flow.call(name, body.fresh("answered"), level)
+        interrupts.gated(body, lambda: calls.flow.call(name, body.fresh("answered"), level))
         answer = body.take(node)
         body.row(Op.LET, register=answer, source=R.STATUS)
         return Value(types.UNSIGNED_LONG, answer)
@@ -169,6 +256,8 @@ def constants() -> dict[str, int]:
     """Names of statuses, and the kernel's levels."""
     return {name: signed(word) for name, word in STATUSES.items()} | {
         "PG_LEVEL_4K": 1, "PG_LEVEL_2M": 2, "PG_LEVEL_1G": 3, "TDX_PS_4K": 0, "TDX_PS_2M": 1, "TDX_PS_1G": 2,
-        "TDX_SEAMCALL_STATUS_MASK": signed(STATUS_CLASS), "KVM_REQ_OUTSIDE_GUEST_MODE": 0, "KVM_REQ_UNBLOCK": 0}
+        "TDX_SEAMCALL_STATUS_MASK": signed(STATUS_CLASS), "OUTSIDE_GUEST_MODE": 0, "IN_GUEST_MODE": 1,
+        "EXITING_GUEST_MODE": 2, "KVM_REQUEST_WAIT": REQUEST_WAIT, "KVM_REQ_OUTSIDE_GUEST_MODE": REQUEST_WAIT, "KVM_REQ_VM_DEAD": 1,
+        "KVM_REQ_UNBLOCK": 2}
 
 

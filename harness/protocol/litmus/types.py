@@ -17,7 +17,7 @@ class Type:
 
     words   64-bit words that an object of this type takes
     kind    "integer", "pointer", "struct", "void", or what may be done with it: "atomic", "spinlock",
-            "rwlock", "mutex", "srcu"
+            "rwlock", "mutex", "rwsem", "srcu"
     """
 
     name: str
@@ -77,11 +77,24 @@ NAMES = {
     "rwlock_t": Type("rwlock_t", kind="rwlock"),
 }
 STRUCTS = {"mutex": Type("struct mutex", kind="mutex"), "srcu_struct": Type("struct srcu_struct", kind="srcu"),
-           "rw_semaphore": Type("struct rw_semaphore", kind="rwlock")}
-LOCKS = ("spinlock", "rwlock", "mutex")
+           "rw_semaphore": Type("struct rw_semaphore", kind="rwsem")}
+LOCKS = ("spinlock", "rwlock", "mutex", "rwsem")
 # Names that pycparser must know as types.
 TYPEDEFS = tuple(name for name in NAMES if name.isidentifier() and name not in (
     "char", "short", "int", "unsigned", "signed", "long", "void", "_Bool"))
+
+
+def lock_words(of: Type) -> list[int]:
+    """Which words of an object are locks."""
+    if of.count:
+        return [place * of.to.words + word for place in range(of.count) for word in lock_words(of.to)]
+    if of.kind != "struct":
+        return [0] if of.kind in LOCKS else []
+    found, before = [], 0
+    for _, each in of.fields:
+        found += [before + word for word in lock_words(each)]
+        before += each.words
+    return found
 
 
 def pointer(to: Type) -> Type:

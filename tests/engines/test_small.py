@@ -1,0 +1,66 @@
+"""Litmus tests in virtual time: what they cost is what the machine says, and what comes is what the search has."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.commands.litmus_run import machine
+from harness.engines.explore import search
+from harness.engines.simulate import small
+from harness.errors import UsageError
+from harness.experiment import litmus
+from tests.command_line import ROOT, command
+
+COSTS = ["engine=simulate", "machine.store_ns=3", "machine.load_ns=5", "machine.locked_ns=7", "machine.transfer_ns=100", "machine.local_ns=0"]
+
+
+def timed(text: str, runs: int = 1, costs=COSTS):
+    return small.run(replace(litmus.parse(text, "t"), timed=True), machine(costs), runs, 1)
+
+
+@pytest.mark.parametrize("statements, ns", [
+    ("WRITE_ONCE(*x, 1);", 103), ("WRITE_ONCE(*x, 1); WRITE_ONCE(*x, 2); int r = *x;", 111), ("atomic_inc(x); int r = *y;", 212),
+    ("int r = 0; r++;", 0),
+])
+def test_a_process_alone_takes_what_its_accesses_cost(statements, ns):
+    """A line comes from elsewhere the first time, and is there afterwards."""
+    assert timed(f"C t\n{{ }}\nP0(int *x, int *y) {{ {statements} }}\nforall (true)\n").took_ns.tolist() == [[ns]]
+
+
+def test_waiting_for_another_takes_its_time():
+    ran = timed("C t\n{ spinlock_t l; int x; }\n" + "".join(
+        f"P{n}(spinlock_t *l, int *x) {{ spin_lock(l); *x += 1; spin_unlock(l); }}\n" for n in (0, 1)) + "forall (x=2)\n", 50)
+    alone = 107 + 105 + 3 + 3
+    assert ran.runs == 50 and (ran.took_ns >= alone).all() and ran.took_ns.max() > alone + 100
+    assert len({tuple(row) for row in ran.took_ns}) > 5 and (ran.whole_ns >= ran.took_ns.max(axis=1)).all()
+
+
+def test_the_same_seed_gives_the_same_times():
+    test = replace(litmus.load(ROOT / "configs/litmus/kvm/mirror-race.litmus"), timed=True)
+    one, other = (small.run(test, machine(COSTS), 20, 7) for _ in range(2))
+    assert one.endings == other.endings and np.array_equal(one.took_ns, other.took_ns)
+    assert {ending.words for ending in one.endings} <= {ending.words for ending in search.run(test).endings}
+    assert one.took_ns.min() > 0
+
+
+@pytest.mark.parametrize("body, kind", [
+    ("spin_lock(l); spin_lock(l);", "deadlock"), ("while (!READ_ONCE(*x)) cpu_relax();", "endless")])
+def test_what_does_not_end_is_counted_by_itself(body, kind):
+    ran = timed(f"C t\n{{ }}\nP0(spinlock_t *l, int *x) {{ {body} }}\nforall (true)\n", 30)
+    assert {ending.kind for ending in ran.endings} == {kind} and len(ran.whole_ns) == 0
+    assert ran.given_up == (kind == "endless")
+
+
+def test_its_times_are_printed_and_what_is_no_setting_of_the_machine_is_one_line(capsys):
+    code, out, _ = command(capsys, "run", "SB", "--set", "engine=simulate", "--set", "machine.transfer_ns=90", "--runs", "50")
+    assert code == 0 and "least, ns" in out and "assumptions, but for transfer_ns" in out
+    for setting, said in (("td.vcpus=3", "--set td.vcpus=3: not of C litmus tests; allowed: engine=simulate, machine.KEY, costs_ns.KEY"),
+                          ("engine=processes", "--set engine=processes: C litmus tests run as real processes unless")):
+        code, out, err = command(capsys, "run", "SB", "--set", setting)
+        assert code == 2 and not out and said in err and err.count("\n") == 1
+
+
+def test_kvms_own_flows_are_refused():
+    with pytest.raises(UsageError, match="fault.. and zap.. are not simulated"):
+        timed("C t\n{ page 3 = FREE; }\nP0() { fault(0x3000); }\nP1() { zap(0x3000); }\nforall (true)\n")

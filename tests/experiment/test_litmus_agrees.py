@@ -1,0 +1,71 @@
+"""A question as C and the same as a TOML scenario come to the same: what breaks in one breaks in the other."""
+
+import pytest
+
+from harness.engines.explore import search
+from harness.experiment import litmus, scenario_file
+from harness.results.litmus import judge
+from kernels.words import EXIT_REASON_EPT_VIOLATION, status_name
+from tests.command_line import ROOT
+
+LITMUS, EXPLORE = ROOT / "configs/litmus/kvm", ROOT / "configs/explore"
+
+
+def c(name: str):
+    test = litmus.load(LITMUS / f"{name}.litmus")
+    found = search.run(test)
+    assert found.complete
+    return judge(test, found.endings), found.violations
+
+
+def toml(name: str, module: str, **given):
+    [scenario] = scenario_file.load(EXPLORE / f"{name}.toml", [module], **given)
+    found = search.run(scenario)
+    assert found.complete
+    return found
+
+
+@pytest.mark.parametrize("name, scenario, module, invariant", [
+    ("mirror-race", "unfrozen_mirror", "1.5.05", "seamcall_covered"),
+    ("mirror-frozen", "mirror_race", "1.5.05", "seamcall_covered"),
+    pytest.param("sept-zap-kick", "fault_zap", "1.5.05", "barred_retry", marks=pytest.mark.slow),
+    pytest.param("track-requests", "fault_zap", "1.5.05", "stale_translation", marks=pytest.mark.slow),
+])
+def test_what_the_scenario_breaks_the_condition_shows(name, scenario, module, invariant):
+    verdict, _ = c(name)
+    assert (verdict.hits > 0) == (invariant in toml(scenario, module).violations)
+
+
+def test_a_track_without_its_requests_finds_what_the_scenario_without_the_kick_does():
+    """There the module does not look, and a guest goes on through an old translation."""
+    assert c("track-no-requests")[0].hits and "stale_translation" in toml("skipped_kick", "1.5.05").violations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, design", [
+    ("pamt-v1", "dpamt_v1"), ("pamt-v3", "dpamt_v3"), ("pamt-v4", "dpamt_v4"), ("pamt-v6-fast", "dpamt_fast_v6"),
+    ("pamt-merged", "dpamt_merged")])
+def test_each_design_of_dynamic_pamt_breaks_the_same_in_both(name, design):
+    verdict, violations = c(name)
+    shown = [value for state in verdict.states for local, value in state.values.items()]
+    missing = any(litmus.StatusClass(litmus.signed(litmus.STATUSES["TDX_MISSING_PAMT_PAGE_PAIR"])) == int(value) for value in shown)
+    failed = "warn_on" in violations or any(state.values.get(f"{place}:failed") == "1" for state in verdict.states for place in range(3))
+    broken = toml("pamt_one_range", "1.5.24", dpamt=design).violations
+    assert (missing, failed) == ("pamt_present" in broken, "pamt_put" in broken)
+
+
+def test_two_ranges_with_each_others_pairs_deadlock_in_both():
+    assert "deadlock" in c("pamt-per-2m")[1] and "deadlock" in toml("pamt_crossed", "1.5.24", dpamt="dpamt_per_2m").violations
+
+
+def test_the_calls_answer_what_they_answer_in_the_scenario():
+    """ACCEPT against BLOCK: the same statuses (which do not say that a host came first) and the same entry."""
+    text = ("C t\n{ module = 1.5.05; page 3 = PENDING; }\nP0() { u64 a = tdg_mem_page_accept(0x3000, 0); }\n"
+            "P1() { u64 b = tdh_mem_range_block(td, 0x3000, 0); }\nlocations [0:a; 1:b; sept[3]]\nforall (true)\n")
+    test = litmus.parse(text, "t")
+    found, scenario = search.run(test), toml("accept_block", "1.5.05")
+    names = {0: "TDX_SUCCESS", EXIT_REASON_EPT_VIOLATION: "EXIT_REASON_EPT_VIOLATION"}
+    ours = {(*(names.get(int(each)) or status_name(int(each)) for each in answers), entry)
+            for *answers, entry in (ending.words for ending in found.endings)}
+    theirs = {(ending.answers[0][0].replace("_HOST_PRIORITY", ""), ending.answers[1][0], ending.words[0]) for ending in scenario.endings}
+    assert ours == theirs
