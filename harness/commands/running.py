@@ -117,6 +117,16 @@ def whole_session(session: Session, done: dict[Run, Result]) -> list[tuple[Run, 
         return list(run_session(session, done, Budget(None)))
 
 
+def write_trace(measured, path: Path) -> None:
+    """Raises UsageError for a place that cannot be written."""
+    from harness.reports import events
+    try:
+        write_file(events.of_run(measured), path)
+    except OSError as problem:
+        raise UsageError(f"--trace {path}: cannot be written: {reason(problem)}") from None
+    print(saved(path, "wrote"), file=sys.stderr)
+
+
 def expected_s(session: Session, runs: list[Run]) -> float:
     return sum(run_s(session.configs[run.config]) for run in runs)
 
