@@ -38,6 +38,7 @@ COMMANDS = {
     "report": "one self-contained HTML page of results",
     "histograms": "add up the histograms of results; export them",
     "sweep": "run a config for every combination of its [sweep] values, as one table",
+    "worker": "compute for `--cluster` on this machine, or be its scheduler",
     "configs": "list the configs and scenarios that are shipped, with the question each answers",
     "schema": "JSON Schema of configs and scenarios, for editors",
     "policies": "list the policies, with their sources",

@@ -22,7 +22,7 @@ MEANINGS = {
             " a row breaks what `--require` names, a replay differs",
     USAGE: "a mistake in the arguments or a file: one line says where, what was given and what is allowed",
     UNTRUSTWORTHY: "the numbers cannot be believed (a result that says UNTRUSTWORTHY), a result could not be written,"
-                   " or what `--require` asks is not known, as a search did not fit",
+                   " a task was given up (`--cluster`), or what `--require` asks is not known, as a search did not fit",
     NOT_SEEN: "nothing was violated, but what `[expect]` wants to see did not occur, or not often enough; the message says"
               " how much was tried",
     UNEXPECTED: "a fault of this program: one line, which names a file with the traceback",

@@ -109,5 +109,6 @@ def ignore() -> None:
 
     (What is ignored stays ignored while the interpreter ends, in whichever thread it comes.)
     """
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)

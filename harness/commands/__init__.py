@@ -10,6 +10,7 @@ Each command of __main__.py is a file with `add(parser)` and `do(options)`; belo
     report.py       results as one HTML page
     histograms.py   those of several results added up, and exported
     sweep.py        one config run for every combination of some of its values, as one table or one picture
+    worker.py       this machine for the tasks of `--cluster`
     schema.py       JSON Schema of configs and scenarios
     configs.py      what is shipped, with the question that each answers
     policies.py     each with its responses, its meaning and its source
@@ -24,7 +25,9 @@ What they are made of:
 
     arguments.py        arguments that several commands take, and the refusals that several share
     running.py          what run, sweep and nightly share: one run after the other, results kept and judged
-    jobs.py             `--jobs N`: runs of virtual time in processes of their own
+    jobs.py             `--jobs N`, `--cluster`, `--resume`, `--list`: tasks that a fresh process can repeat
+    cluster.py          `--cluster`: which worker gets which task, what becomes of the task of a worker that died
+    task.py             a task of a cluster: this program started as a process of its own
     session.py          configs in interleaved blocks, with a budget, and gone on with after an interruption
     progress.py         the line on a terminal, and a line now and then in a log
     check_outcomes.py   `run --check-outcomes`: could the answers of a run come out of any interleaving at all?

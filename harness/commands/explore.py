@@ -2,23 +2,26 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.commands import arguments, counterexamples, litmus, matrices
+from harness.commands import arguments, cluster, counterexamples, jobs, litmus, matrices
 from harness.commands.progress import Sign
-from harness.engines.explore import search as engine, tso
-from harness.errors import DONE, FAILED, INTERRUPTED, UsageError
+from harness.engines.explore import kept, search as engine, tso
+from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, gravest
 from harness.experiment import shipped
 from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import load
+from harness.files import read_json, reason, write_file
 from harness.reports import exploration
 from harness.reports.module import find_release
 from harness.results import grading
 from harness.results.litmus import MODELS, SC, TSO
 
+KEPT = "explored"                # a folder of --out
 BRIEF = 4                        # more scenarios than that get a line each
 PCT_RUNS = 1000
 SEED = 1
@@ -70,6 +73,71 @@ class Sampling(NamedTuple):
         return engine.sample(scenario, self.runs, self.seed, self.depth, self.memory_mib, partial(sign, of="runs"))
 
 
+class Searching(NamedTuple):
+    """How scenarios are searched: by which method, in which processes, and where what is found is kept."""
+
+    method: Bounds | Sampling
+    where: jobs.Where
+    kept: Path | None = None     # nothing is, and nothing of before is used
+    wanted: bool = False         # what is kept of before
+    judge: bool = True           # or only what is found
+
+    def key(self, scenario: Scenario, source: str) -> str:
+        """Of a search: it is another one where the scenario, the method or the source is another."""
+        said = [scenario.table, scenario.file.expect, scenario.name, scenario.module, scenario.file.memory_model, scenario.file.seamcall_drains]
+        return jobs.digest("explore", *said, type(self.method).__name__, self.method, self.judge, source)
+
+    def path(self, key: str) -> Path:
+        return self.kept / f"{key[:32]}.json"
+
+    def keys(self, scenarios: list[tuple[str, Scenario, str]]) -> list[str]:
+        source = jobs.source() if self.kept else ""
+        return [self.key(scenario, source) if self.kept else "" for _, scenario, _ in scenarios]
+
+    def of_before(self, key: str, scenario: Scenario):
+        """What is kept of a search, and the verdict on it; None if nothing whole is."""
+        try:
+            document = read_json(self.path(key))
+            verdict = grading.Verdict([tuple(each) for each in document["grades"]], document["failures"])
+            return (kept.from_json(document["found"], scenario), verdict) if document["key"] == key else None
+        except (UsageError, KeyError, TypeError, ValueError):
+            return None
+
+    def each(self, scenarios: list[tuple[str, Scenario, str]]) -> Iterator[tuple[int, tuple]]:
+        """(place, (found, verdict) or jobs.Failure) of (path, scenario, what it is about), as they end."""
+        keys, there = self.keys(scenarios), {}
+        if self.wanted:
+            there = {place: known for place, (key, (_, scenario, _)) in enumerate(zip(keys, scenarios))
+                     if (known := self.of_before(key, scenario))}
+            print(f"{len(there)} of {len(scenarios)} searches are there already", file=sys.stderr)
+        yield from there.items()
+        left, sign = [place for place in range(len(scenarios)) if place not in there], Sign()
+        tasks = [(path, replace(scenario), self.method, self.judge) for path, scenario, _ in (scenarios[place] for place in left)]
+        names = [f"{scenarios[place][1].name}, module {scenarios[place][1].module}" for place in left]
+        if self.where.here:          # Ctrl-C ends a search, which says what it has
+            found = ((number, searched(*task, scenarios[left[number]][2], sign)) for number, task in enumerate(tasks))
+        else:
+            found = jobs.results(self.where, searched, tasks, names=names)
+        for number, each in found:
+            place = left[number]
+            if isinstance(each, jobs.Failure):
+                yield place, each._replace(why=f"{names[number]}: {each.why}")
+                continue
+            each[0].scenario = scenarios[place][1]
+            if self.kept and not each[0].interrupted:
+                self.keep(keys[place], *each)
+            yield place, each
+
+    def keep(self, key: str, found: engine.Found, verdict: grading.Verdict) -> None:
+        """Raises UsageError."""
+        document = {"key": key, "found": kept.as_json(found), "grades": verdict.grades, "failures": verdict.failures}
+        try:
+            self.kept.mkdir(parents=True, exist_ok=True)
+            write_file(json.dumps(document, default=int) + "\n", self.path(key))
+        except OSError as problem:
+            raise UsageError(f"--out {self.kept}: cannot be written: {reason(problem)}") from None
+
+
 def add(parser) -> None:
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="a TOML file, such as configs/explore/pairs.toml, or C litmus tests (FILE.litmus)")
     parser.add_argument("--module", action="append", metavar="RELEASE",
@@ -103,6 +171,7 @@ def add(parser) -> None:
     parser.add_argument("--memory-mib", type=int, default=1024, metavar="M", help="limit of tables (default: 1024)")
     parser.add_argument("--show", type=int, metavar="N", help="print the way to the Nth outcome")
     arguments.add_out(parser, "schedules")
+    jobs.add_jobs(parser, f"use what --out has (in {KEPT}/) of the same scenarios, bounds and source; keep what is found", "searches")
     parser.add_argument("--as-test", metavar="FILE", help="write the first counterexample as a pytest file")
     parser.add_argument("--html", metavar="FILE", help="write it as a page: a lane per actor, words as they change, keys to step")
     parser.add_argument("--trace", metavar="FILE", help="write it as JSON for chrome://tracing and ui.perfetto.dev")
@@ -141,12 +210,17 @@ def do(options) -> int:
                 raise UsageError(f"{option} {value}: not together with --policies, --guests or --modules, which show no single way")
     elif options.require is not None:
         raise UsageError(f"--require {options.require}: only together with --policies, --guests or --modules")
-    elif options.format not in arguments.TABLE_OR_JSON:
+    elif options.format not in arguments.TABLE_OR_JSON and not options.list:
         raise UsageError(f"--format {options.format}: only together with --policies, --guests or --modules; allowed: table, json")
+    where, kept_in = jobs.where(options.jobs, cluster.address(options.cluster, options.tls, options.insecure)), Path(options.out) / KEPT
+    if of_litmus:
+        arguments.check_not_given({"jobs": options.jobs if options.jobs > 1 else None, "cluster": options.cluster,
+                                   "resume": options.resume, "list": options.list}, "not of C litmus tests")
+    searching = Searching(method, where, kept_in if options.resume or options.list or not where.here else None, options.resume)
     model = {"memory_model": options.memory_model, "seamcall_drains": options.seamcall_drains}
     files = Files(options.configs, modules, options.policy, {key: value for key, value in model.items() if value is not None})
     look = partial(search, method=method, sign=Sign())
-    if options.out != arguments.OUT:                     # which it may never need
+    if options.out != arguments.OUT or searching.kept:   # which it may never need
         arguments.check_folder("--out", Path(options.out))
     written = {"--as-test": options.as_test, "--html": options.html, "--trace": options.trace}
     for option, path in written.items():
@@ -157,11 +231,19 @@ def do(options) -> int:
         looks = {SC: look, TSO: partial(under_tso, look=look, seamcall_drains=options.seamcall_drains)}
         return litmus.explore(options.configs, looks, options.show, destination, options.memory_model, options.format)
     if any(compared.values()):
+        if options.list:
+            raise UsageError("--list: not together with --policies, --guests or --modules; --resume says how many are there")
         wanted = matrices.Wanted(options.configs, modules, options.policy, required, options.format,
-                                 look, method.bounded, files.model)
+                                 searching._replace(judge=False).each, method.bounded, files.model)
         return next(write for write, asked in zip((matrices.policies, matrices.guests, matrices.modules), compared.values())
                     if asked)(wanted)
-    return explore(files, look, options.show, destination, options.format)
+    if options.list:
+        scenarios = [(path, scenario, "") for path, scenario in files.scenarios()]
+        there = [searching.of_before(key, scenario) is not None for key, (_, scenario, _) in zip(searching.keys(scenarios), scenarios)]
+        print(jobs.listing([{"scenario": scenario.name, "module": scenario.module} for _, scenario, _ in scenarios], there,
+                           options.format))
+        return DONE
+    return explore(files, searching.each, options.show, destination, options.format)
 
 
 def releases(names: list[str] | None) -> list[str] | None:
@@ -178,6 +260,16 @@ def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | S
     except UsageError as problem:
         said = str(problem)
         raise UsageError(said if said.startswith(f"{path}:") else f"{path}: {said}") from None
+
+
+def searched(path: str, scenario: Scenario, method: Bounds | Sampling, judge: bool, about: str = "",
+             sign: Sign | None = None) -> tuple[engine.Found, grading.Verdict]:
+    """What is found in a scenario, and the verdict on it: a task.  Raises UsageError."""
+    found = search(path, scenario, about, method=method, sign=sign or Sign())
+    judged = grading.judge(found, search_derived) if judge else grading.Verdict([], [])
+    if sign is None:
+        found.scenario = None            # whoever asked for it has it
+    return found, judged
 
 
 def under_tso(path: str, test, about: str = "", *, look, seamcall_drains: bool | None = None):
@@ -200,20 +292,26 @@ def search_derived(scenario: Scenario, preemptions: int) -> engine.Found:
 
 # --- scenario by scenario ----------------------------------------------------------------------
 
-def explore(files: Files, look, show: int | None, destination: counterexamples.Destination,
+def explore(files: Files, each, show: int | None, destination: counterexamples.Destination,
             style: str = "table") -> int:
-    """Search (`look`) and judge every scenario; what fails is shown and saved; returns the exit code."""
+    """Search (`each`, of Searching) and judge every scenario; what fails is shown and saved; returns the exit code."""
     scenarios = files.scenarios()
     if not scenarios:
         raise UsageError(f"--module {', '.join(files.modules)}: no scenario of these files is for it")
     if show is not None and len(scenarios) > 1:
         raise UsageError(f"--show {show}: these are {len(scenarios)} scenarios; name one file, and one release"
                          " by --module")
-    brief, results, code = len(scenarios) > BRIEF, [], DONE
+    brief, results, code, came = len(scenarios) > BRIEF, [], DONE, 0
+    about = [(path, scenario, f"{number} of {len(scenarios)}" * (len(scenarios) > 1))
+             for number, (path, scenario) in enumerate(scenarios, 1)]
     try:
-        for number, (path, scenario) in enumerate(scenarios, 1):
-            found = look(path, scenario, f"{number} of {len(scenarios)}" * (len(scenarios) > 1))
-            judged = grading.judge(found, search_derived)
+        for _, outcome in jobs.in_order(each(about)):
+            came += 1
+            if isinstance(outcome, jobs.Failure):
+                print(outcome.why, file=sys.stderr)
+                code = gravest(code, UNTRUSTWORTHY)
+                continue
+            found, judged = outcome
             results.append((found, judged))
             if style == "json":
                 counterexamples.present(found, judged, show, destination, say=False)
@@ -221,12 +319,12 @@ def explore(files: Files, look, show: int | None, destination: counterexamples.D
                 print(exploration.scenario_report(found, judged))
                 counterexamples.present(found, judged, show, destination)
                 print(flush=True)
-            code = max(code, FAILED if judged.failures else DONE)
+            code = gravest(code, FAILED if judged.failures else DONE)
             if found.interrupted:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
         code = INTERRUPTED
-        print(f"interrupted in scenario {max(1, len(results))} of {len(scenarios)}", file=sys.stderr)
+        print(f"interrupted in scenario {max(1, came)} of {len(scenarios)}", file=sys.stderr)
     if style == "json":
         print(json.dumps([exploration.plain(*each) for each in results], indent=1))
         return code

@@ -1,7 +1,8 @@
-"""`--jobs N`: tasks of virtual time in processes of their own, their results in the order of the tasks.
+"""`--jobs N`, `--cluster`, `--resume` and `--list` of sweep, explore, and run in virtual time: one code for all three.
 
-A task is a function of a module and its arguments, so that a fresh process can repeat it.  Requests to stop are the
-parent's: it keeps what has ended and ends the processes; they do not outlive it.
+A task is a function of a module and its arguments, so that a fresh process, here or on another host, can repeat it.
+Whoever asks for results writes each when it comes.  Requests to stop are the parent's: it keeps what has ended and ends
+the processes; they do not outlive it.
 
 `--resume`: a result of the same resolved config by the same source is not computed again.  Its `key` stands in a file
 beside it.
@@ -16,12 +17,17 @@ import signal
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import NamedTuple
 
 from harness import stops
+from harness.commands import arguments
+from harness.commands.progress import Sign
+from harness.commands.session import source_of
 from harness.errors import ResultError, UsageError
 from harness.experiment.config import Config
 from harness.files import read_text
 from harness.host import fingerprint
+from harness.reports.text import table_of
 from harness.results import store
 from harness.results.schema import Result
 
@@ -30,30 +36,80 @@ LOOK_S = 0.1                     # how often the parent looks whether it is to s
 PR_SET_PDEATHSIG = 1             # prctl(2)
 
 
-def add_jobs(parser) -> None:
+class Where(NamedTuple):
+    """In how many processes of this machine tasks are computed, or on which cluster."""
+
+    jobs: int = 1
+    cluster: object = None       # a cluster.Address
+    machine: bool = False        # of a cluster: its workers that measure, in place of those that compute
+
+    @property
+    def here(self) -> bool:
+        """In this process, one after the other."""
+        return self.jobs == 1 and self.cluster is None
+
+
+class Failure(NamedTuple):
+    """In place of the result of a task that was given up."""
+
+    why: str
+
+
+# --- options -----------------------------------------------------------------------------------
+
+def add_jobs(parser, resume: str, list_: str) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at once, in virtual time (default: 1)")
+    parser.add_argument("--resume", action="store_true", help=resume)
+    parser.add_argument("--list", action="store_true", help=f"list the {list_} and whether --out has them; run nothing")
+    add_cluster(parser)
 
 
-def check(jobs: int, configs: list[Config]) -> None:
+def add_cluster(parser) -> None:
+    from harness.commands import cluster
+    parser.add_argument("--cluster", nargs="?", const=cluster.DEFAULT, metavar="ADDRESS",
+                        help=f"compute on the workers of this scheduler (`worker`; default: {cluster.DEFAULT})")
+    cluster.add_security(parser)
+
+
+def where(options_jobs: int, address) -> Where:
     """Raises UsageError."""
-    if jobs < 1:
-        raise UsageError(f"--jobs {jobs}: must be at least 1")
+    arguments.check_range("--jobs", options_jobs, 1, 4096)
+    if options_jobs > 1 and address:
+        raise UsageError(f"--jobs {options_jobs}: not together with --cluster, which has its own workers")
+    return Where(options_jobs, address)
+
+
+def check(place: Where, configs: list[Config]) -> None:
+    """Raises UsageError for runs in real time."""
     real = next((config for config in configs if config.engine != "simulate"), None)
-    if jobs > 1 and real:
-        raise UsageError(f"--jobs {jobs}: {real.name} has engine = {real.engine!r}; its runs would disturb each other:"
+    if real and not place.here:
+        option = f"--jobs {place.jobs}" if place.jobs > 1 else "--cluster"
+        raise UsageError(f"{option}: {real.name} has engine = {real.engine!r}; its runs would disturb each other:"
                          " must be 'simulate'")
+
+
+def listing(rows: list[dict], there: list[bool], style: str) -> str:
+    """`--list`: a line a task."""
+    return table_of([{**{name: str(value) for name, value in row.items()}, "there": "yes" if each else "no"}
+                     for row, each in zip(rows, there)], style)
+
+
+# --- what is there -----------------------------------------------------------------------------
+
+def digest(*parts) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def key(config: Config, source: str) -> str:
     """Of a task: it is another one where the config or the source is another; also where a file that it names is."""
     named = [config.machine.costs, *(words.removeprefix("histogram ") for words in config.machine.distribution.values())]
     files = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in named if name and Path(name).is_file()}
-    return hashlib.sha256(json.dumps([config.resolved(), files, source], sort_keys=True).encode()).hexdigest()
+    return digest(config.resolved(), files, source)
 
 
 def source() -> str:
     """What the program is: a hash over its files, and Numba's version."""
-    return fingerprint.versions().partition("source ")[2]
+    return source_of(fingerprint.versions())
 
 
 def there(out: Path) -> dict[str, Result]:
@@ -67,22 +123,57 @@ def there(out: Path) -> dict[str, Result]:
     return found
 
 
-def _begin() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+# --- results -----------------------------------------------------------------------------------
+
+def results(place: Where, function: Callable, tasks: list[tuple], here: Callable | None = None,
+            names: list[str] | None = None) -> Iterator[tuple[int, object]]:
+    """(place of a task, what the function makes of it or Failure) as they end; of a request to stop on those that have ended.
+
+    here    computes the task of a place in this process, with its progress, if that is where
+    names   of the tasks, for what is said of them
+    """
+    if place.here:
+        for number, task in enumerate(tasks):
+            with stops.noted():
+                yield number, here(number) if here else function(*task)
+                if stops.asked():
+                    return
+    elif tasks and place.cluster:
+        from harness.commands import cluster
+        yield from cluster.results(place.cluster, place.machine, function, tasks, names)
+    elif tasks:
+        yield from _in_processes(place.jobs, function, tasks)
 
 
-def results(jobs: int, function: Callable, tasks: list[tuple]) -> Iterator[tuple[int, object]]:
-    """(place of a task, what the function makes of it), in their order; of a request to stop on those that have ended."""
-    with stops.noted():
-        pool, waiting = _started(jobs, function, tasks)
+def in_order(found: Iterator[tuple[int, object]]) -> Iterator[tuple[int, object]]:
+    """The same in the order of the tasks; at the end also those behind one that is missing."""
+    waiting, following = {}, 0
+    for number, each in found:
+        waiting[number] = each
+        while following in waiting:
+            yield following, waiting.pop(following)
+            following += 1
+    yield from sorted(waiting.items())
+
+
+def _in_processes(jobs: int, function: Callable, tasks: list[tuple]) -> Iterator[tuple[int, object]]:
+    with stops.noted(), Sign().about(f"{len(tasks)} tasks") as sign:
+        pool, futures = _started(jobs, function, tasks)
+        left = {future: number for number, future in enumerate(futures)}
         try:
-            for place, future in enumerate(waiting):
-                while not future.done() and not stops.asked():
-                    concurrent.futures.wait([future], LOOK_S)
-                if future.done():
-                    yield place, future.result()
+            while left:
+                done, _ = concurrent.futures.wait(left, LOOK_S, concurrent.futures.FIRST_COMPLETED)
+                for future in sorted(done, key=left.get):
+                    yield left.pop(future), future.result()
+                if stops.asked():
+                    return
+                sign(len(tasks) - len(left), len(tasks), "tasks")
         finally:
             _end(pool)
+
+
+def _begin() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _started(jobs: int, function: Callable, tasks: list[tuple]):

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Callable, NamedTuple
 
+from harness.commands.jobs import Failure
 from harness.engines.explore import search as engine
 from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, nearest
 from harness.experiment.scenario import INVARIANTS, OUTCOME_INVARIANTS, Scenario
@@ -32,7 +33,7 @@ class Wanted(NamedTuple):
     policy: str | None
     required: list[str]
     style: str
-    search: Callable             # (path, scenario, what it is about) -> Found
+    each: Callable               # [(path, scenario, what it is about)] -> (place, (found, verdict)), as they end
     bounded: bool                # no search for what never ends
     model: dict = {}             # keys of a scenario in place of the file's own: of the memory model
 
@@ -130,20 +131,28 @@ def fill(found: Matrix, scenarios: list[tuple[str, str, Scenario]], wanted: Want
             known = [named(each) for each in found.invariants]
             raise UsageError(f"--require {named(name)}: no search of these files looks for it;"
                              f" known: {', '.join(known)}")
-    done: dict[tuple, tuple] = {}
-    for number, ((name, path, scenario), each) in enumerate(zip(scenarios, asked), 1):
-        key = path, scenario.behaviour()
-        try:
-            if key not in done:
-                done[key] = outcome(wanted.search(path, scenario, f"{number} of {len(scenarios)}, {name}"), each)
-        except KeyboardInterrupt:
-            print(f"interrupted in {found.by} {name}", file=sys.stderr)
-            return INTERRUPTED
-        found.decide(name, each, *done[key][:2])
-        if done[key][2]:
-            print(f"interrupted in {found.by} {name}", file=sys.stderr)
-            return INTERRUPTED
-    return DONE
+    alike: dict[tuple, list[int]] = {}
+    for number, (_, path, scenario) in enumerate(scenarios):
+        alike.setdefault((path, scenario.behaviour()), []).append(number)
+    groups, done, code = list(alike.values()), 0, DONE
+    about = [(scenarios[first][1], scenarios[first][2], f"{place} of {len(groups)}, {scenarios[first][0]}")
+             for place, (first, *_) in enumerate(groups, 1)]
+    try:
+        for place, each in wanted.each(about):
+            if isinstance(each, Failure):            # not decided: ?
+                print(each.why, file=sys.stderr)
+                code = UNTRUSTWORTHY
+                continue
+            decided, ways, interrupted = outcome(each[0], asked[groups[place][0]])
+            for number in groups[place]:
+                found.decide(scenarios[number][0], asked[number], decided, ways)
+            if interrupted:
+                raise KeyboardInterrupt
+            done += 1
+    except KeyboardInterrupt:
+        print(f"interrupted in {found.by} {scenarios[groups[min(done, len(groups) - 1)][0]][0]}", file=sys.stderr)
+        return INTERRUPTED
+    return code
 
 
 def invariants(scenario: Scenario, bounded: bool) -> list[str]:

@@ -18,17 +18,19 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from harness import stops
-from harness.commands import arguments, judging, running, session as sessions
+from harness.commands import arguments, cluster, jobs, judging, running, session as sessions
 from harness.commands.judging import Judged, Tonight
-from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, escaped
-from harness.files import reason, saved
+from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, escaped, gravest
+from harness.files import read_text, reason, saved, write_file
 from harness.experiment import config_file
 from harness.experiment.config import Config
 from harness.reports import ci
@@ -42,6 +44,7 @@ from harness.results.schema import Result
 BLOCKS = 5                       # a night, unless --blocks says otherwise
 CANARY_RUNS = 5                  # at most
 SHARE_OF_RERUNS = 1 / 3
+BUDGET_KEPT = 0.2                # of a budget, to either side
 COMMIT_MOST = 64                 # characters
 CODES = {PASS: DONE, FAIL: FAILED, ERROR: UNTRUSTWORTHY}
 
@@ -67,6 +70,8 @@ class Report(NamedTuple):
     text: str
     document: dict
     remarks: list[str]
+    cases: list[Case] = []
+    summary: list[str] = []
 
 
 def add(parser) -> None:
@@ -79,6 +84,7 @@ def add(parser) -> None:
     parser.add_argument("--commit", metavar="ID", help="what is tested tonight (default: git's HEAD)")
     arguments.add_format(parser, arguments.TABLE_OR_JSON)
     arguments.add_overrides(parser, "change a key of every config")
+    jobs.add_cluster(parser)
 
 
 def do(options) -> int:
@@ -86,8 +92,9 @@ def do(options) -> int:
     arguments.check_range("--keep", options.keep, 1, 100_000)
     request = Request(options.configs, options.overrides, Path(options.history), Path(options.out), options.blocks,
                       sessions.seconds(options.budget), escaped(options.commit or commit_of(options.configs))[:COMMIT_MOST])
+    where = cluster.address(options.cluster, options.tls, options.insecure)
     try:
-        report = night(request)
+        report = fleet_night(request, where) if where else night(request)
     except KeyboardInterrupt:
         print(saved(options.out, "interrupted: nothing was added to the history; runs so far are in"), file=sys.stderr)
         return INTERRUPTED
@@ -162,7 +169,11 @@ class Runner:
 
 def night(request: Request) -> Report:
     """Everything of one night.  Raises UsageError, KeyboardInterrupt."""
-    canaries, others = load(request.configs, request.overrides)
+    return spend(request, *load(request.configs, request.overrides))
+
+
+def spend(request: Request, canaries: list[Config], others: list[Config]) -> Report:
+    """The same, of configs that are loaded."""
     session = make_session(canaries, others, request.blocks, request.budget_s)
     for config in (*canaries, *others):
         running.prepare(config)
@@ -184,7 +195,7 @@ def night(request: Request) -> Report:
     cases += [Case(each.config.name, ERROR, ["the budget was spent before it ran"])
               for each in judged if not each.results]
     with stops.noted():                  # the history has the whole night or nothing of it
-        return report_on(ran, cases, runner, tonight, session.blocks)
+        return report_on(ran, cases, runner, tonight, session)
 
 
 def judge_canary(canary: Config, runner: Runner) -> Case:
@@ -224,20 +235,104 @@ def rerun(suspected: list[Judged], runner: Runner, blocks: int, tonight: Tonight
 
 # --- after -----------------------------------------------------------------------------------
 
-def report_on(ran: list[Judged], cases: list[Case], runner: Runner, tonight: Tonight, blocks: int) -> Report:
+def report_on(ran: list[Judged], cases: list[Case], runner: Runner, tonight: Tonight, session: sessions.Session) -> Report:
     """Write the history and the files for other tools, and put the night into words."""
     remarks = [problem for each in ran for problem in each.series.problems]
     unwritten = [sentence for each in ran if (sentence := judging.remember(each))]
     code = max(runner.code, *(CODES[case.status] for case in cases), UNTRUSTWORTHY if unwritten else DONE)
     commit = f"commit {tonight.commit}, " if tonight.commit else ""
-    title = f"nightly {tonight.began}, {commit}{count(blocks, 'block')}, exit code {code}"
-    summary = judging.summarize(ran, cases)
+    title = f"nightly {tonight.began}, {commit}{count(session.blocks, 'block')}, exit code {code}"
+    summary = [*judging.summarize(ran, cases), *kept_budget(runner.budget, session, any(each.reruns for each in ran))]
     try:
         written = [saved(path) for path in ci.write_all(runner.out, cases, title, summary, tonight.began)]
     except OSError as problem:
         written = [f"{problem.filename or runner.out}: cannot be written: {reason(problem)}"]
         code = UNTRUSTWORTHY
     lines = [title, *(case.line() for case in cases), *summary]
-    document = {"began": tonight.began, "commit": tonight.commit, "blocks_count": blocks, "exit_code": code,
+    document = {"began": tonight.began, "commit": tonight.commit, "blocks_count": session.blocks, "exit_code": code,
                 "cases": [case.plain() for case in cases], "summary": summary}
-    return Report(code, "\n".join(map(wrap, lines)), document, [*remarks, *unwritten, *written])
+    return Report(code, "\n".join(map(wrap, lines)), document, [*remarks, *unwritten, *written], cases, summary)
+
+
+def kept_budget(budget: sessions.Budget, session: sessions.Session, reran: bool) -> list[str]:
+    """How much of a budget was used, compiling apart; of more than BUDGET_KEPT besides, how much that is and why."""
+    if budget.budget_s is None:
+        return []
+    used_s, given_s = budget.used_s(), budget.budget_s
+    said, off = f"budget {given_s:.0f} s: {used_s:.0f} s were used, and {budget.compiled_s:.1f} s to compile", used_s / given_s - 1
+    if abs(off) <= BUDGET_KEPT:
+        return [said]
+    planned_s = sum(sessions.run_s(session.configs[run.config]) for run in session.runs)
+    block_s = planned_s / session.blocks
+    if off > 0:
+        why = f"runs took {budget.spent_s / max(1, budget.runs):.1f} s each, and a block that has begun is finished"
+    elif not reran:
+        why = f"nothing had to be measured again (a third is kept for that), and blocks are whole (about {block_s:.0f} s each)"
+    else:
+        why = f"blocks are whole (about {block_s:.0f} s each)"
+    return [f"{said}: {abs(100 * off):.0f} % {'more' if off > 0 else 'less'} than given, as {why}"]
+
+
+# --- a fleet ---------------------------------------------------------------------------------
+
+class Abroad(NamedTuple):
+    """A night on another host: its report, what it adds to the history {file: lines}, and its results {folder: text}."""
+
+    report: Report
+    history: dict[str, str]
+    results: dict[str, str]
+
+
+def night_abroad(request: Request, canaries: list[Config], others: list[Config], history: dict[str, str]) -> Abroad:
+    """A night on this host for another one, which has the history: a task.  Raises UsageError."""
+    with tempfile.TemporaryDirectory(prefix="sept-night-") as folder:
+        here = request._replace(history=Path(folder) / "history", out=Path(folder) / "results")
+        here.history.mkdir()
+        for name, text in history.items():
+            (here.history / name).write_text(text)
+        report = spend(here, canaries, others)
+        added = {path.name: path.read_text()[len(history.get(path.name, "")):] for path in here.history.glob("*.jsonl")}
+        results = {path.parent.name: path.read_text() for path in here.out.glob("*/*/result.json")}
+    return Abroad(report, {name: text for name, text in added.items() if text}, results)
+
+
+def fleet_night(request: Request, where: cluster.Address) -> Report:
+    """A night on every host that measures: a history for each machine, one summary.  Raises UsageError, KeyboardInterrupt."""
+    canaries, others = load(request.configs, request.overrides)
+    make_session(canaries, others, request.blocks, request.budget_s)         # a budget that is too small is refused here
+    for config in (*canaries, *others):
+        running.prepare(config)
+    for option, folder in (("--history", request.history), ("--out", request.out)):
+        arguments.check_folder(option, folder)
+    history = {path.name: read_text(path, UsageError) for path in sorted(request.history.glob("*.jsonl"))}
+    began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now()))
+    out = request.out / f"nightly-{began.replace(':', '').replace('-', '')}"
+    code, cases, summary, remarks, hosts = DONE, [], [], [], 0
+    for host, each in cluster.fleet(where, night_abroad, (request, canaries, others, history)):
+        hosts += 1
+        if isinstance(each, jobs.Failure):
+            cases.append(Case(f"{host}: the night", ERROR, [each.why]))
+            code = gravest(code, UNTRUSTWORTHY)
+            continue
+        remarks += bring_home(host, each, request.history, out)
+        code = gravest(code, each.report.code)
+        cases += [replace(case, name=f"{host}: {case.name}") for case in each.report.cases]
+        summary += [f"{host}: {line}" for line in each.report.summary]
+    title = f"nightly {began}, {f'commit {request.commit}, ' * bool(request.commit)}{count(hosts, 'host')}, exit code {code}"
+    remarks += [saved(path) for path in ci.write_all(out, cases, title, summary, began)]
+    document = {"began": began, "commit": request.commit, "hosts_count": hosts, "exit_code": code,
+                "cases": [case.plain() for case in cases], "summary": summary}
+    return Report(code, "\n".join(map(wrap, [title, *(case.line() for case in cases), *summary])), document, remarks, cases, summary)
+
+
+def bring_home(host: str, night: Abroad, history: Path, out: Path) -> list[str]:
+    """Keep what a host has measured, when it comes; where it was kept."""
+    history.mkdir(parents=True, exist_ok=True)
+    for name, lines in night.history.items():
+        with (history / Path(name).name).open("a") as file:
+            file.write(lines)
+    for name, text in night.results.items():
+        folder = out / f"{host},{Path(name).name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(text, folder / "result.json")
+    return [f"{host}: {saved(out, f'{len(night.results)} results in')}"]

@@ -83,7 +83,7 @@ class Sign:
         self.text = text
         self()
         try:
-            yield
+            yield self
         finally:
             if sys.stderr.isatty():
                 print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,11 +1,13 @@
 """The command `run`: configs in interleaved blocks; of one run a summary, of several the comparison."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.commands import arguments, running, session as sessions
-from harness.errors import DONE, FAILED, INTERRUPTED, UsageError, gravest
+from harness import stops
+from harness.commands import arguments, cluster, jobs, running, session as sessions
+from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, gravest
 from harness.experiment import shipped
 from harness.experiment.config import Config
 from harness.reports.comparison import overview
@@ -33,7 +35,7 @@ def add(parser) -> None:
                         help="run each config under each of these policies (comma-separated, or: all)")
     parser.add_argument("--repeats", type=int, metavar="N", help="N interleaved blocks: each config once per block")
     parser.add_argument("--budget", metavar="TIME", help="a limit such as 10m, spread over the blocks")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run of the same configs")
+    jobs.add_jobs(parser, "what --out has of the same configs and source is not run again", "runs")
     arguments.add_out(parser)
     arguments.add_format(parser)
     much = parser.add_mutually_exclusive_group()
@@ -54,7 +56,8 @@ def do(options) -> int:
     options.configs = shipped.paths(options.configs)
     if any(path.endswith(".litmus") for path in options.configs):
         for option, value in (("--repeats", options.repeats), ("--budget", options.budget), ("--policies", options.policies),
-                              ("--resume", options.resume), ("--check-outcomes", options.check_outcomes), ("--trace", options.trace),
+                              ("--resume", options.resume), ("--list", options.list), ("--cluster", options.cluster),
+                              ("--jobs", options.jobs > 1), ("--check-outcomes", options.check_outcomes), ("--trace", options.trace),
                               ("--out", options.out != arguments.OUT)):
             if value:
                 raise UsageError(f"{option}: not of C litmus tests; allowed: --runs, --memory-model, --set")
@@ -70,6 +73,11 @@ def do(options) -> int:
     out, budget_s = Path(options.out), sessions.seconds(options.budget)
     configs = running.load(options.configs, options.overrides, arguments.policies(options.policies))
     session = sessions.make_session(configs, options.repeats, budget_s)
+    where = jobs.where(options.jobs, cluster.address(options.cluster, options.tls, options.insecure))
+    if options.jobs > 1:
+        jobs.check(where, session.configs)
+    if not where.here and options.budget:
+        raise UsageError(f"--budget {options.budget}: not together with --jobs or --cluster")
     for config in session.configs:
         running.prepare(config)
     arguments.check_folder("--out", out)
@@ -80,21 +88,53 @@ def do(options) -> int:
         trace = Path(options.trace)
         arguments.check_file("--trace", trace)
     done = {}
-    if options.resume:
+    if options.resume or options.list:
         session, done = resume(session, out)
+    if options.list:
+        print(jobs.listing([{"config": session.configs[which.config].name, "policy": session.configs[which.config].policy.name,
+                             "block": which.block + 1, "seed": which.seed} for which in session.runs],
+                           [which in done for which in session.runs], options.format))
+        return DONE
+    wanted = Wanted(options.format, options.verbose, options.quiet, options.check_outcomes, tuple(options.overrides),
+                    bool(options.policies))
+    if not where.here:
+        if trace:
+            raise UsageError(f"--trace {trace}: not together with --jobs or --cluster")
+        return run(session, done, elsewhere(session, done, where), out, wanted)
     with running.only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
-        return run(session, done, sessions.Budget(budget_s), out,
-                   Wanted(options.format, options.verbose, options.quiet, options.check_outcomes, tuple(options.overrides),
-                          bool(options.policies)), trace)
+        return run(session, done, running.run_session(session, done, sessions.Budget(budget_s), trace), out, wanted)
 
 
 def resume(session: sessions.Session, out: Path) -> tuple[sessions.Session, dict]:
     """The session to go on with, and the results that are there already."""
-    session, done, skipped = sessions.resume(session, out)
-    for problem in skipped:
-        print(f"skipped {problem}", file=sys.stderr)
+    if not sessions.real(session):           # in virtual time it does not matter who ran it, and as what
+        there, source = jobs.there(out), jobs.source()
+        keys = {which: jobs.key(session.config(which), source) for which in session.runs}
+        done = {which: there[key].model_copy(update={"block": session.mark(which)}) for which, key in keys.items() if key in there}
+    else:
+        session, done, skipped = sessions.resume(session, out)
+        for problem in skipped:
+            print(f"skipped {problem}", file=sys.stderr)
     print(f"{len(done)} of {len(session.runs)} runs are there already", file=sys.stderr)
     return session, done
+
+
+def elsewhere(session: sessions.Session, done: dict, where: jobs.Where) -> Iterator[tuple]:
+    """(run, result) of what is not done, in processes of their own; a session in real time is one task, for one host."""
+    left = [which for which in session.runs if which not in done]
+    names = [f"{session.configs[which.config].name}, block {which.block + 1}" for which in left]
+    real = sessions.real(session)
+    tasks = [(session, done)] if real and left else [(session.config(which),) for which in left]
+    found = jobs.results(where._replace(machine=real), running.whole_session if real else running.measured, tasks, names=["the session"] if real else names)
+    with stops.noted():
+        for number, each in found:
+            if isinstance(each, jobs.Failure):
+                yield None, f"{'the session' if real else names[number]}: {each.why}"
+            elif real:
+                yield from each
+            else:
+                each.block = session.mark(left[number])
+                yield left[number], each
 
 
 def shown(result: Result, several: bool, wanted: Wanted) -> str:
@@ -109,14 +149,21 @@ def shown(result: Result, several: bool, wanted: Wanted) -> str:
     return "" if several else summary(result)
 
 
-def run(session: sessions.Session, done: dict, budget: sessions.Budget, out: Path, wanted: Wanted, trace: Path | None = None) -> int:
-    """What is not done, printed run by run and then side by side; returns the exit code."""
+def run(session: sessions.Session, done: dict, results: Iterator[tuple], out: Path, wanted: Wanted) -> int:
+    """What is not done (`results`), printed run by run and then side by side; returns the exit code."""
     finished, code, several = dict(done), DONE, len(session.runs) > 1
+    virtual = not sessions.real(session)
+    source = jobs.source() if virtual else ""
     try:
-        for which, result in running.run_session(session, done, budget, trace):
+        for which, result in results:
+            if which is None:
+                print(result, file=sys.stderr)
+                code = gravest(code, UNTRUSTWORTHY)
+                continue
             finished[which], config = result, session.configs[which.config]
             under = (f"policy={result.policy}",) if wanted.policies else ()
-            kept = running.keep(result, out, say=not wanted.quiet, settings=(*wanted.settings, *under))
+            kept = running.keep(result, out, say=not wanted.quiet, settings=(*wanted.settings, *under),
+                                key=jobs.key(session.config(which), source) if virtual else "")
             if text := shown(result, several, wanted):
                 print(text + "\n", flush=True)
             code = gravest(code, kept, running.exit_code(result, config.expect))

@@ -76,6 +76,11 @@ def provoke(plan, progress=lambda *_: None, look=None) -> Result:
     return result
 
 
+def measured(config: Config) -> Result:
+    """The result of one run, in a process that knows nothing of the others."""
+    return provoke(prepare(config))
+
+
 def only_one(configs: tuple[Config, ...], what: str):
     """The lock that a measurement needs; nothing for engines that do not measure this machine."""
     real = any(config.engine in REAL_TIME for config in configs)
@@ -101,8 +106,15 @@ def run_session(session: Session, done: dict[Run, Result], budget: Budget, trace
                 with _progress(session, run, left) as progress:
                     result = provoke(plan, progress, partial(write_trace, path=trace) if trace else None)
                 result.block = session.mark(run)
-                budget.ran(time.monotonic() - began)
+                took_s = time.monotonic() - began
+                budget.ran(took_s, took_s - run_s(session.configs[run.config]))
                 yield run, result
+
+
+def whole_session(session: Session, done: dict[Run, Result]) -> list[tuple[Run, Result]]:
+    """All that is not done of a session that measures a machine, on this one.  Raises UsageError."""
+    with only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
+        return list(run_session(session, done, Budget(None)))
 
 
 def write_trace(measured, path: Path) -> None:

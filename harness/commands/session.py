@@ -117,14 +117,19 @@ def make_session(configs: list[Config], repeats: int | None = None, budget_s: fl
     return Session(tuple(chosen), blocks, plan, tuple(runs), name)
 
 
+def real(session: Session) -> bool:
+    """Whether any of it measures a machine."""
+    return any(config.engine in REAL_TIME for config in session.configs)
+
+
 # --- going on after an interruption ------------------------------------------------------------
 
 def resume(session: Session, out: str | Path) -> tuple[Session, dict[Run, Result], list[str]]:
     """(the newest session of the same plan under `out`, its results by run, files that were skipped).
 
-    Only runs that were finished, on this machine, count.  The same session and {} if there is none.
+    Only runs that were finished, on this machine, by the same source, count.  The same session and {} if there is none.
     """
-    found, skipped = [], []
+    found, skipped, source = [], [], source_of(fingerprint.versions())
     here = identity.digest(identity.stable(fingerprint.fingerprint()))
     for path in sorted(Path(out).glob("*/result.json")):
         try:
@@ -133,7 +138,7 @@ def resume(session: Session, out: str | Path) -> tuple[Session, dict[Run, Result
             skipped.append(str(problem))
             continue
         if result.block and result.block.plan == session.plan and not result.interrupted \
-                and identity.identity(result).machine == here:
+                and identity.identity(result).machine == here and source_of(result.machine.get("program", "")) == source:
             found.append(result)
     if not found:
         return session, {}, skipped
@@ -144,16 +149,28 @@ def resume(session: Session, out: str | Path) -> tuple[Session, dict[Run, Result
     return Session(session.configs, session.blocks, session.plan, session.runs, name), done, skipped
 
 
+def source_of(versions: str) -> str:
+    """Of what `--version` says, what a change of code changes."""
+    return versions.partition("source ")[2]
+
+
 class Budget:
     """Whether the next block still fits.  The first always does."""
 
     def __init__(self, budget_s: float | None, clock=time.monotonic):
         self.budget_s, self.clock, self.start = budget_s, clock, clock()
-        self.runs, self.spent_s = 0, 0.0
+        self.runs, self.spent_s, self.compiled_s = 0, 0.0, 0.0
 
-    def ran(self, took_s: float) -> None:
+    def ran(self, took_s: float, beyond_s: float = 0.0) -> None:
+        """beyond_s   what it took beyond its plan: of the first run, which compiles, that is not counted as spent"""
+        if not self.runs:
+            self.compiled_s = max(0.0, beyond_s)
         self.runs += 1
         self.spent_s += took_s
+
+    def used_s(self) -> float:
+        """So far, compiling apart."""
+        return self.clock() - self.start - self.compiled_s
 
     def left_s(self) -> float:
         """Infinite without a budget."""

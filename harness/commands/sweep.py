@@ -15,19 +15,18 @@ most, and says which of them decides each number (harness/experiment/sensitivity
 import contextlib
 import copy
 import itertools
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 from harness import stops
-from harness.commands import arguments, jobs, running
+from harness.commands import arguments, cluster, jobs, running
 from harness.commands.progress import Progress
 from harness.commands.session import SEEDS
-from harness.errors import DONE, INTERRUPTED, UsageError, gravest
+from harness.errors import DONE, INTERRUPTED, UNTRUSTWORTHY, UsageError, gravest
 from harness.experiment import config_file, sensitivity, shipped
 from harness.experiment.config import Config, dotted
 from harness.reports.sensitivity import sensitivity_report
 from harness.reports.sweep import Runs, check_picture, picture, sweep_report
-from harness.reports.text import table_of
 from harness.results.schema import Result
 
 COSTS = "costs"                  # the key that names a variant of the assumed costs
@@ -39,9 +38,7 @@ def add(parser) -> None:
     parser.add_argument("--policies", metavar="NAMES",
                         help="sweep these policies in place of the config's (comma-separated, or: all)")
     arguments.add_out(parser)
-    jobs.add_jobs(parser)
-    parser.add_argument("--resume", action="store_true", help="what --out has of the same config and source is not run again")
-    parser.add_argument("--list", action="store_true", help="list the runs and whether --out has them; run nothing")
+    jobs.add_jobs(parser, "what --out has of the same config and source is not run again", "runs")
     parser.add_argument("--sensitivity", action="store_true",
                         help="vary the assumed costs too, and say which of them each number depends on (engine simulate)")
     parser.add_argument("--picture", metavar="FILE", help="draw it as well: .svg, .png or .pdf (needs matplotlib)")
@@ -62,21 +59,21 @@ def do(options) -> int:
     keys, configs = load(*given, options.sensitivity)
     if options.sensitivity:
         check_sensitivity([config for _, config in configs], options.picture)
-        given += (True,)
-    jobs.check(options.jobs, [config for _, config in configs])
+    where = jobs.where(options.jobs, cluster.address(options.cluster, options.tls, options.insecure))
+    jobs.check(where, [config for _, config in configs])
     plans = [(point, running.prepare(config)) for point, config in configs]
     arguments.check_folder("--out", out)
     source = jobs.source()
     keys_of = [jobs.key(config, source) for _, config in configs]
     done = jobs.there(out) if options.resume or options.list else {}
     if options.list:
-        print(table_of([{**{name: str(value) for name, value in point.items()}, "seed": config.seed,
-                         "there": "yes" if key in done else "no"} for (point, config), key in zip(configs, keys_of)], options.format))
+        print(jobs.listing([{**point, "seed": config.seed} for point, config in configs], [key in done for key in keys_of],
+                           options.format))
         return DONE
     if options.picture:
         check_picture(options.picture)
         arguments.check_file("--picture", Path(options.picture))
-    code, found = run(plans, out, given, keys_of, done, options.jobs)
+    code, found = run(plans, out, keys_of, done, where)
     if options.sensitivity:
         print(sensitivity_report(keys, _by_point(found, configs), sensitivity.ranges(configs[0][1]), options.format))
         return code
@@ -105,43 +102,30 @@ def _by_point(found: Runs, configs: list[tuple[dict, Config]]) -> list[tuple[dic
     return list(points.values())
 
 
-def run(plans: list, out: Path, given: tuple, keys: list[str], done: dict[str, Result], count: int) -> tuple[int, Runs]:
-    """Run (values, plan), so many at once, but those that are done, until Ctrl-C: (exit code, [(values, result)])."""
+def run(plans: list, out: Path, keys: list[str], done: dict[str, Result], where: jobs.Where) -> tuple[int, Runs]:
+    """Run (values, plan) but those that are done, until Ctrl-C: (exit code, [(values, result)])."""
     code, found = DONE, {place: done[key] for place, key in enumerate(keys) if key in done}
     for place, result in found.items():
         code = gravest(code, running.exit_code(result, plans[place][1].config.expect))
     left = [place for place in range(len(plans)) if place not in found]
-    with stops.noted() if count > 1 else contextlib.nullcontext():
-        for place, result in _results(plans, left, given, count):
+    names = [", ".join(map(str, plans[place][0].values())) for place in left]
+
+    def here(number: int) -> Result:
+        with Progress(names[number], left[number], len(plans)) as progress:
+            return running.provoke(plans[left[number]][1], progress)
+    with stops.noted() if not where.here else contextlib.nullcontext():
+        for number, result in jobs.results(where, running.measured, [(plans[place][1].config,) for place in left], here, names):
+            place = left[number]
+            if isinstance(result, jobs.Failure):
+                print(f"{names[number]}: {result.why}", file=sys.stderr)
+                code = gravest(code, UNTRUSTWORTHY)
+                continue
             found[place] = result
             settings = [f"{name}={value}" for name, value in plans[place][0].items() if value != ""]
             code = gravest(code, running.keep(result, out, key=keys[place], settings=settings), running.exit_code(result, plans[place][1].config.expect))
-        if stops.asked() and (len(found) < len(plans) or count == 1):
+        if stops.asked() and (len(found) < len(plans) or where.here):
             code = INTERRUPTED
         return code, [(plans[place][0], result) for place, result in sorted(found.items())]
-
-
-def _results(plans: list, left: list[int], given: tuple, count: int) -> Iterator:
-    """(place, result) of those that are left."""
-    if count > 1 and left:
-        yield from ((left[number], result) for number, result in jobs.results(count, measured, [(*given, place) for place in left]))
-        return
-    for place in left:
-        with stops.noted():
-            with Progress(", ".join(map(str, plans[place][0].values())), place, len(plans)) as progress:
-                result = running.measure(plans[place][1], progress)
-            yield place, result
-            if stops.asked():
-                return
-
-
-def measured(path: str, overrides: list[str], policies: list[str], *rest):
-    """The result of one combination, in a process that knows nothing of the others.
-
-    rest   whether costs are varied, if they are; then its place
-    """
-    *costs, place = rest
-    return running.measure(running.prepare(load(path, overrides, policies, *costs)[1][place][1]))
 
 
 def load(path: str, overrides: list[str] = (), policies: list[str] = (),

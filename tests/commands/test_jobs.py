@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from harness import stops
 from harness.commands import jobs
+from harness.host import fingerprint
 from harness.results import store
 from tests.command_line import ROOT, command
 from tests.made import made
@@ -38,6 +40,53 @@ def test_results_are_those_of_one_job(tmp_path, capsys):
 def test_a_key_that_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(store.write(made(), tmp_path).parent / "key")
     assert jobs.there(tmp_path) == {}
+
+
+def test_runs_of_virtual_time_are_not_repeated_but_after_a_change_of_source(tmp_path, capsys, monkeypatch):
+    def runs(*more):
+        return command(capsys, "run", CONFIG, "--set", "engine=simulate", "--set", "warmup_s=0", "--set", "duration_s=0.002",
+                       "--repeats", "2", "--out", tmp_path, *more)
+    _, table, _ = runs()
+    code, out, err = runs("--resume")
+    assert (code, out) == (0, table) and "2 of 2 runs are there already" in err and len(saved(tmp_path)) == 2
+    code, out, _ = runs("--list")
+    assert code == 0 and [line.split()[-1] for line in out.splitlines()[2:]] == ["yes", "yes"]
+    monkeypatch.setattr("harness.commands.jobs.source", lambda: "another")
+    assert [line.split()[-1] for line in runs("--list")[1].splitlines()[2:]] == ["no", "no"]
+
+
+def test_a_real_session_of_another_source_is_not_gone_on_with(tmp_path, monkeypatch):
+    from harness.commands import session as sessions
+    from harness.experiment import config_file
+    session = sessions.make_session([config_file.load(CONFIG)], repeats=2)
+    result = made(session=session.name, block=0)
+    result.block, result.machine = session.mark(session.runs[0]), fingerprint.fingerprint()
+    store.write(result, tmp_path)
+    assert list(sessions.resume(session, tmp_path)[1]) == [session.runs[0]]
+    monkeypatch.setattr(fingerprint, "versions", lambda: "0.1.0, source another, numba 0")
+    assert sessions.resume(session, tmp_path)[1] == {}
+
+
+def test_what_was_explored_is_not_searched_again_and_says_the_same(tmp_path, capsys, monkeypatch):
+    def explored(*more):
+        return command(capsys, "explore", "configs/explore/known/priority_lost.toml", "--module", "1.5.05", "--out", tmp_path, *more)
+    first = explored("--resume")
+    monkeypatch.setattr("harness.engines.explore.search.run", None)
+    again = explored("--resume")
+    assert again[:2] == first[:2] and "1 of 1 searches are there already" in again[2]
+    assert explored("--list")[1].split()[-1] == "yes"
+    for path in (tmp_path / "explored").glob("*.json"):
+        path.write_text(path.read_text()[:-40])
+    assert explored("--list")[1].split()[-1] == "no"         # damaged
+
+
+@pytest.mark.slow
+def test_two_jobs_explore_and_run_as_one_does(tmp_path, capsys):
+    for words in (("explore", "configs/explore/known/priority_lost.toml"), ("explore", "--modules", "configs/explore/known/priority_lost.toml"),
+                  ("run", CONFIG, "--set", "engine=simulate", "--set", "warmup_s=0", "--set", "duration_s=0.002", "--repeats", "3")):
+        outs = [command(capsys, *words, "--out", tmp_path / count, "--jobs", count) for count in ("1", "2")]
+        timeless = [re.sub(r"[\d.]+ m?s\b", "", out) for _, out, _ in outs]
+        assert outs[0][0] == outs[1][0] and timeless[0] == timeless[1]
 
 
 def test_real_time_and_no_job_are_refused(capsys, tmp_path):
@@ -83,10 +132,10 @@ def test_what_has_ended_behind_a_task_that_has_not_is_kept_at_a_request_to_stop(
     found, waiting = [], threading.Thread(target=stop)
     with stops.listen(), pytest.raises(KeyboardInterrupt):
         waiting.start()
-        for each in jobs.results(3, eval, tasks):
+        for each in jobs.results(jobs.Where(3), eval, tasks):
             found.append(each)
     waiting.join()
-    assert found == [(1, "a"), (2, "b")]
+    assert sorted(found) == [(1, "a"), (2, "b")]
 
 
 def test_what_is_there_is_not_run_again_but_after_a_change_of_config_or_source(tmp_path, capsys, monkeypatch):

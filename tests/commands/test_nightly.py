@@ -226,9 +226,26 @@ def test_without_time_for_a_rerun_a_suspicion_is_reported_and_does_not_alarm(the
 def test_a_budget_decides_the_number_of_blocks(theatre):
     """Run: 0.3 + 0.1 + 1 s. 44.4 s less the canary are 43, two thirds of it are ten blocks of 2.8 s."""
     stage = theatre()
-    assert "10 blocks" in stage(blocks=None, budget_s=44.4).text
+    text = stage(blocks=None, budget_s=44.4).text
+    assert "10 blocks" in text and "budget 44 s: " in text and "budget 44 s" in stage.written("summary.md")
     with pytest.raises(UsageError, match="--budget 5s: one block, the canaries and reruns take about 6 s"):
         stage(blocks=None, budget_s=5)
+
+
+@pytest.mark.parametrize("took_s, reran, says", [
+    (95, True, "budget 100 s: 85 s were used, and 10.0 s to compile"),
+    (71, False, "61 s were used, and 10.0 s to compile: 39 % less than given, as nothing had to be measured again"),
+    (71, True, "39 % less than given, as blocks are whole"),
+    (141, True, "131 s were used, and 10.0 s to compile: 31 % more than given, as runs took 35.2 s each")])
+def test_a_night_says_how_well_its_budget_was_kept_compiling_apart_and_why_not_better(took_s, reran, says):
+    clock = iter([0.0, took_s])
+    budget = sessions.Budget(100, lambda: next(clock))
+    for _ in range(4):
+        budget.ran(took_s / 4, 10.0)
+    session = sessions.make_session([nightly.config_file.load(ROOT / "configs/kick_on_busy.toml")], repeats=2)
+    [line] = nightly.kept_budget(budget, session, reran)
+    assert says in line and line.startswith("budget 100 s: ")
+    assert nightly.kept_budget(sessions.Budget(None), session, reran) == []
 
 
 def test_a_config_that_the_budget_left_no_time_for_is_named_and_not_passed(theatre):

@@ -1,0 +1,360 @@
+"""`--cluster ADDRESS`: the tasks of jobs.py on the workers of a dask.distributed scheduler (the extra `cluster`).
+
+A worker (`worker.py`) has one task at a time, and a task is this program started as a process of its own.  Which task
+goes to which worker is decided here (Dispatch), so that the task that a worker died of is known: it is given to
+another worker, and is given up where that one dies too.
+
+A scheduler and its workers do what they are sent.  So they listen on loopback, unless there is TLS with certificates
+of one's own (`--tls`), or `--insecure` says that the network is trusted.
+"""
+
+import contextlib
+import ipaddress
+import os
+import pickle
+import queue
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from harness import stops
+from harness.commands import task as tasks_
+from harness.commands.progress import Sign
+from harness.errors import UsageError
+
+PORT = 8786
+DEFAULT = f"tcp://127.0.0.1:{PORT}"
+FILES = {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"}   # in the folder of --tls
+MACHINE, CORE = "machine", "core"
+DEATHS_MOST = 2                  # of workers, until the task that they had is given up
+CONNECT_S = 10
+LOOK_S = 0.1                     # how often requests to stop are looked for
+WORKERS_S = 0.5                  # ... and which workers there are
+FETCH_S = 30                     # until a result that has been announced has come
+PATIENCE_S = 60                  # without a worker, until what is left is given up
+
+
+class Address(NamedTuple):
+    """Of a scheduler, and the folder of the certificates, if any."""
+
+    url: str
+    tls: Path | None = None
+
+    def security(self):
+        """For distributed; None without TLS."""
+        from distributed.security import Security
+        if self.tls is None:
+            return None
+        ca, cert, key = (str(self.tls / name) for name in FILES.values())
+        roles = ("client", "worker", "scheduler")
+        return Security(require_encryption=True, tls_ca_file=ca, **{f"tls_{role}_cert": cert for role in roles},
+                        **{f"tls_{role}_key": key for role in roles})
+
+
+class Named(NamedTuple):
+    """What the name of a worker says of it."""
+
+    kind: str                    # MACHINE or CORE
+    host: str
+    process: int
+    source: str
+
+    def __str__(self) -> str:
+        return " ".join((self.kind, self.host, str(self.process), self.source))
+
+    @staticmethod
+    def read(name: str) -> "Named | None":
+        """None of a worker that is none of this program's."""
+        kind, host, process, source = [*str(name).split(" ", 3), *[""] * 4][:4]
+        return Named(kind, host, int(process), source) if kind in (MACHINE, CORE) and process.isdigit() else None
+
+    @staticmethod
+    def mine(kind: str, source: str) -> "Named":
+        return Named(kind, socket.gethostname(), os.getpid(), source)
+
+
+# --- options -----------------------------------------------------------------------------------
+
+def add_security(parser) -> None:
+    parser.add_argument("--tls", metavar="DIR", help=f"of --cluster: {', '.join(FILES.values())}, of both sides")
+    parser.add_argument("--insecure", action="store_true", help="of --cluster: other hosts without TLS, in a network that is trusted")
+
+
+def address(url: str | None, tls: str | None, insecure: bool, option: str = "--cluster ") -> Address | None:
+    """None where no cluster is asked for.  Raises UsageError for one that would be open to others, or cannot be."""
+    if url is None:
+        if tls or insecure:
+            raise UsageError(f"{'--tls' if tls else '--insecure'}: only together with --cluster")
+        return None
+    scheme, _, rest = url.rpartition("://")
+    scheme = scheme or ("tls" if tls else "tcp")
+    host, _, port = rest.rpartition(":")
+    if not host or not port.isdigit() or scheme not in ("tcp", "tls"):
+        raise UsageError(f"{option}{url}: must be tcp://HOST:PORT or tls://HOST:PORT, such as {DEFAULT}")
+    if (scheme == "tls") != bool(tls):
+        raise UsageError(f"{option}{url}: " + ("tls:// is with --tls DIR" if scheme == "tls" else "with --tls it must be tls://"))
+    if tls and (missing := [name for name in FILES.values() if not (Path(tls) / name).is_file()]):
+        raise UsageError(f"--tls {tls}: has no {missing[0]}; must be a folder with {', '.join(FILES.values())}")
+    if not tls and not insecure and not loopback(host):
+        raise UsageError(f"{option}{url}: whoever reaches it can run anything there; must be with --tls DIR, or --insecure"
+                         " in a network that is trusted")
+    return Address(f"{scheme}://{host}:{port}", Path(tls) if tls else None)
+
+
+def loopback(host: str) -> bool:
+    host = host.strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_installed() -> None:
+    """Raises UsageError where the extra is not there."""
+    try:
+        import distributed  # noqa: F401
+    except ModuleNotFoundError as missing:
+        raise UsageError(f"{missing.name} is not installed for {sys.executable}: pip install 'tdx-sept-harness[cluster]', or in a"
+                         " checkout: pip install -c requirements.lock -e '.[cluster]'") from None
+
+
+# --- who computes what -------------------------------------------------------------------------
+
+class Dispatch:
+    """One task at a time to each worker; the task of one that died to another, until DEATHS_MOST have died of it."""
+
+    def __init__(self, count: int, pinned: list[str] | None = None):
+        self.pinned = pinned                             # by place, the only worker that may have it
+        self.waiting = deque(range(count))
+        self.running: dict[str, int] = {}                # worker -> place of a task
+        self.deaths: dict[int, list[str]] = {}           # place -> the workers that died of it
+
+    @property
+    def left(self) -> int:
+        return len(self.waiting) + len(self.running)
+
+    def give(self, workers: list[str]) -> list[tuple[str, int]]:
+        """(worker, place of a task) of what is to begin."""
+        begun = []
+        for worker in workers:
+            if worker in self.running:
+                continue
+            place = next((place for place in self.waiting if self._may(worker, place, len(workers) == 1)), None)
+            if place is not None:
+                self.waiting.remove(place)
+                self.running[worker] = place
+                begun.append((worker, place))
+        return begun
+
+    def _may(self, worker: str, place: int, only: bool) -> bool:
+        if self.pinned:
+            return self.pinned[place] == worker
+        return only or worker not in self.deaths.get(place, ())
+
+    def came(self, worker: str) -> int:
+        """The task that a worker had has ended."""
+        return self.running.pop(worker)
+
+    def died(self, worker: str) -> tuple[int, bool]:
+        """The worker, or the process of its task: (the task, whether it is given up)."""
+        place = self.running.pop(worker)
+        died = self.deaths.setdefault(place, [])
+        died.append(worker)
+        given_up = bool(self.pinned) or len(died) >= DEATHS_MOST
+        if not given_up:
+            self.waiting.append(place)                   # behind the others: what comes of them is safe then
+        return place, given_up
+
+
+def usable(found: dict[str, str], kind: str, source: str) -> tuple[list[str], dict[str, str]]:
+    """(addresses of the workers of a kind, {address: why it is refused}) of {address: name}; of a host one that measures."""
+    good, refused, hosts = [], {}, set()
+    for where, name in sorted(found.items()):
+        worker = Named.read(name)
+        if worker is None:
+            refused[where] = "is none of this program's workers (`worker`)"
+        elif worker.kind != kind:
+            continue
+        elif worker.source != source:
+            refused[where] = f"{worker.host} has source {worker.source}, this is {source}"
+        elif kind == MACHINE and worker.host in hosts:
+            refused[where] = f"another worker measures on {worker.host} already"
+        else:
+            good.append(where)
+            hosts.add(worker.host)
+    return good, refused
+
+
+def beside_ms(spans: dict[str, list[tasks_.Answer]]) -> list[float]:
+    """By task but the first of each worker: what a worker's time between two tasks' work was, in milliseconds."""
+    return [1e3 * (later.ended - earlier.ended - later.work_s)
+            for answers in spans.values() for earlier, later in zip(answers, answers[1:])]
+
+
+# --- dask's side -------------------------------------------------------------------------------
+
+def remote(work: bytes) -> tasks_.Answer:
+    """What a worker does with a task."""
+    from distributed import get_worker
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def wanted() -> bool:
+        known = worker.state.tasks.get(key)
+        return known is not None and known.state == "executing"
+    return tasks_.compute(work, wanted)
+
+
+@contextlib.contextmanager
+def connected(where: Address):
+    """A client.  Raises UsageError where there is no scheduler."""
+    check_installed()
+    import logging
+
+    from distributed import Client
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = Client(where.url, security=where.security(), timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as problem:
+        said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise UsageError(f"--cluster {where.url}: no scheduler answers: {said}; start one by"
+                         f" `python -m harness worker {where.url} --scheduler`") from None
+    try:
+        yield client
+    finally:
+        client.close(timeout=2)
+
+
+class Cluster:
+    """The workers of a scheduler, as a Dispatch wants them."""
+
+    def __init__(self, client, kind: str, source: str):
+        self.client, self.kind, self.source = client, kind, source
+        self.arrived: queue.SimpleQueue = queue.SimpleQueue()
+        self.workers: list[str] = []
+        self.refused: dict[str, str] = {}
+        self.looked = -WORKERS_S
+        self.serial, self.futures = 0, {}                # worker -> its future
+
+    def look(self) -> list[str]:
+        """The workers that there are now; those that are refused are said once.  Raises UsageError without a scheduler."""
+        if time.monotonic() - self.looked >= WORKERS_S:
+            if self.client.status != "running":
+                raise UsageError("the scheduler is gone")
+            found = {where: worker["name"] for where, worker in self.client.scheduler_info(n_workers=-1)["workers"].items()}
+            self.workers, refused = usable(found, self.kind, self.source)
+            for where in refused.keys() - self.refused.keys():
+                print(f"worker {where} is refused: {refused[where]}", file=sys.stderr)
+            self.refused, self.looked = refused, time.monotonic()
+        return self.workers
+
+    def begin(self, worker: str, work: bytes) -> None:
+        self.serial += 1
+        future = self.client.submit(remote, work, workers=[worker], allow_other_workers=False, pure=False, retries=0,
+                                    key=f"sept-{os.getpid()}-{id(self)}-{self.serial}")
+        self.futures[worker] = future
+        future.add_done_callback(lambda done: self.arrived.put((worker, done)))
+
+    def next(self) -> str | None:
+        """A worker that has ended its task, if one has by now."""
+        with contextlib.suppress(queue.Empty):
+            worker, future = self.arrived.get(timeout=LOOK_S)
+            if self.futures.get(worker) is future:       # not one that was given up
+                return worker
+        return None
+
+    def answer(self, future) -> tasks_.Answer | None:
+        """None if it was lost with its worker."""
+        try:
+            return future.result(timeout=FETCH_S)
+        except Exception:                # whatever dask makes of a worker that is lost; a task's own exceptions are in its answer
+            return None
+        finally:
+            future.release()
+
+    def forget(self, worker: str) -> None:
+        self.client.cancel([self.futures.pop(worker)], force=True)
+
+
+def results(where: Address, machine: bool, function: Callable, tasks: list[tuple], names: list[str] | None) -> Iterator[tuple[int, object]]:
+    """As jobs.results."""
+    from harness.commands import jobs
+    with connected(where) as client, stops.noted():
+        cluster = Cluster(client, MACHINE if machine else CORE, jobs.source())
+        works = [tasks_.packed(function, task, cluster.source) for task in tasks]
+        yield from _results(cluster, works, names or [f"task {number + 1}" for number in range(len(tasks))])
+
+
+def fleet(where: Address, function: Callable, task: tuple) -> Iterator[tuple[str, object]]:
+    """(host, what the function makes of a task there or Failure), of every host that measures.  Raises UsageError without one."""
+    from harness.commands import jobs
+    with connected(where) as client, stops.noted():
+        cluster = Cluster(client, MACHINE, jobs.source())
+        workers = list(cluster.look())
+        if not workers:
+            raise UsageError(f"--cluster {where.url}: no worker measures there; start one by `python -m harness worker"
+                             f" {where.url} --machine`")
+        names = {address: Named.read(worker["name"]) for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
+        hosts = [names[worker].host for worker in workers]
+        for place, each in _results(cluster, [tasks_.packed(function, task, cluster.source)] * len(workers), hosts, workers):
+            yield hosts[place], each
+
+
+def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: list[str] | None = None) -> Iterator[tuple[int, object]]:
+    from harness.commands.jobs import Failure
+    dispatch, spans, seen = Dispatch(len(works), pinned), {}, time.monotonic()
+    try:
+        with Sign().about(f"{len(works)} tasks") as sign:
+            while dispatch.left and not stops.asked():
+                workers = cluster.look()
+                seen = time.monotonic() if workers else seen
+                if time.monotonic() - seen > PATIENCE_S:
+                    raise UsageError(f"no worker for {PATIENCE_S} s")
+                for worker in [worker for worker in dispatch.running if worker not in workers]:
+                    cluster.forget(worker)
+                    yield from _died(dispatch, worker, "its worker died", names)
+                _give(cluster, dispatch, workers, works)
+                sign(len(works) - dispatch.left, len(works), f"tasks done, {len(workers)} workers")
+                worker = cluster.next()
+                if worker is None or worker not in dispatch.running:
+                    continue
+                future, place = cluster.futures.pop(worker), dispatch.running[worker]
+                if answer := cluster.answer(future):
+                    spans.setdefault(worker, []).append(answer)
+                if answer is None or answer.kind == tasks_.KILLED:
+                    yield from _died(dispatch, worker, f"killed by {answer.content}" if answer else "its worker died", names)
+                    continue
+                dispatch.came(worker)
+                _give(cluster, dispatch, workers, works)         # before what has come is looked at
+                yield place, (pickle.loads(answer.content) if answer.kind == tasks_.VALUE
+                              else Failure(f"{answer.content} (on {worker})"))
+    except UsageError as problem:
+        for place in [*dispatch.running.values(), *dispatch.waiting]:
+            yield place, Failure(f"given up: {problem}")
+    finally:
+        for worker in list(cluster.futures):
+            with contextlib.suppress(Exception):         # no scheduler is left that could know
+                cluster.forget(worker)
+    if beside := beside_ms(spans):
+        print(f"cluster: {len(works)} tasks on {len(spans)} workers; beside their work {sum(beside) / len(beside):.1f} ms a task"
+              f" (most {max(beside):.1f} ms)", file=sys.stderr)
+
+
+def _give(cluster: Cluster, dispatch: Dispatch, workers: list[str], works: list[bytes]) -> None:
+    for worker, place in dispatch.give(workers):
+        cluster.begin(worker, works[place])
+
+
+def _died(dispatch: Dispatch, worker: str, how: str, names: list[str]) -> Iterator[tuple[int, object]]:
+    from harness.commands.jobs import Failure
+    place, given_up = dispatch.died(worker)
+    if given_up:
+        died = dispatch.deaths[place]
+        yield place, Failure(f"given up: {how}" + ", the second time" * (len(died) > 1)
+                             + f" (on {', '.join(died)})")
+    else:
+        print(f"{names[place]}: {how} ({worker}); it is run again elsewhere", file=sys.stderr)
