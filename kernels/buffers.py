@@ -16,7 +16,7 @@ from kernels.compiling import kernel
 from kernels.machine import load_word, store_word
 from kernels.ops import REGISTERS
 
-HELD = REGISTERS + 1             # behind the column that says whose registers a row of the table of locals has
+HELD = REGISTERS + 1             # behind the column with the actor of a row of the table of locals
 FIRST = HELD + 1
 UNLOCK = 0                       # in place of a width
 

@@ -133,7 +133,7 @@ def load(path: str, overrides: list[str] = (), policies: list[str] = (),
     """(keys that are varied, [(their values, config)]), in the order of the file, a seed after the other.
 
     policies   in place of those that the file varies
-    costs      each once more for every variant of its assumed costs, whose name is then the value of COSTS
+    costs      each once more for every variant of its assumed costs; COSTS then has the variant's name
     Raises UsageError.
     """
     given = config_file.read(path, overrides)

@@ -198,7 +198,7 @@ def pairs_miscounted(plan: Plan, memory: Memory) -> int:
 
 
 def priority_on_ranges(memory: Memory) -> int:
-    """2 MiB of data whose PAMT entry has host priority."""
+    """2 MiB of data with host priority on the PAMT entry."""
     return int((memory.view("pamt_2m.data", np.uint16)[:, PAMT_LOCK // 2] & np.uint16(HP) != 0).sum())
 
 

@@ -514,7 +514,7 @@ def hosts_words(listing: Listing, layout: Layout, registers: tuple[R, R], group:
 
 
 def _entries_around(listing: Listing, layout: Layout, two_m: R, one_g: R) -> None:
-    """The PAMT 2M and 1G entries around the frame whose number, before it is scattered, is in `one_g`."""
+    """The PAMT 2M and 1G entries around the frame that `one_g` numbers, before it is scattered."""
     frames = layout.frames
     if frames.factor != 1:
         listing.row(Op.INDEX, register=one_g, source=one_g, mask=-1, match=frames.factor, text="scattered")
@@ -559,7 +559,7 @@ def locate_pair(listing: Listing, layout: Layout) -> None:
 
 
 def locate_placed_pair(listing: Listing, layout: Layout, pool: bool) -> None:
-    """The same for the 2 MiB whose PAMT entry is at TARGET_2M; with `pool`, in 2 MiB that have no other pages."""
+    """The same for the 2 MiB that have the PAMT entry at TARGET_2M; with `pool`, in 2 MiB that have no other pages."""
     frames = layout.frames
     two_m, pages = layout.at(f"pamt_2m.{HOST}"), layout.at(f"pamt_4k.{HOST}")
     for number, (four_k, two, one) in enumerate(PAIR_REGISTERS):

@@ -113,10 +113,10 @@ def test_a_mistake_about_how_to_search_is_one_line(capsys, monkeypatch, argument
     (["--modules"], "--modules: not of C litmus tests"), (["--policies"], "--policies: not of C litmus tests"),
     (["--guests"], "--guests: not of C litmus tests"), (["--policy", "retry16"], "--policy retry16: not of C litmus tests"),
     (["--module", "1.5.34"], "--module 1.5.34: not of C litmus tests"),
-    (["--memory-model", "tso", "--html", "x.html"], "--html x.html: not together with --memory-model tso"),
-    (["--memory-model", "tso", "--trace", "x.json"], "--trace x.json: not together with --memory-model tso"),
-    (["--memory-model", "tso", "--as-test", "x.py"], "--as-test x.py: not together with --memory-model tso"),
-    (["--memory-model", "tso", "--no-reduction"], "--no-reduction: not together with --memory-model tso"),
+    (["--memory-model", "tso", "--html", "x.html"], "--html x.html: not of C litmus tests under x86-TSO"),
+    (["--memory-model", "tso", "--trace", "x.json"], "--trace x.json: not of C litmus tests under x86-TSO"),
+    (["--memory-model", "tso", "--as-test", "x.py"], "--as-test x.py: not of C litmus tests under x86-TSO"),
+    (["--memory-model", "tso", "--no-reduction"], "--no-reduction: not of C litmus tests under x86-TSO"),
     (["--memory-model", "tso", "--preemptions", "2"], "--preemptions 2: not together with --memory-model tso"),
     (["--memory-model", "tso", "--random", "2"], "--random 2: not together with --memory-model tso"),
     ([MP, "--show", "1"], "--show 1: these are 2 litmus tests"),
@@ -125,8 +125,8 @@ def test_what_a_litmus_test_does_not_take_is_refused(capsys, monkeypatch, argume
     refused(capsys, monkeypatch, [SB, *arguments], sentence)
 
 
-def test_tso_of_a_scenario_is_refused(capsys, monkeypatch):
-    refused(capsys, monkeypatch, [TWO_HOSTS, "--memory-model", "tso"], "is no C litmus test")
+def test_samples_of_tso_are_refused(capsys, monkeypatch):
+    refused(capsys, monkeypatch, [TWO_HOSTS, "--memory-model", "tso", "--random", "3"], "--random 3: not together with --memory-model tso")
 
 
 def refused(capsys, monkeypatch, arguments, sentence) -> None:

@@ -10,6 +10,7 @@ from tests.command_line import command
 WITHOUT = {                      # why
     "schema": "prints JSON Schema, and nothing else",
     "report": "writes a page and prints nothing",
+    "worker": "runs until it is stopped, and says on stderr what it does",
 }
 
 

@@ -44,7 +44,6 @@ def test_explore_has_both_memory_models(capsys):
     (["run", SB, "--repeats", "3"], "--repeats: not of C litmus tests"),
     (["run", SB, "configs/kick_on_busy.toml"], "kick_on_busy.toml: is no .litmus file"),
     (["run", "configs/kick_on_busy.toml", "--runs", "3"], "--runs 3: is of C litmus tests"),
-    (["explore", "configs/explore/fault_zap.toml", "--memory-model", "tso"], "is no C litmus test"),
     (["explore", SB, "--memory-model", "tso", "--random", "3"], "--random 3: not together with --memory-model tso"),
     (["run", str(ROOT / "configs/litmus/kvm/mirror-race.litmus"), "--memory-model", "tso"], "mirror-race.litmus: is about a TD"),
 ])

@@ -80,20 +80,21 @@ def run(test: Test, config: Config, runs: int, seed: int, progress: Callable[[fl
                          " (a config simulates KVM's flows)")
     world, random = _World(test, config), np.random.default_rng(seed)
     counts, took, whole, began, endless = {}, [], [], time.monotonic(), 0
-    for number in range(runs):
-        if stops.asked() or endless == ENDLESS_MOST:
-            break
-        starts = ORIGIN + random.integers(0, prices.ticks(APART_NS) + 1, world.count)
-        kind = world.once(starts)
-        key = kind, world.words()
-        counts[key] = counts.get(key, 0) + 1
-        endless += kind == "endless"
-        if kind == "done":
-            ticks = world.took()
-            took.append(ticks)
-            whole.append((starts + ticks).max() - starts.min())
-        if number % 256 == 0:
-            progress(number / runs, {})
+    with stops.noted():
+        for number in range(runs):
+            if stops.asked() or endless == ENDLESS_MOST:
+                break
+            starts = ORIGIN + random.integers(0, prices.ticks(APART_NS) + 1, world.count)
+            kind = world.once(starts)
+            key = kind, world.words()
+            counts[key] = counts.get(key, 0) + 1
+            endless += kind == "endless"
+            if kind == "done":
+                ticks = world.took()
+                took.append(ticks)
+                whole.append((starts + ticks).max() - starts.min())
+            if number % 256 == 0:
+                progress(number / runs, {})
     return Ran([Ending(*key, count) for key, count in counts.items()], sum(counts.values()), time.monotonic() - began, endless == ENDLESS_MOST,
                np.array(took, float).reshape(-1, world.count) / prices.TICKS_PER_NS, np.array(whole, float) / prices.TICKS_PER_NS)
 
