@@ -137,6 +137,7 @@ def test_a_scenario_that_breaks_the_module_on_purpose_says_nothing_of_releases(c
     assert code == 0 and "left out, as busted: busted_lock" in out
 
 
+@pytest.mark.slow
 def test_policies_can_be_required_of_too_and_equal_ones_are_searched_once(capsys, monkeypatch):
     modules = searched(monkeypatch)
     code, out, _ = command(capsys, "explore", "--policies", str(ROOT / "configs/explore/fault_zap.toml"),

@@ -99,7 +99,7 @@ def children(pid):
     return [int(each) for each in subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_a_request_to_stop_leaves_nothing_running_and_no_helper_complains(tmp_path, number):
     process = subprocess.Popen([sys.executable, "-m", "harness", "sweep", str(CONFIG), *GRID, "--set", "duration_s=600", "--jobs", "2",
                                 "--out", str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -70,6 +70,7 @@ def test_the_units_are_valid():
     assert not said
 
 
+@pytest.mark.slow
 def test_lkps_parse_reads_what_run_prints(tmp_path):
     done = harness("run", "configs/kick_on_busy.toml", "configs/kick_vcpus.toml", "--format", "csv", "--out", tmp_path,
                    "--set", "engine=simulate", "--set", "duration_s=0.002", "--set", "warmup_s=0")

@@ -35,6 +35,7 @@ def interrupted(at: int, *arguments: str) -> subprocess.CompletedProcess:
     return done
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_what_is_known_of_the_scenario_so_far():
     done = interrupted(30, *TWO_VCPUS)
     assert "NOT complete (interrupted)" in done.stdout and "were not expanded" in done.stdout
@@ -52,6 +53,7 @@ def test_ctrl_c_prints_the_line_of_every_scenario_that_was_searched():
     assert lines[-1].startswith("6 scenarios")
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_the_policies_that_are_done():
     done = interrupted(40, "--policies", str(ROOT / "configs/explore/fault_zap_pending.toml"))
     assert "interrupted in policy" in done.stderr

@@ -353,6 +353,7 @@ def test_a_worker_that_is_stopped_from_outside_is_no_deadlock_and_is_named_with_
     assert "worker vcpu1 was stopped from outside for " in stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_and_goes_on_says_so_and_for_how_long(started):
     started.work()
     os.killpg(started.process.pid, signal.SIGSTOP)
@@ -412,6 +413,7 @@ def armed_for_a_pending_page(memory) -> None:
         memory.set_word(stepping_words + stepping.EPF_LENGTH, 1, 8)
 
 
+@pytest.mark.slow
 def test_a_hang_is_noted_with_what_each_vcpu_was_told(monkeypatch):
     """Both vCPUs are armed for a page that is pending: neither can enter and accept it."""
     prepare(monkeypatch, armed_for_a_pending_page)

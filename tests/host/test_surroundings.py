@@ -34,6 +34,7 @@ def test_too_small_an_address_space_is_one_line():
                             " allow 1024 MiB\n")
 
 
+@pytest.mark.slow
 def test_a_limit_on_open_files_and_no_folder_for_temporary_files_are_one_line(tmp_path):
     for few in (7, 16):
         ended = harness("run", "configs/kick_vcpus.toml", "--set", "duration_s=0.1", "--set", "warmup_s=0", "--out", str(tmp_path),

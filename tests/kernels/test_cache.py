@@ -67,6 +67,7 @@ def test_a_damaged_cache_is_said_not_used_and_made_anew(tmp_path):
     assert "is no file; not used" in start(tmp_path)[3]
 
 
+@pytest.mark.slow
 def test_a_cache_that_others_can_write_is_closed_and_made_anew(tmp_path):
     folder = Path(start(tmp_path)[2])
     for opened in (folder, folder.parent):

@@ -137,6 +137,7 @@ def test_a_name_that_perf_probe_gives_to_a_return():
     assert (found.kind, found.values) == ("answer", {"call": "tdh_mem_page_aug", "status": 0})
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_trace():
     def peak(events):
         found = gathered.Gathered()
