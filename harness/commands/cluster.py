@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness import stops
 from harness.commands import task as tasks_
@@ -280,7 +280,7 @@ class Cluster:
         self.client.cancel([self.futures.pop(worker)], force=True)
 
 
-def results(where: Address, machine: bool, function: Callable, tasks: list[tuple], names: list[str] | None) -> Iterator[tuple[int, object]]:
+def results(where: Address, machine: bool, function: Callable, tasks: list[tuple], names: list[str] | None) -> Iterator[tuple[int, Any]]:
     """As jobs.results."""
     from harness.commands import jobs
     with connected(where) as client, stops.noted():
@@ -289,7 +289,7 @@ def results(where: Address, machine: bool, function: Callable, tasks: list[tuple
         yield from _results(cluster, works, names or [f"task {number + 1}" for number in range(len(tasks))])
 
 
-def fleet(where: Address, function: Callable, task: tuple) -> Iterator[tuple[str, object]]:
+def fleet(where: Address, function: Callable, task: tuple) -> Iterator[tuple[str, Any]]:
     """(host, what the function makes of a task there or Failure), of every host that measures.  Raises UsageError without one."""
     from harness.commands import jobs
     with connected(where) as client, stops.noted():
@@ -304,7 +304,7 @@ def fleet(where: Address, function: Callable, task: tuple) -> Iterator[tuple[str
             yield hosts[place], each
 
 
-def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: list[str] | None = None) -> Iterator[tuple[int, object]]:
+def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: list[str] | None = None) -> Iterator[tuple[int, Any]]:
     from harness.commands.jobs import Failure
     dispatch, spans, seen = Dispatch(len(works), pinned), {}, time.monotonic()
     try:
@@ -349,7 +349,7 @@ def _give(cluster: Cluster, dispatch: Dispatch, workers: list[str], works: list[
         cluster.begin(worker, works[place])
 
 
-def _died(dispatch: Dispatch, worker: str, how: str, names: list[str]) -> Iterator[tuple[int, object]]:
+def _died(dispatch: Dispatch, worker: str, how: str, names: list[str]) -> Iterator[tuple[int, Any]]:
     from harness.commands.jobs import Failure
     place, given_up = dispatch.died(worker)
     if given_up:

@@ -17,7 +17,7 @@ import signal
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness import stops
 from harness.commands import arguments
@@ -126,7 +126,7 @@ def there(out: Path) -> dict[str, Result]:
 # --- results -----------------------------------------------------------------------------------
 
 def results(place: Where, function: Callable, tasks: list[tuple], here: Callable | None = None,
-            names: list[str] | None = None) -> Iterator[tuple[int, object]]:
+            names: list[str] | None = None) -> Iterator[tuple[int, Any]]:
     """(place of a task, what the function makes of it or Failure) as they end; of a request to stop on those that have ended.
 
     here    computes the task of a place in this process, with its progress, if that is where
@@ -145,7 +145,7 @@ def results(place: Where, function: Callable, tasks: list[tuple], here: Callable
         yield from _in_processes(place.jobs, function, tasks)
 
 
-def in_order(found: Iterator[tuple[int, object]]) -> Iterator[tuple[int, object]]:
+def in_order(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
     """The same in the order of the tasks; at the end also those behind one that is missing."""
     waiting, following = {}, 0
     for number, each in found:
@@ -156,7 +156,7 @@ def in_order(found: Iterator[tuple[int, object]]) -> Iterator[tuple[int, object]
     yield from sorted(waiting.items())
 
 
-def _in_processes(jobs: int, function: Callable, tasks: list[tuple]) -> Iterator[tuple[int, object]]:
+def _in_processes(jobs: int, function: Callable, tasks: list[tuple]) -> Iterator[tuple[int, Any]]:
     with stops.noted(), Sign().about(f"{len(tasks)} tasks") as sign:
         pool, futures = _started(jobs, function, tasks)
         left = {future: number for number, future in enumerate(futures)}
