@@ -14,7 +14,7 @@ import hashlib
 import json
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ class Where(NamedTuple):
     """In how many processes of this machine tasks are computed, or on which cluster."""
 
     jobs: int = 1
-    cluster: object = None       # a cluster.Address
+    cluster: Any = None          # a cluster.Address
     machine: bool = False        # of a cluster: its workers that measure, in place of those that compute
 
     @property
@@ -79,7 +79,7 @@ def where(options_jobs: int, address) -> Where:
     return Where(options_jobs, address)
 
 
-def check(place: Where, configs: list[Config]) -> None:
+def check(place: Where, configs: Iterable[Config]) -> None:
     """Raises UsageError for runs in real time."""
     real = next((config for config in configs if config.engine != "simulate"), None)
     if real and not place.here:

@@ -124,8 +124,8 @@ def fill(found: Matrix, scenarios: list[tuple[str, str, Scenario]], wanted: Want
     only   the invariants that are asked about, if not all; what a program has no way to break holds
     """
     asked = [list(only) or invariants(scenario, wanted.bounded) for _, _, scenario in scenarios]
-    for (name, *_), each in zip(scenarios, asked):
-        found.ask(name, each)
+    for (name, *_), names in zip(scenarios, asked):
+        found.ask(name, names)
     for name in wanted.required:
         if name not in found.invariants:
             known = [named(each) for each in found.invariants]

@@ -95,7 +95,7 @@ def main() -> None:
         if jobs.source() != source:
             raise UsageError(f"source {jobs.source()}, wanted is {source}")
         function, arguments = pickle.loads(work)
-        found = VALUE, pickle.dumps(function(*arguments))
+        found: tuple[str, bytes | str] = VALUE, pickle.dumps(function(*arguments))
     except UsageError as mistake:
         found = MISTAKE, str(mistake)
     except Exception as problem:
