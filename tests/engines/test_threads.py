@@ -10,12 +10,12 @@ from harness.commands import running
 from harness.experiment import config_file
 from tests.command_line import ROOT
 
-SHORT = ["warmup_s=0", "duration_s=0.002"]
+SHORT = {"simulate": ["warmup_s=0", "duration_s=0.002"], "processes": ["warmup_s=0", "duration_s=0.1"]}
 
 
 @pytest.mark.parametrize("engine", ["simulate", pytest.param("processes", marks=pytest.mark.slow)])
 def test_a_run_in_a_thread_is_the_run_of_the_main_thread(engine):
-    plan = running.prepare(config_file.load(ROOT / "configs/kick_on_busy.toml", [f"engine={engine}", *SHORT]))
+    plan = running.prepare(config_file.load(ROOT / "configs/kick_on_busy.toml", [f"engine={engine}", *SHORT[engine]]))
     found, before = [], [signal.getsignal(number) for number in stops.SIGNALS]
     thread = threading.Thread(target=lambda: found.append(running.measure(plan)))
     thread.start()
