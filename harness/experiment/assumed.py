@@ -2,6 +2,9 @@
 
 `MACHINE` has every price of [machine]; its values are the defaults of harness/experiment/config.py.  `COSTS` has ranges
 for those [costs_ns] about which something is known; others go from half to twice what a config says.
+
+The ranges are our judgement, nobody has measured or published them; what they name as published (646 ns of a TDCALL, 2 us of
+PAMT.REMOVE, 3.85 us of an exit, the shutdowns) has its source in published.py.
 """
 
 from typing import NamedTuple
@@ -33,7 +36,7 @@ MACHINE = {
     "transfer_far_ns": Assumed("a cache-to-cache transfer between two sockets", 100, 480,
                                "two sockets, to what a published shutdown of 64 vCPUs would need"),
     "page_zero_ns": Assumed("4 KiB at 10 bytes a nanosecond", 200, 1_900,
-                            "20 bytes a ns, to what Linux' own MOVDIR64B clear took in a published shutdown"),
+                            "20 bytes a ns, to what Linux' own clear takes, as derived from published shutdowns"),
     "ipi_ns": Assumed("an interrupt sent to another processor, and the exit it forces", 500, 4_000,
                       "a posted interrupt, to one that waits for its turn"),
     "ipi_handled_ns": Assumed("KVM's empty handler for a request", 200, 2_000, "a handler alone, to a whole exit of a plain VM"),
