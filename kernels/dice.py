@@ -41,14 +41,15 @@ class Dice(NamedTuple):
 def choose(kind, count, thresholds, aliases, previous, word):
     """One outcome below `count`.
 
-    SEQUENCE   the next one
+    SEQUENCE   the next one; behind each thresholds[0] of them aliases[0] are left out
     WEIGHTED   with weights, by Walker's alias method: outcome i is i if the lower half of the random
                `word` is below thresholds[i], else aliases[i]
     SPLIT      evenly among the first aliases[0] if the lower half is below thresholds[0], else evenly
                among the others
     """
     if kind == SEQUENCE:
-        return (previous + 1) % count
+        following = previous + 1
+        return (following + aliases[0] * (following % thresholds[0] == 0)) % count
     fraction = word >> 32 & 0xFFFFFFFF
     if kind == SPLIT:
         first = aliases[0]

@@ -107,8 +107,8 @@ class Scene:
         """An actor in an entry filter holds the SEPT tree exclusively (or, with 0, no longer)."""
         self.memory.set_word(self.layout.at("secure_ept_lock"), word, 16)
 
-    def hold_entry(self, held=True):
-        """A guest's ACCEPT holds the page's entry."""
-        place = self.layout.at("sept.0", self.page)
+    def hold_entry(self, held=True, level=0):
+        """A guest's ACCEPT holds the page's entry, or the one at a level above it."""
+        place = self.layout.at(f"sept.{level}", self.page >> 9 * level)
         word = self.memory.word(place)
         self.memory.set_word(place, word | 1 << 11 if held else word & ~(1 << 11))

@@ -61,10 +61,13 @@ def make_choice(config: Config, name: str) -> Choice:
         share = getattr(getattr(config, table), key)
         return Choice(WEIGHTED, 2, *alias_table(np.array([1 - share, share])))
     if name == "split":              # each large page in turn; the first 2 MiB are small pages
-        return Choice(SEQUENCE, config.td.memory_mib // 2 - 1, [0], [0])
-    workload = config.workload
-    own = name == "remove" and workload.remove_pattern != "same"
-    return PATTERNS[workload.remove_pattern if own else workload.pattern](config, working_pages(config))
+        return _in_turn(config.td.memory_mib // 2 - 1)
+    pattern = config.workload.remove_pattern if name == "remove" else "same"
+    if pattern == "same":
+        pattern = config.workload.pattern
+    if name == "remove" and pattern == "boot":
+        pattern = "sequential"       # host threads have no pieces
+    return PATTERNS[pattern](config, working_pages(config))
 
 
 def working_pages(config: Config) -> int:
@@ -73,8 +76,26 @@ def working_pages(config: Config) -> int:
     return min(config.workload.pages or all_pages, all_pages)
 
 
+def _in_turn(outcomes: int, piece: int = 1, left_out: int = 0) -> Choice:
+    return Choice(SEQUENCE, outcomes, [piece], [left_out])
+
+
 def _sequential(_: Config, pages: int) -> Choice:
-    return Choice(SEQUENCE, pages, [0], [0])
+    return _in_turn(pages)
+
+
+def _boot(config: Config, pages: int) -> Choice:
+    vcpus, piece = config.guest.acceptors_of(config.td.vcpus, pages)
+    return _in_turn(pages, piece, (vcpus - 1) * piece)
+
+
+def page_before(config: Config, kind: str, index: int) -> int:
+    """The page before the one where an actor's sequence begins: its share of the pages, or its first piece of them."""
+    pages = working_pages(config)
+    if kind == "vcpu" and config.workload.pattern == "boot":
+        vcpus, piece = config.guest.acceptors_of(config.td.vcpus, pages)
+        return (index - (vcpus - 1)) * piece - 1
+    return index * pages // config.td.vcpus - 1
 
 
 def _uniform(_: Config, pages: int) -> Choice:
@@ -95,7 +116,7 @@ def _zipf(config: Config, pages: int) -> Choice:
     return Choice(WEIGHTED, pages, *alias_table(1 / np.arange(1, pages + 1) ** config.workload.zipf_exponent))
 
 
-PATTERNS = {"sequential": _sequential, "uniform": _uniform, "hot": _hot, "zipf": _zipf}
+PATTERNS = {"sequential": _sequential, "boot": _boot, "uniform": _uniform, "hot": _hot, "zipf": _zipf}
 
 
 def alias_table(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

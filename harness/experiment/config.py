@@ -10,14 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from harness.protocol import dpamt, guest_policies, policies, releases
 from harness.protocol import policy as policy_words
-from harness.memory.placement import BY_USE, PLACEMENTS
+from harness.memory.placement import BY_USE, PAGES_PER_MIB, PLACEMENTS
 from harness.errors import nearest
 
 ENGINES = ("processes", "simulate")
 PATTERNS = ("uniform", "hot", "zipf", "sequential")
 SEAMCALL_FAULTS = ("none", "bios_off", "vmx_off", "not_loaded")
 REMOVALS = ("punch_hole", "conversion", "memslot_delete", "split", "teardown", "build")
-PAGES_PER_MIB = 256
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"      # of a config, a scenario and a policy
 BUSTED = ("entry_lock", "no_track", "no_kick", "tracking_check")
 
@@ -48,7 +47,8 @@ class Td(Table):
 class Workload(Table):
     """What vCPUs touch and what host threads remove."""
 
-    pattern: Literal[PATTERNS] = Field("hot", description="which pages vCPUs touch")
+    pattern: Literal[*PATTERNS, "boot"] = Field("hot", description="which pages vCPUs touch; boot: each of the vCPUs that accept memory "
+                                                                   "at boot the pieces that the guest gives it, the others none")
     pages: int | None = Field(None, ge=1, description="how many pages are in play; default: all")
     hot_pages: int = Field(16, ge=1, description="pattern hot: how many pages are hot")
     hot_share: float = Field(0.9, ge=0, le=1, description="pattern hot: share of touches that go there")
@@ -334,6 +334,7 @@ class Config(Table):
         plain = self.model_dump(mode="json", exclude={"policy", "guest"})
         plain["guest"] = {"name": self.guest.name, "largest": self.guest.largest,
                           "one_at_a_time": self.guest.one_at_a_time,
+                          **{name: getattr(self.guest, name) for name in guest_policies.NUMBERS},
                           **{site: self.guest.words(site) for site in guest_policies.SITES}}
         plain["td"]["hp_lock_timeout_ms"] = self.hp_lock_timeout_ms
         plain["policy"] = {

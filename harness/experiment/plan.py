@@ -14,7 +14,7 @@ import psutil
 
 from harness.protocol import releases
 from harness.experiment import published
-from harness.experiment.choices import Choices, make_choices, working_pages
+from harness.experiment.choices import Choices, make_choices, page_before, working_pages
 from harness.experiment.config import Config
 from harness.errors import UsageError
 from harness.memory.layout import LINE, PAGE, TD_HPA_STEP, Layout
@@ -67,9 +67,7 @@ class Plan:
         removing = self.config.workload.removing_tds
         idle = actor.kind == "host" and removing is not None and actor.td >= removing
         registers[R.PC] = self.program.labels["host.stop" if idle else actor.kind]
-        # Where a sequence of choices begins: spread over the pages.
-        share = actor.index * working_pages(self.config) // self.layout.vcpus
-        registers[R.GUEST_PAGE] = registers[R.PAGE] = share - 1
+        registers[R.GUEST_PAGE] = registers[R.PAGE] = page_before(self.config, actor.kind, actor.index)
         return registers
 
     def random_key(self, actor: Actor) -> int:
@@ -181,6 +179,8 @@ def _program(config: Config, layout: Layout) -> Program:
 
 def behaviour(config: Config) -> Behaviour:
     """What flows have to know of a workload, and of the guest."""
-    of_workload = [name for name in Behaviour._fields if name not in ("guest", "design")]
+    of_workload = [name for name in Behaviour._fields if name not in ("guest", "design", "acceptors")]
+    boots = config.workload.pattern == "boot"
     return Behaviour(**{name: getattr(config.workload, name) for name in of_workload}, guest=config.guest,
+                     acceptors=config.guest.acceptors_of(config.td.vcpus, working_pages(config))[0] if boots else None,
                      design=DESIGNS.get(config.td.dpamt))

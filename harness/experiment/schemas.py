@@ -93,7 +93,9 @@ def _guest() -> dict:
     sites = {site: {"description": f"what the guest makes of ACCEPT's {' of '.join(site.split('_'))}",
                     **_responses(guest_policies.ALLOWED[site])} for site in guest_policies.SITES}
     return _table(guest_policies.BY_NAME, sites | {"one_at_a_time": {
-        "type": "boolean", "description": "whether at most one vCPU accepts a page at a time"}})
+        "type": "boolean", "description": "whether at most one vCPU accepts a page at a time"}} | {
+        name: {"type": "integer", "minimum": number.least, "maximum": number.most, "description": number.meaning}
+        for name, number in guest_policies.NUMBERS.items()})
 
 
 def _table(known, properties: dict) -> dict:

@@ -19,6 +19,7 @@ own linear table, in which neighbours' 4K entries share a cache line, is as in b
 
 from typing import NamedTuple
 
+PAGES_PER_MIB = 256               # of 4 KiB
 BY_USE, PACKED, RANDOM = "by_use", "packed", "random"
 PLACEMENTS = (BY_USE, PACKED, RANDOM)
 SCATTER = 0x9E37_79B1            # odd; 2**32 divided by the golden ratio: consecutive multiples lie as far apart as can be

@@ -19,6 +19,7 @@ COUNTERS = {
     "accept_faults": "ACCEPTs that ended in an EPT violation; the mitigation does not count these",
     "accepts": "pages that a guest accepted",
     "accepts_given_up": "ACCEPTs that a guest gave up: an error to its own caller, which leaves the page alone",
+    "vcpus_halted": "vCPUs that their guest stopped for good because of an answer",
     "accepts_lost": "ACCEPTs that failed and that the guest took for done",
     "helped": "ACCEPTs that a vCPU made for the vCPU before it, while a string instruction faults there",
     "spammed": "ACCEPTs of vCPUs that do nothing else",

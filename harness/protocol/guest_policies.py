@@ -15,15 +15,19 @@ next, and behind the last one stands `fail`.
     touch     touch the page and see
     fail      an error to the guest's own caller, which leaves the page alone
     lost      the error is dropped: the page stays pending, and the guest takes it for accepted
+    halt      the vCPU stops for good; the others go on, and the page stays pending
     panic     the guest ends itself: its TD is dead
+
+Of one range of memory, at boot or at a conversion, pieces go round the vCPUs that accept; nobody accepts a piece of
+another (`acceptors`, `piece_mib`; workload.pattern = "boot").
 
 2 MiB are tried where workload.accept_2m says so (of a scenario: accept_2m), at each first page of 2 MiB, by guests that
 do so at all (`largest`).
 
 Not modelled: the try of 1 GiB (Linux), which the module refuses before it takes a lock; what a #VE handler does
 (whether a touch may come before the ACCEPT is workload.accept_first); TDG.MEM.PAGE.RELEASE; TDG.MEM.PAGE.ATTR.WR behind
-each ACCEPT (OpenHCL, td-shim); an AP that halts for good (assembler of old TDVF forks); MapGPA's limit, which is
-workload.map_gpa_retries.
+each ACCEPT (OpenHCL, td-shim); MapGPA's limit, which is workload.map_gpa_retries; that Linux hands pieces out as its
+page allocator asks for them, not round and round; that edk2 leaves what is behind 4 GiB to the OS.
 
 To add a guest: add a row.  It can then be named by any config, and the tests run it.
 """
@@ -31,6 +35,7 @@ To add a guest: add a row.  It can then be named by any config, and the tests ru
 from typing import NamedTuple
 
 from harness.errors import nearest
+from harness.memory.placement import PAGES_PER_MIB
 from harness.protocol.policy import PolicyError, Response, parse_response
 
 KINDS = ("busy", "mismatch", "accepted")
@@ -38,8 +43,9 @@ STATUS = dict(zip(KINDS, ("TDX_OPERAND_BUSY", "TDX_PAGE_SIZE_MISMATCH", "TDX_PAG
 SIZES = ("4k", "2m")             # by level
 SITES = tuple(f"{kind}_{size}" for kind in KINDS for size in reversed(SIZES))
 LAST = Response("fail")
+LARGEST_PIECE_MIB = 2048         # OpenHCL's parts of memory, which are contiguous, are no larger: underhill_mem init.rs
 
-_ANY = ("touch", "fail", "lost", "panic")
+_ANY = ("touch", "fail", "lost", "halt", "panic")
 ALLOWED = {
     "busy_2m": ("retry", "down", *_ANY), "busy_4k": ("retry", *_ANY),
     "mismatch_2m": ("retry", "down", *_ANY), "mismatch_4k": ("retry", *_ANY),
@@ -48,12 +54,29 @@ ALLOWED = {
 assert tuple(ALLOWED) == SITES
 
 
+class Number(NamedTuple):
+    """What a number of a row may be, and what it says."""
+
+    least: int
+    most: int
+    meaning: str
+
+
+# Of who accepts memory at boot.
+NUMBERS = {
+    "acceptors": Number(-1, 4096, "how many vCPUs accept memory at boot, at most; 0: all, -1: all but one"),
+    "piece_mib": Number(0, LARGEST_PIECE_MIB, "MiB that one of them takes at a time; 0: its whole share, at most "
+                                              f"{LARGEST_PIECE_MIB}"),
+}
+
+
 class GuestPolicy(NamedTuple):
     """A row; see above.
 
     one_at_a_time   no two vCPUs accept in the same 2 MiB at once, and a page that another has accepted meanwhile is not
                     accepted again: ranges are disjoint, or those in progress are on a list
     largest         the largest size that is tried
+    acceptors, piece_mib   NUMBERS
     """
 
     name: str
@@ -67,12 +90,31 @@ class GuestPolicy(NamedTuple):
     accepted_4k: tuple[Response, ...]
     one_at_a_time: bool = True
     largest: str = "2m"
+    acceptors: int = 1
+    piece_mib: int = 0
 
     def words(self, site: str) -> str:
         return ", ".join(map(str, getattr(self, site))) or "-"
 
     def counts_tries(self) -> bool:
         return any(response.attempts > 0 for site in SITES for response in getattr(self, site))
+
+    def acceptors_of(self, vcpus: int, pages: int) -> tuple[int, int]:
+        """How many of a TD's vCPUs accept its pages, and how many pages a piece has."""
+        most = self.acceptors if self.acceptors > 0 else max(1, vcpus + self.acceptors)
+        most = min(most, vcpus)
+        piece = self.piece_mib * PAGES_PER_MIB or min(LARGEST_PIECE_MIB * PAGES_PER_MIB, -(-pages // most))
+        return min(most, -(-pages // piece)), piece
+
+    def at_boot(self) -> str:
+        """Who accepts memory at boot, in words."""
+        who = {-1: "all vCPUs but one", 0: "all vCPUs", 1: "one vCPU"}.get(self.acceptors, f"{self.acceptors} vCPUs at most")
+        piece = f"{self.piece_mib} MiB in turn" if self.piece_mib else f"a share each, at most {LARGEST_PIECE_MIB} MiB"
+        return who if self.acceptors == 1 else f"{who}, {piece}"
+
+    def halts(self) -> bool:
+        """Whether an answer can make one of its vCPUs stop."""
+        return any(each.name == "halt" for site in SITES for each in getattr(self, site))
 
     def deaths(self) -> tuple[str, ...]:
         """The kinds of answer that can end this guest."""
@@ -100,7 +142,7 @@ GUESTS = (
     _guest("linux_boot", "any status but success: the next smaller size; at 4 KiB a panic",
            "Linux arch/x86/coco/tdx/tdx-shared.c (tdx_accept_memory), drivers/firmware/efi/unaccepted_memory.c"
            " (accepting_list), 41c177cf",
-           busy=("down", "panic"), mismatch=("down", "panic"), accepted=("down", "panic")),
+           busy=("down", "panic"), mismatch=("down", "panic"), accepted=("down", "panic"), acceptors=0, piece_mib=4),
     _guest("linux_convert", "the same behind MapGPA; at 4 KiB -EIO to the caller of set_memory_encrypted",
            "Linux arch/x86/coco/tdx/tdx.c (tdx_enc_status_changed), 41c177cf",
            busy=("down", "fail"), mismatch=("down", "fail"), accepted=("down", "fail")),
@@ -109,19 +151,25 @@ GUESTS = (
            busy=("", "panic"), mismatch=("", "panic"), accepted=("", "skip"), largest="4k"),
     _guest("edk2", "4 tries at once, then an error to the caller; what is accepted already is counted",
            "edk2 MdePkg/Library/TdxLib/AcceptPages.c, OvmfPkg/IntelTdx/TdxHelperLib/SecTdxHelper.c, c5aa7e7d",
-           busy=("retry 3, fail", "retry 3, fail"), mismatch=("down", "fail"), accepted=("skip", "skip")),
+           busy=("retry 3, fail", "retry 3, fail"), mismatch=("down", "fail"), accepted=("skip", "skip"),
+           acceptors=0, piece_mib=32),
     _guest("edk2_release", "the same on an AP of a RELEASE build, where ASSERTs are empty: the error is dropped",
            "edk2 OvmfPkg/IntelTdx/TdxHelperLib/SecTdxHelper.c (accepting on APs), c5aa7e7d",
-           busy=("retry 3, lost", "retry 3, lost"), mismatch=("down", "lost"), accepted=("skip", "skip")),
+           busy=("retry 3, lost", "retry 3, lost"), mismatch=("down", "lost"), accepted=("skip", "skip"),
+           acceptors=0, piece_mib=32),
+    _guest("tdvf_old_ap", "assembler for APs in forks of old TDVF: the AP halts for good; at 4 KiB no status is looked at",
+           "two forks of TDVF (AP loop of the reset vector; their repositories are not known)",
+           busy=("halt", "lost"), mismatch=("down", "lost"), accepted=("skip", "lost"), acceptors=0),     # how memory is divided is not known
     _guest("td_shim", "5 tries at once, then a panic; 2 MiB that are accepted already are one, 4 KiB are not",
            "td-shim tdx-tdcall/src/tdx.rs, td-shim/src/bin/td-shim/td/tdx_mailbox.rs, 125eeab5",
-           busy=("retry 4, panic", "retry 4, panic"), mismatch=("down", "panic"), accepted=("panic", "skip")),
+           busy=("retry 4, panic", "retry 4, panic"), mismatch=("down", "panic"), accepted=("panic", "skip"),
+           acceptors=16, piece_mib=32),
     _guest("td_payload", "td-shim's payload: 4 KiB only, a panic",
            "td-shim td-payload (shared.rs), 125eeab5",
            busy=("", "panic"), mismatch=("", "panic"), accepted=("", "skip"), largest="4k"),
     _guest("openhcl", "any error but a mismatch at 2 MiB is a panic, also what is accepted already (on purpose)",
            "OpenVMM vm/x86/tdcall/src/lib.rs, underhill_mem init.rs, 1488a37b; PR 967",
-           busy=("panic", "panic"), mismatch=("down", "panic"), accepted=("panic", "panic")),
+           busy=("panic", "panic"), mismatch=("down", "panic"), accepted=("panic", "panic"), acceptors=-1),
     _guest("mu_msvm", "the same: EFI_SECURITY_VIOLATION, which is not recovered from",
            "microsoft/mu_msvm (UEFI for Hyper-V)",
            busy=("panic", "panic"), mismatch=("down", "panic"), accepted=("panic", "panic")),
@@ -135,7 +183,7 @@ GUESTS = (
            "no guest does this; for comparison",
            busy=("retry forever pause 5000", "retry forever pause 5000"),
            mismatch=("down", "retry 3 pause 5000, panic"),
-           accepted=("skip", "skip")),
+           accepted=("skip", "skip"), acceptors=0, piece_mib=32),
 )
 BY_NAME = {guest.name: guest for guest in GUESTS}
 DEFAULT = GUESTS[0].name
@@ -156,7 +204,12 @@ def change(base: GuestPolicy, table: dict) -> GuestPolicy:
             if not isinstance(given, bool):
                 raise PolicyError(key, "must be true or false")
             changes[key] = given
+        elif key in NUMBERS:
+            least, most = NUMBERS[key].least, NUMBERS[key].most
+            if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
+                raise PolicyError(key, f"must be a whole number from {least} to {most}")
+            changes[key] = given
         else:
-            known = ("name", "base", "meaning", *SITES, "one_at_a_time")
+            known = ("name", "base", "meaning", *SITES, "one_at_a_time", *NUMBERS)
             raise PolicyError(key, f"unknown key; known: {', '.join(known)}{nearest(key, known)}")
     return base._replace(**changes)

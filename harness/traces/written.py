@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.experiment import config_file
-from harness.experiment.config import PAGES_PER_MIB, Costs
+from harness.experiment.config import Costs
+from harness.memory.placement import PAGES_PER_MIB
 from harness.errors import ResultError, escaped
 from harness.files import read_json, write_file
 from harness.traces.gathered import Gathered, Times

@@ -7,6 +7,7 @@ from harness.errors import UsageError
 from harness.experiment import choices
 from harness.experiment.choices import Choice, make_choice, make_choices, working_pages
 from kernels.dice import choose
+from harness.protocol.guest_policies import GUESTS
 from tests.stage import config
 
 DRAWS = 20_000
@@ -32,6 +33,48 @@ def shares(choice: Choice) -> np.ndarray:
 ])
 def test_pages_are_drawn_as_the_pattern_says(workload, wanted):
     assert shares(make_choice(config(workload=workload), "touch")) == pytest.approx(wanted, abs=0.02)
+
+
+def walk(given, vcpu: int, steps: int) -> list[int]:
+    """The pages that a vCPU touches one after the other."""
+    choice, page, pages = make_choice(given, "touch"), choices.page_before(given, "vcpu", vcpu), []
+    for _ in range(steps):
+        page = choose.py_func(choice.kind, choice.count, choice.thresholds, choice.aliases, page, 0)
+        pages.append(int(page))
+    return pages
+
+
+@pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.name)
+@pytest.mark.parametrize("vcpus, mib", [(1, 2), (3, 64), (8, 256), (32, 2048)])
+def test_at_boot_pieces_of_memory_go_round_the_vcpus_that_accept_and_nobody_takes_a_piece_of_another(guest, vcpus, mib):
+    given = config(guest=guest, td={"vcpus": vcpus, "memory_mib": mib}, workload={"pattern": "boot", "hosts": 0})
+    accepting, piece = guest.acceptors_of(vcpus, given.td.pages)
+    assert 1 <= accepting <= vcpus and piece * accepting < given.td.pages + accepting * piece
+    firsts = [choices.page_before(given, "vcpu", vcpu) for vcpu in range(accepting)]
+    of = np.arange(given.td.pages) // piece % accepting              # which vCPU each page is for
+    for vcpu in range(accepting):
+        pages = np.flatnonzero(of == vcpu)
+        some = min(len(pages), 20_000)
+        assert walk(given, vcpu, some) == pages[:some].tolist() and len(pages)
+    assert len(set(firsts)) == accepting
+
+
+def test_vcpus_that_accept_at_boot_are_as_many_as_the_guest_says_and_as_there_are_pieces_for():
+    mib = 256
+    said = {guest.name: guest.acceptors_of(32, 4096 * mib) for guest in GUESTS}
+    assert said["svsm"][0] == said["mu_msvm"][0] == said["asterinas"][0] == 1
+    assert said["td_shim"] == (16, 32 * mib) and said["edk2"] == (32, 32 * mib) and said["linux_boot"] == (32, 4 * mib)
+    assert said["openhcl"][0] == 31 and said["openhcl"][1] == -(-4096 * mib // 31)
+    assert GUESTS[0].acceptors_of(32, 4096 * mib)[1] == 2048 * mib
+    by_name = {guest.name: guest for guest in GUESTS}
+    assert by_name["edk2"].acceptors_of(32, 64 * mib) == (2, 32 * mib)       # two pieces, so two vCPUs
+    assert by_name["openhcl"].acceptors_of(1, 512) == (1, 512)
+
+
+def test_host_threads_of_a_booting_guest_remove_from_their_share_on():
+    given = config(td={"vcpus": 4}, workload={"pattern": "boot", "hosts": 1})
+    assert make_choice(given, "remove") == make_choice(config(workload={"pattern": "sequential", "hosts": 1}), "remove")
+    assert choices.page_before(given, "host", 2) == given.td.pages // 2 - 1
 
 
 def test_removals_may_have_a_pattern_of_their_own():

@@ -61,6 +61,32 @@ def test_2_mib_are_tried_where_they_begin_and_the_guest_steps_down(guest):
         assert scene.entry(page) == "MAPPED" and scene.counters["accepts"] == 1
 
 
+def test_an_ap_of_old_tdvf_halts_for_good_when_2_mib_are_busy_and_the_others_go_on():
+    scene = Scene("kick_on_busy", page=0, accept_first=1.0, guest="tdvf_old_ap", workload={"accept_2m": True})
+    scene.until("vcpu0", label="guest.accept").until("vcpu0", counter="installs").until("vcpu0", label="guest.accept_2m")
+    scene.hold_entry(level=1)
+    scene.until("vcpu0", label="guest.halted")
+    scene.hold_entry(False, level=1)
+    for _ in range(500):
+        scene.step("vcpu0")
+    assert scene.counters["vcpus_halted"] == 1 and scene.counters.get("accepts", 0) == 0 and scene.entry(0) == "PENDING"
+    scene.until("vcpu1", counter="touches")
+
+
+def test_at_boot_the_vcpus_that_accept_no_memory_wait_inside_and_take_kicks():
+    scene = Scene("kick_on_busy", page=PAGE, accept_first=1.0, guest="svsm", workload={"pattern": "boot"})
+    scene.until("vcpu1", label="guest.halted").until("vcpu0", counter="touches")
+    for _ in range(500):
+        scene.step("vcpu1")
+    assert scene.counters["touches"] == 1
+    scene.until("host0", counter="kick_broadcasts")
+    for _ in range(500):
+        scene.step("host0")
+        scene.step("vcpu1")
+    assert scene.counters["kicks_taken"] >= 1
+    scene.until("vcpu1", label="guest.halted")
+
+
 def test_two_vcpus_that_die_at_once_are_one_dead_guest_and_the_next_td_begins_afresh():
     scene = Scene("kick_on_busy", page=PAGE, accept_first=1.0, guest={"base": "linux_boot", "one_at_a_time": False},
                   restart_on_bug=True)
@@ -106,10 +132,11 @@ def test_any_guest_runs_under_any_policy():
 
 @pytest.mark.parametrize("guest, sentence", [
     ("linux_bot", "not a guest; known: svsm"), (5, "must be the name of a guest, or a table"),
-    ({"busy_4k": ["kick"]}, "guest.busy_4k = ['kick']: 'kick' is no response; allowed: retry, touch, fail, lost, panic"),
+    ({"busy_4k": ["kick"]}, "guest.busy_4k = ['kick']: 'kick' is no response; allowed: retry, touch, fail, lost, halt, panic"),
     ({"busy_4k": ["down"]}, "'down' is not possible here"), ({"busy_4k": "panic"}, "must be a list of responses"),
     ({"busy_4k": ["retry 2 doubling 8"]}, "'doubling' is of a host's policy"),
-    ({"one_at_a_time": 1}, "must be true or false"), ({"busy": []}, f"unknown key; known: name, base, meaning, {SITES[0]}"),
+    ({"one_at_a_time": 1}, "must be true or false"), ({"acceptors": -2}, "must be a whole number from -1 to 4096"),
+    ({"piece_mib": True}, "must be a whole number from 0 to 2048"), ({"busy": []}, f"unknown key; known: name, base, meaning, {SITES[0]}"),
     ({"base": "linux_boot", "name": "a b"}, "guest.name = 'a b'"),
 ])
 def test_a_mistake_about_a_guest_is_one_line_with_its_key(guest, sentence):

@@ -58,6 +58,7 @@ class Behaviour(NamedTuple):
     migrate_share    share of entries at which the vCPU has come from another processor
     build_pages      pages of initial memory ("build")
     spammers         how many vCPUs do nothing but ACCEPT page 0
+    acceptors        how many vCPUs touch and accept memory, the first ones; the others halt; None: all do
     accept_2m        whether guests that know 2 MiB try them at each first page of 2 MiB
     guest            what the guest makes of the answers of ACCEPT
     design           how page pairs of data pages are got and put (dpamt.py); None: every 2 MiB keep theirs
@@ -75,6 +76,7 @@ class Behaviour(NamedTuple):
     migrate_share: float = 0.0
     build_pages: int = 64
     spammers: int = 0
+    acceptors: int | None = None
     accept_2m: bool = False
     guest: GuestPolicy = GUESTS[DEFAULT]
     design: Design | None = None

@@ -272,7 +272,7 @@ def _answer(flow: Flow, kind: str, size: str, place: str) -> None:
             flow.row(Op.SETTLE, value=flow.listing.call_number("tdg_mem_page_accept"), text="tdg_mem_page_accept")
         if counter:
             flow.count(counter)
-        if then in ("guest.touch", "guest.next"):
+        if then in ("guest.touch", "guest.next", "guest.halted"):
             _no_longer_alone(flow)
         if then == "guest.accept_4k" and flow.guest.counts_tries():
             flow.row(Op.LET, register=R.GUEST_TRIES)
@@ -281,7 +281,7 @@ def _answer(flow: Flow, kind: str, size: str, place: str) -> None:
     Responses(flow, f"{kind}_{size}", again=place, tries=R.GUEST_TRIES, last=LAST,
               responses=getattr(flow.guest, f"{kind}_{size}"), respond={
                   "down": lambda: leave("guest.accept_4k"), "skip": lambda: leave("guest.note"),
-                  "touch": lambda: leave("guest.touch"), "lost": lambda: leave("guest.note", "accepts_lost"),
+                  "touch": lambda: leave("guest.touch"), "halt": lambda: leave("guest.halted", "vcpus_halted"), "lost": lambda: leave("guest.note", "accepts_lost"),
                   "fail": lambda: leave("guest.next", "accepts_given_up"),
                   "panic": lambda: leave(f"guest.dies.{kind}")}).write()
 

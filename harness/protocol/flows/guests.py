@@ -3,6 +3,7 @@
     string instruction   one instruction touches `string_pages` pages in a row, at one RIP; its #VE
                          handler leaves the ACCEPT to the vCPU behind it (guest.help), as a guest does
                          that accepts memory on another CPU
+    halted vCPU          has no memory to accept at boot, or has given up for good (guest.halted)
     spammer              ACCEPTs page 0, or the first large page, for ever, whatever the answer (guest.spam)
     MapGPA               converts the pages around its page to shared, and back (guest.convert)
 
@@ -22,16 +23,11 @@ FIRST_LARGE = 512                # the first page of the memory that consists of
 
 
 def begin(flow: Flow) -> None:
-    """Some vCPUs begin elsewhere than at guest.next: spammers are the last, helpers every second."""
+    """Some vCPUs begin elsewhere than at guest.next: the last as spammers, or halted; helpers are every second."""
+    if _some_halt(flow):
+        _last_begin_at(flow, "guest.halted", flow.behaviour.acceptors)
     if flow.behaviour.spammers:
-        spammer, plain = flow.fresh("vcpu.spammer"), flow.fresh("vcpu.plain")
-        first = flow.layout.vcpus - flow.behaviour.spammers
-        flow.row(Op.LET, register=R.OLD, value=first + 1)                # R.ROLE is an actor's number + 1
-        flow.row(Op.TEST, register=R.ROLE, source=R.OLD, mask=SIGN, next=spammer, otherwise=plain,
-                 text=f"vcpu{first} or later")
-        with flow.aside(spammer):
-            flow.row(Op.LET, register=R.RESUME, value="guest.spam", next=plain)
-        flow.label(plain)
+        _last_begin_at(flow, "guest.spam", flow.layout.vcpus - flow.behaviour.spammers)
     if flow.behaviour.string_pages > 1:
         helper, plain = flow.fresh("vcpu.helper"), flow.fresh("vcpu.toucher")
         flow.row(Op.TEST, register=R.ROLE, mask=1, match=0, next=helper, otherwise=plain,
@@ -39,6 +35,20 @@ def begin(flow: Flow) -> None:
         with flow.aside(helper):
             flow.row(Op.LET, register=R.RESUME, value="guest.help", next=plain)
         flow.label(plain)
+
+
+def _some_halt(flow: Flow) -> bool:
+    return flow.behaviour.acceptors is not None and flow.behaviour.acceptors < flow.layout.vcpus
+
+
+def _last_begin_at(flow: Flow, label: str, first: int) -> None:
+    """vCPU `first` and those behind it begin at `label`."""
+    last, plain = flow.fresh("vcpu.last"), flow.fresh("vcpu.plain")
+    flow.row(Op.LET, register=R.OLD, value=first + 1)                # R.ROLE is an actor's number + 1
+    flow.row(Op.TEST, register=R.ROLE, source=R.OLD, mask=SIGN, next=last, otherwise=plain, text=f"vcpu{first} or later")
+    with flow.aside(last):
+        flow.row(Op.LET, register=R.RESUME, value=label, next=plain)
+    flow.label(plain)
 
 
 def choose(flow: Flow) -> None:
@@ -75,6 +85,8 @@ def write(flow: Flow) -> None:
         _string(flow)
     if flow.behaviour.spammers:
         _spam(flow)
+    if _some_halt(flow) or flow.guest.halts():
+        _halt(flow)
     if flow.behaviour.map_gpa_share:
         _convert(flow)
     flow.listing.held = ()
@@ -96,6 +108,15 @@ def _string(flow: Flow) -> None:
     flow.row(Op.STORE, base=R.KICK, offset=KICK_MAILBOX - LINE, text="page to accept, + 1")
     flow.row(Op.LET, register=R.GUEST_PAGE, source=R.OLD, value=-1)
     _accept_once(flow, "guest.help", "helped")
+
+
+def _halt(flow: Flow) -> None:
+    """A vCPU that has nothing to do, or has given up, waits inside, where kicks reach it."""
+    flow.listing.held = flow.held_in_guest
+    flow.label("guest.halted")
+    interruptible(flow, resume="guest.halted")
+    flow.row(Op.YIELD, next="guest.halted")
+    flow.listing.flush()
 
 
 def _spam(flow: Flow) -> None:
