@@ -8,6 +8,7 @@ Whole numbers, because a floating-point logarithm may differ in its last digit f
 the next, and the same plan must give the same result everywhere.
 """
 
+import functools
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ class Durations(NamedTuple):
     logarithms: np.ndarray
 
 
+@functools.cache
 def logarithms() -> np.ndarray:
     """ln(1 + i / 2**LOG_BITS), rounded the same way on every machine."""
     with localcontext() as context:

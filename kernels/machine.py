@@ -317,11 +317,28 @@ def step(rows, pc, registers, base):
 
 
 @kernel(entry=True)
-def step_once(rows, registers, base):
-    """`step` for Python to call, at Register.PC, which moves on; returns the signal."""
-    pc, signal = step(rows, np.uint32(registers[Register.PC]), registers, base)
-    registers[Register.PC] = pc
-    return signal
+def steps(rows, registers, base, most, before):
+    """`step` for Python to call, from Register.PC on, which moves on; returns the last signal.
+
+    Until a step has a signal, `most` steps are done, or the next row's op is one of `before`.
+
+    before   bool (ops,)
+    """
+    pc = np.uint32(registers[Register.PC])
+    while True:
+        pc, signal = step(rows, pc, registers, base)
+        registers[Register.PC] = pc
+        most -= 1
+        if signal != CONTINUE or not most or before[rows[pc].op]:
+            return signal
+
+
+NO_OP = np.zeros(len(Op), np.bool_)          # `before` of steps that stop before none
+
+
+def step_once(rows, registers, base) -> int:
+    """One step of `steps`."""
+    return steps(rows, registers, base, 1, NO_OP)
 
 
 assert HALTS > PRIORITY > OTHERWISE > NEXT

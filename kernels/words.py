@@ -20,15 +20,18 @@ from kernels.statuses import (
 )
 
 
+UNSIGNED = (1 << 64) - 1
+
+
 def signed(word: int) -> int:
     """The signed 64-bit integer with the same bits as `word`, signed or not."""
-    word = unsigned(word)
+    word = int(word) & UNSIGNED
     return word - (1 << 64) if word >> 63 else word
 
 
 def unsigned(word: int) -> int:
     """The unsigned 64-bit integer with the same bits as `word`, signed or not."""
-    return int(word) & ((1 << 64) - 1)
+    return int(word) & UNSIGNED
 
 
 # --- the SEPT entry, a 64-bit word -----------------------------------------------------------

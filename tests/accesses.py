@@ -8,9 +8,11 @@ writes of words that only the vCPU's processor uses are not recorded, but for th
 zero-step mitigation is about.
 """
 
+import functools
 from typing import NamedTuple
 
 from kernels.ops import OP_TABLE, Kind, Op
+from tests.stage import stopping_at
 
 # The instruction of the module that an op stands for.  Those of one lock discipline are distinguished.
 VERBS = {
@@ -48,12 +50,18 @@ class Access(NamedTuple):
     after: int
 
 
+@functools.cache
+def _stops(until: Op):
+    seen = [op for op in Op if OP_TABLE[op].kind in (Kind.SHARED, Kind.WAIT)]
+    return stopping_at(until, Op.HALT, *VERBS, *seen)
+
+
 def recorded(actor, until=Op.CALL_END, changes=None) -> list[Access]:
     """Move an actor to its next row with op `until`; what it accesses on the way.
 
     changes   {number: function}: what another actor does just before the access of that number, from 0
     """
-    memory, found, changes = actor.stage.memory, [], dict(changes or {})
+    memory, found, changes, stops = actor.stage.memory, [], dict(changes or {}), _stops(until)
     for _ in range(STEPS_MAX):
         row = actor.row
         if row.op == until:
@@ -64,7 +72,7 @@ def recorded(actor, until=Op.CALL_END, changes=None) -> list[Access]:
         if row.op not in VERBS and OP_TABLE[row.op].kind in (Kind.SHARED, Kind.WAIT):
             raise AssertionError(f"{row.op.name} is no access of a call of the module")
         if row.op not in VERBS:
-            actor.step()
+            actor.run(stops)
             continue
         if len(found) in changes:
             changes.pop(len(found))()

@@ -9,19 +9,20 @@
 """
 
 import functools
+import mmap
 
 import numpy as np
 
 from harness.experiment.config import Config
-from harness.memory.layout import GROUPS, PAMT_TYPE, TDR_LIFECYCLE, TDR_TDCX, Layout
-from harness.memory.block import Memory
+from harness.memory.layout import GROUPS, PAGE, PAMT_TYPE, TDR_LIFECYCLE, TDR_TDCX, Layout
+from harness.memory.block import Memory, address_of
 from harness.experiment.plan import make_actors, start_registers
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options, locate, locate_page, locate_pair
 from harness.protocol.seamcall_abi import Faults
 from harness.protocol.seamcalls import by_name, entry_label, write_calls
 from harness.protocol.releases import BY_NAME as RELEASES
-from kernels.machine import CONTINUE, step_once
+from kernels.machine import CONTINUE, NO_OP, step_once, steps
 from kernels.ops import Op, Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, TDCS_PAGES, unsigned, status_name
 
@@ -31,6 +32,14 @@ STEPS_MAX = 20_000               # more steps than that is a program that does n
 def config(policy="kick_on_busy", **keys) -> Config:
     """A config for tests; nested tables as dicts."""
     return Config.model_validate({"name": "test", "policy": policy, **keys})
+
+
+@functools.cache
+def stopping_at(*ops: Op) -> np.ndarray:
+    """`stops` of Player.run: these ops, and those that a player sees to."""
+    stops = NO_OP.copy()
+    stops[[*ops, Op.CALL_BEGIN, Op.OVERDUE, Op.COUNT]] = True
+    return stops
 
 
 class Player:
@@ -72,22 +81,30 @@ class Player:
             self.stage.counters[name] = self.stage.counters.get(name, 0) + 1
         return signal
 
+    def run(self, stops: np.ndarray) -> None:
+        """Execute one row, and those behind it up to one that `step` sees to, or with an op of `stops` (bool, by op)."""
+        self.step()
+        if not stops[self.row.op]:
+            steps(self.stage.program.rows, self.registers, self.stage.memory.base, STEPS_MAX, stops)
+
     def through(self, op: Op, times: int = 1) -> "Player":
         """Execute up to and including the next row with this op."""
+        stops = stopping_at(op)
         for _ in range(STEPS_MAX):
-            found = self.row.op == op
-            self.step()
-            times -= found
+            times -= self.row.op == op
             if not times:
+                self.step()
                 return self
+            self.run(stops)
         raise AssertionError(f"no {op.name} within {STEPS_MAX} steps")
 
     def before(self, op: Op) -> "Player":
         """Execute up to the next row with this op, and stop there."""
+        stops = stopping_at(op)
         for _ in range(STEPS_MAX):
             if self.row.op == op:
                 return self
-            self.step()
+            self.run(stops)
         raise AssertionError(f"no {op.name} within {STEPS_MAX} steps")
 
     def finish(self) -> int:
@@ -155,6 +172,24 @@ def stage_program(layout_key, packages, primitive, owners, busted, release, faul
     return layout, listing.program()
 
 
+@functools.cache
+def _formatted(layout: Layout) -> list[tuple[int, np.ndarray]]:
+    """The pages of memory as it begins that are not zero, each with its offset."""
+    block = np.frombuffer(bytes(Memory(layout).block), np.uint8)
+    pages = (block[start:start + PAGE] for start in range(0, layout.size, PAGE))
+    return [(number * PAGE, page) for number, page in enumerate(pages) if page.any()]
+
+
+class FreshMemory(Memory):
+    """Memory as it begins, copied from the first of its layout."""
+
+    def __init__(self, layout: Layout):
+        self.layout, self.block = layout, mmap.mmap(-1, layout.size)
+        self.base, self._bytes = address_of(self.block), np.frombuffer(self.block, np.uint8)
+        for start, page in _formatted(layout):
+            self._bytes[start:start + len(page)] = page
+
+
 class Stage:
     """A finalized TD without memory, and a program with every call, at every level."""
 
@@ -164,7 +199,7 @@ class Stage:
             (vcpus, tds * (vcpus + hosts), pages), packages, primitive or PRIMITIVE, owners, tuple(busted), release, faults,
             dynamic_pamt, inside, tds)
         self.release = RELEASES[release]
-        self.memory = Memory(self.layout)
+        self.memory = FreshMemory(self.layout)
         self.actors = {actor.name: actor for actor in make_actors(vcpus, hosts)}
         self.players: dict[str, Player] = {}
         self.overdue = 0                 # whether a refusal for host priority has lasted for hp_lock_timeout

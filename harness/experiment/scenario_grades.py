@@ -12,7 +12,7 @@ from harness.experiment.config import KeyProblem
 from harness.experiment.scenario import GRADES, OUTCOME_INVARIANTS, File, Grade, Scenario, Script, calls_of
 from harness.protocol.assemble import Program
 from harness.protocol.flows.script import Step
-from harness.protocol.liveness import successors
+from harness.protocol.liveness import all_successors
 from harness.protocol.releases import BY_NAME as RELEASES, between, suggestion
 from harness.protocol.seamcalls import TD_EXIT, entry_label
 from kernels.ops import Op, Register as R
@@ -137,15 +137,16 @@ def answers_of_step(scenario: Scenario, step: Step) -> frozenset[str]:
 @functools.lru_cache(maxsize=4096)
 def _answers_of_rows(program: Program, entry: str) -> frozenset[str]:
     """The answers of all rows between a call's entry and its return."""
+    listing, behind = program.listing, all_successors(program)
     seen, waiting, found = set(), [program.labels[entry]], set()
     while waiting:
         number = waiting.pop()
         if number in seen:
             continue
         seen.add(number)
-        row = program.rows[number]
-        if row["op"] == Op.ANSWER:
-            found.add(program.answers[row["mask"]].name)
-        if row["op"] != Op.GO or row["register"] != R.LINK:
-            waiting += successors(row, program.rows)
+        row = listing[number]
+        if row.op == Op.ANSWER:
+            found.add(program.answers[row.mask].name)
+        if row.op != Op.GO or row.register != R.LINK:
+            waiting += behind[number]
     return frozenset(found)

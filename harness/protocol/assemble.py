@@ -265,13 +265,13 @@ def _link(number, row, where, rows_count) -> tuple:
             raise AssemblyError(f"row {number} ({row.op.name}): no label {name!r}")
         return where[name]
 
-    outcomes = OP_TABLE[row.op].outcomes
-    given = (True, row.otherwise is not None, row.priority is not None)
-    if given[1:].count(True) and outcomes < 2 or row.priority and outcomes < 3:
+    info = OP_TABLE[row.op]
+    outcomes = info.outcomes
+    if outcomes < 2 and (row.otherwise is not None or row.priority is not None) or row.priority and outcomes < 3:
         raise AssemblyError(f"row {number} ({row.op.name}): a target for an outcome it does not have")
     if outcomes == 3 and row.priority is None:
         raise AssemblyError(f"row {number} ({row.op.name}): no target for `priority`")
-    if outcomes >= 2 and row.otherwise is None and row.mask != OP_TABLE[row.op].passes:
+    if outcomes >= 2 and row.otherwise is None and row.mask != info.passes:
         raise AssemblyError(f"row {number} ({row.op.name}): no target for `otherwise`")
     if row.next is None and outcomes and number + 1 == rows_count:
         raise AssemblyError(f"row {number} ({row.op.name}) runs off the end")

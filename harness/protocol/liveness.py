@@ -8,10 +8,12 @@ A row that goes on at an address in a register may go on wherever such an addres
 CALL (R.LINK), or at any label that was put into that register.
 """
 
+import functools
+
 import numpy as np
 
 from harness.protocol.assemble import Program
-from kernels.ops import OP_TABLE, Op, Register as R, registers_of
+from kernels.ops import OP_TABLE, ROW, Op, Register as R, registers_of
 from kernels.words import signed
 
 ALWAYS = (R.PC, R.ME, R.DRAWS)             # R.OUTCOMES, beyond the 64 bits, is kept as well
@@ -27,12 +29,12 @@ def live_registers(program: Program, leave: tuple[int, ...] = ()) -> np.ndarray:
 
     leave   rows that a driver may go on at instead of making a choice
     """
-    rows = program.rows
+    rows = [dict(zip(ROW.names, values)) for values in program.rows.tolist()]
     reads = [_bits(row, OP_TABLE[row["op"]].reads) for row in rows]
     writes = [_bits(row, OP_TABLE[row["op"]].writes) for row in rows]
     # A driver that leaves instead of making a choice writes nothing.
     instead = [list(leave) if row["op"] == Op.CHOOSE else [] for row in rows]
-    behind = [successors(row, rows) for row in rows]
+    behind = all_successors(program)
     before: list[list[int]] = [[] for _ in rows]
     for number, (targets, others) in enumerate(zip(behind, instead)):
         for target in targets + others:
@@ -53,15 +55,20 @@ def live_registers(program: Program, leave: tuple[int, ...] = ()) -> np.ndarray:
     return np.array([signed((bits | always) & ~never) for bits in live], np.int64)
 
 
+@functools.lru_cache(maxsize=64)
+def all_successors(program: Program) -> tuple[list[int], ...]:
+    """`successors` of each row of a program."""
+    return tuple(successors(dict(zip(ROW.names, values)), program.rows) for values in program.rows.tolist())
+
+
 def successors(row, rows) -> list[int]:
     """The rows that a row may go on at."""
-    op = Op(row["op"])
+    op = row["op"]
     if op == Op.GO:
         if row["register"] == R.LINK:
-            return sorted({int(other["otherwise"]) for other in rows if other["op"] == Op.CALL})
-        return sorted({int(other["value"]) for other in rows
-                       if other["op"] == Op.LET and other["register"] == row["register"]
-                       and other["source"] == R.ZERO})
+            return np.unique(rows["otherwise"][rows["op"] == Op.CALL]).tolist()
+        put = (rows["op"] == Op.LET) & (rows["register"] == row["register"]) & (rows["source"] == R.ZERO)
+        return np.unique(rows["value"][put]).tolist()
     if op in (Op.HALT, Op.STOP):
         return []
     if op == Op.CALL:

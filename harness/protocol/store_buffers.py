@@ -8,7 +8,7 @@ already; it is made at once, with the buffer empty.
 import numpy as np
 
 from harness.protocol.assemble import Program
-from harness.protocol.liveness import successors
+from harness.protocol.liveness import all_successors
 from kernels.ops import OP_TABLE, Op, Order
 
 # The beginning and the end of a SEAMCALL or a TDCALL, which drain the buffer or do not.  Intel's manuals do not list VM entries
@@ -20,23 +20,22 @@ MAY_BE_OURS = (Op.EXCHANGE,)
 
 def orders(program: Program, seamcall_drains: bool = True) -> np.ndarray:
     """int64 (R,): Order of each row; STORE only where the store is held back."""
-    rows = program.rows
-    found = [OP_TABLE[row["op"]].order for row in rows]
+    ops, behind = program.rows["op"].tolist(), all_successors(program)
+    found = [OP_TABLE[op].order for op in ops]
     if seamcall_drains:
-        found = [Order.LOCKED if row["op"] in BOUNDARIES else order for row, order in zip(rows, found)]
-    before: list[list[int]] = [[] for _ in rows]
-    for number, row in enumerate(rows):
-        for target in successors(row, rows):
+        found = [Order.LOCKED if op in BOUNDARIES else order for op, order in zip(ops, found)]
+    before: list[list[int]] = [[] for _ in ops]
+    for number, targets in enumerate(behind):
+        for target in targets:
             before[target].append(number)
     # Where a plain load may come before a locked instruction, from this row on.
     loads = [order == Order.LOAD for order in found]
     waiting = [number for number, load in enumerate(loads) if load]
     while waiting:
         for number in before[waiting.pop()]:
-            passes = found[number] != Order.LOCKED or rows[number]["op"] in MAY_BE_OURS
+            passes = found[number] != Order.LOCKED or ops[number] in MAY_BE_OURS
             if not loads[number] and passes:
                 loads[number] = True
                 waiting.append(number)
-    ahead = [any(loads[target] for target in successors(row, rows)) if order == Order.STORE else False
-             for row, order in zip(rows, found)]
+    ahead = [order == Order.STORE and any(loads[target] for target in targets) for targets, order in zip(behind, found)]
     return np.array([Order.LOCKED if order == Order.STORE and not load else order for order, load in zip(found, ahead)], np.int64)

@@ -17,7 +17,7 @@ from harness.memory.layout import (
 from harness.protocol.seamcalls import by_name
 from kernels.answers import AnswerKind
 from kernels.epoch import EPOCH_BYTE, REFCOUNT_BYTES
-from kernels.machine import step_once
+from kernels.machine import NO_OP, steps
 from kernels.ops import Op, Register as R
 from kernels.words import (
     EXIT_REASONS, HPA_MASK, PT_NDA, STATE, TDCS_PAGES, TDEL, TDHP, state_of, status, unsigned,
@@ -282,15 +282,19 @@ def run(world: World, line: Line) -> Outcome:
     return Outcome(answer(actor) if end != "halt" else 0, _end(end, call, actor), words_after(world, before, level, named))
 
 
+BEFORE = NO_OP.copy()
+BEFORE[Op.OVERDUE] = True
+
+
 def finish(actor: Player) -> str:
     """Execute to the end of the call: "return" or "halt"."""
     program, registers, base = actor.stage.program, actor.registers, actor.stage.memory.base
     for _ in range(STEPS_MAX):
         row = program.listing[registers[R.PC]]
-        signal = step_once(program.rows, registers, base)
+        signal = steps(program.rows, registers, base, 1 if row.op == Op.OVERDUE else STEPS_MAX, BEFORE)
         if signal == Op.CALL_END:
             return "return"
-        if signal == Op.OVERDUE:
+        if row.op == Op.OVERDUE:
             registers[row.register] = 0
         if not registers[R.PC]:
             return "halt"
