@@ -4,6 +4,7 @@
 from another's; `conditions` holds what may differ each time.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -32,8 +33,9 @@ def fingerprint() -> dict:
     }
 
 
+@functools.cache
 def versions() -> str:
-    """Of this program and of Numba, which an installed program need not load for that."""
+    """Of this program, as this process has loaded it, and of Numba, which an installed program need not load for that."""
     root = Path(__file__).parent.parent.parent
     digest = hashlib.sha256()
     for path in sorted((*root.glob("harness/**/*.py"), *root.glob("kernels/**/*.py"))):

@@ -30,7 +30,7 @@ from kernels.words import (
 from tests.recording import Recorder
 
 RECORDER = Recorder()
-SAMPLES = 120                    # random words that each op is run on
+SAMPLES = 60                     # random words that each op is run on
 ARENA, SLACK = 1 << 12, 1 << 12  # bytes: places for words, and what lies behind the last of them
 LISTED_MAX = 40                  # the list of GPAs has 32 places
 PC, NEXT, OTHERWISE, PRIORITY, ELSEWHERE = 1, 2, 3, 4, 5         # rows of the table that a sample runs in
