@@ -27,6 +27,7 @@ from kernels.stepping import EPF_COUNT, EPF_LENGTH, STEPPING_BYTES
 from kernels.words import (
     ENTRY_STATES, EXCLUSIVE, HP_READER, MUTEX_LOCKED, PS, RWX, SHAREX_READER, TDEL, TDHP, signed,
 )
+from kernels.rwlock import READER, WAITING, WRITER
 from tests.recording import Recorder
 
 RECORDER = Recorder()
@@ -124,6 +125,8 @@ def sample(source, info: OpInfo) -> Sample:
     words[at >> 3] = source.randrange(64) if op == Op.LOAD_IN else word(source)        # number of a bit
     if info.bytes in (1, 2) and source.random() < 0.5:
         words[at >> 3] = source.choice((*range(8), 0xFFFC, 0xFFFE))       # of a lock: few holders, or the most
+    if op.name.startswith("MMU") and source.random() < 0.5:
+        words[at >> 3] = source.choice((0, WRITER, WAITING, WRITER | WAITING, READER, READER | WAITING))
     if op == Op.IN:
         registers[source_register] = source.randrange(64)
     if info.bytes == STEPPING:
