@@ -177,24 +177,16 @@ def add(parser) -> None:
     parser.add_argument("--trace", metavar="FILE", help="write it as JSON for chrome://tracing and ui.perfetto.dev")
 
 
+RANGES = {"random": (1, None), "pct": (1, engine.DEPTH_MAX), "seed": (0, None), "preemptions": (0, None), "memory_mib": (16, None)}
+
+
 def do(options) -> int:
     options.configs = shipped.paths(options.configs)
     modules = releases(options.module)
-    for option, value, least, most in (
-            ("--random", options.random, 1, None), ("--pct", options.pct, 1, engine.DEPTH_MAX), ("--seed", options.seed, 0, None),
-            ("--preemptions", options.preemptions, 0, None), ("--memory-mib", options.memory_mib, 16, None)):
-        arguments.check_range(option, value, least, most)
-    sampled, of_litmus = bool(options.random or options.pct), any(
-        path.endswith(litmus.SUFFIX) for path in options.configs)
-    for applies, names, why in (        # options that would say nothing beside another one
-            (sampled, FULL_SEARCH, "not together with --random or --pct"), (not sampled, ("seed",), "only together with --random or --pct"),
-            (options.memory_model == TSO, (*SAMPLING, "preemptions"), "not together with --memory-model tso"),
-            (options.memory_model != TSO, ("seamcall_drains",), "only together with --memory-model tso"),
-            (options.memory_model == TSO and of_litmus, (*FULL_SEARCH, *WAYS), "not of C litmus tests under x86-TSO"),
-            (of_litmus, (*MATRICES, "policy", "module"), "not of C litmus tests")):
-        if applies:
-            arguments.check_not_given({name: getattr(options, name) for name in names}, why)
-    if sampled:
+    of_litmus = any(path.endswith(litmus.SUFFIX) for path in options.configs)
+    _check_together(vars(options), of_litmus)
+    method: Bounds | Sampling
+    if options.random or options.pct:
         method = Sampling(options.memory_mib, options.random or PCT_RUNS, SEED if options.seed is None else options.seed,
                           options.pct or 0)
     else:
@@ -202,48 +194,62 @@ def do(options) -> int:
         reduce = not options.no_reduction
         method = Bounds(options.memory_mib, preemptions, reduce, reduce and not options.no_symmetry)
     required = matrices.required(options.require)
-    compared = {"--policies": options.policies, "--guests": options.guests, "--modules": options.modules}
-    if any(compared.values()):
-        for option, value in (("--show", options.show), ("--as-test", options.as_test), ("--html", options.html),
-                              ("--trace", options.trace)):
-            if value is not None:
-                raise UsageError(f"{option} {value}: not together with --policies, --guests or --modules, which show no single way")
-    elif options.require is not None:
-        raise UsageError(f"--require {options.require}: only together with --policies, --guests or --modules")
-    elif options.format not in arguments.TABLE_OR_JSON and not options.list:
-        raise UsageError(f"--format {options.format}: only together with --policies, --guests or --modules; allowed: table, json")
     where, kept_in = jobs.where(options.jobs, cluster.address(options.cluster, options.tls, options.insecure)), Path(options.out) / KEPT
-    if of_litmus:
-        arguments.check_not_given({"jobs": options.jobs if options.jobs > 1 else None, "cluster": options.cluster,
-                                   "resume": options.resume, "list": options.list}, "not of C litmus tests")
     searching = Searching(method, where, kept_in if options.resume or options.list or not where.here else None, options.resume)
     model = {"memory_model": options.memory_model, "seamcall_drains": options.seamcall_drains}
     files = Files(options.configs, modules, options.policy, {key: value for key, value in model.items() if value is not None})
-    look = partial(search, method=method, sign=Sign())
     if options.out != arguments.OUT or searching.kept:   # which it may never need
         arguments.check_folder("--out", Path(options.out))
-    written = {"--as-test": options.as_test, "--html": options.html, "--trace": options.trace}
-    for option, path in written.items():
-        if path:
-            arguments.check_file(option, Path(path))
-    destination = counterexamples.Destination(Path(options.out), *(Path(path) if path else None for path in written.values()))
+    destination = _destination(options.out, {name: getattr(options, name) for name in WAYS})
     if of_litmus:
+        look = partial(search, method=method, sign=Sign())
         looks = {SC: look, TSO: partial(under_tso, look=look, seamcall_drains=options.seamcall_drains)}
         return litmus.explore(options.configs, looks, options.show, destination, options.memory_model, options.format)
-    if any(compared.values()):
-        if options.list:
-            raise UsageError("--list: not together with --policies, --guests or --modules; --resume says how many are there")
-        wanted = matrices.Wanted(options.configs, modules, options.policy, required, options.format,
-                                 searching._replace(judge=False).each, method.bounded, files.model)
-        return next(write for write, asked in zip((matrices.policies, matrices.guests, matrices.modules), compared.values())
-                    if asked)(wanted)
+    matrix = next((name for name in MATRICES if getattr(options, name)), None)
+    if matrix:
+        return getattr(matrices, matrix)(matrices.Wanted(
+            options.configs, modules, options.policy, required, options.format, searching._replace(judge=False).each, method.bounded,
+            files.model))
     if options.list:
-        scenarios = [(path, scenario, "") for path, scenario in files.scenarios()]
-        there = [searching.of_before(key, scenario) is not None for key, (_, scenario, _) in zip(searching.keys(scenarios), scenarios)]
-        print(jobs.listing([{"scenario": scenario.name, "module": scenario.module} for _, scenario, _ in scenarios], there,
-                           options.format))
-        return DONE
+        return listed(files, searching, options.format)
     return explore(files, searching.each, options.show, destination, options.format)
+
+
+def _check_together(given: dict, of_litmus: bool) -> None:
+    """Raises UsageError for a number out of its range, and for options that would say nothing beside another one."""
+    for name, (least, most) in RANGES.items():
+        arguments.check_range(f"--{name.replace('_', '-')}", given[name], least, most)
+    sampled, under, matrix = bool(given["random"] or given["pct"]), given["memory_model"] == TSO, any(given[name] for name in MATRICES)
+    plain = given["format"] not in arguments.TABLE_OR_JSON and not given["list"]
+    for applies, names, why in (
+            (sampled, FULL_SEARCH, "not together with --random or --pct"), (not sampled, ("seed",), "only together with --random or --pct"),
+            (under, (*SAMPLING, "preemptions"), "not together with --memory-model tso"),
+            (not under, ("seamcall_drains",), "only together with --memory-model tso"),
+            (under and of_litmus, (*FULL_SEARCH, *WAYS), "not of C litmus tests under x86-TSO"),
+            (of_litmus, (*MATRICES, "policy", "module", "cluster", "resume", "list"), "not of C litmus tests"),
+            (of_litmus and given["jobs"] > 1, ("jobs",), "not of C litmus tests"),
+            (matrix, ("show", *WAYS), "not together with --policies, --guests or --modules, which show no single way"),
+            (matrix, ("list",), "not together with --policies, --guests or --modules; --resume says how many are there"),
+            (not matrix, ("require",), "only together with --policies, --guests or --modules"),
+            (not matrix and plain, ("format",), "only together with --policies, --guests or --modules; allowed: table, json")):
+        if applies:
+            arguments.check_not_given({name: given[name] for name in names}, why)
+
+
+def _destination(out: str, written: dict) -> counterexamples.Destination:
+    """Where counterexamples are written: the folder, and files by the names of WAYS.  Raises UsageError."""
+    for name, path in written.items():
+        if path:
+            arguments.check_file(f"--{name.replace('_', '-')}", Path(path))
+    return counterexamples.Destination(Path(out), *(Path(path) if path else None for path in written.values()))
+
+
+def listed(files: Files, searching: Searching, style: str) -> int:
+    """Prints which scenarios there are, and which have been searched before; returns the exit code."""
+    scenarios = [(path, scenario, "") for path, scenario in files.scenarios()]
+    there = [searching.of_before(key, scenario) is not None for key, (_, scenario, _) in zip(searching.keys(scenarios), scenarios)]
+    print(jobs.listing([{"scenario": scenario.name, "module": scenario.module} for _, scenario, _ in scenarios], there, style))
+    return DONE
 
 
 def releases(names: list[str] | None) -> list[str] | None:
