@@ -61,6 +61,21 @@ def test_a_call_is_allowed_in_the_op_states_of_the_modules_table(release, call):
             assert locks_of(tried.stage) == {}
 
 
+@pytest.mark.parametrize("call", ["tdh_mng_add_cx"])
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+def test_a_td_with_all_the_tdcx_pages_it_must_have_gets_more_only_while_it_is_new(release, call):
+    """With fewer it has no op_state.  tdh_mng_add_cx.c:88-93"""
+    for pages, op_state, wanted in [
+            (TDCS_PAGES - 1, 0, "TDX_SUCCESS"), (TDCS_PAGES - 1, 2, "TDX_SUCCESS"), (TDCS_PAGES, 0, "TDX_SUCCESS"),
+            (TDCS_PAGES_MAX - 1, 0, "TDX_SUCCESS"), (TDCS_PAGES, 1, "TDX_OP_STATE_INCORRECT"), (TDCS_PAGES, 10, "TDX_OP_STATE_INCORRECT"),
+            (TDCS_PAGES_MAX - 1, 2, "TDX_OP_STATE_INCORRECT"), (TDCS_PAGES_MAX, 0, "TDX_TDCX_NUM_INCORRECT"),
+            (255, 0, "TDX_TDCX_NUM_INCORRECT")]:
+        tried = Try(release, call, "tdcx")
+        tried.stage.set_lifecycle(TD_KEYS_CONFIGURED, tdcx=pages)
+        tried.set("op_state", op_state)
+        assert tried.run()[1].startswith(wanted), (pages, op_state)
+
+
 # --- lifecycle states ---
 
 # HKID_ASSIGNED 0, KEYS_CONFIGURED 1, BLOCKED 2, TEARDOWN 3.
