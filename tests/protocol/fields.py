@@ -89,6 +89,10 @@ TESTS = (
     Field(r".*", 64, ALL, 0),
 )
 
+# Sets of numbers that fit into a register, and parts of a word that are taken out of it.
+SETS = (Field(r"enough", 64, ALL ^ 0x3F),)                       # six TDCX pages
+INDEXES = (Field(r"num_tdcx", 16, 0xFF),)
+
 
 def field(table: tuple[Field, ...], said: str) -> Field | None:
     """The line for what a row says."""
