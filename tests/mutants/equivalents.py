@@ -28,6 +28,14 @@ STEPS = (
     (r"steps .* tdh_phymem_page_wbinvd: .* ANSWER TDX_SUCCESS: left out", "the type of a large page is looked at twice under its lock"),
     (r"steps .* tdg_mem_page_accept: .* TEST at level 2: its test always passed", "a walk that is stopped above level 0 and not at 1 is at 2"),
     (r"steps .* LOAD interrupt pending\?: mask with a higher bit", "the word of pending interrupts has one bit"),
+    (r"steps .* tdh_mng_key_config: .* INDEX this package: left out", "the first such row, of NoKeyYet, has left the same address in CURSOR"),
+    (r"steps .* tdh_mr_extend: .* (TEST at level 1|LET|WALK SEPT, level 0: value)",
+     "the walk goes on at one row wherever it has ended, and the call does not say at which level"),
+    (r"steps .* tdh_vp_enter: .* WALK SEPT, level [01]: value", "the filter looks at the entry at which its walk has ended, whatever the level"),
+    (r"steps .* TEST readable: behind the next", "the next row looks at the actor's own copy"),
+    (r"steps .* IN TD may run: behind the next", "bepoch is read once more, and nothing is made of it"),
+    (r"steps .* tdh_mem_page_remove.* IN leaf: its test always passed", "a page table has been refused when the entry was read"),
+    (r"steps .* tdh_mem_sept_remove.* (IN leaf: its test never passed|INDEX PAMT entry of the page: )", "a leaf has been refused when the entry was read"),
     (r"steps .* tdh_phymem_cache_wb.* LOAD .*: mask without its lowest bit", "what is noted of a package is 0, 1 or 2, and tested for 2"),
 )
 EQUIVALENT += STEPS

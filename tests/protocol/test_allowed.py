@@ -76,6 +76,32 @@ def test_a_td_with_all_the_tdcx_pages_it_must_have_gets_more_only_while_it_is_ne
         assert tried.run()[1].startswith(wanted), (pages, op_state)
 
 
+@pytest.mark.parametrize("call, level", [("tdh_mem_page_remove", 0), ("tdh_mem_page_remove", 1)])
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+def test_a_page_that_is_removed_while_its_td_is_imported_leaves_a_mark(release, call, level):
+    """From MEMORY_IMPORT to LIVE_IMPORT; what was removed then is not imported again by mistake.  tdh_mem_page_remove.c"""
+    for op_state in map(int, OP_STATES[call].split()):
+        tried = Try(release, call, level)
+        tried.set("op_state", op_state)
+        assert tried.run()[1] == "TDX_SUCCESS"
+        left = "REMOVED" if 6 <= op_state <= 9 else "FREE"
+        assert tried.stage.entry(tried.page, level) == tried.stage.as_state(left, tried.page, level), op_state
+
+
+@pytest.mark.parametrize("call, level", [("tdh_mem_sept_remove", 1), ("tdh_mem_sept_remove", 2)])
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+def test_an_sept_page_is_removed_only_if_all_its_entries_are_free(release, call, level):
+    """From 1.5.34 a REMOVED one counts as free.  tdh_mem_sept_remove.c"""
+    free = ("FREE", "REMOVED") if release == "1.5.34" else ("FREE",)
+    for place in (0, 511):
+        for state in STATE.values():
+            tried = Try(release, call, level)
+            below = tried.stage.layout.at(f"sept.{level - 1}", (tried.page >> 9 * (level - 1)) + place)
+            tried.stage.memory.set_word(below, state.word(0 if state.name in ("FREE", "REMOVED") else 1 << 30))
+            answer = tried.run()[1]
+            assert answer.startswith("TDX_SUCCESS" if state.name in free else "TDX_EPT_PAGE_NOT_FREE"), (state.name, answer)
+
+
 # --- lifecycle states ---
 
 # HKID_ASSIGNED 0, KEYS_CONFIGURED 1, BLOCKED 2, TEARDOWN 3.
