@@ -26,6 +26,7 @@ from kernels.machine import CONTINUE, NO_OP, step_once, steps
 from kernels.ops import Op, Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, TDCS_PAGES, unsigned, status_name
 
+LEFT_OVER = -0x2152_4111         # in Register.STATUS where a call has not answered
 STEPS_MAX = 20_000               # more steps than that is a program that does not end
 
 
@@ -64,6 +65,7 @@ class Player:
         """
         self.registers[R.PAGE] = self.registers[R.GUEST_PAGE] = page
         self.registers[R.CONTENT] = self.stage.layout.at("content", page)
+        self.registers[R.STATUS], self.registers[R.ANSWER] = LEFT_OVER, 0
         self.registers[R.PC] = self.stage.program.labels[f"stage.{call}.{level}"]
         self.through(Op.CALL_BEGIN)
         return self

@@ -56,9 +56,12 @@ LOADS = (
 )
 # Bit numbers that a value may be: the sets are held by tests of the states (test_allowed.py), the widths here.
 MEMBERS = (
+    Field(r"type of .*in use", 8, ALL ^ 3),                      # neither NDA nor RSVD; from 1.5.20 on nor PAMT_2M (15): NOT_PAIRS
     Field(r"type of .*|TDCX pages|num_tdcx|lifecycle_state allowed", 8),
     Field(r".*op_state allowed|in order\?|not bound yet|num_migs.*", 64),
 )
+
+NOT_PAIRS = 1 << 15
 
 WRITES = (
     Field(r"type of .*|.*holds no PAMT entries|PAIR\d holds PAMT entries|TDCX pages|written back|to be written back|its status"

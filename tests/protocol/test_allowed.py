@@ -102,6 +102,23 @@ def test_an_sept_page_is_removed_only_if_all_its_entries_are_free(release, call,
             assert answer.startswith("TDX_SUCCESS" if state.name in free else "TDX_EPT_PAGE_NOT_FREE"), (state.name, answer)
 
 
+# While the TD may run: RUNNABLE, LIVE_EXPORT, LIVE_IMPORT, from 1.5.34 START_EXPORT.  helpers.h:1218-1236
+MAY_RUN = (2, 3, 9)
+TRACKING = [("tdh_mem_page_remove", 0), ("tdh_mem_page_remove", 1), ("tdh_mem_sept_remove", 1), ("tdh_mem_sept_remove", 2),
+            ("tdh_mem_page_promote", 1), ("tdh_mem_page_demote", 1), ("tdh_mem_page_relocate", 0), ("tdh_mem_range_unblock", 0)]
+
+
+@pytest.mark.parametrize("call, level", TRACKING)
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+def test_tracking_is_asked_for_while_the_td_may_run(release, call, level):
+    for op_state in map(int, OP_STATES[call].split()):
+        tried = Try(release, call, level)
+        tried.set("op_state", op_state)
+        tried.stage.set_word("epoch", epoch_word(0), width=64)       # no epoch has passed since the BLOCK
+        answer = tried.run()[1]
+        assert answer.startswith("TDX_TLB_TRACKING_NOT_DONE" if op_state in MAY_RUN else "TDX_SUCCESS"), (op_state, answer)
+
+
 # --- lifecycle states ---
 
 # HKID_ASSIGNED 0, KEYS_CONFIGURED 1, BLOCKED 2, TEARDOWN 3.

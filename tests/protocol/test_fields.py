@@ -10,7 +10,7 @@ from harness.protocol.seamcalls import by_name, entry_label
 from kernels.ops import Op, Register as R
 from kernels.words import unsigned
 from tests.by_release import by_release
-from tests.protocol.fields import ALL, BOTH, EITHER, LOADS, INDEXES, MEMBERS, SETS, TESTS, WRITES, field
+from tests.protocol.fields import ALL, BOTH, EITHER, LOADS, INDEXES, MEMBERS, NOT_PAIRS, SETS, TESTS, WRITES, field
 from tests.stage import Faults, stage_program
 
 # What a call is given: who makes it, about which page, and where the words of both lie.  All else it has to write before it reads it.
@@ -51,6 +51,8 @@ def difference(row) -> str:
     mask = unsigned(row.mask)
     compares = {Op.LOAD: line.compared or 0, Op.TEST: line.compared if row.text else None,
                 Op.EXCHANGE: EITHER, Op.IN: line.compared, Op.INDEX: line.compared}.get(row.op)
+    if row.op == Op.LOAD_IN and line.compared is not None and mask | NOT_PAIRS != line.compared:
+        return f"is for the numbers {mask:#x}"
     if compares is not None and mask not in ((0, ALL) if compares == EITHER else (compares,)):
         return f"compares the bits {mask:#x}"
     if row.op not in (Op.IN, Op.INDEX) and compares not in (None, EITHER) and mask and line.equal is not None and unsigned(row.match) != line.equal:

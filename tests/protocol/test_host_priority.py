@@ -7,7 +7,7 @@
 
 import pytest
 
-from kernels.words import HP, TDEL, TDHP
+from kernels.words import HP, HPA_MASK, OP_STATE_PAUSED_EXPORT, STATE, TDEL, TDHP
 from tests.by_release import by_release
 from tests.protocol.alone import Try
 from tests.protocol.order_lines import LOOK, WRITE
@@ -53,6 +53,30 @@ def test_a_hosts_priority_is_kept_or_lost_as_the_release_writes(release, order, 
         tried = Try(release, order.call, level)
         tried.run({number: lambda: tried.set("ENTRY", tried.get("ENTRY") | TDHP)})
         assert bool(tried.get("ENTRY") & TDHP) == kept(release, order.call, moment), moment
+
+
+RELOCATES = [case for case in CASES if case[1].call == "tdh_mem_page_relocate"]
+UNBLOCKED = {"BLOCKED": "MAPPED", "PEND_BLOCKED": "PENDING"}
+
+
+@pytest.mark.parametrize("release, order, level", RELOCATES, ids=[case[0] for case in RELOCATES])
+def test_a_relocated_page_keeps_its_state_and_a_losers_priority_in_every_state(release, order, level):
+    """The new entry is the copy with another address; a blocked one is blocked no longer."""
+    number = moments(line_of(release, order, level))["before the copy"]
+    for state in (state for state in STATE.values() if state.leaf and "MMIO" not in state.name):
+        for priority in (0, TDHP):
+            tried = Try(release, order.call, level)
+            tried.stage.set_entry(tried.page, state.name)
+            _, answer = tried.run({number: lambda: tried.set("ENTRY", tried.get("ENTRY") | priority)})
+            if answer != "TDX_SUCCESS":          # as it must be blocked, in a TD that runs
+                assert answer.startswith(("TDX_GPA_RANGE_NOT_BLOCKED", "TDX_EPT_ENTRY_STATE_INCORRECT")), (state.name, answer)
+                tried = Try(release, order.call, level)
+                tried.stage.set_entry(tried.page, state.name)
+                tried.set("op_state", OP_STATE_PAUSED_EXPORT)
+                _, answer = tried.run({number: lambda: tried.set("ENTRY", tried.get("ENTRY") | priority)})
+            word = tried.stage.as_state(UNBLOCKED.get(state.name, state.name), tried.page)
+            new = tried.stage.layout.hpa("data", tried.stage.layout.pages)
+            assert answer == "TDX_SUCCESS" and tried.get("ENTRY") == word & ~HPA_MASK | new | priority, state.name
 
 
 DEMOTES = [case for case in CASES if case[1].call == "tdh_mem_page_demote"]
