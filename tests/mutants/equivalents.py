@@ -25,7 +25,7 @@ EQUIVALENT = (
 
 
 STEPS = (
-    (r"steps .* tdh_phymem_page_wbinvd: .* ANSWER TDX_SUCCESS: left out", "the type of a large page is looked at twice under its lock"),
+    (r"steps .* tdh_phymem_page_wbinvd: .* ANSWER TDX_SUCCESS: (left out|value)", "the type of a large page is looked at twice under its lock"),
     (r"steps .* tdg_mem_page_accept: .* TEST at level 2: its test always passed", "a walk that is stopped above level 0 and not at 1 is at 2"),
     (r"steps .* LOAD interrupt pending\?: mask with a higher bit", "the word of pending interrupts has one bit"),
     (r"steps .* tdh_mng_key_config: .* INDEX this package: left out", "the first such row, of NoKeyYet, has left the same address in CURSOR"),
@@ -34,8 +34,22 @@ STEPS = (
     (r"steps .* tdh_vp_enter: .* WALK SEPT, level [01]: value", "the filter looks at the entry at which its walk has ended, whatever the level"),
     (r"steps .* TEST readable: behind the next", "the next row looks at the actor's own copy"),
     (r"steps .* IN TD may run: behind the next", "bepoch is read once more, and nothing is made of it"),
-    (r"steps .* tdh_mem_page_remove.* IN leaf: its test always passed", "a page table has been refused when the entry was read"),
-    (r"steps .* tdh_mem_sept_remove.* (IN leaf: its test never passed|INDEX PAMT entry of the page: )", "a leaf has been refused when the entry was read"),
+    (r"steps .* tdh_mem_page_(remove|demote).* IN leaf: its test always passed", "a page table has been refused when the entry was read"),
+    (r"steps .* tdh_mem_page_demote.* LET SEPT page: ", "the same"),
+    (r"steps .* (tdh_mem_sept_remove|tdh_mem_page_promote).* (IN leaf: its test never passed|INDEX PAMT entry of the page: )",
+     "a leaf has been refused when the entry was read"),
+    (r"steps .* tdh_mem_sept_rd: .* (READ_ENTRY .*: its test always passed|ANSWER TDX_EPT_ENTRY_STATE_INCORRECT\|RCX: left out)",
+     "no state is refused"),
+    (r"steps .* tdh_mem_page_demote.*: .* LOAD_IN type of PAGE: must be in use: behind the next", "the next row looks at the actor's own op_state"),
+    (r"steps .* INDEX PAMT entry of .*: mask without its highest bit", "no memory of the model lies so high"),
+    (r"steps .* INDEX to the new page: mask without its lowest bit", "the address of a page ends in zeros"),
+    (r"steps .* tdh_phymem_cache_wb: \d+ LET: (source 0|value \+ 1)", "how many HKIDs are flushed is only asked to be none or some"),
+    (r"steps .* STORE where to go on: value", "where to go on is only asked to be anywhere at all"),
+    (r"steps .* tdg_mem_page_accept.*: .* LET: (behind the next|value \+ 1)", "of the word as it was before the lock only one bit above is asked"),
+    (r"steps .* tdg_mem_page_accept.*: .* ZERO_PAGE .*: behind the next", "the next row looks at the actor's own copy"),
+    (r"steps .* tdg_mem_page_attr_rd: .* LET: behind the next", "the walk looks at no address of an entry but its own"),
+    (r"steps .* tdg_mem_page_attr_rd: .* WALK SEPT, level 2: value", "whether the walk has ended at level 1 is all that is asked"),
+    (r"steps .* tdg_mem_page_attr_wr.*: .* WALK SEPT, level [12]: value", "where the walk has ended is not asked"),
     (r"steps .* tdh_phymem_cache_wb.* LOAD .*: mask without its lowest bit", "what is noted of a package is 0, 1 or 2, and tested for 2"),
 )
 EQUIVALENT += STEPS

@@ -119,6 +119,28 @@ def test_tracking_is_asked_for_while_the_td_may_run(release, call, level):
         assert answer.startswith("TDX_TLB_TRACKING_NOT_DONE" if op_state in MAY_RUN else "TDX_SUCCESS"), (op_state, answer)
 
 
+@pytest.mark.parametrize("call, level", [("tdg_mem_page_accept", 0), ("tdg_mem_page_accept", 1)])
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+def test_a_page_that_is_accepted_already_is_not_zeroed_again(release, call, level):
+    stage = Stage(release=release)
+    page = 512 if level else 3
+    stage.map_page(page, "MAPPED", level)
+    stage.memory.set_word(stage.layout.at("content", page), 7)
+    assert status_name(caller(stage, call).call(call, page, level)).startswith("TDX_PAGE_ALREADY_ACCEPTED")
+    assert stage.memory.word(stage.layout.at("content", page)) == 7
+
+
+@pytest.mark.parametrize("call", ["tdg_mem_page_accept"])
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+def test_a_page_that_is_accepted_in_another_size_says_in_which(release, call):
+    """Of a page of 4 KiB in a large one: the level of the entry that maps it."""
+    for level in (1, 2):
+        stage = Stage(release=release)
+        stage.build_tables(0, level)
+        stage.set_entry(0, "MAPPED", level)
+        assert status_name(caller(stage, call).call(call, 3, 0)) == f"TDX_PAGE_ALREADY_ACCEPTED|level {level}"
+
+
 # --- lifecycle states ---
 
 # HKID_ASSIGNED 0, KEYS_CONFIGURED 1, BLOCKED 2, TEARDOWN 3.
@@ -305,6 +327,25 @@ def test_every_package_configures_its_key_and_writes_its_caches_back():
         assert stage.word("kot", width=64) == HKID_FLUSHED | left
     assert hosts[0].call("tdh_mng_key_freeid") == 0
     assert stage.word("kot", width=64) == HKID_FREE
+
+
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.34"])
+def test_a_write_back_that_is_interrupted_and_resumed_is_about_what_was_flushed_when_it_began(release):
+    stage = Stage(release=release, packages=2)
+    hosts = {int(host.registers[R.PACKAGE]): host for host in (stage.actor("host0"), stage.actor("host1"))}
+    stage.set_word("kot", HKID_FLUSHED | 0x01_00_00, width=64)       # package 0 has written back already
+    stage.set_word("host_interrupt", 1, 0, width=64)
+    stage.set_word("host_interrupt", 1, 1, width=64)
+    assert status_name(hosts[0].call("tdh_phymem_cache_wb")) == "TDX_INTERRUPTED_RESUMABLE"
+    assert stage.word("kot", width=64) == HKID_FLUSHED | 0x01_00_00
+    assert status_name(hosts[1].call("tdh_phymem_cache_wb")) == "TDX_INTERRUPTED_RESUMABLE"
+    assert stage.word("kot", width=64) == HKID_FLUSHED | 0x02_00_00
+    stage.set_word("kot", HKID_FLUSHED | 0x02_01_00, width=64)       # and is to do so again
+    assert hosts[0].call("tdh_phymem_cache_wb_resume") == 0
+    assert stage.word("kot", width=64) == HKID_FLUSHED | 0x02_01_00
+    assert hosts[1].call("tdh_phymem_cache_wb_resume") == 0
+    assert stage.word("kot", width=64) == HKID_FLUSHED | 0x01_00
+    assert status_name(hosts[1].call("tdh_phymem_cache_wb_resume")) == "TDX_WBCACHE_RESUME_ERROR"
 
 
 # --- several listed pages ---

@@ -17,6 +17,8 @@ from tests.stage import Faults, stage_program
 GIVEN = {R.ZERO, R.PC, R.LINK, R.ME, R.DRAWS, R.TD, R.TDR_4K, R.TDR_2M, R.TDR_1G, R.TDVPS, R.TDVPR_4K, R.TDVPR_2M, R.TDVPR_1G, R.KICK,
          R.PAGE, R.LEVEL, R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT, R.ENTRY, R.TARGET_4K, R.TARGET_2M, R.TARGET_1G, R.HPA, R.CHILDREN,
          R.CONTENT, R.PACKAGE, R.KOT_ENTRY, R.WBT, R.KET, R.RIP, R.HALTED_AT}
+# They find the entry themselves: of 4 KiB, or at whatever level the page is mapped.
+FIND_IT = ("tdg_mem_page_attr_rd", "tdh_mr_extend", "tdh_mem_rd", "tdh_mem_wr")
 # Also seems to be read where a loop over all parts could be left before the first of them.
 LOOPS = {"tdh_mem_page_promote": {R.FIRST, R.UNLOCKED}}
 
@@ -74,4 +76,5 @@ def test_a_call_reads_no_register_that_it_was_not_given(release, call):
     for level in row.levels:
         read = {register for register in R if register < 64
                 and int(live_of(program)[program.labels[entry_label(row, level)]]) >> register & 1}
-        assert read <= GIVEN | LOOPS.get(call, set()), sorted(register.name for register in read - GIVEN)
+        given = (GIVEN | LOOPS.get(call, set())) - ({R.ENTRY} if call in FIND_IT else set())
+        assert read <= given, sorted(register.name for register in read - given)

@@ -2,11 +2,13 @@
 
 import pytest
 
+from harness.memory.layout import PAMT_TYPE
 from kernels.epoch import epoch_word
 from kernels.locks import EXCLUSIVE
 from kernels.ops import Op
 from kernels.words import HP, PT_EPT, PT_NDA, PT_REG, PT_RSVD, STATE, TD_TEARDOWN, status, status_name
 
+from tests.accesses import recorded
 from tests.by_release import DIFFER
 from tests.stage import Stage
 
@@ -90,6 +92,16 @@ def test_a_page_of_whatever_type_is_looked_at_by_the_entry_of_its_own_size(relea
         assert status_name(stage.actor("host0").call(call, 0, "data")) == free, kind
         stage.set_word(f"pamt_{size}.data", EXCLUSIVE)
         assert status_name(stage.actor("host0").call(call, 0, "data")) == "TDX_OPERAND_BUSY|RCX", kind
+
+
+@releases
+@sizes
+def test_the_type_that_rdmd_answers_is_that_of_the_large_page(release, size):
+    stage = torn_down(release, size)
+    host = stage.actor("host0").begin("tdh_phymem_page_rdmd", 0, "data")
+    loads = [access.offset for access in recorded(host) if access.verb == "load"]
+    assert loads[-1] == stage.layout.at(f"pamt_{size}.data") + PAMT_TYPE
+    assert loads.count(loads[-1]) == 2 and host.status == 0          # it is looked for, and then read
 
 
 @releases
