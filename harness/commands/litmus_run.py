@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from functools import partial
 
 from harness import stops
@@ -64,7 +63,7 @@ def simulate(paths: list[str], count: int, overrides: list[str], seed: int = 1, 
     from harness.engines.simulate import small
     config, code = machine(overrides), DONE
     documents: list[dict] = []
-    tests = [(path, replace(litmus.load(path), timed=True)) for path in paths]
+    tests = [(path, litmus.load(path)) for path in paths]
     for number, (path, test) in enumerate(tests):
         known = states_of(path, test, verdicts.SC)
         with stops.noted(), Progress(test.name, number, len(tests)) as progress:

@@ -7,7 +7,8 @@
     exists (0:r0=0 /\\ 1:r0=0)
 
 The initial state says values as herd7 has them.  A final state is what the names of the condition and
-of `locations` come to; a process leaves the locals that are named in words of their own when it ends.
+of `locations` come to.  Locals are registers; a search looks at those of a process that has ended, in other
+runs (`leaves`) it leaves the locals that are named in words of their own when it ends.
 """
 
 import functools
@@ -44,6 +45,7 @@ from kernels.moves import ACTORS_MAX
 from kernels.words import STATUS_CLASS, STATUSES, signed, spell_entry, unsigned
 
 PROCESS = "process"              # the span of one process
+END = ".over"                    # behind a process's name: the label of its last row
 RESULT = "result."               # before the words in which a process leaves its locals
 BYTES_MOST = 1 << 20
 # Registers that mean something to rows of a process that makes no calls.
@@ -89,6 +91,7 @@ class Test(Scenario):
     structs: source.Structs = None
     interrupts: tuple[tuple[int, int], ...] = ()             # (process, the one that it interrupts)
     timed: bool = False                      # whether its rows say how long each process takes (span PROCESS)
+    leaves: bool = False                     # whether a process leaves the locals that are shown in memory when it ends
 
     may_never_end = True
 
@@ -138,7 +141,22 @@ class Test(Scenario):
 
     @functools.cached_property
     def live(self) -> np.ndarray:
-        return live_registers(self.program, (self.program.labels[LEAVE],) if LEAVE in self.program.labels else ())
+        labels = self.program.labels
+        kept = {labels[f"{script.label}{END}"]: {register for process, register in self.shown_registers().values() if process == place}
+                for place, script in enumerate(self.scripts) if script.flow is None}
+        return live_registers(self.program, (labels[LEAVE],) if LEAVE in labels else (), kept)
+
+    def shown_registers(self) -> dict[str, tuple[int, int]]:
+        """(process, register) of each local that is shown, by its name; none where processes leave them in memory."""
+        if self.leaves:
+            return {}
+        locals_ = [(name, *name.split(":")) for name in self.shown if ":" in name]
+        return {name: (int(process), self.written[1][int(process), local]) for name, process, local in locals_}
+
+    def outcome(self, word_at, register_at) -> tuple[str, ...]:
+        registers = self.shown_registers()
+        return tuple(self.spell(name, register_at(*registers[name]) if name in registers else word_at(offset))
+                     for name, offset in self.watched())
 
     def by_name(self) -> dict[str, Variable]:
         return {each.name: each for each in self.variables}
@@ -254,8 +272,9 @@ def _write_process(test: Test, body: Body, node: c_ast.FuncDef, arguments: dict[
         body.listing.end(PROCESS)
     for name in test.shown:
         process, _, local = name.rpartition(":")
-        if process == str(body.number):
+        if test.leaves and process == str(body.number):
             body.listing.row(Op.STORE, text=name, offset=test.at(f"{RESULT}{name}"), source=body.kept[local].register)
+    body.label(f"{node.decl.name}{END}")
     body.listing.row(Op.STOP, text="the end")
 
 

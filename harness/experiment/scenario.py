@@ -32,7 +32,7 @@ import functools
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Callable, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -294,6 +294,13 @@ class Scenario:
         words = [(entry_name(page, level), self.layout.at(f"sept.{level}", page >> 9 * level))
                  for page, level in sorted(entries)]
         return words + [(name, word_offset(self.layout, name)) for name in self.file.watch]
+
+    def outcome(self, word_at: Callable[[int], int], register_at: Callable[[int, int], int]) -> tuple[str, ...]:
+        """What the words of an outcome are, spelled.
+
+        word_at(offset) is a 64-bit word of memory, register_at(actor, register) one of an actor's registers, both unsigned.
+        """
+        return tuple(self.spell(name, word_at(offset)) for name, offset in self.watched())
 
     def spell(self, name: str, word: int) -> str:
         """A word of an outcome, as [[expect]] writes it."""

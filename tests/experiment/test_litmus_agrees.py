@@ -5,7 +5,9 @@ import pytest
 from harness.engines.explore import search
 from harness.experiment import litmus, scenario_file
 from harness.results.litmus import judge
+from kernels import states
 from kernels.words import EXIT_REASON_EPT_VIOLATION, status_name
+from tests.bench.exploring import both_forms
 from tests.command_line import ROOT
 
 LITMUS, EXPLORE = ROOT / "configs/litmus/kvm", ROOT / "configs/explore"
@@ -69,3 +71,15 @@ def test_the_calls_answer_what_they_answer_in_the_scenario():
             for *answers, entry in (ending.words for ending in found.endings)}
     theirs = {(ending.answers[0][0].replace("_HOST_PRIORITY", ""), ending.answers[1][0], ending.words[0]) for ending in scenario.endings}
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["ACCEPT twice and 2 x AUG that retries", "the mirror race: 2 faults"])
+def test_a_state_of_c_costs_no_more_moves_than_one_of_the_scenario(name):
+    """What a state costs is the moves that have to be made for it: locals are registers, and no words of memory."""
+    counts = []
+    for each in both_forms(name):
+        found = search.Search(each, symmetry=False)
+        found.scout()
+        found.search()
+        counts.append([int(found.counts[number]) for number in (states.N_STATES, states.N_MOVES, states.N_MEMORIES)])
+    assert all(ours <= theirs for ours, theirs in zip(*counts))

@@ -23,6 +23,7 @@ from harness.memory.layout import VARIABLE
 from harness.protocol.counters import EVENTS
 from kernels.machine import BLOCKED, step_once
 from kernels.ops import OF_ROW, OP_TABLE, Access, Kind, Op, Register as R
+from kernels.words import unsigned
 
 STATES_MOST = 400_000
 DONE, DEADLOCK = "done", "deadlock"
@@ -135,7 +136,7 @@ class _Search:
         kind = DONE if all(self._op(each) == Op.STOP for each in registers) else DEADLOCK
         self._put(state.memory)
         bad = [DEADLOCK] if kind == DEADLOCK else ["quiet_locks"] * bool(self.test.locks_held(self.memory))
-        words = tuple(self.test.spell(name, self._word(offset, 64)) for name, offset in self.test.watched())
+        words = self.test.outcome(self.memory.word, lambda actor, register: unsigned(registers[actor][register]))
         if (kind, words) in endings:
             endings[kind, words] = endings[kind, words]._replace(count=endings[kind, words].count + 1)
         else:

@@ -8,6 +8,7 @@ memory of the start and with no line in any cache.
 """
 
 import time
+from dataclasses import replace
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -72,7 +73,6 @@ class _Plan(NamedTuple):
 def run(test: Test, config: Config, runs: int, seed: int, progress: Callable[[float, dict], None] = lambda share, counters: None) -> Ran:
     """Raises UsageError for a test with processes that are KVM's own flows, or a machine that cannot be.
 
-    test     written with its processes' time (litmus.timed)
     config   its [machine] and costs_ns are used
     """
     if test.uses_flows:
@@ -103,6 +103,7 @@ class _World:
     """The simulated machine with a test on it, made once and put back to its start for each run."""
 
     def __init__(self, test: Test, config: Config):
+        test = replace(test, timed=True, leaves=True)
         self.test, self.count, program = test, len(test.scripts), test.program
         machine, _ = prices.resolve(config)
         plan = _Plan(config, program, test.layout)
