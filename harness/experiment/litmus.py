@@ -146,6 +146,10 @@ class Test(Scenario):
                 for place, script in enumerate(self.scripts) if script.flow is None}
         return live_registers(self.program, (labels[LEAVE],) if LEAVE in labels else (), kept)
 
+    @property
+    def at_once(self) -> frozenset[int]:
+        return frozenset(number for label, number in self.program.labels.items() if rcu.AT_ONCE in label)
+
     def shown_registers(self) -> dict[str, tuple[int, int]]:
         """(process, register) of each local that is shown, by its name; none where processes leave them in memory."""
         if self.leaves:
@@ -160,6 +164,15 @@ class Test(Scenario):
 
     def by_name(self) -> dict[str, Variable]:
         return {each.name: each for each in self.variables}
+
+    @functools.cached_property
+    def names_of_addresses(self) -> dict[int, str]:
+        """Each word of the test by its address, as `x` or `a[1]`."""
+        found = {}
+        for each in self.variables:
+            for word in range(each.type.words):
+                found[self.at(each.name, word)] = each.name if each.type.words == 1 else f"{each.name}[{word}]"
+        return found
 
     def watched(self) -> list[tuple[str, int]]:
         found = []

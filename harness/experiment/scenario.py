@@ -208,6 +208,11 @@ class Scenario:
 
     may_never_end = False        # whether it is a finding, not a mistake, that no schedule lets all end
 
+    @property
+    def at_once(self) -> frozenset[int]:
+        """Rows that pass the store buffer by (protocol/store_buffers.py)."""
+        return frozenset()
+
     def locks_held(self, memory: Memory) -> int:
         """Locks of its own, besides the module's and KVM's, that are not free."""
         return 0

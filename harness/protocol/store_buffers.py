@@ -18,12 +18,16 @@ BOUNDARIES = (Op.CALL_BEGIN, Op.CALL_END)
 MAY_BE_OURS = (Op.EXCHANGE,)
 
 
-def orders(program: Program, seamcall_drains: bool = True) -> np.ndarray:
-    """int64 (R,): Order of each row; STORE only where the store is held back."""
+def orders(program: Program, seamcall_drains: bool = True, at_once: frozenset[int] = frozenset()) -> np.ndarray:
+    """int64 (R,): Order of each row; STORE only where the store is held back.
+
+    at_once   rows that all see at once, while earlier stores of the actor still wait
+    """
     rows = program.rows
     found = [OP_TABLE[row["op"]].order for row in rows]
     if seamcall_drains:
         found = [Order.LOCKED if row["op"] in BOUNDARIES else order for row, order in zip(rows, found)]
+    found = [Order.NONE if number in at_once else order for number, order in enumerate(found)]
     before: list[list[int]] = [[] for _ in rows]
     for number, row in enumerate(rows):
         for target in successors(row, rows):
