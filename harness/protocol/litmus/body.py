@@ -102,6 +102,7 @@ class Body:
         self.returns: list[tuple[str, Value | None, int]] = []       # where `return` goes, its value, depth of scopes
         self.kept: dict[str, Local] = {}         # locals by name, for conditions
         self.notes: dict[str, int] = {}          # registers that count or keep something (`counter`)
+        self.held: dict[tuple[int, str], int] = {}       # (lock, mode) -> its place in a register (locks.py)
         self.where = ""
         self.gate: int | None = None             # where the word of its processor lies, if it may be interrupted ...
         self.interrupts: int | None = None       # ... or if it is the interrupt (interrupts.py)
