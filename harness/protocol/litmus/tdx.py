@@ -19,7 +19,7 @@ from harness.protocol.flows.pamt import GIVE_BACK, USE
 from harness.protocol.flows.script import ABOUT_PAGES, LEAF_CALLS
 from harness.protocol.litmus import interrupts, types
 from harness.protocol.litmus.body import Body, Value, number, spelled
-from harness.protocol.litmus.expressions import branch, decide, known, value
+from harness.protocol.litmus.expressions import branch, decide, known, pointed, value, write
 from harness.protocol.litmus.primitives import NOTHING, Primitive
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label
 from kernels.arithmetic import Operator
@@ -43,7 +43,10 @@ PAMT_CALLS = ("tdh_phymem_pamt_add", "tdh_phymem_pamt_remove")
 
 
 def _pamt(name: str) -> Callable:
-    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, and the parts that use a page and give it back: (page's address)."""
+    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, and the parts that use a page and give it back: (page's address).
+
+    page_out_of_use(page, &last): `last` becomes 1 if the module hints that it was the last page in use of its 2 MiB.
+    """
     def written(body: Body, node, arguments) -> Value:
         calls, listing = body.world.calls, body.listing
         layout, whole = calls.options.layout, name in PAMT_CALLS
@@ -68,6 +71,8 @@ def _pamt(name: str) -> Callable:
                 calls.flow.call(name, behind, 1)
         interrupts.gated(body, made)
         body.row(Op.LET, register=answer, source=R.STATUS)
+        if len(arguments) > 1:
+            write(body, pointed(body, value(body, arguments[1]), node), Value(types.LONG, R.HINT), node)
         return Value(types.UNSIGNED_LONG, answer)
     return written
 
@@ -91,7 +96,7 @@ class Calls:
             "pg_level_to_tdx_sept_level": Primitive(_sept_level), "page_to_pfn": Primitive(lambda body, node, given: value(body, given[0])),
         }
         if options.layout.dynamic_pamt:
-            self.primitives |= {name: Primitive(_pamt(name), 1, 2) for name in (*PAMT_CALLS, *PARTS)}
+            self.primitives |= {name: Primitive(_pamt(name), 1, 1 + (name == GIVE_BACK.name)) for name in (*PAMT_CALLS, *PARTS)}
         for name in STATUSES:
             self.primitives[f"IS_{name}"] = Primitive(_is_status(name))
 
