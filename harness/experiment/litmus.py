@@ -513,7 +513,7 @@ def _shown(text: Text, named, processes: dict, variables: dict[str, Variable]) -
         elif _entry(name) or name in FLAGS or name == HALTED:
             pass
         elif word_of(variables, name) is None and not _is_word(name):
-            raise text.error(offset, f"`{name}` is no shared word{nearest(name, variables)}")
+            raise text.error(offset, f"`{name}` is no shared word: no process has it as a parameter{nearest(name, variables)}")
         elif _is_word(name) and word_of(variables, name) is None:
             continue
         found[name] = offset
