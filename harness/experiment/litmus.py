@@ -28,7 +28,7 @@ from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Program
-from harness.protocol.litmus import conditions, interrupts, rcu, source, tdx, types
+from harness.protocol.litmus import conditions, interrupts, locks, rcu, source, tdx, types
 from harness.protocol.litmus.body import Body, Value, World
 from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import Text, take_apart
@@ -131,8 +131,8 @@ class Test(Scenario):
         return self.layout.at(f"{VARIABLE}{name}", word)
 
     @functools.cached_property
-    def written(self) -> tuple[Program, dict]:
-        """(the program, the registers of locals by process and name)."""
+    def written(self) -> tuple[Program, dict, dict]:
+        """(the program, the registers of locals by process and name, held_locks)."""
         return _write(self)
 
     @property
@@ -145,6 +145,10 @@ class Test(Scenario):
         kept = {labels[f"{script.label}{END}"]: {register for process, register in self.shown_registers().values() if process == place}
                 for place, script in enumerate(self.scripts) if script.flow is None}
         return live_registers(self.program, (labels[LEAVE],) if LEAVE in labels else (), kept)
+
+    @property
+    def held_locks(self) -> dict[int, tuple[int, dict]]:
+        return self.written[2]
 
     @property
     def at_once(self) -> frozenset[int]:
@@ -227,7 +231,7 @@ class Test(Scenario):
         return of.fit(value) if of.kind in ("integer", "atomic") else types.LONG.fit(value)
 
 
-def _write(test: Test) -> tuple[Program, dict]:
+def _write(test: Test) -> tuple[Program, dict, dict]:
     """All processes as rows.  Raises LitmusError."""
     layout = test.layout
     flow, free = _surroundings(test)
@@ -242,7 +246,7 @@ def _write(test: Test) -> tuple[Program, dict]:
                   max((each.end for each in regions), default=0),
                   {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
                   _called(test.tree), constants, len(test.scripts), tdx.Calls(flow.options, flow) if test.of_td else None)
-    registers = {}
+    registers, held = {}, {}
     for place, script in enumerate(test.scripts):
         if script.flow is not None:
             continue
@@ -260,6 +264,8 @@ def _write(test: Test) -> tuple[Program, dict]:
             _write_process(test, body, node, arguments)
             listing.flush()
         registers |= {(place, name): local.register for name, local in body.kept.items()}
+        if locks.HELD in body.notes:
+            held[place] = body.notes[locks.HELD], {lock: (shift, locks.MOST) for lock, shift in body.held.items() if shift < 64}
     for process, local, _ in test.registers:
         if (process, local) not in registers:
             raise test.text.error(test.text.init.start, f"`{process}:{local}`: P{process} has no such local")
@@ -267,7 +273,7 @@ def _write(test: Test) -> tuple[Program, dict]:
         write_calls(listing, flow.options, list(dict.fromkeys(flow.calls)))
         for name in test.parts:
             write_call(listing, tdx.PARTS[name], flow.options, 0)
-    return listing.program(), registers
+    return listing.program(), registers, held
 
 
 def _write_process(test: Test, body: Body, node: c_ast.FuncDef, arguments: dict[str, Value]) -> None:

@@ -209,6 +209,11 @@ class Scenario:
     may_never_end = False        # whether it is a finding, not a mistake, that no schedule lets all end
 
     @property
+    def held_locks(self) -> dict[int, tuple[int, dict]]:
+        """By process: the register that counts which locks of its own it holds, and where: (lock, mode) -> (lowest bit, mask)."""
+        return {}
+
+    @property
     def at_once(self) -> frozenset[int]:
         """Rows that pass the store buffer by (protocol/store_buffers.py)."""
         return frozenset()

@@ -51,6 +51,8 @@ def besides(test, verdict: Verdict, found, unexpected: list[str], model: str = S
     if verdict.deadlocks:
         lines.append(f"Deadlock: {verdict.deadlocks} state{'s' * (verdict.deadlocks != 1)} in which processes wait for one"
                      " another; they are not among the states above")
+    if order := getattr(found, "lock_order", ""):
+        lines.append(f"Lock order: {order}")
     violated = [f"{name} ({'expected' if name in allowed(test) else 'VIOLATED'})" for name in found.violations]
     lines.append(f"Invariants: {', '.join(violated) or 'all hold'}")
     lines.append("As the file says" if not unexpected else f"NOT as the file says: {'; '.join(unexpected)}")

@@ -115,6 +115,37 @@ def test_who_lets_go_of_anothers_lock_is_told_from_who_holds_it():
         assert (("1",) in {ending.words for ending in found.endings if ending.kind == "done"}) == wrong
 
 
+ORDERED = """C t
+{{ {init} spinlock_t a; rwlock_t r; int x; }}
+P0(spinlock_t *a, rwlock_t *r, int *x) {{ spin_lock(a); read_lock(r); read_unlock(r); spin_unlock(a); {between} }}
+P1(spinlock_t *a, rwlock_t *r, int *x) {{ if (smp_load_acquire(x)) {{ {other} }} }}
+forall (true)
+"""
+
+
+@pytest.mark.parametrize("other, between, violated", [
+    ("write_lock(r); spin_lock(a); spin_unlock(a); write_unlock(r);", "smp_store_release(x, 1);", {"lock_order"}),
+    ("read_lock(r); spin_lock(a); spin_unlock(a); read_unlock(r);", "smp_store_release(x, 1);", set()),
+    ("write_lock(r); if (spin_trylock(a)) spin_unlock(a); write_unlock(r);", "smp_store_release(x, 1);", set()),
+    ("write_lock(r); spin_lock(a); spin_unlock(a); write_unlock(r);", "", set()),              # where no schedule comes to
+])
+def test_locks_in_both_orders_are_a_cycle_also_where_a_flag_keeps_the_processes_apart(other, between, violated):
+    found = search.run(litmus.parse(ORDERED.format(init="", other=other, between=between), "t"))
+    assert set(found.violations) == violated
+    assert bool(violated) == ("a is held where r is taken (P0:3 read_lock(r))" in found.lock_order)
+
+
+def test_a_cycle_of_locks_has_its_way_and_can_be_expected():
+    """A deadlock that is found is that cycle, and is not said twice."""
+    other = "write_lock(r); spin_lock(a); spin_unlock(a); write_unlock(r);"
+    test = litmus.parse(ORDERED.format(init="must_violate = {lock_order};", other=other, between="smp_store_release(x, 1);"), "t")
+    found = search.run(test)
+    assert execute(Schedule(test, found.violations["lock_order"]))[0][-1].text.endswith("write_lock(r)")
+    assert verdicts.unexpected(test, verdicts.judge(test, found.endings), found.violations) == []
+    at_once = ORDERED.format(init="", other=other, between="").replace("if (smp_load_acquire(x))", "")
+    assert set(search.run(litmus.parse(at_once, "t")).violations) == {"deadlock"}
+
+
 IRQ = "C t\n{ P1 interrupts P0; int x; int y; spinlock_t l; rwlock_t w; }\n"
 
 
