@@ -35,7 +35,7 @@ def _written(title: str, actors, program, logs: dict[str, np.ndarray], room: int
     events = [{"ph": "M", "pid": 0, "name": "process_name", "args": {"name": title}}]
     for actor in actors:
         events.append({"ph": "M", "pid": 0, "tid": actor.number, "name": "thread_name", "args": {"name": actor.name}})
-        for begin, end, what, answer in logs.get(actor.name, ()).tolist() if actor.name in logs else ():
+        for begin, end, what, answer in logs[actor.name].tolist() if actor.name in logs else ():
             if last is not None and end > last:
                 continue
             event = {"ph": "X", "pid": 0, "tid": actor.number, "ts": round((begin - first) / per_us, 4),
