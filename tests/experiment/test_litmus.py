@@ -74,6 +74,45 @@ def test_c_means_what_c_means(statements, shown, values):
     assert dict(zip(order, found)) == dict(zip(shown.split(), values))
 
 
+def test_functions_stand_as_in_the_kernel():
+    """Levels and masks that are known beforehand through locals, a lock behind a pointer in a local, words named without a pointer."""
+    text = r"""C t
+    { module = 1.5.05; page 3 = MAPPED; struct kvm kvm = {}; spinlock_t pamt_lock; int pairs = 1; int table[4] = {0, 0, 7, 0}; }
+    struct kvm { rwlock_t mmu_lock; int state; };
+    static int zap(struct kvm *kvm, gfn_t gfn, enum pg_level level)
+    {
+        int tdx_level = pg_level_to_tdx_sept_level(level);
+        struct kvm *kvm_tdx = to_kvm_tdx(kvm);
+        gpa_t gpa = gfn_to_gpa(gfn) & KVM_HPAGE_MASK(level);
+        u64 err, entry, level_state;
+
+        lockdep_assert_held_write(&kvm_tdx->mmu_lock);
+        err = tdh_mem_range_block(&kvm_tdx->td, gpa, tdx_level, &entry, &level_state);
+        if (TDX_BUG_ON_2(err, TDH_MEM_RANGE_BLOCK, entry, level_state, kvm)) {
+            pr_tdx_error_2(TDH_MEM_RANGE_BLOCK, err, entry, level_state);
+            return -EIO;
+        }
+        return 0;
+    }
+    static void put(void)
+    {
+        int *slot = &table[2];
+
+        scoped_guard(spinlock, &pamt_lock) {
+            if (!pairs)
+                return;
+            pairs--;
+            table[1] = *slot;
+        }
+    }
+    P0(struct kvm *kvm) { int r; write_lock(&kvm->mmu_lock); r = zap(kvm, 3, PG_LEVEL_4K); write_unlock(&kvm->mmu_lock); put(); }
+    P1() { put(); }
+    forall (0:r=0 /\ sept[3]=BLOCKED /\ pairs=0 /\ table[1]=7)"""
+    test = litmus.parse(text, "t")
+    found = search.run(test)
+    assert verdicts.judge(test, found.endings).observation == "Always" and not found.violations
+
+
 def test_guards_are_released_on_every_way_out():
     text = """C t
     { spinlock_t l; int x; }
@@ -256,6 +295,8 @@ MISTAKES = {
     "": "1:1: must begin with `C NAME`", "C t": "no initial state", "C t { x=1; ": "never closed", "C t {}": "no process",
     "C t { u65 x; } P0(int *x) {}": "type `u65`", "C t {} P1() {}": "P0 is missing",
     "C t {} P0() { int r; r = foo(1); }": "function `foo` is not known", "C t {} P0() { r = 1; }": "`r` is not declared",
+    "C t {} static int f(void) { return r; } P0() { int r = 3; int q = f(); }": "`r` is not declared",
+    "C t {} static int count; P0() { }": "1:19: shared words stand in the initial state",
     "C t {} P0() { float f; }": "type `float` is not understood", "C t {} P0(int x) {}": "pointers to shared words",
     "C t {} P0() { int r; } exists (0:q=1)": "P0 has no local `q`", "C t {} P0() { int r; } exists (1:r=1)": "there is no P1",
     "C t {} P0() { int r; } exists (0:r=1": "the end here, where", "C t {} P0() { int r; } exists (z=1)": "`z` is no shared word",

@@ -85,6 +85,18 @@ def place_of(node) -> Place:
     return Place(coord.line, coord.column or 1) if coord else Place(1, 1)
 
 
+def assigned(node) -> frozenset[str]:
+    """Names that a piece of C assigns to after their declaration, or may: also by their addresses and as `flags` of a lock."""
+    found: set[str] = set()
+    if isinstance(node, c_ast.Assignment) and isinstance(node.lvalue, c_ast.ID):
+        found.add(node.lvalue.name)
+    if isinstance(node, c_ast.UnaryOp) and node.op in ("p++", "p--", "++", "--", "&") and isinstance(node.expr, c_ast.ID):
+        found.add(node.expr.name)
+    if isinstance(node, c_ast.FuncCall) and isinstance(node.name, c_ast.ID) and node.name.name.endswith(("irqsave", "irq_save")):
+        found |= {each.name for each in (node.args.exprs if node.args else ()) if isinstance(each, c_ast.ID)}
+    return frozenset(found.union(*(assigned(child) for _, child in node.children())))
+
+
 class Structs:
     """The structs that a file declares, by name."""
 

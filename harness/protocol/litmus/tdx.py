@@ -93,8 +93,10 @@ class Calls:
             "KVM_BUG_ON": Primitive(self._bug_on, 1, 2),
             "tdx_operand_busy": Primitive(_is_status("TDX_OPERAND_BUSY")), "tdx_success": Primitive(_is_status("TDX_SUCCESS")),
             "gfn_to_gpa": Primitive(_shifted(Operator.SHL)), "gpa_to_gfn": Primitive(_shifted(Operator.SHR)),
-            "pg_level_to_tdx_sept_level": Primitive(_sept_level), "page_to_pfn": Primitive(lambda body, node, given: value(body, given[0])),
+            "pg_level_to_tdx_sept_level": Primitive(_sept_level), "KVM_HPAGE_MASK": Primitive(_page_mask),
+            **{name: Primitive(lambda body, node, given: value(body, given[0])) for name in ("page_to_pfn", "to_kvm_tdx", "to_tdx")},
         }
+        self.primitives |= {name: Primitive(self._bug_on, 3, 6) for name in ("TDX_BUG_ON", "TDX_BUG_ON_1", "TDX_BUG_ON_2", "TDX_BUG_ON_3")}
         if options.layout.dynamic_pamt:
             self.primitives |= {name: Primitive(_pamt(name), 1, 1 + (name == GIVE_BACK.name)) for name in (*PAMT_CALLS, *PARTS)}
         for name in STATUSES:
@@ -255,6 +257,11 @@ def _shifted(operator: Operator) -> Callable:
 def _sept_level(body: Body, node, arguments) -> Value:
     """PG_LEVEL_4K is 1 in the kernel, the module's level is 0."""
     return number(known(body, arguments[0], "the level") - 1)
+
+
+def _page_mask(body: Body, node, arguments) -> Value:
+    """KVM_HPAGE_MASK: the address bits above a page of a level; include/asm/kvm_host.h."""
+    return number(-1 << PAGE_SHIFT + 9 * (known(body, arguments[0], "the level") - 1), types.LONG)
 
 
 def constants() -> dict[str, int]:
