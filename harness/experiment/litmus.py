@@ -52,7 +52,7 @@ BYTES_MOST = 1 << 20
 TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending",
             "kvm_make_request", "kvm_check_request", "kvm_test_request", "vcpu_mode"}
 # Registers that calls need besides those that their rows name.
-TAKEN_BY_CALLS = {R.STATUS, R.ANSWER, R.CALL, R.LINK, R.PAGE, R.GUEST_PAGE, R.CONTENT, R.CURSOR, R.OLD, R.KICK, R.TD, R.TD_HPA,
+TAKEN_BY_CALLS = {R.STATUS, R.ANSWER, R.CALL, R.LEVEL, R.LINK, R.PAGE, R.GUEST_PAGE, R.CONTENT, R.CURSOR, R.OLD, R.KICK, R.TD, R.TD_HPA,
                   *range(R.TDR_4K, R.KICK + 1), R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT, R.ENTRY, R.TARGET_4K, R.TARGET_2M,
                   R.TARGET_1G, R.HPA, R.CHILDREN, R.MIRROR, R.WBT, R.KET, R.PACKAGE, R.KOT_ENTRY, R.ROLE, R.OUTCOMES, R.RESUME,
                   R.RETURN, R.PAMT, R.NODE}

@@ -10,6 +10,7 @@ from harness.engines.replay.steps import execute
 from harness.experiment.schedule import Schedule
 from harness.reports import litmus as reports
 from harness.results import litmus as verdicts
+from kernels.ops import OP_TABLE, registers_of
 from tests.command_line import ROOT, command
 
 SHIPPED = sorted((ROOT / "configs/litmus").rglob("*.litmus"))
@@ -43,6 +44,15 @@ def test_a_search_begins_again_once_for_all_that_a_move_breaks(monkeypatch):
     monkeypatch.setattr(search.Search, "_begins_again", lambda self, ending: again.append(begins(self, ending)) or again[-1])
     assert search.run(litmus.load(ROOT / "configs/litmus/kvm/split-mismatched-accept.litmus")).complete
     assert sum(again) < 100
+
+
+@pytest.mark.parametrize("path", [path for path in SHIPPED if path.parent.name == "kvm"], ids=lambda path: path.stem)
+def test_nothing_but_its_own_c_writes_to_a_local(path):
+    """Rows that prepare a call, and the calls, leave the registers of locals alone."""
+    test = litmus.load(path)
+    locals_ = set(test.written[1].values())
+    texts = [(test.program.listing[number].text, registers_of(row, OP_TABLE[row["op"]].writes)) for number, row in enumerate(test.program.rows)]
+    assert [text for text, writes in texts if not text.startswith("P") and locals_ & writes] == []
 
 
 def test_there_are_tests_to_ship_and_each_is_named_as_its_file():
