@@ -1,5 +1,7 @@
 """C litmus tests: the shipped ones come out as they say, C means what C means, mistakes get one line with their place."""
 
+import re
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -53,6 +55,13 @@ def test_nothing_but_its_own_c_writes_to_a_local(path):
     locals_ = set(test.written[1].values())
     texts = [(test.program.listing[number].text, registers_of(row, OP_TABLE[row["op"]].writes)) for number, row in enumerate(test.program.rows)]
     assert [text for text, writes in texts if not text.startswith("P") and locals_ & writes] == []
+
+
+@pytest.mark.parametrize("path", [path for path in SHIPPED if path.parent.name == "kvm"], ids=lambda path: path.stem)
+def test_an_argument_of_the_list_says_where_it_comes_from(path):
+    """A file of the kernel, a commit, or the date of a mail; or that it is an example of our own."""
+    note = litmus.load(path).text.note
+    assert re.search(r"\b(arch|virt|kernel)/\S+\.c\b|\b[0-9a-f]{12}\b|\b20(2[3-9])\b|our own", note)
 
 
 def test_there_are_tests_to_ship_and_each_is_named_as_its_file():
