@@ -42,7 +42,7 @@ from harness.protocol import releases
 from harness.protocol.seamcalls import write_call, write_calls
 from kernels.ops import OP_TABLE, REGISTERS, Kind, Op, Register as R, registers_of
 from kernels.moves import ACTORS_MAX
-from kernels.words import STATUS_CLASS, STATUSES, signed, spell_entry, unsigned
+from kernels.words import EXIT_REASONS, STATUS_CLASS, STATUSES, signed, spell_entry, unsigned
 
 PROCESS = "process"              # the span of one process
 END = ".over"                    # behind a process's name: the label of its last row
@@ -206,6 +206,8 @@ class Test(Scenario):
             if right and name in self.by_name() and ":" not in name:
                 return self.at(name)             # `0:r1=x`: the address of x
             found = values.get(name, name)
+            if right and found in EXITS:
+                return EXITS[found]
             if right and found in STATUSES:
                 return StatusClass(signed(STATUSES[found]))
             return int(found) if isinstance(found, str) and re.fullmatch(r"-?\d+", found) else found
@@ -527,6 +529,7 @@ def _shown(text: Text, named, processes: dict, variables: dict[str, Variable]) -
 
 
 HALTED = "halted"                # whether a check of the module has failed, which shuts it down
+EXITS = {name: word for word, name in EXIT_REASONS.items()}      # what a call that leaves the guest answers
 FLAGS = {"bugged": "vm_dead"}    # words of the VM that a condition may name
 
 

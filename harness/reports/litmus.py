@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from kernels.words import status_name
+from kernels.words import STATUS_CLASS, STATUSES, status_name, unsigned
 from harness.reports.text import count, number, table_of, wrap
 from harness.results.litmus import HEADINGS, MODEL_NAMES, SC, Verdict, allowed
 
+KNOWN = {word & STATUS_CLASS for word in STATUSES.values()} - {0}
 QUANTILES = (("least, ns", 0), ("median", 0.5), ("99 %", 0.99), ("most", 1))
 
 
@@ -15,9 +16,11 @@ def spelled(test, values: dict[str, str]) -> str:
 
 
 def named(test, value: str) -> str:
-    """A status has its highest bit set; small numbers stay numbers."""
+    """What is a status of the module by its name, but for 0, and addresses by theirs; other numbers stay numbers."""
     word = int(value) if value.removeprefix("-").isdigit() else 0
-    return status_name(word) if word < -(1 << 62) else test.names_of_addresses.get(word, value)
+    if test.of_td and word and unsigned(word) & STATUS_CLASS in KNOWN:
+        return status_name(word)
+    return test.names_of_addresses.get(word, value)
 
 
 def condition(test) -> str:

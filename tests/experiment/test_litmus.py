@@ -278,6 +278,16 @@ def test_both_answers_of_a_hint_are_tried():
     assert outcomes(text) == {("0",), ("1",), ("2",)}
 
 
+def test_statuses_are_printed_by_their_names_and_exit_reasons_have_theirs():
+    text = ("C t\n{ module = 1.5.24; page 3 = MAPPED; }\nP0() { u64 a = tdg_mem_page_accept(0x3000, 0); }\n"
+            "P1() { u64 b = tdh_mem_page_remove(td, 0x3000, 0); int n = b == EXIT_REASON_EPT_VIOLATION; }\nlocations [1:b]\n"
+            "exists (0:a=EXIT_REASON_EPT_VIOLATION \\/ 0:a=TDX_PAGE_ALREADY_ACCEPTED)\n")
+    test = litmus.parse(text, "t")
+    verdict = verdicts.judge(test, search.run(test).endings)
+    said = reports.as_herd(test, verdict, 0)
+    assert "0:a=TDX_PAGE_ALREADY_ACCEPTED|level 0; 1:b=TDX_GPA_RANGE_NOT_BLOCKED|RCX;" in said and verdict.hits
+
+
 def test_a_status_in_a_condition_is_its_class():
     busy = litmus.signed(litmus.STATUSES["TDX_OPERAND_BUSY"])
     assert litmus.StatusClass(busy) == busy | 0x92 and litmus.StatusClass(busy) != 0 and litmus.StatusClass(0) != 1

@@ -24,7 +24,7 @@ from harness.protocol.litmus.primitives import NOTHING, Primitive
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label
 from kernels.arithmetic import Operator
 from kernels.ops import Op, Register as R
-from kernels.words import STATUS_CLASS, STATUSES, signed
+from kernels.words import EXIT_REASONS, STATUS_CLASS, STATUSES, signed
 
 PAGE_SHIFT = 12
 ARGUMENTS_MOST = 8
@@ -265,8 +265,8 @@ def _page_mask(body: Body, node, arguments) -> Value:
 
 
 def constants() -> dict[str, int]:
-    """Names of statuses, and the kernel's levels."""
-    return {name: signed(word) for name, word in STATUSES.items()} | {
+    """Names of statuses and of exit reasons, and the kernel's levels."""
+    return {name: signed(word) for name, word in STATUSES.items()} | {name: word for word, name in EXIT_REASONS.items()} | {
         "PG_LEVEL_4K": 1, "PG_LEVEL_2M": 2, "PG_LEVEL_1G": 3, "TDX_PS_4K": 0, "TDX_PS_2M": 1, "TDX_PS_1G": 2,
         "TDX_SEAMCALL_STATUS_MASK": signed(STATUS_CLASS), "OUTSIDE_GUEST_MODE": 0, "IN_GUEST_MODE": 1,
         "EXITING_GUEST_MODE": 2, "KVM_REQUEST_WAIT": REQUEST_WAIT, "KVM_REQ_OUTSIDE_GUEST_MODE": REQUEST_WAIT, "KVM_REQ_VM_DEAD": 1,
