@@ -3,8 +3,8 @@
 A *move* is one access to a contested word and all that follows up to the next one: registers, marks,
 and accesses without a visible order.  Which those are is assumed and held against
 what happens: a byte is contested once two actors have accessed it, one of them has changed it, and the
-accesses are not all additions with unused results (readers that count in and out).  The first
-access that breaks an assumption ends the move with RESTART, and the search begins again knowing better.
+accesses are not all additions with unused results (readers that count in and out).  A move with an
+access that breaks an assumption ends with RESTART, and the search begins again knowing better.
 (Why nothing is missed: take any order of the actors in which an assumption breaks, up to the access
 that breaks it.  Uncontested accesses in it can be moved up to the contested one they follow without
 anybody reading anything else, so the search meets the same access.)
@@ -348,8 +348,12 @@ def drain(world, known, registers, actor, limits):
 
 @kernel
 def move(world, known, registers, actor, branch, limits):
-    """One move of an actor, in registers and memory: (row it stops at, whether it cannot be made, rows, ending)."""
-    pc = np.uint32(registers[Register.PC])
+    """One move of an actor, in registers and memory: (row it stops at, whether it cannot be made, rows, ending).
+
+    A move that breaks an assumption goes on to where it ends, so that all that it breaks is known at once (512 entries
+    that a split writes, say); the state that it comes to is of no use then.
+    """
+    pc, ending = np.uint32(registers[Register.PC]), FINISHED
     executed, read = 0, np.int64(NOTHING_READ)
     fresh = branch != SETTLE             # the one contested access is still to come
     buffered = limits[BUFFER] != 0
@@ -366,11 +370,11 @@ def move(world, known, registers, actor, branch, limits):
                 return pc, False, executed, DIFFER
         order = world.order[pc] if buffered else UNORDERED
         if buffered and waits_for_drain(world, known, registers, order, where, span):
-            return pc, executed == 0, executed, FINISHED
+            return pc, executed == 0, executed, ending
         if kind == Kind.DRIVER:
             several = outcomes(world, row, op) > 1
             if op == Op.STOP or op == Op.HALT or several and not fresh:
-                return pc, False, executed, FINISHED
+                return pc, False, executed, ending
             then = perform(world, row, op, registers, actor, branch)
             if then == REFUSED:
                 return pc, False, executed, UNKNOWN
@@ -380,7 +384,7 @@ def move(world, known, registers, actor, branch, limits):
 
         contests = span > 0 and is_contested(known, where, span, kind)
         if contests and not fresh:
-            return pc, False, executed, FINISHED
+            return pc, False, executed, ending
         if known.cells[0] + 3 > limits[WORDS]:
             return pc, False, executed, NARROW
         before = words_at(world.base, first, words)
@@ -403,16 +407,16 @@ def move(world, known, registers, actor, branch, limits):
         changed = note_changes(world, known, first, words, before)
         if span > 0 and note_bytes(known, where, span, world.alike[actor, PEERS], 1 if changed else 0,
                                    1 if shows_order(row, op, signal, after) else 0):
-            return pc, False, executed, RESTART
+            ending = RESTART
         if signal == BLOCKED:
-            return pc, not changed, executed, FINISHED
+            return pc, not changed, executed, ending
         if contests or buffered:
             fresh = False
         if not contests and executed > ROWS_MAX and span > 0 and known.ghosts[where] == 0:
             contest(known, where, span)          # so that a long loop becomes moves that can be seen
             return pc, False, executed, RESTART
         pc = after
-    return pc, False, executed, ENDLESS
+    return pc, False, executed, ENDLESS if ending == FINISHED else ending
 
 
 @kernel(entry=True)

@@ -54,13 +54,17 @@ def present(found: Found, judged: grading.Verdict, show: int | None, destination
     present_ways(found.scenario, ways(found, judged, show), destination, say)
 
 
+def _repeats(steps: int) -> str:
+    """What is to be said of a way with a cycle of so many steps at its end."""
+    return "" if not steps else "\nthe last step repeats for ever" if steps == 1 else f"\nthe last {steps} steps repeat for ever"
+
+
 def present_ways(scenario, chosen: list[Way], destination: Destination, say: bool = True) -> None:
     for number, each in enumerate(chosen, 1):
         schedule = Schedule(scenario, each.turns, each.reason)
         accesses, schedule.final = execute(schedule)
         if say:
-            print("\n" + exploration.trace(schedule, accesses)
-                  + f"\nthe last {each.repeated} steps repeat for ever" * bool(each.repeated))
+            print("\n" + exploration.trace(schedule, accesses) + _repeats(each.repeated))
         save(schedule, number, destination)
         if number == 1:
             show_elsewhere(schedule, accesses, destination.html, destination.trace)

@@ -86,7 +86,7 @@ def present(judged: Judged, show: int | None, destination: counterexamples.Desti
         states = [states[show - 1]]
     for state in states:
         if show is not None or state.satisfies == wanted:
-            chosen.append(counterexamples.Way(reports.spelled(state.values) or "the end", state.ending.turns))
+            chosen.append(counterexamples.Way(reports.spelled(judged.test, state.values) or "the end", state.ending.turns))
             break
     if judged.model == verdicts.TSO and not judged.test.of_td:       # in words: engines/explore/tso.py
         for way in chosen * say:

@@ -2,20 +2,24 @@
 
 import json
 import re
-from dataclasses import replace
+import sys
 from functools import partial
+from pathlib import Path
 
 from harness import stops
+from harness.commands import arguments
 from harness.commands.progress import Progress, Sign
 from harness.engines.cells import run as run_cells
 from harness.engines.explore import search, tso
 from harness.errors import DONE, FAILED, UNTRUSTWORTHY, UsageError, gravest
 from harness.experiment import config_file, litmus
-from harness.reports import litmus as reports
+from harness.files import write_file
+from harness.reports import events, litmus as reports
 from harness.results import litmus as verdicts
 
 ENGINE = "engine"                # `--set engine=simulate`: in virtual time
 UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+TRACED = 100                     # runs in virtual time that a trace has
 RUNS_MOST = 100_000_000_000
 
 
@@ -59,16 +63,26 @@ def run(paths: list[str], count: int, given: str | None, seed: int = 1, style: s
     return code
 
 
-def simulate(paths: list[str], count: int, overrides: list[str], seed: int = 1, style: str = "table") -> int:
-    """Run every test so often in virtual time, print what came and how long it took; returns the exit code."""
+def simulate(paths: list[str], count: int, overrides: list[str], seed: int = 1, style: str = "table", trace: str | None = None) -> int:
+    """Run every test so often in virtual time, print what came and how long it took; returns the exit code.
+
+    trace   where the calls of the first runs go, one by one
+    """
     from harness.engines.simulate import small
+    if trace is not None and len(paths) > 1:
+        raise UsageError(f"--trace {trace}: of one test, here {len(paths)}")
+    if trace is not None:
+        arguments.check_file("--trace", Path(trace))
     config, code = machine(overrides), DONE
     documents: list[dict] = []
-    tests = [(path, replace(litmus.load(path), timed=True)) for path in paths]
+    tests = [(path, litmus.load(path)) for path in paths]
     for number, (path, test) in enumerate(tests):
         known = states_of(path, test, verdicts.SC)
         with stops.noted(), Progress(test.name, number, len(tests)) as progress:
-            ran = small.run(test, config, count, seed, progress)
+            ran = small.run(test, config, count, seed, progress, TRACED if trace else 0)
+            if trace is not None:
+                write_file(events.of_litmus(test, small.program_of(test), ran.logs, small.TICKS_PER_NS, seed), Path(trace))
+                print(f"wrote {trace}", file=sys.stderr)
             verdict = verdicts.judge(test, ran.endings)
             impossible = {tuple(state.values.values()) for state in verdict.states} - known if known is not None else set()
             if style == "json":

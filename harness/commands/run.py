@@ -57,7 +57,7 @@ def do(options) -> int:
     if any(path.endswith(".litmus") for path in options.configs):
         for option, value in (("--repeats", options.repeats), ("--budget", options.budget), ("--policies", options.policies),
                               ("--resume", options.resume), ("--list", options.list), ("--cluster", options.cluster),
-                              ("--jobs", options.jobs > 1), ("--check-outcomes", options.check_outcomes), ("--trace", options.trace),
+                              ("--jobs", options.jobs > 1), ("--check-outcomes", options.check_outcomes),
                               ("--out", options.out != arguments.OUT)):
             if value:
                 raise UsageError(f"{option}: not of C litmus tests; allowed: --runs, --memory-model, --set")
@@ -65,7 +65,11 @@ def do(options) -> int:
         if options.overrides:
             if options.memory_model is not None:
                 raise UsageError(f"--memory-model {options.memory_model}: not in virtual time, which is sequentially consistent")
-            return litmus_run.simulate(options.configs, litmus_run.runs(options.runs or "1k"), options.overrides, style=options.format)
+            return litmus_run.simulate(options.configs, litmus_run.runs(options.runs or "1k"), options.overrides, style=options.format,
+                                       trace=options.trace)
+        if options.trace is not None:
+            raise UsageError(f"--trace {options.trace}: not of litmus tests as real processes, in which an access takes some nanoseconds;"
+                             " with --set engine=simulate, or of `explore`")
         return litmus_run.run(options.configs, litmus_run.runs(options.runs or "1M"), options.memory_model, style=options.format)
     for option, value in (("--runs", options.runs), ("--memory-model", options.memory_model)):
         if value is not None:

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -77,6 +78,7 @@ class _World:
     """The block: control words, the ends of processes, and the cells."""
 
     def __init__(self, test: Test):
+        test = replace(test, leaves=True)
         self.test, self.processes = test, len(test.scripts)
         memory = Memory(test.layout)
         self.registers = [each.copy() for each in test.start(memory)]

@@ -7,7 +7,8 @@
     exists (0:r0=0 /\\ 1:r0=0)
 
 The initial state says values as herd7 has them.  A final state is what the names of the condition and
-of `locations` come to; a process leaves the locals that are named in words of their own when it ends.
+of `locations` come to.  Locals are registers; a search looks at those of a process that has ended, in other
+runs (`leaves`) it leaves the locals that are named in words of their own when it ends.
 """
 
 import functools
@@ -27,7 +28,7 @@ from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Program
-from harness.protocol.litmus import conditions, interrupts, rcu, source, tdx, types
+from harness.protocol.litmus import conditions, interrupts, locks, rcu, source, tdx, types
 from harness.protocol.litmus.body import Body, Value, World
 from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import Text, take_apart
@@ -41,16 +42,17 @@ from harness.protocol import releases
 from harness.protocol.seamcalls import write_call, write_calls
 from kernels.ops import OP_TABLE, REGISTERS, Kind, Op, Register as R, registers_of
 from kernels.moves import ACTORS_MAX
-from kernels.words import STATUS_CLASS, STATUSES, signed, spell_entry, unsigned
+from kernels.words import EXIT_REASONS, STATUS_CLASS, STATUSES, signed, spell_entry, unsigned
 
 PROCESS = "process"              # the span of one process
+END = ".over"                    # behind a process's name: the label of its last row
 RESULT = "result."               # before the words in which a process leaves its locals
 BYTES_MOST = 1 << 20
 # Registers that mean something to rows of a process that makes no calls.
 TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending",
             "kvm_make_request", "kvm_check_request", "kvm_test_request", "vcpu_mode"}
 # Registers that calls need besides those that their rows name.
-TAKEN_BY_CALLS = {R.STATUS, R.ANSWER, R.CALL, R.LINK, R.PAGE, R.GUEST_PAGE, R.CONTENT, R.CURSOR, R.OLD, R.KICK, R.TD, R.TD_HPA,
+TAKEN_BY_CALLS = {R.STATUS, R.ANSWER, R.CALL, R.LEVEL, R.LINK, R.PAGE, R.GUEST_PAGE, R.CONTENT, R.CURSOR, R.OLD, R.KICK, R.TD, R.TD_HPA,
                   *range(R.TDR_4K, R.KICK + 1), R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT, R.ENTRY, R.TARGET_4K, R.TARGET_2M,
                   R.TARGET_1G, R.HPA, R.CHILDREN, R.MIRROR, R.WBT, R.KET, R.PACKAGE, R.KOT_ENTRY, R.ROLE, R.OUTCOMES, R.RESUME,
                   R.RETURN, R.PAMT, R.NODE}
@@ -89,6 +91,7 @@ class Test(Scenario):
     structs: source.Structs = None
     interrupts: tuple[tuple[int, int], ...] = ()             # (process, the one that it interrupts)
     timed: bool = False                      # whether its rows say how long each process takes (span PROCESS)
+    leaves: bool = False                     # whether a process leaves the locals that are shown in memory when it ends
 
     may_never_end = True
 
@@ -128,8 +131,8 @@ class Test(Scenario):
         return self.layout.at(f"{VARIABLE}{name}", word)
 
     @functools.cached_property
-    def written(self) -> tuple[Program, dict]:
-        """(the program, the registers of locals by process and name)."""
+    def written(self) -> tuple[Program, dict, dict]:
+        """(the program, the registers of locals by process and name, held_locks)."""
         return _write(self)
 
     @property
@@ -138,10 +141,42 @@ class Test(Scenario):
 
     @functools.cached_property
     def live(self) -> np.ndarray:
-        return live_registers(self.program, (self.program.labels[LEAVE],) if LEAVE in self.program.labels else ())
+        labels = self.program.labels
+        kept = {labels[f"{script.label}{END}"]: {register for process, register in self.shown_registers().values() if process == place}
+                for place, script in enumerate(self.scripts) if script.flow is None}
+        return live_registers(self.program, (labels[LEAVE],) if LEAVE in labels else (), kept)
+
+    @property
+    def held_locks(self) -> dict[int, tuple[int, dict]]:
+        return self.written[2]
+
+    @property
+    def at_once(self) -> frozenset[int]:
+        return frozenset(number for label, number in self.program.labels.items() if rcu.AT_ONCE in label)
+
+    def shown_registers(self) -> dict[str, tuple[int, int]]:
+        """(process, register) of each local that is shown, by its name; none where processes leave them in memory."""
+        if self.leaves:
+            return {}
+        locals_ = [(name, *name.split(":")) for name in self.shown if ":" in name]
+        return {name: (int(process), self.written[1][int(process), local]) for name, process, local in locals_}
+
+    def outcome(self, word_at, register_at) -> tuple[str, ...]:
+        registers = self.shown_registers()
+        return tuple(self.spell(name, register_at(*registers[name]) if name in registers else word_at(offset))
+                     for name, offset in self.watched())
 
     def by_name(self) -> dict[str, Variable]:
         return {each.name: each for each in self.variables}
+
+    @functools.cached_property
+    def names_of_addresses(self) -> dict[int, str]:
+        """Each word of the test by its address, as `x` or `a[1]`."""
+        found = {}
+        for each in self.variables:
+            for word in range(each.type.words):
+                found[self.at(each.name, word)] = each.name if each.type.words == 1 else f"{each.name}[{word}]"
+        return found
 
     def watched(self) -> list[tuple[str, int]]:
         found = []
@@ -171,6 +206,8 @@ class Test(Scenario):
             if right and name in self.by_name() and ":" not in name:
                 return self.at(name)             # `0:r1=x`: the address of x
             found = values.get(name, name)
+            if right and found in EXITS:
+                return EXITS[found]
             if right and found in STATUSES:
                 return StatusClass(signed(STATUSES[found]))
             return int(found) if isinstance(found, str) and re.fullmatch(r"-?\d+", found) else found
@@ -196,7 +233,7 @@ class Test(Scenario):
         return of.fit(value) if of.kind in ("integer", "atomic") else types.LONG.fit(value)
 
 
-def _write(test: Test) -> tuple[Program, dict]:
+def _write(test: Test) -> tuple[Program, dict, dict]:
     """All processes as rows.  Raises LitmusError."""
     layout = test.layout
     flow, free = _surroundings(test)
@@ -211,7 +248,7 @@ def _write(test: Test) -> tuple[Program, dict]:
                   max((each.end for each in regions), default=0),
                   {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
                   _called(test.tree), constants, len(test.scripts), tdx.Calls(flow.options, flow) if test.of_td else None)
-    registers = {}
+    registers, held = {}, {}
     for place, script in enumerate(test.scripts):
         if script.flow is not None:
             continue
@@ -229,6 +266,8 @@ def _write(test: Test) -> tuple[Program, dict]:
             _write_process(test, body, node, arguments)
             listing.flush()
         registers |= {(place, name): local.register for name, local in body.kept.items()}
+        if locks.HELD in body.notes:
+            held[place] = body.notes[locks.HELD], {lock: (shift, locks.MOST) for lock, shift in body.held.items() if shift < 64}
     for process, local, _ in test.registers:
         if (process, local) not in registers:
             raise test.text.error(test.text.init.start, f"`{process}:{local}`: P{process} has no such local")
@@ -236,7 +275,7 @@ def _write(test: Test) -> tuple[Program, dict]:
         write_calls(listing, flow.options, list(dict.fromkeys(flow.calls)))
         for name in test.parts:
             write_call(listing, tdx.PARTS[name], flow.options, 0)
-    return listing.program(), registers
+    return listing.program(), registers, held
 
 
 def _write_process(test: Test, body: Body, node: c_ast.FuncDef, arguments: dict[str, Value]) -> None:
@@ -254,8 +293,9 @@ def _write_process(test: Test, body: Body, node: c_ast.FuncDef, arguments: dict[
         body.listing.end(PROCESS)
     for name in test.shown:
         process, _, local = name.rpartition(":")
-        if process == str(body.number):
+        if test.leaves and process == str(body.number):
             body.listing.row(Op.STORE, text=name, offset=test.at(f"{RESULT}{name}"), source=body.kept[local].register)
+    body.label(f"{node.decl.name}{END}")
     body.listing.row(Op.STOP, text="the end")
 
 
@@ -481,7 +521,7 @@ def _shown(text: Text, named, processes: dict, variables: dict[str, Variable]) -
         elif _entry(name) or name in FLAGS or name == HALTED:
             pass
         elif word_of(variables, name) is None and not _is_word(name):
-            raise text.error(offset, f"`{name}` is no shared word{nearest(name, variables)}")
+            raise text.error(offset, f"`{name}` is no shared word: no process has it as a parameter{nearest(name, variables)}")
         elif _is_word(name) and word_of(variables, name) is None:
             continue
         found[name] = offset
@@ -489,6 +529,7 @@ def _shown(text: Text, named, processes: dict, variables: dict[str, Variable]) -
 
 
 HALTED = "halted"                # whether a check of the module has failed, which shuts it down
+EXITS = {name: word for word, name in EXIT_REASONS.items()}      # what a call that leaves the guest answers
 FLAGS = {"bugged": "vm_dead"}    # words of the VM that a condition may name
 
 

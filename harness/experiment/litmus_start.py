@@ -158,8 +158,8 @@ def _values(text: Text, type_: Type, value: str | None, offset: int, variables) 
     if len(values) > type_.words:
         raise text.error(offset, f"{len(values)} values for {type_.words} word{'s' * (type_.words != 1)}")
     for each in values:
-        if isinstance(each, str) and each not in variables:
-            raise text.error(offset, f"`{each}` is no shared word{nearest(each, variables)}")
+        if isinstance(each, str):                # `int *x = &a;`: a word that no process has by name
+            variables.setdefault(each, Variable(each, type_.to if type_.kind == "pointer" else types.INT))
     return values
 
 

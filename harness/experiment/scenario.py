@@ -32,7 +32,7 @@ import functools
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Callable, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -208,6 +208,16 @@ class Scenario:
 
     may_never_end = False        # whether it is a finding, not a mistake, that no schedule lets all end
 
+    @property
+    def held_locks(self) -> dict[int, tuple[int, dict]]:
+        """By process: the register that counts which locks of its own it holds, and where: (lock, mode) -> (lowest bit, mask)."""
+        return {}
+
+    @property
+    def at_once(self) -> frozenset[int]:
+        """Rows that pass the store buffer by (protocol/store_buffers.py)."""
+        return frozenset()
+
     def locks_held(self, memory: Memory) -> int:
         """Locks of its own, besides the module's and KVM's, that are not free."""
         return 0
@@ -294,6 +304,13 @@ class Scenario:
         words = [(entry_name(page, level), self.layout.at(f"sept.{level}", page >> 9 * level))
                  for page, level in sorted(entries)]
         return words + [(name, word_offset(self.layout, name)) for name in self.file.watch]
+
+    def outcome(self, word_at: Callable[[int], int], register_at: Callable[[int, int], int]) -> tuple[str, ...]:
+        """What the words of an outcome are, spelled.
+
+        word_at(offset) is a 64-bit word of memory, register_at(actor, register) one of an actor's registers, both unsigned.
+        """
+        return tuple(self.spell(name, word_at(offset)) for name, offset in self.watched())
 
     def spell(self, name: str, word: int) -> str:
         """A word of an outcome, as [[expect]] writes it."""

@@ -41,7 +41,7 @@ class World:
             branches=_int64([2 if name in TRIED else 0 for name in program.choices] or [0]),
             timeouts=2 if scenario.file.timeouts else 1,
             leave=_int64([self._leave(place) for place in range(self.actors)]),
-            order=orders(program, scenario.file.seamcall_drains) if scenario.tso else np.zeros(1, np.int64),
+            order=orders(program, scenario.file.seamcall_drains, scenario.at_once) if scenario.tso else np.zeros(1, np.int64),
             alike=np.zeros((self.actors, len(symmetry.COLUMNS)), np.int64),
             own=self.record.ctypes.data, at=at, answer_kinds=_int64([answer.kind for answer in program.answers]),
             violations=_int64([program.counters.index(name) for name in self.violations]))

@@ -125,8 +125,8 @@ def violation(invariant: str) -> str:
 
 
 # The counters of violations, and the invariant of each.
-_COUNTED = (*(each for each in INVARIANTS if each.name in RUNNING), *OF_C,
-            *(each for each in OF_PAMT if each.found == "running"))
+_COUNTED = (*(each for each in INVARIANTS if each.name in RUNNING),
+            *(each for each in (*OF_C, *OF_PAMT) if each.found == "running"))
 VIOLATIONS = {f"violation: {each.name}": each.name for each in _COUNTED}
 COUNTERS |= {f"violation: {each.name}": f"not so: {each.meaning}" for each in _COUNTED}
 # Guests that ended themselves because of an answer of ACCEPT, by its kind; a search looks for these as for violations.

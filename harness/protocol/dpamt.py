@@ -58,7 +58,7 @@ DESIGNS = (
            "an optimisation left for later in the answers to Yan Zhao, 11 Jun 2026", demote="tries",
            breaks=("pamt_get", "pamt_put", "pamt_priority")),
     Design("dpamt_v4", "the count falls to zero without the lock; a range that has its pair counts as 1",
-           MAIL + "v4, Nov 2025, and RFC v5, Jan 2026", fast_get=True, put="dec", found="one", failed="inc",
+           MAIL + "v4, Nov 2025, and RFC v5, Jan 2026; the same steps in v2, PATCHv2 04/12, 9 Jun 2025", fast_get=True, put="dec", found="one", failed="inc",
            breaks=("pamt_present", "pamt_put", "pamt_priority", "pamt_counted")),
     Design("dpamt_v3", "the same, but the count of a range that has its pair goes up by one", MAIL + "v3, Sep 2025",
            fast_get=True, put="dec", found="inc", failed="inc", breaks=("pamt_present", "pamt_put", "pamt_priority", "pamt_counted")),

@@ -61,6 +61,8 @@ OF_C = (
     Invariant("warn_on", "", "running", "no condition of WARN_ON or WARN_ON_ONCE was true, no reference count wrong"),
     Invariant("bug_on", "", "running", "no condition of BUG_ON was true"),
     Invariant("lockdep", "", "running", "what lockdep_assert_held and relatives say was so"),
+    Invariant("lock_balance", "", "running", "who let go of a lock held it, as a reader or as a writer"),
+    Invariant("lock_order", "", "engine", "no two locks are taken in both orders"),
     Invariant("sleeps_in_atomic", "", "running", "nothing that may sleep was called with a spinlock held"),
     Invariant("dereference", "", "running", "every pointer that was followed pointed to a word of the test"),
 )

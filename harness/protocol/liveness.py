@@ -24,13 +24,15 @@ def _bits(row, fields) -> int:
     return sum(1 << register for register in registers_of(row, fields))
 
 
-def live_registers(program: Program, leave: tuple[int, ...] = ()) -> np.ndarray:
+def live_registers(program: Program, leave: tuple[int, ...] = (), kept: dict[int, set[int]] | None = None) -> np.ndarray:
     """int64 (R,): bit r of element n is set if register r may be read at row n or behind it.
 
     leave   rows that a driver may go on at instead of making a choice
+    kept    by row: further registers that are looked at when an actor has come there
     """
-    rows = [dict(zip(ROW.names, values)) for values in program.rows.tolist()]
-    reads = [_bits(row, OP_TABLE[row["op"]].reads) for row in rows]
+    rows, kept = [dict(zip(ROW.names, values)) for values in program.rows.tolist()], kept or {}
+    reads = [_bits(row, OP_TABLE[row["op"]].reads) | sum(1 << register for register in kept.get(number, ()))
+             for number, row in enumerate(rows)]
     writes = [_bits(row, OP_TABLE[row["op"]].writes) for row in rows]
     # A driver that leaves instead of making a choice writes nothing.
     instead = [list(leave) if row["op"] == Op.CHOOSE else [] for row in rows]

@@ -18,12 +18,16 @@ BOUNDARIES = (Op.CALL_BEGIN, Op.CALL_END)
 MAY_BE_OURS = (Op.EXCHANGE,)
 
 
-def orders(program: Program, seamcall_drains: bool = True) -> np.ndarray:
-    """int64 (R,): Order of each row; STORE only where the store is held back."""
+def orders(program: Program, seamcall_drains: bool = True, at_once: frozenset[int] = frozenset()) -> np.ndarray:
+    """int64 (R,): Order of each row; STORE only where the store is held back.
+
+    at_once   rows that all see at once, while earlier stores of the actor still wait
+    """
     ops, behind = program.rows["op"].tolist(), all_successors(program)
     found = [OP_TABLE[op].order for op in ops]
     if seamcall_drains:
         found = [Order.LOCKED if op in BOUNDARIES else order for op, order in zip(ops, found)]
+    found = [Order.NONE if number in at_once else order for number, order in enumerate(found)]
     before: list[list[int]] = [[] for _ in ops]
     for number, targets in enumerate(behind):
         for target in targets:

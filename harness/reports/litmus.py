@@ -2,22 +2,25 @@
 
 import numpy as np
 
-from kernels.words import status_name
-from harness.reports.text import number, table_of, wrap
-from harness.results.litmus import HEADINGS, MODEL_NAMES, SC, Verdict
+from kernels.words import STATUS_CLASS, STATUSES, status_name, unsigned
+from harness.reports.text import count, number, table_of, wrap
+from harness.results.litmus import HEADINGS, MODEL_NAMES, SC, Verdict, allowed
 
+KNOWN = {word & STATUS_CLASS for word in STATUSES.values()} - {0}
 QUANTILES = (("least, ns", 0), ("median", 0.5), ("99 %", 0.99), ("most", 1))
 
 
-def spelled(values: dict[str, str]) -> str:
-    """`0:r0=1; [x]=2;`, registers first; what can only be a status by its name."""
-    return " ".join(f"{name if ':' in name else f'[{name}]'}={named(value)};" for name, value in values.items())
+def spelled(test, values: dict[str, str]) -> str:
+    """`0:r0=1; 0:r1=x; [x]=2;`, registers first; addresses of words and what can only be a status by their names."""
+    return " ".join(f"{name if ':' in name else f'[{name}]'}={named(test, value)};" for name, value in values.items())
 
 
-def named(value: str) -> str:
-    """A status has its highest bit set; small numbers stay numbers."""
+def named(test, value: str) -> str:
+    """What is a status of the module by its name, but for 0, and addresses by theirs; other numbers stay numbers."""
     word = int(value) if value.removeprefix("-").isdigit() else 0
-    return status_name(word) if word < -(1 << 62) else value
+    if test.of_td and word and unsigned(word) & STATUS_CLASS in KNOWN:
+        return status_name(word)
+    return test.names_of_addresses.get(word, value)
 
 
 def condition(test) -> str:
@@ -29,7 +32,7 @@ def as_herd(test, verdict: Verdict, seconds: float) -> str:
     """herd7's report."""
     positive, negative = verdict.positive
     lines = [f"Test {test.name} {HEADINGS[verdict.quantifier]}", f"States {len(verdict.states)}",
-             *(spelled(state.values) for state in verdict.states), "Ok" if verdict.ok else "No", "Witnesses",
+             *(spelled(test, state.values) for state in verdict.states), "Ok" if verdict.ok else "No", "Witnesses",
              f"Positive: {positive} Negative: {negative}", f"Condition {condition(test)}",
              f"Observation {test.name} {verdict.observation} {verdict.hits} {verdict.misses}",
              f"Time {test.name} {seconds:.2f}"]
@@ -40,7 +43,7 @@ def plain(test, verdict: Verdict, model: str, seconds: float) -> dict:
     """A test's verdict for programs."""
     return {"name": test.name, "module": test.module, "memory_model": model, "condition": condition(test), "ok": verdict.ok,
             "observation": verdict.observation, "hits_count": verdict.hits, "misses_count": verdict.misses, "seconds": seconds,
-            "states": [{"values": {name: named(value) for name, value in state.values.items()}, "count": state.count,
+            "states": [{"values": {name: named(test, value) for name, value in state.values.items()}, "count": state.count,
                         "satisfies": bool(state.satisfies)} for state in verdict.states]}
 
 
@@ -51,7 +54,9 @@ def besides(test, verdict: Verdict, found, unexpected: list[str], model: str = S
     if verdict.deadlocks:
         lines.append(f"Deadlock: {verdict.deadlocks} state{'s' * (verdict.deadlocks != 1)} in which processes wait for one"
                      " another; they are not among the states above")
-    violated = [f"{name} ({'expected' if name in test.may_violate else 'VIOLATED'})" for name in found.violations]
+    if order := getattr(found, "lock_order", ""):
+        lines.append(f"Lock order: {order}")
+    violated = [f"{name} ({'expected' if name in allowed(test) else 'VIOLATED'})" for name in found.violations]
     lines.append(f"Invariants: {', '.join(violated) or 'all hold'}")
     lines.append("As the file says" if not unexpected else f"NOT as the file says: {'; '.join(unexpected)}")
     return "\n".join(map(wrap, lines))
@@ -64,7 +69,7 @@ def as_litmus(test, verdict: Verdict, impossible: set[tuple], seconds: float) ->
     width = max((len(str(state.count)) for state in ordered), default=0) + 1
     for state in ordered:
         mark = "  <- not among the outcomes that explore finds" * (tuple(state.values.values()) in impossible)
-        lines.append(f"{state.count:<{width}}{'*' if state.satisfies else ':'}>{spelled(state.values)}{mark}")
+        lines.append(f"{state.count:<{width}}{'*' if state.satisfies else ':'}>{spelled(test, state.values)}{mark}")
     positive, negative = verdict.positive
     lines += ["Ok" if verdict.ok else "No", "", "Witnesses", f"Positive: {positive}, Negative: {negative}",
               f"Condition {condition(test)} is {'validated' if verdict.ok else 'NOT validated'}",
@@ -125,4 +130,4 @@ def _not_ended(endings) -> list[str]:
 
 def way_under_tso(reason: str, turns: list[str]) -> str:
     """The moves to a final state, one a line."""
-    return "\n".join([f"{reason}: {len(turns)} moves", *(f"{place:4}  {turn}" for place, turn in enumerate(turns, 1))])
+    return "\n".join([f"{reason}: {count(len(turns), 'move')}", *(f"{place:4}  {turn}" for place, turn in enumerate(turns, 1))])

@@ -22,7 +22,7 @@ WORLDS = {
     "4 actors: ACCEPT, 3 x AUG": {"vcpu0": ACCEPT, "host0": AUG, "host1": AUG, "host2": AUG},
 }
 VARIANTS = {"": {}, ", alike hosts in every order": {"symmetry": False}, ", every access a step": {"reduce": False}}
-ROUNDS = 3
+ROUNDS, PAIRED_ROUNDS = 3, 10
 PAIRS_MODULE = "1.5.05"
 
 
@@ -51,30 +51,40 @@ def searching() -> list[list]:
 
 # The same calls on the same entries, as C and as a scenario; in both the answers are kept.
 TWO_AUGS = "u64 a = tdh_mem_page_aug(td, 0x3000, 0, page); u64 b = tdh_mem_page_aug(td, 0x4000, 0, page);"
+RETRIED = "u64 a; int i = 0; do a = tdh_mem_page_aug(td, 0x3000, 0, page); while (tdx_operand_busy(a) && i++ < 2);"
+ACCEPTED = "u64 a = tdg_mem_page_accept(0x3000, 0); u64 b = tdg_mem_page_accept(0x3000, 0);"
 TWO_BLOCKS = "u64 a = tdh_mem_range_block(td, 0x3000, 0); u64 b = tdh_mem_range_block(td, 0x4000, 0);"
 BESIDE = {
     "3 x AUG of two pages": ({f"host{number}": ["tdh_mem_page_aug 3", "tdh_mem_page_aug 4"] for number in range(3)}, [TWO_AUGS] * 3),
     "2 x AUG and 2 x BLOCK of two pages": (
         {**{f"host{number}": ["tdh_mem_page_aug 3", "tdh_mem_page_aug 4"] for number in (0, 1)},
          **{f"host{number}": ["tdh_mem_range_block 3", "tdh_mem_range_block 4"] for number in (2, 3)}}, [TWO_AUGS] * 2 + [TWO_BLOCKS] * 2),
+    "ACCEPT twice and 2 x AUG that retries": ({"vcpu0": [ACCEPT, ACCEPT], "host0": AUG, "host1": AUG}, [ACCEPTED, RETRIED, RETRIED]),
+    "the mirror race: 2 faults": ({"vcpu0": {"touch": [3]}, "vcpu1": {"touch": [3]}}, ["fault(0x3000);"] * 2),
 }
 
 
+def both_forms(name: str) -> tuple:
+    """(the test in C, the scenario) of BESIDE; with the same locals and answers to be seen at the end."""
+    actors, bodies = BESIDE[name]
+    [scenario] = parse({"actors": actors, "start": {"pages": {"3": "FREE", "4": "FREE"}}}, "bench")
+    shown = "; ".join(f"{number}:{local}" for number, body in enumerate(bodies) for local in "ab" if f"u64 {local}" in body)
+    return litmus.parse("C bench\n{ page 3 = FREE; page 4 = FREE; }\n" + "".join(
+        f"P{number}() {{ {body} }}\n" for number, body in enumerate(bodies)) + f"locations [{shown}]" * bool(shown)
+        + "\nforall (true)\n", "bench"), scenario
+
+
 def litmus_beside() -> list[list]:
-    """[what, ns a state of C, of the scenario, ratio]: both searched in turn, the fastest of ROUNDS each."""
+    """[what, ns a state of C, of the scenario, ratio]: both searched in turn, the fastest of PAIRED_ROUNDS each."""
     rows = []
-    for name, (actors, bodies) in BESIDE.items():
-        [scenario] = parse({"actors": actors, "start": {"pages": {"3": "FREE", "4": "FREE"}}}, "bench")
-        test = litmus.parse("C bench\n{ page 3 = FREE; page 4 = FREE; }\n" + "".join(
-            f"P{number}() {{ {body} }}\n" for number, body in enumerate(bodies)) + "locations [" + "; ".join(
-                f"{number}:a; {number}:b" for number in range(len(bodies))) + "]\nforall (true)\n", "bench")
-        searches, best = [explore.Search(each, symmetry=False) for each in (test, scenario)], [float("inf")] * 2
+    for name in BESIDE:
+        searches, best = [explore.Search(each, symmetry=False) for each in both_forms(name)], [float("inf")] * 2
         for search in searches:
             search.scout()
-        for _ in range(ROUNDS):
-            for place, search in enumerate(searches):
+        for number in range(PAIRED_ROUNDS):
+            for place in (0, 1) if number % 2 else (1, 0):
                 began = time.process_time()
-                search.search()
+                searches[place].search()
                 best[place] = min(best[place], time.process_time() - began)
         each = [1e9 * took / int(search.counts[states.N_STATES]) for took, search in zip(best, searches)]
         rows.append([f"{name} ({int(searches[0].counts[states.N_STATES])} and {int(searches[1].counts[states.N_STATES])} states)",

@@ -41,6 +41,8 @@ def test_explore_has_both_memory_models(capsys):
 @pytest.mark.parametrize("arguments, said", [
     (["run", SB, "--runs", "ten"], "--runs ten: must be a number from 1 to 100G"),
     (["run", SB, "--runs", "0"], "--runs 0: must be"),
+    (["run", SB, "--trace", "x.json"], "--trace x.json: not of litmus tests as real processes"),
+    (["run", SB, MBS, "--set", "engine=simulate", "--trace", "x.json"], "--trace x.json: of one test, here 2"),
     (["run", SB, "--repeats", "3"], "--repeats: not of C litmus tests"),
     (["run", SB, "configs/kick_on_busy.toml"], "kick_on_busy.toml: is no .litmus file"),
     (["run", "configs/kick_on_busy.toml", "--runs", "3"], "--runs 3: is of C litmus tests"),

@@ -1,6 +1,6 @@
 """Litmus tests in virtual time: what they cost is what the machine says, and what comes is what the search has."""
 
-from dataclasses import replace
+import json
 
 import numpy as np
 import pytest
@@ -10,13 +10,14 @@ from harness.engines.explore import search
 from harness.engines.simulate import small
 from harness.errors import UsageError
 from harness.experiment import litmus
+from harness.reports.events import of_litmus
 from tests.command_line import ROOT, command
 
 COSTS = ["engine=simulate", "machine.store_ns=3", "machine.load_ns=5", "machine.locked_ns=7", "machine.transfer_ns=100", "machine.local_ns=0"]
 
 
 def timed(text: str, runs: int = 1, costs=COSTS):
-    return small.run(replace(litmus.parse(text, "t"), timed=True), machine(costs), runs, 1)
+    return small.run(litmus.parse(text, "t"), machine(costs), runs, 1)
 
 
 @pytest.mark.parametrize("statements, ns", [
@@ -36,8 +37,19 @@ def test_waiting_for_another_takes_its_time():
     assert len({tuple(row) for row in ran.took_ns}) > 5 and (ran.whole_ns >= ran.took_ns.max(axis=1)).all()
 
 
+def test_a_trace_has_the_first_runs_one_behind_another():
+    test = litmus.load(ROOT / "configs/litmus/kvm/mirror-race.litmus")
+    ran = small.run(test, machine(COSTS), 5, 7, traced=3)
+    events = json.loads(of_litmus(test, small.program_of(test), ran.logs, small.TICKS_PER_NS, 7))["traceEvents"]
+    for place, actor in enumerate(script.actor for script in test.scripts):
+        spans = [each for each in events if each.get("cat") == "span" and each["tid"] == actor.number]
+        assert [each["dur"] for each in spans] == pytest.approx([took / 1000 for took in ran.took_ns[:3, place]], abs=1e-3)
+        assert all(one["ts"] + one["dur"] < other["ts"] for one, other in zip(spans, spans[1:]))
+    assert [each["name"] for each in events if each.get("cat") == "call"].count("tdh_mem_page_aug") == 3
+
+
 def test_the_same_seed_gives_the_same_times():
-    test = replace(litmus.load(ROOT / "configs/litmus/kvm/mirror-race.litmus"), timed=True)
+    test = litmus.load(ROOT / "configs/litmus/kvm/mirror-race.litmus")
     one, other = (small.run(test, machine(COSTS), 20, 7) for _ in range(2))
     assert one.endings == other.endings and np.array_equal(one.took_ns, other.took_ns)
     assert {ending.words for ending in one.endings} <= {ending.words for ending in search.run(test).endings}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.engines import checks
-from harness.engines.explore import fairness
+from harness.engines.explore import fairness, lock_order
 from harness.engines.explore.tables import BUFFER_MOST, CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
@@ -26,6 +26,7 @@ from harness.protocol.counters import EVENTS
 from kernels import moves, search as kernel, states
 
 DEPTH_MAX = CHANGES_MAX + 1       # of PCT
+LOCK_ORDER = "lock_order"
 CYCLES = LIVELOCK, STARVATION = "livelock", "starvation"     # how none does; asked of a search without bounds only
 
 
@@ -52,6 +53,7 @@ class Found:
     checked: tuple[str, ...] = ()
     cycles: dict[str, list[Turn]] = field(default_factory=dict)      # what repeats for ever behind a violation
     interrupted: bool = False
+    lock_order: str = ""                     # a cycle in it, in words
     answered: set = field(default_factory=set)       # (call, answer) of every call that has ended
     entries: set[str] = field(default_factory=set)   # what SEPT entries of 4K pages have spelled
     alike: list[tuple[str, ...]] = field(default_factory=list)       # actors of which one order was searched
@@ -119,7 +121,7 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     found.transitions = int(search.counts[states.TRANSITIONS])
     found.endings = sorted(endings.values(), key=lambda ending: (ending.kind, ending.answers, ending.words))
     # A run says nothing of all schedules.
-    found.checked = tuple(name for name in checked(scenario) if name not in CYCLES)
+    found.checked = tuple(name for name in checked(scenario) if name not in (*CYCLES, LOCK_ORDER))
     found.answered, found.entries = search.answers(), search.entries()
     found.stopped = _sampled(found, newest, cut) + ("" if room else f"; {_why(moves.FULL, memory_mib)}")
     if depth:
@@ -224,8 +226,19 @@ def _judge(search: Search, found: Found, tick) -> None:
     for name, (state, way, _) in zip(_flags(search), search.events):
         if state and name not in found.violations:
             found.violations[name] = search.way_to(int(state) - 1, int(way))
+    if search.scenario.held_locks and DEADLOCK not in found.violations:
+        _lock_order(search, found)
     left = {LIVELOCK: search.preemptions >= 0, STARVATION: not fair}
     found.checked = tuple(name for name in checked(search.scenario) if not left.get(name))
+
+
+def _lock_order(search: Search, found: Found) -> None:
+    """Look for locks that are taken in both orders, though nobody has waited for ever: the way to where the cycle is closed."""
+    edges = lock_order.cycle(search)
+    if edges:
+        rows = search.tables.states.rows[:int(search.counts[states.N_STATES])]
+        at = max(int(np.flatnonzero(rows[:, edge.process] == edge.local)[0]) for edge in edges)
+        found.violations[LOCK_ORDER], found.lock_order = search.way_to(at), lock_order.spelled(search.scenario, edges)
 
 
 def _livelock(search: Search, found: Found, ended) -> np.ndarray:
@@ -282,7 +295,7 @@ def _starvation(search: Search, found: Found, can_end: np.ndarray, tick) -> bool
 def checked(scenario: Scenario) -> tuple[str, ...]:
     """The invariants that a search of every interleaving looks for."""
     counted = tuple(EVENTS[name] for name in scenario.program.counters if name in EVENTS)
-    names = ("no_bug", "no_halt", DEADLOCK, *CYCLES, *counted, *QUIET)
+    names = ("no_bug", "no_halt", DEADLOCK, *CYCLES, *[LOCK_ORDER] * bool(scenario.held_locks), *counted, *QUIET)
     if not scenario.uses_pairs:
         names = tuple(name for name in names if name not in ("pamt_counted", "pamt_priority"))
     if not scenario.uses_flows:

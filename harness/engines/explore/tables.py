@@ -421,7 +421,9 @@ class Search:
         fans = [int(self.tables.locals.fanout[state[place]]) for place in range(self.actors)]
         kind = HALTED if states.DOWN in fans else DONE if not any(fans) else DEADLOCK
         answers = tuple(self._answers(place, int(state[place]), fans[place]) for place in range(self.actors))
-        words = self.words(int(state[self.actors]))
+        memory, at = int(state[self.actors]), self.tables.locals.rows
+        words = self.scenario.outcome(lambda offset: self.word(memory, offset),
+                                      lambda place, register: unsigned(at[state[place], register]))
         return Ending(kind, answers, words)
 
     def _answers(self, place: int, local: int, fan: int) -> tuple[str, ...]:
@@ -430,10 +432,6 @@ class Search:
         if fan == states.DOWN and NOT_MADE in answers:
             answers[answers.index(NOT_MADE)] = HALT
         return tuple(answers)
-
-    def words(self, memory: int) -> tuple[str, ...]:
-        scenario = self.scenario
-        return tuple(scenario.spell(name, self.word(memory, offset)) for name, offset in scenario.watched())
 
     def word(self, memory: int, offset: int) -> int:
         """The 64-bit word at an offset (moved down so that byte `offset` is its lowest)."""

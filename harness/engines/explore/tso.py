@@ -23,6 +23,7 @@ from harness.memory.layout import VARIABLE
 from harness.protocol.counters import EVENTS
 from kernels.machine import BLOCKED, step_once
 from kernels.ops import OF_ROW, OP_TABLE, Access, Kind, Op, Register as R
+from kernels.words import unsigned
 
 STATES_MOST = 400_000
 DONE, DEADLOCK = "done", "deadlock"
@@ -83,7 +84,7 @@ class _Search:
 
     def __init__(self, test: Test, states_most: int):
         self.test, self.most = test, states_most
-        self.rows, self.listing = test.program.rows, test.program.listing
+        self.rows, self.listing, self.at_once = test.program.rows, test.program.listing, test.at_once
         self.memory = Memory(test.layout)
         self.actors = [np.ascontiguousarray(each) for each in test.start(self.memory)]
         regions = [region for region in test.layout.regions if region.name.startswith(VARIABLE)]
@@ -135,7 +136,7 @@ class _Search:
         kind = DONE if all(self._op(each) == Op.STOP for each in registers) else DEADLOCK
         self._put(state.memory)
         bad = [DEADLOCK] if kind == DEADLOCK else ["quiet_locks"] * bool(self.test.locks_held(self.memory))
-        words = tuple(self.test.spell(name, self._word(offset, 64)) for name, offset in self.test.watched())
+        words = self.test.outcome(self.memory.word, lambda actor, register: unsigned(registers[actor][register]))
         if (kind, words) in endings:
             endings[kind, words] = endings[kind, words]._replace(count=endings[kind, words].count + 1)
         else:
@@ -164,11 +165,12 @@ class _Search:
         op = Op(row["op"])
         if op in (Op.STOP, Op.HALT):
             return
+        at_once = int(registers[R.PC]) in self.at_once
         locked = op == Op.FENCE or OP_TABLE[op].access == Access.CHANGE
-        if locked and buffer:
+        if locked and buffer and not at_once:
             return
         self._put(state.memory)
-        for each in buffer:                              # an actor reads its own stores
+        for each in buffer if not at_once else ():       # an actor reads its own stores
             self._apply(each)
         self.work[:] = registers
         if step_once(self.rows, self.work, self.memory.base) == BLOCKED:

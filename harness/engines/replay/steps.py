@@ -55,8 +55,8 @@ class Replay:
 
     def watched(self) -> tuple[str, ...]:
         """The words of an outcome (Scenario.watched), as they are now."""
-        return tuple(self.scenario.spell(name, self.memory.word(offset & ~7) >> 8 * (offset & 7))
-                     for name, offset in self.scenario.watched())
+        return self.scenario.outcome(lambda offset: self.memory.word(offset & ~7) >> 8 * (offset & 7),
+                                     lambda place, register: unsigned(self.registers[place][register]))
 
     def difference(self) -> dict[str, str]:
         """The words that differ from the start, by name."""

@@ -8,6 +8,7 @@ memory of the start and with no line in any cache.
 """
 
 import time
+from dataclasses import replace
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -22,14 +23,17 @@ from harness.experiment.plan import configured_costs
 from harness.memory.block import Memory
 from harness.memory.layout import LINE
 from harness.protocol.flows.flow import IN_GUEST, REQUEST
+from harness.results.measured import log_of
 from kernels import lines, record, simulate, wheel
 from kernels.dice import WEIGHTED, Dice
 from kernels.record import HISTOGRAM, SUM
 
 APART_NS = 200                   # the processes of a run begin within so much
 ORIGIN = 1                       # the first tick
+TICKS_PER_NS = prices.TICKS_PER_NS
 LIMIT_NS = 1_000_000             # a run that takes longer does not end: an endless loop, or all wait
 ROWS_MOST = 1 << 40
+LOG_ROOM = 256                   # calls and spans of a process that are kept of a run
 ENDLESS_MOST = 20                # after so many runs that do not end no more are made
 
 
@@ -47,6 +51,7 @@ class Ran(NamedTuple):
     given_up  so many runs did not end that no more were made
     took_ns   float64 (runs that ended, processes): how long each process took
     whole_ns  float64 (runs that ended,): from the first that begins to the last that ends
+    logs      by process, as Measured.logs: calls and spans of the first runs, laid one behind another
     """
 
     endings: list[Ending]
@@ -55,6 +60,7 @@ class Ran(NamedTuple):
     given_up: bool
     took_ns: np.ndarray
     whole_ns: np.ndarray
+    logs: dict[str, np.ndarray]
 
 
 class _Plan(NamedTuple):
@@ -69,17 +75,19 @@ class _Plan(NamedTuple):
         return [configured.get(name) or int(name.removesuffix(" ns")) for name in self.program.costs]
 
 
-def run(test: Test, config: Config, runs: int, seed: int, progress: Callable[[float, dict], None] = lambda share, counters: None) -> Ran:
+def run(test: Test, config: Config, runs: int, seed: int, progress: Callable[[float, dict], None] = lambda share, counters: None,
+        traced: int = 0) -> Ran:
     """Raises UsageError for a test with processes that are KVM's own flows, or a machine that cannot be.
 
-    test     written with its processes' time (litmus.timed)
     config   its [machine] and costs_ns are used
+    traced   of so many runs, the first ones, calls and spans are kept one by one
     """
     if test.uses_flows:
         raise UsageError(f"{test.table['path']}: fault() and zap() are not simulated in litmus tests; allowed: processes in C"
                          " (a config simulates KVM's flows)")
-    world, random = _World(test, config), np.random.default_rng(seed)
+    world, random = _World(test, config, LOG_ROOM if traced else 0), np.random.default_rng(seed)
     counts, took, whole, began, endless = {}, [], [], time.monotonic(), 0
+    logs, behind = [], 0
     with stops.noted():
         for number in range(runs):
             if stops.asked() or endless == ENDLESS_MOST:
@@ -89,6 +97,9 @@ def run(test: Test, config: Config, runs: int, seed: int, progress: Callable[[fl
             key = kind, world.words()
             counts[key] = counts.get(key, 0) + 1
             endless += kind == "endless"
+            if number < traced:
+                logs.append(world.logs(behind))
+                behind = max((int(log[:, 1].max()) for log in logs[-1] if len(log)), default=behind) + prices.ticks(APART_NS)
             if kind == "done":
                 ticks = world.took()
                 took.append(ticks)
@@ -96,21 +107,32 @@ def run(test: Test, config: Config, runs: int, seed: int, progress: Callable[[fl
             if number % 256 == 0:
                 progress(number / runs, {})
     return Ran([Ending(*key, count) for key, count in counts.items()], sum(counts.values()), time.monotonic() - began, endless == ENDLESS_MOST,
-               np.array(took, float).reshape(-1, world.count) / prices.TICKS_PER_NS, np.array(whole, float) / prices.TICKS_PER_NS)
+               np.array(took, float).reshape(-1, world.count) / prices.TICKS_PER_NS, np.array(whole, float) / prices.TICKS_PER_NS,
+               {script.actor.name: np.concatenate(parts) for script, parts in zip(test.scripts, zip(*logs))})
+
+
+def _timed(test: Test) -> Test:
+    """As it is run: with a span around each process, and what is shown of it left in memory."""
+    return replace(test, timed=True, leaves=True)
+
+
+def program_of(test: Test):
+    return _timed(test).program
 
 
 class _World:
     """The simulated machine with a test on it, made once and put back to its start for each run."""
 
-    def __init__(self, test: Test, config: Config):
-        self.test, self.count, program = test, len(test.scripts), test.program
+    def __init__(self, test: Test, config: Config, log_room: int):
+        self.test, self.count = _timed(test), len(test.scripts)
+        test, program = self.test, self.test.program
         machine, _ = prices.resolve(config)
         plan = _Plan(config, program, test.layout)
         self.memory = Memory(test.layout)
         self.start_registers = np.array(test.start(self.memory))
         self.bytes = np.frombuffer(self.memory.block, np.uint8)
         self.image = self.bytes.copy()
-        self.tables = record.tables(len(program.calls), len(program.answers), len(program.counters), len(program.spans))
+        self.tables = record.tables(len(program.calls), len(program.answers), len(program.counters), len(program.spans), log_room)
         self.records = np.zeros((self.count, self.tables.words), np.int64)
         lengths = prices.make_durations(plan, machine)
         self.code = simulate.Code(
@@ -166,6 +188,13 @@ class _World:
 
     def words(self) -> tuple[str, ...]:
         return tuple(self.test.spell(name, self.memory.word(offset)) for name, offset in self.test.watched())
+
+    def logs(self, behind: int) -> list[np.ndarray]:
+        """What each process has called in the run that has ended, as if that had begun `behind` ticks later."""
+        found = [log_of(words, self.tables.log) for words in self.records]
+        for log in found:
+            log[:, :2] += behind
+        return found
 
     def took(self) -> np.ndarray:
         """Ticks of each process in the run that has ended."""

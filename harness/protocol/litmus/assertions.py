@@ -46,5 +46,6 @@ ASSERTIONS: dict[str, Primitive] = {
     **{name: Primitive(_warn_on, 1, ARGUMENTS_MOST) for name in ("WARN", "WARN_ONCE")},
     "BUG_ON": Primitive(_bug_on), "VM_BUG_ON": Primitive(_bug_on),
     **{name: Primitive(_printed, 0, ARGUMENTS_MOST) for name in (
-        "pr_err", "pr_warn", "pr_info", "pr_debug", "pr_err_ratelimited", "pr_warn_ratelimited", "pr_warn_once", "printk")},
+        "pr_err", "pr_warn", "pr_info", "pr_debug", "pr_err_ratelimited", "pr_warn_ratelimited", "pr_warn_once", "printk",
+        "pr_tdx_error", "pr_tdx_error_1", "pr_tdx_error_2", "pr_tdx_error_3")},
 }

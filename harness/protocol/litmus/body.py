@@ -63,6 +63,7 @@ class Scope:
     breaks: str = ""             # where `break` goes, where this block is a loop's or a switch's
     continues: str = ""
     labels: dict = field(default_factory=dict)   # of a function: name -> (label, blocks around it)
+    assigned: frozenset[str] | None = None       # of a function: names that it assigns to
 
 
 @dataclass
@@ -102,6 +103,7 @@ class Body:
         self.returns: list[tuple[str, Value | None, int]] = []       # where `return` goes, its value, depth of scopes
         self.kept: dict[str, Local] = {}         # locals by name, for conditions
         self.notes: dict[str, int] = {}          # registers that count or keep something (`counter`)
+        self.held: dict[tuple[int, str], int] = {}       # (lock, mode) -> its place in a register (locks.py)
         self.where = ""
         self.gate: int | None = None             # where the word of its processor lies, if it may be interrupted ...
         self.interrupts: int | None = None       # ... or if it is the interrupt (interrupts.py)
@@ -109,6 +111,10 @@ class Body:
     @property
     def interrupted(self) -> bool:
         return self.gate is not None
+
+    def stays(self, name: str) -> bool:
+        """Whether a local keeps the value of its declaration, in the function that is being written."""
+        return name not in next(scope.assigned for scope in reversed(self.scopes) if scope.assigned is not None)
 
     # --- errors, rows, labels ---
 
@@ -176,9 +182,27 @@ class Body:
         for scope in reversed(self.scopes):
             if name in scope.names:
                 return scope.names[name]
+            if scope.assigned is not None:       # a function does not see its caller's names
+                break
         if name in self.world.constants:
             return number(self.world.constants[name], types.UNSIGNED_LONG)
         return None
+
+    def names(self) -> set[str]:
+        """The locals and arguments that can be named here."""
+        found: set[str] = set()
+        for scope in reversed(self.scopes):
+            found |= set(scope.names)
+            if scope.assigned is not None:
+                break
+        return found
+
+    def shared_by_name(self, name: str) -> Shared | None:
+        """A shared word that a helper function names as what it is in the kernel, a variable of the file; P0, P1 ... take pointers."""
+        if not self.inlined or name not in self.world.variables:
+            return None
+        of, place = self.world.variables[name]
+        return Shared(of, R.ZERO, place)
 
     # --- values ---
 

@@ -57,7 +57,8 @@ def place(body: Body, node) -> Local | Shared:
     """What can stand to the left of `=`.  Raises LitmusError."""
     if isinstance(node, c_ast.ID):
         found = body.find(node.name)
-        if isinstance(found, Local):
+        found = found or body.shared_by_name(node.name)
+        if isinstance(found, (Local, Shared)):
             return found
         if found is None:
             raise _unknown(body, node)
@@ -75,7 +76,7 @@ def place(body: Body, node) -> Local | Shared:
 
 def _unknown(body: Body, node):
     from harness.errors import nearest
-    names = {name for scope in body.scopes for name in scope.names} | set(body.world.variables)
+    names = body.names() | set(body.world.variables)
     if node.name in body.world.variables:
         return body.error(node, f"`{node.name}` is a shared word, but no parameter of P{body.number}")
     return body.error(node, f"`{node.name}` is not declared{nearest(node.name, names)}")
@@ -187,6 +188,8 @@ def _name(body: Body, node: c_ast.ID) -> Value:
     found = body.find(node.name)
     if isinstance(found, Local):
         return Value(found.type, found.register)
+    if found is None and (shared := body.shared_by_name(node.name)) is not None:
+        return read(body, shared, node)
     if found is None:
         raise _unknown(body, node)
     return found

@@ -12,6 +12,7 @@ from harness.protocol.litmus.expressions import value
 from harness.protocol.litmus.interrupts import INTERRUPTS
 from harness.protocol.litmus.locks import LOCKS, guard
 from harness.protocol.litmus.primitives import ACCESSES, NOTHING, Primitive
+from harness.protocol.litmus.source import assigned
 
 PRIMITIVES: dict[str, Primitive] = ACCESSES | LOCKS | INTERRUPTS | ASSERTIONS
 
@@ -52,12 +53,12 @@ def _helper(body: Body, node, function: c_ast.FuncDef, arguments: list) -> Value
     of = body.world.structs.of(function.decl.type.type)
     result = None if of.kind == "void" else Value(of, body.take(node))
     mark, kept = body.used, len(body.kept)
-    assigned = _assigned(function.body)
+    assigned_ = assigned(function.body)
     for parameter, argument in zip(parameters, arguments):
         given = value(body, argument)
         type_ = body.world.structs.of(parameter)
         given = body.fitted(given, type_, node)
-        if given.local is None and (given.constant is None or parameter.name in assigned):
+        if given.local is None and (given.constant is None or parameter.name in assigned_):
             register = body.take(node)
             body.load_value(given, node, register)
             bound[parameter.name] = Local(parameter.name, type_, register)
@@ -72,15 +73,3 @@ def _helper(body: Body, node, function: c_ast.FuncDef, arguments: list) -> Value
         body.used = mark
     body.at(node)
     return result or NOTHING
-
-
-def _assigned(node) -> set[str]:
-    """Names that a function assigns to."""
-    found = set()
-    if isinstance(node, c_ast.Assignment) and isinstance(node.lvalue, c_ast.ID):
-        found.add(node.lvalue.name)
-    if isinstance(node, c_ast.UnaryOp) and node.op in ("p++", "p--", "++", "--", "&") and isinstance(node.expr, c_ast.ID):
-        found.add(node.expr.name)
-    for _, child in node.children():
-        found |= _assigned(child)
-    return found

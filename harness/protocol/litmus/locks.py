@@ -4,7 +4,8 @@ A lock word is the kernel's queued lock (kernels/rwlock.py): a spinlock's and a 
 that says so, a reader's and a mutex's one locked instruction (kernel/locking/qspinlock.c, qrwlock.c, mutex.c).  Who may
 sleep there must hold no spinlock, which is counted where the file calls anything that may sleep.
 
-What a process holds, and whether its interrupts are off, it counts in registers; only where the file looks at them.
+What a process holds it counts in a register, FIELD bits for each lock and mode: who lets go of a lock has to hold it.
+How many spinning locks it holds, and whether its interrupts are off, are registers only where the file looks at them.
 """
 
 from typing import Callable
@@ -19,15 +20,16 @@ from harness.protocol.litmus.primitives import NOTHING, Primitive, change, lock,
 from kernels.arithmetic import Operator
 from kernels.ops import Op, Register as R
 from kernels.rwlock import READER, WAITING, WRITER
+from kernels.words import signed
 
 EXCLUSIVE, SHARED = "exclusive", "shared"
-LOCKDEP = {"lockdep_assert_held", "lockdep_assert_held_once", "lockdep_assert_held_read", "lockdep_assert_held_write",
-           "lockdep_assert_not_held", "assert_spin_locked"}
 # Functions that may sleep; guard(mutex) is one that is seen by `guard`.
 SLEEPING = {"cond_resched", "might_sleep", "mutex_lock", "mutex_lock_nested", "down_read", "down_write", "synchronize_rcu",
             "synchronize_rcu_expedited", "synchronize_srcu", "synchronize_srcu_expedited", "guard", "__guard__"}
 SPINNING = ("spinlock", "rwlock")
 BYTE = 8                         # bits of a lock word that an unlock stores
+MOST = 15                        # of one lock that a process holds
+HELD, FIELD = "held", 4          # the register that counts what a process holds, and bits of it for a lock in a mode
 
 
 # --- taking and dropping ---
@@ -71,22 +73,49 @@ def _poll(body: Body, found: Shared, mode: str) -> None:
 
 
 def drop(body: Body, found: Shared, mode: str) -> None:
+    _let_go(body, found, mode)
     if mode == SHARED:
         body.row(Op.MMU_DROP_SHARED, **where(found))
     elif found.type.kind in SPINNING:
         body.row(Op.STORE, width=BYTE, **where(found))
     else:
         body.row(Op.MMU_DROP_EXCLUSIVE, **where(found))
-    note(body, found, mode, -1)
+
+
+def _field(body: Body, found: Shared, mode: str) -> int:
+    """Where the count of a lock lies in the register HELD, as its lowest bit; 0 of a lock that is not known beforehand."""
+    if found.base != R.ZERO:
+        return 0
+    at = body.held.setdefault((found.offset, mode), FIELD * len(body.held))
+    return 1 << at if at < 64 else 0
+
+
+def _add(body: Body, name: str, by: int) -> None:
+    register = body.counter(name)
+    body.row(Op.LET, register=register, source=register, value=signed(by))
 
 
 def note(body: Body, found: Shared, mode: str, by: int) -> None:
-    """Keep count of what this process holds, where an assertion of the test looks at it."""
-    for name, readers in ((f"{found.offset} {mode}" if found.base == R.ZERO else "", LOCKDEP),
-                          ("spinning" if found.type.kind in SPINNING else "", SLEEPING)):
-        if name and body.world.names_used & readers:
-            register = body.counter(name)
-            body.row(Op.LET, register=register, source=register, value=by)
+    """Keep count of what this process holds."""
+    if one := _field(body, found, mode):
+        _add(body, HELD, by * one)
+    if found.type.kind in SPINNING and body.world.names_used & SLEEPING:
+        _add(body, "spinning", by)
+
+
+def _let_go(body: Body, found: Shared, mode: str) -> None:
+    """Note that a lock is let go of; that it is not held is a violation, and is not counted below zero."""
+    if not (one := _field(body, found, mode)):
+        note(body, found, mode, -1)
+        return
+    mine, other, gone = (body.fresh(part) for part in ("mine", "not_mine", "gone"))
+    body.row(Op.TEST, register=body.counter(HELD), mask=signed(one * MOST), match=0, next=other, otherwise=mine)
+    with body.listing.aside(other):
+        body.violation("lock_balance")
+        body.goto(gone)
+    body.label(mine)
+    note(body, found, mode, -1)
+    body.label(gone)
 
 
 def _flags(body: Body, argument) -> Local:
@@ -280,14 +309,16 @@ def _held(*modes: str, negated: bool = False) -> Callable:
         found = lock(body, arguments[0], node, *types.LOCKS)
         if found.base != R.ZERO:
             raise body.error(node, "lockdep needs a lock that is known beforehand")
+        fields_ = [_field(body, found, mode) for mode in modes]
+        if not all(fields_):
+            raise body.error(node, f"lockdep knows {64 // FIELD} pairs of lock and mode of a process, this is one more")
         with body.temporaries():
-            sum_ = number(0)
-            for mode in modes:
-                sum_ = body.compute(Operator.ADD, sum_, Value(types.LONG, body.counter(f"{found.offset} {mode}")),
-                                    types.LONG, node)
+            held = Value(types.LONG, body.counter(HELD))
+            fields = number(sum(MOST * each for each in fields_), types.LONG)
+            held = body.compute(Operator.AND, held, fields, types.LONG, node)
             if negated:
-                sum_ = body.compute(Operator.EQ, sum_, number(0), types.LONG, node)
-            body.must(sum_, "lockdep")
+                held = body.compute(Operator.EQ, held, number(0), types.LONG, node)
+            body.must(held, "lockdep")
         return NOTHING
     return written
 

@@ -25,10 +25,11 @@ def parse(text: Text) -> c_ast.FileAST:
     # The rest of the first line keeps its columns.
     head = "".join(f"typedef int {name};" for name in types.TYPEDEFS)
     whole = f'{head}\n#line {first.line} "{_plain(text.path)}"\n{" " * (first.column - 1)}{body}'
+    parser = c_parser.CParser()
     try:
-        return c_parser.CParser().parse(whole, _plain(text.path))
+        return parser.parse(whole, _plain(text.path))
     except c_parser.ParseError as problem:
-        raise _wording(text, str(problem)) from None
+        raise _wording(text, str(problem), _token(parser)) from None
     except RecursionError:
         raise text.error(text.functions.start, "nested too deeply") from None
 
@@ -55,9 +56,19 @@ def _scoped_guards(text: Text) -> str:
         at = found.end()
 
 
-def _wording(text: Text, problem: str) -> LitmusError:
+def _token(parser: c_parser.CParser):
+    """The token at which a parser has stopped, or nothing: not all of its messages say where (pycparser 3.0)."""
+    tokens = getattr(parser, "_tokens", None)
+    read, at = getattr(tokens, "_buffer", ()), getattr(tokens, "_index", 0)
+    return read[min(at, len(read) - 1)] if read else None
+
+
+def _wording(text: Text, problem: str, token) -> LitmusError:
     """pycparser's message as one of ours."""
     found = _WHERE.match(problem)
+    if not found and token is not None:
+        where = "at the end" if "end of input" in problem else "here"
+        return LitmusError(text.path, Place(token.lineno, token.column), f"`{token.value}` {where} is not C that is understood")
     if not found:
         what = problem.removeprefix(f"{_plain(text.path)}:").strip()
         return text.error(text.functions.start, f"something here is not C that is understood ({what})")
@@ -72,6 +83,18 @@ def _wording(text: Text, problem: str) -> LitmusError:
 def place_of(node) -> Place:
     coord = getattr(node, "coord", None)
     return Place(coord.line, coord.column or 1) if coord else Place(1, 1)
+
+
+def assigned(node) -> frozenset[str]:
+    """Names that a piece of C assigns to after their declaration, or may: also by their addresses and as `flags` of a lock."""
+    found: set[str] = set()
+    if isinstance(node, c_ast.Assignment) and isinstance(node.lvalue, c_ast.ID):
+        found.add(node.lvalue.name)
+    if isinstance(node, c_ast.UnaryOp) and node.op in ("p++", "p--", "++", "--", "&") and isinstance(node.expr, c_ast.ID):
+        found.add(node.expr.name)
+    if isinstance(node, c_ast.FuncCall) and isinstance(node.name, c_ast.ID) and node.name.name.endswith(("irqsave", "irq_save")):
+        found |= {each.name for each in (node.args.exprs if node.args else ()) if isinstance(each, c_ast.ID)}
+    return frozenset(found.union(*(assigned(child) for _, child in node.children())))
 
 
 class Structs:

@@ -4,7 +4,7 @@ from pycparser import c_ast
 
 from harness.protocol.litmus.body import Body, Scope, Value, number
 from harness.protocol.litmus.expressions import branch, known, value
-from harness.protocol.litmus.source import SCOPED
+from harness.protocol.litmus.source import SCOPED, assigned
 from kernels.ops import Op
 
 INLINED_MOST = 32                # helper functions within one another
@@ -12,7 +12,7 @@ INLINED_MOST = 32                # helper functions within one another
 
 def function(body: Body, node: c_ast.FuncDef, arguments: dict[str, Value], returns: str, result: Value | None) -> None:
     """A function's body, where it is called: arguments are bound, `return` goes to `returns`."""
-    scope = Scope(node=node)
+    scope = Scope(node=node, assigned=assigned(node.body))
     body.scopes.append(scope)
     for name, argument in arguments.items():
         scope.names[name] = argument
@@ -93,12 +93,18 @@ def _declaration(body: Body, node: c_ast.Decl) -> None:
         if isinstance(node.init, c_ast.InitList):
             raise body.error(node, f"`{node.name}`: a local takes one value")
         # Taken before the local exists, so that the local's register lies below.
+        free = body.used
         local = body.declare(node, node.name, of)
         body.at(node)
         mark = body.used
         given = body.fitted(value(body, node.init), of, node)
         if given.local is not None:
             raise body.error(node, "the address of a local can be passed on, not kept")
+        if given.constant is not None and body.stays(node.name):     # known beforehand wherever it is read
+            body.scopes[-1].names[node.name] = given
+            if body.inlined:
+                body.used = free
+                return
         body.load_value(given, node, local.register)
         body.used = mark
         return

@@ -19,12 +19,12 @@ from harness.protocol.flows.pamt import GIVE_BACK, USE
 from harness.protocol.flows.script import ABOUT_PAGES, LEAF_CALLS
 from harness.protocol.litmus import interrupts, types
 from harness.protocol.litmus.body import Body, Value, number, spelled
-from harness.protocol.litmus.expressions import branch, decide, known, value
+from harness.protocol.litmus.expressions import branch, decide, known, pointed, value, write
 from harness.protocol.litmus.primitives import NOTHING, Primitive
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label
 from kernels.arithmetic import Operator
 from kernels.ops import Op, Register as R
-from kernels.words import STATUS_CLASS, STATUSES, signed
+from kernels.words import EXIT_REASONS, STATUS_CLASS, STATUSES, signed
 
 PAGE_SHIFT = 12
 ARGUMENTS_MOST = 8
@@ -43,7 +43,10 @@ PAMT_CALLS = ("tdh_phymem_pamt_add", "tdh_phymem_pamt_remove")
 
 
 def _pamt(name: str) -> Callable:
-    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, and the parts that use a page and give it back: (page's address)."""
+    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, and the parts that use a page and give it back: (page's address).
+
+    page_out_of_use(page, &last): `last` becomes 1 if the module hints that it was the last page in use of its 2 MiB.
+    """
     def written(body: Body, node, arguments) -> Value:
         calls, listing = body.world.calls, body.listing
         layout, whole = calls.options.layout, name in PAMT_CALLS
@@ -68,6 +71,8 @@ def _pamt(name: str) -> Callable:
                 calls.flow.call(name, behind, 1)
         interrupts.gated(body, made)
         body.row(Op.LET, register=answer, source=R.STATUS)
+        if len(arguments) > 1:
+            write(body, pointed(body, value(body, arguments[1]), node), Value(types.LONG, R.HINT), node)
         return Value(types.UNSIGNED_LONG, answer)
     return written
 
@@ -88,10 +93,12 @@ class Calls:
             "KVM_BUG_ON": Primitive(self._bug_on, 1, 2),
             "tdx_operand_busy": Primitive(_is_status("TDX_OPERAND_BUSY")), "tdx_success": Primitive(_is_status("TDX_SUCCESS")),
             "gfn_to_gpa": Primitive(_shifted(Operator.SHL)), "gpa_to_gfn": Primitive(_shifted(Operator.SHR)),
-            "pg_level_to_tdx_sept_level": Primitive(_sept_level), "page_to_pfn": Primitive(lambda body, node, given: value(body, given[0])),
+            "pg_level_to_tdx_sept_level": Primitive(_sept_level), "KVM_HPAGE_MASK": Primitive(_page_mask),
+            **{name: Primitive(lambda body, node, given: value(body, given[0])) for name in ("page_to_pfn", "to_kvm_tdx", "to_tdx")},
         }
+        self.primitives |= {name: Primitive(self._bug_on, 3, 6) for name in ("TDX_BUG_ON", "TDX_BUG_ON_1", "TDX_BUG_ON_2", "TDX_BUG_ON_3")}
         if options.layout.dynamic_pamt:
-            self.primitives |= {name: Primitive(_pamt(name), 1, 2) for name in (*PAMT_CALLS, *PARTS)}
+            self.primitives |= {name: Primitive(_pamt(name), 1, 1 + (name == GIVE_BACK.name)) for name in (*PAMT_CALLS, *PARTS)}
         for name in STATUSES:
             self.primitives[f"IS_{name}"] = Primitive(_is_status(name))
 
@@ -252,9 +259,14 @@ def _sept_level(body: Body, node, arguments) -> Value:
     return number(known(body, arguments[0], "the level") - 1)
 
 
+def _page_mask(body: Body, node, arguments) -> Value:
+    """KVM_HPAGE_MASK: the address bits above a page of a level; include/asm/kvm_host.h."""
+    return number(-1 << PAGE_SHIFT + 9 * (known(body, arguments[0], "the level") - 1), types.LONG)
+
+
 def constants() -> dict[str, int]:
-    """Names of statuses, and the kernel's levels."""
-    return {name: signed(word) for name, word in STATUSES.items()} | {
+    """Names of statuses and of exit reasons, and the kernel's levels."""
+    return {name: signed(word) for name, word in STATUSES.items()} | {name: word for word, name in EXIT_REASONS.items()} | {
         "PG_LEVEL_4K": 1, "PG_LEVEL_2M": 2, "PG_LEVEL_1G": 3, "TDX_PS_4K": 0, "TDX_PS_2M": 1, "TDX_PS_1G": 2,
         "TDX_SEAMCALL_STATUS_MASK": signed(STATUS_CLASS), "OUTSIDE_GUEST_MODE": 0, "IN_GUEST_MODE": 1,
         "EXITING_GUEST_MODE": 2, "KVM_REQUEST_WAIT": REQUEST_WAIT, "KVM_REQ_OUTSIDE_GUEST_MODE": REQUEST_WAIT, "KVM_REQ_VM_DEAD": 1,

@@ -33,7 +33,7 @@ class Type:
         if self.count:
             return self.count * self.to.words
         if self.kind == "srcu":
-            return READERS
+            return 2 * READERS
         return sum(of.words for _, of in self.fields) if self.kind == "struct" else 1
 
     def field_at(self, name: str) -> "tuple[int, Type] | None":
