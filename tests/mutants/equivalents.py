@@ -40,7 +40,7 @@ STEPS = (
      "a leaf has been refused when the entry was read"),
     (r"steps .* tdh_mem_sept_rd: .* (READ_ENTRY .*: its test always passed|ANSWER TDX_EPT_ENTRY_STATE_INCORRECT\|RCX: left out)",
      "no state is refused"),
-    (r"steps .* tdh_mem_page_demote.*: \d+ LET: (left out|another register)", "the row before has left the same address in CURSOR"),
+    (r"steps .* tdh_mem_page_demote.level1: 35 LET: (left out|another register)", "the row before has left the same address in CURSOR"),
     (r"steps .* tdh_mem_page_demote.*: .* LOAD_IN type of PAGE: must be in use: behind the next", "the next row looks at the actor's own op_state"),
     (r"steps .* INDEX PAMT entry of .*: mask without its highest bit", "no memory of the model lies so high"),
     (r"steps .* INDEX to the new page: mask without its lowest bit", "the address of a page ends in zeros"),
