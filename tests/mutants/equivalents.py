@@ -26,7 +26,7 @@ EQUIVALENT = (
 
 STEPS = (
     (r"steps .* tdh_phymem_page_wbinvd: .* ANSWER TDX_SUCCESS: (left out|value)", "the type of a large page is looked at twice under its lock"),
-    (r"steps .* tdg_mem_page_accept: .* TEST at level 2: its test always passed", "a walk that is stopped above level 0 and not at 1 is at 2"),
+    (r"steps .* tdg_mem_page_accept: .* TEST at level 2: (its test always passed|left out)", "a walk that is stopped above level 0 and not at 1 is at 2"),
     (r"steps .* LOAD interrupt pending\?: mask with a higher bit", "the word of pending interrupts has one bit"),
     (r"steps .* tdh_mng_key_config: .* INDEX this package: left out", "the first such row, of NoKeyYet, has left the same address in CURSOR"),
     (r"steps .* tdh_mr_extend: .* (TEST at level 1|LET|WALK SEPT, level 0: value)",
@@ -47,6 +47,7 @@ STEPS = (
     (r"steps .* tdh_phymem_cache_wb: \d+ LET: (source 0|value \+ 1)", "how many HKIDs are flushed is only asked to be none or some"),
     (r"steps .* STORE where to go on: value", "where to go on is only asked to be anywhere at all"),
     (r"steps .* tdg_mem_page_accept.*: .* LET: (behind the next|value \+ 1)", "of the word as it was before the lock only one bit above is asked"),
+    (r"steps .* tdg_mem_page_accept.level1: .* IN PENDING .*: behind the next", "the next row looks at the actor's own copy"),
     (r"steps .* tdg_mem_page_accept.*: .* ZERO_PAGE .*: behind the next", "the next row looks at the actor's own copy"),
     (r"steps .* tdg_mem_page_attr_rd: .* LET: behind the next", "the walk looks at no address of an entry but its own"),
     (r"steps .* tdg_mem_page_attr_rd: .* WALK SEPT, level 2: value", "whether the walk has ended at level 1 is all that is asked"),

@@ -348,6 +348,18 @@ def test_a_write_back_that_is_interrupted_and_resumed_is_about_what_was_flushed_
     assert status_name(hosts[1].call("tdh_phymem_cache_wb_resume")) == "TDX_WBCACHE_RESUME_ERROR"
 
 
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.34"])
+def test_a_key_that_is_flushed_while_a_package_writes_back_is_still_to_be_written_back(release):
+    stage = Stage(release=release)
+    stage.set_word("kot", HKID_FLUSHED | 0x01_00, width=64)
+    host = stage.actor("host0").begin("tdh_phymem_cache_wb")
+    while host.row.text != "interrupt pending?":
+        host.step()
+    assert stage.word("kot", width=64) == HKID_FLUSHED | 0x02_00
+    stage.set_word("kot", HKID_FLUSHED | 0x01_00, width=64)
+    assert host.finish() == 0 and stage.word("kot", width=64) == HKID_FLUSHED | 0x01_00
+
+
 # --- several listed pages ---
 
 @pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
