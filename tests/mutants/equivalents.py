@@ -48,6 +48,8 @@ STEPS = (
     (r"steps .* STORE where to go on: value", "where to go on is only asked to be anywhere at all"),
     (r"steps .* tdg_mem_page_accept.*: .* LET: (behind the next|value \+ 1)", "of the word as it was before the lock only one bit above is asked"),
     (r"steps .* tdg_mem_page_accept.level1: .* IN PENDING .*: behind the next", "the next row looks at the actor's own copy"),
+    (r"steps .* tdh_mem_page_promote.*: .* ADD pending_blocked_count: ", "a page table is never pending"),
+    (r"steps .* tdh_mem_page_relocate: .* IN pending: mask without", "of the states that are blocked one is pending, and its bit is in the middle"),
     (r"steps .* tdg_mem_page_accept.*: .* ZERO_PAGE .*: behind the next", "the next row looks at the actor's own copy"),
     (r"steps .* tdg_mem_page_attr_rd: .* LET: behind the next", "the walk looks at no address of an entry but its own"),
     (r"steps .* tdg_mem_page_attr_rd: .* WALK SEPT, level 2: value", "whether the walk has ended at level 1 is all that is asked"),
