@@ -49,7 +49,9 @@ def choose(kind, count, thresholds, aliases, previous, word):
     """
     if kind == SEQUENCE:
         following = previous + 1
-        return (following + aliases[0] * (following % thresholds[0] == 0)) % count
+        if aliases[0] and following % thresholds[0] == 0:
+            following += aliases[0]
+        return following % count
     fraction = word >> 32 & 0xFFFFFFFF
     if kind == SPLIT:
         first = aliases[0]
