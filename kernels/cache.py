@@ -187,6 +187,10 @@ class KernelCache(FunctionCache):
         self._cache_file = SealedFile.__new__(SealedFile)
         self._cache_file.__dict__.update(old.__dict__)
 
+    def load_overload(self, sig, target_context):
+        """What Numba knows of operators and of arrays is for compiling; an entry that is loaded needs none of it."""
+        return self._load_overload(sig, target_context)
+
     def save_overload(self, sig, data):
         try:
             super().save_overload(sig, data)

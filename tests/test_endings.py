@@ -59,12 +59,13 @@ def test_a_fault_of_the_program_is_one_line_with_a_code_of_its_own(monkeypatch, 
 
 @pytest.mark.parametrize("number", stops.SIGNALS)
 def test_a_request_is_noted_while_something_is_to_be_kept_and_raised_once_behind_it(number):
-    kept = []
+    kept, inherited = [], signal.signal(number, signal.SIG_DFL)         # under nohup, HUP is ignored and stays so
     with stops.listen(), pytest.raises(KeyboardInterrupt):
         with stops.noted():
             signal.raise_signal(number)
             signal.raise_signal(signal.SIGINT)
             kept.append(stops.asked())
+    signal.signal(number, inherited)
     assert kept == [True] and stops.exit_code(0) == 128 + number
 
 

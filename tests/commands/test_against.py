@@ -8,7 +8,7 @@ import pytest
 
 from tests.command_line import command
 
-WORDS = ("--set", "engine=simulate", "--set", "duration_s=0.002", "--set", "warmup_s=0.0005", "--repeats", "6", "-q")
+WORDS = ("--set", "engine=simulate", "--set", "duration_s=0.0008", "--set", "warmup_s=0.0002", "--repeats", "6", "-q")
 POLICIES = ("configs/kick_on_busy.toml", "configs/kick_vcpus.toml")
 
 

@@ -239,7 +239,7 @@ def rows_behind(program, entry) -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("workload", [{}, {"removal": "build"}], ids=["run", "build"])
+@pytest.mark.parametrize("workload", [pytest.param({}, id="run"), pytest.param({"removal": "build"}, id="build", marks=pytest.mark.slow)])
 def test_who_is_stopped_at_any_row_of_a_call_that_holds_a_lock_was_preempted(workload):
     """At each row, for each lock: one held refuses at once, one that is being taken is found out the second time."""
     scene, kinds = Scene(workload=workload), set()

@@ -124,7 +124,7 @@ def test_any_guest_runs_under_any_policy():
         for guest in ("linux_boot", "td_shim"):
             scene = Scene(policy.name, page=0, accept_first=1.0, guest=guest, workload={"accept_2m": True})
             scene.until("vcpu0", counter="touches")
-            for _ in range(6_000):
+            for _ in range(2_500):
                 scene.step("host0")
                 scene.step("vcpu0")
             assert scene.counters["touches"] > 1 and bool(scene.counters["removals"]) == (policy.name != "no_post_kick")
