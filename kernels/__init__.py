@@ -5,10 +5,12 @@ it.  In reading order:
 
     words.py      what every bit, status and operand id means (plain Python)
     statuses.py   every status and operand id of every release, as rows (plain Python)
-    compiling.py  how kernels are compiled
+    compiling.py  how kernels are compiled: when they are needed
+    numba_side.py what a kernel becomes then, and with which settings
     cache.py      where compiled code is kept, and what of it is believed
     short_compiler.py the short way through Numba's compiler
     atomics.py    one shared word, one instruction
+    instructions.py the same for LLVM
     locks.py      the module's four locks: single steps, and the whole operations made of them
     epoch.py      TLB tracking          } rules of the module,
     stepping.py   zero-step mitigation  } each on a few words
@@ -54,11 +56,12 @@ nanoseconds, which is little beside a locked instruction (`make bench`).
 What Numba punishes, and what the code here does about it:
 
     shared memory through arrays     loads are moved out of loops, so words are addresses (atomics)
-    arrays that cross a call         counted with locked instructions, so nothing is counted (`kernel`)
+    arrays that cross a call         counted with locked instructions, so nothing is counted (numba_side)
     mixing signed and unsigned       becomes floating point, so every word is a signed int64
     wrappers for Python              as dear to compile as the function, so only entries have them
     many small functions             Numba spends tens of ms on each; most of that is left out (short_compiler)
     a target that must be loaded     a row that runs on into the one behind says so (ROW's `straight`):
                                      a branch that the processor foresees, and nothing to wait for
     a cache that looks at one file   would miss a change in a helper (`compiling.source_hash`)
+    being imported                   takes longer than most commands, so it is when something is compiled (`Deferred`)
 """

@@ -1,27 +1,19 @@
 """How kernels are compiled: one decorator, and a disk cache that cannot be stale.
 
-Two facts about Numba decide everything here (both are held by tests/kernels/test_compiled_code.py):
+Numba is imported when the first kernel is called or compiled, not when a module with kernels in it is
+imported: most commands look at rows and constants only, and Numba takes longer to import than they take.
+So what the decorator gives is `Deferred`, and numba_side.py, which knows Numba, makes the real thing.
 
-* An array that crosses a call is reference-counted, with locked instructions, and one pair costs
-  several times a whole micro-op.  `_nrt=False` leaves the counting out; it also makes an allocation
-  in a kernel a compile error, which is what we want.
-* The on-disk cache of a function looks at that function's own file only.  A change in a helper
-  that it calls, in another file, would go unseen.  So the cache lives in a directory named after a
-  hash of all kernel sources: other sources, other directory (cache.py).
+A fact about Numba decides how the cache is kept (tests/kernels/test_compiled_code.py holds it): the on-disk
+cache of a function looks at that function's own file only.  A change in a helper that it calls, in
+another file, would go unseen.  So the cache lives in a directory named after a hash of all kernel
+sources: other sources, other directory (cache.py).
 """
 
 import functools
 import hashlib
 import importlib
-import os
-import sys
 from pathlib import Path
-
-import numba
-from numba.core.dispatcher import Dispatcher
-
-from kernels import cache
-from kernels.short_compiler import KernelCompiler
 
 
 def source_hash() -> str:
@@ -32,27 +24,38 @@ def source_hash() -> str:
     return digest.hexdigest()[:12]
 
 
-def _without_blas() -> None:
-    """Load the part of Numba that looks for SciPy's BLAS while there seems to be none.
+class Deferred:
+    """Something of Numba's, made by `make()` when it is first called or asked for an attribute.
 
-    No kernel multiplies matrices, and finding out that it could takes half a second of every start.
+    A kernel that names one gets what it stands for (short_compiler.LookUpNames).
     """
-    blas = "scipy.linalg.cython_blas"
-    if blas not in sys.modules:
-        sys.modules[blas] = None
-        try:
-            importlib.import_module("numba.np.arraymath")
-        finally:
-            del sys.modules[blas]
+
+    def __init__(self, make):
+        self.make = make
+
+    @functools.cached_property
+    def made(self):
+        return self.make()
+
+    @property
+    def is_made(self) -> bool:
+        return "made" in vars(self)
+
+    def __call__(self, *arguments):
+        return self.made(*arguments)
+
+    def __getattr__(self, name):
+        if name.startswith("__"):                        # Python asks every object for these
+            raise AttributeError(name)
+        return getattr(self.made, name)
 
 
-_without_blas()
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = cache.choose(source_hash())
+def _numba_side():
+    return importlib.import_module("kernels.numba_side")
 
 
 def kernel(function=None, *, entry=False):
-    """Compile `function` with the settings that every kernel shares.
+    """Compile `function` with the settings that every kernel shares, when it is first needed.
 
     A kernel is called by other kernels and is inlined into them.  An `entry` is also called from
     Python; only entries are kept on disk, with all that they call inside.  (What Python needs in
@@ -62,25 +65,12 @@ def kernel(function=None, *, entry=False):
     """
     if function is None:
         return functools.partial(kernel, entry=entry)
-    compiled = numba.njit(
-        function, _nrt=False, boundscheck=False, error_model="numpy", nogil=True,
-        forceinline=not entry,
-        no_cpython_wrapper=not entry, no_cfunc_wrapper=not entry,
-        pipeline_class=KernelCompiler,
-    )
-    if entry:
-        if not isinstance(compiled, Dispatcher):         # NUMBA_DISABLE_JIT leaves it plain Python, which counts otherwise
-            return _not_compiled
-        compiled._cache = cache.KernelCache(function)
+    compiled = functools.update_wrapper(Deferred(lambda: _numba_side().dispatcher(function, entry)), function)
+    compiled.py_func = function
     return compiled
-
-
-def _not_compiled(*_given):
-    raise RuntimeError("NUMBA_DISABLE_JIT is set: not compiled")
 
 
 @functools.cache
 def for_python(function):
     """A kernel that is no entry, for Python to call: for tests and benchmarks.  Not kept on disk."""
-    return numba.njit(function.py_func, _nrt=False, boundscheck=False, error_model="numpy",
-                      pipeline_class=KernelCompiler)
+    return _numba_side().for_python(function.py_func)

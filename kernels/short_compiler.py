@@ -22,8 +22,11 @@ tests/kernels/test_short_compiler.py notices when they have changed.
 """
 
 import enum
+import functools
 import gc
+import importlib
 import operator
+import sys
 import types as python_types
 
 from numba import _dynfunc
@@ -34,8 +37,25 @@ from numba.core.lowering import Lower
 from numba.core.compiler_machinery import FunctionPass, LoweringPass, PassManager, register_pass
 from numba.core.ir_utils import build_definitions
 
+from kernels.compiling import Deferred
+
 NAMESPACES = (python_types.ModuleType, enum.EnumMeta)    # their attributes do not change
 PLAIN = (types.Integer, types.Boolean)                   # no literals: those have types of their own
+
+
+@functools.cache
+def _without_blas() -> None:
+    """Load the part of Numba that looks for SciPy's BLAS while there seems to be none.
+
+    No kernel multiplies matrices, and finding out that it could takes half a second of every process that compiles.
+    """
+    blas = "scipy.linalg.cython_blas"
+    if blas not in sys.modules:
+        sys.modules[blas] = None
+        try:
+            importlib.import_module("numba.np.arraymath")
+        finally:
+            del sys.modules[blas]
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
@@ -48,18 +68,23 @@ class LookUpNames(FunctionPass):
         super().__init__()
 
     def run_pass(self, state):
-        values = {}
+        values, new = {}, False
         for block in state.func_ir.blocks.values():
             for assignment in block.find_insts(ir.Assign):
                 right = assignment.value
                 if isinstance(right, (ir.Global, ir.FreeVar)):
                     value = right.value
+                    if isinstance(value, Deferred):
+                        new, value = new or not value.is_made, value.made
+                        assignment.value = ir.Global(right.name, value, right.loc)
                 elif isinstance(right, ir.Const):
                     value = right.value
                     if type(value) is not int:
                         continue
                 elif isinstance(right, ir.Expr) and right.op == "getattr" and right.value.name in values:
                     value = getattr(values[right.value.name], right.attr)
+                    if isinstance(value, Deferred):
+                        new, value = new or not value.is_made, value.made
                 else:
                     continue
                 if isinstance(value, int) and not isinstance(value, bool):
@@ -69,6 +94,9 @@ class LookUpNames(FunctionPass):
                 if isinstance(value, NAMESPACES):
                     values[assignment.target.name] = value
         state.func_ir._definitions = build_definitions(state.func_ir.blocks)
+        if new:                                          # an intrinsic: Numba looks for new ones only when told to
+            state.typingctx.refresh()
+            state.targetctx.refresh()
         return True
 
 
@@ -205,6 +233,10 @@ class EntryLibrary(TidyLibrary):
 
 class KernelCompiler(CompilerBase):
     """The passes that a kernel needs; an entry is a kernel with a way in from Python."""
+
+    def __init__(self, *given):
+        _without_blas()
+        super().__init__(*given)
 
     def _compile_core(self):
         """No garbage collection meanwhile: it would walk a growing tree of live objects again and again for nothing."""

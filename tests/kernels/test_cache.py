@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[2]
 NAME = "0123456789ab"
 # A small entry with a cache of its own: what it answers, and whether it came from the cache.
 CODE = """
-from kernels import compiling
+import numba
 from tests.kernels.small_entry import twice
 import sys
-print(twice(21), sum(twice.stats.cache_hits.values()), compiling.numba.config.CACHE_DIR)
+print(twice(21), sum(twice.stats.cache_hits.values()), numba.config.CACHE_DIR)
 """
 
 
