@@ -22,26 +22,36 @@ from tests.commands.test_nightly import theatre  # noqa: F401
 SOURCE = "0123456789ab, numba 0.68.1"
 
 
-def test_a_task_at_a_time_goes_to_each_worker():
+def test_each_worker_has_a_task_and_one_more_where_enough_are_left_for_all():
     dispatch = Dispatch(3)
-    assert dispatch.give(["a", "b"]) == [("a", 0), ("b", 1)] and dispatch.give(["a", "b"]) == []
-    assert dispatch.came("b") == 1 and dispatch.give(["a", "b"]) == [("b", 2)] and dispatch.left == 2
+    assert dispatch.give(["a", "b"]) == [("a", 0), ("b", 1)] and dispatch.give(["a", "b"]) == []     # 2 goes to who is ready first
+    dispatch.came("b", 1)
+    assert dispatch.give(["a", "b"]) == [("b", 2)] and dispatch.left == 2
+    assert Dispatch(4).give(["a", "b"]) == [("a", 0), ("b", 1), ("a", 2)]
+    assert Dispatch(9).give(["a", "b"]) == [("a", 0), ("b", 1), ("a", 2), ("b", 3)]
 
 
 def test_what_a_worker_died_of_is_run_elsewhere_and_given_up_the_second_time():
     dispatch = Dispatch(2)
     dispatch.give(["a", "b"])
-    assert dispatch.died("a") == (0, False)
+    assert not dispatch.died("a", 0)
     assert dispatch.give(["a", "b"]) == []                   # not where it killed a process; b is at work
-    dispatch.came("b")
+    dispatch.came("b", 1)
     assert dispatch.give(["a", "b"]) == [("b", 0)]
-    assert dispatch.died("b") == (0, True) and not dispatch.left
+    assert dispatch.died("b", 0) and not dispatch.left
+
+
+def test_a_worker_that_dies_died_of_the_first_of_its_tasks():
+    dispatch = Dispatch(4)
+    dispatch.give(["a"])
+    assert dispatch.running == {"a": [0, 1]} and dispatch.lost("a") == (0, False)
+    assert list(dispatch.waiting) == [1, 2, 3, 0] and set(dispatch.deaths) == {0} and dispatch.left == 4
 
 
 def test_a_task_that_is_pinned_goes_nowhere_else():
     dispatch = Dispatch(2, ["a", "b"])
     assert dispatch.give(["b"]) == [("b", 1)] and dispatch.give(["b", "a"]) == [("a", 0)]
-    assert dispatch.died("a") == (0, True)
+    assert dispatch.lost("a") == (0, True)
 
 
 def test_other_sources_other_programs_and_a_second_measurement_on_a_host_are_refused():
@@ -81,23 +91,24 @@ class Workers:
     def look(self):
         return list(self.alive)
 
-    def begin(self, worker, work):
-        place = int(work)
+    def begin(self, worker, place, work):
+        assert place == int(work)
         self.began.append((worker, place))
-        self.futures[worker] = place
+        self.futures[worker, place] = place
         if self.does[place] == "dies":
             self.alive.remove(worker)
-        else:
-            self.waiting.append(worker)
+        elif worker in self.alive:
+            self.waiting.append((worker, place))
 
     def next(self):
         return self.waiting.pop(0) if self.waiting else None
 
-    def answer(self, place):
+    def answer(self, worker, place):
+        del self.futures[worker, place]
         return task.Answer(task.VALUE, pickle.dumps(self.does[place]), 0.0, 1.0, 1.0)
 
     def forget(self, worker):
-        self.futures.pop(worker)
+        self.futures = {of: each for of, each in self.futures.items() if of[0] != worker}
 
 
 def test_results_come_but_of_a_task_that_kills_which_is_given_up_and_named(capsys):
