@@ -89,17 +89,38 @@ def rows_of(leaf: Leaf, release: Release) -> list[Seamcall]:
     return exact or [row for row in rows if leaf.side == HOST and row.leaf == SHARED_ROWS.get(leaf.number)]
 
 
+class _Read:
+    """A release that notes which of its fields are read, and what they are."""
+
+    def __init__(self, release: Release):
+        self._release, self.fields = release, {}
+
+    def __getattr__(self, name: str):
+        self.fields[name] = value = getattr(self._release, name)
+        return value
+
+
+# (row, fields of the release that were read, words) of each row by name and level: most releases share them.
+_written: dict[tuple[str, int], list[tuple[Seamcall, dict, frozenset[int]]]] = {}
+
+
+def _answers_of(row: Seamcall, level: int, release: Release) -> frozenset[int]:
+    """The words that a row can end with at a level; assembled where no release before it had the same row and fields."""
+    before = _written.setdefault((row.name, level), [])
+    for same, fields, words in before:
+        if same == row and all(getattr(release, name) == value for name, value in fields.items()):
+            return words
+    listing, read = Listing(), _Read(release)
+    write_call(listing, row, Options(Layout(vcpus=1, actors=1, pages=512, record_words=0), owners=False, release=read), level)
+    words = frozenset(answer.status for answer in listing.answers)
+    before.append((row, read.fields, words))
+    return words
+
+
 @functools.cache
 def answers(release: Release) -> dict[str, frozenset[int]]:
     """The words that each row of a release can end with, at any level."""
-    options = Options(Layout(vcpus=1, actors=1, pages=512, record_words=0), owners=False, release=release)
-    found: dict[str, set[int]] = {}
-    for row in seamcalls(release):
-        for level in row.levels:
-            listing = Listing()
-            write_call(listing, row, options, level)
-            found.setdefault(row.name, set()).update(answer.status for answer in listing.answers)
-    return {name: frozenset(words) for name, words in found.items()}
+    return {row.name: frozenset().union(*(_answers_of(row, level, release) for level in row.levels)) for row in seamcalls(release)}
 
 
 def answer_of(word: int) -> tuple[int, bool, int | None]:

@@ -53,6 +53,13 @@ def test_every_answer_of_every_row_leads_back_to_it(release):
             assert release.name in next(giver for giver in answers.givers(word) if giver.name == name).releases
 
 
+def test_rows_that_releases_share_answer_as_if_each_release_had_been_written_by_itself():
+    for release in (BY_NAME["1.5.24"], BY_NAME["1.5.34"]):               # after others, and before any
+        shared = answers.answers(release)
+        answers._written.clear()
+        assert answers.answers.__wrapped__(release) == shared
+
+
 def test_who_gives_an_answer():
     assert names(answers.givers(status("TDX_GPA_RANGE_ALREADY_BLOCKED", "RCX"))) == {"tdh_mem_range_block"}
     assert names(answers.givers(status("TDX_PAGE_SIZE_MISMATCH", 1))) >= {"tdg_mem_page_accept"}
