@@ -211,7 +211,8 @@ class Coordinator:
         return {actor.name: procfs.worker(worker.pid) for actor, worker in self.workers.items()}
 
     def _look_at_myself(self, counts: bool = True) -> None:
-        self.pauses.look(time.perf_counter(), procfs.worker(os.getpid()), counts)
+        self.pauses.look(time.perf_counter(), procfs.worker(os.getpid()), counts,
+                         lambda since_s: self.concurrency.there_s(since_s, self._times()))
 
     def _moment(self) -> procfs.Moment:
         moment = procfs.take(time.perf_counter(), self._times())
