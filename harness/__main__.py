@@ -187,6 +187,7 @@ def _ended(code: int) -> int:
 def run() -> None:
     """The program, from its arguments to its exit code."""
     printing.prepare()
+    surroundings.prepare()
     code = INTERRUPTED
     try:
         stops.hear()

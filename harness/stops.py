@@ -3,7 +3,8 @@
 Outside of `noted` the first of them is raised as KeyboardInterrupt, wherever the program is.  Inside, where something
 has been measured and is not kept yet, it is only noted: whoever works there looks at `asked()`, keeps what there is,
 and the end of the block raises it.  Those that come behind the first change nothing, so that no second Ctrl-C can
-disturb what the first has begun; KILL remains.  The exit code is that of the first: 128 and its number.
+disturb what the first has begun; KILL remains.  The exit code is that of the first: 128 and its number.  (Of two that
+come while Python cannot look, as in compiled code, Python hears the lower number first.)
 
 Where Python ignores exceptions (in a callback of a compiled library, in `__del__`) it is not lost: it is raised again
 a moment later.

@@ -11,6 +11,7 @@ from harness.protocol.policies import BY_NAME, POLICIES
 from harness.results.identity import COMPARABLE
 
 OUT = "results"
+ROOM = 64 << 10                  # bytes that a place for results must have; a result has some 20,000
 FORMATS = ("table", "github", "csv", "json")       # of reports/text.py
 TABLE_OR_JSON = ("table", "json")                   # of what is no single table
 
@@ -61,7 +62,7 @@ def check_not_given(given: dict, why: str) -> None:
 
 
 def check_folder(option: str, folder: Path) -> None:
-    """Raises UsageError for a place where no folder can be made or written to: one is made there, and removed."""
+    """Raises UsageError for a place where no folder can be made or filled: one is made there, with a file, and removed."""
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not os.path.isdir(existing):
         raise UsageError(f"{option} {folder}: {existing} is a file; must be a folder")
@@ -71,6 +72,8 @@ def check_folder(option: str, folder: Path) -> None:
             for name in folder.absolute().relative_to(existing.absolute()).parts:
                 os.mkdir(os.path.join(made, name))       # a name may be too long, or hold what none can
                 os.rmdir(os.path.join(made, name))
+            with tempfile.TemporaryFile(dir=made) as file:
+                file.write(bytes(ROOM))                  # a disk may be full
         finally:
             os.rmdir(made)
     except (OSError, ValueError) as problem:

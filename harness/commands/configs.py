@@ -1,13 +1,12 @@
 """The command `configs`: what is shipped, with the question that each answers; copied out on request."""
 
 import re
-import shutil
 from pathlib import Path
 
 from harness.commands import arguments
 from harness.errors import DONE, UsageError
 from harness.experiment import shipped
-from harness.files import reason, saved
+from harness.files import reason, saved, write_file
 from harness.reports.text import formatted, wrap
 
 COMMENT = re.compile(r"^(?:# ?|\(\* ?|//+ ?)(.*)")
@@ -42,9 +41,9 @@ def copy(chosen: list[Path], target: Path) -> int:
         for path in chosen:
             to = target / path.relative_to(shipped.folder())
             to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to)
+            write_file(path.read_text(encoding="utf-8"), to)
     except OSError as problem:
-        raise UsageError(f"--copy {target}: {reason(problem)}") from None
+        raise UsageError(f"--copy {target}: {problem.filename or target}: {reason(problem)}") from None
     print(saved(target, f"{len(chosen)} files in"))
     return DONE
 

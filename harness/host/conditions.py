@@ -7,7 +7,7 @@ Values only; results/trust.py decides what is too much.  Unknown is None.
                              within the time between two looks
 """
 
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from harness.host.procfs import Moment, Worker
 
@@ -45,25 +45,38 @@ class Concurrency:
         self.first = self.first or workers
         self.last, self.at_s = workers, now_s
 
+    def there_s(self, since_s: float, workers: dict[str, Worker | None]) -> float:
+        """How long one of the workers at least has run or waited for a processor since then."""
+        known = [now.ran_s + now.waited_s - self.last[name].ran_s - self.last[name].waited_s
+                 for name, now in workers.items() if now and name in self.last]
+        return max(0.0, max(known, default=0.0) - max(0.0, since_s - self.at_s))
+
     def share(self) -> float | None:
         return self.full_s / self.looked_s if self.looked_s else None
 
 
 class Pauses:
     """Adds up the time in which a process that never sleeps for long was there neither to run nor to wait for a
-    processor: all of a run was stopped (Ctrl-Z), or frozen with its control group (docker pause)."""
+    processor: all of a run was stopped (Ctrl-Z), or frozen with its control group (docker pause).
+
+    Time in which a worker was there is none: the process alone was kept from going on, as by a disk.
+    """
 
     def __init__(self, asleep_s: float):
         """asleep_s   the longest that the process sleeps between two looks"""
         self.asleep_s, self.stopped_s = asleep_s, 0.0
         self.at_s, self.last = 0.0, None
 
-    def look(self, now_s: float, me: Worker | None, counts: bool = True) -> None:
-        """`counts`: not of a time in which it may have slept for another reason, such as a terminal that takes no more."""
+    def look(self, now_s: float, me: Worker | None, counts: bool = True, others_s: Callable[[float], float] = lambda since_s: 0.0) -> None:
+        """
+        counts     not of a time in which it may have slept for another reason, such as a terminal that takes no more
+        others_s   how long a worker was there since a time; asked only if the process was not
+        """
         if counts and me and self.last:
             there_s = me.ran_s - self.last.ran_s + me.waited_s - self.last.waited_s
             gone_s = now_s - self.at_s - there_s - self.asleep_s
-            self.stopped_s += gone_s if gone_s > self.asleep_s else 0.0
+            if gone_s > self.asleep_s:
+                self.stopped_s += max(0.0, gone_s - others_s(self.at_s))
         self.at_s, self.last = now_s, me
 
 

@@ -4,12 +4,15 @@ Asked only when something has failed, so that surroundings which do no harm are 
 """
 
 import errno
+import math
 import os
 import resource
+import sys
 from pathlib import Path
 
 MIB = 1 << 20
 NEEDED_MIB = 1024                # address space: a run of a shipped config, with Numba and LLVM, ends with 400 MiB already
+LEAST_MIB = 192                  # below it OpenBLAS, which NumPy loads, ends the process itself, by exit(1) or SIGINT
 TOO_MANY = {
     errno.EMFILE: "more files would be open than this process may have (ulimit -n); allow 256",
     errno.ENFILE: "more files are open than this machine allows (fs.file-max); raise it, or end what holds them",
@@ -18,13 +21,33 @@ TOO_MANY = {
 NUMBA_OFF = "NUMBA_DISABLE_JIT"
 
 
+class NoNumpy:
+    """A finder of modules that refuses NumPy, where OpenBLAS would end the process without a word of ours."""
+
+    @staticmethod
+    def find_spec(name, _path=None, _target=None):
+        if name == "numpy":
+            raise MemoryError
+
+
+def prepare() -> None:
+    """Before anything large is loaded."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")       # nothing here uses it, and it takes memory for each
+    if _address_space_mib() < LEAST_MIB:
+        sys.meta_path.insert(0, NoNumpy)
+
+
+def _address_space_mib() -> float:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return math.inf if limit == resource.RLIM_INFINITY else limit // MIB
+
+
 def missing(problem: BaseException) -> str | None:
     """The line; None if the surroundings are not to blame."""
     if os.environ.get(NUMBA_OFF, "0") not in ("", "0"):
         return f"{NUMBA_OFF}={os.environ[NUMBA_OFF]}: this program runs compiled code only; unset it"
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if isinstance(problem, MemoryError | OSError | ImportError) and limit != resource.RLIM_INFINITY and limit < NEEDED_MIB * MIB:
-        return (f"address space is limited to {limit // MIB} MiB (ulimit -v), which does not hold Numba and this command;"
+    if isinstance(problem, MemoryError | OSError | ImportError) and (limit_mib := _address_space_mib()) < NEEDED_MIB:
+        return (f"address space is limited to {limit_mib} MiB (ulimit -v), which does not hold Numba and this command;"
                 f" allow {NEEDED_MIB} MiB")
     if isinstance(problem, OSError) and problem.errno in TOO_MANY:
         return TOO_MANY[problem.errno]

@@ -10,7 +10,7 @@ from typing import Sequence
 
 from harness.reports.text import none_seen, number
 from harness.results.metrics import Events, Metric, events, none_of, values
-from harness.results.schema import Result
+from harness.results.schema import STATUSES, Result
 
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\w)")
@@ -44,14 +44,15 @@ def events_text(found: Events, narrow: bool = False) -> str:
 def reasons_of(results: Sequence[Result]) -> list[tuple[str, int]]:
     """Why runs are not VALID, and of how many runs each is; reasons that differ in numbers only are one.
 
-    `another load took 72.6 % of ...` and `... 83.1 % of ...` are `another load took 72.6 to 83.1 % of ...`.
+    `another load took 72.6 % of ...` and `... 83.1 % of ...` are `another load took 72.6 to 83.1 % of ...`.  In the order of
+    the results' own, which begin with the gravest; those of the worst results come first, as not all may be shown.
     """
     alike: dict[str, list[str]] = {}
-    for result in results:
+    for result in sorted(results, key=lambda result: -STATUSES.index(result.verdict.status)):
         for reason in result.verdict.reasons:
             said = f"{result.verdict.status}: {reason}"
             alike.setdefault(NUMBER.sub("#", said), []).append(said)
-    return [(_as_one(said), len(said)) for _, said in sorted(alike.items())]
+    return [(_as_one(said), len(said)) for said in alike.values()]
 
 
 def _as_one(sentences: list[str]) -> str:

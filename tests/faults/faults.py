@@ -109,7 +109,7 @@ FAULTS = (
     Fault("TERM to the group", send(TERM, group=True), (0, 143)),
     Fault("HUP", send(HUP, group=True), (0, 129)),
     Fault("QUIT", send(QUIT, group=True), (0, 131)),
-    # On a busy machine both wait for the process, and Linux delivers the lower number first (signal(7)).
+    # Of two that wait for the process, or for Python to look, the lower number is heard first: test_faults.py.
     Fault("HUP behind Ctrl-C", send(INT, HUP, group=True), (0, 129, 130)),
     Fault("Ctrl-C of a search", send(INT, INT, group=True), (0, 130), (SEARCH,)),
     Fault("TERM of a simulation", send(TERM), (0, 143), (SIMULATED,)),

@@ -1,7 +1,9 @@
 """A few rounds with a fixed seed; and that each thing that can be wrong with the end of a command is seen."""
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -77,6 +79,21 @@ def test_what_is_wrong_is_seen(ended, fault, code, text, act, says):
         act(ended)
     found = list(wrong(fault, ended, code, text))
     assert not found if not says else any(sentence.startswith(says) for sentence in found), found
+
+
+def test_of_two_requests_that_wait_the_lower_number_is_heard_first():
+    """Why "HUP behind Ctrl-C" may end with 129: whichever was sent first."""
+    heard = []
+    before = {number: signal.signal(number, lambda given, _: heard.append(given)) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, before)
+        for number in before:
+            os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, before)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert heard == [signal.SIGHUP, signal.SIGINT] and {129, 130} < set(BY_NAME["HUP behind Ctrl-C"].codes)
 
 
 def test_a_test_run_that_is_killed_leaves_nothing_running(tmp_path):

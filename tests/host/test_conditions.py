@@ -40,6 +40,21 @@ def test_time_in_which_a_run_neither_ran_nor_waited_nor_slept_as_it_does_is_time
     assert pauses.stopped_s == pytest.approx(3.0)
 
 
+def test_a_gap_in_which_a_worker_was_there_is_no_stop():
+    """A process that waits for a disk is neither running nor ready to, and nobody has stopped the run."""
+    concurrency = conditions.Concurrency()
+    concurrency.look(9.9, {"a": worker(1.0, 0.0), "b": worker(1.0, 0.0)})
+    assert concurrency.there_s(10.0, {"a": worker(1.1, 0.0), "b": worker(1.3, 0.5)}) == pytest.approx(0.7)       # 0.1 s may be of before
+    assert concurrency.there_s(9.0, {"a": worker(1.2, 0.0), "b": None}) == pytest.approx(0.2)
+    assert concurrency.there_s(10.0, {"a": None}) == concurrency.there_s(10.0, {"a": worker(1.0, 0.0)}) == 0
+    pauses = conditions.Pauses(asleep_s=0.05)
+    pauses.look(10.0, worker(1.0, 0.0))
+    pauses.look(11.05, worker(1.0, 0.0), others_s=lambda since_s: {10.0: 0.9}[since_s])
+    assert pauses.stopped_s == pytest.approx(0.1)
+    pauses.look(12.1, worker(1.0, 0.0), others_s=lambda since_s: 1.05)
+    assert pauses.stopped_s == pytest.approx(0.1)
+
+
 def test_conditions_are_differences_over_the_workers_processors():
     concurrency = conditions.Concurrency()
     concurrency.look(0.0, {"a": worker(1.0, 0.0, 5)})

@@ -34,6 +34,15 @@ def test_too_small_an_address_space_is_one_line():
                             " allow 1024 MiB\n")
 
 
+@pytest.mark.parametrize("mib", [100, 140])
+def test_an_address_space_in_which_openblas_would_end_the_process_is_one_line(mib):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (mib * MIB, mib * MIB))
+    ended = harness(*EXPLORE, before=limit)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1) and ended.stderr.startswith(f"address space is limited to {mib} MiB")
+    assert harness("policies", before=limit).returncode == 0
+
+
 @pytest.mark.slow
 def test_a_limit_on_open_files_and_no_folder_for_temporary_files_are_one_line(tmp_path):
     for few in (7, 16):

@@ -3,6 +3,7 @@
 import pytest
 
 from harness.reports.numbers import events_text, over_runs, reasons_of, shown
+from harness.reports.summary import summary
 from harness.results.metrics import BY_KEY, Events
 from harness.results.schema import Verdict
 from tests.made import made, meet_busy
@@ -44,7 +45,7 @@ def doubtful(*reasons):
 def test_reasons_that_differ_in_numbers_only_are_one_with_least_and_greatest():
     runs = [doubtful("steal", "another load took 9.5 % of 2"), doubtful("another load took 72 % of 2"),
             doubtful("another load took 10 % of 2"), made()]
-    assert reasons_of(runs) == [("DEGRADED: another load took 9.5 to 72 % of 2", 3), ("DEGRADED: steal", 1)]
+    assert reasons_of(runs) == [("DEGRADED: steal", 1), ("DEGRADED: another load took 9.5 to 72 % of 2", 3)]
     assert reasons_of([made()]) == []
 
 
@@ -52,5 +53,13 @@ def test_numbers_within_names_are_not_numbers_that_differ():
     runs = [doubtful("the record of vcpu1 is torn"), doubtful("the record of vcpu2 is torn"), doubtful("expect.x.p99_9: 5 samples"),
             doubtful("expect.x.p99: 7 samples")]
     assert [reason for reason, _ in reasons_of(runs)] == [
-        "DEGRADED: expect.x.p99: 7 samples", "DEGRADED: expect.x.p99_9: 5 samples",
-        "DEGRADED: the record of vcpu1 is torn", "DEGRADED: the record of vcpu2 is torn"]
+        "DEGRADED: the record of vcpu1 is torn", "DEGRADED: the record of vcpu2 is torn",
+        "DEGRADED: expect.x.p99_9: 5 samples", "DEGRADED: expect.x.p99: 7 samples"]
+
+
+def test_what_went_wrong_is_said_before_what_allowance_is_made_for():
+    """A summary shows three reasons: a worker that was stopped must not be behind "and 2 more reasons"."""
+    bad = made(verdict=Verdict(status="UNTRUSTWORTHY", reasons=["worker vcpu2 was stopped", "5 workers share 2", "another load", "few"]))
+    said = [reason for reason, _ in reasons_of([doubtful("a steal"), bad])]
+    assert said[0] == "UNTRUSTWORTHY: worker vcpu2 was stopped" and said[-1] == "DEGRADED: a steal"
+    assert "UNTRUSTWORTHY: worker vcpu2 was stopped" in summary(bad)

@@ -211,7 +211,8 @@ class Coordinator:
         return {actor.name: procfs.worker(worker.pid) for actor, worker in self.workers.items()}
 
     def _look_at_myself(self, counts: bool = True) -> None:
-        self.pauses.look(time.perf_counter(), procfs.worker(os.getpid()), counts)
+        self.pauses.look(time.perf_counter(), procfs.worker(os.getpid()), counts,
+                         lambda since_s: self.concurrency.there_s(since_s, self._times()))
 
     def _moment(self) -> procfs.Moment:
         moment = procfs.take(time.perf_counter(), self._times())
@@ -259,7 +260,7 @@ class Coordinator:
         self.deadlocked |= bool(self._living()) and self.watchdog.reported       # they notice no end of the TD either
         if not self._lost_since() and not self.deadlocked:
             self.problems += [f"worker {actor.name} (pid {worker.pid}) {_did_not_stop(worker.pid)}: {self.where(actor)}"
-                              for actor, worker in self.workers.items() if worker.is_alive()]
+                              for actor, worker in sorted(self.workers.items(), key=lambda each: not _is_stopped(each[1].pid)) if worker.is_alive()]
         self.control[realtime.ABORT // 8] = self.control[realtime.ABORT // 8] or realtime.WORKER_LOST
         self._await_end(0.0, ABORT_CHANCE_S)
         for worker in self.workers.values():
@@ -337,7 +338,11 @@ class Coordinator:
 
 
 def _did_not_stop(pid: int) -> str:
-    return "is stopped from outside (state T)" if procfs.state(pid) in procfs.STOPPED else "did not stop"
+    return "is stopped from outside (state T)" if _is_stopped(pid) else "did not stop"
+
+
+def _is_stopped(pid: int) -> bool:
+    return procfs.state(pid) in procfs.STOPPED
 
 
 def _cause(code: int) -> str:
