@@ -10,17 +10,19 @@ from harness.engines.simulate import simulation
 from harness.errors import UsageError
 from harness.experiment import config_file
 from harness.experiment.plan import make_plan
+from harness.experiment.scenario import _program
 from harness.experiment.scenario_file import load, parse
 from harness.experiment.schedule import Schedule
-from harness.memory.layout import MMU_NONPRESENT
-from harness.protocol.dpamt import BY_NAME, DESIGNS
+from harness.memory.layout import KICK_PAIRS, MMU_NONPRESENT
+from harness.protocol.dpamt import BY_NAME, DESIGNS, TOPPED_UP_TO
+from harness.protocol.flows import pamt
 from harness.results import document
 from kernels.ops import Op
 from tests.command_line import harness
 from tests.engines.test_simulate import ROOT
 from tests.scene import Scene
 
-FILES = ("pamt_one_range", "pamt_again", "pamt_crossed", "pamt_demote", "pamt_teardown")
+FILES = ("pamt_one_range", "pamt_again", "pamt_cached", "pamt_crossed", "pamt_demote", "pamt_teardown")
 # By C litmus test: the design that it is of, and the invariant that its condition violates.
 LITMUS = {"pamt-merged": ("dpamt_merged", "pamt_present"), "pamt-v4": ("dpamt_v4", "pamt_present"),
           "pamt-v6-fast": ("dpamt_fast_v6", "pamt_present"), "pamt-per-2m": ("dpamt_per_2m", "deadlock"),
@@ -95,8 +97,8 @@ def test_a_mistake_about_a_design_is_one_line(table, sentence):
 
 # --- in virtual time ---------------------------------------------------------------------------
 
-def storm(design: str, tds: int):
-    given = config_file.read(ROOT / "configs/scale/dpamt.toml", [f"td.dpamt={design}", f"td.count={tds}", "duration_s=0.001"])
+def storm(design: str, tds: int, *sets: str):
+    given = config_file.read(ROOT / "configs/scale/dpamt.toml", [f"td.dpamt={design}", f"td.count={tds}", "duration_s=0.001", *sets])
     given.table.pop("sweep")
     return document.from_measured(simulation.run(make_plan(config_file.check(given))))
 
@@ -142,3 +144,57 @@ def test_a_fault_whose_aug_is_busy_puts_the_pair_and_the_bug_is_still_of_aug():
     assert scene.word("dpamt_ref") == 0 and scene.attempts["tdh_phymem_pamt_remove"] == 1
     scene.step("vcpu0")
     assert scene.bugs == [("tdh_mem_page_aug", "TDX_OPERAND_BUSY|SEPT_TREE")] and scene.mirror() == MMU_NONPRESENT
+
+
+# --- caches of page pairs ------------------------------------------------------------------------
+
+def test_the_merged_form_takes_a_pair_for_every_page_and_the_fast_path_for_first_pages_only():
+    """Two pages are allocated and freed for each page of 4 KiB that is installed: the pair is taken before the lock is asked for."""
+    merged, fast = (storm(design, 2, f"td.pamt_cache={TOPPED_UP_TO}").counters for design in ("dpamt_merged", "dpamt_fast_v6"))
+    assert merged["pamt_pairs_taken"] >= merged["installs"] > 500 and fast["installs"] > 500
+    assert merged["pamt_pairs_unused"] > 0.9 * merged["pamt_pairs_taken"]
+    assert fast["pamt_pairs_taken"] < 0.05 * fast["installs"]
+    for counters in (merged, fast):                  # 8 vCPUs, each with at most a full cache
+        assert 0 < counters["pamt_pairs_topped_up"] - counters["pamt_pairs_taken"] <= 8 * TOPPED_UP_TO
+
+
+@pytest.mark.parametrize("cache, needs", [(2, "SEPT pages and the page itself"), (3, "")])
+def test_a_cache_that_is_too_small_for_a_fault_ends_the_vm_and_the_run_says_so(cache, needs):
+    """Packed, SEPT pages are got too: a first fault makes three gets.  -ENOMEM goes to userspace."""
+    result = storm("dpamt_merged", 2, f"td.pamt_cache={cache}", "machine.placement=packed")
+    assert (result.invariants["pamt_cached"] > 0) == bool(needs) and (result.counters["installs"] < 20) == bool(needs)
+
+
+def test_a_search_sees_a_cache_that_is_not_topped_up(monkeypatch):
+    [scenario] = load(ROOT / "configs/explore/pamt_cached.toml")
+    assert "pamt_cached" in search.run(scenario).checked
+    monkeypatch.setattr(pamt.Writer, "top_up", lambda writer: None)
+    _program.cache_clear()
+    try:
+        [scenario] = load(ROOT / "configs/explore/pamt_cached.toml")
+        assert "pamt_cached" in search.run(scenario).violations
+    finally:
+        _program.cache_clear()
+
+
+@pytest.mark.parametrize("design, goes_on", [("dpamt_merged", False), ("dpamt_fast_v6", False), ("dpamt_v1", True)])
+def test_what_a_get_does_that_finds_the_cache_empty(design, goes_on):
+    """-ENOMEM; v1 and v2 (kvm_mmu_memory_cache_alloc) warn and take pages from the reserve."""
+    scene = Scene("zero_tolerance", module="1.5.24", td={"dynamic_pamt": True, "dpamt": design, "pamt_cache": 2})
+    word = scene.layout.at("kick") + KICK_PAIRS
+    scene.until("vcpu0", op=Op.MMU_TAKE_SHARED)
+    assert scene.memory.word(word) == 2
+    scene.memory.set_word(word, 0, 64)
+    for _ in range(10_000):
+        if scene.word("dpamt_ref") or scene.word("vm_dead"):
+            break
+        scene.step("vcpu0")
+    assert (scene.word("dpamt_ref") == 1) == goes_on and bool(scene.word("vm_dead")) != goes_on
+
+
+def test_a_cache_needs_a_design():
+    table = {"name": "c", "policy": "kick_on_busy", "module": "1.5.24", "td": {"dynamic_pamt": True, "pamt_cache": 5}}
+    with pytest.raises(UsageError, match="^c.toml: td.pamt_cache = 5: needs td.dpamt"):
+        config_file.check(config_file.Given(table, "c.toml"))
+    with pytest.raises(UsageError, match="pamt_cache = 5: needs an actor"):
+        parse({"module": "1.5.24", "pamt_cache": 5, "actors": {"host0": {"remove": [3]}}}, "t")
