@@ -295,10 +295,10 @@ class Config(Table):
             raise KeyProblem("td.pamt_cache", self.td.pamt_cache, "needs td.dpamt: without it all 2 MiB keep their pairs")
         if self.td.dpamt:
             check_design("td.dpamt", self.td.dpamt)
-            without = ("split",) if self.machine.placement != BY_USE else ("split", "build")
-            if not self.td.dynamic_pamt or not dpamt.BY_NAME[self.td.dpamt].counts or self.workload.removal in without:
+            without = "build" if self.machine.placement == BY_USE else "split"
+            if not self.td.dynamic_pamt or not dpamt.BY_NAME[self.td.dpamt].counts or self.workload.removal == without:
                 raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a design that counts, and a workload.removal"
-                                 f" other than {' and '.join(without)}")
+                                 f" other than {without}")
         return self
 
     @model_validator(mode="after")

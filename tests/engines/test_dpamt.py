@@ -13,11 +13,12 @@ from harness.experiment.plan import make_plan
 from harness.experiment.scenario import _program
 from harness.experiment.scenario_file import load, parse
 from harness.experiment.schedule import Schedule
-from harness.memory.layout import KICK_PAIRS, MMU_NONPRESENT
+from harness.memory.layout import ENTRIES, KICK_PAIRS, MMU_NONPRESENT, PAMT_TYPE
 from harness.protocol.dpamt import BY_NAME, DESIGNS, TOPPED_UP_TO
 from harness.protocol.flows import pamt
 from harness.results import document
 from kernels.ops import Op
+from kernels.words import PT_PAMT
 from tests.command_line import harness
 from tests.engines.test_simulate import ROOT
 from tests.scene import Scene
@@ -198,3 +199,46 @@ def test_a_cache_needs_a_design():
         config_file.check(config_file.Given(table, "c.toml"))
     with pytest.raises(UsageError, match="pamt_cache = 5: needs an actor"):
         parse({"module": "1.5.24", "pamt_cache": 5, "actors": {"host0": {"remove": [3]}}}, "t")
+
+
+# --- large pages ------------------------------------------------------------------------------
+
+def split_scene(design: str, **td) -> Scene:
+    return Scene("do_no_vcpus_619", module="1.5.24", td={"dynamic_pamt": True, "dpamt": design, "memory_mib": 4, **td},
+                 workload={"removal": "split"}, restart_on_bug=True)
+
+
+@pytest.mark.parametrize("design, locked", [("dpamt_merged", 1), ("dpamt_fast_v6", 1), ("dpamt_demote_bare", 0), ("dpamt_demote_tries", 0)])
+def test_a_split_gives_demote_the_ranges_pair_with_or_without_the_lock_and_counts_its_parts(design, locked):
+    scene = split_scene(design, pamt_cache=2)
+    while not scene.attempts["tdh_mem_page_demote"]:
+        scene.step("host0")
+    assert scene.word("dpamt_next") == locked and scene.word("dpamt_ref", 1) == 0
+    scene.until("host0", counter="splits")
+    two_m = scene.layout.at("pamt_2m.data", 1)
+    assert scene.word("dpamt_ref", 1) == ENTRIES and scene.memory.word(two_m + PAMT_TYPE, 8) == PT_PAMT
+    assert scene.memory.word(scene.layout.at("host_interrupt") + KICK_PAIRS) == 1 and scene.counters["pamt_pairs_taken"] == 1
+
+
+def test_a_split_that_tries_without_the_lock_takes_it_when_demote_is_busy():
+    scene = split_scene("dpamt_demote_tries")
+    while not scene.attempts["tdh_mem_page_demote"]:
+        scene.step("host0")
+    word = scene.layout.at("pamt_2m.pamt_pages")
+    scene.memory.set_word(word, 1, 16)                   # another TD's PAMT.ADD
+    while scene.attempts["tdh_mem_page_demote"] < 2:
+        scene.step("host0")
+    assert scene.word("dpamt_next") == 1 and any(answer.startswith("TDX_OPERAND_BUSY") for _, answer in scene.answered)
+    scene.memory.set_word(word, scene.memory.word(word, 16) & ~1, 16)
+    scene.until("host0", counter="splits")
+    assert scene.word("dpamt_ref", 1) == ENTRIES
+
+
+@pytest.mark.parametrize("design", [design.name for design in DESIGNS if design.counts])
+def test_splits_run_in_virtual_time_with_every_design_that_counts(design):
+    given = config_file.read(ROOT / "configs/huge_page_split.toml", [
+        "engine=simulate", "warmup_s=0", "duration_s=0.002", "module=1.5.24", "td.dynamic_pamt=true", "workload.removals_per_s=20000",
+        f"td.dpamt={design}", "td.pamt_cache=5"])
+    result = document.from_measured(simulation.run(make_plan(config_file.check(given))))
+    assert result.counters["splits"] == result.seamcalls["tdh_mem_page_demote"].success > 10
+    assert not result.bugs and not any(result.invariants.values())

@@ -336,6 +336,33 @@ class Writer:
         self.row(Op.STORE, source=R.NEW, **at)
         self.label(taken)
 
+    def take_for_split(self, empty: str) -> None:
+        """The pair that DEMOTE is given."""
+        if self.cache:
+            self._take(empty)
+
+    def demote(self, make, behind: str) -> None:
+        """One try of DEMOTE, as the design has it; `make(label)` writes the call, which comes back there."""
+        tried = self.fresh("pamt.tried")
+        if self.design.demote == "bare":
+            return make(behind)
+        if self.design.demote == "tries":
+            locks = self.fresh("pamt.locks")
+            make(self.fresh("pamt.tries"))
+            self.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=OPERAND_BUSY, next=locks, otherwise=tried,
+                     text="TDX_OPERAND_BUSY")
+            self.label(locks)
+        self._lock()
+        make(behind)
+        self._unlock()
+        self.label(tried)
+        return None
+
+    def count_parts(self) -> None:
+        """Once a large page is split, its range counts as many pages as it has."""
+        if self.design.counts:
+            self._store(ENTRIES)
+
     def get(self, failed: str, cached: bool = False) -> None:
         """The pair of PAGE's range, or on to `failed`; TARGET_4K is then the page's own PAMT entry.
 
