@@ -16,6 +16,7 @@ from harness.experiment.schedule import Schedule
 from harness.memory.layout import ENTRIES, KICK_PAIRS, MMU_NONPRESENT, PAMT_TYPE
 from harness.protocol.dpamt import BY_NAME, DESIGNS, TOPPED_UP_TO
 from harness.protocol.flows import pamt
+from harness.reports.run import fact_rows
 from harness.results import document
 from kernels.ops import Op
 from kernels.words import PT_PAMT
@@ -242,3 +243,13 @@ def test_splits_run_in_virtual_time_with_every_design_that_counts(design):
     result = document.from_measured(simulation.run(make_plan(config_file.check(given))))
     assert result.counters["splits"] == result.seamcalls["tdh_mem_page_demote"].success > 10
     assert not result.bugs and not any(result.invariants.values())
+
+
+def test_the_share_of_time_spent_waiting_for_the_lock_is_a_number_of_the_result():
+    merged, none = (storm(design, 4) for design in ("dpamt_merged", "dpamt_no_lock"))
+    spans = merged.spans_ns.model_dump()["pamt_wait"]
+    waited_ns = merged.pamt_pairs.wait_share * merged.measured_s * merged.workers.count * 1e9
+    assert 0 < spans["count"] / 2 * spans["p50"] * 0.9 <= waited_ns <= spans["count"] * spans["max"]
+    assert none.pamt_pairs.wait_share == 0
+    rows = {what: value for left, one, right, other in fact_rows(merged) for what, value in ((left, one), (right, other))}
+    assert float(rows["time waiting for pamt_lock, %"]) == pytest.approx(100 * merged.pamt_pairs.wait_share, rel=0.01)
