@@ -12,7 +12,7 @@ from harness.memory.block import Memory
 from harness.experiment.plan import Plan
 from harness.protocol.counters import COUNTERS, REBUILT_OVER_PRIORITY, declared, violation
 from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT
-from harness.protocol.invariants import NAMES, OWNERS, RUNNING
+from harness.protocol.invariants import NAMES, OF_PAMT, OWNERS, RUNNING
 from kernels import epoch, guest
 from kernels.ops import LEVELS, OP_TABLE, Fact
 from kernels.record import CAUSES
@@ -29,6 +29,7 @@ MAPPED_TWICE = {
     "tdh_mem_page_aug": ("TDX_EPT_ENTRY_STATE_INCORRECT", "TDX_PAGE_METADATA_INCORRECT"),
     "tdh_mem_page_add": ("TDX_EPT_ENTRY_STATE_INCORRECT", "TDX_PAGE_METADATA_INCORRECT"),
 }
+NO_PAIR = {call: ("TDX_MISSING_PAMT_PAGE_PAIR",) for call in ("tdh_mem_page_aug", "tdh_mem_page_add", "tdh_mem_sept_add")}
 KVM_LOCKS = ("mmu_lock", "mmu_owner", "wait_for_sept_zap", "seamcall_lock", "vm_state_lock", "slots_lock",
              "invalidate")
 
@@ -41,6 +42,8 @@ def check(plan: Plan, memory: Memory, records: list[np.ndarray], quiet: bool) ->
     """
     found: dict[str, int | None] = dict.fromkeys(NAMES)
     found |= {name: counted(plan, records, violation(name)) for name in RUNNING}
+    if plan.config.td.dpamt:
+        found |= of_pamt(plan, records)
     if not plan.config.checks.exclusive_ownership:
         found |= dict.fromkeys(OWNERS)
     found["removal_tracked"] = (answered(plan, records, "answered", OLD_EPOCH)
@@ -60,6 +63,13 @@ def check(plan: Plan, memory: Memory, records: list[np.ndarray], quiet: bool) ->
         found["quiet_mirror"] = sum(mirror_differs(memory, td) for td in alive)
     found["page_signature"] += foreign_contents(plan, memory)
     return found
+
+
+def of_pamt(plan: Plan, records) -> dict[str, int]:
+    """Violations of what a design of Dynamic PAMT must keep, as far as the run's program can see them."""
+    names = [each.name for each in OF_PAMT if each.found == "running" and violation(each.name) in plan.program.counters]
+    return {name: counted(plan, records, violation(name)) for name in names} | {
+        "pamt_present": answered(plan, records, "bugs", NO_PAIR)}
 
 
 def counted(plan: Plan, records, counter: str) -> int:

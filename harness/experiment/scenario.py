@@ -107,6 +107,8 @@ class File(Table):
                                                                      "both are tried")
     pending_ve: bool = Field(True, description="a touch of a PENDING page is a #VE for the guest")
     dpamt: str = Field("", description="how the kernel gets and puts page pairs (use = [PAGE]); implies dynamic_pamt")
+    pamt_cache: int = Field(0, ge=0, le=8, description="with dpamt: page pairs to which each user's cache is topped up before a fault (KVM: "
+                                                       "5); 0: there always is a pair")
     crossed: bool = Field(False, description="the pair of each 2 MiB lies in the other 2 MiB; with split, that of those 2 MiB only")
     dynamic_pamt: bool = Field(False, description="PAMT entries of 4 KiB pages in pages that the host gives")
     timeouts: bool = Field(False, description="the guest's time for host priority may run out")
@@ -278,7 +280,9 @@ class Scenario:
                         tuple(sorted({script.uses for script in self.scripts if script.uses})), self.tso and self.uses_flows)
 
     def behaviour_of_guest(self) -> Behaviour:
-        return Behaviour(guest=self.file.guest, accept_2m=self.file.accept_2m) if self.uses_flows else Behaviour()
+        if self.uses_flows:
+            return Behaviour(guest=self.file.guest, accept_2m=self.file.accept_2m)
+        return Behaviour(pamt_cache=self.file.pamt_cache)
 
     def behaviour(self) -> str:
         """What a search depends on, as a digest: where it is equal for two releases of a file, they come to the same."""

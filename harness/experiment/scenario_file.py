@@ -235,6 +235,8 @@ def _check_design(file: File, scripts: tuple[Script, ...]) -> None:
         check_design("dpamt", file.dpamt)
     if bool(users) != bool(file.dpamt):
         raise KeyProblem("dpamt", file.dpamt, "must be given exactly where an actor is { use = [PAGE, ...] }")
+    if file.pamt_cache and not users:
+        raise KeyProblem("pamt_cache", file.pamt_cache, "needs an actor { use = [PAGE, ...] }")
     if users and len(users) < len(scripts):
         raise KeyProblem("actors", sorted(file.actors), "those that use page pairs stand beside nobody else")
 

@@ -50,7 +50,7 @@ TDVPS_TLB = -(-(TDVPS_STEPPING + stepping.STEPPING_BYTES) // LINE) * LINE
 TDVPS_BYTES = TDVPS_TLB + 8 * TLB_ENTRIES
 
 # Within the words that KVM keeps of a vCPU ("kick"; the first is its mode), and of invalidations in progress.
-KICK_SRCU, KICK_MAILBOX = 8, 16
+KICK_SRCU, KICK_MAILBOX, KICK_PAIRS = 8, 16, 24
 INVALIDATE_COUNT, INVALIDATE_START, INVALIDATE_END, INVALIDATE_SEQUENCE = 0, 8, 16, 24
 
 # Within the word of a TDR that says how far its TD has come: three bytes, read in one access.

@@ -47,6 +47,9 @@ COUNTERS = {
     "retry_limit_doubled": "the VM's limit of retries doubled",
     "clobbered_calls": "retries with the operands that the failed try had returned",
     "other_errors_taken_for_busy": "failures that were not BUSY but shared a bit with it",
+    "pamt_pairs_taken": "page pairs that gets of faults took out of their vCPU's cache (td.pamt_cache)",
+    "pamt_pairs_unused": "pairs of these that were freed again: the range had one, or the get failed",
+    "pamt_pairs_topped_up": "page pairs that were allocated before a fault, for its vCPU's cache",
     "rebuilds": "fresh TDs in place of one that had died or ended",
 
     "zero_step.armed": "vCPUs that the mitigation began to suspect",

@@ -15,6 +15,8 @@ TDs, so no lock of a VM keeps two gets, or a get and a put, apart.  A row says w
     failed     PAMT.REMOVE that fails, in a put: "nothing", "inc", "one" (the count becomes 1), "keep" (it stays)
     retries    BUSY is tried again at once, for ever; otherwise it is an error
     own_pool   the pair's pages never lie in a range that has pages of TDs
+    empty      a get in a fault that finds its vCPU's cache of page pairs empty: "error": -ENOMEM, the fault fails; "atomic": a
+               warning, and pages from the reserve
     demote     DEMOTE, which is given a pair: "locked": as PAMT.ADD; "bare": without the lock, BUSY is a KVM_BUG_ON;
                "tries": without it, and once more under it if BUSY
 
@@ -24,6 +26,10 @@ flows/pamt.py writes them; `explore --policies configs/explore/pamt_*.toml` says
 from typing import NamedTuple
 
 MAIL = "Dynamic PAMT series, "
+
+# Pairs to which a vCPU's cache is topped up before each try of a fault: PT64_ROOT_MAX_LEVEL, one for each SEPT page and one for
+# the page, as the root needs none.  RFC, May 2025; [PATCHv2 08/12], 9 Jun 2025; v4 12/16, 21 Nov 2025; v6 09/11, 25 May 2026.
+TOPPED_UP_TO = 5
 
 
 class Design(NamedTuple):
@@ -40,6 +46,7 @@ class Design(NamedTuple):
     failed: str = "keep"
     retries: bool = False
     own_pool: bool = False
+    empty: str = "error"
     demote: str = "locked"
     breaks: tuple[str, ...] = ()
 
@@ -64,7 +71,7 @@ DESIGNS = (
            fast_get=True, put="dec", found="inc", failed="inc", breaks=("pamt_present", "pamt_put", "pamt_priority", "pamt_counted")),
     Design("dpamt_v1", "the same as v4, and a PAMT.REMOVE that fails is printed only",
            MAIL + "v1 (RFC), May 2025; Chao Gao, May 2025: should the count be restored?",
-           fast_get=True, put="dec", found="one", failed="nothing", breaks=("pamt_put",)),
+           fast_get=True, put="dec", found="one", failed="nothing", empty="atomic", breaks=("pamt_put",)),
     Design("dpamt_hints", "no count: add always, remove on the module's hint that the last page has gone",
            MAIL + "first attempt; Rick Edgecombe, v3 cover letter, Sep 2025: why it cannot work",
            lock="none", counts=False, found="ok", failed="nothing", retries=True, demote="bare",

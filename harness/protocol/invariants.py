@@ -75,7 +75,8 @@ OF_GUESTS = (
     Invariant("guest_outlives_accepted", "", "running",
               "no guest ended itself because ACCEPT answered TDX_PAGE_ALREADY_ACCEPTED"),
 )
-# What a design of the kernel's Dynamic PAMT can break (dpamt.py), and `explore` looks for.
+# What a design of the kernel's Dynamic PAMT can break (dpamt.py).  `explore` looks for all, a run with td.dpamt for those that
+# are counted while it goes on.
 OF_PAMT = (
     Invariant("pamt_present", "", "running", "no page is given to the module while its range has no PAMT page pair"),
     Invariant("pamt_get", "", "running", "no get of a range's pair fails: BUSY that nobody retries, or a pair that was there"),
@@ -83,6 +84,7 @@ OF_PAMT = (
               "no PAMT.REMOVE of a put fails: BUSY that nobody retries, no pair, or pages in use"),
     Invariant("pamt_busy", "", "running",
               "nothing that KVM cannot do again is BUSY because of another TD: a control page, RECLAIM, a split's DEMOTE"),
+    Invariant("pamt_cached", "", "running", "no get of a fault finds its vCPU's cache of page pairs empty"),
     Invariant("pamt_priority", "", "quiet", "with everybody done, no 2 MiB keep a host priority that nobody will clear"),
     Invariant("pamt_counted", "", "quiet", "with everybody done, a range has a pair exactly if its count is not zero"),
 )

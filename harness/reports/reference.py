@@ -48,7 +48,8 @@ def page() -> str:
         "## invariants", "",
         "Violations of each; null: not checked.", "",
         *markdown(("invariant", "", "must be true", "found"), [
-            (f"`{each.name}`", each.number, each.meaning, invariants.FOUND[each.found]) for each in invariants.INVARIANTS]),
+            (f"`{each.name}`", each.number, each.meaning, invariants.FOUND[each.found]) for each in invariants.INVARIANTS]
+            + [(f"`{each.name}`", each.number, each.meaning, "with td.dpamt") for each in invariants.OF_PAMT if each.found == "running"]),
     ]).rstrip() + "\n"
 
 

@@ -193,6 +193,7 @@ RIGHT = (
     Fact(("guest_refused_p50_us", "guest_refused_max_us"), "  guest refused us, p50 / max"),
     Fact(("priority_timeouts",), "  TD exits after hp_lock_timeout"),
 )
+OF_PAIRS = (Fact(("pamt_wait_percent",)), Fact(("fault_p99_us",)))      # where page pairs are got and put (td.dpamt)
 
 
 def fact_table(rows: list[tuple[str, str, str, str]], style: str) -> str:
@@ -208,7 +209,8 @@ def fact_table(rows: list[tuple[str, str, str, str]], style: str) -> str:
 
 def fact_rows(result: Result) -> list[tuple[str, str, str, str]]:
     """Everything that is not about one call: two columns of (what, value)."""
-    return [(*_fact(one, result), *_fact(other, result)) for one, other in zip(LEFT, RIGHT, strict=True)]
+    pairs = [OF_PAIRS] if result.pamt_pairs else []
+    return [(*_fact(one, result), *_fact(other, result)) for one, other in [*zip(LEFT, RIGHT, strict=True), *pairs]]
 
 
 def _fact(fact: Fact, result: Result) -> tuple[str, str]:

@@ -15,6 +15,9 @@ SHOWN = chosen("busy_per_attempt_percent", "bugs_per_s", "hangs_per_s", "removal
                "removal_p50_us", "removal_p99_us", "armed_per_million_faults", "guest_time_lost_percent", "touches_per_s")
 DRAWN = chosen("busy_per_attempt_percent", "removal_p50_us", "removal_p99_us", "armed_per_million_faults",
                "guest_time_lost_percent", "touches_per_s")
+# Where page pairs are got and put (td.dpamt); in the table and in the picture.
+OF_PAIRS = chosen("bugs_per_s", "invariants_violated", "installs_per_s", "fault_p99_us", "removal_p50_us", "removal_p99_us",
+                  "pamt_wait_percent")
 AXES = {"td.vcpus": "vCPUs", "td.count": "TDs"}               # what a key is called below a plot
 PICTURES = (".svg", ".png", ".pdf")
 
@@ -27,14 +30,18 @@ def sweep_report(keys: list[str], runs: Runs, style: str = "table") -> str:
     reasons = [reason for reason, _ in reasons_of([result for _, result in runs])]
     lines = [] if style == "csv" else [*map(wrap, reasons), *assumption_lines(first)]
     table = table_of(rows(keys, runs), style)
-    return table if style == "csv" else "\n".join([summary(keys, first), table, wrap(f"{legend(SHOWN)}; 2/5: in 2 of 5 runs"), *lines])
+    return table if style == "csv" else "\n".join([summary(keys, first), table, wrap(f"{legend(_shown(runs))}; 2/5: in 2 of 5 runs"), *lines])
 
 
 def rows(keys: list[str], runs: Runs) -> list[dict]:
     """A row per combination: the values that were varied, then what is shown of them."""
     return [{**{key.rpartition(".")[2]: str(point[key]) for key in keys},
-             **{metric.heading: over_runs(metric, results, narrow=True) for metric in SHOWN}}
+             **{metric.heading: over_runs(metric, results, narrow=True) for metric in _shown(runs)}}
             for point, results in by_point(runs)]
+
+
+def _shown(runs: Runs):
+    return OF_PAIRS if all(result.pamt_pairs for _, result in runs) else SHOWN
 
 
 def by_point(runs: Runs) -> list[tuple[dict, list[Result]]]:
@@ -66,7 +73,7 @@ def picture(keys: list[str], runs: Runs, path: str) -> None:
     rests = "; times rest on assumptions" if assumption_lines(first) else ""
     panels = [(metric.name, metric.scale,
                [(label, [(point[last], values(metric, results)) for point, results in points])
-                for label, points in _curves(keys, runs)]) for metric in DRAWN]
+                for label, points in _curves(keys, runs)]) for metric in (OF_PAIRS if first.pamt_pairs else DRAWN)]
     made = plots.curves(panels, AXES.get(last, last), f"{summary(keys, first)}{rests}", number)
     try:
         plots.write(made, Path(path))

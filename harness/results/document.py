@@ -15,7 +15,7 @@ from harness.results import counted, trust
 from harness.results.histogram import from_record, summary, to_stored
 from harness.results.measured import Measured
 from harness.results.schema import (
-    HANGS_LOGGED, Bug, Busy, Call, Causes, Hang, Hangs, Histograms, Kicks, Net, Priority, Result, Spans, Stream,
+    HANGS_LOGGED, Bug, Busy, Call, Causes, Hang, Hangs, Histograms, Kicks, Net, Pairs, Priority, Result, Spans, Stream,
     Throughput, Timer, Verdict, Workers, ZeroStep, net_of_preempted,
 )
 from kernels.answers import AnswerKind
@@ -90,6 +90,7 @@ def from_measured(measured: Measured) -> Result:
         conditions=measured.conditions, records=measured.records,
         busy=_busy(sums, calls, ticks_per_ns), seamcalls=calls, zero_step=_zero_step(sums, calls),
         kicks=_kicks(sums, seconds * config.td.vcpus * config.td.count, ticks_per_ns),
+        pamt_pairs=_pamt_pairs(sums, config, seconds * len(plan.actors), ticks_per_ns),
         naive_decoding=counted.naive_decoding(counted.entered(program, sums.by_answer("answered"))),
         faults=counted.injected(config, program, sums.by_answer("answered"),
                                 sums.counter),
@@ -195,6 +196,12 @@ def _kicks(sums: Sums, vcpu_s: float, ticks_per_ns: float) -> Kicks:
         entry_barred_ns=summary(sums.span("entry_barred"), ticks_per_ns),
         guest_time_lost_ns=summary(lost, ticks_per_ns),
         guest_time_lost_share=round(int(lost[SUM]) / ticks_per_ns / 1e9 / vcpu_s, 6))
+
+
+def _pamt_pairs(sums: Sums, config, actors_s: float, ticks_per_ns: float) -> Pairs | None:
+    if not config.td.dpamt:
+        return None
+    return Pairs(wait_share=round(int(sums.span("pamt_wait")[SUM]) / ticks_per_ns / 1e9 / actors_s, 6))
 
 
 def _cause(program, call: int, answer: int) -> str:

@@ -137,9 +137,14 @@ METRICS = (
     Metric("time_lost_p50_us", "guest time lost per kick p50, us", lambda r: _thousandth(r.kicks.guest_time_lost_ns.p50), LESS),
     Metric("time_lost_p99_us", "guest time lost per kick p99, us", lambda r: _thousandth(r.kicks.guest_time_lost_ns.p99), LESS),
 
+    # Dynamic PAMT
+    Metric("pamt_wait_percent", "time waiting for pamt_lock, %", lambda r: r.pamt_pairs and _percent(r.pamt_pairs.wait_share), LESS,
+           "wait\npamt\n%"),
+    Metric("fault_p99_us", "fault p99, us", lambda r: _thousandth(r.spans_ns.fault.p99), LESS, "fault\np99,\nus", scale="log"),
+
     # throughput and times
     Metric("touches_per_s", "touches per s", lambda r: r.throughput.touches_per_s, MORE, "touches\nper s", scale="log"),
-    Metric("installs_per_s", "installs per s", lambda r: r.throughput.installs_per_s, MORE),
+    Metric("installs_per_s", "installs per s", lambda r: r.throughput.installs_per_s, MORE, "installs\nper s"),
     Metric("removals_per_s", "removals per s", lambda r: r.throughput.removals_per_s, MORE, "removals\nper s"),
     Metric("removal_p50_us", "removal p50, us", lambda r: _thousandth(r.spans_ns.removal.p50), LESS,
            "remove\np50,\nus", scale="log"),

@@ -233,6 +233,12 @@ class Kicks(Part):
     guest_time_lost_share: Annotated[Number, "their sum / the run's time of all vCPUs"]
 
 
+class Pairs(Part):
+    """Getting and putting PAMT page pairs (td.dpamt)."""
+
+    wait_share: Annotated[Number, "waiting for pamt_lock, or a range's: the sum of pamt_wait / the run's time of all actors"]
+
+
 class NaiveDecoding(Part):
     """What a decoding of bits 15:0 alone would have taken refused entries for (counted.py)."""
 
@@ -418,6 +424,7 @@ class Result(Part):
     seamcalls: Annotated[dict[str, Call], "each call of the program, TDCALLs too"]
     zero_step: ZeroStep
     kicks: Kicks
+    pamt_pairs: Annotated[Pairs | None, "null without td.dpamt"] = None
     naive_decoding: NaiveDecoding
     faults: Faults
     bugs: Annotated[dict[str, Count], "KVM_BUG_ONs, by the call and its answer"]

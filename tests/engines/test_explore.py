@@ -55,6 +55,14 @@ def test_a_shipped_scenario_comes_out_as_its_file_says(name):
         assert found.complete and not verdict_.failures, (scenario.module, verdict_.failures)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/explore/reports").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_scenario_of_a_report_comes_out_as_its_file_says(path):
+    for scenario in load(path):
+        found, verdict_ = judged(scenario)
+        assert found.complete and not verdict_.failures, (scenario.module, verdict_.failures)
+        assert "interesting" in {grade for grade, _ in verdict_.grades}, scenario.module
+
+
 def test_the_call_that_shuts_the_module_down_stands_behind_those_that_have_answered():
     scenario = load(ROOT / "configs/explore/known/rtmr_underflow.toml", ["1.5.05"])[0]
     halted = {ending.answers[2] for ending in explore.run(scenario).endings if ending.kind == "halted"}

@@ -65,9 +65,9 @@ def _control_page(flow: Flow, group: str, number: int, failed_to: str, undo=lamb
         _get(flow, pairs, failed_to, undo)
 
 
-def _get(flow: Flow, pairs, failed_to: str, undo=lambda: None) -> None:
+def _get(flow: Flow, pairs, failed_to: str, undo=lambda: None, cached: bool = False) -> None:
     failed = flow.fresh("host.no_pair")
-    pairs.get(failed=failed)
+    pairs.get(failed=failed, cached=cached)
     with flow.aside(failed):                     # -EIO: userspace ends the VM
         held = flow.listing.held
         undo()
@@ -184,14 +184,16 @@ def _add_page(flow: Flow) -> None:
 
     index(flow.listing, R.CONTENT, flow.layout.at("content"), 0, flow.layout.content_bytes)
     flow.row(Op.STORE, base=R.CONTENT, text="page's contents")
+    pairs = seam.page_pairs(flow)
+    if pairs:
+        pairs.top_up()
     with flow.mmu_lock("shared"):
         for level in (2, 1):
             fault.install(flow, level, out="host.build_page", retry="host.build_page")
         locate(flow.listing, flow.layout, 0, comes_back=True)
         index(flow.listing, R.MIRROR, flow.layout.at("mirror.0"), 0, 8, text="mirror entry")
-        pairs = seam.page_pairs(flow)
         if pairs:
-            _get(flow, pairs, "host.build_failed", flow.drop_mmu_lock)
+            _get(flow, pairs, "host.build_failed", flow.drop_mmu_lock, cached=True)
         if flow.policy.add_in_freeze:
             flow.row(Op.STORE, base=R.MIRROR, value=FROZEN_SPTE, text="mirror entry: freeze")
             seam.own_mirror(flow, taking=True)

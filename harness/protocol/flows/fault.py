@@ -31,6 +31,8 @@ def write(flow: Flow) -> None:
     memslot.read_lock(flow)
     flow.begin("fault")
     flow.label("fault.again")
+    if pairs := seam.page_pairs(flow):
+        pairs.top_up()
     zap.read_sequence(flow)
     _attributes(flow)
     if flow.memslots:
@@ -155,7 +157,7 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
     pairs = seam.page_pairs(flow, data=level == 0)
     if pairs:
         no_pair = flow.fresh("fault.no_pair")
-        pairs.get(failed=no_pair)
+        pairs.get(failed=no_pair, cached=True)
         with flow.aside(no_pair):            # -EIO: userspace ends the VM
             seam.own_mirror(flow, taking=False)
             flow.row(Op.STORE, base=R.MIRROR, value=MMU_NONPRESENT, text="mirror entry: roll back")

@@ -62,6 +62,7 @@ class Behaviour(NamedTuple):
     accept_2m        whether guests that know 2 MiB try them at each first page of 2 MiB
     guest            what the guest makes of the answers of ACCEPT
     design           how page pairs of data pages are got and put (dpamt.py); None: every 2 MiB keep theirs
+    pamt_cache       page pairs to which a vCPU's cache is topped up before each try of a fault; 0: there always is a pair
     loop             "closed", or "open": touches and removals arrive, instead of following each other
     """
 
@@ -80,6 +81,7 @@ class Behaviour(NamedTuple):
     accept_2m: bool = False
     guest: GuestPolicy = GUESTS[DEFAULT]
     design: Design | None = None
+    pamt_cache: int = 0
     loop: str = "closed"
 
 

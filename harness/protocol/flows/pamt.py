@@ -11,13 +11,19 @@ each control page (tdx_alloc_control_page), and after each RECLAIM.
     pamt.control   the same of a control page: a TD is created and torn down
     pamt.splitter  one that has PAGE's 2 MiB, a large page at the start, split: DEMOTE is given the range's pair
 
+A vCPU keeps a cache of page pairs, as pages cannot be allocated under mmu_lock: it is topped up before each try of a fault
+(mmu_topup_memory_caches), and a get takes a pair out of it before it asks for the lock, also where it turns out that the range
+has its pair: that one is freed, not put back.  A design with a fast path takes one only behind it.  Control pages have none: they
+are allocated where one may sleep.  With a cache of 0 none is modelled: there always is a pair.
+
 Each such thread stands for a TD of its own: no lock of a VM is common to two of them.  Of the calls that use and give
 back a page only the parts are made that are about the page itself (USE, GIVE_BACK).
 
-x86's tdx_pamt_get and tdx_pamt_put; who calls them: KVM's faults before AUG, its removals after REMOVE.
+x86's tdx_pamt_get and tdx_pamt_put; who calls them: KVM's faults before AUG, its removals after REMOVE.  The cache:
+[PATCH v6 08/11] and 09/11, 25 May 2026 (tdx_topup_pamt_cache, alloc_pamt_array).
 """
 
-from harness.memory.layout import ENTRIES, HOST, LINE, PAMT_BYTES
+from harness.memory.layout import ENTRIES, HOST, KICK_PAIRS, LINE, PAMT_BYTES
 from harness.protocol.assemble import Listing
 from harness.protocol.call import PAIR_REGISTERS, Options, index, locate, locate_pair, locate_placed_pair
 from harness.protocol.calls.row import Seamcall
@@ -48,14 +54,19 @@ ADD, REMOVE = "tdh_phymem_pamt_add", "tdh_phymem_pamt_remove"
 
 
 class Writer:
-    """The flow of one design, being written."""
+    """The flow of one design, being written.
 
-    def __init__(self, listing: Listing, options: Options, design: Design, crossed: bool, calls: list | None = None):
+    crossed   the pair of each of a scenario's two ranges lies in the other one
+    calls     where the calls are noted that are made, of a flow that has them written
+    cache     pairs to which a vCPU's cache is topped up; 0: none is modelled
+    """
+
+    def __init__(self, listing: Listing, options: Options, design: Design, crossed: bool, calls: list | None = None, cache: int = 0):
         self.listing, self.options, self.layout, self.design = listing, options, options.layout, design
         self.placed = self.layout.frames is not None
         self.crossed = self.may_cross = crossed and not design.own_pool
         self.row, self.label, self.fresh = listing.row, listing.label, listing.fresh
-        self.rows, self.calls = by_name(options.release), calls
+        self.rows, self.calls, self.cache = by_name(options.release), calls, cache
 
     def write(self, users: tuple[str, ...] = ("use",)) -> None:
         for user in users:
@@ -78,7 +89,8 @@ class Writer:
     def _user(self) -> None:
         locate(self.listing, self.layout, 0)
         put, not_got = self.fresh("pamt.put"), self.fresh("pamt.not_got")
-        self.get(failed=not_got)
+        self.top_up()
+        self.get(failed=not_got, cached=True)
         self._use(USE, put)
         self.row(Op.LET, register=R.PAMT, source=R.TARGET_4K)
         self.row(Op.LET, register=R.NODE, source=R.TARGET_2M)
@@ -295,11 +307,70 @@ class Writer:
     def _change(self, value: int, **fields) -> None:
         self.row(Op.ADD, value=value, **self._at("dpamt_ref"), **fields)
 
-    def get(self, failed: str) -> None:
-        """The pair of PAGE's range, or on to `failed`; TARGET_4K is then the page's own PAMT entry."""
+    def top_up(self) -> None:
+        """Before a try of a fault, with no lock held: as many pairs as a fault may need (tdx_topup_pamt_cache)."""
+        if not self.cache:
+            return
+        again, full, more = self.label(self.fresh("pamt.top_up")), self.fresh("pamt.full"), self.fresh("pamt.allocates")
+        at = {"base": R.KICK, "offset": KICK_PAIRS, "text": "the vCPU's page pairs"}
+        self.row(Op.LOAD, register=R.OLD, **at)
+        self.row(Op.TEST, register=R.OLD, mask=-1, match=self.cache, next=full, otherwise=more, text=f"{self.cache} of them")
+        self.label(more)
+        self.listing.count("pamt_pairs_topped_up")
+        if "page_pair_ns" in self.options.costs:
+            self.listing.spend("page_pair_ns")
+        self.row(Op.LET, register=R.NEW, source=R.OLD, value=1)
+        self.row(Op.STORE, source=R.NEW, next=again, **at)
+        self.label(full)
+
+    def _take(self, empty: str) -> None:
+        """A pair out of the vCPU's cache; to `empty` if there is none and the design has no other."""
+        taken, some, none = self.fresh("pamt.taken"), self.fresh("pamt.some"), self.fresh("pamt.none")
+        at = {"base": R.KICK, "offset": KICK_PAIRS, "text": "the vCPU's page pairs"}
+        self.row(Op.LOAD, register=R.OLD, mask=-1, match=0, next=none, otherwise=some, **at)
+        with self.listing.aside(none):
+            self.listing.count(violation("pamt_cached"), next=taken if self.design.empty == "atomic" else empty)
+        self.label(some)
+        self.listing.count("pamt_pairs_taken")
+        self.row(Op.LET, register=R.NEW, source=R.OLD, value=-1)
+        self.row(Op.STORE, source=R.NEW, **at)
+        self.label(taken)
+
+    def take_for_split(self, empty: str) -> None:
+        """The pair that DEMOTE is given."""
+        if self.cache:
+            self._take(empty)
+
+    def demote(self, make, behind: str) -> None:
+        """One try of DEMOTE, as the design has it; `make(label)` writes the call, which comes back there."""
+        tried = self.fresh("pamt.tried")
+        if self.design.demote == "bare":
+            return make(behind)
+        if self.design.demote == "tries":
+            locks = self.fresh("pamt.locks")
+            make(self.fresh("pamt.tries"))
+            self.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=OPERAND_BUSY, next=locks, otherwise=tried,
+                     text="TDX_OPERAND_BUSY")
+            self.label(locks)
+        self._lock()
+        make(behind)
+        self._unlock()
+        self.label(tried)
+        return None
+
+    def count_parts(self) -> None:
+        """Once a large page is split, its range counts as many pages as it has."""
+        if self.design.counts:
+            self._store(ENTRIES)
+
+    def get(self, failed: str, cached: bool = False) -> None:
+        """The pair of PAGE's range, or on to `failed`; TARGET_4K is then the page's own PAMT entry.
+
+        cached   whether this is in a fault: the pages come out of the vCPU's cache
+        """
         self._pair()
         self.listing.begin("pamt_get")
-        self._get(failed)
+        self._get(failed, cached and self.cache > 0)
         self.listing.end("pamt_get")
         self._page()
 
@@ -308,17 +379,21 @@ class Writer:
         self._put()
         self.listing.end("pamt_put")
 
-    def _get(self, failed: str) -> None:
+    def _get(self, failed: str, cached: bool) -> None:
         design, done = self.design, self.fresh("pamt.got")
         if design.counts and design.fast_get:
             slow = self.fresh("pamt.slow")
             self._inc_not_zero(slow)
             self.listing.jump(done)
             self.label(slow)
+        if cached:
+            self._take(failed)
         self._lock()
         adds, unlock = self.fresh("pamt.adds"), self.fresh("pamt.unlock")
         if design.counts and design.lock != "none":
             self._inc_not_zero(adds)
+            if cached:
+                self.listing.count("pamt_pairs_unused")
             self.listing.jump(unlock)
             self.label(adds)
         wrong = self.fresh("pamt.not_added")
@@ -333,6 +408,8 @@ class Writer:
         with self.listing.aside(wrong):
             there = self.fresh("pamt.there")
             self._pairs_range(False)
+            if cached:
+                self.listing.count("pamt_pairs_unused")
             if design.found != "error":
                 error = self.fresh("pamt.error")
                 self.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=STATUSES["TDX_HPA_RANGE_NOT_FREE"], next=there,

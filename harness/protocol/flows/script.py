@@ -76,7 +76,7 @@ def write_program(options: Options, policy: Policy | None, hosts: int, accept_fi
         write_calls(listing, options, calls)
     if design:
         with listing.within(flow="pamt"):
-            pamt.Writer(listing, options, design, crossed).write(users)
+            pamt.Writer(listing, options, design, crossed, cache=behaviour.pamt_cache).write(users)
     with listing.within(flow="script"):
         for label, script in scripts:
             _write_script(listing, options, label, script)

@@ -6,6 +6,10 @@ UNBLOCK when DEMOTE is BUSY, and that can be BUSY too.  DEMOTE is made at the po
 All memory behind the first 2 MiB is of large pages: faults there add a whole one, and the spammers'
 ACCEPT is of the first of them, at level 1: the module zeroes 2 MiB under that entry's lock.
 
+With Dynamic PAMT DEMOTE is given the pair of what was one page, and the range then counts as many pages as it has; with a
+design (protocol/dpamt.py, `demote`) it is made under pamt_lock, without it, or first without it.  The pair comes out of a
+cache that was topped up before mmu_lock was taken ([RFC PATCH v2 22/23], Aug 2025; a VM's in v3, Jan 2026).
+
     host.start   add the next large page, as KVM_PRE_FAULT_MEMORY would, and split it; when all are
                  split, the VM is closed and the next one begins with whole pages
 """
@@ -28,6 +32,8 @@ def write(flow: Flow) -> None:
     flow.label("host.start")
     flow.row(Op.INDEX, register=R.PAGE, offset=FIRST_LARGE, source=R.COIN, width=0, mask=-1, match=PARTS,
              text="first page of a large one")
+    if pairs := seam.page_pairs(flow):
+        pairs.top_up()
     with flow.mmu_lock("shared"):
         fault.install(flow, LEVELS - 1, out="host.next", retry="host.next")
         fault.install(flow, 1, large=True, out="host.next", retry="host.next")
@@ -64,7 +70,17 @@ def _split(flow: Flow) -> None:
     locate(flow.listing, flow.layout, 1)         # the SEPT page that will map the parts
     if flow.layout.dynamic_pamt:
         locate_pair(flow.listing, flow.layout)
-    zap.step(flow, site="remove", name="tdh_mem_page_demote", level=1, **step)
+    pairs = seam.page_pairs(flow)
+    if pairs:
+        pairs.take_for_split(empty="split.failed")
+
+    def attempt(flow: Flow, name: str, behind: str, level: int) -> None:
+        make = lambda behind: seam.attempt(flow, name, behind, level)      # noqa: E731
+        pairs.demote(make, behind) if pairs else make(behind)
+
+    zap.step(flow, site="remove", name="tdh_mem_page_demote", level=1, attempt=attempt, **step)
+    if pairs:
+        pairs.count_parts()
     _publish(flow)
     flow.count("splits")
     flow.label("split.finish")

@@ -129,18 +129,19 @@ def _drops_lock(flow: Flow) -> bool:
 
 
 def step(flow: Flow, mode: str, site: str, name: str, level: int = 0, stem: str = "zap",
-         finish: str = "zap.finish") -> None:
+         finish: str = "zap.finish", attempt=seam.attempt) -> None:
     """One SEAMCALL of a removal, with the policy's responses.
 
     mode     how mmu_lock is held
     stem     what labels begin with; `{stem}.{site}` makes the call
     finish   where the removal goes on that a KVM_BUG_ON has ended
+    attempt  writes one try of the call
     """
     again, done = f"{stem}.{site}", f"{stem}.{site}.done"
     failed, behind = f"{again}.failed", flow.fresh(f"{again}.answered")
     seam.begin_operation(flow, site)
     flow.label(again)
-    seam.attempt(flow, name, behind, level)
+    attempt(flow, name, behind, level)
     flow.succeeded(otherwise=failed)
     with flow.aside(failed):
         if flow.policy.bar == "removal":
