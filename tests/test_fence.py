@@ -173,6 +173,7 @@ def test_the_tour_of_a_package_names_its_modules(package):
 
 
 WITHOUT_NUMBA = [["--help"], [], ["policies"], ["decode", "0", "EBUSY", "0x30"], ["decode", "--list"],
+                 ["decode", "tdh_mem_page_remove 0x8000020000000092"], ["decode", "TDX_OPERAND_BUSY", "--module", "1.5.25"],
                  *([name, "--help"] for name in ("run", "sweep", "nightly", "compare", "report", "decode"))]
 
 

@@ -2,9 +2,10 @@
 
 `facts` puts everything into one document, as `decode --format json` prints it; explained.py puts that in
 words.  Which call gives an answer and who may hold a lock is read off the rows of a release
-(harness/protocol/answers.py), which are loaded when an answer needs them; all else is tables.
+(harness/protocol/answers.py); all else is tables.
 """
 
+from harness.protocol import answers
 from harness.protocol.leaves import GUEST, Leaf, by_name
 from harness.protocol.releases import DEFAULT, READ, Release
 from harness.protocol.seamcall_abi import (
@@ -156,7 +157,6 @@ def _notes(asked: Asked, row: rows.Status | None, sides: set[str]) -> list[str]:
 
 
 def _givers_and_locks(word: int, release: Release, leaf: Leaf | None) -> tuple[list, list]:
-    from harness.protocol import answers                     # the rows, and with them Numba
     return answers.givers(word), answers.holders(word, release, leaf)
 
 

@@ -10,9 +10,10 @@ Digests are of sorted JSON, so that a config in another order is the same config
 
 import hashlib
 import json
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from harness.results.schema import Result
+if TYPE_CHECKING:                # commands that read no result need not load what checks one
+    from harness.results.schema import Result
 
 STABLE = ("processor", "architecture", "processors_count", "cores_count")
 ELSEWHERE = ("name", "policy", "seed", "repeats", "expect", "engine", "module", "primitive")
@@ -42,7 +43,7 @@ def digest(value) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def workload(result: Result) -> dict:
+def workload(result: "Result") -> dict:
     """The part of a result's config that says what work is done."""
     return {key: value for key, value in result.config.items() if key not in ELSEWHERE}
 
@@ -52,7 +53,7 @@ def stable(machine: dict) -> dict:
     return {key: machine.get(key) for key in STABLE}
 
 
-def identity(result: Result) -> Identity:
+def identity(result: "Result") -> Identity:
     words = result.config.get("policy", {})
     if isinstance(words, dict):
         words = {key: value for key, value in words.items() if key != "name"}
