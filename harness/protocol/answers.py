@@ -21,7 +21,7 @@ from harness.protocol.contention import Use
 from harness.protocol.leaves import GUEST, HOST, SHARED_ROWS, Leaf, by_name
 from harness.protocol.releases import BY_NAME as RELEASE_NAMED, EXCLUSIVE, READ, SHARED, Release
 from kernels.statuses import EXIT_REASON, OPERAND
-from kernels.words import LOW_HALF, NAME_OF_OPERAND, NAME_OF_STATUS, OPERAND_ID, known_class
+from kernels.words import LOW_HALF, NAME_OF_OPERAND, NAME_OF_STATUS, OPERAND_ID, TDX_ERROR, known_class
 
 # What calls can answer that the rows do not say, by status: the calls, as the documents spell them.
 _ENTER = ("TDH.VP.ENTER",)
@@ -185,7 +185,7 @@ def givers(word: int, releases: tuple[Release, ...] = READ) -> list[Giver]:
             found.setdefault((name, by_name(name)), {})[release.name] = None
     upper, fatal = known_class(word)
     modelled = {leaf for _, leaf in found}
-    for call in (IMPORTS if upper else ()) if fatal else MORE.get(NAME_OF_STATUS.get(upper, ""), ()):
+    for call in (IMPORTS if upper & TDX_ERROR else ()) if fatal else MORE.get(NAME_OF_STATUS.get(upper, ""), ()):
         if (leaf := by_name(call)) not in modelled:
             found[leaf.spelled, leaf] = {}
     return sorted((Giver(name, leaf, tuple(names)) for (name, leaf), names in found.items()),
