@@ -45,8 +45,9 @@ lint: $(VENV)/installed
 	$(IN_VENV) -m ruff check
 	$(IN_VENV) -m mypy
 
-# The pages of docs/ that are made from the code's own tables, and completions/ from the parser.
+# The pages of docs/ that are made from the code's own tables, completions/ from the parser, and answers.json from the rows.
 docs: $(VENV)/installed
+	$(IN_VENV) -c 'from harness.protocol import kept_answers; kept_answers.write()'
 	$(IN_VENV) -c 'from harness.reports import calls, columns, exit_codes, keys, reference, releases; [page.write() for page in (calls, columns, exit_codes, keys, reference, releases)]'
 	$(IN_VENV) -m harness decode --list --format github > docs/statuses.md
 	$(IN_VENV) -m tests.docs.commands

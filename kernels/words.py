@@ -256,7 +256,8 @@ def known_class(word: int) -> tuple[int, bool]:
     Of a word that is neither, its upper half.
     """
     upper = unsigned(word) & STATUS_CLASS
-    fatal = (bool(upper & TDX_ERROR) or unsigned(word) == TDX_FATAL) and upper not in NAME_OF_STATUS and upper & ~TDX_FATAL in NAME_OF_STATUS
+    spoilt = upper == TDX_FATAL and unsigned(word) != TDX_FATAL              # an exit reason, with bit 61
+    fatal = upper not in NAME_OF_STATUS and upper & ~TDX_FATAL in NAME_OF_STATUS and not spoilt
     return (upper & ~TDX_FATAL, True) if fatal else (upper, False)
 
 

@@ -142,10 +142,11 @@ PRIMITIVE = "cas"                                # of a stage that is made with 
 
 
 @functools.cache
-def stage_program(layout_key, packages, primitive, owners, busted, release, faults, dynamic_pamt, inside, tds=1):
+def stage_program(layout_key, packages, primitive, owners, busted, release, faults, dynamic_pamt, inside, tds=1,
+                  pending_ve=True):
     """A program with every call as a script at each of its levels: "stage.CALL.LEVEL"."""
     layout = Layout(*layout_key, record_words=0, packages=packages, dynamic_pamt=dynamic_pamt, tds=tds)
-    options = Options(layout, primitive, owners, busted=frozenset(busted), release=RELEASES[release],
+    options = Options(layout, primitive, owners, busted=frozenset(busted), release=RELEASES[release], pending_ve=pending_ve,
                       faults=faults, inside=inside)
     listing = Listing()
     rows = [row for row in by_name(options.release).values() if not ONLY or row.name in ONLY]
@@ -196,10 +197,10 @@ class Stage:
     """A finalized TD without memory, and a program with every call, at every level."""
 
     def __init__(self, vcpus=2, hosts=3, pages=1024, primitive=None, owners=False, busted=(), release="1.5.05", faults=Faults(),
-                 dynamic_pamt=False, packages=1, inside=False, tds=1):
+                 dynamic_pamt=False, packages=1, inside=False, tds=1, pending_ve=True):
         self.layout, self.program = stage_program(
             (vcpus, tds * (vcpus + hosts), pages), packages, primitive or PRIMITIVE, owners, tuple(busted), release, faults,
-            dynamic_pamt, inside, tds)
+            dynamic_pamt, inside, tds, pending_ve)
         self.release = RELEASES[release]
         self.memory = FreshMemory(self.layout)
         self.actors = {actor.name: actor for actor in make_actors(vcpus, hosts)}

@@ -174,6 +174,7 @@ def test_the_tour_of_a_package_names_its_modules(package):
 
 WITHOUT_NUMBA = [["--help"], [], ["policies"], ["decode", "0", "EBUSY", "TDX_OPERAND_BUSY|RCX"], ["decode", "--list"], ["seamcalls"],
                  ["contention"], ["schema"], ["configs"], ["explore", "--list", "configs/explore/fault_zap.toml"],
+                 ["decode", "tdh_mem_page_remove 0x8000020000000092"], ["decode", "TDX_OPERAND_BUSY", "--module", "1.5.25"],
                  *([name, "--help"] for name in ("run", "sweep", "nightly", "compare", "report", "decode"))]
 
 

@@ -11,6 +11,7 @@ from harness.errors import DONE, UsageError
 from harness.protocol import spelling
 from harness.protocol.spelling import Asked, shown
 from harness.reports import answer, explained, statuses
+from harness.reports.named import find_release
 
 INPUT_MOST = 16 << 20            # bytes of standard input: more than most kernels keep of their log
 USAGE = "must be like 0x8000020000000092, TDX_OPERAND_BUSY|RCX, or a line of the kernel's log"
@@ -50,10 +51,7 @@ def do(options) -> int:
 
 
 def _release(name: str | None):
-    if name is None:
-        return None
-    from harness.reports.module import find_release          # loads the rows
-    return find_release(name, "--module")
+    return None if name is None else find_release(name, "--module")
 
 
 def asked_for(texts: list[str]) -> list[tuple[Asked, int]]:

@@ -17,7 +17,7 @@ from harness.experiment.scenario import Scenario
 from harness.experiment.scenario_file import load
 from harness.files import read_json, reason, write_file
 from harness.reports import exploration
-from harness.reports.module import find_release
+from harness.reports.named import find_release
 from harness.results import grading
 from harness.results.litmus import MODELS, SC, TSO
 

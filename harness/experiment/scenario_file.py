@@ -270,6 +270,11 @@ def _pairs(file: File, module: str):
     for call in file.pairs.calls:
         if call not in every:
             raise KeyProblem("pairs.calls", call, f"no such call{nearest(call, every)}")
+    for call in pair_calls(file, module):
+        row = calls_of(module)[call]
+        if row.leveled and file.pairs.level not in row.levels:
+            raise KeyProblem("pairs.level", file.pairs.level, f"{call} is about an entry at level"
+                             f" {' or '.join(map(str, row.levels))}")
     for state in file.pairs.states:
         _state("pairs.states", state)
     for one, other in itertools.combinations_with_replacement(pair_calls(file, module), 2):

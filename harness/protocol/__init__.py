@@ -9,7 +9,8 @@
     seamcall_abi.py   what an answer means: layout, errno, decoding of TDH.VP.ENTER's, retries, faults
     statuses.py    what each status and operand id means, and whether trying again can help
     leaves.py      every call by number and by name, and what it leaves in registers
-    answers.py     who gives an answer and who may hold the lock, read off the rows
+    answers.py     who gives an answer and who may hold the lock
+    kept_answers.py   what that needs of the rows, kept in answers.json
     spelling.py    numbers, names and log lines, as people have them, -> answers
     faults.py      injected faults as micro-ops; none in a program without them
     counters.py    what programs count and time, with its meaning; nothing else is

@@ -1,5 +1,8 @@
 """Who can give an answer, and who may hold the lock that it names: read off the rows, nothing runs.
 
+What this needs of the rows is kept in answers.json (kept_answers.py writes it, `make docs` runs that), so that nothing
+need be assembled or compiled to explain an answer.  Of a release of one's own the rows themselves are asked.
+
     givers(word)          the calls that can end with a word, each with the releases in which it can
     holders(word, ...)    for each lock that a BUSY can be about: who may hold it, and who under KVM's locks
 
@@ -9,17 +12,16 @@ known of those.
 """
 
 import functools
-from typing import NamedTuple
+import json
+from pathlib import Path
+from typing import Mapping, NamedTuple, Protocol, Sequence, TypeVar
 
-from harness.memory.layout import Layout
 from harness.protocol import contention
-from harness.protocol.assemble import Listing
-from harness.protocol.call import Options
+from harness.protocol.contention import Use
 from harness.protocol.leaves import GUEST, HOST, SHARED_ROWS, Leaf, by_name
-from harness.protocol.releases import EXCLUSIVE, READ, SHARED, Release
-from harness.protocol.seamcalls import Seamcall, seamcalls, write_call
+from harness.protocol.releases import BY_NAME as RELEASE_NAMED, EXCLUSIVE, READ, SHARED, Release
 from kernels.statuses import EXIT_REASON, OPERAND
-from kernels.words import LOW_HALF, NAME_OF_OPERAND, NAME_OF_STATUS, OPERAND_ID, known_class
+from kernels.words import LOW_HALF, NAME_OF_OPERAND, NAME_OF_STATUS, OPERAND_ID, TDX_ERROR, known_class
 
 # What calls can answer that the rows do not say, by status: the calls, as the documents spell them.
 _ENTER = ("TDH.VP.ENTER",)
@@ -82,45 +84,71 @@ IMPORTS = tuple(f"TDH.IMPORT.{what}" for what in ("MEM", "TRACK", "STATE.IMMUTAB
 assert MORE.keys() <= set(NAME_OF_STATUS.values()) and all(by_name(call) for calls in MORE.values() for call in calls)
 
 
-def rows_of(leaf: Leaf, release: Release) -> list[Seamcall]:
-    """The rows of a release that are this call: none if it is not modelled, two if a version has its own."""
-    rows = [row for row in seamcalls(release) if row.side == leaf.side]
+# --- what of the rows is needed ------------------------------------------------------------------
+
+KEPT = Path(__file__).with_suffix(".json")
+
+
+class _Numbered(Protocol):
+    """A row: which instruction makes the call, and the number of its leaf."""
+
+    @property
+    def side(self) -> str: ...
+    @property
+    def leaf(self) -> int: ...
+
+
+_Row = TypeVar("_Row", bound=_Numbered)
+
+
+def rows_of(rows: Sequence[_Row], leaf: Leaf) -> list[_Row]:
+    """Those of a release's rows that are this call: none if it is not modelled, two if a version has its own."""
+    rows = [row for row in rows if row.side == leaf.side]
     exact = [row for row in rows if row.leaf == leaf.number]
     return exact or [row for row in rows if leaf.side == HOST and row.leaf == SHARED_ROWS.get(leaf.number)]
 
 
-class _Read:
-    """A release that notes which of its fields are read, and what they are."""
+class Answering(NamedTuple):
+    """A row of a release, as far as its answers go.
 
-    def __init__(self, release: Release):
-        self._release, self.fields = release, {}
+    keeps       whether it keeps locks when it has gone through
+    words       that it can end with, at any level
+    uses        the locks that it takes (contention.uses), at any level, and at those that KVM uses
+    """
 
-    def __getattr__(self, name: str):
-        self.fields[name] = value = getattr(self._release, name)
-        return value
-
-
-# (row, fields of the release that were read, words) of each row by name and level: most releases share them.
-_written: dict[tuple[str, int], list[tuple[Seamcall, dict, frozenset[int]]]] = {}
-
-
-def _answers_of(row: Seamcall, level: int, release: Release) -> frozenset[int]:
-    """The words that a row can end with at a level; assembled where no release before it had the same row and fields."""
-    before = _written.setdefault((row.name, level), [])
-    for same, fields, words in before:
-        if same == row and all(getattr(release, name) == value for name, value in fields.items()):
-            return words
-    listing, read = Listing(), _Read(release)
-    write_call(listing, row, Options(Layout(vcpus=1, actors=1, pages=512, record_words=0), owners=False, release=read), level)
-    words = frozenset(answer.status for answer in listing.answers)
-    before.append((row, read.fields, words))
-    return words
+    name: str
+    side: str
+    leaf: int
+    keeps: bool
+    words: frozenset[int]
+    uses: tuple[Use, ...]
+    uses_under_kvm: tuple[Use, ...]
 
 
 @functools.cache
-def answers(release: Release) -> dict[str, frozenset[int]]:
-    """The words that each row of a release can end with, at any level."""
-    return {row.name: frozenset().union(*(_answers_of(row, level, release) for level in row.levels)) for row in seamcalls(release)}
+def rows(release: Release) -> tuple[Answering, ...]:
+    """The rows of a release: as they are kept, or else read anew."""
+    named = next((each.name for each in READ if release.name in (each.name, *each.also)), None)
+    if named is None or release != RELEASE_NAMED[release.name]:
+        from harness.protocol import kept_answers                # the rows, and with them Numba
+        return kept_answers.read(release)
+    return _kept()[named]
+
+
+@functools.cache
+def _kept() -> Mapping[str, tuple[Answering, ...]]:
+    document = json.loads(KEPT.read_text())
+    return {name: tuple(_row(call, said, 1 << number) for call, said in document["calls"].items()
+                        if int(said["in"], 16) >> number & 1)
+            for number, name in enumerate(document["releases"])}
+
+
+def _row(name: str, said: dict, release: int) -> Answering:
+    """What answers.json says of a call in a release, which is a bit of its numbers."""
+    words, uses, under_kvm = ([text for text, there in said[what].items() if int(there, 16) & release]
+                              for what in ("words", "uses", "uses_under_kvm"))
+    return Answering(name, said["side"], said["leaf"], said["keeps"], frozenset(int(word, 16) for word in words),
+                     *(tuple(Use(*text.split(" ", 2)) for text in texts) for texts in (uses, under_kvm)))
 
 
 def answer_of(word: int) -> tuple[int, bool, int | None]:
@@ -132,9 +160,9 @@ def answer_of(word: int) -> tuple[int, bool, int | None]:
 @functools.cache
 def _rows_by_answer(release: Release) -> dict[tuple, tuple[str, ...]]:
     found: dict[tuple, dict[str, None]] = {}
-    for name, words in answers(release).items():
-        for word in words:
-            found.setdefault(answer_of(word), {})[name] = None
+    for row in rows(release):
+        for word in row.words:
+            found.setdefault(answer_of(word), {})[row.name] = None
     return {answer: tuple(names) for answer, names in found.items()}
 
 
@@ -157,7 +185,7 @@ def givers(word: int, releases: tuple[Release, ...] = READ) -> list[Giver]:
             found.setdefault((name, by_name(name)), {})[release.name] = None
     upper, fatal = known_class(word)
     modelled = {leaf for _, leaf in found}
-    for call in (IMPORTS if upper else ()) if fatal else MORE.get(NAME_OF_STATUS.get(upper, ""), ()):
+    for call in (IMPORTS if upper & TDX_ERROR else ()) if fatal else MORE.get(NAME_OF_STATUS.get(upper, ""), ()):
         if (leaf := by_name(call)) not in modelled:
             found[leaf.spelled, leaf] = {}
     return sorted((Giver(name, leaf, tuple(names)) for (name, leaf), names in found.items()),
@@ -190,8 +218,8 @@ class Lock(NamedTuple):
 @functools.cache
 def locks(operand: str, release: Release, leaf: Leaf | None = None) -> list[Lock]:
     """The locks that a BUSY with this operand can be about: of any call, or of one."""
-    wanted = {row.name for row in rows_of(leaf, release)} if leaf else set(contention.uses(release))
-    keeping = {row.name for row in seamcalls(release) if row.keeps}
+    wanted = {row.name for row in (rows_of(rows(release), leaf) if leaf else rows(release))}
+    keeping = {row.name for row in rows(release) if row.keeps}
     met = {(side.resource, side.loser, side.holder) for side in _sides(release, under_kvm=True)}
     found = []
     for resource in contention.RESOURCES:
@@ -219,7 +247,8 @@ class _Side(NamedTuple):
 
 @functools.cache
 def _sides(release: Release, under_kvm: bool = False) -> tuple[_Side, ...]:
-    return tuple(side for each in contention.conflicts(release, under_kvm=under_kvm) for side in (
+    taken = {row.name: row.uses_under_kvm if under_kvm else row.uses for row in rows(release)}
+    return tuple(side for each in contention.between(taken, under_kvm=under_kvm) for side in (
         _Side(each.resource, each.a, each.a_operand, each.b, each.b_mode),
         _Side(each.resource, each.b, each.b_operand, each.a, each.a_mode)))
 

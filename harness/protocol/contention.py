@@ -27,12 +27,10 @@ What KVM's own locks leave of that is `under_kvm` (kvm_locks.py has the table).
 """
 
 import functools
-from typing import NamedTuple
+from typing import Mapping, NamedTuple
 
 from harness.protocol.kvm_locks import RUN, SMALL_PAGES_ONLY, excluded
-from harness.protocol.seamcalls import seamcalls
 from harness.protocol.releases import BY_NAME, EXCLUSIVE, Release
-from kernels.ops import Register as R
 
 RESOURCES = ("TDR", "OP_STATE", "TDVPR", "TD_EPOCH", "SEPT_TREE", "SEPT_ENTRY", "PAGE", "PAMT_2M", "PAMT_1G", "KOT",
              "KET", "WBT", "MIG", "MIGSC", "RTMR", "SERVTD_BINDINGS", "GLOBAL", "TDMR",
@@ -64,6 +62,7 @@ class Conflict(NamedTuple):
 
 def resource_of(lock, level: int) -> str:
     """The resource that a lock of a row is a lock of."""
+    from kernels.ops import Register as R
     name, _, size = lock.resource.partition(".")
     if size:
         return f"PAMT_{size}"
@@ -76,6 +75,8 @@ def resource_of(lock, level: int) -> str:
 @functools.cache
 def uses(release: Release, under_kvm: bool = False) -> dict[str, tuple[Use, ...]]:
     """The resources that each call takes, at any level (that KVM uses), in the order in which it takes them."""
+    from harness.protocol.seamcalls import seamcalls         # the rows, and with them Numba
+    from kernels.ops import Register as R
     found = {}
     for row in seamcalls(release):
         taken = {}
@@ -97,7 +98,12 @@ def conflicts(release: Release, resource: str | None = None, under_kvm: bool = F
     resource    only that one (RESOURCES)
     under_kvm   without what KVM 6.16's own locks exclude; with `phase`, of that part of the TD's life
     """
-    taken = uses(release, under_kvm)
+    return between(uses(release, under_kvm), resource, under_kvm, phase)
+
+
+def between(taken: Mapping[str, tuple[Use, ...]], resource: str | None = None, under_kvm: bool = False,
+            phase: str | None = None) -> list[Conflict]:
+    """`conflicts` of calls of which is known what they take."""
     return sorted({
         _conflict(a, b, one, other)
         for a in taken for b in taken if a <= b

@@ -7,6 +7,7 @@
     virt/tdx: SEAMCALL (0x0000000000000021) failed: 0xc000050000000000
     TDH_VP_RD[VMCS.0x1234] failed 0x8000070100000000
     TDX_OPERAND_BUSY (SEPT_TREE)   80000200:00000092   8000020000000092h   exit reason 48   ret = -5
+    Device or resource busy   KVM_TDX_INIT_MEM_REGION failed: Input/output error
 
 A number of 16 digits is hexadecimal, always: a status has 19 or 20 digits in decimal, and 8000020000000092
 has no letter to go by.  A small negative number is an errno.
@@ -18,6 +19,7 @@ arch/x86/kvm/vmx/tdx_errno.h (TDX_OPERAND_ID_*), arch/x86/include/asm/shared/tdx
 
 import difflib
 import errno
+import os
 import re
 from typing import NamedTuple
 
@@ -25,11 +27,14 @@ from harness.errors import UsageError, nearest
 from harness.protocol.leaves import GUEST, HOST, VARIABLES, Leaf, by_name, by_number, names
 from harness.protocol.seamcall_abi import EXIT_REASONS
 from harness.protocol.statuses import OP_STATES, VCPU_STATES
+from kernels.statuses import UNINITIALIZED
 from kernels.words import (
     NAME_OF_STATUS, OPERANDS, SOFTWARE_ERRORS, STATUS_CLASS, STATUSES, TDX_FATAL, known_class, unsigned,
 )
 
 ERRNOS = {name: number for number, name in errno.errorcode.items()} | {"EOPNOTSUPP": errno.EOPNOTSUPP}
+# What perror and QEMU print of an errno, in small letters.
+ERRNO_TEXTS = {os.strerror(number).lower(): number for number in errno.errorcode}
 REASONS = {f"EXIT_REASON_{name}": reason for reason, name in EXIT_REASONS.items()}
 # R10 of TDG.VP.VMCALL: what the host answers a guest, which is no answer of the module.
 HYPERCALL = {
@@ -37,7 +42,7 @@ HYPERCALL = {
     "TDVMCALL_STATUS_GPA_INUSE": 0x8000_0000_0000_0001, "TDVMCALL_STATUS_ALIGN_ERROR": 0x8000_0000_0000_0002,
     "TDVMCALL_STATUS_SUBFUNC_UNSUPPORTED": 0x8000_0000_0000_0003,
 }
-KNOWN = {**STATUSES, **SOFTWARE_ERRORS, **REASONS, **HYPERCALL}
+KNOWN = {**STATUSES, **SOFTWARE_ERRORS, **REASONS, **HYPERCALL, "UNINITIALIZE_ERROR": UNINITIALIZED}
 OPERAND_NAMES = {**OPERANDS, "SEPT": OPERANDS["SEPT_TREE"]}         # the kernel's TDX_OPERAND_ID_SEPT
 STATES = {name: number for number, name in (*VCPU_STATES.items(), *enumerate(OP_STATES))}
 # Words that a report puts before what is in the low half.
@@ -157,6 +162,8 @@ def one(text: str) -> Asked | None:
         return Asked(text, None, ERRNOS[name.lstrip("-")])
     if reason := re.fullmatch(r"(?i)exit[\s_]+reason[\s:=]+(\w+)", bare):
         return Asked(text, _low_half(reason[1]))
+    if text_of := ERRNO_TEXTS.get(re.sub(r"\s+", " ", bare).lower()):
+        return Asked(text, None, text_of)
     first, *rest = re.split(r"\|{1,2}|\+", bare)
     first, rest = first.strip(), [part.strip() for part in rest]
     plain = number(first) if rest else None
@@ -195,7 +202,7 @@ def _joined(text: str) -> str:
         name = match["name"].upper()
         bracketed = match["mark"] in ("(", "[") and re.fullmatch(r"0X[0-9A-F]{1,8}", name)
         known = name in OPERAND_NAMES or match["label"] and re.fullmatch(r"0X[0-9A-F]{1,8}|[0-9]{1,4}", name) or bracketed
-        return f"{match['status']}|{match['low'].strip('([ ')}" if known else match[0]
+        return f"{match['status']}|{match['name']}" if known else match[0]
     return _LOOSE.sub(join, text) if len(text) <= 1000 else text
 
 
@@ -335,10 +342,17 @@ def _last_resort(text: str) -> list[Asked]:
     """What a line that was typed by hand says, where a log has too much like it: an errno; else an unknown status."""
     leaf = next((known for match in _CALL.finditer(text) if (known := by_name(match[1]))), None)
     said = ("-" + match[2] if match[2] else match[1] for match in _ERRNO.finditer(text))
-    errnos = [asked for asked in map(_try, said) if asked and asked.errno > 1]
+    errnos = [asked for asked in map(_try, said) if asked and asked.errno > 1] or _errno_in_words(text)
     reasons = [Asked(text, _low_half(match[1])) for match in _REASON.finditer(text)]
     found = errnos or reasons or [Asked(text, int(match[1], 16)) for match in _UNKNOWN.finditer(text)]
     return [asked._replace(given=text, leaf=leaf) for asked in found]
+
+
+def _errno_in_words(text: str) -> list[Asked]:
+    """The errno that the end of a line says in words: `KVM_TDX_INIT_MEM_REGION failed: Input/output error`."""
+    bare = _undressed(re.sub(r"\s+", " ", text)).lower()
+    ends = [words for words in ERRNO_TEXTS if bare.endswith((" " + words, ":" + words))]
+    return [Asked(text, None, ERRNO_TEXTS[max(ends, key=len)])] if ends else []
 
 
 def _misspelt(text: str) -> str:

@@ -15,6 +15,7 @@
     module.py        The module's table as a person reads it: calls, releases, who contends with whom
     litmus.py        A litmus test's verdict as herd7 prints it
     traces.py        What a trace of a real host came to, and which of its lines were not used
+    named.py         The release that `--module` names, known without the rows of the calls
     listing.py       The micro-ops of a call, to be laid beside the module's C file
     answer.py        One answer of a SEAMCALL or a TDCALL, taken apart: what it is, who gives it, what KVM does with it
     explained.py     What is known of an answer, for a person

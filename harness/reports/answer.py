@@ -2,9 +2,12 @@
 
 `facts` puts everything into one document, as `decode --format json` prints it; explained.py puts that in
 words.  Which call gives an answer and who may hold a lock is read off the rows of a release
-(harness/protocol/answers.py), which are loaded when an answer needs them; all else is tables.
+(harness/protocol/answers.py); all else is tables.
 """
 
+import os
+
+from harness.protocol import answers
 from harness.protocol.leaves import GUEST, Leaf, by_name
 from harness.protocol.releases import DEFAULT, READ, Release
 from harness.protocol.seamcall_abi import (
@@ -16,7 +19,8 @@ from harness.protocol.statuses import CLASSES, LOWS, MEANING, OPERAND, SPEAKS_SI
 from harness.reports.registers import register_rows
 from kernels import statuses as rows
 from kernels.words import (
-    LOW_HALF, NAME_OF_OPERAND, NAME_OF_SOFTWARE_ERROR, NAME_OF_STATUS, OPERAND_ID, STATUSES, known_class, status_name,
+    LOW_HALF, NAME_OF_OPERAND, NAME_OF_SOFTWARE_ERROR, NAME_OF_STATUS, OPERAND_ID, STATUSES, TDX_ERROR, known_class,
+    status_name,
 )
 
 ENTER = "TDH.VP.ENTER"
@@ -41,7 +45,7 @@ def facts(asked: Asked, release: Release | None = None, lines: int = 1) -> dict:
     word = asked.word
     upper, fatal = known_class(word)
     row = _row(upper, release)
-    kind = _kind(word, row)
+    kind = _kind(word, row, fatal)
     asked_release, release = release, release or _release_of(row)
     givers, locks = _givers_and_locks(word, release, asked.leaf) if kind == "status" else ([], [])
     calls = [asked.leaf] if asked.leaf else [by_name(ENTER)] if kind == "exit" else \
@@ -74,12 +78,14 @@ def _row(upper: int, release: Release | None) -> rows.Status | None:
     return (fitting or found or [None])[-1]
 
 
-def _kind(word: int, row: rows.Status | None) -> str:
+def _kind(word: int, row: rows.Status | None, fatal: bool) -> str:
     """success, status, exit (of a TD), software error, hypercall (R10 of a TDG.VP.VMCALL), mark, or unknown."""
     if word == rows.UNINITIALIZED:
         return "mark"
     if word == 0:
         return "success"
+    if fatal and not word & TDX_ERROR:
+        return "unknown"
     if word in HYPERCALL.values() and word >> 63:
         return "hypercall"
     if word in NAME_OF_SOFTWARE_ERROR or is_software_error(word) and row is None:
@@ -104,7 +110,9 @@ def _name(word: int, kind: str) -> str:
         return f"TDX_SUCCESS, exit reason {word & BASIC} {reason_name(word & BASIC)}"
     if kind == "hypercall":
         return next(name for name, value in HYPERCALL.items() if value == word)
-    return {"mark": "UNINITIALIZE_ERROR", "unknown": "not a status of any release"}.get(kind) or status_name(word)
+    if kind == "unknown" and known_class(word)[0] not in NAME_OF_STATUS:
+        return "not a status of any release"
+    return "UNINITIALIZE_ERROR" if kind == "mark" else status_name(word)
 
 
 def _says(word: int, kind: str, row: rows.Status | None, fatal: bool) -> list[str]:
@@ -131,6 +139,9 @@ def _says(word: int, kind: str, row: rows.Status | None, fatal: bool) -> list[st
 
 def _unknown(word: int) -> list[str]:
     which, number = word >> 32 & 0xFFFF, word >> 40 & 0xFF
+    upper, fatal = known_class(word)
+    if fatal:
+        return [f"{NAME_OF_STATUS[upper]} with bit 61 besides, which no release answers: only an error can be fatal."]
     like = [row for row in rows.STATUS_ROWS if row.word >> 32 & 0xFFFF == which and which]
     if like:
         return [f"Bits 47:32 are those of {like[-1].name}, which is {like[-1].word:#018x}: bits 63:48 differ."]
@@ -156,7 +167,6 @@ def _notes(asked: Asked, row: rows.Status | None, sides: set[str]) -> list[str]:
 
 
 def _givers_and_locks(word: int, release: Release, leaf: Leaf | None) -> tuple[list, list]:
-    from harness.protocol import answers                     # the rows, and with them Numba
     return answers.givers(word), answers.holders(word, release, leaf)
 
 
@@ -276,5 +286,6 @@ def _errno_facts(asked: Asked, lines: int) -> dict:
             found.append({"calls": [call.lower() for call in site.calls], "at": site.text, "answers": here,
                           "source": site.source})
     says = "The kernel returns it for these answers:" if found else "No answer of the module ends as that."
-    return {"given": shown(asked.given), "lines": lines, "errno": errno_name(value), "number": value, "kind": "errno",
+    return {"given": shown(asked.given), "lines": lines, "errno": errno_name(value), "number": value,
+            "text": os.strerror(asked.errno), "kind": "errno",
             "says": [says], "notes": [], "call": _call(asked.leaf), "from": found}

@@ -7,7 +7,7 @@ from harness.protocol import answers, contention
 from harness.protocol.calls.without import WITHOUT
 from harness.protocol.leaves import INSTRUCTION, LEAVES, Leaf
 from harness.protocol.releases import BY_NAME, Release
-from harness.protocol.seamcalls import Seamcall
+from harness.protocol.seamcalls import Seamcall, seamcalls
 from harness.reports.text import markdown
 
 PAGE = Path("docs/calls.md")
@@ -42,7 +42,7 @@ def rows_of(leaf: Leaf) -> tuple[Release | None, list[Seamcall]]:
     """The rows of a call in the newest release that has any, and that release."""
     for name in NEWEST:
         release = BY_NAME[name]
-        if rows := answers.rows_of(leaf, release):
+        if rows := answers.rows_of(seamcalls(release), leaf):
             return release, rows
     return None, []
 

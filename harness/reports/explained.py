@@ -155,7 +155,7 @@ def summary(documents: list[dict], style: str) -> str:
 
 
 def _errno_lines(document: dict) -> list[str]:
-    lines = [f"{document['errno']} ({document['number']})", *paragraphs(document["says"], "  ")]
+    lines = [f"{document['errno']} ({document['number']})  {document['text']}", *paragraphs(document["says"], "  ")]
     for place in document["from"]:
         calls, ends = ", ".join(place["calls"]), "; ".join(place["answers"])
         lines += _item(KVM, f"{place['at']} ({calls}): {ends} [{place['source']}]")

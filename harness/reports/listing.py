@@ -10,7 +10,8 @@ from harness.protocol import seamcalls
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
 from harness.protocol.sources import in_release
-from harness.reports.module import find_release, lock_text
+from harness.reports.module import lock_text
+from harness.reports.named import find_release
 from harness.reports.text import spare, width, wrap
 from kernels.ops import OP_TABLE
 

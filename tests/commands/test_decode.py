@@ -79,7 +79,7 @@ def test_other_formats_have_a_row_for_each(feed, capsys):
 
 @pytest.mark.parametrize("text", ["-EBUSY", "-16", "-ebusy"])
 def test_an_errno_is_no_option(text, capsys):
-    assert printed(capsys, text).startswith("-EBUSY (-16)\n")
+    assert printed(capsys, text).startswith("-EBUSY (-16)  Device or resource busy\n")
 
 
 def test_the_release_is_chosen(capsys):

@@ -39,6 +39,40 @@ def test_every_outcome_of_the_newest_is_one_of_the_release_before_the_new_order(
     assert any(outcomes(after[name]) < outcomes(before[name]) for name in after)         # and not the same
 
 
+# Every call about an entry at a level, and the two that watch the TLBs.
+ALL = {
+    0: "tdg_mem_page_accept tdg_mem_page_attr_rd tdg_mem_page_attr_wr tdh_mem_page_aug tdh_mem_range_block"
+       " tdh_mem_range_unblock tdh_mem_page_remove tdh_mem_page_relocate tdh_mem_sept_rd tdh_mem_rd tdh_mem_wr"
+       " tdh_mem_track tdh_vp_enter",
+    1: "tdg_mem_page_accept tdg_mem_page_attr_wr tdh_mem_page_aug tdh_mem_sept_add tdh_mem_sept_remove"
+       " tdh_mem_range_block tdh_mem_range_unblock tdh_mem_page_remove tdh_mem_page_demote tdh_mem_page_promote"
+       " tdh_mem_sept_rd tdh_mem_track tdh_vp_enter",
+}
+STATES = {0: "FREE PENDING MAPPED BLOCKED PEND_BLOCKED", 1: "FREE PENDING MAPPED BLOCKED PEND_BLOCKED NL_MAPPED NL_BLOCKED"}
+
+
+def all_pairs(level: int, module: str) -> dict:
+    table = {"module": module, "pairs": {"calls": ALL[level].split(), "states": STATES[level].split(), "level": level}}
+    return {scenario.name: scenario for scenario in parse(table, "all")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("older, newer", [("1.5.24", "1.5.34"), ("2.0.14", "2.0.18")])
+@pytest.mark.parametrize("level", ALL)
+def test_every_outcome_of_the_newest_is_an_older_one_for_all_pairs_of_calls_on_an_entry(level, older, newer):
+    before, after = all_pairs(level, older), all_pairs(level, newer)
+    assert before.keys() == after.keys() and len(after) == len(STATES[level].split()) * 13 * 14 // 2
+    more = {name: outcomes(after[name]) - outcomes(before[name]) for name in after}
+    assert {name: some for name, some in more.items() if some} == {}
+
+
+def test_the_pairs_that_every_run_tries_are_of_calls_and_states_of_these():
+    for file in FILES:
+        table = read_toml(f"configs/explore/{file}.toml")["pairs"]
+        level = table.get("level", 0)
+        assert set(table["calls"]) <= set(ALL[level].split()) and set(table["states"]) <= set(STATES[level].split())
+
+
 @pytest.mark.parametrize("module", by_release(
     [(release.name,) for release in READ if release.entry_write != SWAP_STORE],
     [release.name for release in READ if release.entry_write != SWAP_STORE]))

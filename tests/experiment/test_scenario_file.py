@@ -72,6 +72,8 @@ BAD = [
     ({"actors": {"host0": "tdh_mem_track"}, "start": {"words": {"epoch": -1}}}, "below 2^64"),
     ({"actors": {"host0": "tdh_mem_track"}, "must_violate": 5}, "must be a list of invariants"),
     ({"actors": {"host0": "tdh_mem_track"}, "may_violate": {"1.5.05": "no_bug"}}, "must be a list of invariants"),
+    ({"pairs": {"calls": ["tdh_mem_page_demote"], "states": ["MAPPED"]}}, "pairs.level = 0: tdh_mem_page_demote is about an entry at level 1"),
+    ({"pairs": {"calls": ["tdh_mem_page_aug"], "states": ["FREE"], "level": 2}}, "tdh_mem_page_aug is about an entry at level 0 or 1"),
     ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "forbidden", "page 4": "FREE"}]},
      "no outcome has this"),
     ({"actors": {"host0": "tdh_mem_track"}, "must_violate": ["no_bugs"]}, "did you mean no_bug"),

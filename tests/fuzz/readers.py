@@ -26,7 +26,7 @@ from harness.experiment import config_file, litmus, scenario_file
 from harness.experiment.schedule import Schedule
 from harness.reports.comparison import comparison_report, overview
 from harness.reports.histograms import histograms_report
-from harness.reports.module import find_release
+from harness.reports.named import find_release
 from harness.reports.run import run_report
 from harness.reports.traces import trace_report
 from harness.results import history, store

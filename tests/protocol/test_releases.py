@@ -12,7 +12,7 @@ from harness.protocol.releases import BY_NAME, LOOK_SET, NOTHING, PRIORITY, RELE
 from kernels.epoch import epoch_word
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EXTERNAL_INTERRUPT, PT_EPT, PT_NDA, PT_REG, STATE, TDHP, VCPU_ACTIVE, status,
+    ACCEPTABLE, GUEST_ACCESSIBLE, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EXTERNAL_INTERRUPT, PT_EPT, PT_NDA, PT_REG, STATE, TDHP, VCPU_ACTIVE, status,
 )
 from tests.ready import PAGE, ready, tracked
 from tests.stage import Stage
@@ -64,9 +64,9 @@ def test_s13_host_priority_is_lost_in_accepts_store_up_to_1_5_16(release, primit
     assert stage.counters == {"host_priority.set": 1}       # set, never cleared, and not there: lost
 
 
-def test_s20_a_late_plain_store_erases_a_guests_lock_in_1_5_20_only():
+def test_s20_a_late_plain_store_erases_a_guests_lock_in_1_5_20_only(primitive):
     for release in SWAPS:
-        stage = Stage(release=release)
+        stage = Stage(primitive=primitive, release=release)
         page = ready(stage, "tdh_mem_page_remove", 0)
         host, guest = stage.actor("host0"), stage.actor("vcpu0")
         host.begin("tdh_mem_page_remove", page).through(Op.ENTRY_REPLACE)
@@ -100,8 +100,8 @@ def test_a_host_that_gives_up_leaves_priority_on_a_page_that_aug_adds(release):
 # --- the SEPT tree and the entry filter ---
 
 @pytest.mark.parametrize("release", PLAIN_TREE)
-def test_s28_two_suspected_vcpus_refuse_each_other_up_to_1_5_16(release):
-    stage, a, b = suspected(release)
+def test_s28_two_suspected_vcpus_refuse_each_other_up_to_1_5_16(release, primitive):
+    stage, a, b = suspected(release, primitive)
     a.begin("tdh_vp_enter").through(Op.SHAREX_TAKE_EXCLUSIVE)
     assert stage.word("secure_ept_lock") == 1
     assert b.call("tdh_vp_enter") == BUSY_TREE
@@ -109,8 +109,8 @@ def test_s28_two_suspected_vcpus_refuse_each_other_up_to_1_5_16(release):
 
 
 @pytest.mark.parametrize("release", TREE_WITH_PRIORITY)
-def test_s28_two_suspected_vcpus_both_enter_from_1_5_20(release):
-    stage, a, b = suspected(release)
+def test_s28_two_suspected_vcpus_both_enter_from_1_5_20(release, primitive):
+    stage, a, b = suspected(release, primitive)
     a.begin("tdh_vp_enter").before(Op.WALK)
     assert stage.word("secure_ept_lock") == 4
     assert b.call("tdh_vp_enter") == SUCCESS
@@ -122,8 +122,8 @@ def test_s28_two_suspected_vcpus_both_enter_from_1_5_20(release):
     assert a.finish() == SUCCESS and stage.word("secure_ept_lock") == 0
 
 
-def suspected(release):
-    stage = Stage(release=release)
+def suspected(release, primitive):
+    stage = Stage(primitive=primitive, release=release)
     stage.map_page(G)
     listed(stage, 0, G)
     listed(stage, 1, G)
@@ -131,12 +131,33 @@ def suspected(release):
 
 
 @pytest.mark.parametrize("release", [release.name for release in RELEASES])
-def test_s27_a_listed_pending_page_refuses_entry_for_ever_up_to_1_5_16(release):
-    stage = Stage(release=release)
-    stage.map_page(G, "PENDING")
+@pytest.mark.parametrize("state", ACCEPTABLE)
+def test_s27_a_listed_pending_page_refuses_entry_for_ever_up_to_1_5_16(release, primitive, state):
+    stage = Stage(primitive=primitive, release=release)
+    stage.map_page(G, state)
     listed(stage, 0, G)
     answers = {stage.actor("vcpu0").call("tdh_vp_enter") for _ in range(5 if stage.release.filter_pending else 1)}
     assert answers == {EXIT_REASON_EPT_VIOLATION if stage.release.filter_pending else SUCCESS}
+
+
+@pytest.mark.parametrize("release", [pytest.param(name, marks=[] if name in ("1.5.05", "1.5.24") else [pytest.mark.slow])
+                                     for name in SOURCES])
+def test_s27_without_pending_ve_it_refuses_entry_in_every_release(release):
+    stage = Stage(release=release, pending_ve=False)
+    for state in ACCEPTABLE:
+        stage.map_page(G, state)
+        listed(stage, 0, G)
+        assert stage.actor("vcpu0").call("tdh_vp_enter") == EXIT_REASON_EPT_VIOLATION
+
+
+@pytest.mark.parametrize("state", [name for name, state in STATE.items() if name not in (*ACCEPTABLE, *GUEST_ACCESSIBLE)
+                                   and "MMIO" not in name and (state.leaf or name in ("FREE", "REMOVED"))])
+def test_a_listed_page_in_any_other_state_that_a_touch_faults_on_refuses_entry(state):
+    stage = Stage(release="1.5.24")
+    stage.map_page(G)
+    stage.set_entry(G, state)
+    listed(stage, 0, G)
+    assert stage.actor("vcpu0").call("tdh_vp_enter") == EXIT_REASON_EPT_VIOLATION
 
 
 # --- TDVPR, UNBLOCK, VP.INIT, key table, PAMT parents ---

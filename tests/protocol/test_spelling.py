@@ -68,6 +68,9 @@ def test_other_things_that_are_answers(text, word):
                                           ("KVM_RUN failed: -5", errno.EIO), ("module initialization failed (-28)", errno.ENOSPC),
                                           ("ioctl(KVM_RUN) = -1 EIO (Input/output error)", errno.EIO), ("errno=16", errno.EBUSY), ("errno 5", errno.EIO),
                                           ("EBUSY (16)", errno.EBUSY), ("-16 EBUSY", errno.EBUSY), ("-EBUSY (-16)", errno.EBUSY),
+                                          ("Device or resource busy", errno.EBUSY), ("input/output error.", errno.EIO),
+                                          ("qemu-system-x86_64: KVM_TDX_INIT_MEM_REGION failed: Input/output error", errno.EIO),
+                                          ("ioctl(KVM_TDX_FINALIZE_VM): Invalid  argument", errno.EINVAL),
                                           ("tdx_mem_page_aug returned -16", errno.EBUSY), ("tdx_sept_set_private_spte: -EBUSY", errno.EBUSY)])
 def test_a_small_negative_number_is_an_errno(text, number):
     [asked] = read(text)
@@ -99,6 +102,7 @@ def test_a_small_negative_number_is_an_errno(text, number):
     ("__seamcall(6, ...) -> 0x8000020000000092", TREE, "tdh_mem_page_aug", {}), ("seamcall_ret(6) = 0x8000020000000092", TREE, "tdh_mem_page_aug", {}),
     ("tdh_mem_page_aug: TDX_OPERAND_BUSY, rcx 0x1", 0x8000_0200_0000_0000, "tdh_mem_page_aug", {"RCX": 1}),
     ("TDH.MEM.PAGE.AUG -> TDX_OPERAND_BUSY|SEPT_TREE", TREE, "tdh_mem_page_aug", {}),
+    ("TDH.MEM.PAGE.AUG returned TDX_OPERAND_BUSY (operand id SEPT_TREE)", TREE, "tdh_mem_page_aug", {}),
     ("tdh_mem_page_aug 0x30", 0x30, "tdh_mem_page_aug", {}), ("0x30 tdh_vp_enter", 0x30, "tdh_vp_enter", {}),
     ("tdh_vp_enter() returned 0x4d", 0x4D, "tdh_vp_enter", {}),
     ("TDCALL 6: RAX=8000020000000001 RCX=0000000000001000", 0x8000_0200_0000_0001, "tdg_mem_page_accept", {"RCX": 0x1000}),

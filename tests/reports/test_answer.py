@@ -11,7 +11,7 @@ from harness.protocol.seamcall_abi import FIELDS, KVM_STATUSES, SITES
 from harness.protocol.spelling import Asked, read
 from harness.reports.answer import ENTER, facts
 from harness.reports.explained import NARROW, explanation, summary
-from kernels.words import OPERANDS, SOFTWARE_ERRORS, STATUSES, status, unsigned
+from kernels.words import NAME_OF_STATUS, OPERANDS, SOFTWARE_ERRORS, STATUSES, known_class, status, unsigned
 
 
 def printed(text, module=None, whole=True):
@@ -106,7 +106,7 @@ def test_a_tdcalls_answer_is_distinguished_from_a_seamcalls():
 @pytest.mark.parametrize("text, kind, says", [
     ("0xffffffffffffffff", "mark", "no call ever returns it"), ("0x8000000000000000", "hypercall", "R10 of TDG.VP.VMCALL"),
     ("0x8000ff0000000006", "software error", "not in VMX operation"), ("0x8000ff0000000099", "software error", "no reason that Linux"),
-    ("0x1234567800000000", "unknown", "No release up to 1.5.34 and 2.0.18"), ("0xc000020000000000", "unknown", "TDX_OPERAND_BUSY"),
+    ("0x2000000000000030", "unknown", "No release"), ("0x2000000000000000", "unknown", "TDX_SUCCESS with bit 61 besides"), ("0x20000b0700000001", "unknown", "only an error can be fatal"), ("UNINITIALIZE_ERROR", "mark", "no call ever"), ("0x1234567800000000", "unknown", "No release up to 1.5.34 and 2.0.18"), ("0xc000020000000000", "unknown", "TDX_OPERAND_BUSY"),
     ("0x8000bb0000000000", "unknown", "No release"), ("0x30", "exit", "The TD has exited"), ("0", "success", "has gone through"),
     ("TDX_DMAR_INDEX_OUT_OF_BOUNDS", "status", "TDX Connect"), ("0x6000000700000000", "exit", "The TD has exited"),
 ])
@@ -134,6 +134,13 @@ def test_a_release_that_has_not_got_the_status_is_said_not_to():
 ])
 def test_an_errno_leads_back_to_the_answers_that_end_as_it(text, says):
     assert says in printed(text, whole=False)
+
+
+def test_each_status_has_its_name_also_with_bit_61():
+    for word in STATUSES.values():
+        document = facts(Asked("", word | 1 << 61))
+        assert document["name"].startswith(f"{NAME_OF_STATUS[known_class(word)[0]]}"), document["name"]
+        assert not document["given_by"] or word >> 63 or not known_class(word | 1 << 61)[1]
 
 
 def test_every_errno_of_every_site_leads_back_there():

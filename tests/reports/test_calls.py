@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.protocol.answers import rows_of
+from harness.protocol.answers import rows, rows_of
 from harness.protocol.calls.without import WITHOUT
 from harness.protocol.leaves import GUEST, HOST, LEAVES, Leaf
 from harness.protocol.releases import BY_NAME
@@ -46,7 +46,7 @@ def test_every_leaf_has_a_row_or_a_reason_and_none_has_both(side):
 def test_calls_of_the_2_0_line_have_no_row_in_the_1_5_line():
     for side, numbers in calls.ONLY_2_0.items():
         for number in numbers & LEAVES[side].keys():
-            assert not rows_of(Leaf(side, number, LEAVES[side][number]), BY_NAME["1.5.34"]), number
+            assert not rows_of(rows(BY_NAME["1.5.34"]), Leaf(side, number, LEAVES[side][number])), number
 
 
 def test_the_page_names_locks_modes_and_operands():

@@ -11,7 +11,7 @@ from harness.protocol.releases import DEFAULT, Release
 from kernels import epoch, stepping
 from kernels.ops import Op, Register as R
 from kernels.words import (
-    EXIT_REASON_EPT_VIOLATION, NO_LP, RWX, TDVPS_PAGES, TDVPS_PAGES_MAX, VCPU_ACTIVE, VCPU_READY, VCPU_UNINITIALIZED,
+    ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, NO_LP, RWX, TDVPS_PAGES, TDVPS_PAGES_MAX, VCPU_ACTIVE, VCPU_READY, VCPU_UNINITIALIZED,
     states, status,
 )
 
@@ -137,8 +137,8 @@ class EntryFilter:
                 call.row(Op.LET, next=faults)
             else:
                 call.row(Op.STATE, register=R.STATE, source=R.COPY)
-                call.row(Op.IN, source=R.STATE, mask=states("PENDING"), next=accessible, otherwise=faults,
-                         text="PENDING: #VE")
+                call.row(Op.IN, source=R.STATE, mask=states(*ACCEPTABLE), next=accessible, otherwise=faults,
+                         text="a touch is a #VE")
         call.listing.label(accessible)
 
     @staticmethod
