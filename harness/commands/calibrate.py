@@ -45,11 +45,11 @@ from kernels.ops import Op, Register as R
 
 ROWS = 64                        # rows of one kind in a loop
 LOOPS = 300
-ROUNDS = 100
-HANDOVERS, HANDOVERS_S = 500, 1.0    # short rounds for a second: some are undisturbed on a busy machine
+ROUNDS = 20
+HANDOVERS, HANDOVERS_S = 500, 0.1    # of a round, and for how long
 HANDOVER_MOST = 20               # times the median: a hand-over that takes longer was interrupted
 SPENT_NS = 200
-GAPS_S = 0.3                     # of looking for stalls, on each processor
+GAPS_S = 0.1                     # of looking for stalls, on each processor
 STALL_LEAST_NS, STALL_MOST_NS = 200, 100_000
 BUCKETS = 40                     # of a histogram in a costs file
 
@@ -67,9 +67,18 @@ class Costs(NamedTuple):
     notes: dict[str, float] = {}
 
 
-def measure() -> Costs:
-    """Measure everything; the quietest of several rounds."""
-    bench = Bench()
+class Calibrator:
+    """All that is timed, made once: `measure` may be called again when the machine may have changed its pace."""
+
+    def __init__(self):
+        self.bench, self.sequences = Bench(), sequences.make()
+
+    def measure(self) -> Costs:
+        return measure(self.bench, self.sequences)
+
+
+def measure(bench: "Bench", timed: list[sequences.Sequence]) -> Costs:
+    """Measure everything.  Medians: the quickest of many rounds is faster than the machine is."""
     empty = bench.time("empty")
     alone = {kind: max(0.01, (bench.time(kind.removesuffix("_ns")) - empty) / ROWS) for kind in sequences.KINDS}
     values = {"page_zero_ns": max(0.0, (bench.time("page_zero") - empty) / ROWS), "ipi_ns": 0.0, "ipi_handled_ns": 0.0,
@@ -77,7 +86,7 @@ def measure() -> Costs:
     processors, clock = sorted(os.sched_getaffinity(0)), clocks.calibrate()
     handed = handovers_ns(bench.memory, processors[:2], clock) if len(processors) > 1 else np.zeros(1)
     handover = float(handed.mean())
-    found = sequences.measure(alone, handover, processors, clock.ticks_per_ns)
+    found = sequences.measure(timed, alone, handover, processors, clock.ticks_per_ns)
     values |= found.prices
     histograms = {}
     if len(processors) > 1:
@@ -119,7 +128,7 @@ def costs_file(costs: Costs) -> str:
 
 def run(path: str) -> str:
     """Measure, and write the costs file; returns its text.  Raises OSError."""
-    text = costs_file(measure())
+    text = costs_file(Calibrator().measure())
     write_file(text, Path(path))
     return text
 
@@ -160,17 +169,17 @@ class Bench:
         self.time("empty")                               # loads or compiles the driver
 
     def time(self, name: str) -> float:
-        """Nanoseconds of one loop of rows."""
+        """Nanoseconds of one loop of rows, the median of several rounds."""
         registers = self.memory.registers(0)
-        best = float("inf")
+        took = []
         for _ in range(ROUNDS):
             registers[:] = 0
             registers[R.ME] = 1
             registers[R.PC], registers[R.INDEX] = self.program.labels[name], LOOPS
             began = time.perf_counter_ns()
             self.drive(self.plan.actors[0])
-            best = min(best, (time.perf_counter_ns() - began) / LOOPS)
-        return best
+            took.append((time.perf_counter_ns() - began) / LOOPS)
+        return float(np.median(took))
 
 
 def handovers_ns(memory: Memory, processors: list[int], clock: clocks.Calibration) -> np.ndarray:
@@ -188,14 +197,14 @@ def handovers_ns(memory: Memory, processors: list[int], clock: clocks.Calibratio
         limit = time.monotonic() + HANDOVERS_S
         while not rounds or time.monotonic() < limit:
             round_trips(address, 0, 1, ticks)
-            rounds.append(np.sort(ticks[1:]))
+            rounds.append(ticks[1:].copy())
     finally:
         os.sched_setaffinity(0, before)
         partner.kill()
         partner.join()
-    quiet = np.concatenate(sorted(rounds, key=lambda each: each[len(each) // 2])[:max(1, len(rounds) // 2)])
-    quiet = quiet[quiet <= HANDOVER_MOST * np.median(quiet)]
-    return np.maximum(1, quiet - clock.reading_ticks) / clock.ticks_per_ns / 2
+    handed = np.concatenate(rounds)
+    handed = handed[handed <= HANDOVER_MOST * np.median(handed)]
+    return np.maximum(1, handed - clock.reading_ticks) / clock.ticks_per_ns / 2
 
 
 def _partner(address: int, processor: int, parent: int) -> None:

@@ -31,7 +31,7 @@ from kernels.dice import Dice
 from kernels.ops import OP_TABLE, REGISTERS, Op, Price
 
 BLOCK, BLOCKS = 2, 400           # turns of a block, one of each actor; blocks of a sequence
-REPEATS = 60
+REPEATS = 20
 PACE_MOST = 2                    # a block that takes longer than so many times its median has been interrupted
 PULL = 0.05                      # how much a price's share of distance weighs against a block's
 SWEEPS = 400                     # of coordinate descent, by which the fit is found
@@ -40,9 +40,14 @@ KINDS = tuple(price for price in Price if price not in (Price.FREE, Price.ZEROIN
 NEVER_NS = 10**12                # costs are not spent here, and no limit of time is reached
 
 # The rows of a flow depend on the policy and on how touches and removals meet.
-SEQUENCES = tuple((policy, workload) for policy in ("kick_on_busy", "kick_vcpus", "resume_guest") for workload in (
-    {"pattern": "hot", "hot_pages": 4, "accept_first": 0.9}, {"pattern": "hot", "hot_pages": 1, "hot_share": 1.0, "accept_first": 1.0},
-    {"pattern": "uniform", "pages": 8, "accept_first": 0.5}))
+HOT, ONE = {"pattern": "hot", "hot_pages": 4, "accept_first": 0.9}, {"pattern": "hot", "hot_pages": 1, "hot_share": 1.0, "accept_first": 1.0}
+FEW = {"pattern": "uniform", "pages": 8, "accept_first": 0.5}
+SEQUENCES = (("kick_on_busy", HOT), ("kick_on_busy", ONE), ("kick_on_busy", FEW), ("kick_vcpus", HOT), ("kick_vcpus", FEW),
+             ("resume_guest", ONE))
+
+
+def make() -> list["Sequence"]:
+    return [Sequence(policy, workload) for policy, workload in SEQUENCES]
 
 
 class Sequence:
@@ -66,9 +71,10 @@ class Sequence:
         count = plan.layout.size // LINE + 1
         self.table = lines.Lines(np.zeros(count * lines.STRIDE, np.int64), np.zeros((count + 1, 1), np.int64),
                                  np.zeros(len(plan.actors), np.int64), 1, 1, 0, np.zeros(0, np.int64))
-        self.counts = np.zeros((BLOCKS, len(Op) + 1), np.int64)
+        self.counts = np.zeros((BLOCKS, len(Op) + 1), np.int64)          # of `count`
         # Whose turn it is, and which repetition may begin: words of a coordinator, of which there is none here.
         self.token, self.begun = realtime.READY, realtime.ABORT
+        self.rows, self.moved = self._count()
 
     def run(self, driver, mine: int = in_turn.EVERYBODY) -> np.ndarray:
         """Execute all turns, or those of one actor; returns ticks at the beginning of each block, int64 (BLOCKS,)."""
@@ -82,7 +88,7 @@ class Sequence:
         """Put everything back to the beginning."""
         self.bytes[:] = self.image
 
-    def count(self) -> tuple[np.ndarray, np.ndarray]:
+    def _count(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of each block by kind, (BLOCKS, KINDS), and lines transferred in it, (BLOCKS,)."""
         self.again()
         self.run(in_turn.counted)
@@ -148,25 +154,23 @@ class Found:
     paces: np.ndarray
 
 
-def measure(alone: dict[str, float], handover_ns: float, processors: list[int], ticks_per_ns: float) -> Found:
+def measure(timed: list[Sequence], alone: dict[str, float], handover_ns: float, processors: list[int], ticks_per_ns: float) -> Found:
     """Time all sequences.
 
     alone          ns of a row by kind, one after another in a loop
     handover_ns    from one processor's write to the other's that waits for it
     """
     rows, took, apart, paces = [], [], [], []
-    for policy, workload in SEQUENCES:
-        sequence = Sequence(policy, workload)
-        counts, moved = sequence.count()
+    for sequence in timed:
         ticks = sequence.ticks()
         median = np.median(ticks, axis=0)
         paces.append(ticks / median)
         ns = median / ticks_per_ns
-        rows.append(counts[:-1])
+        rows.append(sequence.rows[:-1])
         took.append(ns)
         if len(processors) > 1:
             extra = np.median(sequence.ticks_apart(processors), axis=0) / ticks_per_ns - ns - BLOCK * handover_ns
-            apart.append(extra.sum() / max(1, moved[:-1].sum()))
+            apart.append(extra.sum() / max(1, sequence.moved[:-1].sum()))
     before = np.array([alone[kind] for kind in KINDS])
     fitted, overlap = fit(np.concatenate(rows), np.concatenate(took), before)
     pace = np.concatenate([each.ravel() for each in paces])
