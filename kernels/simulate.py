@@ -461,7 +461,9 @@ def go_on(machine, code, actor, steps):
             actors[actor].slack = 0
             wheel.push(queue, actor, over)
             return steps, NEXT
-    pace, pace_ends = pace_of(machine, processor, time)
+    pace, changes = pace_of(machine, processor, time)
+    if machine.control[STALL_EVERY]:
+        changes = min(changes, machine.processors[processor].stall_at)
     pc = np.uint32(registers[Register.PC])
     while True:
         tag, row = code.tags[pc], code.rows[pc]
@@ -493,8 +495,11 @@ def go_on(machine, code, actor, steps):
 
         tag = code.tags[pc]
         if tag & ORDERED:
-            if time >= pace_ends:
-                pace, pace_ends = pace_of(machine, processor, time)
+            if time >= changes:                  # another pace, or a stall: seen to where this begins
+                registers[Register.PC] = pc
+                actors[actor].slack = 0
+                wheel.push(queue, actor, time)
+                return steps, NEXT
             time, slack, comes = before_access(machine, base, registers, tag, actor, time)
             if not comes or time >= horizon:
                 registers[Register.PC] = pc

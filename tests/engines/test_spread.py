@@ -54,7 +54,7 @@ def transfers(table, waits):
         now += 100_000
 
 
-def drawn(machine, seed=0, count=40_000) -> np.ndarray:
+def drawn(machine, seed=0, count=20_000) -> np.ndarray:
     """What transfers take, ns."""
     table = lines.Lines(np.zeros(4 * lines.STRIDE, np.int64), np.zeros((5, 1), np.int64), np.zeros(2, np.int64),
                         prices.ticks(machine.transfer_ns), 10_000, seed, prices.make_spread(config(), machine, "transfer"))
@@ -78,7 +78,7 @@ def test_without_a_distribution_each_transfer_is_alike():
 
 
 def test_the_same_plan_with_costs_that_vary_gives_the_same_result_to_the_last_byte(costs, monkeypatch):
-    keys = {"machine": {"costs": costs}, "td": {"vcpus": 3, "memory_mib": 2}, "duration_s": 0.004}
+    keys = {"machine": {"costs": costs}, "td": {"vcpus": 3, "memory_mib": 2}, "duration_s": 0.001}
     whole = lasting(result_of(**keys).document())
     monkeypatch.setattr(simulation, "TURN", 777)
     assert lasting(result_of(**keys).document()) == whole
@@ -98,22 +98,13 @@ def test_a_pace_is_that_of_all_rows(tmp_path):
     assert touches(machine) / touches({}) == pytest.approx(1 / 2, rel=0.01)
 
 
-def test_paces_change_the_times_of_a_call_and_not_what_it_does(costs):
-    """Without a spread an undisturbed call takes the same time always."""
-    keys = {"td": {"vcpus": 1, "memory_mib": 2}, "workload": {"removals_per_s": 10_000.0, "pages": 8}, "duration_s": 0.01}
-    still, moved = result_of(**keys), result_of(machine={"costs": costs}, **keys)
-    one, other = (result.seamcalls["tdh_mem_page_remove"].latency_ns for result in (still, moved))
-    assert one.p99 < 1.2 * one.p50 and other.p99 > 1.5 * other.p50
-    assert not any(moved.invariants.values())
-
-
 def test_closed_loops_that_vary_do_not_stay_in_step(costs):
-    """A vCPU and a host without a pause on one page: BUSY comes at a rate; in step it came never or always."""
-    keys = {"policy": "kick_on_busy", "td": {"vcpus": 1, "memory_mib": 2}, "workload": {
-        "pages": 1, "hot_pages": 1, "accept_first": 1.0, "removals_per_s": 0.0}, "duration_s": 0.01, "module": "1.5.24"}
-    rates = [result.seamcalls["tdh_mem_range_block"].busy / result.seamcalls["tdh_mem_range_block"].attempts
-             for result in (result_of(**keys), result_of(machine={"costs": costs}, **keys))]
-    assert rates[0] in (0, 1) and 0.0005 < rates[1] < 0.3
+    """A vCPU and a host, as in configs/: where nothing varies they never meet at an entry."""
+    keys = {"td": {"vcpus": 1, "memory_mib": 2}, "duration_s": 0.01, "module": "1.5.24", "costs_ns": {"invalidate": 2_000},
+            "workload": {"hot_pages": 4, "accept_first": 0.9, "removals_per_s": 500_000.0}}
+    still, moved = (result.seamcalls["tdh_mem_range_block"] for result in (result_of(**keys), result_of(machine={"costs": costs}, **keys)))
+    assert still.attempts > 1_000 and still.busy <= 1
+    assert moved.attempts > 1_000 and 0.001 < moved.busy / moved.attempts < 0.1
 
 
 def test_exits_and_entries_that_go_one_after_another_bound_what_all_vcpus_do_together():
