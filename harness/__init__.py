@@ -39,6 +39,7 @@ file runs plans, on whichever engine the config names; others know the one engin
     check_outcomes.py => thread_modular
     replay.py => replay
     calibrate.py => processes
+    sequences.py => simulate
 
 tests/test_fence.py reads these lines and the arrows above.
 

@@ -32,7 +32,8 @@ it.  In reading order:
     wheel.py      who is next in virtual time                } for
     lines.py      what it costs to reach a cache line        } simulate.py
     simulate.py   `run`: calls `step` for all actors, in virtual time
-    pingpong.py   the cost of a cache-line transfer between two processors, for calibration
+    pingpong.py   a cache line's way between two processors, and a processor's gaps         } for
+    in_turn.py    `timed`: calls `step` for actors that take turns, which never meet        } calibration
     symmetry.py   actors that may change places              } for
     buffers.py    store buffers of x86-TSO, behind an actor's registers
     moves.py      one move of an actor; `take`: one turn     } search.py

@@ -26,7 +26,8 @@ UNIT_BITS = 24                   # its unit: 2**-24
 class Durations(NamedTuple):
     """Distributions of all costs of a program (and their tables).
 
-    table                     int64 (costs, 4): kind, mean in ticks, first bucket, buckets
+    table                     int64 (costs, 5): kind, mean in ticks, first bucket, buckets, and ticks before it in
+                              which the machine serves all who spend such a cost one after another
     thresholds, aliases       int64 (buckets,): as for kernels.dice.choose
     begins, widths            int64 (buckets,): ticks
     logarithms                int64: ln(1 + i / 2**LOG_BITS) in units of 2**-UNIT_BITS

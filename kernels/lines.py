@@ -11,6 +11,10 @@ Every cache line of shared memory has a record of a few words:
 A processor that has the line pays nothing extra.  A read of a line that another wrote last, and a
 write to a line of which others have copies, pay for one transfer: from the same socket, or from
 another.  Capacity is not modelled: a line stays where it is until it is written.
+
+How long a transfer takes may vary: `spread` has its length at so many quantiles, as multiples of the mean,
+and which of them a transfer gets goes by when it begins, to whom and of what, scattered with the seed.  So
+nothing has to be kept, and the same plan gives the same transfers.
 """
 
 from typing import NamedTuple
@@ -18,6 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.compiling import kernel
+from kernels.dice import GOLDEN
+from kernels.guest import mix
 
 STATE, READY, WAITERS, SHARERS = 0, 1, 2, 3      # words of a line's record ...
 STRIDE = 4                                       # ... which has so many
@@ -32,6 +38,9 @@ DOORBELL = 1 << 19               # another's write to it interrupts a vCPU: the 
 ACTOR_SHIFT = 20
 SPECIAL = AWAITED | DOORBELL | -1 << ACTOR_SHIFT
 
+SPREAD_BITS = 10                 # quantiles of a transfer, as a power of two
+SPREAD_UNIT = 1 << SPREAD_BITS   # the mean, in `spread`
+
 
 class Lines(NamedTuple):
     """All lines, and what transfers cost.
@@ -39,7 +48,9 @@ class Lines(NamedTuple):
     words      int64, STRIDE for each line
     copies     int64 (rows, words of a bit per processor); row 0 counts how many are given away
     sockets    int64 (processors,): which socket a processor sits in
-    near, far  ticks of a transfer within a socket, and between two
+    near, far  ticks of a transfer within a socket, and between two: means
+    key        of the random stream of this machine
+    spread     int64 (1 << SPREAD_BITS,): quantiles of a transfer in units of mean / SPREAD_UNIT; or (0,): all alike
     """
 
     words: np.ndarray
@@ -47,6 +58,8 @@ class Lines(NamedTuple):
     sockets: np.ndarray
     near: int
     far: int
+    key: int
+    spread: np.ndarray
 
 
 def words_for(processors: int) -> int:
@@ -98,6 +111,9 @@ def reach(lines, at, processor, write, now):
         return 0
     same_socket = owner == 0 or lines.sockets[owner - 1] == lines.sockets[processor]
     transfer = lines.near if same_socket and (state & COPY_FAR == 0 or not write) else lines.far
+    if len(lines.spread):
+        quantile = mix((lines.key ^ at) + (now + mine) * GOLDEN) & (1 << SPREAD_BITS) - 1
+        transfer = transfer * lines.spread[quantile] >> SPREAD_BITS
     # A line that others only have copies of is handed out to any number of readers at once.
     begins = max(now, words[at + READY])
     waits = begins - now + transfer

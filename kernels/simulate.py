@@ -24,6 +24,10 @@ Where a slice may end:
     OUTSIDE        as on real hardware: never inside a SEAMCALL, never with a spinning lock held; a
                    guest is interrupted, as by a timer, and gives way once it is out
 
+A processor's pace may change: for a while all its rows take so many times their price, drawn from a distribution.
+And it may stall, for nothing that the model knows of (an interrupt of its own, a hypervisor): at random
+instants, for a time from a distribution, locks held or not.  Whoever runs there then goes on later.
+
 What is drawn, counted and recorded is as in real time (kernels/marks.py); a time stamp is the virtual clock.
 """
 
@@ -57,14 +61,17 @@ GOES_ON, NEXT = 6, 7             # it does not: the actor goes on, the next one 
 
 # Elements of `control`.
 STEPS, LIVE, WHO, NOW, BEGIN, END, SLICE, SWITCH, INTERRUPT, HANDLED, RULE, REQUEST, GUEST_MODE, \
-    WAKES, TURNS = range(15)
-CONTROL = 15
+    WAKES, TURNS, STALL_EVERY, STALL, SERVED, NOTICED, \
+    PACE_SHIFT = range(20)
+CONTROL = 20
 
 LINE_MASK = (1 << lines.LINE_SHIFT) - 1
 
 ON, PARKED, OFF, SPINS = 0, 1, 2, 4      # `place`: has its processor; or bits: waits for a line, has no
                                          # processor, keeps it while it waits
 DURATION_STREAM = 0x6A09_E667_F3BC_C908  # apart from the stream of choices
+STALL_STREAM = 0x3C6E_F372_FE94_F82B
+PACE_STREAM = 0x1F83_D9AB_FB41_BD6B
 
 interpret = marks.interpreter(marks.as_given, draw, marks.by_the_clock)
 
@@ -85,8 +92,9 @@ interpret = marks.interpreter(marks.as_given, draw, marks.by_the_clock)
 ACTOR = np.dtype([(name, np.int64) for name in (
     "scratch", "halves", "counts_in", "key", "draws", "since", "processor", "place", "slack", "owed", "behind")])
 
-# One for each processor: who runs there and ran last, until when, and who is ready (first and last of a list).
-PROCESSOR = np.dtype([(name, np.int64) for name in ("running", "last", "slice_end", "first", "final")])
+# One for each processor: who runs there and ran last, until when, and who is ready (first and last of a list);
+# when it stalls next, and how often it has drawn that.
+PROCESSOR = np.dtype([(name, np.int64) for name in ("running", "last", "slice_end", "first", "final", "stall_at", "stalls")])
 
 
 class Machine(NamedTuple):
@@ -97,6 +105,7 @@ class Machine(NamedTuple):
     registers    int64 (actors, REGISTERS)
     actors       (actors,) of ACTOR
     processors   (processors,) of PROCESSOR
+    paces        int64 (1 << lines.SPREAD_BITS,): quantiles of the pace, in units of 1 / lines.SPREAD_UNIT; or (0,): always 1
     """
 
     control: np.ndarray
@@ -105,6 +114,7 @@ class Machine(NamedTuple):
     actors: np.ndarray
     processors: np.ndarray
     lines: lines.Lines
+    paces: np.ndarray
 
 
 class Code(NamedTuple):
@@ -228,7 +238,7 @@ def wake(machine, at, now):
         behind = actors[actor].behind
         machine.control[WAKES] += 1
         actors[actor].place &= OFF
-        when = max(now, machine.queue.times[actor])          # not before it has finished looking
+        when = max(now + machine.control[NOTICED], machine.queue.times[actor])     # not before it has finished looking
         if actors[actor].place == ON:
             wheel.push(machine.queue, actor, when)
         else:
@@ -267,6 +277,32 @@ def give_way(machine, tags, base, processor, now):
         interrupt(machine, tags, running, now)
 
 
+@kernel
+def stall_end(machine, code, processor, time):
+    """A processor was to stall by now: until when it does (`time` or less: that is over); the next stall is drawn.
+
+    A stall of control[STALL], a cost of the program, begins STALL_EVERY ticks after the last, on average.
+    """
+    control, processors = machine.control, machine.processors
+    begins = processors[processor].stall_at
+    processors[processor].stalls += 1
+    word = (machine.lines.key ^ STALL_STREAM) + (processors[processor].stalls * len(processors) + processor) * 2 * GOLDEN
+    over = begins + durations.draw(code.lengths, control[STALL], mix(word)) if begins else time
+    processors[processor].stall_at = max(time, over) + 1 + durations.exponential_ticks(
+        code.lengths.logarithms, control[STALL_EVERY], mix(word + GOLDEN))
+    return over
+
+
+@kernel
+def pace_of(machine, processor, time):
+    """(the pace of a processor, until when): each lasts for 1 << control[PACE_SHIFT] ticks."""
+    if len(machine.paces) == 0:
+        return lines.SPREAD_UNIT, wheel.NEVER
+    window = time >> machine.control[PACE_SHIFT]
+    word = mix((machine.lines.key ^ PACE_STREAM) + (window * len(machine.processors) + processor) * GOLDEN)
+    return machine.paces[word & (1 << lines.SPREAD_BITS) - 1], window + 1 << machine.control[PACE_SHIFT]
+
+
 # --- a row ------------------------------------------------------------------------------------
 
 @kernel
@@ -299,6 +335,11 @@ def spend(machine, code, row, tag, actor, time):
     if tag & IN_GUEST:
         actors[actor].owed += ticks              # it works in `before_access`, unless it is asked to leave
         ticks = 0
+    in_turn = code.lengths.table[value, 4]
+    if in_turn:                                  # its row is ORDERED, so whoever comes first is served first
+        control = machine.control
+        control[SERVED] = max(time, control[SERVED]) + in_turn
+        time = control[SERVED]
     return time + ticks, row.width != 0
 
 
@@ -414,6 +455,15 @@ def go_on(machine, code, actor, steps):
     dice = Dice(actors[actor].key, code.dice.choices, code.dice.thresholds, code.dice.aliases, code.dice.ticks,
                 code.dice.logarithms)
     time, horizon, line = queue.clock[0], wheel.horizon(queue), 0
+    if machine.control[STALL_EVERY] and time >= machine.processors[processor].stall_at:
+        over = stall_end(machine, code, processor, time)
+        if over > time:
+            actors[actor].slack = 0
+            wheel.push(queue, actor, over)
+            return steps, NEXT
+    pace, changes = pace_of(machine, processor, time)
+    if machine.control[STALL_EVERY]:
+        changes = min(changes, machine.processors[processor].stall_at)
     pc = np.uint32(registers[Register.PC])
     while True:
         tag, row = code.tags[pc], code.rows[pc]
@@ -428,7 +478,7 @@ def go_on(machine, code, actor, steps):
                     before = atomics.load64(base + (word & ~7))
         pc, signal = step(code.rows, pc, registers, base)
         steps += 1
-        time += tag >> PRICE_SHIFT
+        time += (tag >> PRICE_SHIFT) * pace + lines.SPREAD_UNIT // 2 >> lines.SPREAD_BITS
         if special and tell(machine, code, row, line, special, word, before, actor, time):
             horizon = wheel.horizon(queue)
         if tag & WAITS:
@@ -445,6 +495,11 @@ def go_on(machine, code, actor, steps):
 
         tag = code.tags[pc]
         if tag & ORDERED:
+            if time >= changes:                  # another pace, or a stall: seen to where this begins
+                registers[Register.PC] = pc
+                actors[actor].slack = 0
+                wheel.push(queue, actor, time)
+                return steps, NEXT
             time, slack, comes = before_access(machine, base, registers, tag, actor, time)
             if not comes or time >= horizon:
                 registers[Register.PC] = pc

@@ -37,5 +37,6 @@ What they are made of:
     litmus.py           what `explore` does with C litmus tests: herd7's report, and what herd7 does not say
     judging.py          one config's night: what looks changed, whether a rerun confirms it, all in words
     calibrate.py        `doctor --calibrate`: what micro-ops cost here, as a file for machine.costs
+    sequences.py        what rows cost in whole calls and flows, for calibrate.py
     validate.py         `doctor --validate`: real and virtual time over the same workloads
 """

@@ -37,12 +37,20 @@ MACHINE = {
                                "two sockets, to what a published shutdown of 64 vCPUs would need"),
     "page_zero_ns": Assumed("4 KiB at 10 bytes a nanosecond", 200, 1_900,
                             "20 bytes a ns, to what Linux' own clear takes, as derived from published shutdowns"),
+    "spend_ns": Assumed("hardware has no loop that waits for a clock"),
+    "noticed_ns": Assumed("a spinning processor looks every few ns", 0, 50, "at once, to one PAUSE of a recent processor (140 cycles)"),
+    "exit_in_turn_ns": Assumed("exits do not hinder each other", 0, 360, "not at all, to half of 180 us divided by 248 vCPUs that exit at "
+                               "once, as published"),
+    "pace_ns": Assumed("a processor goes its pace always"),
+    "stall_every_ns": Assumed("nothing interrupts a processor but kicks"),
+    "stall_ns": Assumed("nothing interrupts a processor but kicks"),
     "ipi_ns": Assumed("an interrupt sent to another processor, and the exit it forces", 500, 4_000,
                       "a posted interrupt, to one that waits for its turn"),
     "ipi_handled_ns": Assumed("KVM's empty handler for a request", 200, 2_000, "a handler alone, to a whole exit of a plain VM"),
     "switch_ns": Assumed("a switch to another thread", 800, 5_000, "with warm caches, and with cold ones"),
     "time_slice_ns": Assumed("Linux' base slice for a few runnable threads", 700_000, 4_000_000, "the base slice of one processor to that of many"),
 }
+SPREAD = ("transfer", "stall", "pace")   # what of the machine itself may have a distribution; a pace has no unit, 1 is the median
 EXIT = Assumed("", 600, 1_000, "half of an exit to KVM and back of 3.85 us, less two transitions and KVM's part")
 COSTS = {
     "seamcall": Assumed("", 700, 1_500, "above a TDCALL's 646 ns, below PAMT.REMOVE's 2 us on average"),
@@ -50,16 +58,26 @@ COSTS = {
 }
 
 
-def read_costs(path: str) -> tuple[dict[str, float], str]:
-    """([machine] values, where they were measured) of a costs file.  Raises UsageError."""
+class CostsFile(NamedTuple):
+    """What a costs file says: values by key of [machine], where they were measured, the costs that have a histogram."""
+
+    values: dict[str, float]
+    where: str
+    histograms: tuple[str, ...]
+
+
+def read_costs(path: str) -> CostsFile:
+    """Raises UsageError."""
     table = read_toml(path, f"machine.costs = {path!r}")
-    values, where = table.get("machine", {}), table.get("measured_on", path)
-    for key, value, kind in (("machine", values, dict), ("measured_on", where, str)):
+    values, where, histograms = table.get("machine", {}), table.get("measured_on", path), table.get("histograms", {})
+    for key, value, kind in (("machine", values, dict), ("measured_on", where, str), ("histograms", histograms, dict)):
         if not isinstance(value, kind):
             raise UsageError(f"{path}: {key} = {value!r:.60}: must be {'a table' if kind is dict else 'text'}")
+    for part, keys, known in (("machine", values, tuple(MACHINE)), ("histograms", histograms, SPREAD)):
+        for key in keys:
+            if key not in known:
+                raise UsageError(f"{path}: {part}.{key}: unknown key; known: {', '.join(known)}{nearest(key, known)}")
     for key, value in values.items():
-        if key not in MACHINE:
-            raise UsageError(f"{path}: machine.{key}: unknown key; known: {', '.join(MACHINE)}{nearest(key, MACHINE)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e9:
             raise UsageError(f"{path}: machine.{key} = {value!r}: must be a number of nanoseconds, 0 to 1e9")
-    return {key: float(value) for key, value in values.items()}, where
+    return CostsFile({key: float(value) for key, value in values.items()}, where, tuple(histograms))

@@ -137,11 +137,18 @@ class Machine(Table):
     transfer_ns: float = Field(60, ge=0, le=1e6, description="a cache line from another processor of the same socket")
     transfer_far_ns: float = Field(140, ge=0, le=1e6, description="a cache line from a processor of another socket")
     page_zero_ns: float = Field(400, ge=0, le=1e9, description="zeroing 4 KiB")
+    spend_ns: float = Field(0, ge=0, le=1e6, description="what spending a cost takes beyond that cost")
+    noticed_ns: float = Field(0, ge=0, le=1e6, description="until a processor that waits sees that a word has changed, beyond the transfer")
+    exit_in_turn_ns: float = Field(0, ge=0, le=1e6, description="of each TD exit and each TD entry: so long they go one after another, "
+                                                                "whichever vCPU's")
+    pace_ns: float = Field(2_000, ge=1, le=1e9, description="how long a processor keeps its pace (distribution.pace; always 1 without)")
+    stall_every_ns: float = Field(0, ge=0, le=1e12, description="a processor stalls about so often, whatever it does; 0: never")
+    stall_ns: float = Field(0, ge=0, le=1e9, description="how long a stall lasts")
     ipi_ns: float = Field(1_000, ge=0, le=1e9, description="from a kick to its delivery in the guest")
     ipi_handled_ns: float = Field(500, ge=0, le=1e9, description="until the guest has begun to leave")
     distribution: dict[str, str] = Field({},
-                                         description="of a cost by name: exponential, or histogram FILE (CSV: from_ns, to_ns, "
-                                                     "count)")
+                                         description="of a cost by name, or of transfer, stall or pace: exponential, or histogram FILE "
+                                                     "(CSV: from_ns, to_ns, count; or COSTS.toml:NAME)")
 
 
 class Checks(Table):

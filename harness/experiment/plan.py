@@ -72,7 +72,11 @@ class Plan:
 
     def random_key(self, actor: Actor) -> int:
         """The key of an actor's random stream, a signed 64-bit integer."""
-        text = f"{self.config.seed} {actor.name}".encode()
+        return self.random_stream(actor.name)
+
+    def random_stream(self, name: str) -> int:
+        """The key of a random stream of this plan, a signed 64-bit integer."""
+        text = f"{self.config.seed} {name}".encode()
         return signed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
 
 

@@ -39,7 +39,7 @@ def ranges(config: Config) -> dict[str, tuple[float, float]]:
     Raises UsageError for a costs file that cannot be read.
     """
     machine, found = config.machine, {}
-    measured = assumed.read_costs(machine.costs)[0] if machine.costs not in ("", published.NAME) else {}
+    measured = assumed.read_costs(machine.costs).values if machine.costs not in ("", published.NAME) else {}
     measured = {key: value for key, value in measured.items() if key not in machine.model_fields_set}
     unused = (*measured, *(WITH_SOCKETS if machine.sockets == 1 else ()), *(() if machine.processors else WITH_SHARED_PROCESSORS))
     for key, row in assumed.MACHINE.items():

@@ -23,13 +23,13 @@ COMPARED = chosen(
     "busy_percent.tdh_mem_page_aug", "busy_percent.tdh_vp_enter", "busy_percent.tdh_mem_range_block",
     "busy_percent.tdh_mem_track", "busy_percent.tdh_mem_page_remove", "busy_percent.tdg_mem_page_accept",
     "busy_per_attempt_percent", "retries_max", "removals_per_s", "installs_per_s", "touches_per_s", "removal_p50_us",
-    "bugs_per_s", "guest_time_lost_percent")
+    "removal_p99_us", "bugs_per_s", "armed_per_million_faults", "guest_time_lost_percent")
 
 
 class Row(NamedTuple):
     """One number of one workload under both engines.
 
-    workers_ran   the least share of the time that all workers of a run ran
+    workers_ran   the least share of the time that all workers of a run had the processors to themselves
     """
 
     case: str
@@ -53,6 +53,12 @@ def make_row(case: str, metric: Metric, processes: list[Result], simulate: list[
     return Row(case, metric, processes, simulate, ratio, verdict, workers_ran)
 
 
+def is_narrow(row: Row) -> bool:
+    """Whether the runs of both engines lie within CLOSE of their median, so that to agree means something."""
+    return all(max(found) - min(found) <= CLOSE * statistics.median(found)
+               for found in (values(row.metric, row.processes), values(row.metric, row.simulate)))
+
+
 def validation_report(rows: list[Row], real: dict[str, float] | None = None, style: str = "table") -> str:
     """The comparison as a table, with the numbers of a real host if they are given.
 
@@ -60,18 +66,20 @@ def validation_report(rows: list[Row], real: dict[str, float] | None = None, sty
     """
     if style == "json":
         return json.dumps([_plain(row, real) for row in rows], indent=1)
-    parts = [f"1 vCPU + 1 host on 2 processors, module 1.5.24; median (least..greatest) of {RUNS} runs of"
-             f" {DURATION_S:g} s"]
+    shape = rows[0].processes[0].config if rows else {}
+    parts = [f"{shape['td']['vcpus']} vCPUs + {shape['workload']['hosts']} hosts on 2 processors;"
+             f" median (least..greatest) of {len(rows[0].processes)} runs of {DURATION_S:g} s"] if rows else []
     for case in dict.fromkeys(row.case for row in rows):
         mine = [row for row in rows if row.case == case]
-        parts.append(f"\n{case}; both workers ran for {100 * mine[0].workers_ran:.0f} % of the time or more")
+        parts.append(f"\n{case}; the workers had the processors for {100 * mine[0].workers_ran:.0f} % of the time or more")
         parts.append(table_of([
             {"": row.metric.title if row.metric.events else row.metric.name,
              "processes": _range(row.metric, row.processes), "simulate": _range(row.metric, row.simulate),
              **({} if real is None else {"real host": number(real.get(row.metric.key))}),
              "ratio": "-" if row.metric.events else number(row.ratio), "verdict": row.verdict} for row in mine], "table"))
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in (AGREE, NEAR, DIFFER)}
-    parts.append("\n" + ", ".join(f"{times} {verdict}" for verdict, times in counts.items()) + f" of {len(rows)} numbers")
+    parts.append("\n" + ", ".join(f"{times} {verdict}" for verdict, times in counts.items()) + f" of {len(rows)} numbers;"
+                 f" of {sum(map(is_narrow, rows))} both intervals are narrower than {100 * CLOSE:g} %")
     if min(row.workers_ran for row in rows) < QUIET_SHARE:
         parts.append(wrap("\nDEGRADED: other work kept the workers from their processors; virtual time knows none."
                           " Repeat this on a quiet machine"))

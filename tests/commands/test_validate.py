@@ -15,7 +15,7 @@ def test_what_is_measured_here_can_be_used_by_a_config(tmp_path, capsys, monkeyp
     path = tmp_path / "costs.toml"
     assert main(["doctor", "--calibrate", str(path)]) == 0
     assert capsys.readouterr().out == path.read_text()
-    values, where = assumed.read_costs(str(path))
+    values, where, histograms = assumed.read_costs(str(path))
     assert {"local_ns", "load_ns", "store_ns", "locked_ns", "mark_ns", "page_zero_ns"} <= set(values)
     assert 0 < values["locked_ns"] < 10_000 and values["page_zero_ns"] > values["store_ns"]
     machine, provenance = prices.resolve(stage.config(engine="simulate", machine={"costs": str(path)}))

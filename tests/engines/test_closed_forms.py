@@ -12,11 +12,12 @@ from harness.engines.simulate import simulation as simulate
 from harness.experiment.plan import make_plan
 from harness.protocol.assemble import Listing
 from harness.protocol.counters import COUNTERS
-from kernels import record
+from kernels import record, rwlock
 from kernels.ops import Op, Register as R
 from kernels.words import HP_READER
 from tests.stage import config
 
+WRITER_REST = 20                 # holds between two tries of a rare writer
 FREE = {key: 0.0 for key in ("local_ns", "load_ns", "store_ns", "locked_ns", "transfer_ns", "transfer_far_ns")}
 
 
@@ -111,3 +112,66 @@ def test_how_many_independent_holders_overlap_is_binomial(holders):
     found = sum(seen[f"saw {number}"] for number in range(2, holders + 1)) / looks
     assert found == pytest.approx(overlap, rel=0.03)
     assert seen["saw 0"] / looks == pytest.approx((1 - share) ** holders, rel=0.03)
+
+
+def test_a_writer_waits_for_the_last_of_the_readers_that_it_finds():
+    """Readers come at random and hold for the same time; a writer that comes seldom finds a Poisson number of them.
+
+    Later readers queue behind it, so it waits for the greatest of n residual times, each even over the hold:
+    hold * E[n / (n + 1)] = hold * (1 - (1 - exp(-load)) / load).
+    """
+    readers, hold_ns, load = 200, 1000, 1.0
+
+    def write(listing, layout):
+        lock = layout.at("mmu_lock")
+        listing.row(Op.TEST, register=R.ME, mask=-1, match=1, next="writer", otherwise="reader")
+        listing.label("reader")
+        listing.spend("removal_interval_ns", idle=True)
+        listing.row(Op.MMU_TAKE_SHARED, offset=lock, next="in", otherwise="queued")
+        listing.label("queued")
+        listing.row(Op.WAIT_IS, offset=lock, source=R.ZERO, mask=rwlock.WRITER, match=0)
+        listing.label("in")
+        listing.spend("tdh_mem_track_ns")
+        listing.row(Op.MMU_DROP_SHARED, offset=lock, next="vcpu")
+        listing.label("writer")
+        for _ in range(WRITER_REST):
+            listing.spend("tdh_mem_track_ns")
+        listing.begin("wait")
+        listing.row(Op.MMU_TAKE_EXCLUSIVE, offset=lock)
+        listing.end("wait")
+        listing.row(Op.MMU_DROP_EXCLUSIVE, offset=lock)
+
+    simulation = simulate_rows(write, readers + 1, 0.2, readers * hold_ns / load / 1e9, hold_ns)
+    waits = span(simulation, "wait")
+    count = waits[:record.BUCKETS].sum()
+    assert count > 8_000
+    found_ns, expected_ns = waits[record.SUM] / count / 10, hold_ns * (1 - (1 - np.exp(-load)) / load)
+    assert found_ns == pytest.approx(expected_ns, rel=0.05)
+
+
+@pytest.mark.parametrize("vcpus", [1, 4, 16])
+def test_a_broadcast_waits_for_the_slowest_of_all(vcpus):
+    """Each vCPU answers when its piece of work ends, and pieces are exponential: the mean wait is that mean times H(vcpus)."""
+    work_ns = 1_000
+
+    def write(listing, layout):
+        listing.row(Op.TEST, register=R.ME, mask=-1, match=1, next="host", otherwise="work")
+        listing.label("work")
+        listing.spend("removal_interval_ns")
+        listing.row(Op.LOAD, base=R.TDVPS, offset=0, width=64, mask=1, match=1, register=R.OLD, otherwise="vcpu")
+        listing.row(Op.STORE, base=R.TDVPS, offset=0, width=64, source=R.ZERO, value=0, next="vcpu")
+        listing.label("host")
+        listing.spend("tdh_mem_track_ns")
+        listing.begin("wait")
+        for index in range(1, vcpus + 1):
+            listing.row(Op.STORE, offset=layout.at("tdvps", index), width=64, source=R.ZERO, value=1)
+        for index in range(1, vcpus + 1):
+            listing.row(Op.WAIT_IS, offset=layout.at("tdvps", index), source=R.ZERO, mask=1, match=0)
+        listing.end("wait")
+
+    simulation = simulate_rows(write, vcpus + 1, 0.06, work_ns / 1e9, 3 * work_ns)
+    waits = span(simulation, "wait")
+    count = waits[:record.BUCKETS].sum()
+    assert count > 5_000
+    harmonic = sum(1 / number for number in range(1, vcpus + 1))
+    assert waits[record.SUM] / count / 10 == pytest.approx(work_ns * harmonic, rel=0.05)

@@ -361,7 +361,7 @@ def test_an_interrupt_ends_the_guests_work_at_its_delivery():
 def table_for(processors, sockets, near, far) -> lines.Lines:
     """Sixteen lines that nobody has touched."""
     return lines.Lines(np.zeros(16 * lines.STRIDE, np.int64),
-                       np.zeros((17, lines.words_for(processors)), np.int64), sockets, near, far)
+                       np.zeros((17, lines.words_for(processors)), np.int64), sockets, near, far, 0, np.zeros(0, np.int64))
 
 
 @kernel(entry=True)

@@ -76,3 +76,30 @@ def test_its_times_are_printed_and_what_is_no_setting_of_the_machine_is_one_line
 def test_kvms_own_flows_are_refused():
     with pytest.raises(UsageError, match="fault.. and zap.. are not simulated"):
         timed("C t\n{ page 3 = FREE; }\nP0() { fault(0x3000); }\nP1() { zap(0x3000); }\nforall (true)\n")
+
+
+# Tests of which a search is short, of classic locks and of KVM's and the module's calls.
+SEARCHED = ("classic/SB", "classic/LB", "classic/MP", "kvm/mirror-race", "kvm/track-no-requests", "kvm/pamt-v1", "kvm/retry-clobbered",
+            "kvm/split-ignored", "kvm/sept-zap-no-kick")
+
+
+def outcomes_beyond_the_search(path, runs: int, seed: int) -> tuple[set, int]:
+    """(outcomes in virtual time that a search does not have, how many different ones came); costs vary, so that much comes."""
+    test = litmus.load(path)
+    spread = [*COSTS, "machine.stall_every_ns=700", "machine.stall_ns=400", 'machine.distribution={transfer="exponential",stall="exponential"}']
+    found = search.run(test)
+    assert found.complete
+    seen = {(ending.kind, ending.words) for ending in small.run(test, machine(spread), runs, seed).endings if ending.kind != "endless"}
+    return seen - {(ending.kind, ending.words) for ending in found.endings}, len(seen)
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_what_comes_with_costs_that_vary_is_what_the_search_has(name):
+    beyond, different = outcomes_beyond_the_search(ROOT / f"configs/litmus/{name}.litmus", 400, 3)
+    assert not beyond and different >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SEARCHED)
+def test_what_the_search_calls_impossible_never_comes_in_many_runs(name):
+    assert not outcomes_beyond_the_search(ROOT / f"configs/litmus/{name}.litmus", 100_000, 4)[0]

@@ -83,8 +83,8 @@ class Simulation:
         self.alarm = self.count                  # the node that stands for the coordinator
         self.hardware = simulate.Machine(
             self._control(), wheel.make(self.count + 1 + self.processors_count), self._registers(), self._actors(),
-            self._processors(), self._lines())
-        self.control, self.queue, self.registers, self.actors, _, self.lines = self.hardware
+            self._processors(), self._lines(), prices.make_spread(plan.config, self.machine, "pace"))
+        self.control, self.queue, self.registers, self.actors, _, self.lines, _ = self.hardware
         answer_kinds = np.array([answer.kind for answer in plan.program.answers], np.int64)
         ticks = self.durations.table[:, 1].copy()
         self.code = simulate.Code(
@@ -143,7 +143,8 @@ class Simulation:
         copies = copies[:len(copies) // wide * wide].reshape(-1, wide)
         sockets = np.arange(self.processors_count) * self.machine.sockets // self.processors_count
         return lines.Lines(words, copies, sockets.astype(np.int64), prices.ticks(self.machine.transfer_ns),
-                           prices.ticks(self.machine.transfer_far_ns))
+                           prices.ticks(self.machine.transfer_far_ns), self.plan.random_stream("machine"),
+                           prices.make_spread(self.plan.config, self.machine, "transfer"))
 
     def _control(self) -> np.ndarray:
         config, machine = self.plan.config, self.machine
@@ -155,6 +156,10 @@ class Simulation:
         control[simulate.SWITCH] = prices.ticks(machine.switch_ns)
         control[simulate.INTERRUPT] = prices.ticks(machine.ipi_ns)
         control[simulate.HANDLED] = prices.ticks(machine.ipi_handled_ns)
+        control[simulate.NOTICED] = prices.ticks(machine.noticed_ns)
+        control[simulate.PACE_SHIFT] = prices.ticks(machine.pace_ns).bit_length() - 1
+        control[simulate.STALL_EVERY] = prices.ticks(machine.stall_every_ns)
+        control[simulate.STALL] = len(self.durations.table) + prices.STALL
         control[simulate.RULE] = simulate.ANYWHERE if machine.preempt == "anywhere" else simulate.OUTSIDE
         control[simulate.REQUEST], control[simulate.GUEST_MODE] = REQUEST, IN_GUEST
         return control

@@ -124,7 +124,7 @@ class _World:
     """The simulated machine with a test on it, made once and put back to its start for each run."""
 
     def __init__(self, test: Test, config: Config, log_room: int):
-        self.test, self.count = _timed(test), len(test.scripts)
+        self.test, self.count, self.config = _timed(test), len(test.scripts), config
         test, program = self.test, self.test.program
         machine, _ = prices.resolve(config)
         plan = _Plan(config, program, test.layout)
@@ -141,12 +141,14 @@ class _World:
             Dice(0, *_choices(program), lengths.table[:, 1].copy(), lengths.logarithms), lengths)
         self.hardware = simulate.Machine(
             np.zeros(simulate.CONTROL, np.int64), wheel.make(2 * self.count + 1), self.start_registers.copy(),
-            np.zeros(self.count, simulate.ACTOR), np.zeros(self.count, simulate.PROCESSOR), self._lines(machine))
+            np.zeros(self.count, simulate.ACTOR), np.zeros(self.count, simulate.PROCESSOR), self._lines(machine),
+            prices.make_spread(config, machine, "pace"))
         control = self.hardware.control
         control[simulate.SLICE], control[simulate.SWITCH] = prices.ticks(machine.time_slice_ns), 0
         control[simulate.INTERRUPT], control[simulate.HANDLED] = prices.ticks(machine.ipi_ns), prices.ticks(machine.ipi_handled_ns)
         control[simulate.REQUEST], control[simulate.GUEST_MODE] = REQUEST, IN_GUEST
-        control[simulate.END] = wheel.NEVER
+        control[simulate.PACE_SHIFT] = prices.ticks(machine.pace_ns).bit_length() - 1
+        control[simulate.NOTICED], control[simulate.END] = prices.ticks(machine.noticed_ns), wheel.NEVER
         self.fresh = [(each, each.copy()) for part in (self.hardware.lines[:2], (control, self.hardware.processors)) for each in part]
         self.runs = 0
 
@@ -158,7 +160,8 @@ class _World:
                 words[line * lines.STRIDE] = lines.DOORBELL | place << lines.ACTOR_SHIFT
         copies = np.zeros((len(words) // lines.STRIDE + 1, lines.words_for(self.count)), np.int64)
         sockets = (np.arange(self.count) * machine.sockets // self.count).astype(np.int64)
-        return lines.Lines(words, copies, sockets, prices.ticks(machine.transfer_ns), prices.ticks(machine.transfer_far_ns))
+        return lines.Lines(words, copies, sockets, prices.ticks(machine.transfer_ns), prices.ticks(machine.transfer_far_ns), 0,
+                           prices.make_spread(self.config, machine, "transfer"))
 
     def once(self, starts: np.ndarray) -> str:
         """One run: "done", "deadlock", "halt" or "endless"."""

@@ -1,0 +1,197 @@
+"""What rows cost in their sequences: whole calls and flows, timed, and taken apart into a price for each kind of row.
+
+A row alone in a loop takes longer than among others, as a processor works on several at once.  So a vCPU and a host thread
+take turns (kernels/in_turn.py) through the flows of several policies, faults, removals and kicks, and are timed in blocks of
+some turns, again and again; each block's median counts, as the quickest are moments in which the machine was
+faster than it is.  The same turns
+are executed once more to count the rows of each block by what their price goes by, and the lines that one actor reaches
+for after the other.  Then
+
+    prices      are what fits the times of all blocks best, where both take their turns on one processor
+    transfer    is what a block takes longer on two processors, less what handing over the turn takes, for each line
+
+Rows come in much the same proportions everywhere, so the times alone do not tell all prices apart: a price is drawn
+towards what the row takes alone, times what overlap leaves of all rows (`PULL`).
+"""
+
+import multiprocessing
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness import stops
+from harness.engines.simulate import prices
+from harness.experiment.config import Config
+from harness.experiment.plan import make_plan
+from harness.memory.block import Memory
+from harness.memory.layout import LINE
+from kernels import durations, in_turn, lines, realtime
+from kernels.dice import Dice
+from kernels.ops import OP_TABLE, REGISTERS, Op, Price
+
+BLOCK, BLOCKS = 2, 400           # turns of a block, one of each actor; blocks of a sequence
+REPEATS = 20
+PACE_MOST = 2                    # a block that takes longer than so many times its median has been interrupted
+PULL = 0.05                      # how much a price's share of distance weighs against a block's
+SWEEPS = 400                     # of coordinate descent, by which the fit is found
+
+KINDS = tuple(price for price in Price if price not in (Price.FREE, Price.ZEROING))
+NEVER_NS = 10**12                # costs are not spent here, and no limit of time is reached
+
+# The rows of a flow depend on the policy and on how touches and removals meet.
+HOT, ONE = {"pattern": "hot", "hot_pages": 4, "accept_first": 0.9}, {"pattern": "hot", "hot_pages": 1, "hot_share": 1.0, "accept_first": 1.0}
+FEW = {"pattern": "uniform", "pages": 8, "accept_first": 0.5}
+SEQUENCES = (("kick_on_busy", HOT), ("kick_on_busy", ONE), ("kick_on_busy", FEW), ("kick_vcpus", HOT), ("kick_vcpus", FEW),
+             ("resume_guest", ONE))
+
+
+def make() -> list["Sequence"]:
+    return [Sequence(policy, workload) for policy, workload in SEQUENCES]
+
+
+class Sequence:
+    """The turns of a vCPU and a host thread under a policy and a workload, to be executed as often as one likes."""
+
+    def __init__(self, policy: str, workload: dict):
+        self.plan = plan = make_plan(Config.model_validate({
+            "name": "calibrate", "policy": policy, "module": "1.5.24", "td": {"vcpus": 1, "memory_mib": 2},
+            "checks": {"exclusive_ownership": False}, "workload": {"hosts": 1, "removals_per_s": 0.0, **workload}}))
+        self.memory = memory = Memory(plan.layout)
+        for actor in plan.actors:
+            memory.registers(actor.number)[:] = plan.start(actor)
+        self.bytes = np.frombuffer(memory.block, np.uint8)
+        self.image = self.bytes.copy()
+        self.files = memory.view("registers", np.int64).reshape(len(plan.actors), REGISTERS)
+        self.records = np.array([memory.base + plan.layout.at("records", actor.number) for actor in plan.actors])
+        self.keys = np.array([plan.random_key(actor) for actor in plan.actors])
+        self.answer_kinds = np.array([answer.kind for answer in plan.program.answers], np.int64)
+        self.dice = Dice(0, *plan.choices, np.full(len(plan.costs_ns()) + 1, NEVER_NS), durations.logarithms())
+        self.tags = prices.make_tags(plan, plan.config.machine)
+        count = plan.layout.size // LINE + 1
+        self.table = lines.Lines(np.zeros(count * lines.STRIDE, np.int64), np.zeros((count + 1, 1), np.int64),
+                                 np.zeros(len(plan.actors), np.int64), 1, 1, 0, np.zeros(0, np.int64))
+        self.counts = np.zeros((BLOCKS, len(Op) + 1), np.int64)          # of `count`
+        # Whose turn it is, and which repetition may begin: words of a coordinator, of which there is none here.
+        self.token, self.begun = realtime.READY, realtime.ABORT
+        self.rows, self.moved = self._count()
+
+    def run(self, driver, mine: int = in_turn.EVERYBODY) -> np.ndarray:
+        """Execute all turns, or those of one actor; returns ticks at the beginning of each block, int64 (BLOCKS,)."""
+        stamps = np.zeros(BLOCKS, np.int64)
+        ended = driver(self.plan.program.rows, self.files, self.memory.base, self.records, self.plan.tables, self.answer_kinds,
+                       self.dice, self.keys, self.memory.base + self.token, mine, BLOCK, stamps, self.counts, self.table, self.tags)
+        assert ended == in_turn.DONE, "an actor has halted"
+        return stamps
+
+    def again(self) -> None:
+        """Put everything back to the beginning."""
+        self.bytes[:] = self.image
+
+    def _count(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of each block by kind, (BLOCKS, KINDS), and lines transferred in it, (BLOCKS,)."""
+        self.again()
+        self.run(in_turn.counted)
+        column = np.array([[info.price == kind for kind in KINDS] for info in OP_TABLE], np.int64)
+        return self.counts[:, :-1] @ column, self.counts[:, -1]
+
+    def ticks(self) -> np.ndarray:
+        """Ticks that each block but the last has taken with both on this processor, (REPEATS, BLOCKS - 1)."""
+        return np.array([self._once() for _ in range(REPEATS)])
+
+    def _once(self, mine: int = in_turn.EVERYBODY, repeat: int = 0) -> np.ndarray:
+        """Ticks of each block but the last, from the beginning again; a partner waits for `repeat`."""
+        self.again()
+        self.memory.set_word(self.begun, repeat)
+        return np.diff(self.run(in_turn.timed, mine))
+
+    def ticks_apart(self, processors: list[int]) -> np.ndarray:
+        """The same with each actor on a processor of its own."""
+        found, before = [], os.sched_getaffinity(0)
+        self.again()
+        partner = multiprocessing.get_context("fork").Process(target=_partner, args=(self, processors[1], os.getpid()), daemon=True)
+        partner.start()
+        try:
+            os.sched_setaffinity(0, {processors[0]})
+            for repeat in range(1, REPEATS + 1):
+                found.append(self._once(0, repeat))
+                while self.memory.word(self.token) != BLOCK * BLOCKS and partner.is_alive():
+                    pass
+        finally:
+            os.sched_setaffinity(0, before)
+            partner.kill()
+            partner.join()
+        return np.array(found)
+
+
+def _partner(sequence: Sequence, processor: int, parent: int) -> None:
+    stops.ignore()
+    os.sched_setaffinity(0, {processor})
+    repeat = 1
+    while os.getppid() == parent:
+        if sequence.memory.word(sequence.begun) == repeat:
+            sequence.run(in_turn.timed, 1)
+            repeat += 1
+
+
+@dataclass(frozen=True)
+class Found:
+    """Prices of rows in sequences.
+
+    prices         ns of a row by kind
+    overlap_share  what the rows take together, of what they would take one by one
+    misfit_share   how far the prices are off a block, the median
+    transfer_ns    of a line, 0 with one processor
+    block_ns       how long a block takes, the median
+    paces          of blocks: how many times their median they have taken
+    """
+
+    prices: dict[str, float]
+    overlap_share: float
+    misfit_share: float
+    transfer_ns: float
+    block_ns: float
+    paces: np.ndarray
+
+
+def measure(timed: list[Sequence], alone: dict[str, float], handover_ns: float, processors: list[int], ticks_per_ns: float) -> Found:
+    """Time all sequences.
+
+    alone          ns of a row by kind, one after another in a loop
+    handover_ns    from one processor's write to the other's that waits for it
+    """
+    rows, took, apart, paces = [], [], [], []
+    for sequence in timed:
+        ticks = sequence.ticks()
+        median = np.median(ticks, axis=0)
+        paces.append(ticks / median)
+        ns = median / ticks_per_ns
+        rows.append(sequence.rows[:-1])
+        took.append(ns)
+        if len(processors) > 1:
+            extra = np.median(sequence.ticks_apart(processors), axis=0) / ticks_per_ns - ns - BLOCK * handover_ns
+            apart.append(extra.sum() / max(1, sequence.moved[:-1].sum()))
+    before = np.array([alone[kind] for kind in KINDS])
+    fitted, overlap = fit(np.concatenate(rows), np.concatenate(took), before)
+    pace = np.concatenate([each.ravel() for each in paces])
+    misfit = np.median(abs(np.concatenate(rows) @ fitted / np.concatenate(took) - 1))
+    transfer = max(0.0, float(np.median(apart))) if apart else 0.0
+    return Found({str(kind): float(price) for kind, price in zip(KINDS, fitted)}, overlap, float(misfit), transfer,
+                 float(np.median(np.concatenate(took))), pace[pace <= PACE_MOST])
+
+
+def fit(rows: np.ndarray, took: np.ndarray, alone: np.ndarray) -> tuple[np.ndarray, float]:
+    """(prices, what overlap leaves): the prices, none below 0, that come nearest to rows @ prices = took, relatively.
+
+    rows   (blocks, kinds)   took (blocks,)   alone (kinds,): what a row takes alone, above 0
+    """
+    overlap = float(np.median(took / (rows @ alone)))
+    pulled = overlap * alone
+    # In units of `pulled`; blocks together weigh 1, and so does each pull, times PULL.
+    table = np.concatenate([rows * pulled / took[:, None] / np.sqrt(len(took)), PULL * np.eye(len(alone))])
+    goal = np.concatenate([np.ones(len(took)) / np.sqrt(len(took)), np.full(len(alone), PULL)])
+    square, side, found = table.T @ table, table.T @ goal, np.ones(len(alone))
+    for _ in range(SWEEPS):
+        for kind in range(len(found)):
+            found[kind] = max(0.0, found[kind] - (square[kind] @ found - side[kind]) / square[kind, kind])
+    return found * pulled, overlap
