@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:                # most commands read no result, and the types of all its parts take a while to make
     from harness.results.schema import Result
 
-
 STABLE = ("processor", "architecture", "processors_count", "cores_count")
 ELSEWHERE = ("name", "policy", "seed", "repeats", "expect", "engine", "module", "primitive")
 
