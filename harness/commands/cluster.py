@@ -1,6 +1,6 @@
 """`--cluster ADDRESS`: the tasks of jobs.py on the workers of a dask.distributed scheduler (the extra `cluster`).
 
-A worker (`worker.py`) has one task at a time, and a task is this program started as a process of its own.  Which task
+A worker (`worker.py`) is at one task at a time, and a task is this program started as a process of its own.  Which task
 goes to which worker is decided here (Dispatch), so that the task that a worker died of is known: it is given to
 another worker, and is given up where that one dies too.
 
@@ -10,10 +10,12 @@ of one's own (`--tls`), or `--insecure` says that the network is trusted.
 
 import contextlib
 import ipaddress
+import itertools
 import os
 import pickle
 import queue
 import socket
+import statistics
 import sys
 import time
 from collections import deque
@@ -30,6 +32,7 @@ PORT = 8786
 DEFAULT = f"tcp://127.0.0.1:{PORT}"
 FILES = {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"}   # in the folder of --tls
 MACHINE, CORE = "machine", "core"
+AT_ONCE = 2                      # tasks that a worker has: one at work, one behind it
 DEATHS_MOST = 2                  # of workers, until the task that they had is given up
 CONNECT_S = 10
 LOOK_S = 0.1                     # how often requests to stop are looked for
@@ -125,29 +128,35 @@ def check_installed() -> None:
 # --- who computes what -------------------------------------------------------------------------
 
 class Dispatch:
-    """One task at a time to each worker; the task of one that died to another, until DEATHS_MOST have died of it."""
+    """To each worker a task, and one behind it while more wait than there are workers, so that it need not wait for the next.
+
+    A worker has them in their order: the first is at work.  The one that a worker died of goes to another, until
+    DEATHS_MOST have died of it; one behind it is as new.
+    """
 
     def __init__(self, count: int, pinned: list[str] | None = None):
         self.pinned = pinned                             # by place, the only worker that may have it
         self.waiting = deque(range(count))
-        self.running: dict[str, int] = {}                # worker -> place of a task
+        self.running: dict[str, list[int]] = {}          # worker -> places of its tasks
         self.deaths: dict[int, list[str]] = {}           # place -> the workers that died of it
 
     @property
     def left(self) -> int:
-        return len(self.waiting) + len(self.running)
+        return len(self.waiting) + sum(map(len, self.running.values()))
 
     def give(self, workers: list[str]) -> list[tuple[str, int]]:
         """(worker, place of a task) of what is to begin."""
         begun = []
-        for worker in workers:
-            if worker in self.running:
-                continue
-            place = next((place for place in self.waiting if self._may(worker, place, len(workers) == 1)), None)
-            if place is not None:
-                self.waiting.remove(place)
-                self.running[worker] = place
-                begun.append((worker, place))
+        for depth in range(AT_ONCE):
+            for worker in workers:
+                has = self.running.get(worker, ())
+                if len(has) > depth or depth and (self.pinned or len(self.waiting) <= len(workers)):
+                    continue
+                place = next((place for place in self.waiting if self._may(worker, place, len(workers) == 1)), None)
+                if place is not None:
+                    self.waiting.remove(place)
+                    self.running.setdefault(worker, []).append(place)
+                    begun.append((worker, place))
         return begun
 
     def _may(self, worker: str, place: int, only: bool) -> bool:
@@ -155,19 +164,28 @@ class Dispatch:
             return self.pinned[place] == worker
         return only or worker not in self.deaths.get(place, ())
 
-    def came(self, worker: str) -> int:
-        """The task that a worker had has ended."""
-        return self.running.pop(worker)
+    def came(self, worker: str, place: int) -> None:
+        """A task that a worker had has ended."""
+        left = [each for each in self.running.pop(worker) if each != place]
+        if left:
+            self.running[worker] = left
 
-    def died(self, worker: str) -> tuple[int, bool]:
-        """The worker, or the process of its task: (the task, whether it is given up)."""
-        place = self.running.pop(worker)
+    def lost(self, worker: str) -> int:
+        """A worker has died: the task that it was at; the others are new again."""
+        first, *behind = self.running.pop(worker)
+        self.running[worker] = [first]
+        self.waiting.extendleft(reversed(behind))
+        return first
+
+    def died(self, worker: str, place: int) -> bool:
+        """A task took its worker, or its own process, with it: whether it is given up."""
+        self.came(worker, place)
         died = self.deaths.setdefault(place, [])
         died.append(worker)
         given_up = bool(self.pinned) or len(died) >= DEATHS_MOST
         if not given_up:
             self.waiting.append(place)                   # behind the others: what comes of them is safe then
-        return place, given_up
+        return given_up
 
 
 def usable(found: dict[str, str], kind: str, source: str) -> tuple[list[str], dict[str, str]]:
@@ -238,7 +256,8 @@ class Cluster:
         self.workers: list[str] = []
         self.refused: dict[str, str] = {}
         self.looked = -WORKERS_S
-        self.serial, self.futures = 0, {}                # worker -> its future
+        self.serial = 0
+        self.futures: dict[tuple[str, int], Any] = {}    # (worker, place of a task) -> its future
 
     def look(self) -> list[str]:
         """The workers that there are now; those that are refused are said once.  Raises UsageError without a scheduler."""
@@ -252,19 +271,20 @@ class Cluster:
             self.refused, self.looked = refused, time.monotonic()
         return self.workers
 
-    def begin(self, worker: str, work: bytes) -> None:
+    def begin(self, worker: str, place: int, work: bytes) -> None:
         self.serial += 1
         future = self.client.submit(remote, work, workers=[worker], allow_other_workers=False, pure=False, retries=0,
                                     key=f"sept-{os.getpid()}-{id(self)}-{self.serial}")
-        self.futures[worker] = future
-        future.add_done_callback(lambda done: self.arrived.put((worker, done)))
+        self.futures[worker, place] = future
+        future.add_done_callback(lambda done: self.arrived.put((worker, place, done)))
 
-    def next(self) -> str | None:
-        """A worker that has ended its task, if one has by now."""
+    def next(self) -> tuple[str, int, Any] | None:
+        """(worker, place, future) of a task that has ended, if one has by now."""
         with contextlib.suppress(queue.Empty):
-            worker, future = self.arrived.get(timeout=LOOK_S)
-            if self.futures.get(worker) is future:       # not one that was given up
-                return worker
+            worker, place, future = self.arrived.get(timeout=LOOK_S)
+            if self.futures.get((worker, place)) is future:      # not one that was given up
+                del self.futures[worker, place]
+                return worker, place, future
         return None
 
     def answer(self, future) -> tasks_.Answer | None:
@@ -277,7 +297,8 @@ class Cluster:
             future.release()
 
     def forget(self, worker: str) -> None:
-        self.client.cancel([self.futures.pop(worker)], force=True)
+        """Cancel what a worker has."""
+        self.client.cancel([self.futures.pop(each) for each in list(self.futures) if each[0] == worker], force=True)
 
 
 def results(where: Address, machine: bool, function: Callable, tasks: list[tuple], names: list[str] | None) -> Iterator[tuple[int, Any]]:
@@ -316,43 +337,42 @@ def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: lis
                     raise UsageError(f"no worker for {PATIENCE_S} s")
                 for worker in [worker for worker in dispatch.running if worker not in workers]:
                     cluster.forget(worker)
-                    yield from _died(dispatch, worker, "its worker died", names)
+                    yield from _died(dispatch, worker, dispatch.lost(worker), "its worker died", names)
                 _give(cluster, dispatch, workers, works)
                 sign(len(works) - dispatch.left, len(works), f"tasks done, {len(workers)} workers")
-                worker = cluster.next()
-                if worker is None or worker not in dispatch.running:
+                if not (ended := cluster.next()):
                     continue
-                future, place = cluster.futures.pop(worker), dispatch.running[worker]
+                worker, place, future = ended
                 if answer := cluster.answer(future):
                     spans.setdefault(worker, []).append(answer)
                 if answer is None or answer.kind == tasks_.KILLED:
-                    yield from _died(dispatch, worker, f"killed by {answer.content}" if answer else "its worker died", names)
+                    how = f"killed by {answer.content}" if answer else "its worker died"
+                    yield from _died(dispatch, worker, place, how, names)
                     continue
-                dispatch.came(worker)
+                dispatch.came(worker, place)
                 _give(cluster, dispatch, workers, works)         # before what has come is looked at
                 yield place, (pickle.loads(answer.content) if answer.kind == tasks_.VALUE
                               else Failure(f"{answer.content} (on {worker})"))
     except UsageError as problem:
-        for place in [*dispatch.running.values(), *dispatch.waiting]:
+        for place in [*itertools.chain(*dispatch.running.values()), *dispatch.waiting]:
             yield place, Failure(f"given up: {problem}")
     finally:
-        for worker in list(cluster.futures):
+        for worker in list(dispatch.running):
             with contextlib.suppress(Exception):         # no scheduler is left that could know
                 cluster.forget(worker)
     if beside := beside_ms(spans):
-        print(f"cluster: {len(works)} tasks on {len(spans)} workers; beside their work {sum(beside) / len(beside):.1f} ms a task"
-              f" (most {max(beside):.1f} ms)", file=sys.stderr)
+        print(f"cluster: {len(works)} tasks on {len(spans)} workers; beside their work {statistics.median(beside):.1f} ms a task"
+              f" (median; most {max(beside):.1f} ms)", file=sys.stderr)
 
 
 def _give(cluster: Cluster, dispatch: Dispatch, workers: list[str], works: list[bytes]) -> None:
     for worker, place in dispatch.give(workers):
-        cluster.begin(worker, works[place])
+        cluster.begin(worker, place, works[place])
 
 
-def _died(dispatch: Dispatch, worker: str, how: str, names: list[str]) -> Iterator[tuple[int, Any]]:
+def _died(dispatch: Dispatch, worker: str, place: int, how: str, names: list[str]) -> Iterator[tuple[int, Any]]:
     from harness.commands.jobs import Failure
-    place, given_up = dispatch.died(worker)
-    if given_up:
+    if dispatch.died(worker, place):
         died = dispatch.deaths[place]
         yield place, Failure(f"given up: {how}" + ", the second time" * (len(died) > 1)
                              + f" (on {', '.join(died)})")
