@@ -1,6 +1,6 @@
 """`--cluster ADDRESS`: the tasks of jobs.py on the workers of a dask.distributed scheduler (the extra `cluster`).
 
-A worker (`worker.py`) does one task at a time, and a task is this program started as a process of its own.  Which task
+A worker (`worker.py`) is at one task at a time, and a task is this program started as a process of its own.  Which task
 goes to which worker is decided here (Dispatch), so that the task that a worker died of is known: it is given to
 another worker, and is given up where that one dies too.  The next task of a worker lies there already when one ends:
 the way to here and back takes longer than what is between two tasks.
@@ -16,6 +16,7 @@ import os
 import pickle
 import queue
 import socket
+import statistics
 import sys
 import time
 from collections import deque
@@ -32,7 +33,7 @@ PORT = 8786
 DEFAULT = f"tcp://127.0.0.1:{PORT}"
 FILES = {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"}   # in the folder of --tls
 MACHINE, CORE = "machine", "core"
-TASKS_MOST = 2                   # of a worker: the one that it works at, and the one behind
+AT_ONCE = 2                      # tasks that a worker has: one at work, one behind it
 DEATHS_MOST = 2                  # of workers, until the task that they had is given up
 CONNECT_S = 10
 LOOK_S = 0.1                     # how often requests to stop are looked for
@@ -128,15 +129,16 @@ def check_installed() -> None:
 # --- who computes what -------------------------------------------------------------------------
 
 class Dispatch:
-    """Each worker has a task, and where enough are left for all one more, which it begins as soon as it can.
+    """To each worker a task, and one behind it while more wait than there are workers, so that it need not wait for the next.
 
-    A worker does the first of its tasks.  The task of one that died goes to another, until DEATHS_MOST have died of it.
+    A worker has them in their order: the first is at work.  The one that a worker died of goes to another, until
+    DEATHS_MOST have died of it; one behind it is as new.
     """
 
     def __init__(self, count: int, pinned: list[str] | None = None):
         self.pinned = pinned                             # by place, the only worker that may have it
         self.waiting = deque(range(count))
-        self.running: dict[str, list[int]] = {}          # worker -> places of its tasks, the first one first
+        self.running: dict[str, list[int]] = {}          # worker -> places of its tasks
         self.deaths: dict[int, list[str]] = {}           # place -> the workers that died of it
 
     @property
@@ -146,9 +148,10 @@ class Dispatch:
     def give(self, workers: list[str]) -> list[tuple[str, int]]:
         """(worker, place of a task) of what is to begin."""
         begun = []
-        for ahead in range(TASKS_MOST):
+        for depth in range(AT_ONCE):
             for worker in workers:
-                if len(self.running.get(worker, ())) != ahead or ahead and len(self.waiting) < len(workers):
+                has = self.running.get(worker, ())
+                if len(has) > depth or depth and (self.pinned or len(self.waiting) <= len(workers)):
                     continue
                 place = next((place for place in self.waiting if self._may(worker, place, len(workers) == 1)), None)
                 if place is not None:
@@ -163,13 +166,20 @@ class Dispatch:
         return only or worker not in self.deaths.get(place, ())
 
     def came(self, worker: str, place: int) -> None:
-        """A task of a worker has ended."""
-        self.running[worker].remove(place)
-        if not self.running[worker]:
-            del self.running[worker]
+        """A task that a worker had has ended."""
+        left = [each for each in self.running.pop(worker) if each != place]
+        if left:
+            self.running[worker] = left
+
+    def lost(self, worker: str) -> int:
+        """A worker has died: the task that it was at; the others are new again."""
+        first, *behind = self.running.pop(worker)
+        self.running[worker] = [first]
+        self.waiting.extendleft(reversed(behind))
+        return first
 
     def died(self, worker: str, place: int) -> bool:
-        """The process of a task died: whether the task is given up."""
+        """A task took its worker, or its own process, with it: whether it is given up."""
         self.came(worker, place)
         died = self.deaths.setdefault(place, [])
         died.append(worker)
@@ -177,14 +187,6 @@ class Dispatch:
         if not given_up:
             self.waiting.append(place)                   # behind the others: what comes of them is safe then
         return given_up
-
-    def lost(self, worker: str) -> tuple[int, bool]:
-        """A worker died, of the first of its tasks: (that task, whether it is given up)."""
-        place, *others = self.running[worker]
-        for other in reversed(others):
-            self.came(worker, other)
-            self.waiting.appendleft(other)
-        return place, self.died(worker, place)
 
 
 def usable(found: dict[str, str], kind: str, source: str) -> tuple[list[str], dict[str, str]]:
@@ -255,7 +257,8 @@ class Cluster:
         self.workers: list[str] = []
         self.refused: dict[str, str] = {}
         self.looked = -WORKERS_S
-        self.serial, self.futures = 0, {}                # (worker, place of a task) -> its future
+        self.serial = 0
+        self.futures: dict[tuple[str, int], Any] = {}    # (worker, place of a task) -> its future
 
     def look(self) -> list[str]:
         """The workers that there are now; those that are refused are said once.  Raises UsageError without a scheduler."""
@@ -276,12 +279,13 @@ class Cluster:
         self.futures[worker, place] = future
         future.add_done_callback(lambda done: self.arrived.put((worker, place, done)))
 
-    def next(self) -> tuple[str, int] | None:
-        """(worker, place) of a task that has ended, if one has by now."""
+    def next(self) -> tuple[str, int, Any] | None:
+        """(worker, place, future) of a task that has ended, if one has by now."""
         with contextlib.suppress(queue.Empty):
             worker, place, future = self.arrived.get(timeout=LOOK_S)
             if self.futures.get((worker, place)) is future:      # not one that was given up
-                return worker, place
+                del self.futures[worker, place]
+                return worker, place, future
         return None
 
     def answer(self, worker: str, place: int) -> tasks_.Answer | None:
@@ -295,8 +299,8 @@ class Cluster:
             future.release()
 
     def forget(self, worker: str) -> None:
-        for of in [each for each in self.futures if each[0] == worker]:
-            self.client.cancel([self.futures.pop(of)], force=True)
+        """Cancel what a worker has."""
+        self.client.cancel([self.futures.pop(each) for each in list(self.futures) if each[0] == worker], force=True)
 
 
 def results(where: Address, machine: bool, function: Callable, tasks: list[tuple], names: list[str] | None) -> Iterator[tuple[int, Any]]:
@@ -335,33 +339,32 @@ def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: lis
                     raise UsageError(f"no worker for {PATIENCE_S} s")
                 for worker in [worker for worker in dispatch.running if worker not in workers]:
                     cluster.forget(worker)
-                    place, given_up = dispatch.lost(worker)
-                    yield from _died(dispatch, place, given_up, "its worker died", worker, names)
+                    yield from _died(dispatch, worker, dispatch.lost(worker), "its worker died", names)
                 _give(cluster, dispatch, workers, works)
                 sign(len(works) - dispatch.left, len(works), f"tasks done, {len(workers)} workers")
-                if (ended := cluster.next()) is None or ended[1] not in dispatch.running.get(ended[0], ()):
+                if not (ended := cluster.next()):
                     continue
-                worker, place = ended
-                if answer := cluster.answer(worker, place):
+                worker, place, future = ended
+                if answer := cluster.answer(future):
                     spans.setdefault(worker, []).append(answer)
                 if answer is None or answer.kind == tasks_.KILLED:
                     how = f"killed by {answer.content}" if answer else "its worker died"
-                    yield from _died(dispatch, place, dispatch.died(worker, place), how, worker, names)
+                    yield from _died(dispatch, worker, place, how, names)
                     continue
                 dispatch.came(worker, place)
                 _give(cluster, dispatch, workers, works)         # before what has come is looked at
                 yield place, (pickle.loads(answer.content) if answer.kind == tasks_.VALUE
                               else Failure(f"{answer.content} (on {worker})"))
     except UsageError as problem:
-        for place in [*itertools.chain.from_iterable(dispatch.running.values()), *dispatch.waiting]:
+        for place in [*itertools.chain(*dispatch.running.values()), *dispatch.waiting]:
             yield place, Failure(f"given up: {problem}")
     finally:
-        for worker in {worker for worker, _ in cluster.futures}:
+        for worker in list(dispatch.running):
             with contextlib.suppress(Exception):         # no scheduler is left that could know
                 cluster.forget(worker)
     if beside := beside_ms(spans):
-        print(f"cluster: {len(works)} tasks on {len(spans)} workers; beside their work {sum(beside) / len(beside):.1f} ms a task"
-              f" (most {max(beside):.1f} ms)", file=sys.stderr)
+        print(f"cluster: {len(works)} tasks on {len(spans)} workers; beside their work {statistics.median(beside):.1f} ms a task"
+              f" (median; most {max(beside):.1f} ms)", file=sys.stderr)
 
 
 def _give(cluster: Cluster, dispatch: Dispatch, workers: list[str], works: list[bytes]) -> None:
@@ -369,9 +372,9 @@ def _give(cluster: Cluster, dispatch: Dispatch, workers: list[str], works: list[
         cluster.begin(worker, place, works[place])
 
 
-def _died(dispatch: Dispatch, place: int, given_up: bool, how: str, worker: str, names: list[str]) -> Iterator[tuple[int, Any]]:
+def _died(dispatch: Dispatch, worker: str, place: int, how: str, names: list[str]) -> Iterator[tuple[int, Any]]:
     from harness.commands.jobs import Failure
-    if given_up:
+    if dispatch.died(worker, place):
         died = dispatch.deaths[place]
         yield place, Failure(f"given up: {how}" + ", the second time" * (len(died) > 1)
                              + f" (on {', '.join(died)})")

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,36 +23,41 @@ from tests.commands.test_nightly import theatre  # noqa: F401
 SOURCE = "0123456789ab, numba 0.68.1"
 
 
-def test_each_worker_has_a_task_and_one_more_where_enough_are_left_for_all():
+def test_each_worker_gets_a_task_and_no_more_where_others_could_do_it():
     dispatch = Dispatch(3)
-    assert dispatch.give(["a", "b"]) == [("a", 0), ("b", 1)] and dispatch.give(["a", "b"]) == []     # 2 goes to who is ready first
+    assert dispatch.give(["a", "b"]) == [("a", 0), ("b", 1)] and dispatch.give(["a", "b"]) == []
     dispatch.came("b", 1)
     assert dispatch.give(["a", "b"]) == [("b", 2)] and dispatch.left == 2
-    assert Dispatch(4).give(["a", "b"]) == [("a", 0), ("b", 1), ("a", 2)]
-    assert Dispatch(9).give(["a", "b"]) == [("a", 0), ("b", 1), ("a", 2), ("b", 3)]
+
+
+def test_while_many_wait_a_worker_has_the_next_one_before_it_has_ended_one():
+    dispatch = Dispatch(6)
+    assert dispatch.give(["a", "b"]) == [("a", 0), ("b", 1), ("a", 2), ("b", 3)]
+    dispatch.came("a", 0)
+    assert dispatch.give(["a", "b"]) == [] and dispatch.running == {"a": [2], "b": [1, 3]} and dispatch.left == 5
 
 
 def test_what_a_worker_died_of_is_run_elsewhere_and_given_up_the_second_time():
     dispatch = Dispatch(2)
     dispatch.give(["a", "b"])
-    assert not dispatch.died("a", 0)
+    assert dispatch.lost("a") == 0 and not dispatch.died("a", 0)
     assert dispatch.give(["a", "b"]) == []                   # not where it killed a process; b is at work
     dispatch.came("b", 1)
     assert dispatch.give(["a", "b"]) == [("b", 0)]
-    assert dispatch.died("b", 0) and not dispatch.left
+    assert dispatch.lost("b") == 0 and dispatch.died("b", 0) and not dispatch.left
 
 
-def test_a_worker_that_dies_died_of_the_first_of_its_tasks():
+def test_what_stood_behind_the_task_that_a_worker_died_of_is_not_blamed():
     dispatch = Dispatch(4)
-    dispatch.give(["a"])
-    assert dispatch.running == {"a": [0, 1]} and dispatch.lost("a") == (0, False)
-    assert list(dispatch.waiting) == [1, 2, 3, 0] and set(dispatch.deaths) == {0} and dispatch.left == 4
+    assert dispatch.give(["a"]) == [("a", 0), ("a", 1)]
+    assert dispatch.lost("a") == 0 and not dispatch.died("a", 0)
+    assert list(dispatch.waiting) == [1, 2, 3, 0] and dispatch.deaths == {0: ["a"]} and not dispatch.running
 
 
 def test_a_task_that_is_pinned_goes_nowhere_else():
     dispatch = Dispatch(2, ["a", "b"])
     assert dispatch.give(["b"]) == [("b", 1)] and dispatch.give(["b", "a"]) == [("a", 0)]
-    assert dispatch.lost("a") == (0, True)
+    assert dispatch.died("a", 0)
 
 
 def test_other_sources_other_programs_and_a_second_measurement_on_a_host_are_refused():
@@ -86,19 +92,19 @@ class Workers:
     source = SOURCE
 
     def __init__(self, names, does):
-        self.alive, self.does, self.futures, self.waiting, self.began = list(names), does, {}, [], []
+        self.alive, self.does, self.waiting, self.began = list(names), does, [], []
 
     def look(self):
         return list(self.alive)
 
     def begin(self, worker, place, work):
-        assert place == int(work)
         self.began.append((worker, place))
-        self.futures[worker, place] = place
+        if worker not in self.alive:
+            return
         if self.does[place] == "dies":
             self.alive.remove(worker)
-        elif worker in self.alive:
-            self.waiting.append((worker, place))
+        else:
+            self.waiting.append((worker, place, place))
 
     def next(self):
         return self.waiting.pop(0) if self.waiting else None
@@ -108,7 +114,7 @@ class Workers:
         return task.Answer(task.VALUE, pickle.dumps(self.does[place]), 0.0, 1.0, 1.0)
 
     def forget(self, worker):
-        self.futures = {of: each for of, each in self.futures.items() if of[0] != worker}
+        self.waiting = [each for each in self.waiting if each[0] != worker]
 
 
 def test_results_come_but_of_a_task_that_kills_which_is_given_up_and_named(capsys):
@@ -166,16 +172,17 @@ GRID = ("--set", "engine=simulate", "--set", "warmup_s=0")
 
 
 @contextlib.contextmanager
-def workers(folder, *kinds):
+def workers(folder, *kinds, tls=None):
     """The address of a scheduler, and the processes of workers, on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        url = f"{'tls' if tls else 'tcp'}://127.0.0.1:{free.getsockname()[1]}"
     started = []
 
     def start(*words):
         log = open(folder / f"worker{len(started)}", "w")
-        started.append(subprocess.Popen([sys.executable, "-m", "harness", "worker", url, *words], cwd=ROOT, stderr=log))
-        while " at tcp" not in (folder / log.name).read_text():
+        started.append(subprocess.Popen([sys.executable, "-m", "harness", "worker", url, *words, *(["--tls", str(tls)] if tls else [])],
+                                        cwd=ROOT, stderr=log))
+        while f" at {url[:3]}://" not in (folder / log.name).read_text():
             assert started[-1].poll() is None, (folder / log.name).read_text()
             time.sleep(0.1)
         return started[-1]
@@ -228,6 +235,35 @@ def test_two_workers_one_of_which_is_killed_and_then_ctrl_c(tmp_path):
                 break
             time.sleep(0.1)
         assert not running(second.pid)
+
+
+def certificates(folder):
+    """What --tls wants, made by OpenSSL for a day: an authority, and a certificate that it has signed."""
+    folder.mkdir()
+    for words in ("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=authority -days 1",
+                  "req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=worker",
+                  "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 1"):
+        subprocess.run(["openssl", *words.split()], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.slow
+def test_with_tls_only_those_with_a_certificate_of_its_authority_are_heard(tmp_path):
+    pytest.importorskip("distributed")
+    if not shutil.which("openssl"):
+        pytest.skip("needs OpenSSL to make certificates")
+    ours, others = certificates(tmp_path / "ours"), certificates(tmp_path / "others")
+
+    def sweep(url, *tls):
+        return subprocess.run([sys.executable, "-m", "harness", "sweep", str(ROOT / "configs/kick_on_busy.toml"), *GRID, "--set",
+                               "sweep={seed=[1, 2]}", "--set", "duration_s=0.001", "--out", str(tmp_path / "out"), "--cluster", url, *tls],
+                              cwd=ROOT, capture_output=True, text=True, timeout=300)
+    with workers(tmp_path, "--cores 1", tls=ours) as (url, _):
+        for tls in (("--tls", others), ()):
+            refused = sweep(url if tls else url.replace("tls", "tcp"), *map(str, tls))
+            assert refused.returncode == 2 and "no scheduler answers" in refused.stderr, refused.stderr
+        done = sweep(url, "--tls", str(ours))
+        assert done.returncode == 0 and len(list((tmp_path / "out").glob("*/result.json"))) == 2, done.stderr
 
 
 @pytest.mark.slow
