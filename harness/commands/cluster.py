@@ -2,8 +2,7 @@
 
 A worker (`worker.py`) is at one task at a time, and a task is this program started as a process of its own.  Which task
 goes to which worker is decided here (Dispatch), so that the task that a worker died of is known: it is given to
-another worker, and is given up where that one dies too.  The next task of a worker lies there already when one ends:
-the way to here and back takes longer than what is between two tasks.
+another worker, and is given up where that one dies too.
 
 A scheduler and its workers do what they are sent.  So they listen on loopback, unless there is TLS with certificates
 of one's own (`--tls`), or `--insecure` says that the network is trusted.
@@ -288,9 +287,8 @@ class Cluster:
                 return worker, place, future
         return None
 
-    def answer(self, worker: str, place: int) -> tasks_.Answer | None:
+    def answer(self, future) -> tasks_.Answer | None:
         """None if it was lost with its worker."""
-        future = self.futures.pop((worker, place))
         try:
             return future.result(timeout=FETCH_S)
         except Exception:                # whatever dask makes of a worker that is lost; a task's own exceptions are in its answer

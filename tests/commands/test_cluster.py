@@ -109,8 +109,7 @@ class Workers:
     def next(self):
         return self.waiting.pop(0) if self.waiting else None
 
-    def answer(self, worker, place):
-        del self.futures[worker, place]
+    def answer(self, place):
         return task.Answer(task.VALUE, pickle.dumps(self.does[place]), 0.0, 1.0, 1.0)
 
     def forget(self, worker):
