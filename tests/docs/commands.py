@@ -50,7 +50,7 @@ def page() -> str:
 
 def _spelled(action: argparse.Action) -> str:
     """`-v, --verbose`, `--set KEY=VALUE`, `CONFIG...`, `[NAME...]`."""
-    word = action.metavar or "|".join(action.choices or ()) if action.nargs != 0 else ""
+    word = action.metavar or "|".join(map(str, action.choices or ())) if action.nargs != 0 else ""
     word = {"+": f"{word}...", "*": f"[{word}...]", "?": f"[{word}]", 2: f"{word} {word}"}.get(action.nargs, word)
     return f"{', '.join(action.option_strings)} {word}".strip()
 
