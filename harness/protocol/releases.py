@@ -18,7 +18,7 @@ row (`epf_threshold = 12`).  It is called what it is, "1.5.34+epf_threshold=12",
 
 import functools
 import re
-from typing import NamedTuple
+from typing import NamedTuple, Sequence
 
 from harness.errors import nearest
 from kernels.words import EPF_LIST_SIZE, EPF_THRESHOLD, RWX, XU
@@ -261,6 +261,22 @@ def numbers(name: str) -> tuple[int, ...]:
 def line(name: str) -> str:
     """The line that a release belongs to: 1.5, 2.0; of one of one's own, its base's."""
     return ".".join(name.split("+")[0].split(".")[:2])
+
+
+LINES = tuple(dict.fromkeys(line(release.name) for release in READ))
+
+
+def spans(names: Sequence[str], of: str) -> str:
+    """Rows of a line, as `1.5.01 to 1.5.25`, with those that behave the same; nothing if it has none of them."""
+    rows = [release for release in READ if line(release.name) == of]
+    has = [release.name in names for release in rows]
+    found, begun = [], None
+    for release, here, after in zip(rows, has, [*has[1:], False]):
+        begun = (begun or release) if here else None
+        if here and not after:
+            last = (release.name, *release.also)[-1]
+            found.append(begun.name if last == begun.name else f"{begun.name} to {last}")
+    return ", ".join(found)
 
 
 def spell(table: dict) -> str:

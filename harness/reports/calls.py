@@ -4,7 +4,7 @@ from pathlib import Path
 
 from harness.files import write_file
 from harness.protocol import answers, contention
-from harness.protocol.calls.without import WITHOUT
+from harness.protocol.calls.without import PARTLY, WITHOUT
 from harness.protocol.leaves import INSTRUCTION, LEAVES, Leaf
 from harness.protocol.releases import BY_NAME, Release
 from harness.protocol.seamcalls import Seamcall, seamcalls
@@ -22,7 +22,7 @@ def page() -> str:
     parts = [
         "# Calls of the TDX module", "",
         "Every leaf that 1.5.34 and 2.0.18 have: which locks it takes, in which mode and order, and behind each the"
-        " operand that a lost try reports; or why it has no row.  This page is made by `make docs` from"
+        " operand that a lost try reports; or why it has no row, and what a row leaves out of locks.  This page is made by `make docs` from"
         " harness/protocol/seamcalls.py, harness/protocol/calls/ and harness/protocol/leaves.py."
         "  `python -m harness contention` says who can make whom BUSY.", "",
         "SH shared, EX exclusive.  PAMT_2M, PAMT_1G: the PAMT entries above a page.  Where a list is given, what is"
@@ -53,7 +53,8 @@ def _line(leaf: Leaf) -> tuple[str, ...]:
     there = NEWEST[1] if only else ", ".join(NEWEST)
     if release is None:
         return str(leaf.number), leaf.name, there, WITHOUT[leaf.side][leaf.number], ""
-    return (str(leaf.number), leaf.name, there, "<br>".join(_locks(row, release, len(rows) > 1) for row in rows),
+    locks = [*(_locks(row, release, len(rows) > 1) for row in rows), *filter(None, [PARTLY[leaf.side].get(leaf.number)])]
+    return (str(leaf.number), leaf.name, there, "<br>".join(locks),
             "<br>".join(dict.fromkeys(row.source for row in rows)))
 
 

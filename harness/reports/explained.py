@@ -5,7 +5,7 @@ import textwrap
 from tabulate import tabulate
 
 from harness.protocol.leaves import GUEST, HOST, INSTRUCTION
-from harness.protocol.releases import EXCLUSIVE, READ, SHARED
+from harness.protocol.releases import EXCLUSIVE, LINES, READ, SHARED, spans
 from harness.protocol.seamcall_abi import FIELDS
 from harness.protocol.statuses import CLASSES
 from harness.reports.text import formatted
@@ -60,10 +60,15 @@ def _giver_lines(document: dict) -> list[str]:
     all_names = [release.name for release in READ]
     lines = []
     for kind in (INSTRUCTION[HOST], INSTRUCTION[GUEST]):
-        calls = [each["call"] + ("" if each["releases"] in ([], all_names) else f" ({', '.join(each['releases'])})")
+        calls = [each["call"] + ("" if each["releases"] in ([], all_names) else f" ({_spanned(each['releases'])})")
                  for each in givers if each["instruction"] == kind]
         lines += _item(f"{kind}s", ", ".join(calls)) if calls else []
     return lines
+
+
+def _spanned(names: list[str]) -> str:
+    """`1.5.05 to 1.5.34, 2.0.08 to 2.0.18`"""
+    return ", ".join(filter(None, (spans(names, each) for each in LINES)))
 
 
 def _lock_lines(document: dict) -> list[str]:

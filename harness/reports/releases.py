@@ -8,13 +8,12 @@ from harness.files import write_file
 from harness.memory.layout import Layout
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
-from harness.protocol.releases import FIELDS, READ, Release, line, meanings
+from harness.protocol.releases import FIELDS, LINES, READ, Release, line, meanings, spans
 from harness.protocol.seamcalls import seamcalls, write_call
 from harness.results.matrix import named
 
 PAGE = Path("docs/releases.md")
 KNOWN = Path("configs/explore/known")
-LINES = tuple(dict.fromkeys(line(release.name) for release in READ))
 CALLS_SHOWN = 4                  # of those that a change is seen in
 
 
@@ -71,18 +70,9 @@ def title(path: Path) -> str:
 
 
 def _spans(names: tuple[str, ...], of: str) -> str:
-    """Rows of a line, as `1.5.01 to 1.5.25`: with those that behave the same, * where derived."""
-    rows = [release for release in READ if line(release.name) == of]
-    has = [release.name in names for release in rows]
-    if all(has):
-        return "all"
-    spans, begun = [], None
-    for release, here, after in zip(rows, has, [*has[1:], False]):
-        begun = (begun or release) if here else None
-        if here and not after:
-            last = (release.name, *release.also)[-1]
-            spans.append(begun.name if last == begun.name else f"{begun.name} to {last}")
-    return ", ".join(spans) or "-"
+    """Rows of a line in a cell of a table."""
+    rows = [release.name for release in READ if line(release.name) == of]
+    return "all" if set(rows) <= set(names) else spans(names, of) or "-"
 
 
 # --- what changed ------------------------------------------------------------------------------

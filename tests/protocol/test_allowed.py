@@ -539,6 +539,19 @@ def test_the_first_refusal_starts_the_timer_and_a_later_one_may_end_it(release, 
     assert answers(1) == refused
 
 
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.34"])
+@pytest.mark.parametrize("call", GUESTS)
+def test_an_ept_violation_of_a_guests_call_leaves_the_timer_running_wherever_its_walk_ended(release, call):
+    for level in (0, 1):                                     # at the entry, or above it
+        stage = Stage(release=release)
+        page = ready(stage, call, 0)
+        guest = caller(stage, call)
+        stage.memory.set_word(stage.layout.at("sept.0", page), stage.entry(page) | TDHP)
+        assert status_name(guest.call(call, page, 0)) == "TDX_OPERAND_BUSY|RCX" and guest.registers[R.REFUSED] == 1
+        stage.set_entry(page, "FREE", level)
+        assert status_name(guest.call(call, page, 0)) == "EXIT_REASON_EPT_VIOLATION" and guest.registers[R.REFUSED] == 1
+
+
 # --- ACCEPT below a large page ---
 
 ACCEPTED = ("MAPPED", "BLOCKEDW", "EXP_BLOCKEDW", "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW")

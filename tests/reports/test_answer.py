@@ -41,6 +41,11 @@ def test_of_a_call_that_is_named_only_its_own_holders_and_sites_are_printed():
     assert "tdh_mem_page_aug" not in text and "the vCPU loop" not in text and "SEAMCALLs" not in text
 
 
+def test_releases_of_a_giver_are_said_as_spans():
+    text = " ".join(printed("0xc0000b0800000001", whole=False).split())
+    assert "tdh_mem_range_unblock (1.5.05 to 1.5.34, 2.0.08 to 2.0.18), tdh_mmio_unmap (2.0.08 to 2.0.18)" in text
+
+
 def test_who_may_hold_a_lock_is_the_releases():
     older = facts(*read("tdh_mem_page_remove 0x8000020000000092"), BY_NAME["1.5.16"])
     newer = facts(*read("tdh_mem_page_remove 0x8000020000000092"), BY_NAME["1.5.20"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.protocol.answers import rows, rows_of
-from harness.protocol.calls.without import WITHOUT
+from harness.protocol.calls.without import PARTLY, WITHOUT
 from harness.protocol.leaves import GUEST, HOST, LEAVES, Leaf
 from harness.protocol.releases import BY_NAME
 from harness.reports import calls
@@ -41,6 +41,7 @@ def test_every_leaf_has_a_row_or_a_reason_and_none_has_both(side):
     rowed = {number for number, name in LEAVES[side].items() if calls.rows_of(Leaf(side, number, name))[1]}
     assert rowed | WITHOUT[side].keys() == LEAVES[side].keys()
     assert not rowed & WITHOUT[side].keys(), "it has a row now: its reason in calls/without.py is to go"
+    assert PARTLY[side].keys() <= rowed and all(text in calls.page() for text in PARTLY[side].values())
 
 
 def test_calls_of_the_2_0_line_have_no_row_in_the_1_5_line():

@@ -1,4 +1,4 @@
-"""Every leaf that has no row in THE TABLE, and why: it takes no lock, or what is missing.
+"""Every leaf that has no row in THE TABLE, and why: it takes no lock, or what is missing; and what is missing of rows.
 
 Leaves and names are leaves.py's; docs/calls.md is made from both.
 """
@@ -38,5 +38,19 @@ WITHOUT = {
         27: f"{NO_LOCK}: as TDG.VP.INVEPT; derived",
         33: "not modelled: TDH.SERVTD.REBIND, its other half, is empty in the release that was read",
         **dict.fromkeys((*range(64, 71), 72), CONNECT),
+    },
+}
+
+# What a leaf with a row does besides, on locks, that its row does not: by side and leaf.
+PARTLY = {
+    HOST: {
+        68: "not modelled: list entries that say CANCEL; that it is resumed",
+        83: "not modelled: list entries that say CANCEL, which take the PAMT 4K entry of the page that was imported"
+            " exclusively, under the entry's lock, and leave the entry REMOVED: where that is busy the list says so, and the"
+            " session ends in every phase (tdh_import_mem.c 1.5.34 c22000-54000); pages that come as PENDING; in which epoch a"
+            " page was removed; that it is resumed",
+    },
+    GUEST: {
+        23: "not modelled: attributes of L2 VMs", 24: "not modelled: attributes of L2 VMs",
     },
 }
