@@ -71,6 +71,7 @@ COUNTERS = {
     "conversions_skipped": "faults on a shared page after which userspace did not yet convert it",
     "slots_deleted": "memslots deleted and created again",
     "splits": "large pages split",
+    "splits_rolled_back": "splits under mmu_lock read that were given up, as a call was BUSY: the page is mapped as before",
     "builds": "TDs finalized",
     "vcpus_created": "vCPUs initialized while their TD was built",
     "destroyed": "TDs taken apart",

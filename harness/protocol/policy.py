@@ -116,6 +116,8 @@ SWITCHES = (
     Switch("stale_old", False, NO_YES,
            "a freeze that failed does not refresh the expected value, so that a retry compares with a stale one"),
     Switch("zap_lock", "write", ("write", "read"), "how removals hold mmu_lock"),
+    Switch("split_lock", "write", ("write", "read"),
+           "how splits of large pages hold mmu_lock; with read a call that is BUSY is rolled back by UNBLOCK, which must succeed"),
     Switch("seamcall_lock", False, NO_YES, "a spinlock of the VM around each of the host's SEPT SEAMCALLs"),
     Switch("interrupts_at_reentry", "on", ("on", "off"),
            "whether a kick gets through between two tries of tdh_vp_enter, or between two looks at the bar"),
@@ -194,6 +196,7 @@ class Policy(NamedTuple):
     freeze: bool = SWITCH["freeze"].default
     stale_old: bool = SWITCH["stale_old"].default
     zap_lock: str = SWITCH["zap_lock"].default
+    split_lock: str = SWITCH["split_lock"].default
     seamcall_lock: bool = SWITCH["seamcall_lock"].default
     interrupts_at_reentry: str = SWITCH["interrupts_at_reentry"].default
     stop_on: tuple[str, ...] = SWITCH["stop_on"].default

@@ -1,7 +1,8 @@
 """Splitting a large page: BLOCK, TRACK and kick, DEMOTE, all under mmu_lock write.
 
-As in the RFC for huge pages (v5, Jan 2026): a split under mmu_lock read would have to roll back with
-UNBLOCK when DEMOTE is BUSY, and that can be BUSY too.  DEMOTE is made at the policy's site `remove`.
+As in the RFC for huge pages (v5, Jan 2026).  DEMOTE is made at the policy's site `remove`.  With `split_lock = "read"` it is the
+design that was proposed on 22 May 2025 and rejected in RFC v2 (Aug 2025): under mmu_lock read nobody can be kept out by a
+kick, so what is BUSY is rolled back with UNBLOCK; that can be BUSY too, and the page then stays blocked: KVM_BUG_ON.
 
 All memory behind the first 2 MiB is of large pages: faults there add a whole one, and the spammers'
 ACCEPT is of the first of them, at level 1: the module zeroes 2 MiB under that entry's lock.
@@ -37,8 +38,9 @@ def write(flow: Flow) -> None:
     with flow.mmu_lock("shared"):
         fault.install(flow, LEVELS - 1, out="host.next", retry="host.next")
         fault.install(flow, 1, large=True, out="host.next", retry="host.next")
-    with flow.mmu_lock("exclusive"), flow.listing.within(flow="split"):
-        _split(flow)
+    shared = flow.policy.split_lock == "read"
+    with flow.mmu_lock("shared" if shared else "exclusive"), flow.listing.within(flow="split"):
+        (_split_or_unblock if shared else _split)(flow)
     if large_pages(flow) > 1:
         last = flow.fresh("host.last_split")
         flow.row(Op.TEST, register=R.COIN, mask=-1, next=last, otherwise="host.next", text="all split")
@@ -92,6 +94,54 @@ def _split(flow: Flow) -> None:
         # The VM is dead; its mirror will not be looked at again.
         flow.row(Op.STORE, base=R.MIRROR, value=MMU_PRESENT | MMU_LARGE, next="split.finish",
                  text="mirror entry: as it was")
+
+
+def _split_or_unblock(flow: Flow) -> None:
+    """The same under mmu_lock read: each call once, and UNBLOCK if one is BUSY."""
+    locate(flow.listing, flow.layout, 1, leaf=True)
+    index(flow.listing, R.MIRROR, flow.layout.at("mirror.1"), 9, 8, text="mirror entry")
+    flow.row(Op.LOAD, base=R.MIRROR, register=R.OLD, mask=MMU_PRESENT | MMU_LARGE, match=MMU_PRESENT | MMU_LARGE,
+             otherwise="split.none", text="mirror entry")
+    flow.row(Op.SWAP, base=R.MIRROR, register=R.OLD, value=FROZEN_SPTE, otherwise="split.none", text="mirror entry: freeze")
+    with flow.aside("split.none"):
+        flow.back_out("host.next")
+    flow.begin("split")
+    seam.own_mirror(flow, taking=True)
+    seam.covered(flow)
+    _once(flow, "tdh_mem_range_block", busy="split.as_it_was")
+    _once(flow, "tdh_mem_track", busy="split.unblock", level=0)
+    flow.kick_all()
+    locate(flow.listing, flow.layout, 1)
+    if flow.layout.dynamic_pamt:
+        locate_pair(flow.listing, flow.layout)
+    _once(flow, "tdh_mem_page_demote", busy="split.unblock")
+    _publish(flow)
+    flow.count("splits")
+    flow.label("split.finish")
+    seam.own_mirror(flow, taking=False)
+    flow.end("split")
+    with flow.aside("split.unblock"):
+        locate(flow.listing, flow.layout, 1, leaf=True)
+        _once(flow, "tdh_mem_range_unblock", busy="split.failed")
+        flow.label("split.as_it_was")
+        flow.count("splits_rolled_back")
+        flow.row(Op.STORE, base=R.MIRROR, source=R.HPA, value=MMU_PRESENT | MMU_LARGE, text="mirror entry: as it was")
+        seam.own_mirror(flow, taking=False)
+        flow.end("split")
+        flow.back_out("host.next")
+    with flow.aside("split.failed"):
+        flow.bug("split.given_up")
+        flow.label("split.given_up")
+        flow.row(Op.STORE, base=R.MIRROR, value=MMU_PRESENT | MMU_LARGE, next="split.finish", text="mirror entry: as it was")
+
+
+def _once(flow: Flow, name: str, busy: str, level: int = 1) -> None:
+    """A call without retries; to `busy` with any failure."""
+    failed, behind = flow.fresh(f"split.{name}.failed"), flow.fresh(f"split.{name}.answered")
+    seam.attempt(flow, name, behind, level)
+    flow.succeeded(otherwise=failed)
+    with flow.aside(failed):
+        flow.row(Op.SETTLE, value=flow.listing.call_number(name), text=name, next=busy)
 
 
 def _publish(flow: Flow) -> None:
