@@ -38,7 +38,7 @@ MACHINE = {
     "page_zero_ns": Assumed("4 KiB at 10 bytes a nanosecond", 200, 1_900,
                             "20 bytes a ns, to what Linux' own clear takes, as derived from published shutdowns"),
     "spend_ns": Assumed("hardware has no loop that waits for a clock"),
-    "noticed_ns": Assumed("a spinning processor looks every few ns", 0, 50, "at once, to one PAUSE of a recent processor (140 cycles)"),
+    "noticed_ns": Assumed("a processor that spins looks every few ns"),
     "exit_in_turn_ns": Assumed("exits do not hinder each other", 0, 360, "not at all, to half of 180 us divided by 248 vCPUs that exit at "
                                "once, as published"),
     "pace_ns": Assumed("a processor goes its pace always"),
