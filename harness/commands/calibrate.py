@@ -80,7 +80,7 @@ class Calibrator:
 def measure(bench: "Bench", timed: list[sequences.Sequence]) -> Costs:
     """Measure everything.  Medians: the quickest of many rounds is faster than the machine is."""
     empty = bench.time("empty")
-    alone = {kind: max(0.01, (bench.time(kind.removesuffix("_ns")) - empty) / ROWS) for kind in sequences.KINDS}
+    alone = {str(kind): max(0.01, (bench.time(kind.removesuffix("_ns")) - empty) / ROWS) for kind in sequences.KINDS}
     values = {"page_zero_ns": max(0.0, (bench.time("page_zero") - empty) / ROWS), "ipi_ns": 0.0, "ipi_handled_ns": 0.0,
               "spend_ns": max(0.0, (bench.time("spend") - empty) / ROWS - SPENT_NS)}
     processors, clock = sorted(os.sched_getaffinity(0)), clocks.calibrate()

@@ -32,7 +32,7 @@ def add(parser) -> None:
     parser.add_argument("--calibrate", metavar="FILE", help="measure what micro-ops cost, for a config's machine.costs")
     parser.add_argument("--against", metavar="REAL.json", help="with --validate: numbers of a real host beside them"
                         " (import-trace writes them)")
-    parser.add_argument("--workers", type=int, choices=validate.WORKERS, default=2, help="with --validate: so many, which share two"
+    parser.add_argument("--workers", choices=tuple(map(str, validate.WORKERS)), default="2", help="with --validate: so many, which share two"
                         " processors; in virtual time as with machine.processors = 2 (default: 2)")
     parser.add_argument("--validate", nargs="*", metavar="CONFIG", help="run configs in real and in virtual time, side"
                         " by side (default: the five policies of configs/)")
@@ -50,7 +50,7 @@ def do(options) -> int:
     if options.validate is not None:
         with Progress("validate", 0, 1) as progress:
             compared = validate.run(options.validate or validate.shipped(), lambda share: progress(share, {}),
-                                    options.workers)
+                                    int(options.workers))
         print(validation_report(compared, real, options.format))
     return DONE
 

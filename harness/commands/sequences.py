@@ -17,6 +17,7 @@ towards what the row takes alone, times what overlap leaves of all rows (`PULL`)
 import multiprocessing
 import os
 from dataclasses import dataclass
+from typing import Mapping
 
 import numpy as np
 
@@ -154,7 +155,7 @@ class Found:
     paces: np.ndarray
 
 
-def measure(timed: list[Sequence], alone: dict[str, float], handover_ns: float, processors: list[int], ticks_per_ns: float) -> Found:
+def measure(timed: list[Sequence], alone: Mapping[str, float], handover_ns: float, processors: list[int], ticks_per_ns: float) -> Found:
     """Time all sequences.
 
     alone          ns of a row by kind, one after another in a loop

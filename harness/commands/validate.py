@@ -36,7 +36,7 @@ from harness.protocol.policies import POLICIES
 from harness.reports.validation import COMPARED, DURATION_S, QUIET_SHARE, RUNS, Row, make_row
 from harness.results.schema import Result
 
-TRIES = 20                       # in real time, for RUNS that count
+TRIES = 12                       # in real time, for RUNS that count
 RELEASES = ("1.5.24", "1.5.34")
 WARMUP_S = 0.02
 SETTINGS = ["checks.exclusive_ownership=false", f"duration_s={DURATION_S}", f"warmup_s={WARMUP_S}"]

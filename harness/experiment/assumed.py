@@ -37,18 +37,18 @@ MACHINE = {
                                "two sockets, to what a published shutdown of 64 vCPUs would need"),
     "page_zero_ns": Assumed("4 KiB at 10 bytes a nanosecond", 200, 1_900,
                             "20 bytes a ns, to what Linux' own clear takes, as derived from published shutdowns"),
-    "spend_ns": Assumed("hardware has no loop that waits for a clock"),
-    "noticed_ns": Assumed("a spinning processor looks every few ns", 0, 50, "at once, to one PAUSE of a recent processor (140 cycles)"),
-    "exit_in_turn_ns": Assumed("exits do not hinder each other", 0, 360, "not at all, to half of 180 us divided by 248 vCPUs that exit at "
-                               "once, as published"),
-    "pace_ns": Assumed("a processor goes its pace always"),
-    "stall_every_ns": Assumed("nothing interrupts a processor but kicks"),
-    "stall_ns": Assumed("nothing interrupts a processor but kicks"),
     "ipi_ns": Assumed("an interrupt sent to another processor, and the exit it forces", 500, 4_000,
                       "a posted interrupt, to one that waits for its turn"),
     "ipi_handled_ns": Assumed("KVM's empty handler for a request", 200, 2_000, "a handler alone, to a whole exit of a plain VM"),
     "switch_ns": Assumed("a switch to another thread", 800, 5_000, "with warm caches, and with cold ones"),
     "time_slice_ns": Assumed("Linux' base slice for a few runnable threads", 700_000, 4_000_000, "the base slice of one processor to that of many"),
+    "spend_ns": Assumed("hardware has no loop that waits for a clock"),
+    "noticed_ns": Assumed("a processor that spins looks every few ns"),
+    "exit_in_turn_ns": Assumed("exits do not hinder each other", 0, 360, "not at all, to half of 180 us divided by 248 vCPUs that exit at "
+                               "once, as published"),
+    "pace_ns": Assumed("a processor goes its pace always"),
+    "stall_every_ns": Assumed("nothing interrupts a processor but kicks"),
+    "stall_ns": Assumed("nothing interrupts a processor but kicks"),
 }
 SPREAD = ("transfer", "stall", "pace")   # what of the machine itself may have a distribution; a pace has no unit, 1 is the median
 EXIT = Assumed("", 600, 1_000, "half of an exit to KVM and back of 3.85 us, less two transitions and KVM's part")

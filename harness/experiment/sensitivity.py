@@ -17,6 +17,7 @@ from harness.experiment.config import Config
 BASE, LEAST, MOST, DESIGN = "base", "least", "most", "design"
 WITH_SOCKETS = ("transfer_far_ns",)                      # nothing without a second socket
 WITH_SHARED_PROCESSORS = ("switch_ns", "time_slice_ns")          # nothing with a processor for each thread
+OF_CHOICE = ("exit_in_turn_ns",)         # a part of the model that a config takes or leaves
 UNVARIED = ("guest_work", "invalidate")                  # the workload's own, no cost of the machine
 
 
@@ -38,14 +39,15 @@ def ranges(config: Config) -> dict[str, tuple[float, float]]:
 
     Raises UsageError for a costs file that cannot be read.
     """
+    config = published.applied(config)
     machine, found = config.machine, {}
     measured = assumed.read_costs(machine.costs).values if machine.costs not in ("", published.NAME) else {}
     measured = {key: value for key, value in measured.items() if key not in machine.model_fields_set}
-    unused = (*measured, *(WITH_SOCKETS if machine.sockets == 1 else ()), *(() if machine.processors else WITH_SHARED_PROCESSORS))
+    unused = (*measured, *(() if machine.exit_in_turn_ns else OF_CHOICE), *(WITH_SOCKETS if machine.sockets == 1 else ()), *(() if machine.processors else WITH_SHARED_PROCESSORS))
     for key, row in assumed.MACHINE.items():
         if row.least is not None and key not in unused:
             found[f"machine.{key}"] = _around(row.least, row.most, getattr(machine, key))
-    for key, value in published.applied(config).costs_ns:
+    for key, value in config.costs_ns:
         if value and key not in UNVARIED:
             row = assumed.COSTS.get(key)
             found[f"costs_ns.{key}"] = _around(row.least, row.most, value) if row else (value / 2, 2 * value)

@@ -67,7 +67,7 @@ def validation_report(rows: list[Row], real: dict[str, float] | None = None, sty
     if style == "json":
         return json.dumps([_plain(row, real) for row in rows], indent=1)
     shape = rows[0].processes[0].config if rows else {}
-    parts = [f"{shape['td']['vcpus']} vCPUs + {shape['workload']['hosts']} hosts on 2 processors;"
+    parts = [f"vCPUs: {shape['td']['vcpus']}, hosts: {shape['workload']['hosts']}, processors: 2;"
              f" median (least..greatest) of {len(rows[0].processes)} runs of {DURATION_S:g} s"] if rows else []
     for case in dict.fromkeys(row.case for row in rows):
         mine = [row for row in rows if row.case == case]

@@ -80,7 +80,7 @@ def test_kvms_own_flows_are_refused():
 
 # Tests of which a search is short, of classic locks and of KVM's and the module's calls.
 SEARCHED = ("classic/SB", "classic/LB", "classic/MP", "kvm/mirror-race", "kvm/track-no-requests", "kvm/pamt-v1", "kvm/retry-clobbered",
-            "kvm/split-ignored", "kvm/sept-zap-no-kick")
+            "kvm/sept-zap-no-kick")
 
 
 def outcomes_beyond_the_search(path, runs: int, seed: int) -> tuple[set, int]:

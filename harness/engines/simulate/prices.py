@@ -45,6 +45,8 @@ def resolve(config: Config) -> tuple[Machine, dict[str, str]]:
     given = config.machine.model_fields_set
     provenance = {key: "this config" if key in given else f"{ASSUMED}: {row.leans_on}" for key, row in assumed.MACHINE.items()}
     if config.machine.costs in ("", published.NAME):
+        if config.machine.costs:
+            provenance |= {key: published.provenance(config, key) for key in published.ON_MACHINE}
         return config.machine, provenance
     values, where, histograms = assumed.read_costs(config.machine.costs)
     fresh = {key: value for key, value in values.items() if key not in given}
@@ -55,11 +57,11 @@ def resolve(config: Config) -> tuple[Machine, dict[str, str]]:
 
 def assumptions(config: Config) -> list[dict]:
     """Every number that a simulated result rests on: key, value, unit, provenance."""
+    config = published.applied(config)
     machine, provenance = resolve(config)
     given = config.machine.distribution
     found = [{"key": f"machine.{key}", "value": getattr(machine, key), "unit": "ns", "provenance": text}
              for key, text in provenance.items()]
-    config = published.applied(config)
     found += [{"key": f"costs_ns.{key}", "value": value, "unit": "ns",
                "provenance": published.provenance(config, key)}
               for key, value in config.costs_ns if value or key in config.costs_ns.model_fields_set]
