@@ -42,6 +42,13 @@ def _address_space_mib() -> float:
     return math.inf if limit == resource.RLIM_INFINITY else limit // MIB
 
 
+def _folder_is_gone() -> bool:
+    try:
+        return not os.getcwd()
+    except FileNotFoundError:
+        return True
+
+
 def missing(problem: BaseException) -> str | None:
     """The line; None if the surroundings are not to blame."""
     if os.environ.get(NUMBA_OFF, "0") not in ("", "0"):
@@ -53,6 +60,8 @@ def missing(problem: BaseException) -> str | None:
         return TOO_MANY[problem.errno]
     if isinstance(problem, FileNotFoundError) and "temporary directory" in str(problem):        # tempfile's words
         return "no folder for temporary files can be written; TMPDIR names one"
+    if isinstance(problem, FileNotFoundError) and _folder_is_gone():
+        return "the folder that this was started in has been removed; start in another"
     if isinstance(problem, MemoryError):
         return "out of memory: fewer vCPUs, a smaller memory_mib, or --memory-mib for a search"
     if isinstance(problem, OSError) and not Path("/proc/self").exists():

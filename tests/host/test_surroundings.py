@@ -40,7 +40,6 @@ def test_an_address_space_in_which_openblas_would_end_the_process_is_one_line(mi
         resource.setrlimit(resource.RLIMIT_AS, (mib * MIB, mib * MIB))
     ended = harness(*EXPLORE, before=limit)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1) and ended.stderr.startswith(f"address space is limited to {mib} MiB")
-    assert harness("policies", before=limit).returncode == 0
 
 
 @pytest.mark.slow
@@ -77,6 +76,14 @@ def test_on_one_processor_a_run_and_a_search_come_to_their_end(tmp_path):
                     before=lambda: os.sched_setaffinity(0, one))
     assert ended.returncode in (0, 3) and "BUSY" in ended.stdout, ended.stderr
     assert harness(*EXPLORE, before=lambda: os.sched_setaffinity(0, one)).returncode == 0
+
+
+def test_a_folder_that_was_removed_before_the_start_is_one_line(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    ended = subprocess.run([sys.executable, "-m", "harness", "run", "kick_vcpus"], cwd=gone, capture_output=True, text=True,
+                           env=os.environ | {"PYTHONPATH": str(ROOT)}, preexec_fn=gone.rmdir)
+    assert (ended.returncode, ended.stderr) == (2, "the folder that this was started in has been removed; start in another\n")
 
 
 def test_a_machine_without_proc_is_told_from_a_fault(monkeypatch):
