@@ -7,14 +7,16 @@ configs and results is escaped there), plots.py how it is drawn.
 
 import statistics
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.errors import UsageError
 from harness.files import reason, saved, write_file
 from harness.reports import comparison, plots
-from harness.reports.numbers import events_text, reasons_of
+from harness.reports.numbers import NUMBER, events_text, reasons_of
 from harness.reports.run import PERCENTILES, invariant_line
 from harness.reports.text import count, one_line
 from harness.results import changes, history, inference, trust
@@ -34,7 +36,7 @@ class Plot(NamedTuple):
     name: str                    # of its file, and prefix of its ids
     title: str
     text: str                    # what to look for
-    figure: object
+    draw: Callable[..., Any]     # a function of plots.py; takes the width
 
 
 def write(results: list[Result], out: str, plots_folder: str | None = None, history_folder: str | None = None,
@@ -51,7 +53,7 @@ def write(results: list[Result], out: str, plots_folder: str | None = None, hist
         if plots_folder:
             folder = Path(plots_folder)
             folder.mkdir(parents=True, exist_ok=True)
-            paths += [path for plot in made for path in plots.save(plot.figure, folder / plot.name)]
+            paths += [path for plot in made for path in plots.save(plot.draw(), folder / plot.name)]
     except OSError as problem:
         raise UsageError(f"{problem.filename or out}: cannot be written: {reason(problem)}") from None
     return [*remarks, *map(saved, paths)]
@@ -67,11 +69,13 @@ def page(table: Table, made: list[Plot]) -> str:
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     drawn = [{"name": plot.name, "title": plot.title, "text": plot.text,
               # matplotlib escapes what it draws, and the label is escaped here
-              "svg": jinja2.utils.markupsafe.Markup(plots.inline(plot.figure, plot.name, escape(plot.title)))}
+              "svgs": {place: jinja2.utils.markupsafe.Markup(plots.inline(plot.draw(width=width), prefix + plot.name, escape(plot.title)))
+                       for place, width, prefix in (("broad", plots.WIDE, ""), ("narrow", plots.NARROW, "n-"))}}
              for plot in made]
     overview = comparison.overview_rows(table)
     return environment.get_template(TEMPLATE).render(
         title=comparison.title(table).replace("\n   ", ""), verdicts=verdict_rows(table),
+        together=[reason.partition(": ")[2] for reason in common_reasons(table).values()],
         overview=[{one_line(heading): value for heading, value in row.items()} for row in overview],
         differences=difference_sections(table), notes=[*table.notes, comparison.planner_line(table)],
         means=comparison.mean_lines(table), baseline=table.baselines[0].label, plots=drawn,
@@ -80,19 +84,27 @@ def page(table: Table, made: list[Plot]) -> str:
 
 # --- tables ----------------------------------------------------------------------------------
 
+def common_reasons(table: Table) -> dict[str, str]:
+    """{reason without its numbers: reason} of what every run of several policies says: of the machine, not of a policy."""
+    results = [result for group in table.groups for result in group.results]
+    return {NUMBER.sub("#", reason): reason for reason, runs in reasons_of(results) if runs == len(results) and len(table.groups) > 1}
+
+
 def verdict_rows(table: Table) -> list[dict]:
-    """A row per policy: the worst verdict of its runs, with reasons; invariants; what is fatal."""
-    rows = []
+    """A row per policy: what it did to the VM, by what; the worst verdict of its runs, with reasons of its own; invariants."""
+    rows, common = [], common_reasons(table)
     for group in table.groups:
-        reasons = [reason.partition(": ")[2] for reason, _ in reasons_of(group.results)]
+        reasons = [reason.partition(": ")[2] for reason, _ in reasons_of(group.results) if NUMBER.sub("#", reason) not in common]
         causes: Counter = Counter()
         for result in group.results:
             causes.update(result.bugs)
+        found = {metric.title: events(metric, group.results) for metric in FATAL}
         rows.append({
             "label": group.label, "name": group.name, "runs": count(len(group.results), "run"), "status": trust.worst(group.results),
             "reasons": reasons, "violated": violated_lines(group.results),
             "invariants": invariant_line(group.results[0]).removeprefix("invariants: ").replace("\n   ", ""),
-            "fatal": [f"{metric.title}: {events_text(events(metric, group.results))}" for metric in FATAL],
+            "fatal": {title: events_text(each) for title, each in found.items() if each.total},
+            "none": ", ".join(title for title, each in found.items() if not each.total),
             "bugs": causes.most_common()})
     return rows
 
@@ -171,7 +183,7 @@ def busy_map(table: Table) -> Plot | None:
                 "Where calls are refused, and which resource they were refused for: BUSY answers in percent of"
                 " the call's attempts, mean over blocks. A policy without a panel met no BUSY. The depth of"
                 " colour is logarithmic.",
-                plots.heat_map(panels, "BUSY, % of attempts"))
+                partial(plots.heat_map, panels, "BUSY, % of attempts"))
 
 
 def distribution(table: Table, what: str) -> Plot | None:
@@ -197,7 +209,7 @@ def distribution(table: Table, what: str) -> Plot | None:
     return Plot(what.removesuffix("_ns"), title,
                 "By quantile, from the first attempt to the end of the operation, all attempts included;"
                 " medians over blocks. Calls that met BUSY, busiest first; the axis is logarithmic above 1.",
-                plots.quantiles(panels, list(PERCENTILES.values()), unit, labels(table)))
+                partial(plots.quantiles, panels, list(PERCENTILES.values()), unit, labels(table)))
 
 
 def zero_step(table: Table) -> Plot | None:
@@ -208,7 +220,7 @@ def zero_step(table: Table) -> Plot | None:
                 "How often the module took repeated faults at one instruction for an attack, per million"
                 " private faults. An armed vCPU takes the SEPT tree lock at each entry. Zero is the number to want;"
                 " where none was seen, the thin line goes up to the 95 % bound.",
-                plots.bars(bars, "armed per million faults", labels(table)))
+                partial(plots.bars, bars, "armed per million faults", labels(table)))
 
 
 def _bar(metric: Metric, results: list[Result]) -> tuple[float, float | None, float | None]:
@@ -228,7 +240,7 @@ def kick_cost(table: Table) -> Plot | None:
     return Plot("pareto", "Kick cost against retries saved",
                 "Left: fewer refused attempts (retries saved); down: less guest time lost to kicks. The dashed"
                 " line joins the policies that no other dominates; hollow ones are dominated.",
-                plots.pareto(points, RETRIES.name, LOST.name, labels(table)))
+                partial(plots.pareto, points, RETRIES.name, LOST.name, labels(table)))
 
 
 def night_plot(series: list[history.Series]) -> Plot | None:
@@ -239,13 +251,14 @@ def night_plot(series: list[history.Series]) -> Plot | None:
             if len(known) < 2 or len(panels) >= SERIES_MAX:
                 continue
             numbers = [value for _, value in known]
-            nights = [night.night for night, _ in known]
-            alarms = [nights.index(night.night) for night, _ in known
-                      if any(alarm.metric == key for alarm in night.alarms)]
-            panels.append((f"{each.key.name}, module {each.key.module}: {BY_KEY[key].name}", numbers,
-                           changes.change_points(numbers), alarms))
+            alarms = [place for place, (night, _) in enumerate(known) if any(alarm.metric == key for alarm in night.alarms)]
+            panels.append(plots.Nights(f"{each.key.name}, module {each.key.module}: {BY_KEY[key].name}", numbers,
+                                       [f"{night.night[:10]}\n{night.commit[:9]}" for night, _ in known],
+                                       changes.change_points(numbers), alarms, changes.noise_floor(numbers)))
     if not panels:
         return None
     return Plot("history", "History",
-                "Each dot is a night; the level lines are medians between change points (dotted). A solid"
-                " vertical line is the night of an alarm, which was confirmed by a rerun.", plots.nights(panels))
+                "Each dot is a night; the level lines are medians between change points (dotted), the band around them is"
+                " two standard deviations from night to night. A solid vertical line is the night of an alarm, which was"
+                " confirmed by a rerun. Dates and commits are those of the first and last night, of alarms and of changes.",
+                partial(plots.nights, panels))

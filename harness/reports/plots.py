@@ -9,6 +9,7 @@ import io
 import math
 import re
 import statistics
+from typing import NamedTuple
 
 from harness.errors import UsageError
 
@@ -26,7 +27,7 @@ SETTINGS = {
     "legend.frameon": False, "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
     "figure.constrained_layout.use": True, "lines.linewidth": 1.6, "lines.markersize": 5,
 }
-WIDE = 8.6                       # inches, of 72 CSS pixels
+WIDE, NARROW = 8.6, 5.2          # inches, of 72 CSS pixels: of a page, and of a telephone, where panels stand below each other
 
 
 def load_matplotlib(wanted_by: str = "report"):
@@ -41,11 +42,11 @@ def load_matplotlib(wanted_by: str = "report"):
     return matplotlib
 
 
-def figure(rows=1, columns=1, height=3.0):
+def figure(rows=1, columns=1, height=3.0, width=WIDE):
     """(Figure, axes as a flat list)"""
     load_matplotlib()
     from matplotlib.figure import Figure
-    made = Figure(figsize=(WIDE, height))
+    made = Figure(figsize=(width, height))
     return made, list(made.subplots(rows, columns, squeeze=False).flat)
 
 
@@ -147,7 +148,7 @@ def _scale_y(axis, scale: str, values: list[float]) -> None:
         axis.set_ylim(top=2 * max(values))
 
 
-def heat_map(panels: list[tuple[str, dict[tuple[str, str], float]]], share_name: str):
+def heat_map(panels: list[tuple[str, dict[tuple[str, str], float]]], share_name: str, width: float = WIDE):
     """One panel per policy: calls down, operands across, BUSY per attempt of the call in percent.
 
     panels   (policy, {(call, operand): percent})
@@ -156,9 +157,9 @@ def heat_map(panels: list[tuple[str, dict[tuple[str, str], float]]], share_name:
     from matplotlib.patches import Rectangle
     calls = list(dict.fromkeys(call for _, cells in panels for call, _ in cells))
     operands = sorted({operand for _, cells in panels for _, operand in cells})
-    columns = 1 if len(operands) > 4 else 2 if len(panels) > 1 else 1
+    columns = 2 if len(panels) > 1 and len(operands) <= 4 and width == WIDE else 1
     rows = -(-len(panels) // columns)
-    made, axes = figure(rows, columns, height=rows * (0.95 + 0.3 * len(calls)))
+    made, axes = figure(rows, columns, rows * (0.95 + 0.3 * len(calls)), width)
     greatest = max((value for _, cells in panels for value in cells.values()), default=1)
     for axis in axes[len(panels):]:
         axis.set_visible(False)
@@ -184,14 +185,14 @@ def heat_map(panels: list[tuple[str, dict[tuple[str, str], float]]], share_name:
 
 
 def quantiles(panels: list[tuple[str, list[tuple[str, list[float | None]]]]], names: list[str], unit: str,
-              colors: list[str]):
+              colors: list[str], width: float = WIDE):
     """One panel per call, one line per policy: a distribution by its quantiles.
 
     panels   (call, [(policy, value at each of `names`)])
     """
-    columns = min(2, len(panels))
+    columns = min(2, len(panels)) if width == WIDE else 1
     rows = -(-len(panels) // columns)
-    made, axes = figure(rows, columns, height=0.5 + 2.2 * rows)
+    made, axes = figure(rows, columns, 0.5 + 2.2 * rows, width)
     for axis in axes[len(panels):]:
         axis.set_visible(False)
     seen = {}
@@ -214,12 +215,13 @@ def quantiles(panels: list[tuple[str, list[tuple[str, list[float | None]]]]], na
 
 def _legend(made, seen: dict) -> None:
     if seen:
-        made.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=min(4, len(seen)), fontsize=9)
+        ncols = min(4 if made.get_figwidth() == WIDE else 2, len(seen))
+        made.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=ncols, fontsize=9)
 
 
-def bars(values: list[tuple[str, float, float | None, float | None]], unit: str, colors: list[str]):
+def bars(values: list[tuple[str, float, float | None, float | None]], unit: str, colors: list[str], width: float = WIDE):
     """One bar per policy with its interval: (policy, median, low, high)."""
-    made, [axis] = figure(height=0.9 + 0.32 * len(values))
+    made, [axis] = figure(height=0.9 + 0.32 * len(values), width=width)
     for y, (policy, median, low, high) in enumerate(values):
         axis.barh(y, median, height=0.6, color=SERIES[colors.index(policy) % len(SERIES)], alpha=0.75)
         if low is not None:
@@ -232,9 +234,9 @@ def bars(values: list[tuple[str, float, float | None, float | None]], unit: str,
     return made
 
 
-def pareto(points: list[tuple[str, float, float]], x_name: str, y_name: str, colors: list[str]):
+def pareto(points: list[tuple[str, float, float]], x_name: str, y_name: str, colors: list[str], width: float = WIDE):
     """Policies as points, less of both is better; the line joins those that no other dominates."""
-    made, [axis] = figure(height=3.8)
+    made, [axis] = figure(height=3.8, width=width)
     front = pareto_front(points)
     corner = sorted((x, y) for policy, x, y in points if policy in front)
     axis.step([x for x, _ in corner], [y for _, y in corner], where="post", color=MUTED, linewidth=1,
@@ -263,21 +265,44 @@ def pareto_front(points: list[tuple[str, float, float]]) -> set[str]:
             if not any(u <= x and v <= y and (u < x or v < y) for _, u, v in points)}
 
 
-def nights(panels: list[tuple[str, list[float], list[int], list[int]]]):
-    """Series over nights: (title, number of each night, change points, nights of alarms)."""
-    made, axes = figure(len(panels), 1, height=0.3 + 1.9 * len(panels))
-    for axis, (title, numbers, points, alarms) in zip(axes, panels):
-        axis.plot(range(1, len(numbers) + 1), numbers, color=SERIES[0], marker="o", markersize=2.5,
-                  linewidth=0.9)
-        bounds = [0, *points, len(numbers)]
+class Nights(NamedTuple):
+    """A panel of `nights`."""
+
+    title: str
+    numbers: list[float]         # of each night
+    names: list[str]             # of each night: its date and commit
+    points: list[int]            # the first night behind each change
+    alarms: list[int]            # nights
+    noise: float                 # standard deviation from night to night
+
+
+def nights(panels: list[Nights], width: float = WIDE):
+    """Series over nights: levels, and around them a band of two standard deviations of a night."""
+    made, axes = figure(len(panels), 1, 0.4 + 2.2 * len(panels), width)
+    for axis, panel in zip(axes, panels):
+        last = len(panel.numbers)
+        axis.plot(range(1, last + 1), panel.numbers, color=SERIES[0], marker="o", markersize=2.5, linewidth=0.9)
+        bounds = [0, *panel.points, last]
         for begin, end in zip(bounds, bounds[1:]):
-            middle = sorted(numbers[begin:end])[(end - begin) // 2]
+            middle = sorted(panel.numbers[begin:end])[(end - begin) // 2]
             axis.plot([begin + 0.5, end + 0.5], [middle, middle], color=SERIES[1], linewidth=1.4)
-        for point in points:
+            axis.fill_between([begin + 0.5, end + 0.5], middle - 2 * panel.noise, middle + 2 * panel.noise, color=SERIES[1],
+                              alpha=0.15, linewidth=0)
+        for point in panel.points:
             axis.axvline(point + 0.5, color=SERIES[1], linestyle=":", linewidth=1)
-        for alarm in alarms:
+        for alarm in panel.alarms:
             axis.axvline(alarm + 1, color=SERIES[6], linewidth=1.4)
-        axis.set_title(title, fontsize=9)
+        shown = _apart([0, last - 1, *panel.alarms, *panel.points], last / (width - 1) * 0.9)
+        axis.set_xticks([night + 1 for night in shown], [panel.names[night] for night in shown], fontsize=8)
+        axis.set_title(panel.title, fontsize=9)
         axis.grid(axis="y")
-    axes[-1].set_xlabel("night")
     return made
+
+
+def _apart(wanted: list[int], least: float) -> list[int]:
+    """Of these, in the order of their weight, those that are not nearer than that to one before."""
+    kept: list[int] = []
+    for each in wanted:
+        if all(abs(each - other) >= least for other in kept):
+            kept.append(each)
+    return sorted(kept)

@@ -149,6 +149,37 @@ def test_what_is_fatal_stands_with_each_policy_as_a_total_and_in_how_many_runs(t
         assert said in words, said
 
 
+def test_what_a_machine_did_to_all_runs_is_said_once_and_what_killed_a_vm_first():
+    results = busy_session("kick_vcpus", 100.0) + busy_session("retry16", 100.0, bugs={"tdh_mem_track: BUSY": 2})
+    for number, result in enumerate(results):
+        result.verdict = Verdict(status="DEGRADED", reasons=[f"another load took {70 + number} % of it", *["late"] * (number == 0)])
+    table = make_table(results)
+    calm, killed = page.verdict_rows(table)
+    assert list(page.common_reasons(table).values()) == ["DEGRADED: another load took 70 to 77 % of it"]
+    assert calm["reasons"] == ["late"] and not killed["reasons"] and not calm["fatal"] and calm["none"].startswith("KVM_BUG_ONs, ")
+    text = page.page(table, [])
+    assert text.count("another load took") == 1 and text.index("KVM_BUG_ONs: 8 in 4 of 4 runs") < text.index("none: dead guests")
+    assert not page.common_reasons(make_table(results[:4]))          # of one policy all stands with it
+
+
+def test_on_a_telephone_panels_stand_below_each_other_and_a_row_is_a_list(written):
+    _, text, _ = written
+    names = [re.findall(f'<div class="wide plot {place}"><svg role="img" aria-label="(.*?)"', text) for place in ("broad", "narrow")]
+    assert names[0] == names[1] and len(names[0]) == 6
+    assert '<td data-heading="removals per s">' in text and text.count("<td data-heading") % 2 == 0
+
+
+def test_nights_have_dates_commits_and_a_band(tmp_path):
+    series = history.folder_series(history_folder(tmp_path))
+    panel = page.night_plot(series).draw.args[0][0]
+    night, _ = series[0].known(page.HISTORY_METRICS[0])[0]
+    assert panel.names[0] == f"{night.night[:10]}\n{night.commit[:9]}" and panel.points and panel.noise > 0
+    [axis, *_] = plots.nights([panel]).axes
+    shown = [label.get_text() for label in axis.get_xticklabels()]
+    assert panel.names[0] in shown and panel.names[-1] in shown and panel.names[panel.points[0]] in shown
+    assert len(axis.collections) == 1 + len(panel.points)
+
+
 def test_none_of_n_has_its_bound_on_the_page(tmp_path):
     results = busy_session("kick_vcpus", 100.0) + busy_session("kick_on_busy", 100.0)
     for result in results[4:]:
