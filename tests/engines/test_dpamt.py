@@ -269,5 +269,5 @@ def test_hints_run_in_virtual_time_each_get_adds_and_only_a_hint_removes():
 def test_hints_are_refused_where_they_are_not_modelled(more):
     table = {"name": "c", "policy": "kick_on_busy", "module": "1.5.24", "engine": "simulate",
              "td": {"dynamic_pamt": True, "dpamt": "dpamt_hints"} | more.pop("td", {})} | more
-    with pytest.raises(UsageError, match="^c.toml: td.dpamt = dpamt_hints: needs .*a design that counts"):
+    with pytest.raises(UsageError, match="^c.toml: td.dpamt = 'dpamt_hints': needs .*a design that counts"):
         config_file.check(config_file.Given(table, "c.toml"))
