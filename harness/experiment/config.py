@@ -303,9 +303,10 @@ class Config(Table):
         if self.td.dpamt:
             check_design("td.dpamt", self.td.dpamt)
             without = "build" if self.machine.placement == BY_USE else "split"
-            if not self.td.dynamic_pamt or not dpamt.BY_NAME[self.td.dpamt].counts or self.workload.removal == without:
-                raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a design that counts, and a workload.removal"
-                                 f" other than {without}")
+            counts = dpamt.BY_NAME[self.td.dpamt].counts or self.machine.placement == BY_USE and self.workload.removal != "split"
+            if not self.td.dynamic_pamt or not counts or self.workload.removal == without:
+                raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a workload.removal"
+                                 f" other than {without}, and, with a placement or split, a design that counts")
         return self
 
     @model_validator(mode="after")

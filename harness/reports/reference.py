@@ -47,10 +47,14 @@ def page() -> str:
         *markdown(("key", "counts"), [(f"`{name}`", text) for name, text in counters.HOST_PRIORITY.items()]),
         "## invariants", "",
         "Violations of each; null: not checked.", "",
-        *markdown(("invariant", "", "must be true", "found"), [
-            (f"`{each.name}`", each.number, each.meaning, invariants.FOUND[each.found]) for each in invariants.INVARIANTS]
-            + [(f"`{each.name}`", each.number, each.meaning, "with td.dpamt") for each in invariants.OF_PAMT if each.found == "running"]),
+        *markdown(("invariant", "", "must be true", "found"), _invariants()),
     ]).rstrip() + "\n"
+
+
+def _invariants() -> list[tuple[str, ...]]:
+    of_all = [(each, invariants.FOUND[each.found]) for each in invariants.INVARIANTS]
+    of_pamt = [(each, "with td.dpamt") for each in invariants.OF_PAMT if each.found == "running"]
+    return [(f"`{each.name}`", each.number, each.meaning, found) for each, found in of_all + of_pamt]
 
 
 def write(path: Path = PAGE) -> None:

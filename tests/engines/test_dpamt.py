@@ -123,7 +123,6 @@ def test_under_one_lock_sixteen_tds_install_far_fewer_pages_than_with_a_fast_pat
 
 @pytest.mark.parametrize("keys, sentence", [
     ({"dpamt": "dpamt_v6"}, "no such design; known: dpamt_merged"), ({"dpamt": "dpamt_v4", "dynamic_pamt": False}, "needs td.dynamic_pamt"),
-    ({"dpamt": "dpamt_hints"}, "a design that counts"),
 ])
 def test_a_config_must_have_what_a_design_needs(keys, sentence):
     table = {"name": "c", "policy": "kick_on_busy", "module": "1.5.24", "td": {"dynamic_pamt": True} | keys}
@@ -253,3 +252,22 @@ def test_the_share_of_time_spent_waiting_for_the_lock_is_a_number_of_the_result(
     assert none.pamt_pairs.wait_share == 0
     rows = {what: value for left, one, right, other in fact_rows(merged) for what, value in ((left, one), (right, other))}
     assert float(rows["time waiting for pamt_lock, %"]) == pytest.approx(100 * merged.pamt_pairs.wait_share, rel=0.01)
+
+
+# --- without a count --------------------------------------------------------------------------
+
+def test_hints_run_in_virtual_time_each_get_adds_and_only_a_hint_removes():
+    result = storm("dpamt_hints", 1, "workload.removal=punch_hole", "workload.removal_pages=1", "workload.removals_per_s=0",
+                   "workload.pages=4", "workload.hosts=2")
+    add, remove = (result.seamcalls[f"tdh_phymem_pamt_{name}"] for name in ("add", "remove"))
+    assert result.counters["installs"] > 30 and add.success + add.other >= result.counters["installs"]
+    assert add.other_by_status.keys() == {"TDX_HPA_RANGE_NOT_FREE|RCX"}
+    assert 0 < remove.success < result.counters["removals"] and add.success - remove.success in (0, 1)
+
+
+@pytest.mark.parametrize("more", [{"machine": {"placement": "packed"}}, {"td": {"memory_mib": 4}, "workload": {"removal": "split"}}])
+def test_hints_are_refused_where_they_are_not_modelled(more):
+    table = {"name": "c", "policy": "kick_on_busy", "module": "1.5.24", "engine": "simulate",
+             "td": {"dynamic_pamt": True, "dpamt": "dpamt_hints"} | more.pop("td", {})} | more
+    with pytest.raises(UsageError, match="^c.toml: td.dpamt = 'dpamt_hints': needs .*a design that counts"):
+        config_file.check(config_file.Given(table, "c.toml"))

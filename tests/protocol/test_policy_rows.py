@@ -78,6 +78,6 @@ def test_every_line_is_a_policy():
 
 def test_switches_are_by_default_what_merged_kernels_do():
     assert {switch.name: switch.default for switch in SWITCHES} == {
-        "bar": "call", "kick_after_track": True, "freeze": True, "stale_old": False, "zap_lock": "write",
+        "bar": "call", "kick_after_track": True, "freeze": True, "stale_old": False, "zap_lock": "write", "split_lock": "write",
         "seamcall_lock": False, "interrupts_at_reentry": "on", "stop_on": ("event",), "add_in_freeze": False,
         "vm_state_guard": False, "vp_init_lock": "none", "tdx_lock": True, "clobber": False, "inject_every": 0}

@@ -374,7 +374,13 @@ class Writer:
         self.listing.end("pamt_get")
         self._page()
 
-    def put(self) -> None:
+    def put(self, used: bool = True) -> None:
+        """The pair of PAGE's range.
+
+        used   whether the page was in use: if not, the module has given no hint
+        """
+        if not used and not self.design.counts:
+            return
         self.listing.begin("pamt_put")
         self._put()
         self.listing.end("pamt_put")

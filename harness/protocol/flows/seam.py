@@ -56,7 +56,7 @@ def put_after_failure(flow: Flow, pairs: pamt.Writer | None) -> None:
         kept = ((R.BEPOCH, R.CALL), (R.EPOCH_WORD, R.ANSWER))
         for copy, register in kept:
             flow.row(Op.LET, register=copy, source=register)
-        pairs.put()
+        pairs.put(used=False)
         for copy, register in kept:
             flow.row(Op.LET, register=register, source=copy)
 
