@@ -23,6 +23,8 @@ Where a slice may end:
     ANYWHERE       before any access, with locks held or not
     OUTSIDE        as on real hardware: never inside a SEAMCALL, never with a spinning lock held; a
                    guest is interrupted, as by a timer, and gives way once it is out
+    YIELDING       anywhere, and whoever has to wait gives way at once, even inside a SEAMCALL or with a spinning
+                   lock: as the processes of this harness do (realtime.py, SPINS_CROWDED)
 
 A processor's pace may change: for a while all its rows take so many times their price, drawn from a distribution.
 And it may stall, for nothing that the model knows of (an interrupt of its own, a hypervisor): at random
@@ -53,7 +55,7 @@ CLOSED = 16                      # interrupts or preemption are off
 WAITS = 32                       # it may have to wait
 PRICE_SHIFT = 8                  # above: its price in ticks
 
-OUTSIDE, ANYWHERE = 0, 1         # where a time slice may end
+OUTSIDE, ANYWHERE, YIELDING = 0, 1, 2    # where a time slice may end
 
 # Why `run` returns.
 ALARM, TURN, QUIET, HALTED, RESET, UNKNOWN = range(6)
@@ -365,7 +367,7 @@ def attend(machine, code, dice, row, signal, tag, registers, half, line, actor, 
     if signal == BLOCKED:
         machine.queue.times[actor] = time
         wait(machine, line, actor)
-        if tag & CLOSED:
+        if tag & CLOSED and control[RULE] != YIELDING:
             actors[actor].place |= SPINS
         if crowded and processors[processor].first != NOBODY:
             make_way(machine, processor, actor, time)
@@ -434,7 +436,7 @@ def before_access(machine, base, registers, tag, actor, time):
         time += slack
     if crowded and time >= processors[processor].slice_end and processors[processor].first != NOBODY:
         kick = base + registers[Register.KICK]
-        if control[RULE] == ANYWHERE or not tag & (CLOSED | IN_GUEST) \
+        if control[RULE] != OUTSIDE or not tag & (CLOSED | IN_GUEST) \
                 and not atomics.load64(kick) & control[GUEST_MODE]:
             return time, slack, False
         if tag & IN_GUEST:

@@ -92,9 +92,11 @@ class Sequence:
     def _count(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of each block by kind, (BLOCKS, KINDS), and lines transferred in it, (BLOCKS,)."""
         self.again()
+        for array in (self.counts, self.table.words, self.table.copies):
+            array[:] = 0
         self.run(in_turn.counted)
         column = np.array([[info.price == kind for kind in KINDS] for info in OP_TABLE], np.int64)
-        return self.counts[:, :-1] @ column, self.counts[:, -1]
+        return self.counts[:, :-1] @ column, self.counts[:, -1].copy()
 
     def ticks(self) -> np.ndarray:
         """Ticks that each block but the last has taken with both on this processor, (REPEATS, BLOCKS - 1)."""

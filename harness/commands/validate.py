@@ -57,7 +57,7 @@ def run(paths: list[str], progress: Callable[[float], None] = lambda _: None, wo
     """
     rows, cases = [], [(path, workload, release) for path in paths for workload in WORKLOADS for release in RELEASES]
     vcpus, hosts = WORKERS[workers]
-    machine = [] if workers == 2 else ["machine.processors=2", "machine.preempt=anywhere"]
+    machine = [] if workers == 2 else ["machine.processors=2", "machine.preempt=yielding"]
     for path, _, _ in cases[::len(WORKLOADS) * len(RELEASES)]:
         config_file.load(path, SETTINGS)                 # refused before anything is measured
     calibrator = calibrate.Calibrator()

@@ -124,9 +124,10 @@ class Machine(Table):
                                                        "random, scattered over the host's 2 MiB, which all share")
     processors: int = Field(0, ge=0, le=4160, description="0: one for each vCPU and host thread")
     sockets: int = Field(1, ge=1, le=64, description="sockets among which the processors are divided")
-    preempt: Literal["outside", "anywhere"] = Field("outside",
-                                                    description="where a time slice may end: outside SEAMCALLs and locks, or "
-                                                                "anywhere")
+    preempt: Literal["outside", "anywhere", "yielding"] = Field("outside",
+                                                                description="where a time slice may end: outside SEAMCALLs and "
+                                                                            "locks, or anywhere; yielding: and whoever waits gives "
+                                                                            "way, as this harness' processes do")
     time_slice_ns: float = Field(3_000_000, ge=100, le=1e9, description="a time slice, with fewer processors than threads")
     switch_ns: float = Field(1_500, ge=0, le=1e9, description="to another thread on the same processor")
     local_ns: float = Field(0.3, ge=0, le=1e6, description="a micro-op on registers")

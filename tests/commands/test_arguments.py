@@ -97,7 +97,7 @@ LONG = "9" * 5_000
     (("doctor", "--calibrate", LONG), ": File name too long; must be"), (("doctor", "--calibrate", "/tmp"), "/tmp: is a folder"),
 ])
 def test_a_path_that_the_system_refuses_is_a_mistake_and_refused_before_anything_is_done(given, says, capsys, monkeypatch):
-    for name in ("harness.commands.running.measure", "harness.commands.calibrate.measure", "harness.traces.gathered.Gathered.line"):
+    for name in ("harness.commands.running.measure", "harness.commands.calibrate.Calibrator", "harness.traces.gathered.Gathered.line"):
         monkeypatch.setattr(name, lambda *_: pytest.fail("something is done"))
     monkeypatch.setattr("harness.results.store.read", lambda path: made())
     code, out, err = command(capsys, *given)
@@ -107,7 +107,7 @@ def test_a_path_that_the_system_refuses_is_a_mistake_and_refused_before_anything
 def test_a_file_that_is_calibrated_is_not_there_before_it_is_measured(tmp_path, monkeypatch):
     def stop():
         raise KeyboardInterrupt
-    monkeypatch.setattr("harness.commands.calibrate.measure", stop)
+    monkeypatch.setattr("harness.commands.calibrate.Calibrator", stop)
     with pytest.raises(KeyboardInterrupt):
         doctor.write_costs(str(tmp_path / "costs.toml"))
     assert not list(tmp_path.iterdir())

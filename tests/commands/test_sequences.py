@@ -52,8 +52,7 @@ def test_what_is_counted_is_what_a_vcpu_and_a_host_do(sequence):
     """Each row has its kind; each turn moves lines; faults and removals come."""
     assert sequence.rows.shape == (sequences.BLOCKS, len(sequences.KINDS)) and (sequence.rows[1:].sum(axis=1) > 20).all()
     assert (sequence.moved > 0).mean() > 0.9
-    before = sequence.counts.copy()
     rows, moved = sequence._count()
-    assert (sequence.counts == 2 * before).all() and (rows == 2 * sequence.rows).all() and moved.sum() > sequence.moved.sum()
-    ops = before.sum(axis=0)
+    assert (rows == sequence.rows).all() and (moved == sequence.moved).all()
+    ops = sequence.counts.sum(axis=0)
     assert ops[Op.ENTRY_TAKE] > 100 and ops[Op.MMU_TAKE_EXCLUSIVE] > 100 and ops[Op.CALL_BEGIN] == ops[Op.CALL_END] > 500

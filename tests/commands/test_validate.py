@@ -27,7 +27,7 @@ def test_what_is_measured_here_can_be_used_by_a_config(tmp_path, capsys, monkeyp
     (["--calibrate", "{}/nowhere/costs.toml"], "nowhere"), (["--validate", "{}/none.toml"], "no such file"),
 ])
 def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch, arguments, says):
-    monkeypatch.setattr(calibrate, "measure", lambda: {"local_ns": 1.0})
+    monkeypatch.setattr(calibrate, "Calibrator", lambda: 1 / 0)      # said before anything is measured
     assert main(["doctor", *(argument.format(tmp_path) for argument in arguments)]) == 2
     printed = capsys.readouterr()
     assert says in printed.err and printed.err.count("\n") == 1 and not printed.out

@@ -272,8 +272,8 @@ def may_go_on(running: simulate.Simulation, actor: int) -> bool:
     return signal != BLOCKED
 
 
-@pytest.mark.parametrize("machine", [{}, {"processors": 2}, {"processors": 2, "preempt": "anywhere"}],
-                         ids=["a processor each", "two processors", "preempted anywhere"])
+@pytest.mark.parametrize("machine", [{}, {"processors": 2}, {"processors": 2, "preempt": "anywhere"}, {"processors": 2, "preempt": "yielding"}],
+                         ids=["a processor each", "two processors", "preempted anywhere", "yielding"])
 @pytest.mark.parametrize("policy, tds", [("kick_vcpus", 1), ("zero_tolerance", 1), ("kick_vcpus", 2)])
 def test_nobody_ever_waits_for_what_has_already_happened(policy, tds, machine):
     """At thousands of instants: whoever is parked, the row it stands at would not let it go on."""

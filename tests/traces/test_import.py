@@ -189,7 +189,7 @@ def test_numbers_of_a_host_stand_beside_results(tmp_path, capsys, monkeypatch):
     assert any("tdh_mem_track" in row and " 10 " in row for row in out.splitlines())
     saved = store.read(result)
     row = make_row("case", BY_KEY["removals_per_s"], [saved], [saved], 1.0)
-    monkeypatch.setattr(validate, "run", lambda paths, progress: [row])
+    monkeypatch.setattr(validate, "run", lambda paths, progress, workers: [row])
     code, out, err = command(capsys, "doctor", "--validate", "--against", tmp_path / "out/real.json")
     assert (code, err) == (0, "") and "real host" in out and "100" in out
     for wrong, says in (({}, "must be a real.json"), ({"kind": written.KIND, "numbers": {"x": -1}}, "numbers.x = -1")):

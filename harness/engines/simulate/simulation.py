@@ -160,7 +160,7 @@ class Simulation:
         control[simulate.PACE_SHIFT] = prices.ticks(machine.pace_ns).bit_length() - 1
         control[simulate.STALL_EVERY] = prices.ticks(machine.stall_every_ns)
         control[simulate.STALL] = len(self.durations.table) + prices.STALL
-        control[simulate.RULE] = simulate.ANYWHERE if machine.preempt == "anywhere" else simulate.OUTSIDE
+        control[simulate.RULE] = getattr(simulate, machine.preempt.upper())
         control[simulate.REQUEST], control[simulate.GUEST_MODE] = REQUEST, IN_GUEST
         return control
 
