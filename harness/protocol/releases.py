@@ -68,7 +68,6 @@ class Release(NamedTuple):
     epf_list             GPAs that a vCPU's list has room for, at the most
     hp_lock_timeout_ms   how long a guest is refused for host priority before its TD exits, unless the TD says otherwise
     entry_write          how the new word of an SEPT entry is written: STORE, SWAP_STORE, SWAP, CHECKED_SWAP
-    sept_add_write       the same of TDH.MEM.SEPT.ADD
     access               the access bits of an entry that maps something
     guest_entry          how a guest takes an entry: SET_LOOK, LOOK_SET
     guest_shared         how a guest takes a sharex_hp lock shared: ADD_LOOK, LOOK_ADD
@@ -110,7 +109,6 @@ class Release(NamedTuple):
     epf_list: int = EPF_LIST_SIZE
     hp_lock_timeout_ms: int = 1000
     entry_write: str = STORE
-    sept_add_write: str = STORE
     access: int = RWX
     guest_entry: str = SET_LOOK
     guest_shared: str = ADD_LOOK
@@ -159,28 +157,28 @@ _24 = _20._replace(
 _28 = _24._replace(
     name="1.5.28", source=_STORED.format("30d22188"), also=(), entry_write=CHECKED_SWAP, guest_shared=LOOK_ADD,
     accept_leaf=ENTRY, promote_gives_way=INTERRUPT, demote_gives_way=NOTHING,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr", "unblock_operand", "sept_add_write", "list_gives_way",
+    derived=("filter_tree", "filter_pending", "init_apicid_tdr", "unblock_operand", "list_gives_way",
              "list_count_in_rax"))
 _34 = _28._replace(
     name="1.5.34", source=_STORED.format("9fd3c8b1"), guest_entry=LOOK_SET, removed_children=True, op_states=13,
-    counters=True, mr_key_get=True, sept_add_write=SWAP, list_count_in_rax=False,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr", "sept_add_write"))
+    counters=True, mr_key_get=True, list_count_in_rax=False,
+    derived=("filter_tree", "filter_pending", "init_apicid_tdr"))
 # The 2.0 line: each is the counterpart of a release of the 1.5 line.
 _2_08 = _16._replace(
     name="2.0.08", source=_STORED.format("1666adc4"), dynamic_pamt=True, connect=True,
-    derived=("unblock_operand", "init_apicid_tdr", "accept_leaf", "op_state_status"))
+    derived=("op_state_status",))
 _2_12 = _20._replace(
     name="2.0.12", source=_STORED.format("a56a9173"), connect=True,
-    derived=("promote_tree", "promote_children", "promote_masks", "promote_gives_way", "unblock_operand",
-             "init_apicid_tdr", "attr_wr_writes", "list_gives_way"))
+    derived=("init_apicid_tdr",))
 _2_14 = _24._replace(
     name="2.0.14", source=_STORED.format("db57c638"), also=(), connect=True,
-    derived=(*_2_12.derived, "filter_tree", "filter_pending", "guest_entry", "guest_shared", "accept_leaf"))
+    derived=("init_apicid_tdr", "attr_wr_writes", "list_gives_way", "filter_tree", "filter_pending", "guest_entry",
+             "guest_shared", "accept_leaf"))
 _2_16 = _28._replace(
     name="2.0.16", source=_STORED.format("6e66b9d2"), connect=True, derived=(*_28.derived, "accept_leaf"))
 _2_18 = _34._replace(
     name="2.0.18", source=_STORED.format("e69a4391"), connect=True,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr", "unblock_operand", "removed_children"))
+    derived=("filter_tree", "filter_pending", "init_apicid_tdr"))
 _REPORT = Release(
     "report-2024", "lock status report, Yan Zhao, 13 Sep 2024, its table taken literally",
     enter_tdvpr=EXCLUSIVE, pamt_parents=False, key_table=False, report_only=True)

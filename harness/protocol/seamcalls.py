@@ -264,7 +264,7 @@ def _vcpus(release: Release) -> tuple[Seamcall, ...]:
             )
             for name, mode, source in (
                 ("tdh_vp_init", SHARED, "tdh_vp_init.c, version 0"),
-                ("tdh_vp_init_apicid", release.init_apicid_tdr, "tdh_vp_init.c:143-149, version 1"),
+                ("tdh_vp_init_apicid", release.init_apicid_tdr, "tdh_vp_init.c:143-149, version 1; 2.0.08 c4000"),
             )
         ),
         Seamcall(
@@ -313,9 +313,11 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 # The page's 512 entries are FREE already: a fresh TD, SEPT.REMOVE and PROMOTE leave them so.
                 PageBecomes(PT_EPT, clear_bepoch=True),
                 Children(+1),
-                Become(((("FREE",), "NL_MAPPED"),), hpa="new", releases=False, how="sept_add_write"),
+                Become(((("FREE",), "NL_MAPPED"),), hpa="new", releases=False),
             ),
-            source="tdh_mem_sept_add.c:476-510; 1.5.05:51-217; 2.0.18 c9000",
+            source="tdh_mem_sept_add.c:476-510; 1.5.05:51-217; 1.5.28 c9700; 2.0.12 c10000; 2.0.18 c9000; write:"
+                   " src/common/memory_handlers/sept_manager.c 1.5.24 c20200; 1.5.28 c20200; 1.5.34 c22000; 2.0.12 c20200;"
+                   " 2.0.16 c20200",
             order=("SEPT_ENTRY", *PAGE_SIZES, "SEPT_TREE", "OP_STATE", *TDR_SIZES),
             levels=TABLE_LEVELS,
         ),
@@ -373,7 +375,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 Become(UNBLOCK, hpa="copy", releases=True, keeps_counter=True),
                 Count("blocked", -1),
             ),
-            source="tdh_mem_range_unblock.c:90-260; 1.5.34 c1400",
+            source="tdh_mem_range_unblock.c:90-260; 1.5.34 c1400; 2.0.08 c3000; 2.0.12 c7000; 2.0.14 c8000; 2.0.18 c3000",
             levels=ANY_LEVEL,
         ),
         Seamcall(
@@ -416,7 +418,7 @@ def _memory(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_NDA, page="found"),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_sept_remove.c:66-330; 1.5.34 c1400",
+            source="tdh_mem_sept_remove.c:66-330; 1.5.34 c1400; 2.0.18 c1000",
             order=("SEPT_ENTRY", "PAGE", "SEPT_TREE", "OP_STATE", *TDR_SIZES),
             levels=TABLE_LEVELS,
         ),
@@ -464,7 +466,7 @@ def _large_pages(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_NDA, page="found"),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_page_promote.c:55-103 and after; 1.5.24:50-83; 1.5.34 c1400",
+            source="tdh_mem_page_promote.c:55-103 and after; 1.5.24:50-83; 1.5.34 c1400; 2.0.12 c1400; 2.0.14 c1400",
             levels=(1,),
         ),
         Seamcall(
@@ -585,7 +587,8 @@ def _guest(release: Release) -> tuple[Seamcall, ...]:
             "tdg_mem_page_accept", 6, "guest", (
                 Accept(),
             ),
-            source="src/td_dispatcher/vm_exits/tdg_mem_page_accept.c:49-326; 1.5.28 c1400; 2.0.18 c1400; 1.5.34 = 2.0.18",
+            source="src/td_dispatcher/vm_exits/tdg_mem_page_accept.c:49-326; 1.5.28 c1400; 2.0.08 c6000; 2.0.18 c1400;"
+                   " 1.5.34 = 2.0.18",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -599,7 +602,8 @@ def _guest(release: Release) -> tuple[Seamcall, ...]:
             "tdg_mem_page_attr_wr", 24, "guest", (
                 WriteAttributes(("MAPPED", "EXP_DIRTY", "PENDING", "PEND_EXP_DIRTY")),
             ),
-            source="src/td_dispatcher/vm_exits/tdg_mem_page_attr_wr.c; 1.5.05:273-277; 1.5.24:367; 1.5.34 c1400",
+            source="src/td_dispatcher/vm_exits/tdg_mem_page_attr_wr.c; 1.5.05:273-277; 1.5.24:367; 1.5.34 c1400;"
+                   " 2.0.12 c12000",
             levels=LEAF_LEVELS,
         ),
     )

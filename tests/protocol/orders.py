@@ -149,11 +149,8 @@ ORDERS = (
 
     # --- memory
     Order("tdh_mem_sept_add", f"{ENTRY_TD} TREE/SH ENT F.PAGE/EX",
-          "PAGE.type=PT_EPT PAGE.bepoch=0 chldcnt+1 ENTRY:=NL_MAPPED+EL", "-ENT -PAGE -TREE -OPS -TDR",
-          "1.5.05 tdh_mem_sept_add.c:51-56, :476-510", until="1.5.28"),
-    Order("tdh_mem_sept_add", f"{ENTRY_TD} TREE/SH ENT F.PAGE/EX",
           "PAGE.type=PT_EPT PAGE.bepoch=0 chldcnt+1 ENTRY=NL_MAPPED+EL", "-ENT -PAGE -TREE -OPS -TDR",
-          "1.5.34 tdh_mem_sept_add.c, derived", since="1.5.34"),
+          "1.5.05 tdh_mem_sept_add.c:51-56, :476-510; 1.5.28 c9700; 1.5.24 sept_manager.c c20200"),
     Order("tdh_mem_page_add", "X.TDR/EX OPS/- WALK ?ENTRY F.PAGE/EX",
           "mem+size ?ENTRY ENTRY:=MAPPED chldcnt+1 PAGE.type=PT_REG PAGE.bepoch=0", "-PAGE -TDR",
           "1.5.24 tdh_mem_page_add.c:145-198; sept_manager.c:449-456"),

@@ -24,8 +24,7 @@ IDS = [f"{release}-{order.call}-{level}" for release, order, level in CASES]
 
 def kept(release: str, call: str, moment: str) -> bool:
     """Whether the priority is still on the entry at the end of the call."""
-    plain = call == "tdh_mem_sept_add" and like(release) != "1.5.34"      # its last write is a store up to 1.5.28
-    if moment == "after the write" or TRAITS[like(release)].writes != ("store",) and not plain:
+    if moment == "after the write" or TRAITS[like(release)].writes != ("store",):
         return True                                      # from 1.5.20 the write keeps what is there
     return call in COPIES and moment == "before the copy"
 

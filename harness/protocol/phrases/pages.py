@@ -113,7 +113,6 @@ class Become:
     releases      the word has TDEL clear, so that the write is the release
     keeps_counter   with "copy": how far an ACCEPT of the large page has got stays in the word
     importing     with "none": the state instead while the TD is imported
-    how           a field of releases.Release that says how it is written
     How it is written is the release's (releases.py): up to 1.5.16 one plain store.
     """
 
@@ -122,7 +121,6 @@ class Become:
     releases: bool
     keeps_counter: bool = False
     importing: str = ""
-    how: str = "entry_write"
 
     @property
     def leveled(self):
@@ -135,8 +133,7 @@ class Become:
             if self.importing:
                 self._leave(call, after)
                 return
-            write_entry(call, self.releases, BUILT[self.hpa], self._word(call, after), f"entry as {after}",
-                        getattr(call.release, self.how))
+            write_entry(call, self.releases, BUILT[self.hpa], self._word(call, after), f"entry as {after}")
             return
         write = call.fresh("write")
         for before, after in self.transitions[:-1]:

@@ -138,7 +138,7 @@ class EntryFilter:
             else:
                 call.row(Op.STATE, register=R.STATE, source=R.COPY)
                 call.row(Op.IN, source=R.STATE, mask=states(*ACCEPTABLE), next=accessible, otherwise=faults,
-                         text="a touch is a #VE")
+                         text="any PENDING: #VE")
         call.listing.label(accessible)
 
     @staticmethod
