@@ -30,6 +30,11 @@ KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a devi
          stat.S_IFSOCK: "a socket"}
 
 
+def stem(path: str | Path) -> str:
+    """What a file is called that says no name of its own."""
+    return "stdin" if str(path) == STANDARD_INPUT else Path(path).stem
+
+
 def write_file(text: str, path: Path) -> Path:
     """Raises OSError that names the file; then nothing of it is left.
 

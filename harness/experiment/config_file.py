@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from harness.errors import UsageError, nearest
 from harness.experiment.config import Bound, Config, KeyProblem, Table
-from harness.files import STANDARD_INPUT, from_toml, read_toml
+from harness.files import STANDARD_INPUT, from_toml, read_toml, stem
 
 # What a kind of pydantic's errors says is allowed.
 LIMITS = {
@@ -53,7 +53,7 @@ def read(path: str | Path, overrides: list[str] = ()) -> Given:
         key, value = parse_override(override)
         put(table, key, value, f"--set {override}")
         origins[key] = f"--set {override}"
-    table.setdefault("name", "stdin" if path == STANDARD_INPUT else Path(path).stem)
+    table.setdefault("name", stem(path))
     return Given(table, "standard input" if path == STANDARD_INPUT else str(path), origins)
 
 

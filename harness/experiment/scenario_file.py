@@ -18,7 +18,7 @@ from harness.experiment.scenario import (
 )
 from harness.experiment.scenario_grades import check_release, graded
 from harness.experiment.scenario_scripts import lacks, make_scripts
-from harness.files import read_toml
+from harness.files import read_toml, stem
 from harness.memory.layout import Layout
 from harness.protocol.releases import BY_NAME as RELEASES, between, find
 from kernels.moves import ACTORS_MAX
@@ -45,8 +45,8 @@ def load(path: str | Path, modules: list[str] | None = None, policy: str | None 
         table["dpamt"] = dpamt
     table |= keys or {}
     if anywhere:
-        return parse(table | {"module": modules}, Path(path).stem, str(path), anywhere=True)
-    return parse(table, Path(path).stem, str(path), modules)
+        return parse(table | {"module": modules}, stem(path), str(path), anywhere=True)
+    return parse(table, stem(path), str(path), modules)
 
 
 def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | None = None,
@@ -73,7 +73,7 @@ def parse(table: dict, name: str, path: str = "scenario", modules: list[str] | N
 def declared(path: str | Path) -> dict[str, list[str]]:
     """By invariant, the releases of which a file says that they have to break it.  Raises UsageError."""
     table, says = read_toml(path), {}
-    file = _file(table, Path(path).stem, str(path))
+    file = _file(table, stem(path), str(path))
     for module in file.module:
         if not _has_calls(file, module):
             continue

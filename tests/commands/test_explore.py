@@ -1,5 +1,6 @@
 """The commands `explore` and `replay` as a user meets them."""
 
+import io
 import json
 import subprocess
 import sys
@@ -30,6 +31,12 @@ def test_explore_prints_outcomes_and_a_counterexample_that_replays(tmp_path, cap
     saved.write_text(saved.read_text().replace("80000400000030f7", "80100400000030f7"))
     code, out, err = command(capsys, "replay", str(saved))
     assert code == 1 and "NOT as saved" in out
+
+
+def test_a_scenario_comes_by_standard_input(monkeypatch):
+    raw = (ROOT / "configs/explore/accept_block.toml").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+    assert {scenario.name for scenario in load("-")} == {"stdin"}
 
 
 def test_a_forbidden_or_ungraded_outcome_fails_with_its_counterexample(tmp_path, capsys):
