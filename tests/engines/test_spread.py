@@ -172,3 +172,10 @@ def test_who_waits_beside_others_on_its_processor_gives_way_at_once_if_it_is_sai
     spins, gives_way = (result_of(machine={"costs": costs, "processors": 2, "preempt": rule}, **keys) for rule in ("anywhere", "yielding"))
     assert gives_way.counters["removals"] > 5 * spins.counters["removals"] > 0
     assert not any(gives_way.invariants.values())
+
+
+def test_a_config_may_name_a_histogram_of_a_costs_file(costs):
+    named = {"distribution": {"transfer": f"histogram {costs}:transfer"}}
+    assert (drawn(config(machine={**named, "transfer_ns": 80}).machine) == drawn(prices.resolve(config(machine={"costs": costs}))[0])).all()
+    with pytest.raises(UsageError, match="Makefile"):
+        prices.read_histogram("Makefile:pace")
