@@ -24,7 +24,8 @@ Where a slice may end:
     OUTSIDE        as on real hardware: never inside a SEAMCALL, never with a spinning lock held; a
                    guest is interrupted, as by a timer, and gives way once it is out
     YIELDING       anywhere, and whoever has to wait gives way at once, even inside a SEAMCALL or with a spinning
-                   lock: as the processes of this harness do (realtime.py, SPINS_CROWDED)
+                   lock, and spins where it has to sleep for a moment only: as the processes of this harness do
+                   (realtime.py, SPINS_CROWDED and SLEEP_FLOOR_US)
 
 A processor's pace may change: for a while all its rows take so many times their price, drawn from a distribution.
 And it may stall, for nothing that the model knows of (an interrupt of its own, a hypervisor): at random
@@ -64,8 +65,8 @@ GOES_ON, NEXT = 6, 7             # it does not: the actor goes on, the next one 
 # Elements of `control`.
 STEPS, LIVE, WHO, NOW, BEGIN, END, SLICE, SWITCH, INTERRUPT, HANDLED, RULE, REQUEST, GUEST_MODE, \
     WAKES, TURNS, STALL_EVERY, STALL, SERVED, NOTICED, \
-    PACE_SHIFT = range(20)
-CONTROL = 20
+    PACE_SHIFT, SLEEPS_FROM = range(21)
+CONTROL = 21
 
 LINE_MASK = (1 << lines.LINE_SHIFT) - 1
 
@@ -400,7 +401,7 @@ def attend(machine, code, dice, row, signal, tag, registers, half, line, actor, 
         return time, pc, half, RESET
     else:
         return time, pc, half, HALTED if signal == Op.HALT else UNKNOWN
-    if sleeps and crowded:
+    if sleeps and crowded and until - time >= control[SLEEPS_FROM]:
         sleep(machine, actor, time, until)
         return until, pc, half, NEXT
     return until, pc, half, GOES_ON

@@ -71,7 +71,7 @@ def validation_report(rows: list[Row], real: dict[str, float] | None = None, sty
              f" median (least..greatest) of {len(rows[0].processes)} runs of {DURATION_S:g} s"] if rows else []
     for case in dict.fromkeys(row.case for row in rows):
         mine = [row for row in rows if row.case == case]
-        parts.append(f"\n{case}; the workers had the processors for {100 * mine[0].workers_ran:.0f} % of the time or more")
+        parts.append(f"\n{case}; workers ran for {100 * mine[0].workers_ran:.0f} % of the time or more")
         parts.append(table_of([
             {"": row.metric.title if row.metric.events else row.metric.name,
              "processes": _range(row.metric, row.processes), "simulate": _range(row.metric, row.simulate),

@@ -162,9 +162,20 @@ def test_every_default_is_without_spread_and_says_so():
     assert not machine.distribution and set(assumed.SPREAD) <= {key.removesuffix("_ns") for key in assumed.MACHINE}
 
 
-def test_who_waits_beside_others_on_its_processor_gives_way_at_once_if_it_is_said_so():
-    """Four on two processors, as the processes of this harness: a removal does not wait for the end of a time slice."""
-    keys = {"td": {"vcpus": 3, "memory_mib": 2}, "workload": {"removals_per_s": 0.0, "pages": 4}, "duration_s": 0.05}
-    spins, gives_way = (result_of(machine={"processors": 2, "preempt": rule}, **keys) for rule in ("anywhere", "yielding"))
-    assert gives_way.counters["removals"] > 1.3 * spins.counters["removals"] > 0
+def test_who_waits_beside_others_on_its_processor_gives_way_at_once_if_it_is_said_so(costs):
+    """Four on two processors, as the processes of this harness: a removal does not wait for the end of a time slice.
+
+    Its pauses of 2 us are spun, so that the host keeps its processor.
+    """
+    keys = {"td": {"vcpus": 3, "memory_mib": 2}, "duration_s": 0.015, "module": "1.5.24", "costs_ns": {"invalidate": 2_000},
+            "workload": {"hot_pages": 4, "accept_first": 0.9, "removals_per_s": 500_000.0}}
+    spins, gives_way = (result_of(machine={"costs": costs, "processors": 2, "preempt": rule}, **keys) for rule in ("anywhere", "yielding"))
+    assert gives_way.counters["removals"] > 5 * spins.counters["removals"] > 0
     assert not any(gives_way.invariants.values())
+
+
+def test_a_config_may_name_a_histogram_of_a_costs_file(costs):
+    named = {"distribution": {"transfer": f"histogram {costs}:transfer"}}
+    assert (drawn(config(machine={**named, "transfer_ns": 80}).machine) == drawn(prices.resolve(config(machine={"costs": costs}))[0])).all()
+    with pytest.raises(UsageError, match="Makefile"):
+        prices.read_histogram("Makefile:pace")

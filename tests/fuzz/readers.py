@@ -243,7 +243,7 @@ READERS = {
     "schedule": Reader(lambda path: [Schedule.read(path)][:0], _json(lambda: random_schedule(0), lambda: random_schedule(1)), "json"),
     "result": Reader(_read_result, _json(document), "json"),
     "history": Reader(_read_history, _history, "jsonl"),
-    "calibration": Reader(lambda path: list(assumed.read_costs(path)[1:]), _toml(COSTS), "toml"),
+    "calibration": Reader(lambda path: [assumed.read_costs(path).where], _toml(COSTS), "toml"),
     "histogram": Reader(lambda path: [str(prices.read_histogram(path))], lambda random: damage.damaged(HISTOGRAM, random), "csv"),
     "module": Reader(lambda path: [find_release(path, "--module").name], _toml(MODULE), "toml"),
     "command line": Reader(_read_arguments, _arguments, names_file=False),

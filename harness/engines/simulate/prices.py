@@ -172,7 +172,10 @@ def read_histogram(path: str) -> list[tuple[float, float, float]]:
     """
     name = path.rpartition(":")[2]
     if name in assumed.SPREAD:
-        return _checked(path, read_toml(path.removesuffix(f":{name}"), f"histogram {path}").get("histograms", {}).get(name))
+        file = path.removesuffix(f":{name}")
+        if name not in assumed.read_costs(file).histograms:
+            raise UsageError(f"{file}: has no histograms.{name}")
+        return _checked(path, read_toml(file)["histograms"][name])
     try:
         rows = [(float(row["from_ns"]), float(row["to_ns"]), float(row["count"]))
                 for row in csv.DictReader(io.StringIO(read_text(path, UsageError, most=TOML_MOST)))]

@@ -24,7 +24,7 @@ from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, IN_GUEST, REQUEST
 from harness.results.measured import Hang, Measured, log_of
 from harness.memory.sparse import GATHERED_PAGES, SparseMemory, reserve
-from kernels import lines, record, simulate, wheel
+from kernels import lines, realtime, record, simulate, wheel
 from kernels.dice import Dice
 from kernels.ops import LEVELS, REGISTERS, Op, Register as R
 from kernels.words import TDHP
@@ -156,6 +156,8 @@ class Simulation:
         control[simulate.SWITCH] = prices.ticks(machine.switch_ns)
         control[simulate.INTERRUPT] = prices.ticks(machine.ipi_ns)
         control[simulate.HANDLED] = prices.ticks(machine.ipi_handled_ns)
+        if machine.preempt == "yielding":
+            control[simulate.SLEEPS_FROM] = prices.ticks(1000 * realtime.SLEEP_FLOOR_US)
         control[simulate.NOTICED] = prices.ticks(machine.noticed_ns)
         control[simulate.PACE_SHIFT] = prices.ticks(machine.pace_ns).bit_length() - 1
         control[simulate.STALL_EVERY] = prices.ticks(machine.stall_every_ns)
