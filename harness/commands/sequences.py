@@ -34,7 +34,8 @@ from kernels.ops import OP_TABLE, REGISTERS, Op, Price
 BLOCK, BLOCKS = 2, 400           # turns of a block, one of each actor; blocks of a sequence
 REPEATS = 20
 PACE_MOST = 2                    # a block that takes longer than so many times its median has been interrupted
-PULL = 0.05                      # how much a price's share of distance weighs against a block's
+PULL = 0.2                       # how much a price's share of distance weighs against a block's
+LEAST = 0.1                      # of what a row takes alone, less what overlap gives back: no row is free
 SWEEPS = 400                     # of coordinate descent, by which the fit is found
 
 KINDS = tuple(price for price in Price if price not in (Price.FREE, Price.ZEROING))
@@ -184,7 +185,7 @@ def measure(timed: list[Sequence], alone: Mapping[str, float], handover_ns: floa
 
 
 def fit(rows: np.ndarray, took: np.ndarray, alone: np.ndarray) -> tuple[np.ndarray, float]:
-    """(prices, what overlap leaves): the prices, none below 0, that come nearest to rows @ prices = took, relatively.
+    """(prices, what overlap leaves): the prices, none below LEAST, that come nearest to rows @ prices = took, relatively.
 
     rows   (blocks, kinds)   took (blocks,)   alone (kinds,): what a row takes alone, above 0
     """
@@ -196,5 +197,5 @@ def fit(rows: np.ndarray, took: np.ndarray, alone: np.ndarray) -> tuple[np.ndarr
     square, side, found = table.T @ table, table.T @ goal, np.ones(len(alone))
     for _ in range(SWEEPS):
         for kind in range(len(found)):
-            found[kind] = max(0.0, found[kind] - (square[kind] @ found - side[kind]) / square[kind, kind])
+            found[kind] = max(LEAST, found[kind] - (square[kind] @ found - side[kind]) / square[kind, kind])
     return found * pulled, overlap
