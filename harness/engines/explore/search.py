@@ -23,7 +23,7 @@ from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
 from harness.protocol.counters import EVENTS
-from kernels import moves, search as kernel, states
+from kernels import judging, moves, search as kernel, states
 
 DEPTH_MAX = CHANGES_MAX + 1       # of PCT
 LOCK_ORDER = "lock_order"
@@ -217,11 +217,12 @@ def _why(ending: int, memory_mib: int) -> str:
 
 
 def _judge(search: Search, found: Found, tick) -> None:
-    ended = np.flatnonzero(np.diff(search.tables.states.first_arc[:int(search.counts[states.NEXT]) + 1]) == 0)
+    ended = search.ended()
     _endings(search, found, ended)
     fair = False
     if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
-        fair = _starvation(search, found, _livelock(search, found, ended), tick)
+        marks = search.marks()
+        fair = _starvation(search, found, _livelock(search, found, marks), tick)
     _note_settling(search, found)
     for name, (state, way, _) in zip(_flags(search), search.events):
         if state and name not in found.violations:
@@ -236,58 +237,47 @@ def _lock_order(search: Search, found: Found) -> None:
     """Look for locks that are taken in both orders, though nobody has waited for ever: the way to where the cycle is closed."""
     edges = lock_order.cycle(search)
     if edges:
-        rows = search.tables.states.rows[:int(search.counts[states.N_STATES])]
+        rows = search.stored.rows(slice(0, int(search.counts[states.N_STATES])))
         at = max(int(np.flatnonzero(rows[:, edge.process] == edge.local)[0]) for edge in edges)
         found.violations[LOCK_ORDER], found.lock_order = search.way_to(at), lock_order.spelled(search.scenario, edges)
 
 
-def _livelock(search: Search, found: Found, ended) -> np.ndarray:
-    """Look for states that cannot end; returns whether each state can."""
-    ends = _can_end(search, ended)
-    doomed = np.flatnonzero(~ends)
+def _livelock(search: Search, found: Found, marks: np.ndarray | None) -> np.ndarray:
+    """Look for states that cannot end; returns those that can and lie on a cycle.  marks: of Search.marks."""
+    if marks is None:
+        return np.zeros(0, np.int64)
+    doomed = np.flatnonzero(marks & judging.ENDS == 0)
     if len(doomed):
         state = int(doomed[0])
         if state == 0 and LIVELOCK not in search.scenario.must_violate and not search.scenario.may_never_end:
             raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end;"
                              ' if that is what is to be shown, must_violate = ["livelock"]')
         found.violations[LIVELOCK], found.cycles[LIVELOCK] = _cycle(search, state)
-    return ends
+    return np.flatnonzero(marks & (judging.ENDS | judging.CYCLE) == judging.ENDS | judging.CYCLE)
 
 
-def _can_end(search: Search, ended) -> np.ndarray:
-    """Whether some schedule leads from each state to an end, or to where the search has not been."""
-    expanded = int(search.counts[states.NEXT])
-    ends = np.zeros(int(search.counts[states.N_STATES]), np.uint8)
-    ends[ended] = 1
-    ends[expanded:] = 1
-    kernel.mark_ending(expanded, search.tables.states.first_arc, search.tables.states.arcs, ends)
-    return ends != 0
-
-
-def _starvation(search: Search, found: Found, can_end: np.ndarray, tick) -> bool:
-    """Look for a fair cycle in what can end; whether that was possible."""
-    expanded = int(search.counts[states.NEXT])
-    first_arc = search.tables.states.first_arc[:expanded + 1]
-    arcs, movers = (table[:first_arc[-1]] for table in (search.tables.states.arcs, search.tables.states.movers))
-    if search.groups and expanded < search.counts[states.N_STATES]:
+def _starvation(search: Search, found: Found, cyclic: np.ndarray, tick) -> bool:
+    """Look for a fair cycle among the states that are on one and can end; whether that was possible."""
+    if search.groups and search.counts[states.NEXT] < search.counts[states.N_STATES]:
         return False
+    if not len(cyclic):
+        return True
     if search.groups:
         # Whether all of those that are alike have a turn is asked of each of them, not of one order.
-        if not (arcs <= np.repeat(np.arange(expanded), np.diff(first_arc))).any():
-            return True
-        unused = 1 - search.counts[states.N_STATES] / len(search.tables.states.rows)
-        whole = Search(search.scenario, int(search.memory_bytes * unused) >> 20, forget=search.forget, symmetry=False)
+        left = search.memory_bytes - search.bytes_used()
+        whole = Search(search.scenario, max(16, left >> 20), forget=search.forget, symmetry=False)
         whole.scout()
         ending = whole.search(tick)
         found.interrupted |= whole.interrupted
         if ending != moves.FINISHED:
             return False
-        ended = np.flatnonzero(np.diff(whole.tables.states.first_arc[:int(whole.counts[states.NEXT]) + 1]) == 0)
-        return _starvation(whole, found, _can_end(whole, ended), tick)
-    members = fairness.fair_states(first_arc, arcs, movers, can_end[:expanded])
+        marks = whole.marks()
+        return _starvation(whole, found, np.flatnonzero(marks == judging.ENDS | judging.CYCLE), tick)
+    first_arc, arcs, movers = search.arcs_among(cyclic)
+    members = fairness.fair_states(first_arc, arcs, movers, np.ones(len(cyclic), bool))
     if len(members):
-        found.violations[STARVATION] = search.way_to(int(members[0]))
-        found.cycles[STARVATION] = [_moves(search, state)[place][0] for state, place in
+        found.violations[STARVATION] = search.way_to(int(cyclic[members[0]]))
+        found.cycles[STARVATION] = [_moves(search, int(cyclic[state]))[place][0] for state, place in
                                     fairness.round_trip(first_arc, arcs, movers, members)]
     return True
 
@@ -317,7 +307,7 @@ QUIET = {
 def _endings(search: Search, found: Found, ended) -> None:
     """The different endings; and the invariants of quiet memory, in each memory that an ending has."""
     actors = search.actors
-    rows = search.tables.states.rows[ended]
+    rows = search.stored.rows(ended)
     unique, first, counts = np.unique(rows[:, :actors + 1], axis=0, return_index=True, return_counts=True)
     by_key: dict[tuple, Ending] = {}
     shortest: dict[tuple, tuple] = {}            # a state, and where its actors have to go
@@ -387,15 +377,7 @@ def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
 
 def _moves(search: Search, state: int) -> list[tuple[Turn, int, int]]:
     """What can be done in a state, by places: the turn, where the actor then stands, the state it leads to."""
-    here, memory = search.tables.states.rows[state], int(search.tables.states.rows[state, search.actors])
-    arcs = iter(search.tables.states.arcs[search.tables.states.first_arc[state]:search.tables.states.first_arc[state + 1]])
-    found = []
-    for actor in range(search.actors):
-        for branch in search.branches(int(here[actor])):
-            move = search.move_of(int(here[actor]), memory, branch)
-            if search.tables.moves.flags[move] & moves.CANNOT == 0:
-                found.append((*search.move(state, actor << 8 | branch), int(next(arcs))))
-    return found
+    return [(*search.move(state, way), then) for way, then in search.successors(state)]
 
 
 def interleavings(search: Search) -> int:
@@ -403,8 +385,8 @@ def interleavings(search: Search) -> int:
     assert not search.groups, "of alike actors one order was searched"
     ways = {}
     for state in range(int(search.counts[states.N_STATES]) - 1, -1, -1):
-        arcs = search.tables.states.arcs[search.tables.states.first_arc[state]:search.tables.states.first_arc[state + 1]]
+        arcs = [then for _, then in search.successors(state)]
         assert all(arc > state for arc in arcs), "a cycle"
-        ways[state] = sum(ways[int(arc)] for arc in arcs) if len(arcs) else 1
+        ways[state] = sum(ways[arc] for arc in arcs) if arcs else 1
     return ways[0]
 

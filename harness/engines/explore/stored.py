@@ -1,0 +1,228 @@
+"""What a search stores: its tables as arrays, how wide each number is in them, and how to read them.
+
+`Stored` owns the arrays of kernels/states.py and gives memories and states the fields of kernels/packed.py: as wide as what
+has been met so far asks for.  Where a number does not fit any more, all rows are laid out anew.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.memory.tables import use_large_pages, zeros
+from kernels import buffers, interned, packed, search, states
+from kernels.moves import ACTORS_MAX
+
+LOCALS_MAX = 1 << states.LOCAL_BITS
+MEMORIES_MAX = 1 << states.MEMORY_BITS
+STATES_MAX = 1 << 30
+WORDS_MAX = 4096                 # that change, of a scenario's
+SMALL_MIB = 64                   # tables of less than that come in small pages
+MEMORY_SPARE = 2                 # bits of each field while words are only learned about
+NUMBER_BITS = 63
+
+
+class Move(NamedTuple):
+    """Where a move leads to, rows that it executes, and its flags (kernels/moves.py)."""
+
+    local: int
+    memory: int
+    executed: int
+    flags: int
+
+
+class Stored:
+    """The tables of one search, of so many actors, with store buffers for `room` stores, in so many bytes."""
+
+    def __init__(self, actors: int, room: int, memory_bytes: int, alike: bool, flags: int):
+        assert flags <= states.FLAGS_LOW + states.FLAGS_HIGH
+        self.actors, self.memory_bytes, self.alike = actors, memory_bytes, alike
+        self.counts, self.asks = np.zeros(states.COUNTS, np.int64), np.zeros(len(packed.ASKS), np.int64)
+        self.large, self.cells, self.spare, self.note_bits = False, 0, MEMORY_SPARE, 0
+        self.dictionary = packed.Dictionary(np.zeros((WORDS_MAX, len(packed.FIELD)), np.int64), np.ones(WORDS_MAX, np.int64),
+                                            zeros((WORDS_MAX, packed.CODES_MAX), np.int64))
+        self.state_fields = np.zeros((actors + 2, len(packed.FIELD)), np.int64)
+        self.most = [LOCALS_MAX, *(max(4 * states.ROOM, min(most, memory_bytes // least)) for most, least in (
+            (MEMORIES_MAX, 48), (STATES_MAX, 20), (STATES_MAX, 16)))]        # rows of each table; bytes of a row: at least so many
+        locals_ = self._table(states.N_LOCALS, buffers.columns(room))
+        memories, moves, rows = (self._table(kind, columns) for kind, columns in (
+            (states.N_MEMORIES, 1), (states.N_MOVES, states.MOVE_WORDS), (states.N_STATES, 1)))
+        count = locals_.rows.shape[0]
+        self.tables = states.Tables(
+            states.Locals(locals_, locals_.rows, zeros(count, np.int8), zeros(count, np.int32), zeros((actors, count), np.int32),
+                          np.zeros(ACTORS_MAX, np.int64), zeros((count, actors), np.int32)),
+            states.Memories(memories, self.dictionary, zeros((memories.rows.shape[0], actors), np.int32), np.zeros(WORDS_MAX, np.int64)),
+            moves._replace(columns=1, spare=states.FLAGS_LOW),
+            states.States(rows, self.state_fields, np.zeros((1, actors + 2), np.int32), *(zeros(rows.rows.shape[0], np.int32) for _ in "pe")),
+            self.counts, np.zeros(states.TABLES, np.int64), self.asks)
+        self._weigh()
+
+    def _table(self, kind: int, columns: int) -> interned.Table:
+        rows, at = self.most[kind], self.counts.ctypes.data
+        index = zeros(max(states.SLOTS_FIRST, rows * 4 // 3 + 1), np.uint32)
+        return interned.Table(zeros((rows, columns), np.int64), index, index.ctypes.data, at + 8 * kind, at + 8 * (states.TABLES + kind),
+                              (rows + 2).bit_length(), columns, 0, np.zeros(columns, np.int64))
+
+    def _weigh(self) -> None:
+        """Of each table how many bytes a row has."""
+        tables, swapped = self.tables, 4 * self.actors * self.alike
+        self.tables.row_bytes[:] = (tables.locals.rows[0].nbytes + 1 + 4 + 4 + swapped, tables.memories.table.rows[0].nbytes + swapped,
+                                    tables.moves.rows[0].nbytes, tables.states.table.rows[0].nbytes + 4)
+
+    def _kinds(self) -> tuple[interned.Table, ...]:
+        """In the order of `counts`."""
+        tables = self.tables
+        return tables.locals.table, tables.memories.table, tables.moves, tables.states.table
+
+    def for_thread(self) -> states.Tables:
+        """The same tables, with what each thread has of its own."""
+        locals_, memories, moves, rows = (table._replace(given=table.given.copy()) for table in self._kinds())
+        tables = self.tables
+        return states.Tables(
+            tables.locals._replace(table=locals_), tables.memories._replace(table=memories, words=tables.memories.words.copy()),
+            moves, tables.states._replace(table=rows, rows=tables.states.rows.copy()), self.counts, tables.row_bytes,
+            np.zeros(len(packed.ASKS), np.int64))
+
+    def reset(self, cells: int, spare: int, note_bits: int) -> None:
+        """Empty all tables; the fields are as wide as what is known by now asks for."""
+        counts, tables = self.counts, self.tables
+        for kind, table in enumerate(self._kinds()):
+            table.index[:counts[states.TABLES + kind]] = interned.EMPTY
+        used = int(counts[states.N_LOCALS])
+        tables.locals.number[:used] = tables.locals.twins[:used] = 0
+        tables.memories.swapped[:counts[states.N_MEMORIES]] = 0
+        met = tables.locals.met[:self.actors].copy()
+        tables.locals.met[:] = counts[:] = self.asks[:] = 0
+        counts[states.TABLES:2 * states.TABLES] = states.SLOTS_FIRST
+        self.spare, self.note_bits = spare, note_bits
+        self.lay_out_memories(cells)
+        self.lay_out_states(met)
+
+    def hold_first(self) -> None:
+        """The first rows have been written: locals of each actor, and memory as it is at the start."""
+        locals_, actors = self.tables.locals, range(self.actors)
+        self.counts[states.N_LOCALS], self.counts[states.N_MEMORIES] = self.actors, 1
+        locals_.number[:self.actors] = locals_.met[:self.actors] = 1
+        locals_.of[actors, 0] = actors
+        for table in (locals_.table, self.tables.memories.table):
+            interned.index_anew(table, states.SLOTS_FIRST)
+
+    def hold_state(self, state: np.ndarray) -> None:
+        """The state to start from, as rows of the other tables."""
+        numbers = [*(self.tables.locals.number[state[:-2]] - 1), *state[-2:]]
+        row = self.tables.states.table.rows[0]
+        row[:] = 0
+        for field, number in zip(self.state_fields, numbers):
+            assert int(number) >> int(field[packed.BITS]) == 0
+            row[field[packed.WORD]] |= int(number) << int(field[packed.SHIFT])
+        self.counts[states.N_STATES] = 1
+        interned.index_anew(self.tables.states.table, states.SLOTS_FIRST)
+
+    # --- fields ---
+
+    def lay_out_memories(self, cells: int) -> None:
+        """Give each word a field that has room for the values met so far."""
+        codes = self.dictionary.codes[:cells]
+        bits = np.maximum(1, np.ceil(np.log2(codes)).astype(np.int64)) + self.spare
+        bits[codes >= packed.CODES_MAX] = packed.WHOLE
+        fields = self.dictionary.fields
+        if self.cells == cells and (fields[:cells, packed.BITS] == bits).all():
+            return
+        before, rows, count = fields.copy(), self.tables.memories.table.rows, int(self.counts[states.N_MEMORIES])
+        columns = _place(fields[:cells], bits)
+        new = rows if not count and columns == rows.shape[1] else zeros((len(rows), columns), np.int64)
+        for cell in range(self.cells if count else 0):
+            codes = _field(rows[:count], before[cell])
+            if bits[cell] == packed.WHOLE and before[cell, packed.BITS] < packed.WHOLE:
+                codes = self.dictionary.values[cell][codes]
+            new[:count, fields[cell, packed.WORD]] |= codes << fields[cell, packed.SHIFT]
+        self.cells = cells
+        if new is not rows:
+            self._replace("memories", new, columns, states.N_MEMORIES)
+
+    def lay_out_states(self, met: np.ndarray | None = None) -> None:
+        """Give each number of a state a field: one word if they fit, with what is left of it for the memory."""
+        known = self.tables.locals.met[:self.actors] if met is None else met
+        before, table, count = self.state_fields.copy(), self.tables.states.table, int(self.counts[states.N_STATES])
+        memory = max(10, int(self.counts[states.N_MEMORIES]).bit_length() + 1)
+        for roomy in (1, 0):             # each actor's twice as many as have been met, or just those
+            actors = [max(4, (int(each) << roomy).bit_length()) for each in known]
+            left = NUMBER_BITS - sum(actors) - self.note_bits
+            if left >= memory:
+                break
+        bits = [*actors, min(left, states.MEMORY_BITS) if left >= memory else states.MEMORY_BITS, self.note_bits]
+        columns = _place(self.state_fields, np.array(bits))
+        if not count and columns == table.rows.shape[1]:
+            return
+        new = zeros((len(table.rows), columns), np.int64)
+        for field, was in zip(self.state_fields, before):
+            new[:count, field[packed.WORD]] |= _field(table.rows[:count], was) << field[packed.SHIFT]
+        self._replace("states", new, columns, states.N_STATES)
+
+    def _replace(self, name: str, rows: np.ndarray, columns: int, kind: int) -> None:
+        if self.large:
+            use_large_pages(rows)
+        of = getattr(self.tables, name)
+        table = of.table._replace(rows=rows, columns=columns, given=np.zeros(columns, np.int64))
+        self.tables = self.tables._replace(**{name: of._replace(table=table)})
+        self._weigh()
+        if self.counts[kind]:
+            interned.index_anew(table, int(self.counts[states.TABLES + kind]))
+
+    def grow_large(self) -> None:
+        """There are more states than a small search has: let the tables come in large pages."""
+        if not self.large and self.memory_bytes >> 20 >= SMALL_MIB:
+            for table in self._kinds():
+                use_large_pages(table.rows)
+                use_large_pages(table.index)
+            use_large_pages(self.tables.states.parents)
+        self.large = True
+
+    # --- reading ---
+
+    def bytes_used(self) -> int:
+        """What of the tables is in use; a page of them that was never touched is no memory."""
+        rows, slots = self.counts[:states.TABLES], self.counts[states.TABLES:2 * states.TABLES]
+        return int((rows * self.tables.row_bytes).sum() + 4 * slots.sum() + 4 * self.counts[states.N_ENDED])
+
+    def move(self, local: int, memory: int, branch: int) -> Move:
+        """What is known of a move that has been made."""
+        return Move(*map(int, search.known_move(self.tables.moves, local, memory, branch)))
+
+    def word(self, memories: int, cell: int) -> np.ndarray:
+        """One word of the first so many memories."""
+        codes = _field(self.tables.memories.table.rows[:memories], self.dictionary.fields[cell])
+        return codes if self.dictionary.fields[cell, packed.BITS] == packed.WHOLE else self.dictionary.values[cell][codes]
+
+    def rows(self, numbers) -> np.ndarray:
+        """States by their numbers: (states, actors + 2): locals, memory, note."""
+        rows, of = self.tables.states.table.rows[numbers], self.tables.locals.of
+        found = np.stack([_field(rows, field) for field in self.state_fields], axis=1)
+        for actor in range(self.actors):
+            found[:, actor] = of[actor][found[:, actor]]
+        return found
+
+    def words(self, memories) -> np.ndarray:
+        """Memories by their numbers: (memories, words that change), as they differ from the start."""
+        rows = self.tables.memories.table.rows[memories]
+        found = np.zeros((len(rows), self.cells), np.int64)
+        for cell, field in enumerate(self.dictionary.fields[:self.cells]):
+            codes = _field(rows, field)
+            found[:, cell] = codes if field[packed.BITS] == packed.WHOLE else self.dictionary.values[cell][codes]
+        return found
+
+
+def _place(fields: np.ndarray, bits: np.ndarray) -> int:
+    """Lay fields of so many bits into words, one after the other; returns how many words there are."""
+    word = shift = 0
+    for field, width in zip(fields, bits.tolist()):
+        if shift + width > packed.WHOLE:
+            word, shift = word + 1, 0
+        field[:] = word, shift, width
+        shift += width
+    return word + 1
+
+
+def _field(rows: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """What a field has in rows."""
+    word, shift, bits = field.tolist()
+    return rows[:, word] if bits == packed.WHOLE else rows[:, word] >> shift & (1 << bits) - 1
