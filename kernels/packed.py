@@ -23,9 +23,13 @@ ASKS = WHAT, SHARED = range(2)
 
 
 class Dictionary(NamedTuple):
-    """fields int64 (words, FIELD); codes: int64 (words,), how many values have been met; values: int64 (words, CODES_MAX)."""
+    """fields int64 (words, FIELD); codes: int64 (words,), how many values have been met; values: int64 (words, CODES_MAX).
+
+    end      int64 (FIELD,): where the next field may lie, and how many bits it is to have
+    """
 
     fields: np.ndarray
+    end: np.ndarray
     codes: np.ndarray
     values: np.ndarray
 
@@ -48,19 +52,41 @@ def code_of(dictionary, word, value, asks):
 
 
 @kernel
+def place(fields, end, word, columns):
+    """Give a word that had none a field behind the others, if there is room in so many columns.  Nobody else may be at work."""
+    if end[SHIFT] + end[BITS] > WHOLE:
+        end[WORD], end[SHIFT] = end[WORD] + 1, 0
+    if end[WORD] < columns:
+        for each in range(3):
+            fields[word, each] = end[each]
+        end[SHIFT] += end[BITS]
+
+
+@kernel
 def pack(dictionary, words, count, row, asks):
     """Put words into a row; something is asked for where that cannot be done."""
     for column in range(row.shape[0]):
         row[column] = 0
     for word in range(count):
         if words[word] != 0:
-            bits, code = dictionary.fields[word, BITS], words[word]
-            if bits < WHOLE:
-                code = code_of(dictionary, word, code, asks)
-                if code >> bits != 0:
-                    asks[WHAT] = WIDER_MEMORY
-                    return
-            row[dictionary.fields[word, WORD]] |= code << dictionary.fields[word, SHIFT]
+            repack(dictionary, row, word, words[word], asks)
+
+
+@kernel
+def repack(dictionary, row, word, value, asks):
+    """Put another value of a word into a row; something is asked for where that cannot be done."""
+    bits, shift, column = dictionary.fields[word, BITS], dictionary.fields[word, SHIFT], dictionary.fields[word, WORD]
+    if bits == WHOLE:
+        row[column] = value
+        return
+    code = code_of(dictionary, word, value, asks) if value != 0 else np.int64(0)
+    if bits == 0 and code != 0:
+        place(dictionary.fields, dictionary.end, word, row.shape[0])
+        bits, shift, column = dictionary.fields[word, BITS], dictionary.fields[word, SHIFT], dictionary.fields[word, WORD]
+    if code >> bits != 0:
+        asks[WHAT] = WIDER_MEMORY
+    else:
+        row[column] = row[column] & ~((1 << bits) - 1 << shift) | code << shift
 
 
 @kernel

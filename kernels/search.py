@@ -24,10 +24,10 @@ from kernels.moves import (
     move, outcomes, read_flags,
 )
 from kernels.ops import REGISTERS, Op, Register
-from kernels.packed import NOTHING, SHARED, WHAT, pack, unpack
+from kernels.packed import NOTHING, SHARED, WHAT, repack, unpack
 from kernels.states import (
-    BRANCH_BITS, DOWN, FLAGS_HIGH, FLAGS_LOW, GOES_BACK, LEFT_OUT, LEVEL_ENDS, LOCAL_BITS, MEMORY_BITS, N_ENDED, N_STATES, NEXT, OVER,
-    ROWS_BITS, STEPS, STOPS, TOP, TRANSITIONS, crowded, give_all_room, intern_state, is_full, load_state, put_in_order, put_number,
+    ANEW, BRANCH_BITS, DOWN, FLAGS_HIGH, FLAGS_LOW, GOES_BACK, LEFT_OUT, LEVEL_ENDS, LOCAL_BITS, MEMORY_BITS, N_ENDED, N_STATES, NEXT, OVER,
+    ROWS_BITS, STEPS, STOPS, TOP, TRANSITIONS, crowded, give_all_room, index_all, intern_state, is_full, load_state, put_in_order, put_number,
 )
 
 # How `search` ends, besides the endings of a move.  FINISHED: there is nothing left to expand (in the level, of a worker).
@@ -35,7 +35,7 @@ from kernels.states import (
 PAUSED, RUN_ENDED, ASKING, CROWDED, BROAD, STOPPED = range(UNKNOWN + 1, UNKNOWN + 7)
 
 BREADTH, RANDOM, PCT, GIVEN = 0, 1, 2, 3         # schedulers
-CHUNK = 64                       # states that a worker takes at once
+CHUNK, LOOK_EVERY = 64, 16       # states that a worker takes at once; states between its looks at how full tables are
 MIX = -7046029254386353131
 
 
@@ -46,8 +46,10 @@ class Run(NamedTuple):
     path         int16: the ways a run has taken (or GIVEN: has to take); executed: int32, rows of each
     dice         int64 (3 + ACTORS_MAX + depth,): random state, then PCT's priorities and change points
     events       int64 (flags, 3): the first state (run: step) in which a move had the flag, + 1; its way, its move
-    registers    int64 (REGISTERS,) scratch; candidates: int64 (ACTORS_MAX * BRANCHES_MAX, 2): way, move
+    registers    int64 (REGISTERS,) scratch; candidates: int64 (ACTORS_MAX * BRANCHES_MAX, 3): way, move,
+                 and for judging.py the state behind it
     mine         int64 (2,): of a level's states those from here to here are this worker's to expand
+    made         int64 (2,): moves made and left out that `counts` does not have yet
     """
 
     here: np.ndarray
@@ -58,6 +60,7 @@ class Run(NamedTuple):
     registers: np.ndarray
     candidates: np.ndarray
     mine: np.ndarray
+    made: np.ndarray
 
 
 # --- moves, each made once ------------------------------------------------------------------------
@@ -65,9 +68,12 @@ class Run(NamedTuple):
 @kernel
 def put(world, known, tables, registers, local, memory):
     """Put the world into a state, as far as one actor sees it."""
-    row = tables.memories.table.rows[memory]
+    memories = tables.memories
+    row = memories.table.rows[memory]
     for cell in range(known.cells[0]):
-        atomics.store64(world.base + known.cell_at[cell], known.initial[cell] ^ unpack(tables.memories.dictionary, row, cell))
+        word = unpack(memories.dictionary, row, cell)
+        memories.words[cell] = word
+        atomics.store64(world.base + known.cell_at[cell], known.initial[cell] ^ word)
     for register in range(REGISTERS):
         registers[register] = tables.locals.rows[local, register]
     for column in range(HELD, tables.locals.rows.shape[1]):
@@ -100,12 +106,17 @@ def holds_stores(tables, local):
 
 
 @kernel
-def keep_memory(world, known, tables):
-    """The row of memory as it is now; of no use if something is asked for."""
+def keep_memory(world, known, tables, before):
+    """The row of memory as it is now; of no use if something is asked for.  before: the one that was `put`."""
     memories = tables.memories
+    given, row = memories.table.given, memories.table.rows[before]
+    for column in range(given.shape[0]):
+        given[column] = row[column]
     for cell in range(known.cells[0]):
-        memories.words[cell] = atomics.load64(world.base + known.cell_at[cell]) ^ known.initial[cell]
-    pack(memories.dictionary, memories.words, known.cells[0], memories.table.given, tables.asks)
+        word = atomics.load64(world.base + known.cell_at[cell]) ^ known.initial[cell]
+        if word != memories.words[cell]:
+            memories.words[cell] = word
+            repack(memories.dictionary, given, cell, word, tables.asks)
     if tables.asks[WHAT] != NOTHING:
         return np.int64(ABSENT)
     memory, _ = intern(memories.table, True)
@@ -142,13 +153,6 @@ def flags_of(moves, row):
     return moves.rows[row, 0] & (1 << FLAGS_LOW) - 1 | (moves.rows[row, 1] & (1 << FLAGS_HIGH) - 1) << FLAGS_LOW
 
 
-@kernel(entry=True)
-def known_move(moves, local, memory, branch):
-    """Of a move that has been made: the locals and memory that it leads to, rows that it executes, flags."""
-    row = look_for_move(moves, local, memory, branch)
-    return local_behind(moves, row), memory_behind(moves, row), rows_of(moves, row), flags_of(moves, row)
-
-
 @kernel
 def find_move(world, known, tables, registers, limits, actor, local, memory, branch):
     """(the row of a move, ending): made now if it has not been made before."""
@@ -164,7 +168,7 @@ def find_move(world, known, tables, registers, limits, actor, local, memory, bra
     if known.asks[WHAT] != NOTHING:
         return found, ASKING
     registers[Register.PC] = pc
-    local_then, memory_then = keep_locals(world, tables, registers, actor, pc), keep_memory(world, known, tables)
+    local_then, memory_then = keep_locals(world, tables, registers, actor, pc), keep_memory(world, known, tables, memory)
     if tables.asks[WHAT] != NOTHING:
         return found, ASKING
     halted = HALTED if world.rows[pc].op == Op.HALT else 0
@@ -287,9 +291,8 @@ def expand(world, known, tables, run, limits, at, found):
             tables.states.parents[reached] = at
         elif reached <= at:
             counts[GOES_BACK] = 1
-    add(counts, TRANSITIONS, made)
-    if left_out:
-        add(counts, LEFT_OUT, left_out)
+    run.made[0] += made
+    run.made[1] += left_out
     if made == 0:
         tables.states.ended[add(counts, N_ENDED, 1)] = at
     return True
@@ -326,13 +329,15 @@ def next_state(counts, run, until):
 
 
 @kernel
-def keeps_from_going_on(tables, limits):
+def keeps_from_going_on(tables, run, limits, first):
     """An ending, if there is no room for what comes of one state or another worker has stopped."""
     counts, spare = tables.counts, limits[SPARE]
-    if is_full(tables, limits[BYTES], spare):
-        return FULL
     if atomics.load64(counts.ctypes.data + 8 * STOPS) != 0:
         return STOPPED
+    if limits[UNTIL] != 0 and run.mine[0] % LOOK_EVERY != 0 and not first:
+        return FINISHED                  # other workers change what is looked at below: seldom
+    if is_full(tables, limits[BYTES], spare):
+        return FULL
     if crowded(tables, spare):
         if tables.asks[SHARED] != 0:
             return CROWDED
@@ -347,7 +352,20 @@ def search(scheduler, world, known, tables, run, limits):
     world    moves.World; known: moves.Known; tables: states.Tables.  Arrays in them, and memory, are changed.
     limits   int64 (LIMITS,), see moves.py
     """
+    ending = search_on(scheduler, world, known, tables, run, limits)
+    add(tables.counts, TRANSITIONS, run.made[0])
+    add(tables.counts, LEFT_OUT, run.made[1])
+    run.made[0], run.made[1] = 0, 0
+    return ending
+
+
+@kernel
+def search_on(scheduler, world, known, tables, run, limits):
+    """As `search`."""
     counts, actors, expanded = tables.counts, world.scripts.shape[0], 0
+    if counts[ANEW] != 0:
+        index_all(tables)
+        counts[ANEW] = 0
     while True:
         at = np.int64(0)
         if scheduler == BREADTH:
@@ -363,7 +381,7 @@ def search(scheduler, world, known, tables, run, limits):
             load_state(tables, at, run.here)
         elif counts[STEPS] >= limits[MOVES]:
             return RUN_ENDED
-        ending = keeps_from_going_on(tables, limits)
+        ending = keeps_from_going_on(tables, run, limits, expanded == 0)
         if ending != FINISHED:
             return ending
         found, ending = find_candidates(scheduler, world, known, tables, run, limits)

@@ -33,8 +33,9 @@ OVER, DOWN = 0, -1               # its script is over; the module is down
 # Named elements of `counts`: rows of the tables and slots of their indexes in the same order, then what a search is at.
 TABLES = 4
 (N_LOCALS, N_MEMORIES, N_MOVES, N_STATES, LOCAL_SLOTS, MEMORY_SLOTS, MOVE_SLOTS, STATE_SLOTS,
- NEXT, TRANSITIONS, STEPS, TOP, LEFT_OUT, N_ENDED, GOES_BACK, LEVEL_ENDS, STOPS) = range(17)
-COUNTS = 17
+ NEXT, TRANSITIONS, STEPS, TOP, LEFT_OUT, N_ENDED, GOES_BACK, LEVEL_ENDS, ANEW) = range(17)
+STOPS = 32                       # on a cache line of its own: other workers read it at each state
+COUNTS = 40
 SLOTS_FIRST, SLOTS_SMALL = 1 << 12, 1 << 20      # of an index: at first, and up to when it is doubled
 ROOM = ACTORS_MAX * BRANCHES_MAX                 # rows that one state may need
 # With actors that are alike a move needs up to ACTORS_MAX rows more of some tables; it has two outcomes at most.
@@ -136,10 +137,11 @@ def crowded(tables, spare):
 @kernel
 def give_room(table, spare):
     """Half as many slots again for an index that is crowded; twice as many for a small one."""
-    slots = atomics.load64(table.slots_at)
-    if 4 * (atomics.load64(table.count_at) + spare) > 3 * slots:
-        more = slots if slots < SLOTS_SMALL else slots >> 1
-        index_again(table, min(slots + more, table.index.shape[0]))
+    slots, rows = atomics.load64(table.slots_at), atomics.load64(table.count_at) + spare
+    if 4 * rows > 3 * slots:
+        while 4 * rows > 3 * slots:
+            slots += slots if slots < SLOTS_SMALL else slots >> 1
+        index_again(table, min(slots, table.index.shape[0]))
 
 
 @kernel
@@ -148,6 +150,15 @@ def give_all_room(tables, spare):
     give_room(tables.memories.table, spare)
     give_room(tables.moves, spare)
     give_room(tables.states.table, spare)
+
+
+@kernel
+def index_all(tables):
+    """Put the few rows that a search begins with into the indexes."""
+    index_again(tables.locals.table, SLOTS_FIRST)
+    index_again(tables.memories.table, SLOTS_FIRST)
+    index_again(tables.moves, SLOTS_FIRST)
+    index_again(tables.states.table, SLOTS_FIRST)
 
 
 # --- states as rows -----------------------------------------------------------------------------

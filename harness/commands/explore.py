@@ -55,9 +55,9 @@ class Bounds(NamedTuple):
     def bounded(self) -> bool:
         return self.preemptions != PREEMPTIONS_ANY
 
-    def search(self, scenario: Scenario, sign: Sign) -> engine.Found:
+    def search(self, scenario: Scenario, sign: Sign, threads: int = 1) -> engine.Found:
         return engine.run(scenario, self.memory_mib, self.reduce, self.preemptions, partial(sign, of="states"),
-                          symmetry=self.symmetry)
+                          symmetry=self.symmetry, jobs=threads)
 
 
 class Sampling(NamedTuple):
@@ -69,7 +69,7 @@ class Sampling(NamedTuple):
     depth: int = 0
     bounded = True
 
-    def search(self, scenario: Scenario, sign: Sign) -> engine.Found:
+    def search(self, scenario: Scenario, sign: Sign, threads: int = 1) -> engine.Found:
         return engine.sample(scenario, self.runs, self.seed, self.depth, self.memory_mib, partial(sign, of="runs"))
 
 
@@ -114,8 +114,8 @@ class Searching(NamedTuple):
         left, sign = [place for place in range(len(scenarios)) if place not in there], Sign()
         tasks = [(path, replace(scenario), self.method, self.judge) for path, scenario, _ in (scenarios[place] for place in left)]
         names = [f"{scenarios[place][1].name}, module {scenarios[place][1].module}" for place in left]
-        if self.where.here:          # Ctrl-C ends a search, which says what it has
-            found = ((number, searched(*task, scenarios[left[number]][2], sign)) for number, task in enumerate(tasks))
+        if self.where.here or len(left) == 1 and self.where.jobs > 1:    # Ctrl-C ends a search, which says what it has
+            found = ((number, searched(*task, scenarios[left[number]][2], sign, self.where.jobs)) for number, task in enumerate(tasks))
         else:
             found = jobs.results(self.where, searched, tasks, names=names)
         for number, each in found:
@@ -258,20 +258,20 @@ def releases(names: list[str] | None) -> list[str] | None:
 
 
 def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | Sampling,
-           sign: Sign) -> engine.Found:
+           sign: Sign, threads: int = 1) -> engine.Found:
     """What is found in a scenario of a file; `about` goes before its name.  Raises UsageError, with the file's name."""
     try:
         with sign.about(f"{about}: {scenario.name}" if about else scenario.name):
-            return method.search(scenario, sign)
+            return method.search(scenario, sign, threads)
     except UsageError as problem:
         said = str(problem)
         raise UsageError(said if said.startswith(f"{path}:") else f"{path}: {said}") from None
 
 
 def searched(path: str, scenario: Scenario, method: Bounds | Sampling, judge: bool, about: str = "",
-             sign: Sign | None = None) -> tuple[engine.Found, grading.Verdict]:
+             sign: Sign | None = None, threads: int = 1) -> tuple[engine.Found, grading.Verdict]:
     """What is found in a scenario, and the verdict on it: a task.  Raises UsageError."""
-    found = search(path, scenario, about, method=method, sign=sign or Sign())
+    found = search(path, scenario, about, method=method, sign=sign or Sign(), threads=threads)
     judged = grading.judge(found, search_derived) if judge else grading.Verdict([], [])
     if sign is None:
         found.scenario = None            # whoever asked for it has it

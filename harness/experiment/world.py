@@ -53,9 +53,13 @@ class World:
 
     def answered(self) -> set[tuple[int, int]]:
         """(call, answer), as numbers, of all that has been answered."""
-        calls, answers = len(self.scenario.program.calls), self.tables.answers
-        half = self.record[self.tables.half + self.tables.answered:][:calls * answers].reshape(calls, answers)
+        half = self.record[self.words_answered()].reshape(-1, self.tables.answers)
         return {(int(call), int(answer)) for call, answer in np.argwhere(half)}
+
+    def words_answered(self) -> slice:
+        """Of a record: the words that say which calls have been answered, and how."""
+        first = self.tables.half + self.tables.answered
+        return slice(first, first + len(self.scenario.program.calls) * self.tables.answers)
 
 
 def _int64(values) -> np.ndarray:

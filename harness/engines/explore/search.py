@@ -63,17 +63,18 @@ PRIVATE_LOOP = "an actor runs in a loop that touches nothing"
 
 
 def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, preemptions: int = -1,
-        tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None) -> Found:
+        tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None, jobs: int = 1) -> Found:
     """Everything that can happen in a scenario.
 
     reduce   whether accesses without a visible order are part of the step before
     forget   whether the counts that lost tries leave in a lock word are distinguished (default: as `reduce`)
     symmetry whether of actors that are alike one order is enough (default: as `reduce`)
+    jobs     threads that share each level that is worth it: of actors that are alike, one
     """
     search = Search(scenario, memory_mib, reduce, preemptions, forget, symmetry)
     if reduce:
         search.scout()
-    ending = search.search(tick)
+    ending = search.search(tick, jobs)
     how = "every interleaving" if preemptions < 0 else f"every interleaving with at most {preemptions} preemptions"
     counts = search.counts
     cut = bool(counts[states.LEFT_OUT])
@@ -277,7 +278,7 @@ def _starvation(search: Search, found: Found, cyclic: np.ndarray, tick) -> bool:
     members = fairness.fair_states(first_arc, arcs, movers, np.ones(len(cyclic), bool))
     if len(members):
         found.violations[STARVATION] = search.way_to(int(cyclic[members[0]]))
-        found.cycles[STARVATION] = [_moves(search, int(cyclic[state]))[place][0] for state, place in
+        found.cycles[STARVATION] = [search.arcs_of(int(cyclic[state]))[place][0] for state, place in
                                     fairness.round_trip(first_arc, arcs, movers, members)]
     return True
 
@@ -366,7 +367,7 @@ def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
     while (state, *who, last) not in seen:
         seen[state, *who, last] = len(turns)
         moves = [(turn._replace(actor=who[turn.actor]), then, search.reorder(who, state, turn, local))
-                 for turn, local, then in _moves(search, state)]
+                 for turn, local, then in search.arcs_of(state)]
         last = next(actor for actor in [*range(last + 1, search.actors), *range(last + 1)]
                     if any(turn.actor == actor for turn, *_ in moves))
         turn, state, who = next(move for move in moves if move[0].actor == last)
@@ -375,18 +376,12 @@ def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
     return turns[:begin], turns[begin:]
 
 
-def _moves(search: Search, state: int) -> list[tuple[Turn, int, int]]:
-    """What can be done in a state, by places: the turn, where the actor then stands, the state it leads to."""
-    return [(*search.move(state, way), then) for way, then in search.successors(state)]
-
-
 def interleavings(search: Search) -> int:
     """How many different schedules there are, of a finished search without cycles."""
     assert not search.groups, "of alike actors one order was searched"
     ways = {}
     for state in range(int(search.counts[states.N_STATES]) - 1, -1, -1):
-        arcs = [then for _, then in search.successors(state)]
+        arcs = [then for _, _, then in search.arcs_of(state)]
         assert all(arc > state for arc in arcs), "a cycle"
         ways[state] = sum(ways[arc] for arc in arcs) if arcs else 1
     return ways[0]
-

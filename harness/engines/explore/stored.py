@@ -4,12 +4,10 @@
 has been met so far asks for.  Where a number does not fit any more, all rows are laid out anew.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from harness.memory.tables import use_large_pages, zeros
-from kernels import buffers, interned, packed, search, states
+from kernels import buffers, interned, packed, states
 from kernels.moves import ACTORS_MAX
 
 LOCALS_MAX = 1 << states.LOCAL_BITS
@@ -17,17 +15,8 @@ MEMORIES_MAX = 1 << states.MEMORY_BITS
 STATES_MAX = 1 << 30
 WORDS_MAX = 4096                 # that change, of a scenario's
 SMALL_MIB = 64                   # tables of less than that come in small pages
-MEMORY_SPARE = 2                 # bits of each field while words are only learned about
+MEMORY_SPARE, MEMORY_COLUMNS = 2, 4      # bits of each field, and words of a row, while words are only learned about
 NUMBER_BITS = 63
-
-
-class Move(NamedTuple):
-    """Where a move leads to, rows that it executes, and its flags (kernels/moves.py)."""
-
-    local: int
-    memory: int
-    executed: int
-    flags: int
 
 
 class Stored:
@@ -37,15 +26,15 @@ class Stored:
         assert flags <= states.FLAGS_LOW + states.FLAGS_HIGH
         self.actors, self.memory_bytes, self.alike = actors, memory_bytes, alike
         self.counts, self.asks = np.zeros(states.COUNTS, np.int64), np.zeros(len(packed.ASKS), np.int64)
-        self.large, self.cells, self.spare, self.note_bits = False, 0, MEMORY_SPARE, 0
-        self.dictionary = packed.Dictionary(np.zeros((WORDS_MAX, len(packed.FIELD)), np.int64), np.ones(WORDS_MAX, np.int64),
+        self.large, self.spare, self.note_bits, self.said = False, MEMORY_SPARE, 0, ()
+        self.dictionary = packed.Dictionary(np.zeros((WORDS_MAX, len(packed.FIELD)), np.int64), np.array([0, 0, 1 + MEMORY_SPARE]), np.ones(WORDS_MAX, np.int64),
                                             zeros((WORDS_MAX, packed.CODES_MAX), np.int64))
         self.state_fields = np.zeros((actors + 2, len(packed.FIELD)), np.int64)
         self.most = [LOCALS_MAX, *(max(4 * states.ROOM, min(most, memory_bytes // least)) for most, least in (
             (MEMORIES_MAX, 48), (STATES_MAX, 20), (STATES_MAX, 16)))]        # rows of each table; bytes of a row: at least so many
         locals_ = self._table(states.N_LOCALS, buffers.columns(room))
         memories, moves, rows = (self._table(kind, columns) for kind, columns in (
-            (states.N_MEMORIES, 1), (states.N_MOVES, states.MOVE_WORDS), (states.N_STATES, 1)))
+            (states.N_MEMORIES, MEMORY_COLUMNS), (states.N_MOVES, states.MOVE_WORDS), (states.N_STATES, 1)))
         count = locals_.rows.shape[0]
         self.tables = states.Tables(
             states.Locals(locals_, locals_.rows, zeros(count, np.int8), zeros(count, np.int32), zeros((actors, count), np.int32),
@@ -54,6 +43,7 @@ class Stored:
             moves._replace(columns=1, spare=states.FLAGS_LOW),
             states.States(rows, self.state_fields, np.zeros((1, actors + 2), np.int32), *(zeros(rows.rows.shape[0], np.int32) for _ in "pe")),
             self.counts, np.zeros(states.TABLES, np.int64), self.asks)
+        self.tables.locals.of[:, 0] = range(actors)      # as hold_first has them
         self._weigh()
 
     def _table(self, kind: int, columns: int) -> interned.Table:
@@ -73,38 +63,37 @@ class Stored:
         tables = self.tables
         return tables.locals.table, tables.memories.table, tables.moves, tables.states.table
 
-    def for_thread(self) -> states.Tables:
+    def for_thread(self, asks: np.ndarray) -> states.Tables:
         """The same tables, with what each thread has of its own."""
         locals_, memories, moves, rows = (table._replace(given=table.given.copy()) for table in self._kinds())
         tables = self.tables
         return states.Tables(
             tables.locals._replace(table=locals_), tables.memories._replace(table=memories, words=tables.memories.words.copy()),
             moves, tables.states._replace(table=rows, rows=tables.states.rows.copy()), self.counts, tables.row_bytes,
-            np.zeros(len(packed.ASKS), np.int64))
+            asks)
 
     def reset(self, cells: int, spare: int, note_bits: int) -> None:
         """Empty all tables; the fields are as wide as what is known by now asks for."""
         counts, tables = self.counts, self.tables
-        for kind, table in enumerate(self._kinds()):
-            table.index[:counts[states.TABLES + kind]] = interned.EMPTY
         used = int(counts[states.N_LOCALS])
-        tables.locals.number[:used] = tables.locals.twins[:used] = 0
-        tables.memories.swapped[:counts[states.N_MEMORIES]] = 0
-        met = tables.locals.met[:self.actors].copy()
-        tables.locals.met[:] = counts[:] = self.asks[:] = 0
-        counts[states.TABLES:2 * states.TABLES] = states.SLOTS_FIRST
+        tables.locals.number[:used] = 0
+        if self.alike:
+            tables.locals.twins[:used] = 0
+            tables.memories.swapped[:counts[states.N_MEMORIES]] = 0
+        met = tables.locals.met[:self.actors].tolist()
+        counts[:states.TABLES] = counts[2 * states.TABLES:] = 0
+        counts[states.ANEW] = 1              # the indexes are emptied by who uses them next: what they had is in `slots`
         self.spare, self.note_bits = spare, note_bits
-        self.lay_out_memories(cells)
-        self.lay_out_states(met)
+        if not spare:
+            self.lay_out_memories(cells)
+            self.lay_out_states(met)
 
     def hold_first(self) -> None:
         """The first rows have been written: locals of each actor, and memory as it is at the start."""
-        locals_, actors = self.tables.locals, range(self.actors)
+        locals_ = self.tables.locals
         self.counts[states.N_LOCALS], self.counts[states.N_MEMORIES] = self.actors, 1
         locals_.number[:self.actors] = locals_.met[:self.actors] = 1
-        locals_.of[actors, 0] = actors
-        for table in (locals_.table, self.tables.memories.table):
-            interned.index_anew(table, states.SLOTS_FIRST)
+        self.asks[:] = 0
 
     def hold_state(self, state: np.ndarray) -> None:
         """The state to start from, as rows of the other tables."""
@@ -115,31 +104,39 @@ class Stored:
             assert int(number) >> int(field[packed.BITS]) == 0
             row[field[packed.WORD]] |= int(number) << int(field[packed.SHIFT])
         self.counts[states.N_STATES] = 1
-        interned.index_anew(self.tables.states.table, states.SLOTS_FIRST)
+        self.counts[states.ANEW] = 1
 
     # --- fields ---
 
     def lay_out_memories(self, cells: int) -> None:
         """Give each word a field that has room for the values met so far."""
         codes = self.dictionary.codes[:cells]
+        said = cells, self.spare, int(codes.sum())
+        if said == self.said:
+            return
+        self.said = said
         bits = np.maximum(1, np.ceil(np.log2(codes)).astype(np.int64)) + self.spare
         bits[codes >= packed.CODES_MAX] = packed.WHOLE
         fields = self.dictionary.fields
-        if self.cells == cells and (fields[:cells, packed.BITS] == bits).all():
+        if (fields[:cells, packed.BITS] == bits).all():
             return
         before, rows, count = fields.copy(), self.tables.memories.table.rows, int(self.counts[states.N_MEMORIES])
         columns = _place(fields[:cells], bits)
+        last = fields[cells - 1] if cells else np.zeros(3, np.int64)
+        self.dictionary.end[:] = last[packed.WORD], last[packed.SHIFT] + last[packed.BITS], 1 + self.spare
+        columns = max(columns, MEMORY_COLUMNS if self.spare else 1)
         new = rows if not count and columns == rows.shape[1] else zeros((len(rows), columns), np.int64)
-        for cell in range(self.cells if count else 0):
+        for cell in range(cells if count else 0):
+            if not before[cell, packed.BITS]:
+                continue
             codes = _field(rows[:count], before[cell])
             if bits[cell] == packed.WHOLE and before[cell, packed.BITS] < packed.WHOLE:
                 codes = self.dictionary.values[cell][codes]
             new[:count, fields[cell, packed.WORD]] |= codes << fields[cell, packed.SHIFT]
-        self.cells = cells
         if new is not rows:
             self._replace("memories", new, columns, states.N_MEMORIES)
 
-    def lay_out_states(self, met: np.ndarray | None = None) -> None:
+    def lay_out_states(self, met: list[int] | None = None) -> None:
         """Give each number of a state a field: one word if they fit, with what is left of it for the memory."""
         known = self.tables.locals.met[:self.actors] if met is None else met
         before, table, count = self.state_fields.copy(), self.tables.states.table, int(self.counts[states.N_STATES])
@@ -184,9 +181,11 @@ class Stored:
         rows, slots = self.counts[:states.TABLES], self.counts[states.TABLES:2 * states.TABLES]
         return int((rows * self.tables.row_bytes).sum() + 4 * slots.sum() + 4 * self.counts[states.N_ENDED])
 
-    def move(self, local: int, memory: int, branch: int) -> Move:
-        """What is known of a move that has been made."""
-        return Move(*map(int, search.known_move(self.tables.moves, local, memory, branch)))
+    def moves(self, rows: np.ndarray) -> np.ndarray:
+        """(moves, 2): the locals that each leads to, and how many rows it executes."""
+        word = self.tables.moves.rows[rows, 1] >> states.FLAGS_HIGH
+        local = word >> states.ROWS_BITS + states.MEMORY_BITS & (1 << states.LOCAL_BITS) - 1
+        return np.stack([local, word & (1 << states.ROWS_BITS) - 1], axis=1)
 
     def word(self, memories: int, cell: int) -> np.ndarray:
         """One word of the first so many memories."""
@@ -201,11 +200,11 @@ class Stored:
             found[:, actor] = of[actor][found[:, actor]]
         return found
 
-    def words(self, memories) -> np.ndarray:
-        """Memories by their numbers: (memories, words that change), as they differ from the start."""
+    def words(self, memories, cells: int) -> np.ndarray:
+        """Memories by their numbers: (memories, words that change, of which there are so many), as they differ from the start."""
         rows = self.tables.memories.table.rows[memories]
-        found = np.zeros((len(rows), self.cells), np.int64)
-        for cell, field in enumerate(self.dictionary.fields[:self.cells]):
+        found = np.zeros((len(rows), cells), np.int64)
+        for cell, field in enumerate(self.dictionary.fields[:cells]):
             codes = _field(rows, field)
             found[:, cell] = codes if field[packed.BITS] == packed.WHOLE else self.dictionary.values[cell][codes]
         return found

@@ -16,6 +16,7 @@ from harness.memory.block import Memory
 from harness.experiment.scenario import HALT, NOT_MADE, Scenario, answers_of
 from harness.experiment.schedule import Turn
 from harness.experiment.world import World
+from harness.engines.explore import threads
 from harness.engines.explore.stored import MEMORY_SPARE, WORDS_MAX, Stored
 from harness.memory.tables import zeros
 from kernels import buffers, judging, moves, packed, search as kernel, states, symmetry as alike
@@ -29,6 +30,7 @@ PATH_MAX = RUN_MOVES_MAX + 1
 SCOUT_MOVES = 2_000              # of a run that is made only to learn about words
 BUFFER_STORES = 2                # that a store buffer has room for at first; doubled when there are more ...
 BUFFER_MOST = 64                 # ... up to so many
+LEVEL_SHARED = 8_000             # states of a level that are worth several threads
 CHANGES_MAX = 64                 # of priorities, in a run by PCT
 
 DONE, HALTED, DEADLOCK = "done", "halted", "deadlock"        # how a schedule ends
@@ -68,6 +70,7 @@ class Search:
         self._tell_alike(self._groups() if symmetry and preemptions < 0 else [])
         self.events = np.zeros((2 + len(self.violations), 3), np.int64)
         self.room, self.memory_bytes, self.spare = BUFFER_STORES if scenario.tso else 0, memory_mib << 20, MEMORY_SPARE
+        self.workers: threads.Workers | None = None
         self._allocate()
         self.seconds, self.interrupted = 0.0, False
 
@@ -168,14 +171,17 @@ class Search:
         self.run = kernel.Run(
             np.zeros(self.actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
             np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
-            np.zeros((states.ROOM, 2), np.int64), np.zeros(2, np.int64))
+            np.zeros((states.ROOM, 3), np.int64), *np.zeros((2, 2), np.int64))
 
     def _reset(self) -> None:
         """Begin again, knowing which words there are and which bytes are contested."""
         known = self.known
         cells = int(known.cells[0])
+        self._read = -1, np.zeros(0, np.int64)           # the memory that has been read last, in words
+        self._looked_at = -1, self._read[1]              # and the state
         self.stored.reset(cells, self.spare, _note_bits(self.preemptions))
         self.events[:] = 0
+        self._dismiss()
         self.world.block[known.cell_at[:cells] >> 3] = known.initial[:cells]
         self.tables.memories.table.rows[0] = 0
         for place, registers in enumerate(self.world.start_registers):
@@ -184,18 +190,16 @@ class Search:
             self.tables.locals.fanout[place] = 1
         self.stored.hold_first()
 
-    def _limits(self, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX) -> np.ndarray:
-        limits = np.zeros(moves.LIMITS, np.int64)
-        limits[moves.PAUSE], limits[moves.PREEMPTIONS], limits[moves.MOVES] = pause, self.preemptions, length
-        limits[moves.FORGET], limits[moves.WORDS], limits[moves.ALIKE] = self.forget, WORDS_MAX, bool(self.groups)
-        limits[moves.BUFFER], limits[moves.SPARE], limits[moves.BYTES] = self.room, states.ROOM, self.memory_bytes
-        return limits
+    def _limits(self, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX, wide: int = 0) -> np.ndarray:
+        return np.array([pause, self.preemptions, length, self.forget, WORDS_MAX, bool(self.groups), self.room, states.ROOM,
+                         self.memory_bytes, 0, wide], np.int64)
 
-    def _call(self, scheduler: int, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX) -> int:
-        limits, ending = self._limits(pause, length), kernel.ASKING
+    def _call(self, scheduler: int, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX, wide: int = 0) -> int:
+        limits, ending = self._limits(pause, length, wide), kernel.ASKING
         while ending == kernel.ASKING:
             ending = kernel.search(scheduler, self.world.arrays, self.known, self.tables, self.run, limits)
-            self._give(self.stored.asks)
+            if ending == kernel.ASKING:
+                self._give(self.stored.asks)
         assert ending != moves.UNKNOWN, f"{self.scenario.name}: a row that a search has no driver for"
         return ending
 
@@ -249,9 +253,9 @@ class Search:
             if ending == moves.FULL:
                 return                           # the search itself will say so
 
-    def search(self, tick: Callable[[int, int], None] = lambda *_: None) -> int:
-        """Everything that can happen.  Returns how it ended: FINISHED, FULL or ENDLESS; or PAUSED, if
-        it was interrupted."""
+    def search(self, tick: Callable[[int, int], None] = lambda *_: None, jobs: int = 1) -> int:
+        """Everything that can happen, found by so many threads.  Returns how it ended: FINISHED, FULL or ENDLESS; or
+        PAUSED, if it was interrupted."""
         began, ending, self.spare = time.perf_counter(), moves.RESTART, 0
         try:
             while self._begins_again(ending):
@@ -262,14 +266,32 @@ class Search:
                     self.stored.hold_state(self.first)
                     ending = kernel.PAUSED
                     while ending == kernel.PAUSED:
-                        ending = self._call(kernel.BREADTH)
+                        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if jobs > 1 and not self.groups else 0)
+                        if ending == kernel.BROAD:
+                            ending = self._share_level(jobs, tick)
                         if ending == kernel.PAUSED:
                             self.stored.grow_large()
                             tick(int(self.counts[states.NEXT]), int(self.counts[states.N_STATES]))
         except KeyboardInterrupt:
             self.interrupted, ending = True, kernel.PAUSED
+        finally:
+            self._dismiss()
         self.seconds = time.perf_counter() - began
         return ending
+
+    def _share_level(self, jobs: int, tick: Callable[[int, int], None]) -> int:
+        """The level that begins, by several threads; then as _call: PAUSED is well."""
+        self.stored.grow_large()
+        if self.workers is None:
+            self.workers = threads.Workers(jobs, self.world, self.known, self.stored, self.run)
+        ending = self.workers.level(self._limits(), self._give, tick)
+        return kernel.PAUSED if ending == moves.FINISHED else ending
+
+    def _dismiss(self) -> None:
+        """Without workers, until a level is worth some."""
+        if self.workers:
+            self.workers.pool.shutdown()
+        self.workers = None
 
     # --- single runs ---
 
@@ -337,20 +359,28 @@ class Search:
 
     def state(self, number: int) -> np.ndarray:
         """A state: locals of each actor, memory, note."""
-        return self.stored.rows(slice(number, number + 1))[0]
+        if self._looked_at[0] != number:
+            self._looked_at = number, self.stored.rows(slice(number, number + 1))[0]
+        return self._looked_at[1]
 
-    def move(self, state: int, way: int) -> tuple[Turn, int]:
-        """A move out of a state, by places; and where the actor then stands."""
-        actor, branch, here = way >> 8, way & 0xFF, self.state(state)
-        move = self.stored.move(int(here[actor]), int(here[self.actors]), branch)
-        if self.held(move.local) > self.held(int(here[actor])):
-            branch = moves.HOLD
-        return Turn(actor, move.executed, branch), move.local
+    def successors(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(first, arcs) of some states that have been expanded, as judging.successors has them."""
+        first, arcs = np.zeros(len(numbers) + 1, np.int64), zeros((states.ROOM + int(self.counts[states.TRANSITIONS]), len(judging.ARC)), np.int64)
+        judging.successors(*self._at(), numbers, first, arcs)
+        return first, arcs[:first[-1]]
 
-    def successors(self, state: int) -> list[tuple[int, int]]:
-        """(way, the state that it leads to) of all moves of a state that has been expanded."""
-        found = judging.successors(*self._at(), state)
-        return [(way, then) for way, then in self.run.candidates[:found].tolist() if then >= 0]
+    def moves(self, arcs: np.ndarray, here: np.ndarray) -> list[tuple[Turn, int]]:
+        """Moves out of states, by places; and where their actors then stand.  here: the state of each arc."""
+        found = []
+        for (way, _, _), (local, rows), state in zip(arcs.tolist(), self.stored.moves(arcs[:, judging.MOVE]).tolist(), here):
+            holds = self.room and self.held(local) > self.held(int(state[way >> 8]))
+            found.append((Turn(way >> 8, rows, moves.HOLD if holds else way & 0xFF), local))
+        return found
+
+    def arcs_of(self, state: int) -> list[tuple[Turn, int, int]]:
+        """What can be done in a state, by places: the turn, where the actor then stands, the state it leads to."""
+        _, arcs = self.successors(np.array([state]))
+        return [(*move, then) for move, then in zip(self.moves(arcs, [self.state(state)] * len(arcs)), arcs[:, judging.THEN].tolist())]
 
     def ended(self) -> np.ndarray:
         """The states without moves, in order."""
@@ -369,10 +399,9 @@ class Search:
         """first_arc, arcs, movers of some states (connected.py); what leads out leads behind the last of them."""
         place_of = np.full(int(self.counts[states.N_STATES]), len(members), np.int32)
         place_of[members] = np.arange(len(members))
-        first_arc, most = np.zeros(len(members) + 1, np.int64), int(self.counts[states.TRANSITIONS])
-        arcs, movers = zeros(most, np.int32), zeros(most, np.int8)
-        judging.arcs_among(*self._at(), members, place_of, first_arc, arcs, movers)
-        return first_arc, arcs[:first_arc[-1]], movers[:first_arc[-1]]
+        first, arcs = self.successors(members)
+        drains = arcs[:, judging.WAY] & 0xFF == moves.DRAIN
+        return first, place_of[arcs[:, judging.THEN]], (arcs[:, judging.WAY] >> 8).astype(np.int8) + moves.ACTORS_MAX * drains.astype(np.int8)
 
     def _at(self) -> tuple:
         """What every kernel that reads a search is given."""
@@ -393,15 +422,19 @@ class Search:
 
     def walk_to(self, state: int) -> tuple[list[Turn], list[int]]:
         """The shortest schedule that leads to a state; and which actor is at each place of it."""
-        states = []
-        while state:
-            states.append(state)
-            state = int(self.tables.states.parents[state])
-        turns, who, parent = [], list(range(self.actors)), 0
-        for state in reversed(states):
-            turn, local = self.move(parent, next(way for way, then in self.successors(parent) if then == state))
+        walk = [state]
+        while walk[-1]:
+            walk.append(int(self.tables.states.parents[walk[-1]]))
+        walk.reverse()
+        turns, who, before = [], list(range(self.actors)), np.array(walk[:-1], np.int64)
+        first, arcs = self.successors(before)
+        thens, chosen = arcs[:, judging.THEN].tolist(), []
+        for then, begin, end in zip(walk[1:], first.tolist(), first[1:].tolist()):
+            chosen.append(thens.index(then, begin, end))
+        arcs = arcs[chosen]
+        for parent, (turn, local) in zip(walk, self.moves(arcs, self.stored.rows(before))):
             turns.append(turn._replace(actor=who[turn.actor]))
-            who, parent = self.reorder(who, parent, turn, local), state
+            who = self.reorder(who, parent, turn, local)
         return self.settling + turns, who
 
     def way_to(self, state: int, way: int | None = None) -> list[Turn]:
@@ -409,7 +442,8 @@ class Search:
         turns, who = self.walk_to(state)
         if way is None:
             return turns
-        turn, _ = self.move(state, way)
+        _, arcs = self.successors(np.array([state]))
+        [(turn, _)] = self.moves(arcs[arcs[:, judging.WAY] == way], [self.state(state)])
         return turns + [turn._replace(actor=who[turn.actor])]
 
     def depth(self) -> int:
@@ -439,9 +473,11 @@ class Search:
 
     def words_of(self, memory: int) -> np.ndarray:
         """The words that change, as they differ from the start in a memory."""
-        found = np.zeros(self.known.cells[0], np.int64)
-        found[:self.stored.cells] = self.stored.words(slice(memory, memory + 1))[0]
-        return found
+        number, words = self._read
+        if number != memory or len(words) != self.known.cells[0]:
+            words = self.stored.words(slice(memory, memory + 1), int(self.known.cells[0]))[0]
+            self._read = memory, words
+        return words
 
     def word(self, memory: int, offset: int) -> int:
         """The 64-bit word at an offset (moved down so that byte `offset` is its lowest)."""
