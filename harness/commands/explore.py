@@ -26,7 +26,7 @@ BRIEF = 4                        # more scenarios than that get a line each
 PCT_RUNS = 1000
 SEED = 1
 SAMPLING, MATRICES, WAYS = ("random", "pct"), ("policies", "guests", "modules"), ("as_test", "html", "trace")
-FULL_SEARCH = "preemptions", "no_reduction", "no_symmetry"
+FULL_SEARCH = "preemptions", "no_reduction", "no_symmetry", "spill"
 PREEMPTIONS_ANY = -1             # the engine's word for no bound
 
 
@@ -50,6 +50,7 @@ class Bounds(NamedTuple):
     preemptions: int = PREEMPTIONS_ANY
     reduce: bool = True          # accesses are one step where their order does not show
     symmetry: bool = True        # actors that are alike: one order of them
+    spill: Path | None = None    # where tables lie in files
 
     @property
     def bounded(self) -> bool:
@@ -57,7 +58,7 @@ class Bounds(NamedTuple):
 
     def search(self, scenario: Scenario, sign: Sign, threads: int = 1) -> engine.Found:
         return engine.run(scenario, self.memory_mib, self.reduce, self.preemptions, partial(sign, of="states"),
-                          symmetry=self.symmetry, jobs=threads)
+                          symmetry=self.symmetry, jobs=threads, spill=self.spill)
 
 
 class Sampling(NamedTuple):
@@ -169,9 +170,12 @@ def add(parser) -> None:
     parser.add_argument("--no-reduction", action="store_true", help="every access to shared memory is a step")
     parser.add_argument("--no-symmetry", action="store_true", help="actors that are alike in every order")
     parser.add_argument("--memory-mib", type=int, default=1024, metavar="M", help="limit of tables (default: 1024)")
+    parser.add_argument("--spill", metavar="DIR", help="the tables lie in files there (without names, gone at the end), so that"
+                        " they may be larger than the memory; slower")
     parser.add_argument("--show", type=int, metavar="N", help="print the way to the Nth outcome")
     arguments.add_out(parser, "schedules")
-    jobs.add_jobs(parser, f"use what --out has (in {KEPT}/) of the same scenarios, bounds and source; keep what is found", "searches")
+    jobs.add_jobs(parser, f"use what --out has (in {KEPT}/) of the same scenarios, bounds and source; keep what is found", "searches",
+                  "searches at once, each a process; of one scenario: threads that share its states")
     parser.add_argument("--as-test", metavar="FILE", help="write the first counterexample as a pytest file")
     parser.add_argument("--html", metavar="FILE", help="write it as a page: a lane per actor, words as they change, keys to step")
     parser.add_argument("--trace", metavar="FILE", help="write it as JSON for chrome://tracing and ui.perfetto.dev")
@@ -192,7 +196,11 @@ def do(options) -> int:
     else:
         preemptions = PREEMPTIONS_ANY if options.preemptions is None else options.preemptions
         reduce = not options.no_reduction
-        method = Bounds(options.memory_mib, preemptions, reduce, reduce and not options.no_symmetry)
+        method = Bounds(options.memory_mib, preemptions, reduce, reduce and not options.no_symmetry,
+                        Path(options.spill) if options.spill else None)
+    if options.spill:
+        arguments.check_folder("--spill", Path(options.spill))
+        Path(options.spill).mkdir(parents=True, exist_ok=True)
     required = matrices.required(options.require)
     where, kept_in = jobs.where(options.jobs, cluster.address(options.cluster, options.tls, options.insecure)), Path(options.out) / KEPT
     searching = Searching(method, where, kept_in if options.resume or options.list or not where.here else None, options.resume)

@@ -116,3 +116,13 @@ def test_at_most_forty_bytes_a_state():
     search.search()
     assert search.counts[states.N_STATES] > 5_000_000
     assert search.bytes_used() / int(search.counts[states.N_STATES]) <= 40
+
+
+def test_tables_in_files_find_the_same_and_leave_nothing(tmp_path):
+    [scenario] = load(ROOT / "configs/explore/fault_zap.toml", ["1.5.24"])
+    memory, files = explore.run(scenario), explore.run(scenario, spill=tmp_path)
+    assert files.endings == memory.endings and (files.states, files.bytes) == (memory.states, memory.bytes)
+    search = Search(scenario, spill=tmp_path)
+    mapped = [line for line in open("/proc/self/maps") if str(tmp_path) in line]
+    assert len(mapped) >= 8 and not list(tmp_path.iterdir())         # deleted while they are in use
+    assert search.memory_bytes > 1024 << 20

@@ -12,6 +12,7 @@ it may be (fairness.py).  A schedule that only stops giving an actor turns is no
 """
 
 import time
+from pathlib import Path
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,15 +64,17 @@ PRIVATE_LOOP = "an actor runs in a loop that touches nothing"
 
 
 def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, preemptions: int = -1,
-        tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None, jobs: int = 1) -> Found:
+        tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None, jobs: int = 1,
+        spill: Path | None = None) -> Found:
     """Everything that can happen in a scenario.
 
     reduce   whether accesses without a visible order are part of the step before
     forget   whether the counts that lost tries leave in a lock word are distinguished (default: as `reduce`)
     symmetry whether of actors that are alike one order is enough (default: as `reduce`)
     jobs     threads that share each level that is worth it: of actors that are alike, one
+    spill    a folder for files in which the tables lie, so that they may be larger than the memory
     """
-    search = Search(scenario, memory_mib, reduce, preemptions, forget, symmetry)
+    search = Search(scenario, memory_mib, reduce, preemptions, forget, symmetry, spill)
     if reduce:
         search.scout()
     ending = search.search(tick, jobs)
@@ -266,7 +269,7 @@ def _starvation(search: Search, found: Found, cyclic: np.ndarray, tick) -> bool:
     if search.groups:
         # Whether all of those that are alike have a turn is asked of each of them, not of one order.
         left = search.memory_bytes - search.bytes_used()
-        whole = Search(search.scenario, max(16, left >> 20), forget=search.forget, symmetry=False)
+        whole = Search(search.scenario, max(16, left >> 20), forget=search.forget, symmetry=False, spill=search.spill)
         whole.scout()
         ending = whole.search(tick)
         found.interrupted |= whole.interrupted

@@ -4,6 +4,9 @@
 has been met so far asks for.  Where a number does not fit any more, all rows are laid out anew.
 """
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 
 from harness.memory.tables import use_large_pages, zeros
@@ -20,10 +23,14 @@ NUMBER_BITS = 63
 
 
 class Stored:
-    """The tables of one search, of so many actors, with store buffers for `room` stores, in so many bytes."""
+    """The tables of one search, of so many actors, with store buffers for `room` stores, in so many bytes.
 
-    def __init__(self, actors: int, room: int, memory_bytes: int, alike: bool, flags: int):
+    spill    a folder in which the large ones lie in files (without names, gone with the process), or None: in memory
+    """
+
+    def __init__(self, actors: int, room: int, memory_bytes: int, alike: bool, flags: int, spill: Path | None = None):
         assert flags <= states.FLAGS_LOW + states.FLAGS_HIGH
+        self.zeros = partial(zeros, folder=spill)
         self.actors, self.memory_bytes, self.alike = actors, memory_bytes, alike
         self.counts, self.asks = np.zeros(states.COUNTS, np.int64), np.zeros(len(packed.ASKS), np.int64)
         self.large, self.spare, self.note_bits, self.said = False, MEMORY_SPARE, 0, ()
@@ -41,15 +48,15 @@ class Stored:
                           np.zeros(ACTORS_MAX, np.int64), zeros((count, actors), np.int32)),
             states.Memories(memories, self.dictionary, zeros((memories.rows.shape[0], actors), np.int32), np.zeros(WORDS_MAX, np.int64)),
             moves._replace(columns=1, spare=states.FLAGS_LOW),
-            states.States(rows, self.state_fields, np.zeros((1, actors + 2), np.int32), *(zeros(rows.rows.shape[0], np.int32) for _ in "pe")),
+            states.States(rows, self.state_fields, np.zeros((1, actors + 2), np.int32), *(self.zeros(rows.rows.shape[0], np.int32) for _ in "pe")),
             self.counts, np.zeros(states.TABLES, np.int64), self.asks)
         self.tables.locals.of[:, 0] = range(actors)      # as hold_first has them
         self._weigh()
 
     def _table(self, kind: int, columns: int) -> interned.Table:
         rows, at = self.most[kind], self.counts.ctypes.data
-        index = zeros(max(states.SLOTS_FIRST, rows * 4 // 3 + 1), np.uint32)
-        return interned.Table(zeros((rows, columns), np.int64), index, index.ctypes.data, at + 8 * kind, at + 8 * (states.TABLES + kind),
+        index = self.zeros(max(states.SLOTS_FIRST, rows * 4 // 3 + 1), np.uint32)
+        return interned.Table(self.zeros((rows, columns), np.int64), index, index.ctypes.data, at + 8 * kind, at + 8 * (states.TABLES + kind),
                               (rows + 2).bit_length(), columns, 0, np.zeros(columns, np.int64))
 
     def _weigh(self) -> None:
@@ -125,7 +132,7 @@ class Stored:
         last = fields[cells - 1] if cells else np.zeros(3, np.int64)
         self.dictionary.end[:] = last[packed.WORD], last[packed.SHIFT] + last[packed.BITS], 1 + self.spare
         columns = max(columns, MEMORY_COLUMNS if self.spare else 1)
-        new = rows if not count and columns == rows.shape[1] else zeros((len(rows), columns), np.int64)
+        new = rows if not count and columns == rows.shape[1] else self.zeros((len(rows), columns), np.int64)
         for cell in range(cells if count else 0):
             if not before[cell, packed.BITS]:
                 continue
@@ -150,7 +157,7 @@ class Stored:
         columns = _place(self.state_fields, np.array(bits))
         if not count and columns == table.rows.shape[1]:
             return
-        new = zeros((len(table.rows), columns), np.int64)
+        new = self.zeros((len(table.rows), columns), np.int64)
         for field, was in zip(self.state_fields, before):
             new[:count, field[packed.WORD]] |= _field(table.rows[:count], was) << field[packed.SHIFT]
         self._replace("states", new, columns, states.N_STATES)

@@ -8,6 +8,7 @@ was found is explore.py's business.
 import itertools
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Callable
 
 import numpy as np
@@ -18,7 +19,7 @@ from harness.experiment.schedule import Turn
 from harness.experiment.world import World
 from harness.engines.explore import threads
 from harness.engines.explore.stored import MEMORY_SPARE, WORDS_MAX, Stored
-from harness.memory.tables import zeros
+from harness.memory.tables import free_bytes, zeros
 from kernels import buffers, judging, moves, packed, search as kernel, states, symmetry as alike
 from kernels.ops import REGISTERS, Register as R
 from kernels.words import spell_entry, unsigned
@@ -30,6 +31,7 @@ PATH_MAX = RUN_MOVES_MAX + 1
 SCOUT_MOVES = 2_000              # of a run that is made only to learn about words
 BUFFER_STORES = 2                # that a store buffer has room for at first; doubled when there are more ...
 BUFFER_MOST = 64                 # ... up to so many
+DISK_SHARE = 0.8                 # of what is free, for tables in files: a page that finds no room on the disk would end the process
 LEVEL_SHARED = 8_000             # states of a level that are worth several threads
 CHANGES_MAX = 64                 # of priorities, in a run by PCT
 
@@ -51,8 +53,8 @@ class Search:
     """The tables of one search, and the world it takes place in."""
 
     def __init__(self, scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True,
-                 preemptions: int = -1, forget: bool | None = None, symmetry: bool | None = None):
-        self.scenario, self.preemptions = scenario, preemptions
+                 preemptions: int = -1, forget: bool | None = None, symmetry: bool | None = None, spill: Path | None = None):
+        self.scenario, self.preemptions, self.spill = scenario, preemptions, spill
         self.forget = reduce if forget is None else forget
         self.world = World(scenario)
         self.actors, self.memory, self.violations = self.world.actors, self.world.memory, self.world.violations
@@ -70,6 +72,8 @@ class Search:
         self._tell_alike(self._groups() if symmetry and preemptions < 0 else [])
         self.events = np.zeros((2 + len(self.violations), 3), np.int64)
         self.room, self.memory_bytes, self.spare = BUFFER_STORES if scenario.tso else 0, memory_mib << 20, MEMORY_SPARE
+        if spill:
+            self.memory_bytes += int(DISK_SHARE * free_bytes(spill))
         self.workers: threads.Workers | None = None
         self._allocate()
         self.seconds, self.interrupted = 0.0, False
@@ -166,7 +170,8 @@ class Search:
 
     def _allocate(self) -> None:
         """Tables as large as the memory limit allows; pages of them that are never touched cost nothing."""
-        self.stored = Stored(self.actors, self.room, self.memory_bytes, bool(self.groups), len(self.events) + 1)
+        self.stored = Stored(self.actors, self.room, self.memory_bytes, bool(self.groups), len(self.events) + 1,
+                             self.spill)
         self.counts, self.known = self.stored.counts, self.known._replace(asks=self.stored.asks)
         self.run = kernel.Run(
             np.zeros(self.actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
@@ -391,8 +396,9 @@ class Search:
         if not self.counts[states.GOES_BACK]:
             return None
         count = int(self.counts[states.N_STATES])
-        marks, pending = zeros(count, np.uint8), zeros(int(self.counts[states.TRANSITIONS]) + count + states.ROOM, np.int32)
-        judging.mark(*self._at(), int(self.counts[states.NEXT]), *(zeros(count, np.int32) for _ in "lp"), marks, pending)
+        zeros_ = self.stored.zeros
+        marks, pending = zeros_(count, np.uint8), zeros_(int(self.counts[states.TRANSITIONS]) + count + states.ROOM, np.int32)
+        judging.mark(*self._at(), int(self.counts[states.NEXT]), *(zeros_(count, np.int32) for _ in "lp"), marks, pending)
         return marks
 
     def arcs_among(self, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
