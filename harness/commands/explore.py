@@ -43,6 +43,14 @@ class Files(NamedTuple):
         return [(path, scenario) for path in self.paths for scenario in load(path, self.modules, self.policy, keys=self.model)]
 
 
+class Here(NamedTuple):
+    """A search in this process: by so many threads; where it is kept when Ctrl-C ends it, whether it goes on from there."""
+
+    threads: int = 1
+    kept: Path | None = None
+    resume: bool = False
+
+
 class Bounds(NamedTuple):
     """Every interleaving, within bounds."""
 
@@ -56,9 +64,9 @@ class Bounds(NamedTuple):
     def bounded(self) -> bool:
         return self.preemptions != PREEMPTIONS_ANY
 
-    def search(self, scenario: Scenario, sign: Sign, threads: int = 1) -> engine.Found:
+    def search(self, scenario: Scenario, sign: Sign, how: "Here" = Here()) -> engine.Found:
         return engine.run(scenario, self.memory_mib, self.reduce, self.preemptions, partial(sign, of="states"),
-                          symmetry=self.symmetry, jobs=threads, spill=self.spill)
+                          symmetry=self.symmetry, jobs=how.threads, spill=self.spill, kept=how.kept, resume=how.resume)
 
 
 class Sampling(NamedTuple):
@@ -70,7 +78,7 @@ class Sampling(NamedTuple):
     depth: int = 0
     bounded = True
 
-    def search(self, scenario: Scenario, sign: Sign, threads: int = 1) -> engine.Found:
+    def search(self, scenario: Scenario, sign: Sign, how: "Here" = Here()) -> engine.Found:
         return engine.sample(scenario, self.runs, self.seed, self.depth, self.memory_mib, partial(sign, of="runs"))
 
 
@@ -82,11 +90,19 @@ class Searching(NamedTuple):
     kept: Path | None = None     # nothing is, and nothing of before is used
     wanted: bool = False         # what is kept of before
     judge: bool = True           # or only what is found
+    begun: Path | None = None    # where a search is kept that Ctrl-C ends
 
     def key(self, scenario: Scenario, source: str) -> str:
         """Of a search: it is another one where the scenario, the method or the source is another."""
         said = [scenario.table, scenario.file.expect, scenario.name, scenario.module, scenario.file.memory_model, scenario.file.seamcall_drains]
         return jobs.digest("explore", *said, type(self.method).__name__, self.method, self.judge, source)
+
+    def how(self, scenario: Scenario) -> Here:
+        """Of a search in this process; with more memory, or on a disk, it is the same one."""
+        if not self.begun or not isinstance(self.method, Bounds):
+            return Here(self.where.jobs)
+        same = self._replace(method=self.method._replace(memory_mib=0, spill=None), judge=True)
+        return Here(self.where.jobs, self.begun / f"{same.key(scenario, jobs.source())[:32]}.npz", self.wanted)
 
     def path(self, key: str) -> Path:
         return self.kept / f"{key[:32]}.json"
@@ -116,7 +132,7 @@ class Searching(NamedTuple):
         tasks = [(path, replace(scenario), self.method, self.judge) for path, scenario, _ in (scenarios[place] for place in left)]
         names = [f"{scenarios[place][1].name}, module {scenarios[place][1].module}" for place in left]
         if self.where.here or len(left) == 1 and self.where.jobs > 1:    # Ctrl-C ends a search, which says what it has
-            found = ((number, searched(*task, scenarios[left[number]][2], sign, self.where.jobs)) for number, task in enumerate(tasks))
+            found = ((number, searched(*task, scenarios[left[number]][2], sign, self.how(task[1]))) for number, task in enumerate(tasks))
         else:
             found = jobs.results(self.where, searched, tasks, names=names)
         for number, each in found:
@@ -203,7 +219,7 @@ def do(options) -> int:
         Path(options.spill).mkdir(parents=True, exist_ok=True)
     required = matrices.required(options.require)
     where, kept_in = jobs.where(options.jobs, cluster.address(options.cluster, options.tls, options.insecure)), Path(options.out) / KEPT
-    searching = Searching(method, where, kept_in if options.resume or options.list or not where.here else None, options.resume)
+    searching = Searching(method, where, kept_in if options.resume or options.list or not where.here else None, options.resume, begun=kept_in)
     model = {"memory_model": options.memory_model, "seamcall_drains": options.seamcall_drains}
     files = Files(options.configs, modules, options.policy, {key: value for key, value in model.items() if value is not None})
     if options.out != arguments.OUT or searching.kept:   # which it may never need
@@ -266,20 +282,20 @@ def releases(names: list[str] | None) -> list[str] | None:
 
 
 def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | Sampling,
-           sign: Sign, threads: int = 1) -> engine.Found:
+           sign: Sign, how: Here = Here()) -> engine.Found:
     """What is found in a scenario of a file; `about` goes before its name.  Raises UsageError, with the file's name."""
     try:
         with sign.about(f"{about}: {scenario.name}" if about else scenario.name):
-            return method.search(scenario, sign, threads)
+            return method.search(scenario, sign, how)
     except UsageError as problem:
         said = str(problem)
         raise UsageError(said if said.startswith(f"{path}:") else f"{path}: {said}") from None
 
 
 def searched(path: str, scenario: Scenario, method: Bounds | Sampling, judge: bool, about: str = "",
-             sign: Sign | None = None, threads: int = 1) -> tuple[engine.Found, grading.Verdict]:
+             sign: Sign | None = None, how: Here = Here()) -> tuple[engine.Found, grading.Verdict]:
     """What is found in a scenario, and the verdict on it: a task.  Raises UsageError."""
-    found = search(path, scenario, about, method=method, sign=sign or Sign(), threads=threads)
+    found = search(path, scenario, about, method=method, sign=sign or Sign(), how=how)
     judged = grading.judge(found, search_derived) if judge else grading.Verdict([], [])
     if sign is None:
         found.scenario = None            # whoever asked for it has it
@@ -335,6 +351,8 @@ def explore(files: Files, each, show: int | None, destination: counterexamples.D
                 print(flush=True)
             code = gravest(code, FAILED if judged.failures else DONE)
             if found.interrupted:
+                if found.kept:
+                    print(f"kept in {found.kept}: --resume goes on from there", file=sys.stderr)
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -30,7 +30,8 @@ class World:
         self.start = self.block.copy()
         self.violations = [name for name in program.counters if name in EVENTS]
         at = record.tables(len(program.calls), len(program.answers), len(program.counters), len(program.spans))
-        self.record, self.tables = zeros(at.words, np.int64), at
+        self.tables = at
+        self.record = self.new_record()
         scripts, values = np.zeros((self.actors, 2), np.int64), [0]
         for place, script in enumerate(scenario.scripts):
             scripts[place] = len(values), len(script.flow or ())
@@ -45,6 +46,12 @@ class World:
             alike=np.zeros((self.actors, len(symmetry.COLUMNS)), np.int64),
             own=self.record.ctypes.data, at=at, answer_kinds=_int64([answer.kind for answer in program.answers]),
             violations=_int64([program.counters.index(name) for name in self.violations]))
+
+    def new_record(self) -> np.ndarray:
+        """A record of nothing.  A move may end a call that none here has begun: all calls count in the half that is measured."""
+        made, at = zeros(self.tables.words, np.int64), self.tables
+        made[at.counts_in:at.first_start] = made[at.half:].ctypes.data
+        return made
 
     def _leave(self, place: int) -> int:
         """The row at which a vCPU goes on when its script is over; 0 for a host, which just stops."""

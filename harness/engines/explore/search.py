@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.engines import checks
-from harness.engines.explore import fairness, lock_order
+from harness.engines.explore import checkpoint, fairness, lock_order
 from harness.engines.explore.tables import BUFFER_MOST, CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
+from harness.files import reason
 from harness.protocol.counters import EVENTS
 from kernels import judging, moves, search as kernel, states
 
@@ -54,6 +55,7 @@ class Found:
     checked: tuple[str, ...] = ()
     cycles: dict[str, list[Turn]] = field(default_factory=dict)      # what repeats for ever behind a violation
     interrupted: bool = False
+    kept: str = ""                           # the file that an interrupted search is in
     lock_order: str = ""                     # a cycle in it, in words
     answered: set = field(default_factory=set)       # (call, answer) of every call that has ended
     entries: set[str] = field(default_factory=set)   # what SEPT entries of 4K pages have spelled
@@ -65,7 +67,7 @@ PRIVATE_LOOP = "an actor runs in a loop that touches nothing"
 
 def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, preemptions: int = -1,
         tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None, jobs: int = 1,
-        spill: Path | None = None) -> Found:
+        spill: Path | None = None, kept: Path | None = None, resume: bool = False) -> Found:
     """Everything that can happen in a scenario.
 
     reduce   whether accesses without a visible order are part of the step before
@@ -73,11 +75,15 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     symmetry whether of actors that are alike one order is enough (default: as `reduce`)
     jobs     threads that share each level that is worth it: of actors that are alike, one
     spill    a folder for files in which the tables lie, so that they may be larger than the memory
+    kept     a file that a search which is interrupted is kept in; resume: whether to go on from it
     """
     search = Search(scenario, memory_mib, reduce, preemptions, forget, symmetry, spill)
-    if reduce:
+    goes_on = bool(resume and kept and checkpoint.resume(search, kept))
+    if reduce and not goes_on:
         search.scout()
-    ending = search.search(tick, jobs)
+    ending = search.search(tick, jobs, goes_on)
+    if kept:
+        _keep(search, kept)
     how = "every interleaving" if preemptions < 0 else f"every interleaving with at most {preemptions} preemptions"
     counts = search.counts
     cut = bool(counts[states.LEFT_OUT])
@@ -87,12 +93,23 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     found.states, found.transitions = int(counts[states.N_STATES]), int(counts[states.TRANSITIONS])
     found.executed, found.seconds, found.depth = int(counts[states.N_MOVES]), search.seconds, search.depth()
     found.bytes, found.buffered = search.bytes_used(), search.buffered()
-    found.interrupted = search.interrupted
+    found.interrupted, found.kept = search.interrupted, str(kept) if kept and search.interrupted else ""
     found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
     found.answered = search.answers()
     found.entries = search.entries()
     _judge(search, found, tick)
     return found
+
+
+def _keep(search: Search, path: Path) -> None:
+    """Raises UsageError."""
+    try:
+        if search.interrupted:
+            checkpoint.keep(search, path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise UsageError(f"--out {path.parent}: cannot be written: {reason(problem)}") from None
 
 
 def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib: int = MEMORY_MIB,

@@ -65,14 +65,14 @@ class Stored:
         self.tables.row_bytes[:] = (tables.locals.rows[0].nbytes + 1 + 4 + 4 + swapped, tables.memories.table.rows[0].nbytes + swapped,
                                     tables.moves.rows[0].nbytes, tables.states.table.rows[0].nbytes + 4)
 
-    def _kinds(self) -> tuple[interned.Table, ...]:
+    def tables_by_kind(self) -> tuple[interned.Table, ...]:
         """In the order of `counts`."""
         tables = self.tables
         return tables.locals.table, tables.memories.table, tables.moves, tables.states.table
 
     def for_thread(self, asks: np.ndarray) -> states.Tables:
         """The same tables, with what each thread has of its own."""
-        locals_, memories, moves, rows = (table._replace(given=table.given.copy()) for table in self._kinds())
+        locals_, memories, moves, rows = (table._replace(given=table.given.copy()) for table in self.tables_by_kind())
         tables = self.tables
         return states.Tables(
             tables.locals._replace(table=locals_), tables.memories._replace(table=memories, words=tables.memories.words.copy()),
@@ -162,6 +162,11 @@ class Stored:
             new[:count, field[packed.WORD]] |= _field(table.rows[:count], was) << field[packed.SHIFT]
         self._replace("states", new, columns, states.N_STATES)
 
+    def give_columns(self, of_memory: int, of_state: int) -> None:
+        """Rows of so many words, of tables that are empty: fields of those widths are going to be put in."""
+        for name, columns, kind in (("memories", of_memory, states.N_MEMORIES), ("states", of_state, states.N_STATES)):
+            self._replace(name, self.zeros((self.most[kind], columns), np.int64), columns, kind)
+
     def _replace(self, name: str, rows: np.ndarray, columns: int, kind: int) -> None:
         if self.large:
             use_large_pages(rows)
@@ -175,7 +180,7 @@ class Stored:
     def grow_large(self) -> None:
         """There are more states than a small search has: let the tables come in large pages."""
         if not self.large and self.memory_bytes >> 20 >= SMALL_MIB:
-            for table in self._kinds():
+            for table in self.tables_by_kind():
                 use_large_pages(table.rows)
                 use_large_pages(table.index)
             use_large_pages(self.tables.states.parents)

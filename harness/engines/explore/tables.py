@@ -13,6 +13,7 @@ from typing import Callable
 
 import numpy as np
 
+from harness import stops
 from harness.memory.block import Memory
 from harness.experiment.scenario import HALT, NOT_MADE, Scenario, answers_of
 from harness.experiment.schedule import Turn
@@ -75,7 +76,7 @@ class Search:
         if spill:
             self.memory_bytes += int(DISK_SHARE * free_bytes(spill))
         self.workers: threads.Workers | None = None
-        self._allocate()
+        self.allocate()
         self.seconds, self.interrupted = 0.0, False
 
     # --- actors that are alike (kernels/symmetry.py) ---
@@ -103,7 +104,7 @@ class Search:
                 self.world.arrays.alike[place] = (places[0], left, sum(1 << each for each in places),
                                      registers[R.ME], registers[R.ROLE])
 
-    def _nobody_is_alike(self) -> None:
+    def nobody_is_alike(self) -> None:
         self._tell_alike([])
         for noted in (self.known.contested, self.known.accessors, self.known.changed, self.known.ordered):
             noted[:] = 0
@@ -168,22 +169,26 @@ class Search:
     def tables(self) -> states.Tables:
         return self.stored.tables
 
-    def _allocate(self) -> None:
+    def allocate(self) -> None:
         """Tables as large as the memory limit allows; pages of them that are never touched cost nothing."""
         self.stored = Stored(self.actors, self.room, self.memory_bytes, bool(self.groups), len(self.events) + 1,
                              self.spill)
+        self._forget_read()
         self.counts, self.known = self.stored.counts, self.known._replace(asks=self.stored.asks)
         self.run = kernel.Run(
             np.zeros(self.actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
             np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
             np.zeros((states.ROOM, 3), np.int64), *np.zeros((2, 2), np.int64))
 
+    def _forget_read(self) -> None:
+        """What has been read of the tables last is not there any more: the words of a memory, a state."""
+        self._read = self._looked_at = -1, np.zeros(0, np.int64)
+
     def _reset(self) -> None:
         """Begin again, knowing which words there are and which bytes are contested."""
         known = self.known
         cells = int(known.cells[0])
-        self._read = -1, np.zeros(0, np.int64)           # the memory that has been read last, in words
-        self._looked_at = -1, self._read[1]              # and the state
+        self._forget_read()
         self.stored.reset(cells, self.spare, _note_bits(self.preemptions))
         self.events[:] = 0
         self._dismiss()
@@ -219,10 +224,10 @@ class Search:
     def _begins_again(self, ending: int) -> bool:
         """Whether a search has to begin again, for which all is ready then; what it has learned is kept."""
         if ending == moves.DIFFER:
-            self._nobody_is_alike()
+            self.nobody_is_alike()
         elif ending == moves.CRAMPED and self.room < BUFFER_MOST:
             self.room *= 2
-            self._allocate()
+            self.allocate()
             return True
         return ending in (moves.RESTART, moves.DIFFER)
 
@@ -258,31 +263,45 @@ class Search:
             if ending == moves.FULL:
                 return                           # the search itself will say so
 
-    def search(self, tick: Callable[[int, int], None] = lambda *_: None, jobs: int = 1) -> int:
+    def search(self, tick: Callable[[int, int], None] = lambda *_: None, jobs: int = 1, goes_on: bool = False) -> int:
         """Everything that can happen, found by so many threads.  Returns how it ended: FINISHED, FULL or ENDLESS; or
-        PAUSED, if it was interrupted."""
-        began, ending, self.spare = time.perf_counter(), moves.RESTART, 0
+        PAUSED, if it was interrupted.
+
+        goes_on   whether another search has begun it (checkpoint.py)
+        """
+        began, ending, self.spare = time.perf_counter() - self.seconds, kernel.PAUSED if goes_on else moves.RESTART, 0
         try:
-            while self._begins_again(ending):
-                ending = self.settle()
-                if ending == kernel.RUN_ENDED and self.groups and not self._settled_alike():
-                    ending = moves.DIFFER
-                elif ending == kernel.RUN_ENDED:
-                    self.stored.hold_state(self.first)
-                    ending = kernel.PAUSED
-                    while ending == kernel.PAUSED:
-                        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if jobs > 1 and not self.groups else 0)
-                        if ending == kernel.BROAD:
-                            ending = self._share_level(jobs, tick)
-                        if ending == kernel.PAUSED:
-                            self.stored.grow_large()
-                            tick(int(self.counts[states.NEXT]), int(self.counts[states.N_STATES]))
+            while goes_on or self._begins_again(ending):
+                ending = kernel.PAUSED if goes_on else self._begin()
+                goes_on = False
+                while ending == kernel.PAUSED:
+                    with stops.noted():          # so that no table is left half made
+                        ending = self._go_on(jobs, tick)
+                    if stops.asked() and not stops.raised():
+                        raise KeyboardInterrupt      # of a script, which has no handler of ours
+                    if ending == kernel.PAUSED:
+                        self.stored.grow_large()
+                        tick(int(self.counts[states.NEXT]), int(self.counts[states.N_STATES]))
         except KeyboardInterrupt:
             self.interrupted, ending = True, kernel.PAUSED
         finally:
             self._dismiss()
         self.seconds = time.perf_counter() - began
         return ending
+
+    def _begin(self) -> int:
+        """The first state; PAUSED is well."""
+        ending = self.settle()
+        if ending != kernel.RUN_ENDED:
+            return ending
+        if self.groups and not self._settled_alike():
+            return moves.DIFFER
+        self.stored.hold_state(self.first)
+        return kernel.PAUSED
+
+    def _go_on(self, jobs: int, tick: Callable[[int, int], None]) -> int:
+        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if jobs > 1 and not self.groups else 0)
+        return self._share_level(jobs, tick) if ending == kernel.BROAD else ending
 
     def _share_level(self, jobs: int, tick: Callable[[int, int], None]) -> int:
         """The level that begins, by several threads; then as _call: PAUSED is well."""

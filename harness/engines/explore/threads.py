@@ -13,11 +13,10 @@ import numpy as np
 
 from harness.engines.explore.stored import Stored
 from harness.experiment.world import World
-from harness.memory.tables import zeros
 from kernels import atomics, moves, packed, search as kernel, states
 
 ALONE = kernel.ASKING, kernel.CROWDED            # endings of a worker after which it goes on alone, for one state
-TICK_S = 0.25                    # between looks at the keyboard
+TICK_S = 0.25                    # between signs of life
 
 
 @dataclass(eq=False)
@@ -42,10 +41,8 @@ class Workers:
         self.pool = ThreadPoolExecutor(jobs)
 
     def _worker(self) -> Worker:
-        block, record = self.world.start.copy(), zeros(len(self.world.record), np.int64)
-        at, asks = self.world.tables, np.zeros(len(packed.ASKS), np.int64)
-        # A move may end a call that another worker's move began: all count in the half that is measured.
-        record[at.counts_in:at.first_start] = record[at.half:].ctypes.data
+        block, record = self.world.start.copy(), self.world.new_record()
+        asks = np.zeros(len(packed.ASKS), np.int64)
         arrays = self.world.arrays._replace(base=atomics.address_of(block), own=record.ctypes.data)
         known = self.known._replace(**{name: getattr(self.known, name).copy() for name in NOTED}, asks=asks)
         run = kernel.Run(*(each.copy() for each in self.run))
@@ -56,9 +53,8 @@ class Workers:
         """Expand all states that have been found so far.  Returns an ending of kernels/search.py; FINISHED is well.
 
         give   gives a worker what it asks for
-        Ctrl-C is said once the level is complete.
         """
-        counts, interrupted = self.stored.counts, False
+        counts = self.stored.counts
         limits[moves.UNTIL], limits[moves.PAUSE] = counts[states.N_STATES], -1
         limits[moves.SPARE] *= kernel.LOOK_EVERY * len(self.workers)
         for worker in self.workers:
@@ -72,18 +68,12 @@ class Workers:
                 break
             left = {self.pool.submit(self._go_on, worker, limits) for worker in self.workers}
             while left:
-                try:
-                    done, left = wait(left, TICK_S)
-                    for each in done:
-                        each.result()
-                    tick(int(min(counts[states.NEXT], limits[moves.UNTIL])), int(counts[states.N_STATES]))
-                except KeyboardInterrupt:
-                    interrupted = True
+                done, left = wait(left, TICK_S)
+                for each in done:
+                    each.result()
+                tick(int(min(counts[states.NEXT], limits[moves.UNTIL])), int(counts[states.N_STATES]))
             counts[states.STOPS] = 0
-        ending = self._gather(int(limits[moves.UNTIL]))
-        if interrupted:
-            raise KeyboardInterrupt
-        return ending
+        return self._gather(int(limits[moves.UNTIL]))
 
     def _go_on(self, worker: Worker, limits: np.ndarray) -> None:
         worker.known.asks[packed.SHARED] = 1
