@@ -36,7 +36,7 @@ TABLES = 4
  NEXT, TRANSITIONS, STEPS, TOP, LEFT_OUT, N_ENDED, GOES_BACK, LEVEL_ENDS, ANEW) = range(17)
 STOPS = 32                       # on a cache line of its own: other workers read it at each state
 COUNTS = 40
-SLOTS_FIRST, SLOTS_SMALL = 1 << 12, 1 << 20      # of an index: at first, and up to when it is doubled
+SLOTS_FIRST, SLOTS_SMALL = 1 << 10, 1 << 20      # of an index: at first, and up to when it is doubled
 ROOM = ACTORS_MAX * BRANCHES_MAX                 # rows that one state may need
 # With actors that are alike a move needs up to ACTORS_MAX rows more of some tables; it has two outcomes at most.
 ALIKE_BRANCHES_MAX = 2

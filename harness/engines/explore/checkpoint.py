@@ -7,6 +7,7 @@ what is kept has the scenario and the bounds: the file's name says that they are
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,8 +45,8 @@ def keep(search, path: Path) -> None:
     begun = path.with_suffix(".begun")
     about = np.array([search.room, bool(search.groups), search.stored.note_bits, search.seconds])
     with open(begun, "wb") as file:
-        np.savez(file, about=about, settling=np.array(search.settling, np.int64),
-                 **{name: array[:count] for name, (array, count) in _arrays(search).items()})
+        used: dict[str, Any] = {name: array[:count] for name, (array, count) in _arrays(search).items()}
+        np.savez(file, about=about, settling=np.array(search.settling, np.int64), **used)
     os.replace(begun, path)
 
 

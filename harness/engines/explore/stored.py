@@ -33,7 +33,8 @@ class Stored:
         self.zeros = partial(zeros, folder=spill)
         self.actors, self.memory_bytes, self.alike = actors, memory_bytes, alike
         self.counts, self.asks = np.zeros(states.COUNTS, np.int64), np.zeros(len(packed.ASKS), np.int64)
-        self.large, self.spare, self.note_bits, self.said = False, MEMORY_SPARE, 0, ()
+        self.large, self.spare, self.note_bits = False, MEMORY_SPARE, 0
+        self.said: tuple[int, ...] = ()          # what the fields of memories were laid out for
         self.dictionary = packed.Dictionary(np.zeros((WORDS_MAX, len(packed.FIELD)), np.int64), np.array([0, 0, 1 + MEMORY_SPARE]), np.ones(WORDS_MAX, np.int64),
                                             zeros((WORDS_MAX, packed.CODES_MAX), np.int64))
         self.state_fields = np.zeros((actors + 2, len(packed.FIELD)), np.int64)
