@@ -269,7 +269,7 @@ class Search:
 
         goes_on   whether another search has begun it (checkpoint.py)
         """
-        began, ending, self.spare = time.perf_counter() - self.seconds, kernel.PAUSED if goes_on else moves.RESTART, 0
+        began, ending, self.spare = time.perf_counter() - self.seconds * goes_on, moves.RESTART, 0
         try:
             while goes_on or self._begins_again(ending):
                 ending = kernel.PAUSED if goes_on else self._begin()
