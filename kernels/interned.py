@@ -1,4 +1,4 @@
-"""Tables of rows that are told apart by what is in them, each row once; several threads may add to one.
+"""Tables of rows that are distinguished by what is in them, each row once; several threads may add to one.
 
 A table has an open index: a slot is 0 or has a row's number + 1, and above it as many bits of the row's hash as
 there is room for, so that other rows are seldom looked at.  Who adds a row claims its slot first (compare and swap),
@@ -24,7 +24,7 @@ class Table(NamedTuple):
 
     index_at, count_at, slots_at   addresses: of the index; of how many rows there are, and slots (int64)
     bits     of a slot that are a row's number + 1: 2 ** bits > rows + 2
-    columns  how many columns tell rows apart; of each the lowest `spare` bits do not
+    columns  how many columns distinguish rows; of each the lowest `spare` bits do not
     given    int64 (columns): the row that is looked for, one thread's own
     """
 
