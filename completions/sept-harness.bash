@@ -8,7 +8,7 @@
 _shtab_sept_harness_subparsers=(run explore replay compare nightly report histograms sweep worker configs schema policies seamcalls contention doctor import-trace explain decode)
 
 _shtab_sept_harness_run_option_strings=(-h --help --set --policies --repeats --budget --jobs --resume --list --cluster --tls --insecure --out --format -v --verbose -q --quiet --runs --memory-model --trace --check-outcomes)
-_shtab_sept_harness_explore_option_strings=(-h --help --module --policy --policies --guests --modules --require --format --random --pct --preemptions --seed --memory-model --seamcall-drains --no-seamcall-drains --no-reduction --no-symmetry --memory-mib --show --out --jobs --resume --list --cluster --tls --insecure --as-test --html --trace)
+_shtab_sept_harness_explore_option_strings=(-h --help --module --policy --policies --guests --modules --require --format --random --pct --preemptions --seed --memory-model --seamcall-drains --no-seamcall-drains --no-reduction --no-symmetry --memory-mib --spill --show --out --jobs --resume --list --cluster --tls --insecure --as-test --html --trace)
 _shtab_sept_harness_replay_option_strings=(-h --help --all --format --html --trace)
 _shtab_sept_harness_compare_option_strings=(-h --help --format --against --columns --rows --sort --real --baseline --across)
 _shtab_sept_harness_nightly_option_strings=(-h --help --budget --blocks --history --out --keep --commit --format --set --cluster --tls --insecure)
@@ -32,6 +32,7 @@ _shtab_sept_harness_run___tls_COMPGEN=_shtab_compgen_dirs
 _shtab_sept_harness_run___out_COMPGEN=_shtab_compgen_dirs
 _shtab_sept_harness_run___trace_COMPGEN=_shtab_compgen_files
 _shtab_sept_harness_explore_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_sept_harness_explore___spill_COMPGEN=_shtab_compgen_dirs
 _shtab_sept_harness_explore___out_COMPGEN=_shtab_compgen_dirs
 _shtab_sept_harness_explore___tls_COMPGEN=_shtab_compgen_dirs
 _shtab_sept_harness_explore___as_test_COMPGEN=_shtab_compgen_files

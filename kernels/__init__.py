@@ -37,8 +37,11 @@ it.  In reading order:
     symmetry.py   actors that may change places              } for
     buffers.py    store buffers of x86-TSO, behind an actor's registers
     moves.py      one move of an actor; `take`: one turn     } search.py
+    interned.py   tables of rows, each once, to which several threads may add
+    packed.py     rows of small numbers in few words
     states.py     the tables of a search                     }
     search.py     `search`: every interleaving of a few actors
+    judging.py    what of it never ends: one pass over the states, without stored arcs
     connected.py  strongly connected components of what it has found
 
 Three nouns.  A *word* is shared memory: an address and a width, only ever touched by one atomic

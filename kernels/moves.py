@@ -27,6 +27,7 @@ from kernels.compiling import kernel
 from kernels.guest import PAGE_MASK
 from kernels.machine import BLOCKED, load_word, step
 from kernels.marks import MEASURED, STOP
+from kernels.packed import ALONE, SHARED, WHAT
 from kernels.ops import (
     NOTHING, OF_ROW, OP_TABLE, REGISTERS, STEPPING, TRANSLATION, TRANSLATIONS, ZEROED, Fact, Kind, Op, Order, Register,
 )
@@ -46,9 +47,11 @@ COUNTED = 8                      # first of the flags of `violations`, one each
 
 # What bounds a search: states to expand before it pauses; preemptions allowed, or -1; length of a run; whether to
 # forget the counts that lost tries leave; words that a memory has room for; whether some actors are alike; stores that a
-# buffer has room for, or 0: without buffers.  An array, as LLVM would make copies of each loop by what it knows not to change.
-PAUSE, PREEMPTIONS, MOVES, FORGET, WORDS, ALIKE, BUFFER = range(7)
-LIMITS = 7
+# buffer has room for, or 0: without buffers; rows that a table has to have room for; bytes of all tables; the state before
+# which to end; how many states a level has for which more workers are of use.
+# An array, as LLVM would make copies of each loop by what it knows not to change.
+PAUSE, PREEMPTIONS, MOVES, FORGET, WORDS, ALIKE, BUFFER, SPARE, BYTES, UNTIL, WIDE = range(11)
+LIMITS = 11
 
 ACTORS_MAX = 8
 BRANCHES_MAX = 64                # outcomes of one choice
@@ -111,6 +114,7 @@ class Known(NamedTuple):
     cells          int64 (1,): how many words have been changed so far
     cell_at        int64: where they lie; cell_of: int32 (words of memory), the place in cell_at + 1
     initial        int64: their values at the start
+    asks           int64 (ASKS,), of packed.py
     """
 
     contested: np.ndarray
@@ -122,6 +126,7 @@ class Known(NamedTuple):
     cell_at: np.ndarray
     cell_of: np.ndarray
     initial: np.ndarray
+    asks: np.ndarray
 
 
 class Dice(NamedTuple):
@@ -251,7 +256,9 @@ def note_changes(world, known, first, words, before):
 
 @kernel
 def note_word(world, known, cell):
-    if known.cell_of[cell] == 0:
+    if known.cell_of[cell] == 0 and known.asks[SHARED] != 0:
+        known.asks[WHAT] = ALONE
+    elif known.cell_of[cell] == 0:
         known.cell_at[known.cells[0]] = 8 * cell
         known.initial[known.cells[0]] = world.start[cell]
         known.cells[0] += 1

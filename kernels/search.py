@@ -4,6 +4,9 @@ What an actor does next depends on its own registers and on the memory, not on t
 So a move (kernels/moves.py) is made once for each pair of those (a row of the table of moves), and the product
 over the other actors, which is where the states are, costs one look into a hash table each (kernels/states.py).
 
+Several workers, each a thread with a world and registers of its own, share the tables and a level's states: a level is
+expanded before the next one begins, so that what is found first is as near as with one worker.
+
 The scheduler is an argument: every move in turn (BREADTH), a random one (RANDOM), by priorities that
 change a few times (PCT), or as given (GIVEN).
 """
@@ -15,29 +18,38 @@ import numpy as np
 from kernels import atomics
 from kernels.buffers import HELD
 from kernels.compiling import kernel
+from kernels.interned import ABSENT, fold, intern
 from kernels.moves import (
-    ACTORS_MAX, ALIKE, BUFFER, CANNOT, DRAIN, FINISHED, FULL, HALTED, MOVES, PAUSE, PREEMPTIONS, UNKNOWN, move, outcomes, read_flags,
+    ACTORS_MAX, ALIKE, BUFFER, BYTES, CANNOT, DRAIN, FINISHED, FULL, HALTED, MOVES, PAUSE, PREEMPTIONS, SPARE, UNKNOWN, UNTIL, WIDE,
+    move, outcomes, read_flags,
 )
 from kernels.ops import REGISTERS, Op, Register
+from kernels.packed import NOTHING, SHARED, WHAT, repack, unpack
 from kernels.states import (
-    DOWN, LEFT_OUT, LOCAL_MASK, MEMORY_MASK, MIX, MOVE_MASK, N_ARCS, N_LOCALS, N_MEMORIES, N_MOVES, N_STATES, NEXT,
-    OVER, STATE_MASK, STEPS, TOP, TRANSITIONS, fold, intern, is_full, put_in_order,
+    ANEW, BRANCH_BITS, DOWN, FLAGS_HIGH, FLAGS_LOW, GOES_BACK, LEFT_OUT, LEVEL_ENDS, LOCAL_BITS, MEMORY_BITS, N_ENDED, N_STATES, NEXT, OVER,
+    ROWS_BITS, STEPS, STOPS, TOP, TRANSITIONS, crowded, give_all_room, index_all, intern_state, is_full, load_state, put_in_order, put_number,
 )
 
-# How `search` ends, besides the endings of a move.  FINISHED: there is nothing left to expand.
-PAUSED, RUN_ENDED = UNKNOWN + 1, UNKNOWN + 2
+# How `search` ends, besides the endings of a move.  FINISHED: there is nothing left to expand (in the level, of a worker).
+# ASKS: something has to be done alone (packed.py); BROAD: a level is worth more workers.
+PAUSED, RUN_ENDED, ASKING, CROWDED, BROAD, STOPPED = range(UNKNOWN + 1, UNKNOWN + 7)
 
 BREADTH, RANDOM, PCT, GIVEN = 0, 1, 2, 3         # schedulers
+CHUNK, LOOK_EVERY = 64, 16       # states that a worker takes at once; states between its looks at how full tables are
+MIX = -7046029254386353131
 
 
 class Run(NamedTuple):
-    """Where a search is, and what it has found.
+    """Where a search is, and what it has found: one thread's own.
 
     here         int32 (actors + 2,): the state to go on from
     path         int16: the ways a run has taken (or GIVEN: has to take); executed: int32, rows of each
     dice         int64 (3 + ACTORS_MAX + depth,): random state, then PCT's priorities and change points
     events       int64 (flags, 3): the first state (run: step) in which a move had the flag, + 1; its way, its move
-    registers    int64 (REGISTERS,) scratch; candidates: int64 (ACTORS_MAX * BRANCHES_MAX, 2): way, move
+    registers    int64 (REGISTERS,) scratch; candidates: int64 (ACTORS_MAX * BRANCHES_MAX, 3): way, move,
+                 and for judging.py the state behind it
+    mine         int64 (2,): of a level's states those from here to here are this worker's to expand
+    made         int64 (2,): moves made and left out that `counts` does not have yet
     """
 
     here: np.ndarray
@@ -47,6 +59,8 @@ class Run(NamedTuple):
     events: np.ndarray
     registers: np.ndarray
     candidates: np.ndarray
+    mine: np.ndarray
+    made: np.ndarray
 
 
 # --- moves, each made once ------------------------------------------------------------------------
@@ -54,8 +68,12 @@ class Run(NamedTuple):
 @kernel
 def put(world, known, tables, registers, local, memory):
     """Put the world into a state, as far as one actor sees it."""
+    memories = tables.memories
+    row = memories.table.rows[memory]
     for cell in range(known.cells[0]):
-        atomics.store64(world.base + known.cell_at[cell], known.initial[cell] ^ tables.memories.rows[memory, cell])
+        word = unpack(memories.dictionary, row, cell)
+        memories.words[cell] = word
+        atomics.store64(world.base + known.cell_at[cell], known.initial[cell] ^ word)
     for register in range(REGISTERS):
         registers[register] = tables.locals.rows[local, register]
     for column in range(HELD, tables.locals.rows.shape[1]):
@@ -65,19 +83,19 @@ def put(world, known, tables, registers, local, memory):
 @kernel
 def keep_locals(world, tables, registers, actor, pc):
     """The row of the locals that an actor has come to, but for registers that are not read any more."""
-    fresh, rows = tables.counts[N_LOCALS], tables.locals.rows
+    given = tables.locals.table.given
     for register in range(REGISTERS):
         keep = world.live[pc] >> register & 1 != 0 if register < 64 else register != Register.CONTENDED
-        rows[fresh, register] = registers[register] if keep else 0
-    rows[fresh, REGISTERS] = actor
-    for column in range(HELD, rows.shape[1]):
-        rows[fresh, column] = registers[column]
-    local = intern(rows, tables.locals.index, tables.counts, N_LOCALS, LOCAL_MASK)
+        given[register] = registers[register] if keep else 0
+    given[REGISTERS] = actor
+    for column in range(HELD, given.shape[0]):
+        given[column] = registers[column]
+    local, new = intern(tables.locals.table, True)
     row = world.rows[pc]
-    tables.locals.fanout[local] = (
-        OVER if row.op == Op.STOP else DOWN if row.op == Op.HALT else outcomes(world, row, np.int64(row.op)))
-    if row.op != Op.HALT and holds_stores(tables, local):
-        tables.locals.fanout[local] += 1
+    fanout = OVER if row.op == Op.STOP else DOWN if row.op == Op.HALT else outcomes(world, row, np.int64(row.op))
+    tables.locals.fanout[local] = fanout + (1 if row.op != Op.HALT and holds_stores(tables, local) else 0)
+    if new:
+        put_number(tables.locals, local, actor)
     return local
 
 
@@ -88,34 +106,91 @@ def holds_stores(tables, local):
 
 
 @kernel
-def keep_memory(world, known, tables):
-    """The row of memory as it is now."""
-    fresh, rows = tables.counts[N_MEMORIES], tables.memories.rows
+def keep_memory(world, known, tables, before):
+    """The row of memory as it is now; of no use if something is asked for.  before: the one that was `put`."""
+    memories = tables.memories
+    given, row = memories.table.given, memories.table.rows[before]
+    for column in range(given.shape[0]):
+        given[column] = row[column]
     for cell in range(known.cells[0]):
-        rows[fresh, cell] = atomics.load64(world.base + known.cell_at[cell]) ^ known.initial[cell]
-    return intern(rows, tables.memories.index, tables.counts, N_MEMORIES, MEMORY_MASK)
+        word = atomics.load64(world.base + known.cell_at[cell]) ^ known.initial[cell]
+        if word != memories.words[cell]:
+            memories.words[cell] = word
+            repack(memories.dictionary, given, cell, word, tables.asks)
+    if tables.asks[WHAT] != NOTHING:
+        return np.int64(ABSENT)
+    memory, _ = intern(memories.table, True)
+    return memory
+
+
+@kernel
+def look_for_move(moves, local, memory, branch):
+    """The row of a move, or ABSENT; it is the one that is given then."""
+    moves.given[0] = ((memory << LOCAL_BITS | local) << BRANCH_BITS | branch) << FLAGS_LOW
+    row, _ = intern(moves, False)
+    return row
+
+
+@kernel
+def local_behind(moves, row):
+    """The locals that a move leads to."""
+    return moves.rows[row, 1] >> MEMORY_BITS + ROWS_BITS + FLAGS_HIGH & (1 << LOCAL_BITS) - 1
+
+
+@kernel
+def memory_behind(moves, row):
+    return moves.rows[row, 1] >> ROWS_BITS + FLAGS_HIGH & (1 << MEMORY_BITS) - 1
+
+
+@kernel
+def rows_of(moves, row):
+    """How many rows a move executes."""
+    return moves.rows[row, 1] >> FLAGS_HIGH & (1 << ROWS_BITS) - 1
+
+
+@kernel
+def flags_of(moves, row):
+    return moves.rows[row, 0] & (1 << FLAGS_LOW) - 1 | (moves.rows[row, 1] & (1 << FLAGS_HIGH) - 1) << FLAGS_LOW
 
 
 @kernel
 def find_move(world, known, tables, registers, limits, actor, local, memory, branch):
     """(the row of a move, ending): made now if it has not been made before."""
-    moves, fresh = tables.moves, tables.counts[N_MOVES]
-    moves.key[fresh, 0] = memory << 33 | local << 7 | branch
-    found = intern(moves.key, moves.index, tables.counts, N_MOVES, MOVE_MASK)
-    if found != fresh:
+    moves = tables.moves
+    found = look_for_move(moves, local, memory, branch)
+    if found != ABSENT:
         return found, FINISHED
     put(world, known, tables, registers, local, memory)
     pc, cannot, executed, ending = move(world, known, registers, actor, branch, limits)
     flags = read_flags(world)
     if ending != FINISHED:
         return found, ending
+    if known.asks[WHAT] != NOTHING:
+        return found, ASKING
     registers[Register.PC] = pc
-    moves.to[found, 0] = keep_locals(world, tables, registers, actor, pc)
-    moves.to[found, 1] = keep_memory(world, known, tables)
+    local_then, memory_then = keep_locals(world, tables, registers, actor, pc), keep_memory(world, known, tables, memory)
+    if tables.asks[WHAT] != NOTHING:
+        return found, ASKING
     halted = HALTED if world.rows[pc].op == Op.HALT else 0
-    moves.flags[found] = CANNOT if cannot else flags | halted
-    moves.executed[found] = executed
+    flags = CANNOT if cannot else flags | halted
+    moves.given[0] |= flags & (1 << FLAGS_LOW) - 1
+    moves.given[1] = (((local_then << MEMORY_BITS | memory_then) << ROWS_BITS | executed) << FLAGS_HIGH) | flags >> FLAGS_LOW
+    found, _ = intern(moves, True)
     return found, FINISHED
+
+
+@kernel
+def branch_at(tables, local, each, buffered):
+    """The branch of an actor's move number `each`, in the order in which they are tried."""
+    return DRAIN if buffered and each == tables.locals.fanout[local] - 1 and holds_stores(tables, local) else each
+
+
+@kernel
+def is_down(tables, here, actors):
+    for actor in range(actors):
+        if tables.locals.fanout[here[actor]] == DOWN:
+            return True
+    return False
 
 
 @kernel
@@ -123,22 +198,20 @@ def find_candidates(scheduler, world, known, tables, run, limits):
     """(how many moves can be made here, ending); run.candidates are these."""
     actors, here = world.scripts.shape[0], run.here
     memory, found = np.int64(here[actors]), 0
-    for actor in range(actors):
-        if tables.locals.fanout[here[actor]] == DOWN:
-            return 0, FINISHED
+    if is_down(tables, here, actors):
+        return 0, FINISHED
     for actor in range(actors):
         local = np.int64(here[actor])
         branches = np.int64(tables.locals.fanout[local])
         way = np.int64(run.path[tables.counts[STEPS]]) if scheduler == GIVEN else 0
         if scheduler == GIVEN:
             branches = min(branches, 1) if way >> 8 == actor else 0
-        drains = scheduler != GIVEN and limits[BUFFER] != 0 and holds_stores(tables, local)
         for each in range(branches):
-            branch = way & 0xFF if scheduler == GIVEN else DRAIN if drains and each == branches - 1 else each
+            branch = way & 0xFF if scheduler == GIVEN else branch_at(tables, local, each, limits[BUFFER] != 0)
             move_row, ending = find_move(world, known, tables, run.registers, limits, actor, local, memory, branch)
             if ending != FINISHED:
                 return found, ending
-            if tables.moves.flags[move_row] & CANNOT == 0:
+            if flags_of(tables.moves, move_row) & CANNOT == 0:
                 run.candidates[found, 0] = actor << 8 | branch
                 run.candidates[found, 1] = move_row
                 found += 1
@@ -151,70 +224,125 @@ def find_candidates(scheduler, world, known, tables, run, limits):
 def note_events(run, flags, at, way, move_row):
     """Note what a move has found for the first time, and where."""
     for flag in range(run.events.shape[0]):
-        if flags >> flag & 1 and run.events[flag, 0] == 0:
+        if flags >> flag & 1 and (run.events[flag, 0] == 0 or run.events[flag, 0] > at + 1):
             run.events[flag, 0] = at + 1
             run.events[flag, 1] = way
             run.events[flag, 2] = move_row
 
 
 @kernel
-def reach(world, known, tables, run, limits, at, way, move_row, note):
-    """Note the state that a move leads to from the state `at`."""
-    states, counts, actors = tables.states, tables.counts, world.scripts.shape[0]
-    fresh, actor = counts[N_STATES], way >> 8
+def state_behind(world, known, tables, here, limits, way, move_row, note):
+    """(the state that a move leads to from `here`, whether it is new); ABSENT if something is asked for."""
+    states, actors, moves = tables.states, world.scripts.shape[0], tables.moves
     for column in range(actors):
-        states.rows[fresh, column] = run.here[column]
-    states.rows[fresh, actor] = tables.moves.to[move_row, 0]
-    states.rows[fresh, actors] = tables.moves.to[move_row, 1]
-    states.rows[fresh, actors + 1] = note
+        states.rows[0, column] = here[column]
+    states.rows[0, way >> 8] = local_behind(moves, move_row)
+    states.rows[0, actors] = memory_behind(moves, move_row)
+    states.rows[0, actors + 1] = note
     if limits[ALIKE] != 0:
-        put_in_order(fresh, world.alike, tables, known)
-    reached = intern(states.rows, states.index, counts, N_STATES, STATE_MASK)
-    if reached == fresh:
-        states.parents[reached] = at
-        states.ways[reached] = way
-    states.arcs[counts[N_ARCS]] = reached
-    states.movers[counts[N_ARCS]] = actor + (ACTORS_MAX if way & 0xFF == DRAIN else 0)
-    counts[N_ARCS] += 1
+        put_in_order(0, world.alike, tables, known)
+        if tables.asks[WHAT] != NOTHING:
+            return np.int64(ABSENT), False
+    return intern_state(tables)
+
+
+@kernel
+def moves_on(run, found, last):
+    """Whether the actor that moved last could go on."""
+    for candidate in range(found):
+        if run.candidates[candidate, 0] >> 8 == last:
+            return True
+    return False
+
+
+@kernel
+def note_behind(limits, actor, last, used, could):
+    """A state's note behind a move of an actor: preemptions and who moved last, + 1; ABSENT: one preemption too many."""
+    if limits[PREEMPTIONS] < 0:
+        return np.int64(0)
+    spent = used + (1 if could and actor != last else 0)
+    return np.int64(ABSENT) if spent > limits[PREEMPTIONS] else spent << 8 | actor + 1
 
 
 @kernel
 def expand(world, known, tables, run, limits, at, found):
-    """Make all the moves that can be made in a state, but for those that would be a preemption too many."""
+    """Make all the moves that can be made in a state, but for those that would be a preemption too many.
+
+    Returns whether that was done; if something is asked for, it is done all over again.
+    """
     counts, actors = tables.counts, world.scripts.shape[0]
     last, used = np.int64(run.here[actors + 1] & 0xFF) - 1, np.int64(run.here[actors + 1] >> 8)
-    could = False                        # whether the actor that moved last could go on
-    for candidate in range(found):
-        could |= run.candidates[candidate, 0] >> 8 == last
+    made, left_out = 0, 0
+    could = moves_on(run, found, last)
     for candidate in range(found):
         way, move_row = run.candidates[candidate, 0], run.candidates[candidate, 1]
-        actor, note = way >> 8, np.int64(0)
-        if limits[PREEMPTIONS] >= 0:
-            spent = used + (1 if could and actor != last else 0)
-            if spent > limits[PREEMPTIONS]:
-                counts[LEFT_OUT] += 1
-                continue
-            note = spent << 8 | actor + 1
-        counts[TRANSITIONS] += 1
-        flags = tables.moves.flags[move_row] >> 1
+        note = note_behind(limits, way >> 8, last, used, could)
+        if note == ABSENT:
+            left_out += 1
+            continue
+        made += 1
+        flags = flags_of(tables.moves, move_row) >> 1
         if flags != 0:
             note_events(run, flags, at, way, move_row)
-        reach(world, known, tables, run, limits, at, way, move_row, note)
-    counts[NEXT] += 1
+        reached, new = state_behind(world, known, tables, run.here, limits, way, move_row, note)
+        if reached == ABSENT:
+            return False
+        if new:
+            tables.states.parents[reached] = at
+        elif reached <= at:
+            counts[GOES_BACK] = 1
+    run.made[0] += made
+    run.made[1] += left_out
+    if made == 0:
+        tables.states.ended[add(counts, N_ENDED, 1)] = at
+    return True
+
+
+@kernel
+def add(counts, which, number):
+    return atomics.fetch_add64(counts.ctypes.data + 8 * which, number)
 
 
 @kernel
 def go(tables, run, actors, candidate):
     """Make one move of a run."""
-    counts = tables.counts
+    counts, moves = tables.counts, tables.moves
     way, move_row = run.candidates[candidate, 0], run.candidates[candidate, 1]
     counts[TRANSITIONS] += 1
-    note_events(run, tables.moves.flags[move_row] >> 1, counts[STEPS], way, move_row)
+    note_events(run, flags_of(moves, move_row) >> 1, counts[STEPS], way, move_row)
     run.path[counts[STEPS]] = way
-    run.executed[counts[STEPS]] = tables.moves.executed[move_row]
+    run.executed[counts[STEPS]] = rows_of(moves, move_row)
     counts[STEPS] += 1
-    run.here[way >> 8] = tables.moves.to[move_row, 0]
-    run.here[actors] = tables.moves.to[move_row, 1]
+    run.here[way >> 8] = local_behind(moves, move_row)
+    run.here[actors] = memory_behind(moves, move_row)
+
+
+@kernel
+def next_state(counts, run, until):
+    """The state to expand next, or ABSENT.  until: the end of the level that workers share, or 0: all states, in turn."""
+    if until == 0:
+        return counts[NEXT] if counts[NEXT] < counts[N_STATES] else np.int64(ABSENT)
+    if run.mine[0] == run.mine[1]:
+        first = add(counts, NEXT, CHUNK)
+        run.mine[0], run.mine[1] = min(first, until), min(first + CHUNK, until)
+    return run.mine[0] if run.mine[0] < run.mine[1] else np.int64(ABSENT)
+
+
+@kernel
+def keeps_from_going_on(tables, run, limits, first):
+    """An ending, if there is no room for what comes of one state or another worker has stopped."""
+    counts, spare = tables.counts, limits[SPARE]
+    if atomics.load64(counts.ctypes.data + 8 * STOPS) != 0:
+        return STOPPED
+    if limits[UNTIL] != 0 and run.mine[0] % LOOK_EVERY != 0 and not first:
+        return FINISHED                  # other workers change what is looked at below: seldom
+    if is_full(tables, limits[BYTES], spare):
+        return FULL
+    if crowded(tables, spare):
+        if tables.asks[SHARED] != 0:
+            return CROWDED
+        give_all_room(tables, spare)
+    return FINISHED
 
 
 @kernel(entry=True)
@@ -224,27 +352,49 @@ def search(scheduler, world, known, tables, run, limits):
     world    moves.World; known: moves.Known; tables: states.Tables.  Arrays in them, and memory, are changed.
     limits   int64 (LIMITS,), see moves.py
     """
-    counts, actors = tables.counts, world.scripts.shape[0]
-    paused_at = counts[NEXT] + limits[PAUSE]
+    ending = search_on(scheduler, world, known, tables, run, limits)
+    add(tables.counts, TRANSITIONS, run.made[0])
+    add(tables.counts, LEFT_OUT, run.made[1])
+    run.made[0], run.made[1] = 0, 0
+    return ending
+
+
+@kernel
+def search_on(scheduler, world, known, tables, run, limits):
+    """As `search`."""
+    counts, actors, expanded = tables.counts, world.scripts.shape[0], 0
+    if counts[ANEW] != 0:
+        index_all(tables)
+        counts[ANEW] = 0
     while True:
-        at = counts[NEXT]
+        at = np.int64(0)
         if scheduler == BREADTH:
-            if at == counts[N_STATES]:
+            at = next_state(counts, run, limits[UNTIL])
+            if at == ABSENT:
                 return FINISHED
-            if at == paused_at:
+            if expanded == limits[PAUSE]:
                 return PAUSED
-            tables.states.first_arc[at] = counts[N_ARCS]
-            for column in range(actors + 2):
-                run.here[column] = tables.states.rows[at, column]
+            if limits[UNTIL] == 0 and at == counts[LEVEL_ENDS]:
+                counts[LEVEL_ENDS] = counts[N_STATES]
+                if limits[WIDE] > 0 and counts[N_STATES] - at >= limits[WIDE]:
+                    return BROAD
+            load_state(tables, at, run.here)
         elif counts[STEPS] >= limits[MOVES]:
             return RUN_ENDED
-        if is_full(tables):
-            return FULL
+        ending = keeps_from_going_on(tables, run, limits, expanded == 0)
+        if ending != FINISHED:
+            return ending
         found, ending = find_candidates(scheduler, world, known, tables, run, limits)
         if ending != FINISHED:
             return ending
         if scheduler == BREADTH:
-            expand(world, known, tables, run, limits, at, found)
+            if not expand(world, known, tables, run, limits, at, found):
+                return ASKING
+            expanded += 1
+            if limits[UNTIL] == 0:
+                counts[NEXT] += 1
+            else:
+                run.mine[0] += 1
         elif found > 0:
             chosen = 0 if scheduler == GIVEN else choose(scheduler, found, run.candidates, counts, run.dice)
             go(tables, run, actors, chosen)
@@ -273,25 +423,3 @@ def choose(scheduler, found, candidates, counts, dice):
             several += 1 if candidates[candidate, 0] >> 8 == counts[TOP] else 0
     dice[0] = fold(dice[0] + MIX, counts[STEPS])
     return first + ((dice[0] >> 20 & 0xFFFFFFFF) * several >> 32)
-
-
-@kernel(entry=True)
-def mark_ending(states_count, first_arc, arcs, ends):
-    """ends[s] becomes 1 wherever some schedule leads from state s to one that is marked 1 already.
-
-    first_arc   (states + 1,): where a state's arcs begin;  arcs: the states they lead to
-    Returns how often the arcs were gone through.
-    """
-    rounds = 0
-    more = True
-    while more:
-        more = False
-        rounds += 1
-        for state in range(states_count - 1, -1, -1):
-            if ends[state] == 0:
-                for arc in range(first_arc[state], first_arc[state + 1]):
-                    if ends[arcs[arc]] != 0:
-                        ends[state] = 1
-                        more = True
-                        break
-    return rounds

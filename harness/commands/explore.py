@@ -26,7 +26,7 @@ BRIEF = 4                        # more scenarios than that get a line each
 PCT_RUNS = 1000
 SEED = 1
 SAMPLING, MATRICES, WAYS = ("random", "pct"), ("policies", "guests", "modules"), ("as_test", "html", "trace")
-FULL_SEARCH = "preemptions", "no_reduction", "no_symmetry"
+FULL_SEARCH = "preemptions", "no_reduction", "no_symmetry", "spill"
 PREEMPTIONS_ANY = -1             # the engine's word for no bound
 
 
@@ -43,6 +43,14 @@ class Files(NamedTuple):
         return [(path, scenario) for path in self.paths for scenario in load(path, self.modules, self.policy, keys=self.model)]
 
 
+class Here(NamedTuple):
+    """A search in this process: by so many threads; where it is kept when Ctrl-C ends it, whether it goes on from there."""
+
+    threads: int = 1
+    kept: Path | None = None
+    resume: bool = False
+
+
 class Bounds(NamedTuple):
     """Every interleaving, within bounds."""
 
@@ -50,14 +58,15 @@ class Bounds(NamedTuple):
     preemptions: int = PREEMPTIONS_ANY
     reduce: bool = True          # accesses are one step where their order does not show
     symmetry: bool = True        # actors that are alike: one order of them
+    spill: Path | None = None    # where tables lie in files
 
     @property
     def bounded(self) -> bool:
         return self.preemptions != PREEMPTIONS_ANY
 
-    def search(self, scenario: Scenario, sign: Sign) -> engine.Found:
+    def search(self, scenario: Scenario, sign: Sign, how: "Here" = Here()) -> engine.Found:
         return engine.run(scenario, self.memory_mib, self.reduce, self.preemptions, partial(sign, of="states"),
-                          symmetry=self.symmetry)
+                          symmetry=self.symmetry, jobs=how.threads, spill=self.spill, kept=how.kept, resume=how.resume)
 
 
 class Sampling(NamedTuple):
@@ -69,7 +78,7 @@ class Sampling(NamedTuple):
     depth: int = 0
     bounded = True
 
-    def search(self, scenario: Scenario, sign: Sign) -> engine.Found:
+    def search(self, scenario: Scenario, sign: Sign, how: "Here" = Here()) -> engine.Found:
         return engine.sample(scenario, self.runs, self.seed, self.depth, self.memory_mib, partial(sign, of="runs"))
 
 
@@ -81,11 +90,19 @@ class Searching(NamedTuple):
     kept: Path | None = None     # nothing is, and nothing of before is used
     wanted: bool = False         # what is kept of before
     judge: bool = True           # or only what is found
+    begun: Path | None = None    # where a search is kept that Ctrl-C ends
 
     def key(self, scenario: Scenario, source: str) -> str:
         """Of a search: it is another one where the scenario, the method or the source is another."""
         said = [scenario.table, scenario.file.expect, scenario.name, scenario.module, scenario.file.memory_model, scenario.file.seamcall_drains]
         return jobs.digest("explore", *said, type(self.method).__name__, self.method, self.judge, source)
+
+    def how(self, scenario: Scenario) -> Here:
+        """Of a search in this process; with more memory, or on a disk, it is the same one."""
+        if not self.begun or not isinstance(self.method, Bounds):
+            return Here(self.where.jobs)
+        same = self._replace(method=self.method._replace(memory_mib=0, spill=None), judge=True)
+        return Here(self.where.jobs, self.begun / f"{same.key(scenario, jobs.source())[:32]}.npz", self.wanted)
 
     def path(self, key: str) -> Path:
         return self.kept / f"{key[:32]}.json"
@@ -114,8 +131,8 @@ class Searching(NamedTuple):
         left, sign = [place for place in range(len(scenarios)) if place not in there], Sign()
         tasks = [(path, replace(scenario), self.method, self.judge) for path, scenario, _ in (scenarios[place] for place in left)]
         names = [f"{scenarios[place][1].name}, module {scenarios[place][1].module}" for place in left]
-        if self.where.here:          # Ctrl-C ends a search, which says what it has
-            found = ((number, searched(*task, scenarios[left[number]][2], sign)) for number, task in enumerate(tasks))
+        if self.where.here or len(left) == 1 and self.where.jobs > 1:    # Ctrl-C ends a search, which says what it has
+            found = ((number, searched(*task, scenarios[left[number]][2], sign, self.how(task[1]))) for number, task in enumerate(tasks))
         else:
             found = jobs.results(self.where, searched, tasks, names=names)
         for number, each in found:
@@ -169,9 +186,12 @@ def add(parser) -> None:
     parser.add_argument("--no-reduction", action="store_true", help="every access to shared memory is a step")
     parser.add_argument("--no-symmetry", action="store_true", help="actors that are alike in every order")
     parser.add_argument("--memory-mib", type=int, default=1024, metavar="M", help="limit of tables (default: 1024)")
+    parser.add_argument("--spill", metavar="DIR", help="the tables lie in files there (without names, gone at the end), so that"
+                        " they may be larger than the memory; slower")
     parser.add_argument("--show", type=int, metavar="N", help="print the way to the Nth outcome")
     arguments.add_out(parser, "schedules")
-    jobs.add_jobs(parser, f"use what --out has (in {KEPT}/) of the same scenarios, bounds and source; keep what is found", "searches")
+    jobs.add_jobs(parser, f"use what --out has (in {KEPT}/) of the same scenarios, bounds and source; keep what is found", "searches",
+                  "searches at once, each a process; of one scenario: threads that share its states")
     parser.add_argument("--as-test", metavar="FILE", help="write the first counterexample as a pytest file")
     parser.add_argument("--html", metavar="FILE", help="write it as a page: a lane per actor, words as they change, keys to step")
     parser.add_argument("--trace", metavar="FILE", help="write it as JSON for chrome://tracing and ui.perfetto.dev")
@@ -192,10 +212,14 @@ def do(options) -> int:
     else:
         preemptions = PREEMPTIONS_ANY if options.preemptions is None else options.preemptions
         reduce = not options.no_reduction
-        method = Bounds(options.memory_mib, preemptions, reduce, reduce and not options.no_symmetry)
+        method = Bounds(options.memory_mib, preemptions, reduce, reduce and not options.no_symmetry,
+                        Path(options.spill) if options.spill else None)
+    if options.spill:
+        arguments.check_folder("--spill", Path(options.spill))
+        Path(options.spill).mkdir(parents=True, exist_ok=True)
     required = matrices.required(options.require)
     where, kept_in = jobs.where(options.jobs, cluster.address(options.cluster, options.tls, options.insecure)), Path(options.out) / KEPT
-    searching = Searching(method, where, kept_in if options.resume or options.list or not where.here else None, options.resume)
+    searching = Searching(method, where, kept_in if options.resume or options.list or not where.here else None, options.resume, begun=kept_in)
     model = {"memory_model": options.memory_model, "seamcall_drains": options.seamcall_drains}
     files = Files(options.configs, modules, options.policy, {key: value for key, value in model.items() if value is not None})
     if options.out != arguments.OUT or searching.kept:   # which it may never need
@@ -258,20 +282,20 @@ def releases(names: list[str] | None) -> list[str] | None:
 
 
 def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | Sampling,
-           sign: Sign) -> engine.Found:
+           sign: Sign, how: Here = Here()) -> engine.Found:
     """What is found in a scenario of a file; `about` goes before its name.  Raises UsageError, with the file's name."""
     try:
         with sign.about(f"{about}: {scenario.name}" if about else scenario.name):
-            return method.search(scenario, sign)
+            return method.search(scenario, sign, how)
     except UsageError as problem:
         said = str(problem)
         raise UsageError(said if said.startswith(f"{path}:") else f"{path}: {said}") from None
 
 
 def searched(path: str, scenario: Scenario, method: Bounds | Sampling, judge: bool, about: str = "",
-             sign: Sign | None = None) -> tuple[engine.Found, grading.Verdict]:
+             sign: Sign | None = None, how: Here = Here()) -> tuple[engine.Found, grading.Verdict]:
     """What is found in a scenario, and the verdict on it: a task.  Raises UsageError."""
-    found = search(path, scenario, about, method=method, sign=sign or Sign())
+    found = search(path, scenario, about, method=method, sign=sign or Sign(), how=how)
     judged = grading.judge(found, search_derived) if judge else grading.Verdict([], [])
     if sign is None:
         found.scenario = None            # whoever asked for it has it
@@ -327,6 +351,8 @@ def explore(files: Files, each, show: int | None, destination: counterexamples.D
                 print(flush=True)
             code = gravest(code, FAILED if judged.failures else DONE)
             if found.interrupted:
+                if found.kept:
+                    print(f"kept in {found.kept}: --resume goes on from there", file=sys.stderr)
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
         code = INTERRUPTED

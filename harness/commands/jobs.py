@@ -57,8 +57,8 @@ class Failure(NamedTuple):
 
 # --- options -----------------------------------------------------------------------------------
 
-def add_jobs(parser, resume: str, list_: str) -> None:
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at once, in virtual time (default: 1)")
+def add_jobs(parser, resume: str, list_: str, at_once: str = "processes at once, in virtual time") -> None:
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help=f"{at_once} (default: 1)")
     parser.add_argument("--resume", action="store_true", help=resume)
     parser.add_argument("--list", action="store_true", help=f"list the {list_} and whether --out has them; run nothing")
     add_cluster(parser)

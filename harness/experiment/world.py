@@ -30,7 +30,8 @@ class World:
         self.start = self.block.copy()
         self.violations = [name for name in program.counters if name in EVENTS]
         at = record.tables(len(program.calls), len(program.answers), len(program.counters), len(program.spans))
-        self.record, self.tables = zeros(at.words, np.int64), at
+        self.tables = at
+        self.record = self.new_record()
         scripts, values = np.zeros((self.actors, 2), np.int64), [0]
         for place, script in enumerate(scenario.scripts):
             scripts[place] = len(values), len(script.flow or ())
@@ -46,6 +47,12 @@ class World:
             own=self.record.ctypes.data, at=at, answer_kinds=_int64([answer.kind for answer in program.answers]),
             violations=_int64([program.counters.index(name) for name in self.violations]))
 
+    def new_record(self) -> np.ndarray:
+        """A record of nothing.  A move may end a call that none here has begun: all calls count in the half that is measured."""
+        made, at = zeros(self.tables.words, np.int64), self.tables
+        made[at.counts_in:at.first_start] = made[at.half:].ctypes.data
+        return made
+
     def _leave(self, place: int) -> int:
         """The row at which a vCPU goes on when its script is over; 0 for a host, which just stops."""
         vcpu = self.scenario.scripts[place].actor.kind == "vcpu"
@@ -53,9 +60,13 @@ class World:
 
     def answered(self) -> set[tuple[int, int]]:
         """(call, answer), as numbers, of all that has been answered."""
-        calls, answers = len(self.scenario.program.calls), self.tables.answers
-        half = self.record[self.tables.half + self.tables.answered:][:calls * answers].reshape(calls, answers)
+        half = self.record[self.words_answered()].reshape(-1, self.tables.answers)
         return {(int(call), int(answer)) for call, answer in np.argwhere(half)}
+
+    def words_answered(self) -> slice:
+        """Of a record: the words that say which calls have been answered, and how."""
+        first = self.tables.half + self.tables.answered
+        return slice(first, first + len(self.scenario.program.calls) * self.tables.answers)
 
 
 def _int64(values) -> np.ndarray:

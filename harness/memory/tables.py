@@ -7,6 +7,9 @@ filled with zeroes from end to end.
 import ctypes
 import math
 import mmap
+import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -16,12 +19,26 @@ _libc = ctypes.CDLL(None)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
-def zeros(shape: int | tuple[int, ...], dtype) -> np.ndarray:
-    """A private array of zeroes.  Raises OSError where there is no address space for it."""
+def zeros(shape: int | tuple[int, ...], dtype, folder: Path | None = None) -> np.ndarray:
+    """A private array of zeroes, or one in a file of a folder that has no name: what is not in use may then lie on the disk.
+
+    Raises OSError where there is no address space for it, or no file can be made.
+    """
     size = math.prod(shape) if isinstance(shape, tuple) else shape
-    block = mmap.mmap(-1, max(1, size * np.dtype(dtype).itemsize),
-                      flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+    length = max(1, size * np.dtype(dtype).itemsize)
+    if folder:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.truncate(length)
+            block = mmap.mmap(file.fileno(), length)
+    else:
+        block = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
     return np.frombuffer(block, dtype, size).reshape(shape)
+
+
+def free_bytes(folder: Path) -> int:
+    """Of a disk, for whoever is not root."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
 
 
 def use_large_pages(table: np.ndarray) -> None:

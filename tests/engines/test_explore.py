@@ -212,8 +212,8 @@ def test_a_register_that_nobody_reads_may_hold_anything(name):
 
 def test_a_search_that_does_not_fit_says_so():
     [scenario] = scenarios("fault_zap_two_vcpus", "1.5.05")
-    found = explore.run(scenario, memory_mib=16)
-    assert not found.complete and "--memory-mib 16" in found.stopped
+    found = explore.run(scenario, memory_mib=4)
+    assert not found.complete and "--memory-mib 4" in found.stopped
     assert 0 < found.states < 213_000
 
 

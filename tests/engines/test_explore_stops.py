@@ -4,9 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.__main__ import main
+from harness.engines.explore import checkpoint, search as explore
+from harness.experiment.scenario_file import load
+from kernels import states
 
 ROOT = Path(__file__).parent.parent.parent
 TWO_VCPUS = [str(ROOT / "configs/explore/fault_zap_two_vcpus.toml"), "--module", "1.5.05"]
@@ -36,8 +40,8 @@ def interrupted(at: int, *arguments: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_ctrl_c_prints_what_is_known_of_the_scenario_so_far():
-    done = interrupted(30, *TWO_VCPUS)
+def test_ctrl_c_prints_what_is_known_of_the_scenario_so_far(tmp_path):
+    done = interrupted(30, *TWO_VCPUS, "--out", str(tmp_path))
     assert "NOT complete (interrupted)" in done.stdout and "were not expanded" in done.stdout
     assert "no_bug not violated" in done.stdout and "holds" not in done.stdout
     assert done.stderr.splitlines()[-1] == "interrupted in scenario 1 of 1"
@@ -53,6 +57,37 @@ def test_ctrl_c_prints_the_line_of_every_scenario_that_was_searched():
     assert lines[-1].startswith("6 scenarios")
 
 
+@pytest.mark.parametrize("name, at, jobs, says", [
+    ("fault_zap", 2, "1", ["2188 states", "3809 transitions, depth 117"]),
+    pytest.param("fault_zap_two_vcpus", 40, "2", ["157908 states", "373853 transitions, depth 151", "starvation VIOLATED (expected)"],
+                 marks=pytest.mark.slow)])
+def test_ctrl_c_keeps_the_search_and_resume_goes_on_from_there(name, at, jobs, says, tmp_path, capsys):
+    given = [str(ROOT / f"configs/explore/{name}.toml"), "--module", "1.5.24", "--jobs", jobs, "--out", str(tmp_path)]
+    done = interrupted(at, *given)
+    [file] = (tmp_path / "explored").glob("*.npz")
+    assert f"kept in {file}: --resume goes on from there" in done.stderr
+    with np.load(file) as kept:
+        assert 0 < kept["counts"][states.NEXT] < len(kept["states"]) < int(says[0].split()[0])
+    assert main(["explore", *given, "--resume", "--spill", str(tmp_path / "spill")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert all(sentence in out for sentence in says)
+    assert not file.exists()
+
+
+def test_a_kept_search_that_is_not_whole_is_begun_again(tmp_path):
+    [scenario] = load(ROOT / "configs/explore/fault_zap.toml", ["1.5.24"])
+    kept, whole = tmp_path / "kept.npz", explore.run(scenario)
+    search = explore.Search(scenario)
+    search.scout()
+    search.search()
+    checkpoint.keep(search, kept)
+    content = kept.read_bytes()
+    for damaged in (content[:len(content) // 2], b"", content[:100] + b"xx" + content[102:]):
+        kept.write_bytes(damaged)
+        found = explore.run(scenario, kept=kept, resume=True)
+        assert (found.states, found.transitions, found.endings) == (whole.states, whole.transitions, whole.endings)
+
+
 @pytest.mark.slow
 def test_ctrl_c_prints_the_policies_that_are_done():
     done = interrupted(40, "--policies", str(ROOT / "configs/explore/fault_zap_pending.toml"))
@@ -63,7 +98,7 @@ def test_ctrl_c_prints_the_policies_that_are_done():
 
 
 @pytest.mark.parametrize("arguments, says", [
-    (["--memory-mib", "16"], ["NOT complete (the tables are full; --memory-mib 16 is the limit)",
+    (["--memory-mib", "16", "--no-reduction"], ["NOT complete (the tables are full; --memory-mib 16 is the limit)",
                               "of the states were not expanded"]),
     (["--random", "20"], ["not complete: 20 random runs, seed 1", "the last new one in run",
                           "of runs would end in one not seen yet"]),

@@ -11,6 +11,7 @@ from harness.engines.explore.fairness import fair_states, round_trip
 from harness.engines.replay.steps import execute
 from harness.experiment.scenario_file import load, parse
 from harness.experiment.schedule import Schedule
+from kernels import judging, states
 
 ROOT = Path(__file__).parent.parent.parent
 A, B = 0, 1
@@ -137,3 +138,35 @@ def test_starvation_that_nobody_has_graded_fails():
 
     [scenario] = load(ROOT / "configs/explore/fault_zap_pending.toml", ["1.5.05"], "yield_on_busy")
     assert grading.judge(search.run(scenario), None).failures == ["starvation is violated"]
+
+
+@pytest.mark.parametrize("name", ["fault_zap", "mirror_race", "skipped_kick"])
+def test_one_pass_marks_what_can_end_and_what_lies_on_a_cycle(name):
+    """Held against all that can be reached from each state, by its arcs alone."""
+    [*scenarios] = load(ROOT / f"configs/explore/{name}.toml")
+    whole = search.Search(scenarios[0], symmetry=False)
+    whole.scout()
+    whole.search()
+    count = int(whole.counts[states.N_STATES])
+    first, arcs = whole.successors(np.arange(count))
+    back: list[list[int]] = [[] for _ in range(count)]
+    onto: list[set[int]] = [set(arcs[first[state]:first[state + 1], judging.THEN].tolist()) for state in range(count)]
+    for state, thens in enumerate(onto):
+        for then in thens:
+            back[then].append(state)
+
+    def reached(starts, ways) -> set[int]:
+        seen, waiting = set(starts), list(starts)
+        while waiting:
+            for then in ways[waiting.pop()]:
+                if then not in seen:
+                    seen.add(then)
+                    waiting.append(then)
+        return seen
+
+    ends = reached([state for state in range(count) if not onto[state]], back)
+    marks = whole.marks()
+    assert marks is not None and set(np.flatnonzero(marks & judging.ENDS)) == ends
+    some = {*range(0, count, max(1, count // 60)), *np.flatnonzero(marks & judging.CYCLE)[:40].tolist()}
+    for state in some:
+        assert bool(marks[state] & judging.CYCLE) == (state in reached(onto[state], onto))

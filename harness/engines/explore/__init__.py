@@ -1,9 +1,12 @@
 """Engine explore: every interleaving of a scenario, breadth-first, or many single ones: verdicts.
 
+    checkpoint.py A search that was interrupted, as a file: `--resume` goes on from it
     fairness.py   Runs that never end although everybody who can move does, again and again: cycles of a finished search
     kept.py       What a search has found, as JSON that is read back
     lock_order.py The order in which processes of C litmus tests take their locks, and a cycle in it
     search.py     The engine that tries every interleaving of a scenario: breadth-first, states kept whole
+    stored.py     What a search stores: its tables as arrays, how wide each number is in them, and how to read them
+    threads.py    One search by several threads: a level's states are shared out, and the next level begins when all of them are expanded
     tso.py        C litmus tests under x86-TSO, with store buffers
     tables.py     A search in progress: its tables, the world it takes place in, and how to read what it has found
 """

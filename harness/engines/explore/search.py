@@ -12,18 +12,20 @@ it may be (fairness.py).  A schedule that only stops giving an actor turns is no
 """
 
 import time
+from pathlib import Path
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from harness.engines import checks
-from harness.engines.explore import fairness, lock_order
+from harness.engines.explore import checkpoint, fairness, lock_order
 from harness.engines.explore.tables import BUFFER_MOST, CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
+from harness.files import reason
 from harness.protocol.counters import EVENTS
-from kernels import moves, search as kernel, states
+from kernels import judging, moves, search as kernel, states
 
 DEPTH_MAX = CHANGES_MAX + 1       # of PCT
 LOCK_ORDER = "lock_order"
@@ -53,6 +55,7 @@ class Found:
     checked: tuple[str, ...] = ()
     cycles: dict[str, list[Turn]] = field(default_factory=dict)      # what repeats for ever behind a violation
     interrupted: bool = False
+    kept: str = ""                           # the file that an interrupted search is in
     lock_order: str = ""                     # a cycle in it, in words
     answered: set = field(default_factory=set)       # (call, answer) of every call that has ended
     entries: set[str] = field(default_factory=set)   # what SEPT entries of 4K pages have spelled
@@ -63,17 +66,24 @@ PRIVATE_LOOP = "an actor runs in a loop that touches nothing"
 
 
 def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, preemptions: int = -1,
-        tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None) -> Found:
+        tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None, jobs: int = 1,
+        spill: Path | None = None, kept: Path | None = None, resume: bool = False) -> Found:
     """Everything that can happen in a scenario.
 
     reduce   whether accesses without a visible order are part of the step before
     forget   whether the counts that lost tries leave in a lock word are distinguished (default: as `reduce`)
     symmetry whether of actors that are alike one order is enough (default: as `reduce`)
+    jobs     threads that share each level that is worth it: of actors that are alike, one
+    spill    a folder for files in which the tables lie, so that they may be larger than the memory
+    kept     a file that a search which is interrupted is kept in; resume: whether to go on from it
     """
-    search = Search(scenario, memory_mib, reduce, preemptions, forget, symmetry)
-    if reduce:
+    search = Search(scenario, memory_mib, reduce, preemptions, forget, symmetry, spill)
+    goes_on = bool(resume and kept and checkpoint.resume(search, kept))
+    if reduce and not goes_on:
         search.scout()
-    ending = search.search(tick)
+    ending = search.search(tick, jobs, goes_on)
+    if kept:
+        _keep(search, kept)
     how = "every interleaving" if preemptions < 0 else f"every interleaving with at most {preemptions} preemptions"
     counts = search.counts
     cut = bool(counts[states.LEFT_OUT])
@@ -83,12 +93,23 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     found.states, found.transitions = int(counts[states.N_STATES]), int(counts[states.TRANSITIONS])
     found.executed, found.seconds, found.depth = int(counts[states.N_MOVES]), search.seconds, search.depth()
     found.bytes, found.buffered = search.bytes_used(), search.buffered()
-    found.interrupted = search.interrupted
+    found.interrupted, found.kept = search.interrupted, str(kept) if kept and search.interrupted else ""
     found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
     found.answered = search.answers()
     found.entries = search.entries()
     _judge(search, found, tick)
     return found
+
+
+def _keep(search: Search, path: Path) -> None:
+    """Raises UsageError."""
+    try:
+        if search.interrupted:
+            checkpoint.keep(search, path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise UsageError(f"--out {path.parent}: cannot be written: {reason(problem)}") from None
 
 
 def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib: int = MEMORY_MIB,
@@ -217,11 +238,12 @@ def _why(ending: int, memory_mib: int) -> str:
 
 
 def _judge(search: Search, found: Found, tick) -> None:
-    ended = np.flatnonzero(np.diff(search.tables.states.first_arc[:int(search.counts[states.NEXT]) + 1]) == 0)
+    ended = search.ended()
     _endings(search, found, ended)
     fair = False
     if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
-        fair = _starvation(search, found, _livelock(search, found, ended), tick)
+        marks = search.marks()
+        fair = _starvation(search, found, _livelock(search, found, marks), tick)
     _note_settling(search, found)
     for name, (state, way, _) in zip(_flags(search), search.events):
         if state and name not in found.violations:
@@ -236,58 +258,47 @@ def _lock_order(search: Search, found: Found) -> None:
     """Look for locks that are taken in both orders, though nobody has waited for ever: the way to where the cycle is closed."""
     edges = lock_order.cycle(search)
     if edges:
-        rows = search.tables.states.rows[:int(search.counts[states.N_STATES])]
+        rows = search.stored.rows(slice(0, int(search.counts[states.N_STATES])))
         at = max(int(np.flatnonzero(rows[:, edge.process] == edge.local)[0]) for edge in edges)
         found.violations[LOCK_ORDER], found.lock_order = search.way_to(at), lock_order.spelled(search.scenario, edges)
 
 
-def _livelock(search: Search, found: Found, ended) -> np.ndarray:
-    """Look for states that cannot end; returns whether each state can."""
-    ends = _can_end(search, ended)
-    doomed = np.flatnonzero(~ends)
+def _livelock(search: Search, found: Found, marks: np.ndarray | None) -> np.ndarray:
+    """Look for states that cannot end; returns those that can and lie on a cycle.  marks: of Search.marks."""
+    if marks is None:
+        return np.zeros(0, np.int64)
+    doomed = np.flatnonzero(marks & judging.ENDS == 0)
     if len(doomed):
         state = int(doomed[0])
         if state == 0 and LIVELOCK not in search.scenario.must_violate and not search.scenario.may_never_end:
             raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end;"
                              ' if that is what is to be shown, must_violate = ["livelock"]')
         found.violations[LIVELOCK], found.cycles[LIVELOCK] = _cycle(search, state)
-    return ends
+    return np.flatnonzero(marks & (judging.ENDS | judging.CYCLE) == judging.ENDS | judging.CYCLE)
 
 
-def _can_end(search: Search, ended) -> np.ndarray:
-    """Whether some schedule leads from each state to an end, or to where the search has not been."""
-    expanded = int(search.counts[states.NEXT])
-    ends = np.zeros(int(search.counts[states.N_STATES]), np.uint8)
-    ends[ended] = 1
-    ends[expanded:] = 1
-    kernel.mark_ending(expanded, search.tables.states.first_arc, search.tables.states.arcs, ends)
-    return ends != 0
-
-
-def _starvation(search: Search, found: Found, can_end: np.ndarray, tick) -> bool:
-    """Look for a fair cycle in what can end; whether that was possible."""
-    expanded = int(search.counts[states.NEXT])
-    first_arc = search.tables.states.first_arc[:expanded + 1]
-    arcs, movers = (table[:first_arc[-1]] for table in (search.tables.states.arcs, search.tables.states.movers))
-    if search.groups and expanded < search.counts[states.N_STATES]:
+def _starvation(search: Search, found: Found, cyclic: np.ndarray, tick) -> bool:
+    """Look for a fair cycle among the states that are on one and can end; whether that was possible."""
+    if search.groups and search.counts[states.NEXT] < search.counts[states.N_STATES]:
         return False
+    if not len(cyclic):
+        return True
     if search.groups:
         # Whether all of those that are alike have a turn is asked of each of them, not of one order.
-        if not (arcs <= np.repeat(np.arange(expanded), np.diff(first_arc))).any():
-            return True
-        unused = 1 - search.counts[states.N_STATES] / len(search.tables.states.rows)
-        whole = Search(search.scenario, int(search.memory_bytes * unused) >> 20, forget=search.forget, symmetry=False)
+        left = search.memory_bytes - search.bytes_used()
+        whole = Search(search.scenario, max(16, left >> 20), forget=search.forget, symmetry=False, spill=search.spill)
         whole.scout()
         ending = whole.search(tick)
         found.interrupted |= whole.interrupted
         if ending != moves.FINISHED:
             return False
-        ended = np.flatnonzero(np.diff(whole.tables.states.first_arc[:int(whole.counts[states.NEXT]) + 1]) == 0)
-        return _starvation(whole, found, _can_end(whole, ended), tick)
-    members = fairness.fair_states(first_arc, arcs, movers, can_end[:expanded])
+        marks = whole.marks()
+        return _starvation(whole, found, np.flatnonzero(marks == judging.ENDS | judging.CYCLE), tick)
+    first_arc, arcs, movers = search.arcs_among(cyclic)
+    members = fairness.fair_states(first_arc, arcs, movers, np.ones(len(cyclic), bool))
     if len(members):
-        found.violations[STARVATION] = search.way_to(int(members[0]))
-        found.cycles[STARVATION] = [_moves(search, state)[place][0] for state, place in
+        found.violations[STARVATION] = search.way_to(int(cyclic[members[0]]))
+        found.cycles[STARVATION] = [search.arcs_of(int(cyclic[state]))[place][0] for state, place in
                                     fairness.round_trip(first_arc, arcs, movers, members)]
     return True
 
@@ -317,7 +328,7 @@ QUIET = {
 def _endings(search: Search, found: Found, ended) -> None:
     """The different endings; and the invariants of quiet memory, in each memory that an ending has."""
     actors = search.actors
-    rows = search.tables.states.rows[ended]
+    rows = search.stored.rows(ended)
     unique, first, counts = np.unique(rows[:, :actors + 1], axis=0, return_index=True, return_counts=True)
     by_key: dict[tuple, Ending] = {}
     shortest: dict[tuple, tuple] = {}            # a state, and where its actors have to go
@@ -376,7 +387,7 @@ def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
     while (state, *who, last) not in seen:
         seen[state, *who, last] = len(turns)
         moves = [(turn._replace(actor=who[turn.actor]), then, search.reorder(who, state, turn, local))
-                 for turn, local, then in _moves(search, state)]
+                 for turn, local, then in search.arcs_of(state)]
         last = next(actor for actor in [*range(last + 1, search.actors), *range(last + 1)]
                     if any(turn.actor == actor for turn, *_ in moves))
         turn, state, who = next(move for move in moves if move[0].actor == last)
@@ -385,26 +396,12 @@ def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
     return turns[:begin], turns[begin:]
 
 
-def _moves(search: Search, state: int) -> list[tuple[Turn, int, int]]:
-    """What can be done in a state, by places: the turn, where the actor then stands, the state it leads to."""
-    here, memory = search.tables.states.rows[state], int(search.tables.states.rows[state, search.actors])
-    arcs = iter(search.tables.states.arcs[search.tables.states.first_arc[state]:search.tables.states.first_arc[state + 1]])
-    found = []
-    for actor in range(search.actors):
-        for branch in search.branches(int(here[actor])):
-            move = search.move_of(int(here[actor]), memory, branch)
-            if search.tables.moves.flags[move] & moves.CANNOT == 0:
-                found.append((*search.move(state, actor << 8 | branch), int(next(arcs))))
-    return found
-
-
 def interleavings(search: Search) -> int:
     """How many different schedules there are, of a finished search without cycles."""
     assert not search.groups, "of alike actors one order was searched"
     ways = {}
     for state in range(int(search.counts[states.N_STATES]) - 1, -1, -1):
-        arcs = search.tables.states.arcs[search.tables.states.first_arc[state]:search.tables.states.first_arc[state + 1]]
+        arcs = [then for _, _, then in search.arcs_of(state)]
         assert all(arc > state for arc in arcs), "a cycle"
-        ways[state] = sum(ways[int(arc)] for arc in arcs) if len(arcs) else 1
+        ways[state] = sum(ways[arc] for arc in arcs) if arcs else 1
     return ways[0]
-

@@ -8,16 +8,20 @@ was found is explore.py's business.
 import itertools
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Callable
 
 import numpy as np
 
+from harness import stops
 from harness.memory.block import Memory
 from harness.experiment.scenario import HALT, NOT_MADE, Scenario, answers_of
 from harness.experiment.schedule import Turn
 from harness.experiment.world import World
-from harness.memory.tables import use_large_pages, zeros
-from kernels import buffers, moves, search as kernel, states, symmetry as alike
+from harness.engines.explore import threads
+from harness.engines.explore.stored import MEMORY_SPARE, WORDS_MAX, Stored
+from harness.memory.tables import free_bytes, zeros
+from kernels import buffers, judging, moves, packed, search as kernel, states, symmetry as alike
 from kernels.ops import REGISTERS, Register as R
 from kernels.words import spell_entry, unsigned
 
@@ -26,9 +30,10 @@ PAUSE_STATES = 20_000            # states between looks at the keyboard
 RUN_MOVES_MAX = 100_000          # of a single run; longer ones are cut off and said to be
 PATH_MAX = RUN_MOVES_MAX + 1
 SCOUT_MOVES = 2_000              # of a run that is made only to learn about words
-WORDS_MAX = 4096
 BUFFER_STORES = 2                # that a store buffer has room for at first; doubled when there are more ...
 BUFFER_MOST = 64                 # ... up to so many
+DISK_SHARE = 0.8                 # of what is free, for tables in files: a page that finds no room on the disk would end the process
+LEVEL_SHARED = 8_000             # states of a level that are worth several threads
 CHANGES_MAX = 64                 # of priorities, in a run by PCT
 
 DONE, HALTED, DEADLOCK = "done", "halted", "deadlock"        # how a schedule ends
@@ -49,8 +54,8 @@ class Search:
     """The tables of one search, and the world it takes place in."""
 
     def __init__(self, scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True,
-                 preemptions: int = -1, forget: bool | None = None, symmetry: bool | None = None):
-        self.scenario, self.preemptions = scenario, preemptions
+                 preemptions: int = -1, forget: bool | None = None, symmetry: bool | None = None, spill: Path | None = None):
+        self.scenario, self.preemptions, self.spill = scenario, preemptions, spill
         self.forget = reduce if forget is None else forget
         self.world = World(scenario)
         self.actors, self.memory, self.violations = self.world.actors, self.world.memory, self.world.violations
@@ -59,18 +64,19 @@ class Search:
         cell_at, initial = np.zeros((2, WORDS_MAX), np.int64)
         self.known = moves.Known(
             *np.zeros((5, len(block) * 8), np.uint8), np.zeros(1, np.int64), cell_at, np.zeros(len(block), np.int32),
-            initial)
+            initial, np.zeros(len(packed.ASKS), np.int64))
         for region in (layout.by_name["shadow"], layout.by_name["mmu_owner"]):
             self.known.ghosts[region.offset:region.end] = 1
         if not reduce:
             self.known.contested[:size] = 1 - self.known.ghosts[:size]
         symmetry = reduce if symmetry is None else symmetry
         self._tell_alike(self._groups() if symmetry and preemptions < 0 else [])
-        self.counts = np.zeros(states.COUNTS, np.int64)
         self.events = np.zeros((2 + len(self.violations), 3), np.int64)
-        self.width, self.room = 64, BUFFER_STORES if scenario.tso else 0
-        self.memory_bytes = memory_mib << 20
-        self._allocate()
+        self.room, self.memory_bytes, self.spare = BUFFER_STORES if scenario.tso else 0, memory_mib << 20, MEMORY_SPARE
+        if spill:
+            self.memory_bytes += int(DISK_SHARE * free_bytes(spill))
+        self.workers: threads.Workers | None = None
+        self.allocate()
         self.seconds, self.interrupted = 0.0, False
 
     # --- actors that are alike (kernels/symmetry.py) ---
@@ -98,7 +104,7 @@ class Search:
                 self.world.arrays.alike[place] = (places[0], left, sum(1 << each for each in places),
                                      registers[R.ME], registers[R.ROLE])
 
-    def _nobody_is_alike(self) -> None:
+    def nobody_is_alike(self) -> None:
         self._tell_alike([])
         for noted in (self.known.contested, self.known.accessors, self.known.changed, self.known.ordered):
             noted[:] = 0
@@ -107,7 +113,7 @@ class Search:
         """Whether the first state stays the same whoever of those alike is who."""
         same = [register for register in range(REGISTERS) if register not in (R.ME, R.ROLE)]
         ghosts = self.known.ghosts[self.known.cell_at[:self.known.cells[0]]] != 0
-        return not self.tables.memories.rows[self.first[self.actors], :len(ghosts)][ghosts].any() and all(
+        return not self.words_of(int(self.first[self.actors]))[ghosts].any() and all(
             (self.tables.locals.rows[self.first[place], same] == self.tables.locals.rows[self.first[places[0]], same]).all()
             for places in self.groups for place in places)
 
@@ -127,7 +133,8 @@ class Search:
         who = who[:]
         for places in self.groups:
             if turn.actor in places:
-                stands = [self.stands(local if place == turn.actor else int(self.tables.states.rows[state, place]), place)
+                here = self.state(state)
+                stands = [self.stands(local if place == turn.actor else int(here[place]), place)
                           for place in places]
                 behind = [who[place] for _, place in sorted(zip(stands, places), key=lambda pair: pair[0])]
                 for place, actor in zip(places, behind):
@@ -147,7 +154,7 @@ class Search:
         stands = [0] * self.actors
         for place in range(self.actors):
             stands[to[place]] = self.stands(int(state[place]), place)
-        memory = self.tables.memories.rows[state[self.actors], :self.known.cells[0]]
+        memory = self.words_of(int(state[self.actors]))
         ghosts = self.known.ghosts[self.known.cell_at[:len(memory)]] != 0
         if memory[ghosts].any():
             names = np.arange(1 << 16, dtype=np.uint16)
@@ -158,79 +165,71 @@ class Search:
 
     # --- tables ---
 
-    def _allocate(self) -> None:
+    @property
+    def tables(self) -> states.Tables:
+        return self.stored.tables
+
+    def allocate(self) -> None:
         """Tables as large as the memory limit allows; pages of them that are never touched cost nothing."""
-        actors = self.actors
-        per_state = 4 * (actors + 2) + 4 + 2 + 8 + 4 * 4 + 5 * actors       # states, index, arcs
-        per_move = 8 + 8 + 8 + 4 + 4 * 4
-        per_memory = 8 * self.width + 4 * 4 + 4 * actors
-        rows = max(4096, int(self.memory_bytes / (per_state + per_move + per_memory / 8)))
-        locals_, memories = min(rows, 1 << 17), max(4096, rows // 8)
-
-        def index(count):
-            return zeros(4 << 2 * ((2 * count).bit_length() // 2 + 1), np.int32)
-
-        self.tables = states.Tables(
-            states.Locals(zeros((locals_, buffers.columns(self.room)), np.int64), index(locals_), zeros(locals_, np.int8),
-                          zeros((locals_, actors), np.int32)),
-            states.Memories(zeros((memories, self.width), np.int64), index(memories),
-                            zeros((memories, actors), np.int32)),
-            states.Moves(zeros((rows, 1), np.int64), index(rows), zeros((rows, 2), np.int32),
-                         zeros(rows, np.int64), zeros(rows, np.int32)),
-            states.States(zeros((rows, actors + 2), np.int32), index(rows), zeros(rows, np.int32),
-                          zeros(rows, np.int16), zeros(rows + 1, np.int64),
-                          zeros(actors * rows, np.int32), zeros(actors * rows, np.int8)),
-            self.counts)
-        self.large = False
+        self.stored = Stored(self.actors, self.room, self.memory_bytes, bool(self.groups), len(self.events) + 1,
+                             self.spill)
+        self._forget_read()
+        self.counts, self.known = self.stored.counts, self.known._replace(asks=self.stored.asks)
         self.run = kernel.Run(
-            np.zeros(actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
+            np.zeros(self.actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
             np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
-            np.zeros((states.ROOM, 2), np.int64))
+            np.zeros((states.ROOM, 3), np.int64), *np.zeros((2, 2), np.int64))
 
-    def _grow_large(self) -> None:
-        """There are more states than a small search has: let the tables come in large pages."""
-        if not self.large:
-            for table in (*self.tables.memories, *self.tables.moves, *self.tables.states):
-                use_large_pages(table)
-        self.large = True
+    def _forget_read(self) -> None:
+        """What has been read of the tables last is not there any more: the words of a memory, a state."""
+        self._read = self._looked_at = -1, np.zeros(0, np.int64)
 
     def _reset(self) -> None:
         """Begin again, knowing which words there are and which bytes are contested."""
-        known, tables = self.known, self.tables
-        cells = known.cells[0]
-        tables.locals.twins[:self.counts[states.N_LOCALS]] = 0
-        tables.memories.swapped[:self.counts[states.N_MEMORIES]] = 0
-        self.counts[:] = self.events[:] = 0
+        known = self.known
+        cells = int(known.cells[0])
+        self._forget_read()
+        self.stored.reset(cells, self.spare, _note_bits(self.preemptions))
+        self.events[:] = 0
+        self._dismiss()
         self.world.block[known.cell_at[:cells] >> 3] = known.initial[:cells]
-        tables.memories.rows[0] = 0
+        self.tables.memories.table.rows[0] = 0
         for place, registers in enumerate(self.world.start_registers):
-            tables.locals.rows[place] = 0
-            tables.locals.rows[place, :REGISTERS], tables.locals.rows[place, REGISTERS] = registers, place
-            tables.locals.fanout[place] = 1
-        self.counts[states.N_LOCALS] = self.actors
-        self.counts[states.N_MEMORIES] = 1
+            self.tables.locals.rows[place] = 0
+            self.tables.locals.rows[place, :REGISTERS], self.tables.locals.rows[place, REGISTERS] = registers, place
+            self.tables.locals.fanout[place] = 1
+        self.stored.hold_first()
 
-    def _call(self, scheduler: int, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX) -> int:
-        limits = np.zeros(moves.LIMITS, np.int64)
-        limits[moves.PAUSE], limits[moves.PREEMPTIONS], limits[moves.MOVES] = pause, self.preemptions, length
-        limits[moves.FORGET], limits[moves.WORDS], limits[moves.ALIKE] = self.forget, self.width, bool(self.groups)
-        limits[moves.BUFFER] = self.room
-        ending = kernel.search(scheduler, self.world.arrays, self.known, self.tables, self.run, limits)
+    def _limits(self, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX, wide: int = 0) -> np.ndarray:
+        return np.array([pause, self.preemptions, length, self.forget, WORDS_MAX, bool(self.groups), self.room, states.ROOM,
+                         self.memory_bytes, 0, wide], np.int64)
+
+    def _call(self, scheduler: int, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX, wide: int = 0) -> int:
+        limits, ending = self._limits(pause, length, wide), kernel.ASKING
+        while ending == kernel.ASKING:
+            ending = kernel.search(scheduler, self.world.arrays, self.known, self.tables, self.run, limits)
+            if ending == kernel.ASKING:
+                self._give(self.stored.asks)
         assert ending != moves.UNKNOWN, f"{self.scenario.name}: a row that a search has no driver for"
         return ending
+
+    def _give(self, asks: np.ndarray) -> None:
+        """Give a worker what it asks for; nobody else is at work."""
+        if asks[packed.WHAT] == packed.WIDER_MEMORY:
+            self.stored.lay_out_memories(int(self.known.cells[0]))
+        elif asks[packed.WHAT] == packed.WIDER_STATE:
+            self.stored.lay_out_states()
+        asks[packed.WHAT] = packed.NOTHING
 
     def _begins_again(self, ending: int) -> bool:
         """Whether a search has to begin again, for which all is ready then; what it has learned is kept."""
         if ending == moves.DIFFER:
-            self._nobody_is_alike()
-        elif ending == moves.NARROW:
-            self.width *= 2
-            self._allocate()
+            self.nobody_is_alike()
         elif ending == moves.CRAMPED and self.room < BUFFER_MOST:
             self.room *= 2
-            self._allocate()
+            self.allocate()
             return True
-        return ending in (moves.RESTART, moves.DIFFER, moves.NARROW)
+        return ending in (moves.RESTART, moves.DIFFER)
 
     def settle(self) -> int:
         """Each actor up to its first contested access; `first` is then the state to start from.
@@ -264,29 +263,59 @@ class Search:
             if ending == moves.FULL:
                 return                           # the search itself will say so
 
-    def search(self, tick: Callable[[int, int], None] = lambda *_: None) -> int:
-        """Everything that can happen.  Returns how it ended: FINISHED, FULL or ENDLESS; or PAUSED, if
-        it was interrupted."""
-        began, ending = time.perf_counter(), moves.RESTART
+    def search(self, tick: Callable[[int, int], None] = lambda *_: None, jobs: int = 1, goes_on: bool = False) -> int:
+        """Everything that can happen, found by so many threads.  Returns how it ended: FINISHED, FULL or ENDLESS; or
+        PAUSED, if it was interrupted.
+
+        goes_on   whether another search has begun it (checkpoint.py)
+        """
+        began, ending, self.spare = time.perf_counter() - self.seconds * goes_on, moves.RESTART, 0
         try:
-            while self._begins_again(ending):
-                ending = self.settle()
-                if ending == kernel.RUN_ENDED and self.groups and not self._settled_alike():
-                    ending = moves.DIFFER
-                elif ending == kernel.RUN_ENDED:
-                    self.tables.states.rows[0] = self.first
-                    self.counts[states.N_STATES] = 1
-                    ending = kernel.PAUSED
-                    while ending == kernel.PAUSED:
-                        ending = self._call(kernel.BREADTH)
-                        if ending == kernel.PAUSED:
-                            self._grow_large()
-                            tick(int(self.counts[states.NEXT]), int(self.counts[states.N_STATES]))
+            while goes_on or self._begins_again(ending):
+                ending = kernel.PAUSED if goes_on else self._begin()
+                goes_on = False
+                while ending == kernel.PAUSED:
+                    with stops.noted():          # so that no table is left half made
+                        ending = self._go_on(jobs, tick)
+                    if stops.asked() and not stops.raised():
+                        raise KeyboardInterrupt      # of a script, which has no handler of ours
+                    if ending == kernel.PAUSED:
+                        self.stored.grow_large()
+                        tick(int(self.counts[states.NEXT]), int(self.counts[states.N_STATES]))
         except KeyboardInterrupt:
             self.interrupted, ending = True, kernel.PAUSED
-        self.tables.states.first_arc[self.counts[states.NEXT]] = self.counts[states.N_ARCS]
+        finally:
+            self._dismiss()
         self.seconds = time.perf_counter() - began
         return ending
+
+    def _begin(self) -> int:
+        """The first state; PAUSED is well."""
+        ending = self.settle()
+        if ending != kernel.RUN_ENDED:
+            return ending
+        if self.groups and not self._settled_alike():
+            return moves.DIFFER
+        self.stored.hold_state(self.first)
+        return kernel.PAUSED
+
+    def _go_on(self, jobs: int, tick: Callable[[int, int], None]) -> int:
+        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if jobs > 1 and not self.groups else 0)
+        return self._share_level(jobs, tick) if ending == kernel.BROAD else ending
+
+    def _share_level(self, jobs: int, tick: Callable[[int, int], None]) -> int:
+        """The level that begins, by several threads; then as _call: PAUSED is well."""
+        self.stored.grow_large()
+        if self.workers is None:
+            self.workers = threads.Workers(jobs, self.world, self.known, self.stored, self.run)
+        ending = self.workers.level(self._limits(), self._give, tick)
+        return kernel.PAUSED if ending == moves.FINISHED else ending
+
+    def _dismiss(self) -> None:
+        """Without workers, until a level is worth some."""
+        if self.workers:
+            self.workers.pool.shutdown()
+        self.workers = None
 
     # --- single runs ---
 
@@ -350,29 +379,58 @@ class Search:
     # --- reading the tables ---
 
     def bytes_used(self) -> int:
-        """What of the tables is in use; a page of them that was never touched is no memory."""
-        counts, tables = self.counts, self.tables
-        filled = ((states.N_LOCALS, states.LOCAL_MASK, tables.locals), (states.N_MEMORIES, states.MEMORY_MASK, tables.memories),
-                  (states.N_MOVES, states.MOVE_MASK, tables.moves), (states.N_STATES, states.STATE_MASK, tables.states))
-        used = 0
-        for rows, mask, table in filled:
-            for name, array in table._asdict().items():
-                share = {"index": counts[mask] + 1, "arcs": counts[states.N_ARCS], "movers": counts[states.N_ARCS]}
-                used += int(share.get(name, counts[rows])) * array[:1].nbytes
-        return used
+        return self.stored.bytes_used()
 
-    def move_of(self, local: int, memory: int, branch: int) -> int:
-        key = memory << 33 | local << 7 | branch
-        return int(np.flatnonzero(self.tables.moves.key[:self.counts[states.N_MOVES], 0] == key)[0])
+    def state(self, number: int) -> np.ndarray:
+        """A state: locals of each actor, memory, note."""
+        if self._looked_at[0] != number:
+            self._looked_at = number, self.stored.rows(slice(number, number + 1))[0]
+        return self._looked_at[1]
 
-    def move(self, state: int, way: int) -> tuple[Turn, int]:
-        """A move out of a state, by places; and where the actor then stands."""
-        actor, branch = way >> 8, way & 0xFF
-        move = self.move_of(int(self.tables.states.rows[state, actor]), int(self.tables.states.rows[state, self.actors]), branch)
-        then = int(self.tables.moves.to[move, 0])
-        if self.held(then) > self.held(int(self.tables.states.rows[state, actor])):
-            branch = moves.HOLD
-        return Turn(actor, int(self.tables.moves.executed[move]), branch), then
+    def successors(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(first, arcs) of some states that have been expanded, as judging.successors has them."""
+        first, arcs = np.zeros(len(numbers) + 1, np.int64), zeros((states.ROOM + int(self.counts[states.TRANSITIONS]), len(judging.ARC)), np.int64)
+        judging.successors(*self._at(), numbers, first, arcs)
+        return first, arcs[:first[-1]]
+
+    def moves(self, arcs: np.ndarray, here: np.ndarray) -> list[tuple[Turn, int]]:
+        """Moves out of states, by places; and where their actors then stand.  here: the state of each arc."""
+        found = []
+        for (way, _, _), (local, rows), state in zip(arcs.tolist(), self.stored.moves(arcs[:, judging.MOVE]).tolist(), here):
+            holds = self.room and self.held(local) > self.held(int(state[way >> 8]))
+            found.append((Turn(way >> 8, rows, moves.HOLD if holds else way & 0xFF), local))
+        return found
+
+    def arcs_of(self, state: int) -> list[tuple[Turn, int, int]]:
+        """What can be done in a state, by places: the turn, where the actor then stands, the state it leads to."""
+        _, arcs = self.successors(np.array([state]))
+        return [(*move, then) for move, then in zip(self.moves(arcs, [self.state(state)] * len(arcs)), arcs[:, judging.THEN].tolist())]
+
+    def ended(self) -> np.ndarray:
+        """The states without moves, in order."""
+        return np.sort(self.tables.states.ended[:self.counts[states.N_ENDED]])
+
+    def marks(self) -> np.ndarray | None:
+        """Of each state, as judging.mark marks it; None where no state is on a cycle, so that all can end."""
+        if not self.counts[states.GOES_BACK]:
+            return None
+        count = int(self.counts[states.N_STATES])
+        zeros_ = self.stored.zeros
+        marks, pending = zeros_(count, np.uint8), zeros_(int(self.counts[states.TRANSITIONS]) + count + states.ROOM, np.int32)
+        judging.mark(*self._at(), int(self.counts[states.NEXT]), *(zeros_(count, np.int32) for _ in "lp"), marks, pending)
+        return marks
+
+    def arcs_among(self, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """first_arc, arcs, movers of some states (connected.py); what leads out leads behind the last of them."""
+        place_of = np.full(int(self.counts[states.N_STATES]), len(members), np.int32)
+        place_of[members] = np.arange(len(members))
+        first, arcs = self.successors(members)
+        drains = arcs[:, judging.WAY] & 0xFF == moves.DRAIN
+        return first, place_of[arcs[:, judging.THEN]], (arcs[:, judging.WAY] >> 8).astype(np.int8) + moves.ACTORS_MAX * drains.astype(np.int8)
+
+    def _at(self) -> tuple:
+        """What every kernel that reads a search is given."""
+        return self.world.arrays, self.known, self.tables, self.run, self._limits()
 
     def held(self, local: int) -> int:
         """How many stores an actor has in its buffer."""
@@ -389,15 +447,19 @@ class Search:
 
     def walk_to(self, state: int) -> tuple[list[Turn], list[int]]:
         """The shortest schedule that leads to a state; and which actor is at each place of it."""
-        states = []
-        while state:
-            states.append(state)
-            state = int(self.tables.states.parents[state])
-        turns, who, parent = [], list(range(self.actors)), 0
-        for state in reversed(states):
-            turn, local = self.move(parent, int(self.tables.states.ways[state]))
+        walk = [state]
+        while walk[-1]:
+            walk.append(int(self.tables.states.parents[walk[-1]]))
+        walk.reverse()
+        turns, who, before = [], list(range(self.actors)), np.array(walk[:-1], np.int64)
+        first, arcs = self.successors(before)
+        thens, chosen = arcs[:, judging.THEN].tolist(), []
+        for then, begin, end in zip(walk[1:], first.tolist(), first[1:].tolist()):
+            chosen.append(thens.index(then, begin, end))
+        arcs = arcs[chosen]
+        for parent, (turn, local) in zip(walk, self.moves(arcs, self.stored.rows(before))):
             turns.append(turn._replace(actor=who[turn.actor]))
-            who, parent = self.reorder(who, parent, turn, local), state
+            who = self.reorder(who, parent, turn, local)
         return self.settling + turns, who
 
     def way_to(self, state: int, way: int | None = None) -> list[Turn]:
@@ -405,7 +467,8 @@ class Search:
         turns, who = self.walk_to(state)
         if way is None:
             return turns
-        turn, _ = self.move(state, way)
+        _, arcs = self.successors(np.array([state]))
+        [(turn, _)] = self.moves(arcs[arcs[:, judging.WAY] == way], [self.state(state)])
         return turns + [turn._replace(actor=who[turn.actor])]
 
     def depth(self) -> int:
@@ -433,12 +496,20 @@ class Search:
             answers[answers.index(NOT_MADE)] = HALT
         return tuple(answers)
 
+    def words_of(self, memory: int) -> np.ndarray:
+        """The words that change, as they differ from the start in a memory."""
+        number, words = self._read
+        if number != memory or len(words) != self.known.cells[0]:
+            words = self.stored.words(slice(memory, memory + 1), int(self.known.cells[0]))[0]
+            self._read = memory, words
+        return words
+
     def word(self, memory: int, offset: int) -> int:
         """The 64-bit word at an offset (moved down so that byte `offset` is its lowest)."""
         cell = offset >> 3
         value = int(self.world.start[cell])
         if self.known.cell_of[cell]:
-            value ^= int(self.tables.memories.rows[memory, self.known.cell_of[cell] - 1])
+            value ^= int(self.words_of(memory)[self.known.cell_of[cell] - 1])
         return unsigned(value) >> 8 * (offset & 7)
 
     def answers(self) -> set[tuple[str, str]]:
@@ -452,7 +523,7 @@ class Search:
         words = {int(word) for word in np.unique(self.world.start[region.offset >> 3:region.end >> 3])}
         for cell in range(self.known.cells[0]):
             if region.offset <= self.known.cell_at[cell] < region.end:
-                words |= {int(word) for word in np.unique(self.tables.memories.rows[:count, cell] ^ self.known.initial[cell])}
+                words |= {int(word) for word in np.unique(self.stored.word(count, cell) ^ self.known.initial[cell])}
         return {spell_entry(unsigned(word)) for word in words}
 
     def put(self, memory: int) -> Memory:
@@ -460,5 +531,10 @@ class Search:
         self.world.block[:] = self.world.start
         cells = self.known.cells[0]
         at = self.known.cell_at[:cells] >> 3
-        self.world.block[at] ^= self.tables.memories.rows[memory, :cells]
+        self.world.block[at] ^= self.words_of(memory)
         return self.memory
+
+
+def _note_bits(preemptions: int) -> int:
+    """Bits of a state's note: how many preemptions, and who moved last (kernels/search.py `note_behind`)."""
+    return 0 if preemptions < 0 else (preemptions << 8 | 0xFF).bit_length()

@@ -1,0 +1,122 @@
+"""One search by several threads: a level's states are shared out, and the next level begins when all of them are expanded.
+
+Each worker has a world, registers and notes of accesses of its own; tables are shared (kernels/interned.py). What cannot be
+done while others work - a value that no field has room for, a word that changes for the first time, an index that is
+crowded - stops all of them, is done by one alone, and they go on. Who has nothing left to do waits asleep.
+"""
+
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+
+from harness.engines.explore.stored import Stored
+from harness.experiment.world import World
+from kernels import atomics, moves, packed, search as kernel, states
+
+ALONE = kernel.ASKING, kernel.CROWDED            # endings of a worker after which it goes on alone, for one state
+TICK_S = 0.25                    # between signs of life
+
+
+@dataclass(eq=False)
+class Worker:
+    """One thread's own: memory and record, and what kernels/search.py is given."""
+
+    block: np.ndarray
+    record: np.ndarray
+    world: moves.World
+    known: moves.Known
+    tables: states.Tables
+    run: kernel.Run
+    ending: int = kernel.STOPPED
+
+
+class Workers:
+    """So many threads for the levels of one search."""
+
+    def __init__(self, jobs: int, world: World, known: moves.Known, stored: Stored, run: kernel.Run):
+        self.world, self.known, self.stored, self.run = world, known, stored, run
+        self.workers = [self._worker() for _ in range(jobs)]
+        self.pool = ThreadPoolExecutor(jobs)
+
+    def _worker(self) -> Worker:
+        block, record = self.world.start.copy(), self.world.new_record()
+        asks = np.zeros(len(packed.ASKS), np.int64)
+        arrays = self.world.arrays._replace(base=atomics.address_of(block), own=record.ctypes.data)
+        known = self.known._replace(**{name: getattr(self.known, name).copy() for name in NOTED}, asks=asks)
+        run = kernel.Run(*(each.copy() for each in self.run))
+        run.events[:] = run.made[:] = run.mine[:] = 0
+        return Worker(block, record, arrays, known, self.stored.for_thread(asks), run)
+
+    def level(self, limits: np.ndarray, give: Callable[[np.ndarray], None], tick: Callable[[int, int], None]) -> int:
+        """Expand all states that have been found so far.  Returns an ending of kernels/search.py; FINISHED is well.
+
+        give   gives a worker what it asks for
+        """
+        counts = self.stored.counts
+        limits[moves.UNTIL], limits[moves.PAUSE] = counts[states.N_STATES], -1
+        limits[moves.SPARE] *= kernel.LOOK_EVERY * len(self.workers)
+        for worker in self.workers:
+            worker.run.mine[:], worker.ending, worker.tables = 0, kernel.STOPPED, self.stored.for_thread(worker.known.asks)
+        while any(worker.ending in (kernel.STOPPED, *ALONE) for worker in self.workers):
+            for worker in self.workers:
+                if worker.ending in ALONE:
+                    self._alone(worker, limits, give)
+            counts[states.STOPS] = any(worker.ending not in (kernel.STOPPED, moves.FINISHED) for worker in self.workers)
+            if counts[states.STOPS]:
+                break
+            left = {self.pool.submit(self._go_on, worker, limits) for worker in self.workers}
+            while left:
+                done, left = wait(left, TICK_S)
+                for each in done:
+                    each.result()
+                tick(int(min(counts[states.NEXT], limits[moves.UNTIL])), int(counts[states.N_STATES]))
+            counts[states.STOPS] = 0
+        return self._gather(int(limits[moves.UNTIL]))
+
+    def _go_on(self, worker: Worker, limits: np.ndarray) -> None:
+        worker.known.asks[packed.SHARED] = 1
+        worker.ending = kernel.search(kernel.BREADTH, worker.world, worker.known, worker.tables, worker.run, limits)
+        if worker.ending != moves.FINISHED:
+            self.stored.counts[states.STOPS] = 1
+
+    def _alone(self, worker: Worker, limits: np.ndarray, give: Callable[[np.ndarray], None]) -> None:
+        """One state by one worker while nobody else is at work; STOPPED if all can go on then."""
+        limits, asks = limits.copy(), worker.known.asks
+        limits[moves.PAUSE] = 1
+        worker.ending = kernel.ASKING
+        while worker.ending == kernel.ASKING:
+            give(asks)
+            for each in self.workers:
+                each.tables = self.stored.for_thread(each.known.asks)
+            worker.block[:] = self.world.start       # a word that nobody knew to change may have been
+            asks[packed.SHARED] = 0
+            worker.ending = kernel.search(kernel.BREADTH, worker.world, worker.known, worker.tables, worker.run, limits)
+        if worker.ending in (kernel.PAUSED, moves.FINISHED):
+            worker.ending = kernel.STOPPED
+
+    def _gather(self, until: int) -> int:
+        """What the workers have found, put together; returns how the level ended."""
+        counts, known = self.stored.counts, self.known
+        begun = [int(worker.run.mine[0]) for worker in self.workers if worker.run.mine[0] < worker.run.mine[1]]
+        counts[states.NEXT] = min([*begun, counts[states.NEXT], until])
+        answered = self.world.words_answered()
+        for worker in self.workers:
+            self.world.record[answered] |= worker.record[answered]
+            for name in NOTED:
+                getattr(known, name)[:] |= getattr(worker.known, name)
+            for mine, all_ in zip(worker.run.events, self.run.events):
+                if mine[0] and not 0 < all_[0] <= mine[0]:
+                    all_[:] = mine
+        several = known.accessors & known.accessors - 1 != 0
+        news = several & (known.changed != 0) & (known.ordered != 0) & (known.ghosts == 0) & (known.contested == 0)
+        known.contested[news] = 1
+        for worker in self.workers:
+            for name in NOTED:
+                getattr(worker.known, name)[:] = getattr(known, name)
+        endings = [worker.ending for worker in self.workers if worker.ending != kernel.STOPPED]
+        return next((ending for ending in endings if ending != moves.FINISHED), moves.RESTART if news.any() else moves.FINISHED)
+
+
+NOTED = "contested", "accessors", "changed", "ordered"       # of each byte; a worker has its own until a level ends

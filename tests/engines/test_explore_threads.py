@@ -1,0 +1,65 @@
+"""One search by several threads: the same states, verdicts and lengths as by one."""
+
+import pytest
+
+from harness.__main__ import main
+from harness.engines.explore import search as explore
+from harness.engines.explore import threads
+from harness.experiment.scenario_file import load
+from kernels import search as kernel
+from tests.command_line import ROOT
+
+SHARED = [("fault_zap", "1.5.24"), ("skipped_kick", None), ("two_hosts", None), ("accept_remove", "1.5.20")]
+
+
+def said(found) -> tuple:
+    """All that does not depend on which of the shortest ways is found first."""
+    return (found.states, found.transitions, found.executed, found.depth, found.complete, found.checked, found.answered, found.entries,
+            [(each.kind, each.answers, each.words, each.count, len(each.turns)) for each in found.endings],
+            {name: len(turns) for name, turns in found.violations.items() if name not in explore.CYCLES}, set(found.cycles))
+
+
+@pytest.fixture
+def endings(monkeypatch) -> list[int]:
+    """All levels are shared; how each worker came back."""
+    noted: list[int] = []
+    go_on = threads.Workers._go_on
+
+    def noting(self, worker, limits):
+        go_on(self, worker, limits)
+        noted.append(worker.ending)
+    monkeypatch.setattr("harness.engines.explore.tables.LEVEL_SHARED", 2)
+    monkeypatch.setattr(threads.Workers, "_go_on", noting)
+    return noted
+
+
+@pytest.mark.parametrize("name, module", SHARED)
+def test_two_threads_find_what_one_finds(name, module, endings):
+    [*scenarios] = load(ROOT / f"configs/explore/{name}.toml", [module] if module else None)
+    scenario = scenarios[-1]
+    alone = explore.run(scenario, symmetry=False)
+    assert not endings
+    assert said(explore.run(scenario, symmetry=False, jobs=2)) == said(alone) and endings
+
+
+def test_what_cannot_be_done_while_others_work_is_done_alone(monkeypatch, endings):
+    """A search that has not scouted meets words, values and contested bytes for the first time while it is shared."""
+    [scenario] = load(ROOT / "configs/explore/fault_zap.toml", ["1.5.24"])
+    alone = explore.run(scenario)
+    monkeypatch.setattr("harness.engines.explore.tables.Search.scout", lambda self: None)
+    assert said(explore.run(scenario, jobs=2)) == said(alone)
+    assert {kernel.ASKING, kernel.CROWDED} <= set(endings)
+
+
+def test_tables_that_get_full_stop_all_threads(endings):
+    [scenario] = load(ROOT / "configs/explore/fault_zap_two_vcpus.toml", ["1.5.24"])
+    found = explore.run(scenario, memory_mib=4, jobs=2)
+    assert not found.complete and "--memory-mib 4" in found.stopped and 0 < found.expanded < found.states < 157_908
+
+
+def test_one_scenario_is_shared_by_jobs(endings, capsys, tmp_path):
+    for jobs in ("1", "2"):
+        assert not endings
+        assert main(["explore", str(ROOT / "configs/explore/fault_zap.toml"), "--module", "1.5.24", "--jobs", jobs, "--out", str(tmp_path)]) == 0
+        assert "1 scenario, 2188 states: 1 passed" in capsys.readouterr().out
+    assert endings
