@@ -94,7 +94,7 @@ class LookUpNames(FunctionPass):
                 if isinstance(value, NAMESPACES):
                     values[assignment.target.name] = value
         state.func_ir._definitions = build_definitions(state.func_ir.blocks)
-        if new:                                          # an intrinsic: Numba looks for new ones only when told to
+        if new:                                          # an intrinsic: a context finds new ones when it is refreshed
             state.typingctx.refresh()
             state.targetctx.refresh()
         return True
