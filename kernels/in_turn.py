@@ -35,7 +35,7 @@ def driver(note):
 
         rows, base, at, answer_kinds, dice    as for realtime.run
         files, records, keys    of each actor: int64 (actors, REGISTERS) registers; addresses of records; random keys
-        token                   address of the word that says whose turn it is
+        token                   address of the word with the number of the turn that may begin
         mine                    which actor's turns are executed here; EVERYBODY: all of them
         block, stamps           turns between two of the times, int64, that are put into stamps
         counts, table, tags     for `note`

@@ -33,6 +33,7 @@ from harness.results.schema import Result
 
 KEY_FILE = "key"                 # in the folder of a result
 LOOK_S = 0.1                     # how often the parent looks whether it is to stop
+END_S = 5                        # until the thread of a pool that is ended has ended
 PR_SET_PDEATHSIG = 1             # prctl(2)
 
 
@@ -194,10 +195,12 @@ def _started(jobs: int, function: Callable, tasks: list[tuple]):
 
 
 def _end(pool: concurrent.futures.ProcessPoolExecutor) -> None:
-    processes = list((pool._processes or {}).values())
+    processes, manager = list((pool._processes or {}).values()), pool._executor_manager_thread
     pool.shutdown(wait=False, cancel_futures=True)
     if stops.asked():
         for process in processes:
             process.kill()
     for process in processes:
         process.join()
+    if manager:                                          # closes a pipe that Python writes to at exit
+        manager.join(END_S)

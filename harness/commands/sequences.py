@@ -74,7 +74,7 @@ class Sequence:
         self.table = lines.Lines(np.zeros(count * lines.STRIDE, np.int64), np.zeros((count + 1, 1), np.int64),
                                  np.zeros(len(plan.actors), np.int64), 1, 1, 0, np.zeros(0, np.int64))
         self.counts = np.zeros((BLOCKS, len(Op) + 1), np.int64)          # of `count`
-        # Whose turn it is, and which repetition may begin: words of a coordinator, of which there is none here.
+        # Which turn, and which repetition, may begin: words of a coordinator, of which there is none here.
         self.token, self.begun = realtime.READY, realtime.ABORT
         self.rows, self.moved = self._count()
 
