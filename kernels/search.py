@@ -21,13 +21,15 @@ from kernels.moves import (
 from kernels.ops import REGISTERS, Op, Register
 from kernels.states import (
     DOWN, LEFT_OUT, LOCAL_MASK, MEMORY_MASK, MIX, MOVE_MASK, N_ARCS, N_LOCALS, N_MEMORIES, N_MOVES, N_STATES, NEXT,
-    OVER, STATE_MASK, STEPS, TOP, TRANSITIONS, fold, intern, is_full, put_in_order,
+    OVER, STATE_MASK, STEPS, TOP, TRANSITIONS, add_twins, exchange_memory, fold, intern, is_full, pick, picks, put_in_order, told_up_to,
 )
+from kernels.symmetry import LEADER, LEFT
 
 # How `search` ends, besides the endings of a move.  FINISHED: there is nothing left to expand.
 PAUSED, RUN_ENDED = UNKNOWN + 1, UNKNOWN + 2
 
 BREADTH, RANDOM, PCT, GIVEN = 0, 1, 2, 3         # schedulers
+PICK_SHIFT = 11                  # of a way: an outcome, the actor, and how far behind the vCPU stands that its loop goes on with
 
 
 class Run(NamedTuple):
@@ -37,7 +39,8 @@ class Run(NamedTuple):
     path         int16: the ways a run has taken (or GIVEN: has to take); executed: int32, rows of each
     dice         int64 (3 + ACTORS_MAX + depth,): random state, then PCT's priorities and change points
     events       int64 (flags, 3): the first state (run: step) in which a move had the flag, + 1; its way, its move
-    registers    int64 (REGISTERS,) scratch; candidates: int64 (ACTORS_MAX * BRANCHES_MAX, 2): way, move
+    registers    int64 (REGISTERS,) scratch; candidates: int64 (ROOM, 2): way, move
+    who          int64 (actors,): after `follow`, which place each actor of the new state had in the one before
     """
 
     here: np.ndarray
@@ -47,6 +50,7 @@ class Run(NamedTuple):
     events: np.ndarray
     registers: np.ndarray
     candidates: np.ndarray
+    who: np.ndarray
 
 
 # --- moves, each made once ------------------------------------------------------------------------
@@ -63,7 +67,7 @@ def put(world, known, tables, registers, local, memory):
 
 
 @kernel
-def keep_locals(world, tables, registers, actor, pc):
+def keep_locals(world, known, tables, registers, actor, pc):
     """The row of the locals that an actor has come to, but for registers that are not read any more."""
     fresh, rows = tables.counts[N_LOCALS], tables.locals.rows
     for register in range(REGISTERS):
@@ -76,6 +80,7 @@ def keep_locals(world, tables, registers, actor, pc):
     row = world.rows[pc]
     tables.locals.fanout[local] = (
         OVER if row.op == Op.STOP else DOWN if row.op == Op.HALT else outcomes(world, row, np.int64(row.op)))
+    tables.locals.told[local] = told_up_to(world, known, registers, pc)
     if row.op != Op.HALT and holds_stores(tables, local):
         tables.locals.fanout[local] += 1
     return local
@@ -110,7 +115,7 @@ def find_move(world, known, tables, registers, limits, actor, local, memory, bra
     if ending != FINISHED:
         return found, ending
     registers[Register.PC] = pc
-    moves.to[found, 0] = keep_locals(world, tables, registers, actor, pc)
+    moves.to[found, 0] = keep_locals(world, known, tables, registers, actor, pc)
     moves.to[found, 1] = keep_memory(world, known, tables)
     halted = HALTED if world.rows[pc].op == Op.HALT else 0
     moves.flags[found] = CANNOT if cannot else flags | halted
@@ -142,7 +147,52 @@ def find_candidates(scheduler, world, known, tables, run, limits):
                 run.candidates[found, 0] = actor << 8 | branch
                 run.candidates[found, 1] = move_row
                 found += 1
+        if scheduler == BREADTH and limits[ALIKE] != 0 and tables.locals.told[local] != 0:
+            found, ending = find_picks(world, known, tables, run, limits, actor, found)
+            if ending != FINISHED:
+                return found, ending
     return found, FINISHED
+
+
+@kernel
+def find_picks(world, known, tables, run, limits, actor, found):
+    """The moves in which a loop over all vCPUs goes on with another than the first that is left: as `find_candidates`."""
+    actors, fresh = world.scripts.shape[0], tables.counts[N_STATES]
+    stand(tables, run, actors)
+    several, first = picks(fresh, actor, world.alike, tables)
+    for number in range(1, several):
+        stand(tables, run, actors)
+        pick(fresh, first, number, world.alike, tables, known, run.who)
+        now = place_now(run, actors, actor)
+        local, memory = np.int64(tables.states.rows[fresh, now]), np.int64(tables.states.rows[fresh, actors])
+        branches = np.int64(tables.locals.fanout[local])
+        drains = limits[BUFFER] != 0 and holds_stores(tables, local)
+        for branch in range(branches - (1 if drains else 0)):
+            move_row, ending = find_move(world, known, tables, run.registers, limits, now, local, memory, branch)
+            if ending != FINISHED:
+                return found, ending
+            if tables.moves.flags[move_row] & CANNOT == 0:
+                run.candidates[found, 0] = number << PICK_SHIFT | actor << 8 | branch
+                run.candidates[found, 1] = move_row
+                found += 1
+    return found, FINISHED
+
+
+@kernel
+def stand(tables, run, actors):
+    """Begin a new state with the one to go on from."""
+    for column in range(actors + 2):
+        tables.states.rows[tables.counts[N_STATES], column] = run.here[column]
+    for place in range(actors):
+        run.who[place] = place
+
+
+@kernel
+def place_now(run, actors, actor):
+    for place in range(actors):
+        if run.who[place] == actor:
+            return place
+    return actor
 
 
 # --- states ---------------------------------------------------------------------------------------
@@ -160,22 +210,74 @@ def note_events(run, flags, at, way, move_row):
 @kernel
 def reach(world, known, tables, run, limits, at, way, move_row, note):
     """Note the state that a move leads to from the state `at`."""
-    states, counts, actors = tables.states, tables.counts, world.scripts.shape[0]
-    fresh, actor = counts[N_STATES], way >> 8
-    for column in range(actors):
-        states.rows[fresh, column] = run.here[column]
-    states.rows[fresh, actor] = tables.moves.to[move_row, 0]
-    states.rows[fresh, actors] = tables.moves.to[move_row, 1]
-    states.rows[fresh, actors + 1] = note
-    if limits[ALIKE] != 0:
-        put_in_order(fresh, world.alike, tables, known)
+    states, counts = tables.states, tables.counts
+    fresh = counts[N_STATES]
+    follow(world, known, tables, run, limits, way, move_row, note)
     reached = intern(states.rows, states.index, counts, N_STATES, STATE_MASK)
     if reached == fresh:
         states.parents[reached] = at
         states.ways[reached] = way
     states.arcs[counts[N_ARCS]] = reached
-    states.movers[counts[N_ARCS]] = actor + (ACTORS_MAX if way & 0xFF == DRAIN else 0)
+    states.movers[counts[N_ARCS]] = actor_of(way) + (ACTORS_MAX if way & 0xFF == DRAIN else 0)
     counts[N_ARCS] += 1
+
+
+@kernel
+def actor_of(way):
+    return way >> 8 & ACTORS_MAX - 1
+
+
+@kernel
+def follow(world, known, tables, run, limits, way, move_row, note):
+    """Write the state that a move leads to from run.here as the first unused row; run.who says who is where."""
+    rows, actors, fresh = tables.states.rows, world.scripts.shape[0], tables.counts[N_STATES]
+    stand(tables, run, actors)
+    actor = actor_of(way)
+    if way >> PICK_SHIFT != 0:
+        _, first = picks(fresh, actor, world.alike, tables)
+        pick(fresh, first, way >> PICK_SHIFT, world.alike, tables, known, run.who)
+        actor = place_now(run, actors, actor)
+    rows[fresh, actor], rows[fresh, actors] = tables.moves.to[move_row, 0], tables.moves.to[move_row, 1]
+    rows[fresh, actors + 1] = note
+    if limits[ALIKE] != 0:
+        put_in_order(fresh, world.alike, tables, known, run.who)
+
+
+@kernel(entry=True)
+def arcs_of(world, known, tables, run, limits, at, then, who):
+    """The moves out of a state of a finished search: how many, and the ending of what finds them.
+
+    run.candidates are these; then: int32 (ROOM,), the states they lead to; who: int64 (ROOM, actors), which place each
+    actor of that state has here
+    """
+    actors = world.scripts.shape[0]
+    for column in range(actors + 2):
+        run.here[column] = tables.states.rows[at, column]
+    if is_full(tables):
+        return 0, FULL
+    found, ending = find_candidates(BREADTH, world, known, tables, run, limits)
+    for candidate in range(found):
+        follow(world, known, tables, run, limits, run.candidates[candidate, 0], run.candidates[candidate, 1], 0)
+        then[candidate] = intern(tables.states.rows, tables.states.index, tables.counts, N_STATES, STATE_MASK)
+        for place in range(actors):
+            who[candidate, place] = run.who[place]
+    return found, ending
+
+
+@kernel(entry=True)
+def starts_alike(world, known, tables, first):
+    """Whether a state stays the same whoever of those that are alike is who."""
+    for place in range(world.alike.shape[0]):
+        local = np.int64(first[place])
+        add_twins(local, world.alike, tables.locals, tables.counts)
+        leader = world.alike[place, LEADER]
+        if tables.locals.twins[local, leader] - 1 != first[leader] or tables.locals.told[local] != 0:
+            return False
+        memory = np.int64(first[world.alike.shape[0]])
+        if world.alike[place, LEFT] >= 0 and exchange_memory(
+                memory, place, world.alike, tables.memories, known, tables.counts) != memory:
+            return False
+    return True
 
 
 @kernel
@@ -188,7 +290,7 @@ def expand(world, known, tables, run, limits, at, found):
         could |= run.candidates[candidate, 0] >> 8 == last
     for candidate in range(found):
         way, move_row = run.candidates[candidate, 0], run.candidates[candidate, 1]
-        actor, note = way >> 8, np.int64(0)
+        actor, note = actor_of(way), np.int64(0)
         if limits[PREEMPTIONS] >= 0:
             spent = used + (1 if could and actor != last else 0)
             if spent > limits[PREEMPTIONS]:

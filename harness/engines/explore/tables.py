@@ -12,6 +12,7 @@ from typing import Callable
 
 import numpy as np
 
+from harness.engines.explore import owned
 from harness.memory.block import Memory
 from harness.experiment.scenario import HALT, NOT_MADE, Scenario, answers_of
 from harness.experiment.schedule import Turn
@@ -58,14 +59,15 @@ class Search:
         size = layout.at("image")                        # what comes behind is of real processes
         cell_at, initial = np.zeros((2, WORDS_MAX), np.int64)
         self.known = moves.Known(
-            *np.zeros((5, len(block) * 8), np.uint8), np.zeros(1, np.int64), cell_at, np.zeros(len(block), np.int32),
-            initial)
+            *np.zeros((5, len(block) * 8), np.uint8), *np.zeros((2, len(block)), np.int32), owned.words(scenario, self.world),
+            owned.loops(scenario.program), owned.kicks(scenario), np.zeros(1, np.int64), cell_at,
+            np.zeros(len(block), np.int32), initial)
         for region in (layout.by_name["shadow"], layout.by_name["mmu_owner"]):
-            self.known.ghosts[region.offset:region.end] = 1
+            self.known.ghosts[region.offset:region.end] = alike.GHOST
         if not reduce:
             self.known.contested[:size] = 1 - self.known.ghosts[:size]
         symmetry = reduce if symmetry is None else symmetry
-        self._tell_alike(self._groups() if symmetry and preemptions < 0 else [])
+        self._tell_alike(owned.groups(scenario, self.world, self.known) if symmetry and preemptions < 0 else [])
         self.counts = np.zeros(states.COUNTS, np.int64)
         self.events = np.zeros((2 + len(self.violations), 3), np.int64)
         self.width, self.room = 64, BUFFER_STORES if scenario.tso else 0
@@ -75,41 +77,19 @@ class Search:
 
     # --- actors that are alike (kernels/symmetry.py) ---
 
-    def _groups(self) -> list[list[int]]:
-        """Places of actors with the same script and start, but for their number; none where numbers show."""
-        scenario, groups = self.scenario, {}
-        shown = any(self.known.ghosts[offset] for _, offset in scenario.watched())
-        if shown or self.world.start.view(np.uint8)[self.known.ghosts != 0].any():
-            return []
-        for place, (script, registers) in enumerate(zip(scenario.scripts, self.world.start_registers)):
-            start = registers.copy()
-            live = int(scenario.live[start[R.PC]])
-            start[[register for register in range(64) if not live >> register & 1]] = 0
-            start[[R.ME, R.ROLE]] = 0
-            key = script.actor.kind, script.steps, script.flow, start.tobytes()
-            groups.setdefault(key, []).append(place)
-        return [places for places in groups.values() if len(places) > 1]
-
     def _tell_alike(self, groups: list[list[int]]) -> None:
         self.groups = groups
+        owned.tell(groups, self.scenario, self.known)
         for places in groups + [[place] for place in range(self.actors) if not any(place in each for each in groups)]:
             for left, place in zip([-1, *places], places):
                 registers = self.world.start_registers[place]
                 self.world.arrays.alike[place] = (places[0], left, sum(1 << each for each in places),
-                                     registers[R.ME], registers[R.ROLE])
+                                     registers[R.ME], registers[R.ROLE], *registers[alike.OWN])
 
     def _nobody_is_alike(self) -> None:
         self._tell_alike([])
         for noted in (self.known.contested, self.known.accessors, self.known.changed, self.known.ordered):
             noted[:] = 0
-
-    def _settled_alike(self) -> bool:
-        """Whether the first state stays the same whoever of those alike is who."""
-        same = [register for register in range(REGISTERS) if register not in (R.ME, R.ROLE)]
-        ghosts = self.known.ghosts[self.known.cell_at[:self.known.cells[0]]] != 0
-        return not self.tables.memories.rows[self.first[self.actors], :len(ghosts)][ghosts].any() and all(
-            (self.tables.locals.rows[self.first[place], same] == self.tables.locals.rows[self.first[places[0]], same]).all()
-            for places in self.groups for place in places)
 
     def stands(self, local: int, place: int) -> int:
         """Where an actor stands, as a number that is the same for all those that are alike.
@@ -163,7 +143,7 @@ class Search:
         actors = self.actors
         per_state = 4 * (actors + 2) + 4 + 2 + 8 + 4 * 4 + 5 * actors       # states, index, arcs
         per_move = 8 + 8 + 8 + 4 + 4 * 4
-        per_memory = 8 * self.width + 4 * 4 + 4 * actors
+        per_memory = 8 * self.width + 4 * 4 + 5 * actors
         rows = max(4096, int(self.memory_bytes / (per_state + per_move + per_memory / 8)))
         locals_, memories = min(rows, 1 << 17), max(4096, rows // 8)
 
@@ -172,9 +152,9 @@ class Search:
 
         self.tables = states.Tables(
             states.Locals(zeros((locals_, buffers.columns(self.room)), np.int64), index(locals_), zeros(locals_, np.int8),
-                          zeros((locals_, actors), np.int32)),
+                          zeros((locals_, actors), np.int32), zeros(locals_, np.int64)),
             states.Memories(zeros((memories, self.width), np.int64), index(memories),
-                            zeros((memories, actors), np.int32)),
+                            zeros((memories, actors), np.int32), zeros((memories, actors), np.int8)),
             states.Moves(zeros((rows, 1), np.int64), index(rows), zeros((rows, 2), np.int32),
                          zeros(rows, np.int64), zeros(rows, np.int32)),
             states.States(zeros((rows, actors + 2), np.int32), index(rows), zeros(rows, np.int32),
@@ -185,7 +165,7 @@ class Search:
         self.run = kernel.Run(
             np.zeros(actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
             np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
-            np.zeros((states.ROOM, 2), np.int64))
+            np.zeros((states.ROOM, 2), np.int64), np.zeros(actors, np.int64))
 
     def _grow_large(self) -> None:
         """There are more states than a small search has: let the tables come in large pages."""
@@ -200,6 +180,7 @@ class Search:
         cells = known.cells[0]
         tables.locals.twins[:self.counts[states.N_LOCALS]] = 0
         tables.memories.swapped[:self.counts[states.N_MEMORIES]] = 0
+        tables.memories.ordered[:self.counts[states.N_MEMORIES]] = 0
         self.counts[:] = self.events[:] = 0
         self.world.block[known.cell_at[:cells] >> 3] = known.initial[:cells]
         tables.memories.rows[0] = 0
@@ -213,8 +194,9 @@ class Search:
     def _call(self, scheduler: int, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX) -> int:
         limits = np.zeros(moves.LIMITS, np.int64)
         limits[moves.PAUSE], limits[moves.PREEMPTIONS], limits[moves.MOVES] = pause, self.preemptions, length
-        limits[moves.FORGET], limits[moves.WORDS], limits[moves.ALIKE] = self.forget, self.width, bool(self.groups)
-        limits[moves.BUFFER] = self.room
+        limits[moves.FORGET], limits[moves.WORDS], limits[moves.BUFFER] = self.forget, self.width, self.room
+        limits[moves.ALIKE] = self.actors if self.groups else 0
+        self.limits = limits
         ending = kernel.search(scheduler, self.world.arrays, self.known, self.tables, self.run, limits)
         assert ending != moves.UNKNOWN, f"{self.scenario.name}: a row that a search has no driver for"
         return ending
@@ -271,7 +253,8 @@ class Search:
         try:
             while self._begins_again(ending):
                 ending = self.settle()
-                if ending == kernel.RUN_ENDED and self.groups and not self._settled_alike():
+                if ending == kernel.RUN_ENDED and self.groups and not kernel.starts_alike(
+                        self.world.arrays, self.known, self.tables, self.first):
                     ending = moves.DIFFER
                 elif ending == kernel.RUN_ENDED:
                     self.tables.states.rows[0] = self.first
