@@ -253,8 +253,6 @@ def arcs_of(world, known, tables, run, limits, at, then, who):
     actors = world.scripts.shape[0]
     for column in range(actors + 2):
         run.here[column] = tables.states.rows[at, column]
-    if is_full(tables):
-        return 0, FULL
     found, ending = find_candidates(BREADTH, world, known, tables, run, limits)
     for candidate in range(found):
         follow(world, known, tables, run, limits, run.candidates[candidate, 0], run.candidates[candidate, 1], 0)

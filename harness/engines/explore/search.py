@@ -19,6 +19,7 @@ import numpy as np
 from harness.engines import checks
 from harness.engines.explore import fairness, lock_order
 from harness.engines.explore.tables import BUFFER_MOST, CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
+from harness.engines.explore.ways import Stands, Unproved, Ways
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
@@ -74,6 +75,15 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     if reduce:
         search.scout()
     ending = search.search(tick)
+    try:
+        return _found(search, ending, memory_mib, tick)
+    except Unproved:
+        return run(scenario, memory_mib, reduce, preemptions, tick, forget, symmetry=False)
+
+
+def _found(search: Search, ending: int, memory_mib: int, tick) -> Found:
+    """What a search that has come to its end has found.  Raises Unproved."""
+    scenario, preemptions = search.scenario, search.preemptions
     how = "every interleaving" if preemptions < 0 else f"every interleaving with at most {preemptions} preemptions"
     counts = search.counts
     cut = bool(counts[states.LEFT_OUT])
@@ -218,31 +228,34 @@ def _why(ending: int, memory_mib: int) -> str:
 
 def _judge(search: Search, found: Found, tick) -> None:
     ended = np.flatnonzero(np.diff(search.tables.states.first_arc[:int(search.counts[states.NEXT]) + 1]) == 0)
-    _endings(search, found, ended)
+    ways = Ways(search)
+    _endings(ways, found, ended)
     fair = False
     if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
-        fair = _starvation(search, found, _livelock(search, found, ended), tick)
+        fair = _starvation(ways, found, _livelock(ways, found, ended), tick)
     _note_settling(search, found)
     for name, (state, way, _) in zip(_flags(search), search.events):
         if state and name not in found.violations:
-            found.violations[name] = search.way_to(int(state) - 1, int(way))
+            found.violations[name] = ways.way_to(int(state) - 1, int(way))
     if search.scenario.held_locks and DEADLOCK not in found.violations:
-        _lock_order(search, found)
+        _lock_order(ways, found)
     left = {LIVELOCK: search.preemptions >= 0, STARVATION: not fair}
     found.checked = tuple(name for name in checked(search.scenario) if not left.get(name))
 
 
-def _lock_order(search: Search, found: Found) -> None:
+def _lock_order(ways: Ways, found: Found) -> None:
     """Look for locks that are taken in both orders, though nobody has waited for ever: the way to where the cycle is closed."""
+    search = ways.search
     edges = lock_order.cycle(search)
     if edges:
         rows = search.tables.states.rows[:int(search.counts[states.N_STATES])]
         at = max(int(np.flatnonzero(rows[:, edge.process] == edge.local)[0]) for edge in edges)
-        found.violations[LOCK_ORDER], found.lock_order = search.way_to(at), lock_order.spelled(search.scenario, edges)
+        found.violations[LOCK_ORDER], found.lock_order = ways.way_to(at), lock_order.spelled(search.scenario, edges)
 
 
-def _livelock(search: Search, found: Found, ended) -> np.ndarray:
+def _livelock(ways: Ways, found: Found, ended) -> np.ndarray:
     """Look for states that cannot end; returns whether each state can."""
+    search = ways.search
     ends = _can_end(search, ended)
     doomed = np.flatnonzero(~ends)
     if len(doomed):
@@ -250,7 +263,7 @@ def _livelock(search: Search, found: Found, ended) -> np.ndarray:
         if state == 0 and LIVELOCK not in search.scenario.must_violate and not search.scenario.may_never_end:
             raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end;"
                              ' if that is what is to be shown, must_violate = ["livelock"]')
-        found.violations[LIVELOCK], found.cycles[LIVELOCK] = _cycle(search, state)
+        found.violations[LIVELOCK], found.cycles[LIVELOCK] = _cycle(ways, state)
     return ends
 
 
@@ -264,8 +277,9 @@ def _can_end(search: Search, ended) -> np.ndarray:
     return ends != 0
 
 
-def _starvation(search: Search, found: Found, can_end: np.ndarray, tick) -> bool:
+def _starvation(ways: Ways, found: Found, can_end: np.ndarray, tick) -> bool:
     """Look for a fair cycle in what can end; whether that was possible."""
+    search = ways.search
     expanded = int(search.counts[states.NEXT])
     first_arc = search.tables.states.first_arc[:expanded + 1]
     arcs, movers = (table[:first_arc[-1]] for table in (search.tables.states.arcs, search.tables.states.movers))
@@ -283,11 +297,11 @@ def _starvation(search: Search, found: Found, can_end: np.ndarray, tick) -> bool
         if ending != moves.FINISHED:
             return False
         ended = np.flatnonzero(np.diff(whole.tables.states.first_arc[:int(whole.counts[states.NEXT]) + 1]) == 0)
-        return _starvation(whole, found, _can_end(whole, ended), tick)
+        return _starvation(Ways(whole), found, _can_end(whole, ended), tick)
     members = fairness.fair_states(first_arc, arcs, movers, can_end[:expanded])
     if len(members):
-        found.violations[STARVATION] = search.way_to(int(members[0]))
-        found.cycles[STARVATION] = [_moves(search, state)[place][0] for state, place in
+        found.violations[STARVATION] = ways.way_to(int(members[0]))
+        found.cycles[STARVATION] = [ways.arcs(state)[place].turn for state, place in
                                     fairness.round_trip(first_arc, arcs, movers, members)]
     return True
 
@@ -314,19 +328,19 @@ QUIET = {
 }
 
 
-def _endings(search: Search, found: Found, ended) -> None:
+def _endings(ways: Ways, found: Found, ended) -> None:
     """The different endings; and the invariants of quiet memory, in each memory that an ending has."""
-    actors = search.actors
-    rows = search.tables.states.rows[ended]
+    search = ways.search
+    actors, rows = search.actors, search.tables.states.rows[ended]
     unique, first, counts = np.unique(rows[:, :actors + 1], axis=0, return_index=True, return_counts=True)
     by_key: dict[tuple, Ending] = {}
-    shortest: dict[tuple, tuple] = {}            # a state, and where its actors have to go
+    shortest: dict[tuple, tuple] = {}            # a state, and who has to be where
     rearranged: set[tuple] = set()
     quiet_bad: dict[str, int] = {}
     looked: set[int] = set()
     for row, where, count in zip(unique, first, counts):
         state, kind = int(ended[where]), ""
-        for to, ending in _each(search, row, rearranged):
+        for to, ending in _each(ways, state, row, rearranged):
             kind = ending.kind
             key = (ending.kind, ending.answers, ending.words)
             kept = by_key.setdefault(key, ending)
@@ -347,55 +361,40 @@ def _endings(search: Search, found: Found, ended) -> None:
                     quiet_bad[name] = state
     for key, ending in by_key.items():
         state, to = shortest[key]
-        turns, who = search.walk_to(state)
-        goes = dict(zip(who, to))
-        ending.turns = [turn._replace(actor=goes[turn.actor]) for turn in turns]
+        ending.turns, _ = ways.walk_to(state, lambda stands, to=to: stands == to)
         found.endings.append(ending)
     found.endings.sort(key=lambda ending: (ending.kind, ending.answers, ending.words))
     for name, state in quiet_bad.items():
-        found.violations[name] = search.way_to(state)
+        found.violations[name] = ways.way_to(state)
 
 
-def _each(search: Search, row, rearranged: set):
+def _each(ways: Ways, state: int, row, rearranged: set):
     """An ending, and those in which actors that are alike are exchanged, unless they have been `rearranged` to
-    before: (for each place, where its actor goes; the ending)."""
+    before: (by place, the actor there; the ending)."""
+    search = ways.search
     if not search.groups:
-        yield list(range(search.actors)), search.ending_of(row)
+        yield tuple(range(search.actors)), search.ending_of(row)
         return
-    for to in search.arrangements():
-        stands, memory = search.rearranged(row, to)
+    for to in ways.arrangements(state):
+        stands, memory = ways.rearranged(row, to)
         if (stands, memory) not in rearranged:
             rearranged.add((stands, memory))
             yield to, search.ending_of((*stands, row[search.actors]))
 
 
-def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
+def _cycle(ways: Ways, state: int) -> tuple[list[Turn], list[Turn]]:
     """Of a state that cannot end: (the way into a cycle behind it, the cycle), everybody taking turns fairly."""
-    turns, who = search.walk_to(state)
-    seen, last = {}, -1
-    while (state, *who, last) not in seen:
-        seen[state, *who, last] = len(turns)
-        moves = [(turn._replace(actor=who[turn.actor]), then, search.reorder(who, state, turn, local))
-                 for turn, local, then in _moves(search, state)]
-        last = next(actor for actor in [*range(last + 1, search.actors), *range(last + 1)]
-                    if any(turn.actor == actor for turn, *_ in moves))
-        turn, state, who = next(move for move in moves if move[0].actor == last)
+    turns, stands = ways.walk_to(state)
+    seen: dict[tuple[int, Stands, int], int] = {}
+    last = -1
+    while (state, stands, last) not in seen:
+        seen[state, stands, last] = len(turns)
+        moves = {turn.actor: (turn, then, after) for turn, then, after in reversed([*ways.moves(state, stands)])}
+        last = next(actor for actor in [*range(last + 1, len(stands)), *range(last + 1)] if actor in moves)
+        turn, state, stands = moves[last]
         turns.append(turn)
-    begin = seen[state, *who, last]
+    begin = seen[state, stands, last]
     return turns[:begin], turns[begin:]
-
-
-def _moves(search: Search, state: int) -> list[tuple[Turn, int, int]]:
-    """What can be done in a state, by places: the turn, where the actor then stands, the state it leads to."""
-    here, memory = search.tables.states.rows[state], int(search.tables.states.rows[state, search.actors])
-    arcs = iter(search.tables.states.arcs[search.tables.states.first_arc[state]:search.tables.states.first_arc[state + 1]])
-    found = []
-    for actor in range(search.actors):
-        for branch in search.branches(int(here[actor])):
-            move = search.move_of(int(here[actor]), memory, branch)
-            if search.tables.moves.flags[move] & moves.CANNOT == 0:
-                found.append((*search.move(state, actor << 8 | branch), int(next(arcs))))
-    return found
 
 
 def interleavings(search: Search) -> int:

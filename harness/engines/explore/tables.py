@@ -5,7 +5,6 @@ room, and turns states, moves and memories into schedules, answers and words.  W
 was found is explore.py's business.
 """
 
-import itertools
 import time
 from dataclasses import dataclass, field
 from typing import Callable
@@ -92,49 +91,10 @@ class Search:
             noted[:] = 0
 
     def stands(self, local: int, place: int) -> int:
-        """Where an actor stands, as a number that is the same for all those that are alike.
-
-        Where no actor has made a move, twins were not looked for: all are where the first of them is.
-        """
+        """Where an actor stands, as a number that is the same for all those that are alike."""
         if not self.groups:
             return local
-        leader = self.world.arrays.alike[place, alike.LEADER]
-        twin = int(self.tables.locals.twins[local, leader])
-        return twin - 1 if twin else int(self.first[leader])
-
-    def reorder(self, who: list[int], state: int, turn: Turn, local: int) -> list[int]:
-        """Which actor is at each place after a move; who: before it.  As the search puts them in order."""
-        who = who[:]
-        for places in self.groups:
-            if turn.actor in places:
-                stands = [self.stands(local if place == turn.actor else int(self.tables.states.rows[state, place]), place)
-                          for place in places]
-                behind = [who[place] for _, place in sorted(zip(stands, places), key=lambda pair: pair[0])]
-                for place, actor in zip(places, behind):
-                    who[place] = actor
-        return who
-
-    def arrangements(self) -> list[list[int]]:
-        """The ways to exchange those that are alike: for each place, where the actor goes that is there."""
-        found = [list(range(self.actors))]
-        for places in self.groups:
-            found = [[order[places.index(place)] if place in places else to[place] for place in range(self.actors)]
-                     for to in found for order in itertools.permutations(places)]
-        return found
-
-    def rearranged(self, state, to: list[int]) -> tuple[tuple[int, ...], bytes]:
-        """A state with its actors exchanged: where each stands, and memory (its names, exchanged too)."""
-        stands = [0] * self.actors
-        for place in range(self.actors):
-            stands[to[place]] = self.stands(int(state[place]), place)
-        memory = self.tables.memories.rows[state[self.actors], :self.known.cells[0]]
-        ghosts = self.known.ghosts[self.known.cell_at[:len(memory)]] != 0
-        if memory[ghosts].any():
-            names = np.arange(1 << 16, dtype=np.uint16)
-            names[self.world.arrays.alike[:, alike.NAME]] = self.world.arrays.alike[to, alike.NAME]
-            memory = memory.copy()
-            memory[ghosts] = names[memory[ghosts].view(np.uint16)].view(np.int64)
-        return tuple(stands), memory.tobytes()
+        return int(self.tables.locals.twins[local, self.world.arrays.alike[place, alike.LEADER]]) - 1
 
     # --- tables ---
 
@@ -344,52 +304,13 @@ class Search:
                 used += int(share.get(name, counts[rows])) * array[:1].nbytes
         return used
 
-    def move_of(self, local: int, memory: int, branch: int) -> int:
-        key = memory << 33 | local << 7 | branch
-        return int(np.flatnonzero(self.tables.moves.key[:self.counts[states.N_MOVES], 0] == key)[0])
-
-    def move(self, state: int, way: int) -> tuple[Turn, int]:
-        """A move out of a state, by places; and where the actor then stands."""
-        actor, branch = way >> 8, way & 0xFF
-        move = self.move_of(int(self.tables.states.rows[state, actor]), int(self.tables.states.rows[state, self.actors]), branch)
-        then = int(self.tables.moves.to[move, 0])
-        if self.held(then) > self.held(int(self.tables.states.rows[state, actor])):
-            branch = moves.HOLD
-        return Turn(actor, int(self.tables.moves.executed[move]), branch), then
-
     def held(self, local: int) -> int:
         """How many stores an actor has in its buffer."""
         return int(self.tables.locals.rows[local, buffers.HELD]) if self.room else 0
 
-    def branches(self, local: int) -> list[int]:
-        """The moves that an actor may have there, as the search numbers them."""
-        fan = max(0, int(self.tables.locals.fanout[local]))
-        return [*range(fan - 1), moves.DRAIN] if self.held(local) else [*range(fan)]
-
     def buffered(self) -> int:
         """The most stores that one buffer has held."""
         return int(self.tables.locals.rows[:self.counts[states.N_LOCALS], buffers.HELD].max()) if self.room else 0
-
-    def walk_to(self, state: int) -> tuple[list[Turn], list[int]]:
-        """The shortest schedule that leads to a state; and which actor is at each place of it."""
-        states = []
-        while state:
-            states.append(state)
-            state = int(self.tables.states.parents[state])
-        turns, who, parent = [], list(range(self.actors)), 0
-        for state in reversed(states):
-            turn, local = self.move(parent, int(self.tables.states.ways[state]))
-            turns.append(turn._replace(actor=who[turn.actor]))
-            who, parent = self.reorder(who, parent, turn, local), state
-        return self.settling + turns, who
-
-    def way_to(self, state: int, way: int | None = None) -> list[Turn]:
-        """The shortest schedule that leads to a state, and one move further."""
-        turns, who = self.walk_to(state)
-        if way is None:
-            return turns
-        turn, _ = self.move(state, way)
-        return turns + [turn._replace(actor=who[turn.actor])]
 
     def depth(self) -> int:
         """Moves of the longest of the shortest ways."""

@@ -1,0 +1,236 @@
+"""Ways through a finished search, as schedules with each actor's true number, that can be run again.
+
+Where actors are alike, a state of the search stands for all in which they are exchanged.  A way keeps book of who is at
+which place.  A loop over all vCPUs tells them in the order of their numbers, while the search tries each that is left
+(kernels/symmetry.py); so a way takes only such moves as the loop itself would make, and where the first way found
+has another, a way as short that has none is looked for among all.  If there is none, what was found is not
+proved: `Unproved`, and the search has to be made without all this.
+"""
+
+import itertools
+from bisect import bisect_right
+from functools import cached_property
+from typing import Callable, Iterator, NamedTuple
+
+import numpy as np
+
+from harness.engines.explore.tables import Search
+from harness.experiment.schedule import Turn
+from kernels import moves, search as kernel, states, symmetry as alike
+
+Stands = tuple[int, ...]                 # by place: the actor that is there
+
+
+class Unproved(Exception):
+    """No schedule that takes vCPUs in the order of their numbers leads as shortly to what was found."""
+
+
+class Arc(NamedTuple):
+    """A move out of a state of the search.
+
+    turn   by places;  then: the state it leads to;  came: by place of that state, the place here
+    alone  places of which the actor with the lowest number has to be at `picked`, or none: for what a loop comes to next
+    """
+
+    turn: Turn
+    then: int
+    came: tuple[int, ...]
+    alone: tuple[int, ...]
+    picked: int
+
+    def is_own(self, stands: Stands) -> bool:
+        """Whether a loop itself would make this move."""
+        return not self.alone or stands[self.picked] == min(stands[place] for place in self.alone)
+
+    def after(self, stands: Stands) -> Stands:
+        return tuple(stands[place] for place in self.came)
+
+
+class Ways:
+    """Ways through a search; also what its actors may be exchanged to."""
+
+    def __init__(self, search: Search):
+        self.search, self.actors = search, search.actors
+        self.places = search.world.arrays.alike
+        self._arcs: dict[int, tuple[list[int], list[Arc]]] = {}
+
+    # --- arcs ---
+
+    def arcs(self, state: int) -> list[Arc]:
+        """The moves that can be made in a state, in the order in which the search made them."""
+        return self._found(state)[1]
+
+    def arc(self, state: int, way: int) -> Arc:
+        """One of them, by the way that the search noted."""
+        noted, arcs = self._found(state)
+        return arcs[noted.index(way)]
+
+    def moves(self, state: int, stands: Stands) -> Iterator[tuple[Turn, int, Stands]]:
+        """What the actors can do there: the turn, by actors; the state that it leads to, and who is where in it."""
+        for arc in self.arcs(state):
+            if arc.is_own(stands):
+                yield arc.turn._replace(actor=stands[arc.turn.actor]), arc.then, arc.after(stands)
+
+    def _found(self, state: int) -> tuple[list[int], list[Arc]]:
+        if state not in self._arcs:
+            self._arcs[state] = self._find(state)
+        return self._arcs[state]
+
+    def _find(self, state: int) -> tuple[list[int], list[Arc]]:
+        search, then, came = self.search, np.zeros(states.ROOM, np.int32), np.zeros((states.ROOM, self.actors), np.int64)
+        count, ending = kernel.arcs_of(search.world.arrays, search.known, search.tables, search.run, search.limits, state, then, came)
+        if ending != moves.FINISHED:
+            raise Unproved
+        noted, arcs = [], []
+        for (way, move), to, places in zip(search.run.candidates[:count].tolist(), then.tolist(), came[:count].tolist()):
+            actor, number = way >> 8 & moves.ACTORS_MAX - 1, way >> kernel.PICK_SHIFT
+            here = int(search.tables.states.rows[state, actor])
+            branch, local = way & 0xFF, int(search.tables.moves.to[move, 0])
+            if search.held(local) > search.held(here):
+                branch = moves.HOLD
+            alone = self._alone(state, actor) if search.groups else ()
+            noted.append(way)
+            arcs.append(Arc(Turn(actor, int(search.tables.moves.executed[move]), branch), to, tuple(places), alone,
+                            alone[number] if alone else 0))
+        return noted, arcs
+
+    def _told(self, state: int) -> list[int]:
+        """Locals.told of the actors there."""
+        tables = self.search.tables
+        return [int(tables.locals.told[tables.states.rows[state, place]]) for place in range(self.actors)]
+
+    def _alone(self, state: int, actor: int) -> tuple[int, ...]:
+        """Places of the vCPUs that the loop an actor is in may come to next, in their order; none if there is one only."""
+        told = self._told(state)
+        if not told[actor] or told[actor] & 1:
+            return ()
+        first = [place for place in range(self.actors) if self.places[place, alike.KICK_AT] == told[actor] >> 1]
+        if not first:
+            return ()
+        group = next((each for each in self.search.groups if first[0] in each), [])
+        sides = [self._side(told, int(self.places[place, alike.KICK_AT])) for place in group]
+        return tuple(place for place, side in zip(group, sides)
+                     if side == self._side(told, told[actor] >> 1)) if len(group) > 1 else ()
+
+    def _side(self, told: list[int], where: int) -> tuple:
+        """On which side of each loop a vCPU's word is: not yet told, at it, told."""
+        return tuple((where >= each >> 1) + (each & 1 and where > each >> 1) for each in told if each)
+
+    # --- who is where ---
+
+    def arrangements(self, state: int) -> list[Stands]:
+        """Who may be where in a state: those that are alike exchanged, but nobody told that has not been, by his number."""
+        told, found = self._told(state), [tuple(range(self.actors))]
+        for places in self.search.groups:
+            found = [tuple(order[places.index(place)] if place in places else to[place] for place in range(self.actors))
+                     for to in found for order in itertools.permutations(places)]
+        sides = [self._side(told, int(where)) for where in self.places[:, alike.KICK_AT]]
+        return [to for to in found if all(sides[place] == sides[actor] for place, actor in enumerate(to))]
+
+    def rearranged(self, row, to: Stands) -> tuple[tuple[int, ...], bytes]:
+        """A state with its actors exchanged: where each stands, and memory (names and own words, exchanged too)."""
+        search, known = self.search, self.search.known
+        stands = [0] * self.actors
+        for place in range(self.actors):
+            stands[to[place]] = search.stands(int(row[place]), place)
+        cells = known.cells[0]
+        at = known.cell_at[:cells]
+        memory = search.tables.memories.rows[row[self.actors], :cells] ^ known.initial[:cells]
+        moved = memory.copy()
+        for cell, where in enumerate(at >> 3):
+            if known.owner[where]:
+                there = known.own[to[known.owner[where] - 1], known.part[where]]
+                moved[known.cell_of[there] - 1] = memory[cell]
+        named = known.ghosts[at] != 0
+        names = np.arange(1 << 16, dtype=np.uint16)
+        names[self.places[:, alike.NAME]] = self.places[list(to), alike.NAME]
+        moved[named] = names[moved[named].view(np.uint16)].view(np.int64)
+        return tuple(stands), moved.tobytes()
+
+    # --- ways ---
+
+    def walk_to(self, state: int, suits: Callable[[Stands], bool] = lambda _: True) -> tuple[list[Turn], Stands]:
+        """The shortest schedule that leads to a state with actors at places that suit; and who is where then.
+
+        Raises Unproved.
+        """
+        chain = self._chain(state)
+        for stands in self.arrangements(0):
+            found = self._along(chain, stands)
+            if found and suits(found[1]):
+                return self.search.settling + found[0], found[1]
+        return self._search(state, suits)
+
+    def way_to(self, state: int, way: int | None = None) -> list[Turn]:
+        """The shortest schedule that leads to a state, and one move further."""
+        if way is None:
+            return self.walk_to(state)[0]
+        arc = self.arc(state, way)
+        turns, stands = self.walk_to(state, arc.is_own)
+        return turns + [arc.turn._replace(actor=stands[arc.turn.actor])]
+
+    def _chain(self, state: int) -> list[Arc]:
+        """The moves by which the search has come to a state first."""
+        parents, ways, chain = self.search.tables.states.parents, self.search.tables.states.ways, []
+        while state:
+            chain.append(self.arc(int(parents[state]), int(ways[state])))
+            state = int(parents[state])
+        return chain[::-1]
+
+    def _along(self, chain: list[Arc], stands: Stands) -> tuple[list[Turn], Stands] | None:
+        turns = []
+        for arc in chain:
+            if not arc.is_own(stands):
+                return None
+            turns.append(arc.turn._replace(actor=stands[arc.turn.actor]))
+            stands = arc.after(stands)
+        return turns, stands
+
+    @cached_property
+    def _levels(self) -> list[int]:
+        """Where the states of each level begin: states are numbered level by level, and so are their parents."""
+        count = int(self.search.counts[states.N_STATES])
+        begins, parents = [0, 1], self.search.tables.states.parents[:count]
+        while begins[-1] < count:
+            begins.append(int(np.searchsorted(parents[1:], begins[-1])) + 1)
+        return begins
+
+    def _level(self, state: int) -> int:
+        return bisect_right(self._levels, state) - 1
+
+    def _leading(self, state: int) -> np.ndarray:
+        """bool (states,): which are on a shortest way to a state."""
+        tables, begins = self.search.tables.states, self._levels
+        leading = np.zeros(int(self.search.counts[states.N_STATES]), bool)
+        leading[state] = True
+        level = self._level(state)
+        for begin, end in reversed([*zip(begins[:level], begins[1:level + 1])]):
+            first = tables.first_arc[begin:min(end, int(self.search.counts[states.NEXT])) + 1]
+            to = tables.arcs[first[0]:first[-1]]
+            hits = np.flatnonzero(leading[to]) + first[0]
+            leading[begin + np.searchsorted(first, hits, side="right") - 1] = True
+        return leading
+
+    def _search(self, state: int, suits: Callable[[Stands], bool]) -> tuple[list[Turn], Stands]:
+        """As `walk_to`, among all shortest ways."""
+        leading = self._leading(state)
+        came: dict[tuple[int, Stands], tuple] = {(0, stands): () for stands in self.arrangements(0)}
+        waiting = list(reversed(came))
+        while waiting:
+            here = at, stands = waiting.pop()
+            if at == state:
+                if suits(stands):
+                    return self.search.settling + self._back(came, here), stands
+                continue
+            for turn, then, after in self.moves(at, stands):
+                if leading[then] and self._level(then) > self._level(at) and (then, after) not in came:
+                    came[then, after] = (turn, here)
+                    waiting.append((then, after))
+        raise Unproved
+
+    def _back(self, came: dict, here: tuple[int, Stands]) -> list[Turn]:
+        turns = []
+        while came[here]:
+            turn, here = came[here]
+            turns.append(turn)
+        return turns[::-1]
