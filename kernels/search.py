@@ -21,9 +21,9 @@ from kernels.moves import (
 from kernels.ops import REGISTERS, Op, Register
 from kernels.states import (
     DOWN, LEFT_OUT, LOCAL_MASK, MEMORY_MASK, MIX, MOVE_MASK, N_ARCS, N_LOCALS, N_MEMORIES, N_MOVES, N_STATES, NEXT,
-    OVER, STATE_MASK, STEPS, TOP, TRANSITIONS, add_twins, exchange_memory, fold, intern, is_full, pick, picks, put_in_order, told_up_to,
+    OVER, STATE_MASK, STEPS, TOP, TRANSITIONS, add_twins, exchange_memory, following, fold, intern, is_full, pick, picks, put_in_order, told_up_to,
 )
-from kernels.symmetry import LEADER, LEFT
+from kernels.symmetry import KICK_AT, LEADER, LEFT
 
 # How `search` ends, besides the endings of a move.  FINISHED: there is nothing left to expand.
 PAUSED, RUN_ENDED = UNKNOWN + 1, UNKNOWN + 2
@@ -260,6 +260,78 @@ def arcs_of(world, known, tables, run, limits, at, then, who):
         for place in range(actors):
             who[candidate, place] = run.who[place]
     return found, ending
+
+
+@kernel(entry=True)
+def unwind(world, known, tables, run, limits, inside, number, stands, rank, then, who, first_arc, arcs, movers, alive):
+    """Moves among some states of a search whose actors were exchanged, with each actor as itself: a graph as in connected.py.
+
+    Each state comes once for each way to exchange the actors: node i * ways + j is state inside[i] with the actors as in
+    stands[j], int64 (ways, actors): who is at a place.  Where a loop over all vCPUs has told another than those with the
+    lowest numbers, a node is not alive; what is not the loop's own next move is left out.
+    number    int32 (states,): i of each state, or -1
+    rank      int32: j of each order, by `code`
+    then, who scratch, as arcs_of has them
+    Returns the ending of what finds the moves.
+    """
+    actors, several, filled = world.scripts.shape[0], stands.shape[0], 0
+    fresh = tables.counts[N_STATES]
+    for at in range(inside.shape[0]):
+        found, ending = arcs_of(world, known, tables, run, limits, inside[at], then, who)
+        if ending != FINISHED:
+            return ending
+        stand(tables, run, actors)
+        for way in range(several):
+            node = at * several + way
+            first_arc[node] = filled
+            alive[node] = 1 if is_met(world, tables, fresh, stands[way]) else 0
+            for candidate in range(found):
+                made = run.candidates[candidate, 0]
+                if is_own_move(world, tables, fresh, stands[way], made):
+                    to = np.int64(number[then[candidate]])
+                    movers[filled] = stands[way, actor_of(made)] + (ACTORS_MAX if made & 0xFF == DRAIN else 0)
+                    arcs[filled] = (inside.shape[0] * several if to < 0 else
+                                    to * several + rank[code(stands[way], who[candidate])])
+                    filled += 1
+    first_arc[inside.shape[0] * several] = filled
+    return FINISHED
+
+
+@kernel
+def code(stands, came):
+    """A number for who is where after a move."""
+    number = np.int64(0)
+    for place in range(came.shape[0]):
+        number = number * ACTORS_MAX + stands[came[place]]
+    return number
+
+
+@kernel
+def is_met(world, tables, state, stands):
+    """Whether each loop over all vCPUs has told just those that come first by their numbers."""
+    for actor in range(stands.shape[0]):
+        told = tables.locals.told[tables.states.rows[state, actor]]
+        for place in range(stands.shape[0]):
+            here, there = world.alike[place, KICK_AT], world.alike[stands[place], KICK_AT]
+            if told != 0 and ((here < told >> 1) != (there < told >> 1)
+                              or told & 1 != 0 and (here == told >> 1) != (there == told >> 1)):
+                return False
+    return True
+
+
+@kernel
+def is_own_move(world, tables, state, stands, way):
+    """Whether a loop over all vCPUs goes on with the one that has the lowest number, if the move is one of a loop."""
+    several, place = picks(state, actor_of(way), world.alike, tables)
+    if several == 1:
+        return True
+    lowest, picked = np.int64(ACTORS_MAX), np.int64(ACTORS_MAX)
+    for number in range(several):
+        lowest = min(lowest, stands[place])
+        if number == way >> PICK_SHIFT:
+            picked = stands[place]
+        place = following(world.alike, place)
+    return picked == lowest
 
 
 @kernel(entry=True)

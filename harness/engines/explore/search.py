@@ -19,12 +19,12 @@ import numpy as np
 from harness.engines import checks
 from harness.engines.explore import fairness, lock_order
 from harness.engines.explore.tables import BUFFER_MOST, CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
-from harness.engines.explore.ways import Stands, Unproved, Ways
+from harness.engines.explore.ways import Stands, Unproved, Unwound, Ways
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
 from harness.protocol.counters import EVENTS
-from kernels import moves, search as kernel, states
+from kernels import moves, search as kernel, states, symmetry as alike
 
 DEPTH_MAX = CHANGES_MAX + 1       # of PCT
 LOCK_ORDER = "lock_order"
@@ -76,12 +76,12 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
         search.scout()
     ending = search.search(tick)
     try:
-        return _found(search, ending, memory_mib, tick)
+        return _found(search, ending, memory_mib)
     except Unproved:
         return run(scenario, memory_mib, reduce, preemptions, tick, forget, symmetry=False)
 
 
-def _found(search: Search, ending: int, memory_mib: int, tick) -> Found:
+def _found(search: Search, ending: int, memory_mib: int) -> Found:
     """What a search that has come to its end has found.  Raises Unproved."""
     scenario, preemptions = search.scenario, search.preemptions
     how = "every interleaving" if preemptions < 0 else f"every interleaving with at most {preemptions} preemptions"
@@ -97,7 +97,7 @@ def _found(search: Search, ending: int, memory_mib: int, tick) -> Found:
     found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
     found.answered = search.answers()
     found.entries = search.entries()
-    _judge(search, found, tick)
+    _judge(search, found)
     return found
 
 
@@ -226,13 +226,13 @@ def _why(ending: int, memory_mib: int) -> str:
             moves.ENDLESS: PRIVATE_LOOP}[ending]
 
 
-def _judge(search: Search, found: Found, tick) -> None:
+def _judge(search: Search, found: Found) -> None:
     ended = np.flatnonzero(np.diff(search.tables.states.first_arc[:int(search.counts[states.NEXT]) + 1]) == 0)
     ways = Ways(search)
     _endings(ways, found, ended)
     fair = False
     if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
-        fair = _starvation(ways, found, _livelock(ways, found, ended), tick)
+        fair = _starvation(ways, found, _livelock(ways, found, ended))
     _note_settling(search, found)
     for name, (state, way, _) in zip(_flags(search), search.events):
         if state and name not in found.violations:
@@ -277,32 +277,29 @@ def _can_end(search: Search, ended) -> np.ndarray:
     return ends != 0
 
 
-def _starvation(ways: Ways, found: Found, can_end: np.ndarray, tick) -> bool:
+def _starvation(ways: Ways, found: Found, can_end: np.ndarray) -> bool:
     """Look for a fair cycle in what can end; whether that was possible."""
     search = ways.search
     expanded = int(search.counts[states.NEXT])
-    first_arc = search.tables.states.first_arc[:expanded + 1]
+    first_arc, alive = search.tables.states.first_arc[:expanded + 1], can_end[:expanded]
     arcs, movers = (table[:first_arc[-1]] for table in (search.tables.states.arcs, search.tables.states.movers))
     if search.groups and expanded < search.counts[states.N_STATES]:
         return False
     if search.groups:
-        # Whether all of those that are alike have a turn is asked of each of them, not of one order.
-        if not (arcs <= np.repeat(np.arange(expanded), np.diff(first_arc))).any():
+        # Whether all of those that are alike have a turn is asked of each of them.  Where one could move and none of them
+        # has a move that stays, there is no need to ask.
+        classes = search.world.arrays.alike[:, alike.LEADER].astype(np.int8)
+        classes = np.concatenate([classes, np.zeros(moves.ACTORS_MAX - len(classes), np.int8)])
+        alive = fairness.in_fair_sets(first_arc, arcs, np.concatenate([classes, classes + moves.ACTORS_MAX])[movers], alive)
+        if not alive.any():
             return True
-        unused = 1 - search.counts[states.N_STATES] / len(search.tables.states.rows)
-        whole = Search(search.scenario, int(search.memory_bytes * unused) >> 20, forget=search.forget, symmetry=False)
-        whole.scout()
-        ending = whole.search(tick)
-        found.interrupted |= whole.interrupted
-        if ending != moves.FINISHED:
-            return False
-        ended = np.flatnonzero(np.diff(whole.tables.states.first_arc[:int(whole.counts[states.NEXT]) + 1]) == 0)
-        return _starvation(Ways(whole), found, _can_end(whole, ended), tick)
-    members = fairness.fair_states(first_arc, arcs, movers, can_end[:expanded])
+    graph = ways.unwound(np.flatnonzero(alive)) if search.groups else Unwound(first_arc, arcs, movers, alive)
+    members = fairness.fair_states(graph.first_arc, graph.arcs, graph.movers, graph.alive)
     if len(members):
-        found.violations[STARVATION] = ways.way_to(int(members[0]))
-        found.cycles[STARVATION] = [ways.arcs(state)[place].turn for state, place in
-                                    fairness.round_trip(first_arc, arcs, movers, members)]
+        state, stands = graph.state_of(int(members[0]))
+        found.violations[STARVATION], _ = ways.walk_to(state, lambda who: who == (stands or who))
+        trip = fairness.round_trip(graph.first_arc, graph.arcs, graph.movers, members)
+        found.cycles[STARVATION] = [ways.turn(*graph.state_of(node), place) for node, place in trip]
     return True
 
 

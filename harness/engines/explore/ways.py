@@ -46,6 +46,26 @@ class Arc(NamedTuple):
         return tuple(stands[place] for place in self.came)
 
 
+class Unwound(NamedTuple):
+    """Moves with each actor as itself, as kernels/connected.py has them: fairness.py's arguments.
+
+    nodes   states of the search, each in turn with its actors in each order of `orders`; none: they are the states
+    """
+
+    first_arc: np.ndarray
+    arcs: np.ndarray
+    movers: np.ndarray
+    alive: np.ndarray
+    nodes: np.ndarray | None = None
+    orders: tuple[Stands, ...] = ()
+
+    def state_of(self, node: int) -> tuple[int, Stands]:
+        """The state of the search, and who is where in it (empty: everybody at his own place)."""
+        if self.nodes is None:
+            return node, ()
+        return int(self.nodes[node // len(self.orders)]), self.orders[node % len(self.orders)]
+
+
 class Ways:
     """Ways through a search; also what its actors may be exchanged to."""
 
@@ -70,6 +90,29 @@ class Ways:
         for arc in self.arcs(state):
             if arc.is_own(stands):
                 yield arc.turn._replace(actor=stands[arc.turn.actor]), arc.then, arc.after(stands)
+
+    def turn(self, state: int, stands: Stands, number: int) -> Turn:
+        """One of `moves`."""
+        return list(self.moves(state, stands or tuple(range(self.actors))))[number][0]
+
+    def unwound(self, inside: np.ndarray) -> Unwound:
+        """The moves among some states, with each actor as itself.  Raises Unproved."""
+        search, orders = self.search, self.arrangements(0)
+        number = np.full(int(search.counts[states.N_STATES]), -1, np.int32)
+        number[inside] = np.arange(len(inside))
+        rank = np.zeros(moves.ACTORS_MAX ** self.actors, np.int32)
+        for place, stands in enumerate(orders):
+            rank[int("".join(map(str, stands)), moves.ACTORS_MAX)] = place
+        first_arc = search.tables.states.first_arc
+        room, nodes = int((first_arc[inside + 1] - first_arc[inside]).sum()) * len(orders), len(inside) * len(orders)
+        graph = Unwound(np.zeros(nodes + 1, np.int64), np.zeros(room, np.int32), np.zeros(room, np.int8), np.zeros(nodes, np.uint8),
+                        inside, tuple(orders))
+        ending = kernel.unwind(search.world.arrays, search.known, search.tables, search.run, search.limits, inside, number,
+                               np.array(orders, np.int64), rank, np.zeros(states.ROOM, np.int32),
+                               np.zeros((states.ROOM, self.actors), np.int64), *graph[:4])
+        if ending != moves.FINISHED:
+            raise Unproved
+        return graph
 
     def _found(self, state: int) -> tuple[list[int], list[Arc]]:
         if state not in self._arcs:
