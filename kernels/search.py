@@ -16,12 +16,13 @@ from kernels import atomics
 from kernels.buffers import HELD
 from kernels.compiling import kernel
 from kernels.moves import (
-    ACTORS_MAX, ALIKE, BUFFER, CANNOT, DRAIN, FINISHED, FULL, HALTED, MOVES, PAUSE, PREEMPTIONS, UNKNOWN, move, outcomes, read_flags,
+    ACTORS_MAX, ALIKE, BUFFER, CANNOT, DIFFER, DRAIN, FINISHED, FULL, HALTED, MOVES, PAUSE, PREEMPTIONS, UNKNOWN, move, outcomes, read_flags,
 )
 from kernels.ops import REGISTERS, Op, Register
 from kernels.states import (
-    DOWN, LEFT_OUT, LOCAL_MASK, MEMORY_MASK, MIX, MOVE_MASK, N_ARCS, N_LOCALS, N_MEMORIES, N_MOVES, N_STATES, NEXT,
-    OVER, STATE_MASK, STEPS, TOP, TRANSITIONS, add_twins, exchange_memory, following, fold, intern, is_full, pick, picks, put_in_order, told_up_to,
+    DOWN, EMPTY, LEFT_OUT, LOCAL_MASK, MEMORY_MASK, MIX, MOVE_MASK, N_ARCS, N_LOCALS, N_MEMORIES, N_MOVES, N_STATES, NEXT,
+    OVER, STATE_MASK, STEPS, TOP, TRANSITIONS, add_twins, exchange_memory, following, fold, intern, is_full, pick, picks, put_in_order, slot_of,
+    told_up_to,
 )
 from kernels.symmetry import KICK_AT, LEADER, LEFT
 
@@ -39,7 +40,7 @@ class Run(NamedTuple):
     path         int16: the ways a run has taken (or GIVEN: has to take); executed: int32, rows of each
     dice         int64 (3 + ACTORS_MAX + depth,): random state, then PCT's priorities and change points
     events       int64 (flags, 3): the first state (run: step) in which a move had the flag, + 1; its way, its move
-    registers    int64 (REGISTERS,) scratch; candidates: int64 (ROOM, 2): way, move
+    registers    int64 (REGISTERS,) scratch; candidates: int64 (ROOM, 5): way, move, and what `list_candidates` says
     who          int64 (actors,): after `follow`, which place each actor of the new state had in the one before
     """
 
@@ -126,37 +127,81 @@ def find_move(world, known, tables, registers, limits, actor, local, memory, bra
 @kernel
 def find_candidates(scheduler, world, known, tables, run, limits):
     """(how many moves can be made here, ending); run.candidates are these."""
-    actors, here = world.scripts.shape[0], run.here
-    memory, found = np.int64(here[actors]), 0
-    for actor in range(actors):
-        if tables.locals.fanout[here[actor]] == DOWN:
-            return 0, FINISHED
-    for actor in range(actors):
-        local = np.int64(here[actor])
-        branches = np.int64(tables.locals.fanout[local])
-        way = np.int64(run.path[tables.counts[STEPS]]) if scheduler == GIVEN else 0
-        if scheduler == GIVEN:
-            branches = min(branches, 1) if way >> 8 == actor else 0
-        drains = scheduler != GIVEN and limits[BUFFER] != 0 and holds_stores(tables, local)
-        for each in range(branches):
-            branch = way & 0xFF if scheduler == GIVEN else DRAIN if drains and each == branches - 1 else each
-            move_row, ending = find_move(world, known, tables, run.registers, limits, actor, local, memory, branch)
-            if ending != FINISHED:
-                return found, ending
-            if tables.moves.flags[move_row] & CANNOT == 0:
-                run.candidates[found, 0] = actor << 8 | branch
-                run.candidates[found, 1] = move_row
-                found += 1
-        if scheduler == BREADTH and limits[ALIKE] != 0 and tables.locals.told[local] != 0:
-            found, ending = find_picks(world, known, tables, run, limits, actor, found)
-            if ending != FINISHED:
-                return found, ending
+    found = 0
+    for each in range(list_candidates(scheduler, world, known, tables, run, limits)):
+        way, place, local, memory = run.candidates[each, 0], run.candidates[each, 2], run.candidates[each, 3], run.candidates[each, 4]
+        move_row, ending = find_move(world, known, tables, run.registers, limits, place, local, memory, way & 0xFF)
+        if ending != FINISHED:
+            return found, ending
+        found = keep_candidate(tables, run, found, way, move_row)
     return found, FINISHED
 
 
 @kernel
-def find_picks(world, known, tables, run, limits, actor, found):
-    """The moves in which a loop over all vCPUs goes on with another than the first that is left: as `find_candidates`."""
+def made_candidates(world, known, tables, run, limits):
+    """As `find_candidates`, of a state that a search has gone on from: how many; -1 if a move has not been made."""
+    found = 0
+    for each in range(list_candidates(BREADTH, world, known, tables, run, limits)):
+        way, local, memory = run.candidates[each, 0], run.candidates[each, 3], run.candidates[each, 4]
+        tables.moves.key[tables.counts[N_MOVES], 0] = memory << 33 | local << 7 | way & 0xFF
+        slot = slot_of(tables.moves.key, tables.moves.index, tables.counts[N_MOVES], tables.counts[MOVE_MASK])
+        if tables.moves.index[slot] == EMPTY:
+            return -1
+        found = keep_candidate(tables, run, found, way, np.int64(tables.moves.index[slot]) - 1)
+    return found
+
+
+@kernel
+def keep_candidate(tables, run, found, way, move_row):
+    if tables.moves.flags[move_row] & CANNOT != 0:
+        return found
+    run.candidates[found, 0] = way
+    run.candidates[found, 1] = move_row
+    return found + 1
+
+
+@kernel
+def list_candidates(scheduler, world, known, tables, run, limits):
+    """How many moves there are to be tried here; run.candidates are these: way, -, place of the actor, its locals, memory."""
+    actors, here = world.scripts.shape[0], run.here
+    memory, listed = np.int64(here[actors]), 0
+    for actor in range(actors):
+        if tables.locals.fanout[here[actor]] == DOWN:
+            return 0
+    for actor in range(actors):
+        local = np.int64(here[actor])
+        if scheduler == GIVEN:
+            way = np.int64(run.path[tables.counts[STEPS]])
+            if way >> 8 == actor and tables.locals.fanout[local] > 0:
+                listed = list_move(run, listed, way, actor, local, memory)
+            continue
+        listed = list_branches(tables, run, limits, listed, actor << 8, actor, local, memory)
+        if scheduler == BREADTH and limits[ALIKE] != 0 and tables.locals.told[local] != 0:
+            listed = list_picks(world, known, tables, run, limits, actor, listed)
+    return listed
+
+
+@kernel
+def list_branches(tables, run, limits, listed, way, place, local, memory):
+    branches = np.int64(tables.locals.fanout[local])
+    drains = limits[BUFFER] != 0 and holds_stores(tables, local)
+    for each in range(branches):
+        branch = DRAIN if drains and each == branches - 1 else each
+        if way >> PICK_SHIFT == 0 or branch != DRAIN:
+            listed = list_move(run, listed, way | branch, place, local, memory)
+    return listed
+
+
+@kernel
+def list_move(run, listed, way, place, local, memory):
+    run.candidates[listed, 0], run.candidates[listed, 2] = way, place
+    run.candidates[listed, 3], run.candidates[listed, 4] = local, memory
+    return listed + 1
+
+
+@kernel
+def list_picks(world, known, tables, run, limits, actor, listed):
+    """The moves in which a loop over all vCPUs goes on with another than the first that is left: as `list_candidates`."""
     actors, fresh = world.scripts.shape[0], tables.counts[N_STATES]
     stand(tables, run, actors)
     several, first = picks(fresh, actor, world.alike, tables)
@@ -165,17 +210,8 @@ def find_picks(world, known, tables, run, limits, actor, found):
         pick(fresh, first, number, world.alike, tables, known, run.who)
         now = place_now(run, actors, actor)
         local, memory = np.int64(tables.states.rows[fresh, now]), np.int64(tables.states.rows[fresh, actors])
-        branches = np.int64(tables.locals.fanout[local])
-        drains = limits[BUFFER] != 0 and holds_stores(tables, local)
-        for branch in range(branches - (1 if drains else 0)):
-            move_row, ending = find_move(world, known, tables, run.registers, limits, now, local, memory, branch)
-            if ending != FINISHED:
-                return found, ending
-            if tables.moves.flags[move_row] & CANNOT == 0:
-                run.candidates[found, 0] = number << PICK_SHIFT | actor << 8 | branch
-                run.candidates[found, 1] = move_row
-                found += 1
-    return found, FINISHED
+        listed = list_branches(tables, run, limits, listed, number << PICK_SHIFT | actor << 8, now, local, memory)
+    return listed
 
 
 @kernel
@@ -243,9 +279,9 @@ def follow(world, known, tables, run, limits, way, move_row, note):
         put_in_order(fresh, world.alike, tables, known, run.who)
 
 
-@kernel(entry=True)
+@kernel
 def arcs_of(world, known, tables, run, limits, at, then, who):
-    """The moves out of a state of a finished search: how many, and the ending of what finds them.
+    """The moves out of a state that a search has gone on from: how many; -1 if one has not been made.
 
     run.candidates are these; then: int32 (ROOM,), the states they lead to; who: int64 (ROOM, actors), which place each
     actor of that state has here
@@ -253,13 +289,13 @@ def arcs_of(world, known, tables, run, limits, at, then, who):
     actors = world.scripts.shape[0]
     for column in range(actors + 2):
         run.here[column] = tables.states.rows[at, column]
-    found, ending = find_candidates(BREADTH, world, known, tables, run, limits)
+    found = made_candidates(world, known, tables, run, limits)
     for candidate in range(found):
         follow(world, known, tables, run, limits, run.candidates[candidate, 0], run.candidates[candidate, 1], 0)
         then[candidate] = intern(tables.states.rows, tables.states.index, tables.counts, N_STATES, STATE_MASK)
         for place in range(actors):
             who[candidate, place] = run.who[place]
-    return found, ending
+    return found
 
 
 @kernel(entry=True)
@@ -272,14 +308,14 @@ def unwind(world, known, tables, run, limits, inside, number, stands, rank, then
     number    int32 (states,): i of each state, or -1
     rank      int32: j of each order, by `code`
     then, who scratch, as arcs_of has them
-    Returns the ending of what finds the moves.
+    Returns how many moves the last of the states has; -1 if one has not been made.
     """
     actors, several, filled = world.scripts.shape[0], stands.shape[0], 0
-    fresh = tables.counts[N_STATES]
+    fresh, found = tables.counts[N_STATES], 0
     for at in range(inside.shape[0]):
-        found, ending = arcs_of(world, known, tables, run, limits, inside[at], then, who)
-        if ending != FINISHED:
-            return ending
+        found = arcs_of(world, known, tables, run, limits, inside[at], then, who)
+        if found < 0:
+            return found
         stand(tables, run, actors)
         for way in range(several):
             node = at * several + way
@@ -294,7 +330,7 @@ def unwind(world, known, tables, run, limits, inside, number, stands, rank, then
                                     to * several + rank[code(stands[way], who[candidate])])
                     filled += 1
     first_arc[inside.shape[0] * several] = filled
-    return FINISHED
+    return found
 
 
 @kernel
@@ -334,7 +370,7 @@ def is_own_move(world, tables, state, stands, way):
     return picked == lowest
 
 
-@kernel(entry=True)
+@kernel
 def starts_alike(world, known, tables, first):
     """Whether a state stays the same whoever of those that are alike is who."""
     for place in range(world.alike.shape[0]):
@@ -401,6 +437,8 @@ def search(scheduler, world, known, tables, run, limits):
     while True:
         at = counts[NEXT]
         if scheduler == BREADTH:
+            if at == 0 and limits[ALIKE] != 0 and not starts_alike(world, known, tables, tables.states.rows[0]):
+                return DIFFER
             if at == counts[N_STATES]:
                 return FINISHED
             if at == paused_at:

@@ -146,18 +146,27 @@ def intern(table, index, counts, count_at, mask_at):
             while index[slot] != EMPTY:
                 slot = slot + 1 & counts[mask_at]
             index[slot] = row + 1
-    slot = hash_of(table, fresh) & counts[mask_at]
+    slot = slot_of(table, index, fresh, counts[mask_at])
+    if index[slot] != EMPTY:
+        return np.int64(index[slot]) - 1
+    index[slot] = fresh + 1
+    counts[count_at] = fresh + 1
+    return fresh
+
+
+@kernel
+def slot_of(table, index, fresh, mask):
+    """Where the index has the row that equals the first unused one, or has nothing and would have it."""
+    slot = hash_of(table, fresh) & mask
     while index[slot] != EMPTY:
         row = np.int64(index[slot]) - 1
         same = True
         for column in range(table.shape[1]):
             same &= table[row, column] == table[fresh, column]
         if same:
-            return row
-        slot = slot + 1 & counts[mask_at]
-    index[slot] = fresh + 1
-    counts[count_at] = fresh + 1
-    return fresh
+            return slot
+        slot = slot + 1 & mask
+    return slot
 
 
 @kernel

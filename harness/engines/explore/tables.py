@@ -125,7 +125,7 @@ class Search:
         self.run = kernel.Run(
             np.zeros(actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
             np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
-            np.zeros((states.ROOM, 2), np.int64), np.zeros(actors, np.int64))
+            np.zeros((states.ROOM, 5), np.int64), np.zeros(actors, np.int64))
 
     def _grow_large(self) -> None:
         """There are more states than a small search has: let the tables come in large pages."""
@@ -213,10 +213,7 @@ class Search:
         try:
             while self._begins_again(ending):
                 ending = self.settle()
-                if ending == kernel.RUN_ENDED and self.groups and not kernel.starts_alike(
-                        self.world.arrays, self.known, self.tables, self.first):
-                    ending = moves.DIFFER
-                elif ending == kernel.RUN_ENDED:
+                if ending == kernel.RUN_ENDED:
                     self.tables.states.rows[0] = self.first
                     self.counts[states.N_STATES] = 1
                     ending = kernel.PAUSED

@@ -97,22 +97,28 @@ class Ways:
 
     def unwound(self, inside: np.ndarray) -> Unwound:
         """The moves among some states, with each actor as itself.  Raises Unproved."""
-        search, orders = self.search, self.arrangements(0)
-        number = np.full(int(search.counts[states.N_STATES]), -1, np.int32)
+        orders, first_arc = self.arrangements(0), self.search.tables.states.first_arc
+        number = np.full(int(self.search.counts[states.N_STATES]), -1, np.int32)
         number[inside] = np.arange(len(inside))
-        rank = np.zeros(moves.ACTORS_MAX ** self.actors, np.int32)
-        for place, stands in enumerate(orders):
-            rank[int("".join(map(str, stands)), moves.ACTORS_MAX)] = place
-        first_arc = search.tables.states.first_arc
         room, nodes = int((first_arc[inside + 1] - first_arc[inside]).sum()) * len(orders), len(inside) * len(orders)
         graph = Unwound(np.zeros(nodes + 1, np.int64), np.zeros(room, np.int32), np.zeros(room, np.int8), np.zeros(nodes, np.uint8),
                         inside, tuple(orders))
-        ending = kernel.unwind(search.world.arrays, search.known, search.tables, search.run, search.limits, inside, number,
-                               np.array(orders, np.int64), rank, np.zeros(states.ROOM, np.int32),
-                               np.zeros((states.ROOM, self.actors), np.int64), *graph[:4])
-        if ending != moves.FINISHED:
-            raise Unproved
+        self._made(inside, number, orders, graph)
         return graph
+
+    def _made(self, inside: np.ndarray, number=np.zeros(0, np.int32), orders=(), graph=None) -> tuple[int, np.ndarray, np.ndarray]:
+        """Fill a graph (kernels/search.py, unwind); the moves of the last state: how many, where to, who came from where."""
+        search = self.search
+        then, came = np.zeros(states.ROOM, np.int32), np.zeros((states.ROOM, self.actors), np.int64)
+        rank = np.zeros(moves.ACTORS_MAX ** self.actors if orders else 0, np.int32)
+        for place, stands in enumerate(orders):
+            rank[int("".join(map(str, stands)), moves.ACTORS_MAX)] = place
+        graph = graph[:4] if graph else (np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int8), np.zeros(0, np.uint8))
+        count = kernel.unwind(search.world.arrays, search.known, search.tables, search.run, search.limits, inside, number,
+                              np.array(orders, np.int64).reshape(len(orders), self.actors), rank, then, came, *graph)
+        if count < 0:
+            raise Unproved
+        return count, then, came
 
     def _found(self, state: int) -> tuple[list[int], list[Arc]]:
         if state not in self._arcs:
@@ -120,12 +126,9 @@ class Ways:
         return self._arcs[state]
 
     def _find(self, state: int) -> tuple[list[int], list[Arc]]:
-        search, then, came = self.search, np.zeros(states.ROOM, np.int32), np.zeros((states.ROOM, self.actors), np.int64)
-        count, ending = kernel.arcs_of(search.world.arrays, search.known, search.tables, search.run, search.limits, state, then, came)
-        if ending != moves.FINISHED:
-            raise Unproved
+        search, count, then, came = self.search, *self._made(np.array([state]))
         noted, arcs = [], []
-        for (way, move), to, places in zip(search.run.candidates[:count].tolist(), then.tolist(), came[:count].tolist()):
+        for (way, move), to, places in zip(search.run.candidates[:count, :2].tolist(), then.tolist(), came[:count].tolist()):
             actor, number = way >> 8 & moves.ACTORS_MAX - 1, way >> kernel.PICK_SHIFT
             here = int(search.tables.states.rows[state, actor])
             branch, local = way & 0xFF, int(search.tables.moves.to[move, 0])
