@@ -183,8 +183,11 @@ def again(found) -> None:
         assert accesses
 
 
+MANY_STATES = {"adaptive_1024", "inject47"}      # of counts that go up to 1,024 and 47: minutes each
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", sorted({policy.name for policy in BY_NAME.values()}))
+@pytest.mark.parametrize("policy", sorted({policy.name for policy in BY_NAME.values()} - MANY_STATES))
 def test_two_vcpus_say_the_same_under_every_policy(policy):
     scenario = kicked(policy)
     found, whole = explore.run(scenario), explore.run(scenario, symmetry=False)
