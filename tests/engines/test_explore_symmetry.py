@@ -183,7 +183,7 @@ def again(found) -> None:
         assert accesses
 
 
-MANY_STATES = {"adaptive_1024", "inject47"}      # of counts that go up to 1,024 and 47: minutes each
+MANY_STATES = {"adaptive_1024", "inject47"}      # counts up to 1,024 and 47 are part of their states
 
 
 @pytest.mark.slow
