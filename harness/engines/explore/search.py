@@ -343,6 +343,8 @@ def _endings(ways: Ways, found: Found, ended) -> None:
             kept = by_key.setdefault(key, ending)
             kept.count += int(count)
             shortest[key] = min(shortest.get(key, (state, to)), (state, to))
+        if kind == DEADLOCK and ways.is_in_loop(state):
+            raise Unproved               # the loop itself may have been stuck earlier, waiting for another that comes before
         if kind == DEADLOCK:
             found_at = quiet_bad.setdefault(DEADLOCK, state)
             quiet_bad[DEADLOCK] = min(found_at, state)

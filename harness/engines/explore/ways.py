@@ -140,6 +140,10 @@ class Ways:
                             alone[number] if alone else 0))
         return noted, arcs
 
+    def is_in_loop(self, state: int) -> bool:
+        """Whether actors are alike and one of all actors is in a loop over all vCPUs there."""
+        return bool(self.search.groups) and any(self._told(state))
+
     def _told(self, state: int) -> list[int]:
         """Locals.told of the actors there."""
         tables = self.search.tables
