@@ -1,0 +1,77 @@
+"""A finished search of which actors that are alike were exchanged, with each actor as itself: a graph, as kernels/connected.py has them.
+
+Each state comes once for each way to exchange the actors.  Where a loop over all vCPUs has told another than those with the
+lowest numbers, no run comes to that; what is not the loop's own next move is left out.
+"""
+
+import numpy as np
+
+from kernels.compiling import kernel
+from kernels.judging import look_up
+from kernels.moves import ACTORS_MAX, DRAIN
+from kernels.search import PICK_SHIFT, actor_of, stand
+from kernels.states import following, picks
+from kernels.symmetry import KICK_AT
+
+
+@kernel(entry=True)
+def unwind(world, known, tables, run, limits, inside, number, stands, rank, first_arc, arcs, movers, alive):
+    """Fill a graph: node i * ways + j is state inside[i] with the actors as in stands[j], int64 (ways, actors): who is at a place.
+
+    number    int32 (states,): i of each state, or -1
+    rank      int32: j of each order, by `code`
+    """
+    actors, several, filled = world.scripts.shape[0], stands.shape[0], 0
+    for at in range(inside.shape[0]):
+        found = look_up(world, known, tables, run, limits, inside[at])
+        stand(tables, run, actors)
+        for way in range(several):
+            node = at * several + way
+            first_arc[node] = filled
+            alive[node] = 1 if is_met(world, tables, stands[way]) else 0
+            for candidate in range(found):
+                made = run.candidates[candidate, 0]
+                if is_own_move(world, tables, stands[way], made):
+                    to = np.int64(number[run.candidates[candidate, 2]])
+                    movers[filled] = stands[way, actor_of(made)] + (ACTORS_MAX if made & 0xFF == DRAIN else 0)
+                    arcs[filled] = (inside.shape[0] * several if to < 0 else
+                                    to * several + rank[code(stands[way], run.came[candidate])])
+                    filled += 1
+    first_arc[inside.shape[0] * several] = filled
+
+
+@kernel
+def code(stands, came):
+    """A number for who is where after a move."""
+    number = np.int64(0)
+    for place in range(stands.shape[0]):
+        number = number * ACTORS_MAX + stands[came[place]]
+    return number
+
+
+@kernel
+def is_met(world, tables, stands):
+    """Whether each loop over all vCPUs has told just those that come first by their numbers."""
+    for actor in range(stands.shape[0]):
+        told = tables.locals.told[tables.states.rows[0, actor]]
+        for place in range(stands.shape[0]):
+            here, there = world.alike[place, KICK_AT], world.alike[stands[place], KICK_AT]
+            if told != 0 and ((here < told >> 1) != (there < told >> 1)
+                              or told & 1 != 0 and (here == told >> 1) != (there == told >> 1)):
+                return False
+    return True
+
+
+@kernel
+def is_own_move(world, tables, stands, way):
+    """Whether a loop over all vCPUs goes on with the one that has the lowest number, if the move is one of a loop."""
+    several, place = picks(actor_of(way), world.alike, tables)
+    if several == 1:
+        return True
+    lowest, picked = np.int64(ACTORS_MAX), np.int64(ACTORS_MAX)
+    for number in range(several):
+        lowest = min(lowest, stands[place])
+        if number == way >> PICK_SHIFT:
+            picked = stands[place]
+        place = following(world.alike, place)
+    return picked == lowest
