@@ -111,7 +111,7 @@ class Known(NamedTuple):
 
     contested ..   uint8 by byte: known to be contested; which actors accessed it (bits); whether it was
                    changed; whether in ways of which the order shows; ghosts: words of names (symmetry.GHOST, NAMED)
-    owner          int32 (words of memory): whose own word each is, of actors that are alike: place + 1, or 0
+    owner          int32 (words of memory): of words that are own ones of actors that are alike, the place of that actor + 1; or 0
     part           int32 (words of memory): which of its owner's words; own: int64 (actors, parts), where these lie, in words
     loops          int8 (R,): what each row has to do with loops over all vCPUs (symmetry.PICKS); kicks: int64 (TDs, 2),
                    where the words lie that these go through, and where they end

@@ -28,7 +28,7 @@ from kernels.packed import NOTHING, SHARED, WHAT, repack, unpack
 from kernels.states import (
     ANEW, BRANCH_BITS, DOWN, FLAGS_HIGH, FLAGS_LOW, GOES_BACK, LEFT_OUT, LEVEL_ENDS, LOCAL_BITS, MEMORY_BITS, N_ENDED, N_STATES, NEXT, OVER,
     ROWS_BITS, STEPS, STOPS, TOP, TRANSITIONS, crowded, give_all_room, index_all, intern_state, is_full, load_state, pick, picks,
-    put_in_order, put_number, starts_alike, told_up_to,
+    put_in_order, put_number, starts_alike, kicked_up_to,
 )
 
 # How `search` ends, besides the endings of a move.  FINISHED: there is nothing left to expand (in the level, of a worker).
@@ -100,7 +100,7 @@ def keep_locals(world, known, tables, registers, actor, pc):
     row = world.rows[pc]
     fanout = OVER if row.op == Op.STOP else DOWN if row.op == Op.HALT else outcomes(world, row, np.int64(row.op))
     tables.locals.fanout[local] = fanout + (1 if row.op != Op.HALT and holds_stores(tables, local) else 0)
-    tables.locals.told[local] = told_up_to(world, known, registers, pc)
+    tables.locals.kicked[local] = kicked_up_to(world, known, registers, pc)
     if new:
         put_number(tables.locals, local, actor)
     return local
@@ -233,7 +233,7 @@ def list_candidates(scheduler, world, known, tables, run, limits):
                 listed = list_move(run, listed, way, actor, local, memory)
             continue
         listed = list_branches(tables, run, limits, listed, actor << 8, actor, local, memory)
-        if scheduler == BREADTH and limits[ALIKE] != 0 and tables.locals.told[local] != 0:
+        if scheduler == BREADTH and limits[ALIKE] != 0 and tables.locals.kicked[local] != 0:
             listed = list_picks(world, known, tables, run, limits, actor, listed)
     return listed
 

@@ -59,7 +59,7 @@ class Locals(NamedTuple):
     number   int32 (rows,): the how manieth of its actor's rows it is, + 1; 0: not said yet
     of       int32 (actors, rows): and which row that is;  met: int64 (actors,), how many an actor has
     twins    int32 (rows, actors), of actors that are alike: see `add_twins`; 0 where not known
-    told     int64: see `told_up_to`
+    kicked   int64: see `kicked_up_to`
     """
 
     table: Table
@@ -69,7 +69,7 @@ class Locals(NamedTuple):
     of: np.ndarray
     met: np.ndarray
     twins: np.ndarray
-    told: np.ndarray
+    kicked: np.ndarray
 
 
 class Memories(NamedTuple):
@@ -220,7 +220,7 @@ def load_state(tables, at, here):
 # --- actors that are alike ----------------------------------------------------------------------
 
 @kernel
-def told_up_to(world, known, registers, pc):
+def kicked_up_to(world, known, registers, pc):
     """Where a loop over all vCPUs stands that an actor is in, or 0: twice the place of the next one's word, + 1
     if the loop has begun with that one."""
     cursor = registers[Register.CURSOR]
@@ -249,7 +249,7 @@ def add_twins(local, alike, table):
                     given[OWN[number]] = alike[place, OWN_AT + number]
             given[REGISTERS] = place
             row, new = intern(table.table, True)
-            table.fanout[row], table.told[row] = table.fanout[local], table.told[local]
+            table.fanout[row], table.kicked[row] = table.fanout[local], table.kicked[local]
             if new:
                 put_number(table, row, place)
         twins[local, place] = row + 1
@@ -322,13 +322,13 @@ def compare(memory, place, alike, table, known):
 
 @kernel
 def parted(place, alike, tables):
-    """Whether a loop over all vCPUs has told one of two actors that are alike only: that at `place`, the one before it."""
+    """Whether a loop over all vCPUs has kicked one of two actors that are alike only: that at `place`, the one before it."""
     behind, before = alike[place, KICK_AT], alike[alike[place, LEFT], KICK_AT]
     for actor in range(alike.shape[0]):
-        told = tables.locals.told[tables.states.rows[0, actor]]
-        if told != 0:
-            cursor = told >> 1
-            if before < cursor <= behind or told & 1 != 0 and before <= cursor < behind:
+        kicked = tables.locals.kicked[tables.states.rows[0, actor]]
+        if kicked != 0:
+            cursor = kicked >> 1
+            if before < cursor <= behind or kicked & 1 != 0 and before <= cursor < behind:
                 return True
     return False
 
@@ -374,11 +374,11 @@ def picks(actor, alike, tables):
 
     One, if the loop has begun with it, or if no other is alike; the place is -1 then, or if the actor is in no loop.
     """
-    told = tables.locals.told[tables.states.rows[0, actor]]
-    if told == 0 or told & 1 != 0:
+    kicked = tables.locals.kicked[tables.states.rows[0, actor]]
+    if kicked == 0 or kicked & 1 != 0:
         return 1, -1
     for first in range(alike.shape[0]):
-        if alike[first, KICK_AT] == told >> 1:
+        if alike[first, KICK_AT] == kicked >> 1:
             count, place = 1, first
             while True:
                 then = following(alike, place)
@@ -414,7 +414,7 @@ def starts_alike(world, known, tables, first):
         local = np.int64(first[place])
         add_twins(local, world.alike, tables.locals)
         leader = world.alike[place, LEADER]
-        if tables.locals.twins[local, leader] - 1 != first[leader] or tables.locals.told[local] != 0:
+        if tables.locals.twins[local, leader] - 1 != first[leader] or tables.locals.kicked[local] != 0:
             return False
         memory = np.int64(first[world.alike.shape[0]])
         if world.alike[place, LEFT] >= 0 and exchange_memory(

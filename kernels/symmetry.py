@@ -12,11 +12,11 @@ An actor may have words of its own: KVM's word about the vCPU, the PAMT words of
 epoch and translations.  These change places with it, and so do the registers that say where they lie (`OWN`).
 A search watches that nobody reaches such a word in another way, or makes another address of such a register.
 
-A loop over all vCPUs (a kick) goes from one to the next by CURSOR, so that those behind it have been told and
+A loop over all vCPUs (a kick) goes from one to the next by CURSOR, so that those behind it have been kicked and
 those before it not.  Only vCPUs on the same side change places then.  The loop tells them in their order; which
 one is next is tried for each that is left (`picks`), as the order in which they stand is no longer the one that the loop
 would have met.  So a search with actors that are alike has every order of telling: no run is missed, and a way that it
-prints is looked for among those with the loop's own order (tables.py).
+prints is looked for among those with the loop's own order (harness/engines/explore/ways.py).
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """A finished search of which actors that are alike were exchanged, with each actor as itself: a graph, as kernels/connected.py has them.
 
-Each state comes once for each way to exchange the actors.  Where a loop over all vCPUs has told another than those with the
+Each state comes once for each way to exchange the actors.  Where a loop over all vCPUs has kicked another than those with the
 lowest numbers, no run comes to that; what is not the loop's own next move is left out.
 """
 
@@ -51,13 +51,13 @@ def code(stands, came):
 
 @kernel
 def is_met(world, tables, stands):
-    """Whether each loop over all vCPUs has told just those that come first by their numbers."""
+    """Whether each loop over all vCPUs has kicked just those that come first by their numbers."""
     for actor in range(stands.shape[0]):
-        told = tables.locals.told[tables.states.rows[0, actor]]
+        kicked = tables.locals.kicked[tables.states.rows[0, actor]]
         for place in range(stands.shape[0]):
             here, there = world.alike[place, KICK_AT], world.alike[stands[place], KICK_AT]
-            if told != 0 and ((here < told >> 1) != (there < told >> 1)
-                              or told & 1 != 0 and (here == told >> 1) != (there == told >> 1)):
+            if kicked != 0 and ((here < kicked >> 1) != (there < kicked >> 1)
+                              or kicked & 1 != 0 and (here == kicked >> 1) != (there == kicked >> 1)):
                 return False
     return True
 

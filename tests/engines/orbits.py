@@ -1,7 +1,7 @@
 """How many states of a search are different, if those that are alike are exchanged: counted from all states of a plain search.
 
 Apart from the code that searches one state of each (kernels/states.py): each actor's registers and memory's words are
-rewritten for every order of the actors, and the least is kept.  Actors that are told one after the other are only exchanged
+rewritten for every order of the actors, and the least is kept.  Actors that are kicked one after the other are only exchanged
 on the same side of each loop that is in progress.
 """
 
@@ -62,7 +62,7 @@ def orbits(plain: Search, group: list[int]) -> tuple[int, bool]:
 
 
 def _allowed(locals_, rows, known, kicks, to) -> np.ndarray:
-    """Of each state, whether no loop over all vCPUs has told one of those that change places, and not the other."""
+    """Of each state, whether no loop over all vCPUs has kicked one of those that change places, and not the other."""
     allowed = np.ones(len(rows), bool)
     cursors = locals_[:, R.CURSOR]
     within = np.zeros(len(locals_), bool)

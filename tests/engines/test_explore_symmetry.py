@@ -250,7 +250,7 @@ def test_vcpus_change_places_in_fields_that_have_to_grow():
 
 
 def test_an_interrupted_search_of_vcpus_that_change_places_is_gone_on_with(tmp_path):
-    """What loops have told whom is kept, too."""
+    """What loops have kicked whom is kept, too."""
     scenario = kicked("kick_vcpus")
     search = explore.Search(scenario)
     search.scout()
@@ -260,7 +260,7 @@ def test_an_interrupted_search_of_vcpus_that_change_places_is_gone_on_with(tmp_p
 
     search._call = lambda *given, **keys: explore.Search._call(search, *given, **{"pause": 3000} | keys)
     search.search(stop)
-    assert search.interrupted and search.tables.locals.told.any()
+    assert search.interrupted and search.tables.locals.kicked.any()
     checkpoint.keep(search, tmp_path / "kept")
     found, whole = explore.run(scenario, kept=tmp_path / "kept", resume=True), explore.run(scenario)
     assert (found.states, found.transitions, found.alike) == (whole.states, whole.transitions, whole.alike)

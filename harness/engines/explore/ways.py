@@ -134,38 +134,38 @@ class Ways:
 
     def is_in_loop(self, state: int) -> bool:
         """Whether actors are alike and one of all actors is in a loop over all vCPUs there."""
-        return bool(self.search.groups) and any(self._told(state))
+        return bool(self.search.groups) and any(self._kicked(state))
 
-    def _told(self, state: int) -> list[int]:
-        """Locals.told of the actors there."""
-        return self.search.tables.locals.told[self.search.state(state)[:self.actors]].tolist()
+    def _kicked(self, state: int) -> list[int]:
+        """Locals.kicked of the actors there."""
+        return self.search.tables.locals.kicked[self.search.state(state)[:self.actors]].tolist()
 
     def _alone(self, state: int, actor: int) -> tuple[int, ...]:
         """Places of the vCPUs that the loop an actor is in may come to next, in their order; none if there is one only."""
-        told = self._told(state)
-        if not told[actor] or told[actor] & 1:
+        kicked = self._kicked(state)
+        if not kicked[actor] or kicked[actor] & 1:
             return ()
-        first = [place for place in range(self.actors) if self.places[place, alike.KICK_AT] == told[actor] >> 1]
+        first = [place for place in range(self.actors) if self.places[place, alike.KICK_AT] == kicked[actor] >> 1]
         if not first:
             return ()
         group = next((each for each in self.search.groups if first[0] in each), [])
-        sides = [self._side(told, int(self.places[place, alike.KICK_AT])) for place in group]
+        sides = [self._side(kicked, int(self.places[place, alike.KICK_AT])) for place in group]
         return tuple(place for place, side in zip(group, sides)
-                     if side == self._side(told, told[actor] >> 1)) if len(group) > 1 else ()
+                     if side == self._side(kicked, kicked[actor] >> 1)) if len(group) > 1 else ()
 
-    def _side(self, told: list[int], where: int) -> tuple:
-        """On which side of each loop a vCPU's word is: not yet told, at it, told."""
-        return tuple((where >= each >> 1) + (each & 1 and where > each >> 1) for each in told if each)
+    def _side(self, kicked: list[int], where: int) -> tuple:
+        """On which side of each loop a vCPU's word is: not yet kicked, at it, kicked."""
+        return tuple((where >= each >> 1) + (each & 1 and where > each >> 1) for each in kicked if each)
 
     # --- who is where ---
 
     def arrangements(self, state: int) -> list[Stands]:
-        """Who may be where in a state: those that are alike exchanged, but nobody told that has not been, by his number."""
-        told, found = self._told(state), [tuple(range(self.actors))]
+        """Who may be where in a state: those that are alike exchanged, but nobody kicked that has not been, by his number."""
+        kicked, found = self._kicked(state), [tuple(range(self.actors))]
         for places in self.search.groups:
             found = [tuple(order[places.index(place)] if place in places else to[place] for place in range(self.actors))
                      for to in found for order in itertools.permutations(places)]
-        sides = [self._side(told, int(where)) for where in self.places[:, alike.KICK_AT]]
+        sides = [self._side(kicked, int(where)) for where in self.places[:, alike.KICK_AT]]
         return [to for to in found if all(sides[place] == sides[actor] for place, actor in enumerate(to))]
 
     def rearranged(self, row, to: Stands) -> tuple[tuple[int, ...], bytes]:
