@@ -339,7 +339,8 @@ def exchange(right, alike, tables, known, who):
     rows, twins, actors = tables.states.rows, tables.locals.twins, alike.shape[0]
     left = alike[right, LEFT]
     mine, other = np.int64(rows[0, right]), np.int64(rows[0, left])
-    for local in (mine, other):
+    for each in range(2):                # a loop over both would be compiled twice
+        local = mine if each == 0 else other
         if twins[local, left] == 0:
             add_twins(local, alike, tables.locals)
     rows[0, left], rows[0, right] = twins[mine, left] - 1, twins[other, right] - 1

@@ -7,35 +7,34 @@ lowest numbers, no run comes to that; what is not the loop's own next move is le
 import numpy as np
 
 from kernels.compiling import kernel
-from kernels.judging import look_up
+from kernels.judging import THEN, WAY
 from kernels.moves import ACTORS_MAX, DRAIN
-from kernels.search import PICK_SHIFT, actor_of, stand
-from kernels.states import following, picks
+from kernels.search import PICK_SHIFT, actor_of
+from kernels.states import following, load_state, picks
 from kernels.symmetry import KICK_AT
 
 
 @kernel(entry=True)
-def unwind(world, known, tables, run, limits, inside, number, stands, rank, first_arc, arcs, movers, alive):
+def unwind(world, tables, inside, first, made, came, number, stands, rank, first_arc, arcs, movers, alive):
     """Fill a graph: node i * ways + j is state inside[i] with the actors as in stands[j], int64 (ways, actors): who is at a place.
 
+    first, made, came: of these states, as judging.successors has them
     number    int32 (states,): i of each state, or -1
     rank      int32: j of each order, by `code`
     """
-    actors, several, filled = world.scripts.shape[0], stands.shape[0], 0
+    several, filled = stands.shape[0], 0
     for at in range(inside.shape[0]):
-        found = look_up(world, known, tables, run, limits, inside[at])
-        stand(tables, run, actors)
+        load_state(tables, inside[at], tables.states.rows[0])
         for way in range(several):
             node = at * several + way
             first_arc[node] = filled
             alive[node] = 1 if is_met(world, tables, stands[way]) else 0
-            for candidate in range(found):
-                made = run.candidates[candidate, 0]
-                if is_own_move(world, tables, stands[way], made):
-                    to = np.int64(number[run.candidates[candidate, 2]])
-                    movers[filled] = stands[way, actor_of(made)] + (ACTORS_MAX if made & 0xFF == DRAIN else 0)
-                    arcs[filled] = (inside.shape[0] * several if to < 0 else
-                                    to * several + rank[code(stands[way], run.came[candidate])])
+            for arc in range(first[at], first[at + 1]):
+                turn = made[arc, WAY]
+                if is_own_move(world, tables, stands[way], turn):
+                    to = np.int64(number[made[arc, THEN]])
+                    movers[filled] = stands[way, actor_of(turn)] + (ACTORS_MAX if turn & 0xFF == DRAIN else 0)
+                    arcs[filled] = inside.shape[0] * several if to < 0 else to * several + rank[code(stands[way], came[arc])]
                     filled += 1
     first_arc[inside.shape[0] * several] = filled
 

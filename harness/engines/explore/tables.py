@@ -328,7 +328,7 @@ class Search:
         """(first, arcs, came) of some states that have been expanded, as judging.successors has them."""
         room = states.ROOM + int(self.counts[states.TRANSITIONS])
         first, arcs, came = np.zeros(len(numbers) + 1, np.int64), zeros((room, len(judging.ARC)), np.int64), zeros((room, self.actors), np.int8)
-        judging.successors(*self.at(), numbers, first, arcs, came)
+        judging.successors(*self._at(), numbers, first, arcs, came)
         return first, arcs[:first[-1]], came[:first[-1]]
 
     def ended(self) -> np.ndarray:
@@ -342,7 +342,7 @@ class Search:
         count = int(self.counts[states.N_STATES])
         zeros_ = self.stored.zeros
         marks, pending = zeros_(count, np.uint8), zeros_(int(self.counts[states.TRANSITIONS]) + count + states.ROOM, np.int32)
-        judging.mark(*self.at(), int(self.counts[states.NEXT]), *(zeros_(count, np.int32) for _ in "lp"), marks, pending)
+        judging.mark(*self._at(), int(self.counts[states.NEXT]), *(zeros_(count, np.int32) for _ in "lp"), marks, pending)
         return marks
 
     def arcs_among(self, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -353,7 +353,7 @@ class Search:
         drains = arcs[:, judging.WAY] & 0xFF == moves.DRAIN
         return first, place_of[arcs[:, judging.THEN]], (arcs[:, judging.WAY] >> 8 & moves.ACTORS_MAX - 1).astype(np.int8) + moves.ACTORS_MAX * drains.astype(np.int8)
 
-    def at(self) -> tuple:
+    def _at(self) -> tuple:
         """What every kernel that reads a search is given."""
         return self.world.arrays, self.known, self.tables, self.run, self._limits()
 

@@ -103,11 +103,11 @@ class Ways:
         rank = np.zeros(moves.ACTORS_MAX ** self.actors, np.int32)
         for place, stands in enumerate(orders):
             rank[int("".join(map(str, stands)), moves.ACTORS_MAX)] = place
-        first, _, _ = search.successors(inside)
+        first, made, came = search.successors(inside)
         room, nodes = int(first[-1]) * len(orders), len(inside) * len(orders)
         graph = Unwound(np.zeros(nodes + 1, np.int64), np.zeros(room, np.int32), np.zeros(room, np.int8), np.zeros(nodes, np.uint8),
                         inside, tuple(orders))
-        unwinding.unwind(*search.at(), inside, number, np.array(orders, np.int64), rank, *graph[:4])
+        unwinding.unwind(search.world.arrays, search.tables, inside, first, made, came, number, np.array(orders, np.int64), rank, *graph[:4])
         return graph
 
     def _found(self, state: int) -> tuple[list[int], list[Arc]]:
