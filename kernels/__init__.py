@@ -42,6 +42,7 @@ it.  In reading order:
     states.py     the tables of a search                     }
     search.py     `search`: every interleaving of a few actors
     judging.py    what of it never ends: one pass over the states, without stored arcs
+    unwinding.py  the same with each actor as itself, where those that are alike were exchanged
     connected.py  strongly connected components of what it has found
 
 Three nouns.  A *word* is shared memory: an address and a width, only ever touched by one atomic

@@ -7,8 +7,7 @@ import numpy as np
 
 from kernels.compiling import kernel
 from kernels.interned import ABSENT
-from kernels.moves import BUFFER, CANNOT
-from kernels.search import branch_at, flags_of, is_down, look_for_move, moves_on, note_behind, state_behind
+from kernels.search import BREADTH, actor_of, keep_candidate, list_candidates, look_for_move, moves_on, note_behind, state_behind
 from kernels.states import load_state
 
 # Marks of a state: some schedule ends from there on; it lies on a cycle; scratch: there is a way back to one before it.
@@ -20,40 +19,37 @@ FRAME = -1                       # in `pending`: below it lies what a state befo
 
 @kernel
 def look_up(world, known, tables, run, limits, at):
-    """How many moves an expanded state has; run.candidates: way, move, state that it leads to.
+    """How many moves an expanded state has; run.candidates: way, move, state that it leads to; run.came: who comes from where.
 
     ABSENT stands for a state that would be one preemption too many.
     """
     actors, here, found = world.scripts.shape[0], run.here, 0
     load_state(tables, at, here)
-    if is_down(tables, here, actors):
-        return 0
-    for actor in range(actors):
-        local = np.int64(here[actor])
-        for each in range(np.int64(tables.locals.fanout[local])):
-            branch = branch_at(tables, local, each, limits[BUFFER] != 0)
-            row = look_for_move(tables.moves, local, np.int64(here[actors]), branch)
-            if row != ABSENT and flags_of(tables.moves, row) & CANNOT == 0:
-                run.candidates[found, 0] = actor << 8 | branch
-                run.candidates[found, 1] = row
-                found += 1
+    for each in range(list_candidates(BREADTH, world, known, tables, run, limits)):
+        way, local, memory = run.candidates[each, 0], run.candidates[each, 3], run.candidates[each, 4]
+        row = look_for_move(tables.moves, local, memory, way & 0xFF)
+        if row != ABSENT:
+            found = keep_candidate(tables, run, found, way, row)
     last, used = np.int64(here[actors + 1] & 0xFF) - 1, np.int64(here[actors + 1] >> 8)
     could = moves_on(run, found, last)
     for each in range(found):
         way, row = run.candidates[each, 0], run.candidates[each, 1]
-        note, then = note_behind(limits, way >> 8, last, used, could), np.int64(ABSENT)
+        note, then = note_behind(limits, actor_of(way), last, used, could), np.int64(ABSENT)
         if note != ABSENT:
-            then, _ = state_behind(world, known, tables, here, limits, way, row, note)
+            then, _ = state_behind(world, known, tables, run, limits, way, row, note)
+            for place in range(actors):
+                run.came[each, place] = run.who[place]
         run.candidates[each, 2] = then
     return found
 
 
 @kernel(entry=True)
-def successors(world, known, tables, run, limits, numbers, first, arcs):
+def successors(world, known, tables, run, limits, numbers, first, arcs, came):
     """What can be done in some states that have been expanded.
 
     numbers    (states,);  first: int64 (states + 1,), filled: where each one's arcs begin
     arcs       int64 (arcs, ARC), filled: way, row of the move, the state that it leads to
+    came       int8 (arcs, actors), filled: which place each actor of that state has here
     """
     count = 0
     for place in range(numbers.shape[0]):
@@ -62,6 +58,8 @@ def successors(world, known, tables, run, limits, numbers, first, arcs):
             if run.candidates[each, 2] != ABSENT:
                 for column in range(3):
                     arcs[count, column] = run.candidates[each, column]
+                for column in range(came.shape[1]):
+                    came[count, column] = run.came[each, column]
                 count += 1
     first[numbers.shape[0]] = count
 

@@ -32,7 +32,7 @@ from kernels.ops import (
     NOTHING, OF_ROW, OP_TABLE, REGISTERS, STEPPING, TRANSLATION, TRANSLATIONS, ZEROED, Fact, Kind, Op, Order, Register,
 )
 from kernels.record import WORD
-from kernels.symmetry import NOTHING_READ, PEERS, minds
+from kernels.symmetry import ELSEWHERE, GHOST, LEADER, NOTHING_READ, PEERS, minds, uses_cursor, uses_own_place
 from kernels.words import HP_READER, SHAREX_READER
 
 # How a move ends; FINISHED is well.  A search that ends with DIFFER or NARROW is to begin again: some actors
@@ -46,7 +46,7 @@ HALTED = 4                       # a sanity check of the module failed
 COUNTED = 8                      # first of the flags of `violations`, one each
 
 # What bounds a search: states to expand before it pauses; preemptions allowed, or -1; length of a run; whether to
-# forget the counts that lost tries leave; words that a memory has room for; whether some actors are alike; stores that a
+# forget the counts that lost tries leave; words that a memory has room for; actors if some are alike, or 0; stores that a
 # buffer has room for, or 0: without buffers; rows that a table has to have room for; bytes of all tables; the state before
 # which to end; how many states a level has for which more workers are of use.
 # An array, as LLVM would make copies of each loop by what it knows not to change.
@@ -110,7 +110,11 @@ class Known(NamedTuple):
     """What a search knows of memory so far.
 
     contested ..   uint8 by byte: known to be contested; which actors accessed it (bits); whether it was
-                   changed; whether in ways of which the order shows; ghosts: never contested
+                   changed; whether in ways of which the order shows; ghosts: words of names (symmetry.GHOST, NAMED)
+    owner          int32 (words of memory): of words that are own ones of actors that are alike, the place of that actor + 1; or 0
+    part           int32 (words of memory): which of its owner's words; own: int64 (actors, parts), where these lie, in words
+    loops          int8 (R,): what each row has to do with loops over all vCPUs (symmetry.PICKS); kicks: int64 (TDs, 2),
+                   where the words lie that these go through, and where they end
     cells          int64 (1,): how many words have been changed so far
     cell_at        int64: where they lie; cell_of: int32 (words of memory), the place in cell_at + 1
     initial        int64: their values at the start
@@ -122,6 +126,11 @@ class Known(NamedTuple):
     changed: np.ndarray
     ordered: np.ndarray
     ghosts: np.ndarray
+    owner: np.ndarray
+    part: np.ndarray
+    own: np.ndarray
+    loops: np.ndarray
+    kicks: np.ndarray
     cells: np.ndarray
     cell_at: np.ndarray
     cell_of: np.ndarray
@@ -256,9 +265,24 @@ def note_changes(world, known, first, words, before):
 
 @kernel
 def note_word(world, known, cell):
-    if known.cell_of[cell] == 0 and known.asks[SHARED] != 0:
+    """Make a word part of the state, and with an actor's own word those of all that are alike."""
+    if known.cell_of[cell] != 0:
+        return
+    if known.asks[SHARED] != 0:
         known.asks[WHAT] = ALONE
-    elif known.cell_of[cell] == 0:
+        return
+    if known.owner[cell] == 0:
+        add_cell(world, known, cell)
+        return
+    mine = known.owner[cell] - 1
+    for place in range(world.alike.shape[0]):
+        if world.alike[place, LEADER] == world.alike[mine, LEADER]:
+            add_cell(world, known, known.own[place, known.part[cell]])
+
+
+@kernel
+def add_cell(world, known, cell):
+    if known.cell_of[cell] == 0:
         known.cell_at[known.cells[0]] = 8 * cell
         known.initial[known.cells[0]] = world.start[cell]
         known.cells[0] += 1
@@ -266,19 +290,42 @@ def note_word(world, known, cell):
 
 
 @kernel
-def note_bytes(known, where, span, who, change, shows):
-    """Note an access by `who` (actors as bits); whether a byte turns out to be contested that was not known to be."""
-    news = False
+def note_bytes(world, known, where, span, actor, change, shows):
+    """Note an access; whether a byte turns out to be contested that was not known to be.
+
+    Whoever is alike makes it too: to the same bytes, or, of an actor's own words, to those of each.
+    """
+    news, peers = False, world.alike[actor, PEERS]
     for byte in range(where, where + span):
-        known.accessors[byte] |= who
-        known.changed[byte] |= change
-        known.ordered[byte] |= shows
-        several = known.accessors[byte] & known.accessors[byte] - 1
-        if (several != 0 and known.changed[byte] != 0 and known.ordered[byte] != 0 and known.ghosts[byte] == 0
-                and known.contested[byte] == 0):
-            known.contested[byte] = 1
-            news = True
+        mine = known.owner[byte >> 3] - 1
+        if mine < 0:
+            news |= note_byte(known, byte, peers, change, shows)
+            continue
+        for place in range(world.alike.shape[0]):
+            if world.alike[place, LEADER] == world.alike[mine, LEADER]:
+                who = (peers if world.alike[actor, LEADER] != world.alike[mine, LEADER]
+                       else 1 << place if actor == mine else peers & ~(1 << place))
+                news |= note_byte(known, own_byte(known, place, byte), who, change, shows)
     return news
+
+
+@kernel
+def own_byte(known, place, byte):
+    """Where the byte of another actor's own words lies that one of an actor's is in the place of."""
+    return known.own[place, known.part[byte >> 3]] << 3 | byte & 7
+
+
+@kernel
+def note_byte(known, byte, who, change, shows):
+    known.accessors[byte] |= who
+    known.changed[byte] |= change
+    known.ordered[byte] |= shows
+    several = known.accessors[byte] & known.accessors[byte] - 1
+    if (several != 0 and known.changed[byte] != 0 and known.ordered[byte] != 0 and known.ghosts[byte] != GHOST
+            and known.contested[byte] == 0):
+        known.contested[byte] = 1
+        return True
+    return False
 
 
 @kernel
@@ -292,9 +339,13 @@ def is_contested(known, where, span, kind):
 
 
 @kernel
-def contest(known, where, span):
+def contest(world, known, where, span):
     for byte in range(where, where + span):
         known.contested[byte] = 1
+        mine = known.owner[byte >> 3] - 1
+        for place in range(world.alike.shape[0]):
+            if mine >= 0 and world.alike[place, LEADER] == world.alike[mine, LEADER]:
+                known.contested[own_byte(known, place, byte)] = 1
 
 
 @kernel
@@ -315,13 +366,46 @@ def forget_lost_try(row, op, address, after):
 
 
 @kernel
-def name_read(world, known, row, op, pc, actor, where, span, read):
+def misplaced(world, known, registers, row, op, pc, actor, first, span, several):
+    """Watch over own words: whether a row reaches one, or makes an address, in a way that tells actors apart."""
+    accesses = span != NOTHING
+    if several and uses_own_place(row, accesses):
+        return True
+    looping = known.loops[pc] != ELSEWHERE
+    if not looping and uses_cursor(row, op, accesses) and in_kicks(known, registers[Register.CURSOR]):
+        return True
+    if not accesses:
+        return False
+    mine, by_own = known.owner[first] - 1, is_own(row.base)
+    if mine < 0:
+        return several and by_own
+    return not (by_own and mine == actor or looping and row.base == Register.CURSOR)
+
+
+@kernel
+def is_own(register):
+    return register == Register.TDVPS or register == Register.TDVPR_4K or register == Register.KICK
+
+
+@kernel
+def in_kicks(known, where):
+    """Whether a loop over all vCPUs may be there."""
+    for td in range(known.kicks.shape[0]):
+        if known.kicks[td, 0] <= where < known.kicks[td, 1]:
+            return True
+    return False
+
+
+@kernel
+def name_read(world, known, registers, row, op, pc, actor, where, first, span, read):
     """Watch over names: (the register that names are in behind a row, whether it matters who is who)."""
-    ghost = span > 0 and known.ghosts[where] != 0
+    ghost = np.int64(known.ghosts[where]) if span > 0 else np.int64(0)
     several = world.alike[actor, PEERS] & world.alike[actor, PEERS] - 1 != 0
+    if misplaced(world, known, registers, row, op, pc, actor, first, span, several):
+        return read, True
     if minds(row, op, read, world.live[pc], several, ghost):
         return read, True
-    if ghost and op != Op.STORE:
+    if ghost != 0 and op != Op.STORE:
         return np.int64(row.register), False
     return read if read != NOTHING_READ and world.live[pc] >> read & 1 else np.int64(NOTHING_READ), False
 
@@ -331,7 +415,7 @@ def name_read(world, known, row, op, pc, actor, where, span, read):
 @kernel
 def waits_for_drain(world, known, registers, order, where, span):
     """Whether a row cannot be executed before the actor's buffer is empty."""
-    return order == Order.LOCKED and registers[HELD] != 0 and not (span > 0 and known.ghosts[where] != 0)
+    return order == Order.LOCKED and registers[HELD] != 0 and not (span > 0 and known.ghosts[where] == GHOST)
 
 
 @kernel
@@ -340,13 +424,13 @@ def drain(world, known, registers, actor, limits):
     pc = np.uint32(registers[Register.PC])
     if registers[HELD] == 0:
         return pc, True, 0, FINISHED
-    if known.cells[0] + 3 > limits[WORDS]:
+    if known.cells[0] + 3 * max(1, limits[ALIKE]) > limits[WORDS]:
         return pc, False, 0, NARROW
     cell = registers[buffers.FIRST] >> 11
     before = words_at(world.base, cell, 1)
     where, span = buffers.drain(world.base, registers)
     changed = note_changes(world, known, cell, 1, before)
-    if note_bytes(known, where, span, world.alike[actor, PEERS], 1 if changed else 0, 1):
+    if note_bytes(world, known, where, span, actor, 1 if changed else 0, 1):
         return pc, False, 1, RESTART
     return pc, False, 1, FINISHED
 
@@ -372,7 +456,7 @@ def move(world, known, registers, actor, branch, limits):
         kind = KINDS[op]
         where, span, first, words = place_of(row, op, registers)
         if limits[ALIKE] != 0:
-            read, differ = name_read(world, known, row, op, pc, actor, where, span, read)
+            read, differ = name_read(world, known, registers, row, op, pc, actor, where, first, span, read)
             if differ:
                 return pc, False, executed, DIFFER
         order = world.order[pc] if buffered else UNORDERED
@@ -392,7 +476,7 @@ def move(world, known, registers, actor, branch, limits):
         contests = span > 0 and is_contested(known, where, span, kind)
         if contests and not fresh:
             return pc, False, executed, ending
-        if known.cells[0] + 3 > limits[WORDS]:
+        if known.cells[0] + 3 * max(1, limits[ALIKE]) > limits[WORDS]:
             return pc, False, executed, NARROW
         before = words_at(world.base, first, words)
         holds = contests and order == Order.STORE
@@ -412,15 +496,15 @@ def move(world, known, registers, actor, branch, limits):
         if limits[FORGET] != 0:
             forget_lost_try(row, op, world.base + where, after)
         changed = note_changes(world, known, first, words, before)
-        if span > 0 and note_bytes(known, where, span, world.alike[actor, PEERS], 1 if changed else 0,
+        if span > 0 and note_bytes(world, known, where, span, actor, 1 if changed else 0,
                                    1 if shows_order(row, op, signal, after) else 0):
             ending = RESTART
         if signal == BLOCKED:
             return pc, not changed, executed, ending
         if contests or buffered:
             fresh = False
-        if not contests and executed > ROWS_MAX and span > 0 and known.ghosts[where] == 0:
-            contest(known, where, span)          # so that a long loop becomes moves that can be seen
+        if not contests and executed > ROWS_MAX and span > 0 and known.ghosts[where] != GHOST:
+            contest(world, known, where, span)          # so that a long loop becomes moves that can be seen
             return pc, False, executed, RESTART
         pc = after
     return pc, False, executed, ENDLESS if ending == FINISHED else ending

@@ -20,14 +20,15 @@ from kernels.buffers import HELD
 from kernels.compiling import kernel
 from kernels.interned import ABSENT, fold, intern
 from kernels.moves import (
-    ACTORS_MAX, ALIKE, BUFFER, BYTES, CANNOT, DRAIN, FINISHED, FULL, HALTED, MOVES, PAUSE, PREEMPTIONS, SPARE, UNKNOWN, UNTIL, WIDE,
-    move, outcomes, read_flags,
+    ACTORS_MAX, ALIKE, BUFFER, BYTES, CANNOT, DIFFER, DRAIN, FINISHED, FULL, HALTED, MOVES, PAUSE, PREEMPTIONS, SPARE, UNKNOWN, UNTIL,
+    WIDE, move, outcomes, read_flags,
 )
 from kernels.ops import REGISTERS, Op, Register
 from kernels.packed import NOTHING, SHARED, WHAT, repack, unpack
 from kernels.states import (
     ANEW, BRANCH_BITS, DOWN, FLAGS_HIGH, FLAGS_LOW, GOES_BACK, LEFT_OUT, LEVEL_ENDS, LOCAL_BITS, MEMORY_BITS, N_ENDED, N_STATES, NEXT, OVER,
-    ROWS_BITS, STEPS, STOPS, TOP, TRANSITIONS, crowded, give_all_room, index_all, intern_state, is_full, load_state, put_in_order, put_number,
+    ROWS_BITS, STEPS, STOPS, TOP, TRANSITIONS, crowded, give_all_room, index_all, intern_state, is_full, load_state, pick, picks,
+    put_in_order, put_number, starts_alike, kicked_up_to,
 )
 
 # How `search` ends, besides the endings of a move.  FINISHED: there is nothing left to expand (in the level, of a worker).
@@ -37,6 +38,7 @@ PAUSED, RUN_ENDED, ASKING, CROWDED, BROAD, STOPPED = range(UNKNOWN + 1, UNKNOWN 
 BREADTH, RANDOM, PCT, GIVEN = 0, 1, 2, 3         # schedulers
 CHUNK, LOOK_EVERY = 64, 16       # states that a worker takes at once; states between its looks at how full tables are
 MIX = -7046029254386353131
+PICK_SHIFT = 11                  # of a way: an outcome, the actor, and how far behind the vCPU stands that its loop goes on with
 
 
 class Run(NamedTuple):
@@ -46,8 +48,10 @@ class Run(NamedTuple):
     path         int16: the ways a run has taken (or GIVEN: has to take); executed: int32, rows of each
     dice         int64 (3 + ACTORS_MAX + depth,): random state, then PCT's priorities and change points
     events       int64 (flags, 3): the first state (run: step) in which a move had the flag, + 1; its way, its move
-    registers    int64 (REGISTERS,) scratch; candidates: int64 (ACTORS_MAX * BRANCHES_MAX, 3): way, move,
-                 and for judging.py the state behind it
+    registers    int64 (REGISTERS,) scratch; candidates: int64 (ALIKE_ROOM, 5): way, move, and what `list_candidates` says,
+                 or for judging.py the state behind it
+    who          int64 (actors,): after `follow`, which place each actor of the new state had in the one before
+    came         int64 (ALIKE_ROOM, actors): the same of each candidate, after judging.py's `look_up`
     mine         int64 (2,): of a level's states those from here to here are this worker's to expand
     made         int64 (2,): moves made and left out that `counts` does not have yet
     """
@@ -59,6 +63,8 @@ class Run(NamedTuple):
     events: np.ndarray
     registers: np.ndarray
     candidates: np.ndarray
+    who: np.ndarray
+    came: np.ndarray
     mine: np.ndarray
     made: np.ndarray
 
@@ -81,7 +87,7 @@ def put(world, known, tables, registers, local, memory):
 
 
 @kernel
-def keep_locals(world, tables, registers, actor, pc):
+def keep_locals(world, known, tables, registers, actor, pc):
     """The row of the locals that an actor has come to, but for registers that are not read any more."""
     given = tables.locals.table.given
     for register in range(REGISTERS):
@@ -94,6 +100,7 @@ def keep_locals(world, tables, registers, actor, pc):
     row = world.rows[pc]
     fanout = OVER if row.op == Op.STOP else DOWN if row.op == Op.HALT else outcomes(world, row, np.int64(row.op))
     tables.locals.fanout[local] = fanout + (1 if row.op != Op.HALT and holds_stores(tables, local) else 0)
+    tables.locals.kicked[local] = kicked_up_to(world, known, registers, pc)
     if new:
         put_number(tables.locals, local, actor)
     return local
@@ -168,7 +175,7 @@ def find_move(world, known, tables, registers, limits, actor, local, memory, bra
     if known.asks[WHAT] != NOTHING:
         return found, ASKING
     registers[Register.PC] = pc
-    local_then, memory_then = keep_locals(world, tables, registers, actor, pc), keep_memory(world, known, tables, memory)
+    local_then, memory_then = keep_locals(world, known, tables, registers, actor, pc), keep_memory(world, known, tables, memory)
     if tables.asks[WHAT] != NOTHING:
         return found, ASKING
     halted = HALTED if world.rows[pc].op == Op.HALT else 0
@@ -177,12 +184,6 @@ def find_move(world, known, tables, registers, limits, actor, local, memory, bra
     moves.given[1] = (((local_then << MEMORY_BITS | memory_then) << ROWS_BITS | executed) << FLAGS_HIGH) | flags >> FLAGS_LOW
     found, _ = intern(moves, True)
     return found, FINISHED
-
-
-@kernel
-def branch_at(tables, local, each, buffered):
-    """The branch of an actor's move number `each`, in the order in which they are tried."""
-    return DRAIN if buffered and each == tables.locals.fanout[local] - 1 and holds_stores(tables, local) else each
 
 
 @kernel
@@ -196,26 +197,95 @@ def is_down(tables, here, actors):
 @kernel
 def find_candidates(scheduler, world, known, tables, run, limits):
     """(how many moves can be made here, ending); run.candidates are these."""
+    listed, found = list_candidates(scheduler, world, known, tables, run, limits), 0
+    if tables.asks[WHAT] != NOTHING:
+        return found, ASKING
+    for each in range(listed):
+        way, place, local, memory = run.candidates[each, 0], run.candidates[each, 2], run.candidates[each, 3], run.candidates[each, 4]
+        move_row, ending = find_move(world, known, tables, run.registers, limits, place, local, memory, way & 0xFF)
+        if ending != FINISHED:
+            return found, ending
+        found = keep_candidate(tables, run, found, way, move_row)
+    return found, FINISHED
+
+
+@kernel
+def keep_candidate(tables, run, found, way, move_row):
+    if flags_of(tables.moves, move_row) & CANNOT != 0:
+        return found
+    run.candidates[found, 0] = way
+    run.candidates[found, 1] = move_row
+    return found + 1
+
+
+@kernel
+def list_candidates(scheduler, world, known, tables, run, limits):
+    """How many moves there are to be tried here; run.candidates are these: way, -, place of the actor, its locals, memory."""
     actors, here = world.scripts.shape[0], run.here
-    memory, found = np.int64(here[actors]), 0
+    memory, listed = np.int64(here[actors]), 0
     if is_down(tables, here, actors):
-        return 0, FINISHED
+        return listed
     for actor in range(actors):
         local = np.int64(here[actor])
-        branches = np.int64(tables.locals.fanout[local])
-        way = np.int64(run.path[tables.counts[STEPS]]) if scheduler == GIVEN else 0
         if scheduler == GIVEN:
-            branches = min(branches, 1) if way >> 8 == actor else 0
-        for each in range(branches):
-            branch = way & 0xFF if scheduler == GIVEN else branch_at(tables, local, each, limits[BUFFER] != 0)
-            move_row, ending = find_move(world, known, tables, run.registers, limits, actor, local, memory, branch)
-            if ending != FINISHED:
-                return found, ending
-            if flags_of(tables.moves, move_row) & CANNOT == 0:
-                run.candidates[found, 0] = actor << 8 | branch
-                run.candidates[found, 1] = move_row
-                found += 1
-    return found, FINISHED
+            way = np.int64(run.path[tables.counts[STEPS]])
+            if way >> 8 == actor and tables.locals.fanout[local] > 0:
+                listed = list_move(run, listed, way, actor, local, memory)
+            continue
+        listed = list_branches(tables, run, limits, listed, actor << 8, actor, local, memory)
+        if scheduler == BREADTH and limits[ALIKE] != 0 and tables.locals.kicked[local] != 0:
+            listed = list_picks(world, known, tables, run, limits, actor, listed)
+    return listed
+
+
+@kernel
+def list_branches(tables, run, limits, listed, way, place, local, memory):
+    branches = np.int64(tables.locals.fanout[local])
+    drains = limits[BUFFER] != 0 and holds_stores(tables, local)
+    for each in range(branches):
+        branch = DRAIN if drains and each == branches - 1 else each
+        if way >> PICK_SHIFT == 0 or branch != DRAIN:
+            listed = list_move(run, listed, way | branch, place, local, memory)
+    return listed
+
+
+@kernel
+def list_move(run, listed, way, place, local, memory):
+    run.candidates[listed, 0], run.candidates[listed, 2] = way, place
+    run.candidates[listed, 3], run.candidates[listed, 4] = local, memory
+    return listed + 1
+
+
+@kernel
+def list_picks(world, known, tables, run, limits, actor, listed):
+    """The moves in which a loop over all vCPUs goes on with another than the first that is left: as `list_candidates`."""
+    actors, rows = world.scripts.shape[0], tables.states.rows
+    stand(tables, run, actors)
+    several, first = picks(actor, world.alike, tables)
+    for number in range(1, several):
+        stand(tables, run, actors)
+        pick(first, number, world.alike, tables, known, run.who)
+        now = place_now(run, actors, actor)
+        local, memory = np.int64(rows[0, now]), np.int64(rows[0, actors])
+        listed = list_branches(tables, run, limits, listed, number << PICK_SHIFT | actor << 8, now, local, memory)
+    return listed
+
+
+@kernel
+def stand(tables, run, actors):
+    """Begin a new state with the one to go on from."""
+    for column in range(actors + 2):
+        tables.states.rows[0, column] = run.here[column]
+    for place in range(actors):
+        run.who[place] = place
+
+
+@kernel
+def place_now(run, actors, actor):
+    for place in range(actors):
+        if run.who[place] == actor:
+            return place
+    return actor
 
 
 # --- states ---------------------------------------------------------------------------------------
@@ -231,16 +301,28 @@ def note_events(run, flags, at, way, move_row):
 
 
 @kernel
-def state_behind(world, known, tables, here, limits, way, move_row, note):
-    """(the state that a move leads to from `here`, whether it is new); ABSENT if something is asked for."""
-    states, actors, moves = tables.states, world.scripts.shape[0], tables.moves
-    for column in range(actors):
-        states.rows[0, column] = here[column]
-    states.rows[0, way >> 8] = local_behind(moves, move_row)
-    states.rows[0, actors] = memory_behind(moves, move_row)
-    states.rows[0, actors + 1] = note
+def actor_of(way):
+    return way >> 8 & ACTORS_MAX - 1
+
+
+@kernel
+def state_behind(world, known, tables, run, limits, way, move_row, note):
+    """(the state that a move leads to from run.here, whether it is new); ABSENT if something is asked for.
+
+    run.who says who is where.
+    """
+    rows, actors, moves = tables.states.rows, world.scripts.shape[0], tables.moves
+    stand(tables, run, actors)
+    actor = actor_of(way)
+    if way >> PICK_SHIFT != 0:
+        _, first = picks(actor, world.alike, tables)
+        pick(first, way >> PICK_SHIFT, world.alike, tables, known, run.who)
+        actor = place_now(run, actors, actor)
+    rows[0, actor] = local_behind(moves, move_row)
+    rows[0, actors] = memory_behind(moves, move_row)
+    rows[0, actors + 1] = note
     if limits[ALIKE] != 0:
-        put_in_order(0, world.alike, tables, known)
+        put_in_order(world.alike, tables, known, run.who)
         if tables.asks[WHAT] != NOTHING:
             return np.int64(ABSENT), False
     return intern_state(tables)
@@ -250,7 +332,7 @@ def state_behind(world, known, tables, here, limits, way, move_row, note):
 def moves_on(run, found, last):
     """Whether the actor that moved last could go on."""
     for candidate in range(found):
-        if run.candidates[candidate, 0] >> 8 == last:
+        if actor_of(run.candidates[candidate, 0]) == last:
             return True
     return False
 
@@ -276,7 +358,7 @@ def expand(world, known, tables, run, limits, at, found):
     could = moves_on(run, found, last)
     for candidate in range(found):
         way, move_row = run.candidates[candidate, 0], run.candidates[candidate, 1]
-        note = note_behind(limits, way >> 8, last, used, could)
+        note = note_behind(limits, actor_of(way), last, used, could)
         if note == ABSENT:
             left_out += 1
             continue
@@ -284,7 +366,7 @@ def expand(world, known, tables, run, limits, at, found):
         flags = flags_of(tables.moves, move_row) >> 1
         if flags != 0:
             note_events(run, flags, at, way, move_row)
-        reached, new = state_behind(world, known, tables, run.here, limits, way, move_row, note)
+        reached, new = state_behind(world, known, tables, run, limits, way, move_row, note)
         if reached == ABSENT:
             return False
         if new:
@@ -384,6 +466,8 @@ def search_on(scheduler, world, known, tables, run, limits):
         ending = keeps_from_going_on(tables, run, limits, expanded == 0)
         if ending != FINISHED:
             return ending
+        if scheduler == BREADTH and at == 0 and limits[ALIKE] != 0 and not starts_alike(world, known, tables, run.here):
+            return ASKING if tables.asks[WHAT] != NOTHING else DIFFER
         found, ending = find_candidates(scheduler, world, known, tables, run, limits)
         if ending != FINISHED:
             return ending

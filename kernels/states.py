@@ -12,7 +12,8 @@ and states in a few bits a number (packed.py): a state is one word as long as it
 arcs: where its moves lead is in the tables of moves and states.
 
 Of states that differ only in which of several *alike* actors is which (kernels/symmetry.py), one is kept:
-the one in which their locals are in the order in which they were first met.
+the one in which their own words are in order, as numbers, and then their locals, as these were first met.  (Words
+first: then memory alone says most of the order, and there are fewer different memories.)
 """
 
 from typing import NamedTuple
@@ -22,10 +23,10 @@ import numpy as np
 from kernels import atomics
 from kernels.compiling import kernel
 from kernels.interned import ABSENT, Table, index_again, intern
-from kernels.moves import ACTORS_MAX, BRANCHES_MAX
+from kernels.moves import ACTORS_MAX, BRANCHES_MAX, in_kicks
 from kernels.ops import REGISTERS, Register
 from kernels.packed import BITS, SHIFT, WHAT, WIDER_STATE, WORD, Dictionary, pack, unpack
-from kernels.symmetry import LEADER, LEFT, NAME, ROLE, exchanged
+from kernels.symmetry import KICK_AT, LEADER, LEFT, NAME, OWN, OWN_AT, PICKS, ROLE, exchanged
 
 # Where an actor stands (`fanout`): how many moves it has, or
 OVER, DOWN = 0, -1               # its script is over; the module is down
@@ -38,9 +39,12 @@ STOPS = 32                       # on a cache line of its own: other workers rea
 COUNTS = 40
 SLOTS_FIRST, SLOTS_SMALL = 1 << 10, 1 << 20      # of an index: at first, and up to when it is doubled
 ROOM = ACTORS_MAX * BRANCHES_MAX                 # rows that one state may need
-# With actors that are alike a move needs up to ACTORS_MAX rows more of some tables; it has two outcomes at most.
+# With actors that are alike a move needs up to ACTORS_MAX rows more of some tables; it has two outcomes at most, or is
+# made for each of the vCPUs that a loop may come to next.
 ALIKE_BRANCHES_MAX = 2
-assert ACTORS_MAX * ALIKE_BRANCHES_MAX * (1 + ACTORS_MAX) <= ROOM
+ALIKE_ROOM = 4 * ROOM
+assert ACTORS_MAX * ALIKE_BRANCHES_MAX * (ACTORS_MAX + ACTORS_MAX * ACTORS_MAX) <= ALIKE_ROOM
+SELF = 0x7FFF                    # in place of an actor's own name
 
 # A row of the table of moves is two words of numbers: memory, locals, branch and 12 flags; locals, memory, rows and 2 flags.
 MEMORY_BITS, LOCAL_BITS, BRANCH_BITS, ROWS_BITS = 28, 17, 7, 17
@@ -55,6 +59,7 @@ class Locals(NamedTuple):
     number   int32 (rows,): the how manieth of its actor's rows it is, + 1; 0: not said yet
     of       int32 (actors, rows): and which row that is;  met: int64 (actors,), how many an actor has
     twins    int32 (rows, actors), of actors that are alike: see `add_twins`; 0 where not known
+    kicked   int64: see `kicked_up_to`
     """
 
     table: Table
@@ -64,10 +69,12 @@ class Locals(NamedTuple):
     of: np.ndarray
     met: np.ndarray
     twins: np.ndarray
+    kicked: np.ndarray
 
 
 class Memories(NamedTuple):
-    """dictionary: of the words; swapped: int32 (rows, actors), see `exchange_names`; 0 where not known.
+    """dictionary: of the words; 0 where not known: swapped, int32 (rows, actors), see `exchange_memory`; ordered, int8
+    (rows, actors), see `compare`.
 
     words    int64 (words,) scratch
     """
@@ -75,6 +82,7 @@ class Memories(NamedTuple):
     table: Table
     dictionary: Dictionary
     swapped: np.ndarray
+    ordered: np.ndarray
     words: np.ndarray
 
 
@@ -212,7 +220,17 @@ def load_state(tables, at, here):
 # --- actors that are alike ----------------------------------------------------------------------
 
 @kernel
-def add_twins(local, alike, table, counts):
+def kicked_up_to(world, known, registers, pc):
+    """Where a loop over all vCPUs stands that an actor is in, or 0: twice the place of the next one's word, + 1
+    if the loop has begun with that one."""
+    cursor = registers[Register.CURSOR]
+    if world.live[pc] >> Register.CURSOR & 1 == 0 or not in_kicks(known, cursor):
+        return np.int64(0)
+    return 2 * cursor + (0 if known.loops[pc] == PICKS else 1)
+
+
+@kernel
+def add_twins(local, alike, table):
     """Note for an actor's locals what each actor alike would have in its place: twins[local, place], + 1."""
     rows, twins, given = table.rows, table.twins, table.table.given
     mine = rows[local, REGISTERS]
@@ -224,10 +242,14 @@ def add_twins(local, alike, table, counts):
             for column in range(rows.shape[1]):
                 given[column] = rows[local, column]
             given[Register.ME] = alike[place, NAME]
-            given[Register.ROLE] = alike[place, ROLE]
+            if given[Register.ROLE] != 0:
+                given[Register.ROLE] = alike[place, ROLE]
+            for number in range(OWN.shape[0]):
+                if given[OWN[number]] != 0:
+                    given[OWN[number]] = alike[place, OWN_AT + number]
             given[REGISTERS] = place
             row, new = intern(table.table, True)
-            table.fanout[row] = table.fanout[local]
+            table.fanout[row], table.kicked[row] = table.fanout[local], table.kicked[local]
             if new:
                 put_number(table, row, place)
         twins[local, place] = row + 1
@@ -238,39 +260,165 @@ def add_twins(local, alike, table, counts):
 
 
 @kernel
-def exchange_names(memory, place, alike, table, known, asks):
-    """Memory with the names of the actor at `place` and of the one before it that it is alike to exchanged."""
+def value_at(table, known, memory, cell):
+    """A word of memory itself."""
+    return unpack(table.dictionary, table.table.rows[memory], cell) ^ known.initial[cell]
+
+
+@kernel
+def partner(known, cell, place):
+    """The cell of another actor's own word that an actor's is in the place of."""
+    return np.int64(known.cell_of[known.own[place, known.part[known.cell_at[cell] >> 3]]]) - 1
+
+
+@kernel
+def exchange_memory(memory, place, alike, table, known, asks):
+    """Memory with the actor at `place` and the one before it that it is alike to exchanged: names and own words.
+
+    If something is asked for, what is returned is of no use, as is the state that is being made.
+    """
     swapped = table.swapped
     if swapped[memory, place] != 0:
         return np.int64(swapped[memory, place]) - 1
-    one, other, row = alike[place, NAME], alike[alike[place, LEFT], NAME], table.table.rows[memory]
+    left = alike[place, LEFT]
+    one, other = alike[place, NAME], alike[left, NAME]
     for cell in range(known.cells[0]):
-        word = unpack(table.dictionary, row, cell)
-        table.words[cell] = exchanged(word, one, other) if known.ghosts[known.cell_at[cell]] != 0 else word
+        owner, source = known.owner[known.cell_at[cell] >> 3] - 1, cell
+        if owner == place:
+            source = partner(known, cell, left)
+        elif owner == left:
+            source = partner(known, cell, place)
+        word = value_at(table, known, memory, source)
+        if known.ghosts[known.cell_at[cell]] != 0:
+            word = exchanged(word, one, other)
+        table.words[cell] = word ^ known.initial[cell]
     pack(table.dictionary, table.words, known.cells[0], table.table.given, asks)
     if asks[WHAT] != 0:
-        return memory                    # of no use, as the state that is being made
+        return memory
     found, _ = intern(table.table, True)
     swapped[memory, place], swapped[found, place] = found + 1, memory + 1
     return found
 
 
 @kernel
-def put_in_order(state, alike, tables, known):
-    """Exchange actors that are alike in a state, until what their leader would have as locals goes up."""
-    rows, twins, counts, actors = tables.states.rows, tables.locals.twins, tables.counts, alike.shape[0]
+def compare(memory, place, alike, table, known):
+    """Own words of the actor at `place` and of the one before it that it is alike to: 1 if in order, 2 if equal, 3 if not
+    in order.  Each one's own name is the same name."""
+    if table.ordered[memory, place] != 0:
+        return table.ordered[memory, place]
+    left, says = alike[place, LEFT], 2
+    for cell in range(known.cells[0]):
+        if known.owner[known.cell_at[cell] >> 3] - 1 != left:
+            continue
+        word, behind = value_at(table, known, memory, cell), value_at(table, known, memory, partner(known, cell, place))
+        if known.ghosts[known.cell_at[cell]] != 0:
+            word, behind = exchanged(word, alike[left, NAME], SELF), exchanged(behind, alike[place, NAME], SELF)
+        if word != behind:
+            says = 1 if word < behind else 3
+            break
+    table.ordered[memory, place] = says
+    return table.ordered[memory, place]
+
+
+@kernel
+def parted(place, alike, tables):
+    """Whether a loop over all vCPUs has kicked one of two actors that are alike only: that at `place`, the one before it."""
+    behind, before = alike[place, KICK_AT], alike[alike[place, LEFT], KICK_AT]
+    for actor in range(alike.shape[0]):
+        kicked = tables.locals.kicked[tables.states.rows[0, actor]]
+        if kicked != 0:
+            cursor = kicked >> 1
+            if before < cursor <= behind or kicked & 1 != 0 and before <= cursor < behind:
+                return True
+    return False
+
+
+@kernel
+def exchange(right, alike, tables, known, who):
+    """Exchange the actor at a place of the state that is being made with the one before it that it is alike to."""
+    rows, twins, actors = tables.states.rows, tables.locals.twins, alike.shape[0]
+    left = alike[right, LEFT]
+    mine, other = np.int64(rows[0, right]), np.int64(rows[0, left])
+    for each in range(2):                # a loop over both would be compiled twice
+        local = mine if each == 0 else other
+        if twins[local, left] == 0:
+            add_twins(local, alike, tables.locals)
+    rows[0, left], rows[0, right] = twins[mine, left] - 1, twins[other, right] - 1
+    rows[0, actors] = exchange_memory(np.int64(rows[0, actors]), right, alike, tables.memories, known, tables.asks)
+    who[left], who[right] = who[right], who[left]
+
+
+@kernel
+def put_in_order(alike, tables, known, who):
+    """Exchange actors that are alike in the state that is being made until they are in order.
+
+    who   int64 (actors,): who is where; changed along
+    """
+    rows, twins, actors = tables.states.rows, tables.locals.twins, alike.shape[0]
     for place in range(actors):
-        if twins[rows[state, place], place] == 0:
-            add_twins(np.int64(rows[state, place]), alike, tables.locals, counts)
+        if twins[rows[0, place], place] == 0:
+            add_twins(np.int64(rows[0, place]), alike, tables.locals)
     for place in range(actors):
         right = place
-        while alike[right, LEFT] >= 0:
+        while alike[right, LEFT] >= 0 and not parted(right, alike, tables):
             left, leader = alike[right, LEFT], alike[right, LEADER]
-            mine, other = np.int64(rows[state, right]), np.int64(rows[state, left])
-            if twins[other, leader] <= twins[mine, leader]:
+            says = compare(np.int64(rows[0, actors]), right, alike, tables.memories, known)
+            if says == 1 or says == 2 and twins[rows[0, left], leader] <= twins[rows[0, right], leader]:
                 break
-            rows[state, left] = twins[mine, left] - 1
-            rows[state, right] = twins[other, right] - 1
-            memory = np.int64(rows[state, actors])
-            rows[state, actors] = exchange_names(memory, right, alike, tables.memories, known, tables.asks)
+            exchange(right, alike, tables, known, who)
             right = left
+
+
+@kernel
+def picks(actor, alike, tables):
+    """How many vCPUs the loop that an actor is in may come to next, and the place of the first.
+
+    One, if the loop has begun with it, or if no other is alike; the place is -1 then, or if the actor is in no loop.
+    """
+    kicked = tables.locals.kicked[tables.states.rows[0, actor]]
+    if kicked == 0 or kicked & 1 != 0:
+        return 1, -1
+    for first in range(alike.shape[0]):
+        if alike[first, KICK_AT] == kicked >> 1:
+            count, place = 1, first
+            while True:
+                then = following(alike, place)
+                if then < 0 or parted(then, alike, tables):
+                    return count, first
+                count, place = count + 1, then
+    return 1, -1
+
+
+@kernel
+def following(alike, place):
+    for other in range(alike.shape[0]):
+        if alike[other, LEFT] == place:
+            return other
+    return -1
+
+
+@kernel
+def pick(first, number, alike, tables, known, who):
+    """Put the actor that stands so many places behind `first`, of those alike, to that place; the others move up."""
+    place = first
+    for _ in range(number):
+        place = following(alike, place)
+    for _ in range(number):
+        exchange(place, alike, tables, known, who)
+        place = alike[place, LEFT]
+
+
+@kernel
+def starts_alike(world, known, tables, first):
+    """Whether a state stays the same whoever of those that are alike is who."""
+    for place in range(world.alike.shape[0]):
+        local = np.int64(first[place])
+        add_twins(local, world.alike, tables.locals)
+        leader = world.alike[place, LEADER]
+        if tables.locals.twins[local, leader] - 1 != first[leader] or tables.locals.kicked[local] != 0:
+            return False
+        memory = np.int64(first[world.alike.shape[0]])
+        if world.alike[place, LEFT] >= 0 and exchange_memory(
+                memory, place, world.alike, tables.memories, known, tables.asks) != memory:
+            return False
+    return True

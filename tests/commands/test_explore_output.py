@@ -5,6 +5,7 @@ import pytest
 from harness.commands import explore as exploring
 from harness.commands.progress import Sign
 from harness.engines.explore import search, tso
+from harness.engines.explore.ways import Unproved
 from harness.experiment.scenario_file import load, parse
 from harness.protocol import seamcalls
 from harness.protocol.releases import READ, find
@@ -83,8 +84,8 @@ def test_every_scenario_of_several_is_announced_with_its_number(capsys, monkeypa
     assert announced == ["1 of 2: SB", "2 of 2: MP"]
 
 
-def test_a_search_that_is_made_again_for_starvation_ticks_too(monkeypatch):
-    """With actors that are alike, cycles are looked for in a search of its own."""
+def test_starvation_of_actors_that_are_alike_is_judged_in_the_search_itself(monkeypatch):
+    """Its cycles are unwound to all orders of them: there is no second search, and no tick of one."""
     retry = "tdh_mem_page_aug 3 retry forever"
     table = {"actors": {"vcpu0": "tdg_mem_page_accept 3 retry forever", "host0": retry, "host1": retry},
              "start": {"pages": {"3": "FREE"}}}
@@ -93,7 +94,25 @@ def test_a_search_that_is_made_again_for_starvation_ticks_too(monkeypatch):
     ticks = []
     found = search.run(scenario, tick=lambda done, known: ticks.append(known))
     assert found.alike and "starvation" in found.checked
-    assert max(ticks) > found.states                     # those of the second search, which has no order of them
+    assert len(ticks) > 10 and ticks == sorted(ticks) and ticks[-1] <= found.states
+
+
+def test_a_search_that_is_made_again_without_exchange_ticks_too(monkeypatch):
+    """Where what was found is not proved by a schedule in a loop's own order."""
+    [scenario] = parse({"actors": {f"host{place}": "tdh_mem_page_aug 3" for place in range(2)}, "start": {"pages": {"3": "FREE"}}}, "test")
+    judged = search._found
+
+    def unproved(made, *given):
+        if made.groups:
+            raise Unproved
+        return judged(made, *given)
+
+    monkeypatch.setattr(search, "_found", unproved)
+    monkeypatch.setattr(search.Search._call, "__defaults__", (20, *search.Search._call.__defaults__[1:]))
+    ticks = []
+    found = search.run(scenario, tick=lambda done, known: ticks.append(known))
+    assert not found.alike and found.complete
+    assert ticks != sorted(ticks)                        # those of the second search, from its beginning on
 
 
 # --- arguments, before anything is searched -----------------------------------------------------

@@ -45,7 +45,7 @@ def test_a_state_is_one_word_until_its_numbers_ask_for_two():
     search.stored.lay_out_states()
     assert search.tables.states.table.columns == 2
     assert (search.stored.rows(slice(0, count)) == before).all()
-    first, arcs = search.successors(np.arange(count))        # all are still found by their index
+    first, arcs, _ = search.successors(np.arange(count))        # all are still found by their index
     assert len(arcs) == search.counts[states.TRANSITIONS] and search.counts[states.N_STATES] == count
 
 

@@ -1,17 +1,23 @@
-"""One order of actors that are alike stands for all: with it and without, a search says the same."""
+"""One order of actors that are alike stands for all: with it and without, a search says the same.
+
+vCPUs with KVM's flows around them too: each has words of its own, and a kick tells one after the other.
+"""
 
 from dataclasses import replace
 from math import factorial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from harness.engines.explore import search as explore
+from harness.engines.explore import checkpoint, search as explore
 from harness.engines.replay.steps import Replay, execute
 from harness.experiment.scenario_file import load, parse
 from harness.experiment.schedule import Schedule
-from kernels import states
+from harness.protocol.policies import BY_NAME
+from kernels import states, symmetry
 from kernels.ops import Op, Register as R
+from tests.engines.orbits import orbits
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIGS = {file.stem: file for file in sorted((ROOT / "configs/explore").glob("*.toml"))}
@@ -136,3 +142,126 @@ def test_a_row_that_makes_more_of_a_number_than_a_name_ends_the_short_cut(change
     assert search.groups
     search.search()
     assert not search.groups and search.counts[states.N_STATES] > 1000
+
+
+# --- vCPUs with words of their own ---
+
+def kicked(policy: str, vcpus: int = 2, actors=None, **keys):
+    """vCPUs that touch page 3 while a host removes it."""
+    actors = actors or {f"vcpu{place}": {"touch": [3]} for place in range(vcpus)} | {"host0": {"remove": [3]}}
+    [scenario] = parse({"policy": policy, "module": "1.5.24", "actors": actors, "start": {"pages": {"3": "MAPPED"}}} | keys, "test")
+    return scenario
+
+
+def test_vcpus_change_places_and_nothing_else_does():
+    """Says the same with and without; has as many states as there are orbits; each way found can be run again."""
+    scenario = kicked("kick_vcpus")
+    found = explore.run(scenario)
+    plain = explore.Search(scenario, symmetry=False)
+    plain.scout()
+    plain.search()
+    assert found.alike == [("vcpu0", "vcpu1")]
+    assert (found.states, True) == orbits(plain, [0, 1])
+    assert says(found) == says(explore._found(plain, 0, 1024))
+    again(found)
+
+
+def again(found) -> None:
+    """Run each way again: to the ending that it is said to lead to; once and twice round each cycle is the same state."""
+    scenario = found.scenario
+    for ending in found.endings:
+        replay = Replay(scenario)
+        for number, turn in enumerate(ending.turns):
+            replay.follow(turn, number)
+        answers = tuple(replay.answers(place) for place in range(len(scenario.scripts)))
+        said = tuple(tuple("-" if answer == "HALT" else answer for answer in each) for each in ending.answers)
+        assert (answers, replay.watched()) == (said, ending.words)
+    for name, cycle in found.cycles.items():
+        once, twice = (execute(Schedule(scenario, found.violations[name] + times * cycle)) for times in (1, 2))
+        assert once[1] == twice[1]
+    for name in {"no_bug", "no_halt"} & set(found.violations):
+        accesses, _ = execute(Schedule(scenario, found.violations[name]))
+        assert accesses
+
+
+MANY_STATES = {"adaptive_1024", "inject47"}      # counts up to 1,024 and 47 are part of their states
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", sorted({policy.name for policy in BY_NAME.values()} - MANY_STATES))
+def test_two_vcpus_say_the_same_under_every_policy(policy):
+    scenario = kicked(policy)
+    found, whole = explore.run(scenario), explore.run(scenario, symmetry=False)
+    assert found.complete and whole.complete and says(found) == says(whole)
+    again(found)
+    if found.alike:
+        plain = explore.Search(scenario, symmetry=False)
+        plain.scout()
+        plain.search()
+        assert (found.states, True) == orbits(plain, [0, 1])
+
+
+def test_vcpus_with_other_programs_stay_where_they_are():
+    search = explore.Search(kicked("kick_vcpus", actors={"vcpu0": {"touch": [3]}, "vcpu1": {"touch": [4]}, "host0": {"remove": [3]}}))
+    assert not search.groups and not search.known.owner.any()
+
+
+def test_each_loop_over_all_vcpus_has_one_first_access():
+    scenario = kicked("kick_vcpus")
+    search, labels = explore.Search(scenario), scenario.program.labels
+    begins = [row for label, row in labels.items() if label.startswith("kick.next.")]
+    picks = (search.known.loops == symmetry.PICKS).nonzero()[0]
+    assert len(begins) == len(picks) > 2
+    assert (scenario.program.rows["base"][picks] == R.CURSOR).all()
+
+
+def test_a_row_that_makes_another_address_of_a_vcpus_word_ends_the_short_cut():
+    scenario = kicked("kick_vcpus")
+    rows = scenario.program.rows.copy()
+    entries = (rows["op"] == Op.OR) & (rows["base"] == R.KICK)
+    assert entries.any()
+    rows["source"][entries] = R.TDVPS
+    scenario.__dict__["program"] = replace(scenario.program, rows=rows)
+    search = explore.Search(scenario)
+    assert search.groups
+    search.scout(1)
+    assert not search.groups
+
+
+# --- with packed tables (harness/engines/explore/stored.py) ---
+
+COUNTED = [states.N_STATES, states.N_MOVES, states.N_MEMORIES, states.N_LOCALS, states.TRANSITIONS]
+
+
+def test_vcpus_change_places_in_fields_that_have_to_grow():
+    """A search that knows nothing at first: values that fields have no room for are met while actors are exchanged, too.
+
+    All its arcs are found again then, and nothing new.
+    """
+    knowing, unknowing = explore.Search(kicked("kick_vcpus")), explore.Search(kicked("kick_vcpus"))
+    knowing.scout()
+    for search in (knowing, unknowing):
+        search.search()
+        assert search.groups
+    counts = knowing.counts[COUNTED].tolist()
+    assert unknowing.counts[COUNTED].tolist() == counts and unknowing.depth() == knowing.depth()
+    _, arcs, _ = unknowing.successors(np.arange(counts[0]))
+    assert [*unknowing.counts[COUNTED[:-1]].tolist(), len(arcs)] == counts
+
+
+def test_an_interrupted_search_of_vcpus_that_change_places_is_gone_on_with(tmp_path):
+    """What loops have kicked whom is kept, too."""
+    scenario = kicked("kick_vcpus")
+    search = explore.Search(scenario)
+    search.scout()
+
+    def stop(expanded: int, _) -> None:
+        raise KeyboardInterrupt
+
+    search._call = lambda *given, **keys: explore.Search._call(search, *given, **{"pause": 3000} | keys)
+    search.search(stop)
+    assert search.interrupted and search.tables.locals.kicked.any()
+    checkpoint.keep(search, tmp_path / "kept")
+    found, whole = explore.run(scenario, kept=tmp_path / "kept", resume=True), explore.run(scenario)
+    assert (found.states, found.transitions, found.alike) == (whole.states, whole.transitions, whole.alike)
+    assert (found.endings, found.violations, found.cycles) == (whole.endings, whole.violations, whole.cycles)

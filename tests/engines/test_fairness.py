@@ -148,7 +148,7 @@ def test_one_pass_marks_what_can_end_and_what_lies_on_a_cycle(name):
     whole.scout()
     whole.search()
     count = int(whole.counts[states.N_STATES])
-    first, arcs = whole.successors(np.arange(count))
+    first, arcs, _ = whole.successors(np.arange(count))
     back: list[list[int]] = [[] for _ in range(count)]
     onto: list[set[int]] = [set(arcs[first[state]:first[state + 1], judging.THEN].tolist()) for state in range(count)]
     for state, thens in enumerate(onto):

@@ -25,8 +25,9 @@ def _arrays(search) -> dict[str, tuple[np.ndarray, int]]:
     rows = {"locals": tables.locals.table, "memories": tables.memories.table, "moves": tables.moves, "states": tables.states.table}
     count = {name: int(counts[kind]) for kind, name in enumerate(rows)}
     found = {name: (table.rows, count[name]) for name, table in rows.items()}
-    found |= {f"locals.{name}": (getattr(tables.locals, name), count["locals"]) for name in ("fanout", "number", "twins")}
-    found |= {"memories.swapped": (tables.memories.swapped, count["memories"]), "states.parents": (tables.states.parents, count["states"]),
+    found |= {f"locals.{name}": (getattr(tables.locals, name), count["locals"]) for name in ("fanout", "number", "twins", "kicked")}
+    found |= {f"memories.{name}": (getattr(tables.memories, name), count["memories"]) for name in ("swapped", "ordered")}
+    found |= {"states.parents": (tables.states.parents, count["states"]),
               "states.ended": (tables.states.ended, int(counts[states.N_ENDED]))}
     whole = {f"locals.of.{place}": row for place, row in enumerate(tables.locals.of)}
     found |= {name: (row, int(tables.locals.met[place])) for place, (name, row) in enumerate(whole.items())}

@@ -8,6 +8,7 @@ take away the states in which an actor can move that has no move inside, and beg
 """
 
 from collections import deque
+from typing import Iterator
 
 import numpy as np
 
@@ -21,8 +22,24 @@ def fair_states(first_arc: np.ndarray, arcs: np.ndarray, movers: np.ndarray, ali
     arcs        where each move leads to;  movers: the actor of each move
     alive       bool (states,): the states to look among
     """
-    alive = alive.astype(np.uint8)
     found, best = len(alive), np.zeros(0, np.int64)
+    for component, fair in _fair(first_arc, arcs, movers, alive):
+        if len(fair) and fair[0] < found:
+            found, best = fair[0], np.flatnonzero(component == component[fair[0]])
+    return best
+
+
+def in_fair_sets(first_arc: np.ndarray, arcs: np.ndarray, movers: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """Whether each state is in a fair set, bool: as `fair_states`."""
+    inside = np.zeros(len(alive), bool)
+    for _, fair in _fair(first_arc, arcs, movers, alive):
+        inside[fair] = True
+    return inside
+
+
+def _fair(first_arc, arcs, movers, alive) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(the component of each state, the states of those that are fair), again for what is left of the others."""
+    alive = alive.astype(np.uint8)
     while graph.has_cycle(first_arc, arcs, alive):
         component = np.full(len(alive), graph.NONE, np.int32)
         count = graph.components(first_arc, arcs, alive, component, *np.zeros((4, len(alive)), np.int32),
@@ -31,12 +48,9 @@ def fair_states(first_arc: np.ndarray, arcs: np.ndarray, movers: np.ndarray, ali
         graph.weigh(first_arc, arcs, movers, component, able, can, stays)
         unfair = can & ~stays
         cycles = (component != graph.NONE) & (stays != 0)[component]
-        fair = np.flatnonzero(cycles & (unfair == 0)[component])
-        if len(fair) and fair[0] < found:
-            found, best = fair[0], np.flatnonzero(component == component[fair[0]])
+        yield component, np.flatnonzero(cycles & (unfair == 0)[component])
         # Of what is not fair, take away where an actor could move that has no move inside.
         alive = (cycles & (unfair != 0)[component] & (able & unfair[component] == 0)).astype(np.uint8)
-    return best
 
 
 def round_trip(first_arc: np.ndarray, arcs: np.ndarray, movers: np.ndarray,

@@ -20,12 +20,13 @@ import numpy as np
 from harness.engines import checks
 from harness.engines.explore import checkpoint, fairness, lock_order
 from harness.engines.explore.tables import BUFFER_MOST, CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
+from harness.engines.explore.ways import Stands, Unproved, Unwound, Ways
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
 from harness.experiment.schedule import Turn
 from harness.files import reason
 from harness.protocol.counters import EVENTS
-from kernels import judging, moves, search as kernel, states
+from kernels import judging, moves, search as kernel, states, symmetry as alike
 
 DEPTH_MAX = CHANGES_MAX + 1       # of PCT
 LOCK_ORDER = "lock_order"
@@ -84,6 +85,18 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     ending = search.search(tick, jobs, goes_on)
     if kept:
         _keep(search, kept)
+    try:
+        found = _found(search, ending, memory_mib)
+    except Unproved:
+        del search                       # its tables
+        return run(scenario, memory_mib, reduce, preemptions, tick, forget, False, jobs, spill, kept)
+    found.kept = str(kept) if kept and search.interrupted else ""
+    return found
+
+
+def _found(search: Search, ending: int, memory_mib: int) -> Found:
+    """What a search that has come to its end has found.  Raises Unproved."""
+    scenario, preemptions = search.scenario, search.preemptions
     how = "every interleaving" if preemptions < 0 else f"every interleaving with at most {preemptions} preemptions"
     counts = search.counts
     cut = bool(counts[states.LEFT_OUT])
@@ -93,11 +106,11 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     found.states, found.transitions = int(counts[states.N_STATES]), int(counts[states.TRANSITIONS])
     found.executed, found.seconds, found.depth = int(counts[states.N_MOVES]), search.seconds, search.depth()
     found.bytes, found.buffered = search.bytes_used(), search.buffered()
-    found.interrupted, found.kept = search.interrupted, str(kept) if kept and search.interrupted else ""
+    found.interrupted = search.interrupted
     found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
     found.answered = search.answers()
     found.entries = search.entries()
-    _judge(search, found, tick)
+    _judge(search, found)
     return found
 
 
@@ -237,34 +250,35 @@ def _why(ending: int, memory_mib: int) -> str:
             moves.ENDLESS: PRIVATE_LOOP}[ending]
 
 
-def _judge(search: Search, found: Found, tick) -> None:
-    ended = search.ended()
-    _endings(search, found, ended)
+def _judge(search: Search, found: Found) -> None:
+    ways = Ways(search)
+    _endings(ways, found, search.ended())
     fair = False
     if search.preemptions < 0:           # within a bound, what spins is kept from who could end it
-        marks = search.marks()
-        fair = _starvation(search, found, _livelock(search, found, marks), tick)
+        fair = _starvation(ways, found, _livelock(ways, found, search.marks()))
     _note_settling(search, found)
     for name, (state, way, _) in zip(_flags(search), search.events):
         if state and name not in found.violations:
-            found.violations[name] = search.way_to(int(state) - 1, int(way))
+            found.violations[name] = ways.way_to(int(state) - 1, int(way))
     if search.scenario.held_locks and DEADLOCK not in found.violations:
-        _lock_order(search, found)
+        _lock_order(ways, found)
     left = {LIVELOCK: search.preemptions >= 0, STARVATION: not fair}
     found.checked = tuple(name for name in checked(search.scenario) if not left.get(name))
 
 
-def _lock_order(search: Search, found: Found) -> None:
+def _lock_order(ways: Ways, found: Found) -> None:
     """Look for locks that are taken in both orders, though nobody has waited for ever: the way to where the cycle is closed."""
+    search = ways.search
     edges = lock_order.cycle(search)
     if edges:
         rows = search.stored.rows(slice(0, int(search.counts[states.N_STATES])))
         at = max(int(np.flatnonzero(rows[:, edge.process] == edge.local)[0]) for edge in edges)
-        found.violations[LOCK_ORDER], found.lock_order = search.way_to(at), lock_order.spelled(search.scenario, edges)
+        found.violations[LOCK_ORDER], found.lock_order = ways.way_to(at), lock_order.spelled(search.scenario, edges)
 
 
-def _livelock(search: Search, found: Found, marks: np.ndarray | None) -> np.ndarray:
+def _livelock(ways: Ways, found: Found, marks: np.ndarray | None) -> np.ndarray:
     """Look for states that cannot end; returns those that can and lie on a cycle.  marks: of Search.marks."""
+    search = ways.search
     if marks is None:
         return np.zeros(0, np.int64)
     doomed = np.flatnonzero(marks & judging.ENDS == 0)
@@ -273,33 +287,34 @@ def _livelock(search: Search, found: Found, marks: np.ndarray | None) -> np.ndar
         if state == 0 and LIVELOCK not in search.scenario.must_violate and not search.scenario.may_never_end:
             raise UsageError(f"{search.scenario.name}: actors: no schedule lets all scripts end;"
                              ' if that is what is to be shown, must_violate = ["livelock"]')
-        found.violations[LIVELOCK], found.cycles[LIVELOCK] = _cycle(search, state)
+        found.violations[LIVELOCK], found.cycles[LIVELOCK] = _cycle(ways, state)
     return np.flatnonzero(marks & (judging.ENDS | judging.CYCLE) == judging.ENDS | judging.CYCLE)
 
 
-def _starvation(search: Search, found: Found, cyclic: np.ndarray, tick) -> bool:
+def _starvation(ways: Ways, found: Found, cyclic: np.ndarray) -> bool:
     """Look for a fair cycle among the states that are on one and can end; whether that was possible."""
+    search = ways.search
     if search.groups and search.counts[states.NEXT] < search.counts[states.N_STATES]:
         return False
     if not len(cyclic):
         return True
-    if search.groups:
-        # Whether all of those that are alike have a turn is asked of each of them, not of one order.
-        left = search.memory_bytes - search.bytes_used()
-        whole = Search(search.scenario, max(16, left >> 20), forget=search.forget, symmetry=False, spill=search.spill)
-        whole.scout()
-        ending = whole.search(tick)
-        found.interrupted |= whole.interrupted
-        if ending != moves.FINISHED:
-            return False
-        marks = whole.marks()
-        return _starvation(whole, found, np.flatnonzero(marks == judging.ENDS | judging.CYCLE), tick)
     first_arc, arcs, movers = search.arcs_among(cyclic)
-    members = fairness.fair_states(first_arc, arcs, movers, np.ones(len(cyclic), bool))
+    alive = np.ones(len(cyclic), bool)
+    if search.groups:
+        # Whether all of those that are alike have a turn is asked of each of them.  Where one could move and none of them
+        # has a move that stays, there is no need to ask.
+        classes = search.world.arrays.alike[:, alike.LEADER].astype(np.int8)
+        classes = np.concatenate([classes, np.zeros(moves.ACTORS_MAX - len(classes), np.int8)])
+        alive = fairness.in_fair_sets(first_arc, arcs, np.concatenate([classes, classes + moves.ACTORS_MAX])[movers], alive)
+        if not alive.any():
+            return True
+    graph = ways.unwound(cyclic[alive]) if search.groups else Unwound(first_arc, arcs, movers, alive, cyclic)
+    members = fairness.fair_states(graph.first_arc, graph.arcs, graph.movers, graph.alive)
     if len(members):
-        found.violations[STARVATION] = search.way_to(int(cyclic[members[0]]))
-        found.cycles[STARVATION] = [search.arcs_of(int(cyclic[state]))[place][0] for state, place in
-                                    fairness.round_trip(first_arc, arcs, movers, members)]
+        state, stands = graph.state_of(int(members[0]))
+        found.violations[STARVATION], _ = ways.walk_to(state, lambda who: who == (stands or who))
+        trip = fairness.round_trip(graph.first_arc, graph.arcs, graph.movers, members)
+        found.cycles[STARVATION] = [ways.turn(*graph.state_of(node), place) for node, place in trip]
     return True
 
 
@@ -325,24 +340,26 @@ QUIET = {
 }
 
 
-def _endings(search: Search, found: Found, ended) -> None:
+def _endings(ways: Ways, found: Found, ended) -> None:
     """The different endings; and the invariants of quiet memory, in each memory that an ending has."""
-    actors = search.actors
-    rows = search.stored.rows(ended)
+    search = ways.search
+    actors, rows = search.actors, search.stored.rows(ended)
     unique, first, counts = np.unique(rows[:, :actors + 1], axis=0, return_index=True, return_counts=True)
     by_key: dict[tuple, Ending] = {}
-    shortest: dict[tuple, tuple] = {}            # a state, and where its actors have to go
+    shortest: dict[tuple, tuple] = {}            # a state, and who has to be where
     rearranged: set[tuple] = set()
     quiet_bad: dict[str, int] = {}
     looked: set[int] = set()
     for row, where, count in zip(unique, first, counts):
         state, kind = int(ended[where]), ""
-        for to, ending in _each(search, row, rearranged):
+        for to, ending in _each(ways, state, row, rearranged):
             kind = ending.kind
             key = (ending.kind, ending.answers, ending.words)
             kept = by_key.setdefault(key, ending)
             kept.count += int(count)
             shortest[key] = min(shortest.get(key, (state, to)), (state, to))
+        if kind == DEADLOCK and ways.is_in_loop(state):
+            raise Unproved               # the loop itself may have been stuck earlier, waiting for another that comes before
         if kind == DEADLOCK:
             found_at = quiet_bad.setdefault(DEADLOCK, state)
             quiet_bad[DEADLOCK] = min(found_at, state)
@@ -358,41 +375,39 @@ def _endings(search: Search, found: Found, ended) -> None:
                     quiet_bad[name] = state
     for key, ending in by_key.items():
         state, to = shortest[key]
-        turns, who = search.walk_to(state)
-        goes = dict(zip(who, to))
-        ending.turns = [turn._replace(actor=goes[turn.actor]) for turn in turns]
+        ending.turns, _ = ways.walk_to(state, lambda stands, to=to: stands == to)
         found.endings.append(ending)
     found.endings.sort(key=lambda ending: (ending.kind, ending.answers, ending.words))
     for name, state in quiet_bad.items():
-        found.violations[name] = search.way_to(state)
+        found.violations[name] = ways.way_to(state)
 
 
-def _each(search: Search, row, rearranged: set):
+def _each(ways: Ways, state: int, row, rearranged: set):
     """An ending, and those in which actors that are alike are exchanged, unless they have been `rearranged` to
-    before: (for each place, where its actor goes; the ending)."""
+    before: (by place, the actor there; the ending)."""
+    search = ways.search
     if not search.groups:
-        yield list(range(search.actors)), search.ending_of(row)
+        yield tuple(range(search.actors)), search.ending_of(row)
         return
-    for to in search.arrangements():
-        stands, memory = search.rearranged(row, to)
+    for to in ways.arrangements(state):
+        stands, memory = ways.rearranged(row, to)
         if (stands, memory) not in rearranged:
             rearranged.add((stands, memory))
             yield to, search.ending_of((*stands, row[search.actors]))
 
 
-def _cycle(search: Search, state: int) -> tuple[list[Turn], list[Turn]]:
+def _cycle(ways: Ways, state: int) -> tuple[list[Turn], list[Turn]]:
     """Of a state that cannot end: (the way into a cycle behind it, the cycle), everybody taking turns fairly."""
-    turns, who = search.walk_to(state)
-    seen, last = {}, -1
-    while (state, *who, last) not in seen:
-        seen[state, *who, last] = len(turns)
-        moves = [(turn._replace(actor=who[turn.actor]), then, search.reorder(who, state, turn, local))
-                 for turn, local, then in search.arcs_of(state)]
-        last = next(actor for actor in [*range(last + 1, search.actors), *range(last + 1)]
-                    if any(turn.actor == actor for turn, *_ in moves))
-        turn, state, who = next(move for move in moves if move[0].actor == last)
+    turns, stands = ways.walk_to(state)
+    seen: dict[tuple[int, Stands, int], int] = {}
+    last = -1
+    while (state, stands, last) not in seen:
+        seen[state, stands, last] = len(turns)
+        moves = {turn.actor: (turn, then, after) for turn, then, after in reversed([*ways.moves(state, stands)])}
+        last = next(actor for actor in [*range(last + 1, len(stands)), *range(last + 1)] if actor in moves)
+        turn, state, stands = moves[last]
         turns.append(turn)
-    begin = seen[state, *who, last]
+    begin = seen[state, stands, last]
     return turns[:begin], turns[begin:]
 
 
@@ -401,7 +416,7 @@ def interleavings(search: Search) -> int:
     assert not search.groups, "of alike actors one order was searched"
     ways = {}
     for state in range(int(search.counts[states.N_STATES]) - 1, -1, -1):
-        arcs = [then for _, _, then in search.arcs_of(state)]
+        arcs = search.successors(np.array([state]))[1][:, judging.THEN].tolist()
         assert all(arc > state for arc in arcs), "a cycle"
         ways[state] = sum(ways[arc] for arc in arcs) if arcs else 1
     return ways[0]

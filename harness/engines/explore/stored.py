@@ -38,7 +38,7 @@ class Stored:
         self.dictionary = packed.Dictionary(np.zeros((WORDS_MAX, len(packed.FIELD)), np.int64), np.array([0, 0, 1 + MEMORY_SPARE]), np.ones(WORDS_MAX, np.int64),
                                             zeros((WORDS_MAX, packed.CODES_MAX), np.int64))
         self.state_fields = np.zeros((actors + 2, len(packed.FIELD)), np.int64)
-        self.most = [LOCALS_MAX, *(max(4 * states.ROOM, min(most, memory_bytes // least)) for most, least in (
+        self.most = [LOCALS_MAX, *(max(4 * states.ALIKE_ROOM, min(most, memory_bytes // least)) for most, least in (
             (MEMORIES_MAX, 48), (STATES_MAX, 20), (STATES_MAX, 16)))]        # rows of each table; bytes of a row: at least so many
         locals_ = self._table(states.N_LOCALS, buffers.columns(room))
         memories, moves, rows = (self._table(kind, columns) for kind, columns in (
@@ -46,8 +46,9 @@ class Stored:
         count = locals_.rows.shape[0]
         self.tables = states.Tables(
             states.Locals(locals_, locals_.rows, zeros(count, np.int8), zeros(count, np.int32), zeros((actors, count), np.int32),
-                          np.zeros(ACTORS_MAX, np.int64), zeros((count, actors), np.int32)),
-            states.Memories(memories, self.dictionary, zeros((memories.rows.shape[0], actors), np.int32), np.zeros(WORDS_MAX, np.int64)),
+                          np.zeros(ACTORS_MAX, np.int64), zeros((count, actors), np.int32), zeros(count, np.int64)),
+            states.Memories(memories, self.dictionary, zeros((memories.rows.shape[0], actors), np.int32),
+                            zeros((memories.rows.shape[0], actors), np.int8), np.zeros(WORDS_MAX, np.int64)),
             moves._replace(columns=1, spare=states.FLAGS_LOW),
             states.States(rows, self.state_fields, np.zeros((1, actors + 2), np.int32), *(self.zeros(rows.rows.shape[0], np.int32) for _ in "pe")),
             self.counts, np.zeros(states.TABLES, np.int64), self.asks)
@@ -62,8 +63,9 @@ class Stored:
 
     def _weigh(self) -> None:
         """Of each table how many bytes a row has."""
-        tables, swapped = self.tables, 4 * self.actors * self.alike
-        self.tables.row_bytes[:] = (tables.locals.rows[0].nbytes + 1 + 4 + 4 + swapped, tables.memories.table.rows[0].nbytes + swapped,
+        tables, exchanged = self.tables, self.actors * self.alike
+        self.tables.row_bytes[:] = (tables.locals.rows[0].nbytes + 1 + 4 + 4 + 8 + 4 * exchanged,
+                                    tables.memories.table.rows[0].nbytes + 5 * exchanged,
                                     tables.moves.rows[0].nbytes, tables.states.table.rows[0].nbytes + 4)
 
     def tables_by_kind(self) -> tuple[interned.Table, ...]:
@@ -88,6 +90,7 @@ class Stored:
         if self.alike:
             tables.locals.twins[:used] = 0
             tables.memories.swapped[:counts[states.N_MEMORIES]] = 0
+            tables.memories.ordered[:counts[states.N_MEMORIES]] = 0
         met = tables.locals.met[:self.actors].tolist()
         counts[:states.TABLES] = counts[2 * states.TABLES:] = 0
         counts[states.ANEW] = 1              # the indexes are emptied by who uses them next: what they had is in `slots`
@@ -109,7 +112,7 @@ class Stored:
         row = self.tables.states.table.rows[0]
         row[:] = 0
         for field, number in zip(self.state_fields, numbers):
-            assert int(number) >> int(field[packed.BITS]) == 0
+            assert number >> field[packed.BITS] == 0
             row[field[packed.WORD]] |= int(number) << int(field[packed.SHIFT])
         self.counts[states.N_STATES] = 1
         self.counts[states.ANEW] = 1

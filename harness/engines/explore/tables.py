@@ -5,7 +5,6 @@ room, and turns states, moves and memories into schedules, answers and words.  W
 was found is explore.py's business.
 """
 
-import itertools
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from harness.memory.block import Memory
 from harness.experiment.scenario import HALT, NOT_MADE, Scenario, answers_of
 from harness.experiment.schedule import Turn
 from harness.experiment.world import World
-from harness.engines.explore import threads
+from harness.engines.explore import owned, threads
 from harness.engines.explore.stored import MEMORY_SPARE, WORDS_MAX, Stored
 from harness.memory.tables import free_bytes, zeros
 from kernels import buffers, judging, moves, packed, search as kernel, states, symmetry as alike
@@ -63,14 +62,15 @@ class Search:
         size = layout.at("image")                        # what comes behind is of real processes
         cell_at, initial = np.zeros((2, WORDS_MAX), np.int64)
         self.known = moves.Known(
-            *np.zeros((5, len(block) * 8), np.uint8), np.zeros(1, np.int64), cell_at, np.zeros(len(block), np.int32),
-            initial, np.zeros(len(packed.ASKS), np.int64))
+            *np.zeros((5, len(block) * 8), np.uint8), *np.zeros((2, len(block)), np.int32), owned.words(scenario, self.world),
+            owned.loops(scenario.program), owned.kicks(scenario), np.zeros(1, np.int64), cell_at,
+            np.zeros(len(block), np.int32), initial, np.zeros(len(packed.ASKS), np.int64))
         for region in (layout.by_name["shadow"], layout.by_name["mmu_owner"]):
-            self.known.ghosts[region.offset:region.end] = 1
+            self.known.ghosts[region.offset:region.end] = alike.GHOST
         if not reduce:
             self.known.contested[:size] = 1 - self.known.ghosts[:size]
         symmetry = reduce if symmetry is None else symmetry
-        self._tell_alike(self._groups() if symmetry and preemptions < 0 else [])
+        self._tell_alike(owned.groups(scenario, self.world, self.known) if symmetry and preemptions < 0 else [])
         self.events = np.zeros((2 + len(self.violations), 3), np.int64)
         self.room, self.memory_bytes, self.spare = BUFFER_STORES if scenario.tso else 0, memory_mib << 20, MEMORY_SPARE
         if spill:
@@ -81,87 +81,25 @@ class Search:
 
     # --- actors that are alike (kernels/symmetry.py) ---
 
-    def _groups(self) -> list[list[int]]:
-        """Places of actors with the same script and start, but for their number; none where numbers show."""
-        scenario, groups = self.scenario, {}
-        shown = any(self.known.ghosts[offset] for _, offset in scenario.watched())
-        if shown or self.world.start.view(np.uint8)[self.known.ghosts != 0].any():
-            return []
-        for place, (script, registers) in enumerate(zip(scenario.scripts, self.world.start_registers)):
-            start = registers.copy()
-            live = int(scenario.live[start[R.PC]])
-            start[[register for register in range(64) if not live >> register & 1]] = 0
-            start[[R.ME, R.ROLE]] = 0
-            key = script.actor.kind, script.steps, script.flow, start.tobytes()
-            groups.setdefault(key, []).append(place)
-        return [places for places in groups.values() if len(places) > 1]
-
     def _tell_alike(self, groups: list[list[int]]) -> None:
         self.groups = groups
+        owned.tell(groups, self.scenario, self.known)
         for places in groups + [[place] for place in range(self.actors) if not any(place in each for each in groups)]:
             for left, place in zip([-1, *places], places):
                 registers = self.world.start_registers[place]
                 self.world.arrays.alike[place] = (places[0], left, sum(1 << each for each in places),
-                                     registers[R.ME], registers[R.ROLE])
+                                     registers[R.ME], registers[R.ROLE], *registers[alike.OWN])
 
     def nobody_is_alike(self) -> None:
         self._tell_alike([])
         for noted in (self.known.contested, self.known.accessors, self.known.changed, self.known.ordered):
             noted[:] = 0
 
-    def _settled_alike(self) -> bool:
-        """Whether the first state stays the same whoever of those alike is who."""
-        same = [register for register in range(REGISTERS) if register not in (R.ME, R.ROLE)]
-        ghosts = self.known.ghosts[self.known.cell_at[:self.known.cells[0]]] != 0
-        return not self.words_of(int(self.first[self.actors]))[ghosts].any() and all(
-            (self.tables.locals.rows[self.first[place], same] == self.tables.locals.rows[self.first[places[0]], same]).all()
-            for places in self.groups for place in places)
-
     def stands(self, local: int, place: int) -> int:
-        """Where an actor stands, as a number that is the same for all those that are alike.
-
-        Where no actor has made a move, twins were not looked for: all are where the first of them is.
-        """
+        """Where an actor stands, as a number that is the same for all those that are alike."""
         if not self.groups:
             return local
-        leader = self.world.arrays.alike[place, alike.LEADER]
-        twin = int(self.tables.locals.twins[local, leader])
-        return twin - 1 if twin else int(self.first[leader])
-
-    def reorder(self, who: list[int], state: int, turn: Turn, local: int) -> list[int]:
-        """Which actor is at each place after a move; who: before it.  As the search puts them in order."""
-        who = who[:]
-        for places in self.groups:
-            if turn.actor in places:
-                here = self.state(state)
-                stands = [self.stands(local if place == turn.actor else int(here[place]), place)
-                          for place in places]
-                behind = [who[place] for _, place in sorted(zip(stands, places), key=lambda pair: pair[0])]
-                for place, actor in zip(places, behind):
-                    who[place] = actor
-        return who
-
-    def arrangements(self) -> list[list[int]]:
-        """The ways to exchange those that are alike: for each place, where the actor goes that is there."""
-        found = [list(range(self.actors))]
-        for places in self.groups:
-            found = [[order[places.index(place)] if place in places else to[place] for place in range(self.actors)]
-                     for to in found for order in itertools.permutations(places)]
-        return found
-
-    def rearranged(self, state, to: list[int]) -> tuple[tuple[int, ...], bytes]:
-        """A state with its actors exchanged: where each stands, and memory (its names, exchanged too)."""
-        stands = [0] * self.actors
-        for place in range(self.actors):
-            stands[to[place]] = self.stands(int(state[place]), place)
-        memory = self.words_of(int(state[self.actors]))
-        ghosts = self.known.ghosts[self.known.cell_at[:len(memory)]] != 0
-        if memory[ghosts].any():
-            names = np.arange(1 << 16, dtype=np.uint16)
-            names[self.world.arrays.alike[:, alike.NAME]] = self.world.arrays.alike[to, alike.NAME]
-            memory = memory.copy()
-            memory[ghosts] = names[memory[ghosts].view(np.uint16)].view(np.int64)
-        return tuple(stands), memory.tobytes()
+        return int(self.tables.locals.twins[local, self.world.arrays.alike[place, alike.LEADER]]) - 1
 
     # --- tables ---
 
@@ -178,7 +116,8 @@ class Search:
         self.run = kernel.Run(
             np.zeros(self.actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
             np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
-            np.zeros((states.ROOM, 3), np.int64), *np.zeros((2, 2), np.int64))
+            np.zeros((states.ALIKE_ROOM, 5), np.int64), np.zeros(self.actors, np.int64), np.zeros((states.ALIKE_ROOM, self.actors), np.int64),
+            *np.zeros((2, 2), np.int64))
 
     def _forget_read(self) -> None:
         """What has been read of the tables last is not there any more: the words of a memory, a state."""
@@ -201,8 +140,8 @@ class Search:
         self.stored.hold_first()
 
     def _limits(self, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX, wide: int = 0) -> np.ndarray:
-        return np.array([pause, self.preemptions, length, self.forget, WORDS_MAX, bool(self.groups), self.room, states.ROOM,
-                         self.memory_bytes, 0, wide], np.int64)
+        return np.array([pause, self.preemptions, length, self.forget, WORDS_MAX, self.actors if self.groups else 0, self.room,
+                         states.ALIKE_ROOM if self.groups else states.ROOM, self.memory_bytes, 0, wide], np.int64)
 
     def _call(self, scheduler: int, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX, wide: int = 0) -> int:
         limits, ending = self._limits(pause, length, wide), kernel.ASKING
@@ -294,8 +233,6 @@ class Search:
         ending = self.settle()
         if ending != kernel.RUN_ENDED:
             return ending
-        if self.groups and not self._settled_alike():
-            return moves.DIFFER
         self.stored.hold_state(self.first)
         return kernel.PAUSED
 
@@ -387,24 +324,12 @@ class Search:
             self._looked_at = number, self.stored.rows(slice(number, number + 1))[0]
         return self._looked_at[1]
 
-    def successors(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(first, arcs) of some states that have been expanded, as judging.successors has them."""
-        first, arcs = np.zeros(len(numbers) + 1, np.int64), zeros((states.ROOM + int(self.counts[states.TRANSITIONS]), len(judging.ARC)), np.int64)
-        judging.successors(*self._at(), numbers, first, arcs)
-        return first, arcs[:first[-1]]
-
-    def moves(self, arcs: np.ndarray, here: np.ndarray) -> list[tuple[Turn, int]]:
-        """Moves out of states, by places; and where their actors then stand.  here: the state of each arc."""
-        found = []
-        for (way, _, _), (local, rows), state in zip(arcs.tolist(), self.stored.moves(arcs[:, judging.MOVE]).tolist(), here):
-            holds = self.room and self.held(local) > self.held(int(state[way >> 8]))
-            found.append((Turn(way >> 8, rows, moves.HOLD if holds else way & 0xFF), local))
-        return found
-
-    def arcs_of(self, state: int) -> list[tuple[Turn, int, int]]:
-        """What can be done in a state, by places: the turn, where the actor then stands, the state it leads to."""
-        _, arcs = self.successors(np.array([state]))
-        return [(*move, then) for move, then in zip(self.moves(arcs, [self.state(state)] * len(arcs)), arcs[:, judging.THEN].tolist())]
+    def successors(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(first, arcs, came) of some states that have been expanded, as judging.successors has them."""
+        room = states.ROOM + int(self.counts[states.TRANSITIONS])
+        first, arcs, came = np.zeros(len(numbers) + 1, np.int64), zeros((room, len(judging.ARC)), np.int64), zeros((room, self.actors), np.int8)
+        judging.successors(*self._at(), numbers, first, arcs, came)
+        return first, arcs[:first[-1]], came[:first[-1]]
 
     def ended(self) -> np.ndarray:
         """The states without moves, in order."""
@@ -424,9 +349,9 @@ class Search:
         """first_arc, arcs, movers of some states (connected.py); what leads out leads behind the last of them."""
         place_of = np.full(int(self.counts[states.N_STATES]), len(members), np.int32)
         place_of[members] = np.arange(len(members))
-        first, arcs = self.successors(members)
+        first, arcs, _ = self.successors(members)
         drains = arcs[:, judging.WAY] & 0xFF == moves.DRAIN
-        return first, place_of[arcs[:, judging.THEN]], (arcs[:, judging.WAY] >> 8).astype(np.int8) + moves.ACTORS_MAX * drains.astype(np.int8)
+        return first, place_of[arcs[:, judging.THEN]], (arcs[:, judging.WAY] >> 8 & moves.ACTORS_MAX - 1).astype(np.int8) + moves.ACTORS_MAX * drains.astype(np.int8)
 
     def _at(self) -> tuple:
         """What every kernel that reads a search is given."""
@@ -436,40 +361,9 @@ class Search:
         """How many stores an actor has in its buffer."""
         return int(self.tables.locals.rows[local, buffers.HELD]) if self.room else 0
 
-    def branches(self, local: int) -> list[int]:
-        """The moves that an actor may have there, as the search numbers them."""
-        fan = max(0, int(self.tables.locals.fanout[local]))
-        return [*range(fan - 1), moves.DRAIN] if self.held(local) else [*range(fan)]
-
     def buffered(self) -> int:
         """The most stores that one buffer has held."""
         return int(self.tables.locals.rows[:self.counts[states.N_LOCALS], buffers.HELD].max()) if self.room else 0
-
-    def walk_to(self, state: int) -> tuple[list[Turn], list[int]]:
-        """The shortest schedule that leads to a state; and which actor is at each place of it."""
-        walk = [state]
-        while walk[-1]:
-            walk.append(int(self.tables.states.parents[walk[-1]]))
-        walk.reverse()
-        turns, who, before = [], list(range(self.actors)), np.array(walk[:-1], np.int64)
-        first, arcs = self.successors(before)
-        thens, chosen = arcs[:, judging.THEN].tolist(), []
-        for then, begin, end in zip(walk[1:], first.tolist(), first[1:].tolist()):
-            chosen.append(thens.index(then, begin, end))
-        arcs = arcs[chosen]
-        for parent, (turn, local) in zip(walk, self.moves(arcs, self.stored.rows(before))):
-            turns.append(turn._replace(actor=who[turn.actor]))
-            who = self.reorder(who, parent, turn, local)
-        return self.settling + turns, who
-
-    def way_to(self, state: int, way: int | None = None) -> list[Turn]:
-        """The shortest schedule that leads to a state, and one move further."""
-        turns, who = self.walk_to(state)
-        if way is None:
-            return turns
-        _, arcs = self.successors(np.array([state]))
-        [(turn, _)] = self.moves(arcs[arcs[:, judging.WAY] == way], [self.state(state)])
-        return turns + [turn._replace(actor=who[turn.actor])]
 
     def depth(self) -> int:
         """Moves of the longest of the shortest ways."""

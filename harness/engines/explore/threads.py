@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.engines.explore.stored import Stored
 from harness.experiment.world import World
-from kernels import atomics, moves, packed, search as kernel, states
+from kernels import atomics, moves, packed, search as kernel, states, symmetry
 
 ALONE = kernel.ASKING, kernel.CROWDED            # endings of a worker after which it goes on alone, for one state
 TICK_S = 0.25                    # between signs of life
@@ -110,7 +110,7 @@ class Workers:
                 if mine[0] and not 0 < all_[0] <= mine[0]:
                     all_[:] = mine
         several = known.accessors & known.accessors - 1 != 0
-        news = several & (known.changed != 0) & (known.ordered != 0) & (known.ghosts == 0) & (known.contested == 0)
+        news = several & (known.changed != 0) & (known.ordered != 0) & (known.ghosts != symmetry.GHOST) & (known.contested == 0)
         known.contested[news] = 1
         for worker in self.workers:
             for name in NOTED:
