@@ -54,18 +54,19 @@ def _numba_side():
     return importlib.import_module("kernels.numba_side")
 
 
-def kernel(function=None, *, entry=False):
+def kernel(function=None, *, entry=False, inline=True):
     """Compile `function` with the settings that every kernel shares, when it is first needed.
 
     A kernel is called by other kernels and is inlined into them.  An `entry` is also called from
     Python; only entries are kept on disk, with all that they call inside.  (What Python needs in
-    order to call a function costs as much to compile as a small kernel itself.)
+    order to call a function costs as much to compile as a small kernel itself.)  With inline = False LLVM
+    says whether it is inlined: for what is long, stands in several entries and is not called at each step.
 
     No bounds or division checks: what a kernel is given has been checked before (assemble, plan).
     """
     if function is None:
-        return functools.partial(kernel, entry=entry)
-    compiled = functools.update_wrapper(Deferred(lambda: _numba_side().dispatcher(function, entry)), function)
+        return functools.partial(kernel, entry=entry, inline=inline)
+    compiled = functools.update_wrapper(Deferred(lambda: _numba_side().dispatcher(function, entry, inline)), function)
     compiled.py_func = function
     return compiled
 

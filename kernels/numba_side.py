@@ -19,11 +19,11 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.config.CACHE_DIR = cache.choose(source_hash())
 
 
-def dispatcher(function, entry: bool):
+def dispatcher(function, entry: bool, inline: bool):
     """What Python and other kernels call."""
     compiled = numba.njit(
         function, _nrt=False, boundscheck=False, error_model="numpy", nogil=True,
-        forceinline=not entry,
+        forceinline=inline and not entry,
         no_cpython_wrapper=not entry, no_cfunc_wrapper=not entry,
         pipeline_class=KernelCompiler,
     )

@@ -229,7 +229,7 @@ def kicked_up_to(world, known, registers, pc):
     return 2 * cursor + (0 if known.loops[pc] == PICKS else 1)
 
 
-@kernel
+@kernel(inline=False)
 def add_twins(local, alike, table):
     """Note for an actor's locals what each actor alike would have in its place: twins[local, place], + 1."""
     rows, twins, given = table.rows, table.twins, table.table.given
@@ -348,7 +348,7 @@ def exchange(right, alike, tables, known, who):
     who[left], who[right] = who[right], who[left]
 
 
-@kernel
+@kernel(inline=False)
 def put_in_order(alike, tables, known, who):
     """Exchange actors that are alike in the state that is being made until they are in order.
 
@@ -397,7 +397,7 @@ def following(alike, place):
     return -1
 
 
-@kernel
+@kernel(inline=False)
 def pick(first, number, alike, tables, known, who):
     """Put the actor that stands so many places behind `first`, of those alike, to that place; the others move up."""
     place = first
