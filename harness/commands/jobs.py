@@ -195,7 +195,8 @@ def _started(jobs: int, function: Callable, tasks: list[tuple]):
 
 
 def _end(pool: concurrent.futures.ProcessPoolExecutor) -> None:
-    processes, manager = list((pool._processes or {}).values()), pool._executor_manager_thread
+    processes = list((pool._processes or {}).values())
+    manager: Any = pool._executor_manager_thread         # a thread; typeshed has another type
     pool.shutdown(wait=False, cancel_futures=True)
     if stops.asked():
         for process in processes:
