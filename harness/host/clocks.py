@@ -71,7 +71,7 @@ def offset(processors: tuple[int, ...]) -> int | None:
 
 
 def _compare(processor: int) -> tuple[int, int]:
-    """kernels.clock.exchange with a process on another processor."""
+    """kernels.clock_checks.exchange with a process on another processor."""
     block = mmap.mmap(-1, mmap.PAGESIZE)
     word = address_of(block)
     clock_checks.exchange(word, False, 0, 0)                # compiled before there are two processes

@@ -102,10 +102,9 @@ def test_of_actors_that_always_differ_one_order_is_a_factorial_of_all():
     assert whole.states / factorial(3) < one.states < whole.states / factorial(3) * 1.2
 
 
-@pytest.mark.parametrize("name", ["two and two", "a broken lock", "two calls each"])
-def test_the_way_to_each_ending_leads_there_also_where_actors_changed_places(name):
-    scenario = world(name)
-    found = explore.run(scenario)
+def each_ending_is_reached(found) -> None:
+    """Follow the way to each ending: it ends with the answers and the words that the ending is said to have."""
+    scenario = found.scenario
     for ending in found.endings:
         replay = Replay(scenario)
         for number, turn in enumerate(ending.turns):
@@ -113,6 +112,13 @@ def test_the_way_to_each_ending_leads_there_also_where_actors_changed_places(nam
         answers = tuple(replay.answers(place) for place in range(len(scenario.scripts)))
         said = tuple(tuple("-" if answer == "HALT" else answer for answer in each) for each in ending.answers)
         assert (answers, replay.watched()) == (said, ending.words)
+
+
+@pytest.mark.parametrize("name", ["two and two", "a broken lock", "two calls each"])
+def test_the_way_to_each_ending_leads_there_also_where_actors_changed_places(name):
+    scenario = world(name)
+    found = explore.run(scenario)
+    each_ending_is_reached(found)
     for name, turns in found.violations.items():
         if name == "exclusive_ownership":
             accesses, _ = execute(Schedule(scenario, turns))
@@ -169,13 +175,7 @@ def test_vcpus_change_places_and_nothing_else_does():
 def again(found) -> None:
     """Run each way again: to the ending that it is said to lead to; once and twice round each cycle is the same state."""
     scenario = found.scenario
-    for ending in found.endings:
-        replay = Replay(scenario)
-        for number, turn in enumerate(ending.turns):
-            replay.follow(turn, number)
-        answers = tuple(replay.answers(place) for place in range(len(scenario.scripts)))
-        said = tuple(tuple("-" if answer == "HALT" else answer for answer in each) for each in ending.answers)
-        assert (answers, replay.watched()) == (said, ending.words)
+    each_ending_is_reached(found)
     for name, cycle in found.cycles.items():
         once, twice = (execute(Schedule(scenario, found.violations[name] + times * cycle)) for times in (1, 2))
         assert once[1] == twice[1]
