@@ -60,10 +60,13 @@ def _about_td(table: dict, found, offset: int) -> None:
         start.setdefault("words", {})[found["word"]] = int(found["number"], 0)
 
 
-def initial(text: Text, structs, parameters: dict[str, Type]):
-    """(variables, registers, what is said of the TD, as a scenario's table) of the initial state and the parameters."""
-    variables: dict[str, Variable] = {}
-    registers, later, table = [], [], {}
+def initial(text: Text, structs, parameters: dict[str, Type], declared=()):
+    """(variables, registers, what is said of the TD, as a scenario's table) of the initial state and the parameters.
+
+    declared   (name, type, value or None, where) of what is declared between the processes
+    """
+    variables: dict[str, Variable] = {name: Variable(name, of) for name, of, _, _ in declared}
+    registers, later, table = [], list(declared), {}
     for item, offset in _items(text):
         about_td = _TD_ITEM.fullmatch(item)
         if about_td:
@@ -126,9 +129,15 @@ def _type(text: Text, structs, found, offset: int) -> Type:
     return of
 
 
+# What the kernel writes for a lock that is free (include/linux/spinlock_types.h, rwlock_types.h, mutex.h).
+_UNLOCKED = re.compile(r"(?:__)?(?:RAW_)?(?:SPIN|RW)_LOCK_UNLOCKED(?:\s*\(.*\))?|__(?:MUTEX|RWSEM)_INITIALIZER\s*\(.*\)|__SRCU_STRUCT_INIT\s*\(.*\)")
+
+
 def _scalar(text: Text, given: str, offset: int):
     """A number, or the name of the shared object at that address."""
     given = given.strip()
+    if _UNLOCKED.fullmatch(given):
+        return 0
     wrapped = re.fullmatch(r"(?:ATOMIC_INIT|ATOMIC64_INIT|REFCOUNT_INIT)\s*\((.*)\)|\(\s*(-?\w+)\s*\)", given)
     given = next(part for part in wrapped.groups() if part is not None).strip() if wrapped else given
     if re.fullmatch(r"-?(0[xX][0-9a-fA-F]+|\d+)", given):
@@ -152,9 +161,9 @@ def _values(text: Text, type_: Type, value: str | None, offset: int, variables) 
             return _by_field(text, type_, inside, offset)
     else:
         pieces = [value]
-    if type_.kind in types.LOCKS and any(piece.strip() not in ("0",) for piece in pieces):
-        raise text.error(offset, f"{type_} begins unlocked")
     values = tuple(_scalar(text, piece, offset) for piece in pieces)
+    if type_.kind in types.LOCKS and any(values):
+        raise text.error(offset, f"{type_} begins unlocked")
     if len(values) > type_.words:
         raise text.error(offset, f"{len(values)} values for {type_.words} word{'s' * (type_.words != 1)}")
     for each in values:

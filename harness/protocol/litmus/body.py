@@ -73,6 +73,7 @@ class World:
     variables   shared objects by name: (type, where they lie in memory)
     first, end  the stretch of memory that pointers may point into
     functions   helper functions by name
+    file_scope  shared objects that are declared between the processes, which every function sees
     free        registers that processes may use, in order
     names_used  names of all functions that the file calls anywhere
     specials    further names of constants
@@ -89,6 +90,7 @@ class World:
     names_used: set[str]
     constants: dict[str, int]
     processes: int
+    file_scope: frozenset[str] = frozenset()
     calls: object = None         # tdx.Calls, or nothing where the test makes none
 
 
@@ -101,6 +103,7 @@ class Body:
         self.used = 0                            # of world.free
         self.inlined: list[str] = []             # names of the functions that are being written
         self.returns: list[tuple[str, Value | None, int]] = []       # where `return` goes, its value, depth of scopes
+        self.expanding: set[str] = set()         # names of macros within one another
         self.kept: dict[str, Local] = {}         # locals by name, for conditions
         self.notes: dict[str, int] = {}          # registers that count or keep something (`counter`)
         self.held: dict[tuple[int, str], int] = {}       # (lock, mode) -> its place in a register (locks.py)
@@ -125,6 +128,7 @@ class Body:
         """The rows that follow are of this piece of C."""
         place = place_of(node)
         self.where = f"P{self.number}:{place.line} {spelled(node)}"
+        self.world.structs.places.setdefault(self.where, place)
 
     def row(self, op: Op, text: str = "", **fields) -> None:
         fields["text"] = text or self.where
@@ -184,9 +188,26 @@ class Body:
                 return scope.names[name]
             if scope.assigned is not None:       # a function does not see its caller's names
                 break
+        if name in self.world.structs.macros:
+            return self._macro(name)
+        if name in types.PG_LEVELS:
+            return number(types.PG_LEVELS[name], types.PG_LEVEL)
         if name in self.world.constants:
             return number(self.world.constants[name], types.UNSIGNED_LONG)
         return None
+
+    def _macro(self, name: str) -> Value | None:
+        """What an enumerator or a #define stands for, here; None within itself."""
+        from harness.protocol.litmus.expressions import value
+        if name in self.expanding:
+            return None
+        self.expanding.add(name)
+        given, more, of = self.world.structs.macros[name]
+        found = value(self, given)
+        if more:
+            found = self.compute(Operator.ADD, found, number(more), types.INT, given)
+        self.expanding.discard(name)
+        return found if of is None else self.fitted(found, of, given)
 
     def names(self) -> set[str]:
         """The locals and arguments that can be named here."""
@@ -198,8 +219,9 @@ class Body:
         return found
 
     def shared_by_name(self, name: str) -> Shared | None:
-        """A shared word that a helper function names as what it is in the kernel, a variable of the file; P0, P1 ... take pointers."""
-        if not self.inlined or name not in self.world.variables:
+        """A shared word that is named as in the kernel, a variable of the file: by helper functions, and wherever it is declared
+        between the processes; those of the initial state P0, P1 ... have as parameters."""
+        if name not in self.world.variables or not self.inlined and name not in self.world.file_scope:
             return None
         of, place = self.world.variables[name]
         return Shared(of, R.ZERO, place)
