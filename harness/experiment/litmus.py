@@ -29,7 +29,7 @@ from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Program
 from harness.protocol.litmus import conditions, interrupts, locks, rcu, source, tdx, types
-from harness.protocol.litmus.body import Body, Value, World, spelled
+from harness.protocol.litmus.body import REGISTER, Body, Value, World, spelled
 from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import LitmusError, Text, take_apart
 from harness.protocol.litmus.types import Type
@@ -141,6 +141,11 @@ class Test(Scenario):
     @property
     def program(self) -> Program:
         return self.written[0]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is taken otherwise than a compiler would, to be said."""
+        return self.written and self.structs.undeclared
 
     @functools.cached_property
     def live(self) -> np.ndarray:
@@ -570,7 +575,10 @@ def _is_word(name: str) -> bool:
 
 
 def _locals(node) -> set[str]:
+    """The locals of a process, with those of REGISTER that it only assigns to."""
     found = {node.name} if isinstance(node, c_ast.Decl) and node.name else set()
+    if isinstance(node, c_ast.Assignment) and isinstance(node.lvalue, c_ast.ID) and REGISTER.fullmatch(node.lvalue.name):
+        found.add(node.lvalue.name)
     for _, child in node.children():
         found |= _locals(child)
     return found

@@ -28,7 +28,7 @@ _ITEM = re.compile(r"""\s*(?:
     (?P<process>\d+)\s*:\s*(?P<local>[A-Za-z_]\w*)\s*=\s*(?P<given>.+)
   | (?P<type>(?:struct\s+\w+|[A-Za-z_]\w*(?:\s+(?:int|long|char|short))*)\s*\**)\s*
     (?<=[\s*])(?P<name>[A-Za-z_]\w*)\s*(?:\[\s*(?P<count>\d+)\s*\])?\s*(?:=\s*(?P<value>.+))?
-  | (?P<bare>[A-Za-z_]\w*)\s*(?:=\s*(?P<bare_value>.+))?
+  | (?P<open>\[\s*)?(?P<bare>[A-Za-z_]\w*)(?(open)\s*\])\s*(?:=\s*(?P<bare_value>.+))?
 )\s*\Z""", re.VERBOSE | re.DOTALL)
 
 

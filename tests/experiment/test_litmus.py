@@ -249,6 +249,13 @@ def test_the_kernels_own_form_runs_unchanged(path, model):
     assert verdict.observation == "Never" and not verdicts.unexpected(test, verdict, found.violations, model)
 
 
+def test_a_register_that_is_declared_nowhere_is_said(tmp_path, capsys):
+    """The kernel's own tests have such; a name that is none of herd7's registers is a mistake (MISTAKES)."""
+    path = ROOT / "tests/vectors/litmus/failed-cmpxchg+undeclared.litmus"
+    code, out, _ = command(capsys, "explore", str(path), "--out", str(tmp_path))
+    assert code == 0 and out.count("P1: `r1` is not declared; taken as an int, as herd7 does\n") == 1 and "P0: " not in out
+
+
 def test_an_address_is_printed_by_its_name():
     test = litmus.load(ROOT / "tests/vectors/litmus/RCU+free.litmus")
     said = reports.as_herd(test, verdicts.judge(test, search.run(test).endings), 0)

@@ -5,6 +5,7 @@ shared word; an address that is not known while rows are written is looked at be
 no access leaves the words of the test.
 """
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from kernels.arithmetic import Operator
 from kernels.ops import OP_TABLE, Kind, Op, Register as R
 
 WORD = 8
+REGISTER = re.compile(r"r\d+")
 _GENERATOR = c_generator.CGenerator()
 
 
@@ -179,6 +181,17 @@ class Body:
         self.scopes[-1].names[name] = local
         if not self.inlined:
             self.kept.setdefault(name, local)
+        return local
+
+    def undeclared(self, node) -> Local | None:
+        """A register of herd7's (r0, r1 ...) that a process assigns to without a declaration, as some of the kernel's tests do."""
+        if self.inlined or not REGISTER.fullmatch(node.name) or node.name in self.world.variables:
+            return None
+        scope = next(scope for scope in self.scopes if scope.assigned is not None)
+        local = Local(node.name, types.INT, self.take(node))
+        scope.names[node.name] = self.kept[node.name] = local
+        said = f"P{self.number}: `{node.name}` is not declared; taken as an int, as herd7 does"
+        self.world.structs.undeclared += [said] * (said not in self.world.structs.undeclared)
         return local
 
     def find(self, name: str):

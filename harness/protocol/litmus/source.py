@@ -104,6 +104,7 @@ class Structs:
     known     structs
     typedefs  other names of types
     macros    enumerators and #defines: (what is written, what is to be added, type or None as it is written)
+    undeclared  what is to be said of locals that are assigned to without a declaration
     places    where a piece of C stands that rows are written of, by what they say
     """
 
@@ -112,6 +113,7 @@ class Structs:
         self.typedefs: dict[str, Type] = {}
         self.macros: dict[str, tuple[object, int, Type | None]] = {}
         self.places: dict[str, Place] = {}
+        self.undeclared: list[str] = []
 
     def error(self, node, what: str) -> LitmusError:
         return LitmusError(self.text.path, place_of(node), what)
