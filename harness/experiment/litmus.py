@@ -28,7 +28,7 @@ from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Program
-from harness.protocol.litmus import conditions, interrupts, locks, rcu, source, tdx, types
+from harness.protocol.litmus import conditions, interrupts, locks, rcu, scripted, source, tdx, types
 from harness.protocol.litmus.body import REGISTER, Body, Value, World, spelled
 from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import LitmusError, Text, take_apart
@@ -36,6 +36,7 @@ from harness.protocol.litmus.types import Type
 from harness.protocol.call import Options
 from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import Flow
+from harness.protocol.flows.pamt import RANGES
 from harness.protocol.flows.script import LEAVE, write_leave
 from harness.protocol.liveness import live_registers
 from harness.protocol import releases
@@ -124,14 +125,20 @@ class Test(Scenario):
 
     @functools.cached_property
     def layout(self) -> Layout:
-        words = [(each.name, each.type.words) for each in self.variables]
+        words = [(each.name, each.type.words) for each in self.variables if each.name not in self.of_vm]
         words += [(f"{RESULT}{name}", 1) for name in self.shown if ":" in name]
-        return Layout(self.vcpus, self.vcpus + self.hosts, PAGES, record_words=0, content_bytes=8, variables=words,
+        pages = PAGES * (RANGES if self.file.dynamic_pamt else 1)
+        return Layout(self.vcpus, self.vcpus + self.hosts, pages, record_words=0, content_bytes=8, variables=words,
                       dynamic_pamt=self.file.dynamic_pamt)
+
+    @functools.cached_property
+    def of_vm(self) -> set[str]:
+        """Shared words of the file that are the VM's own, at which KVM's flows look too."""
+        return {each.name for each in self.variables if each.name == tdx.BAR} if self.of_td else set()
 
     def at(self, name: str, word: int = 0) -> int:
         """Where a shared object lies in memory."""
-        return self.layout.at(f"{VARIABLE}{name}", word)
+        return self.layout.at(name if name in self.of_vm else f"{VARIABLE}{name}", word)
 
     @functools.cached_property
     def written(self) -> tuple[Program, dict, dict]:
@@ -225,8 +232,16 @@ class Test(Scenario):
     def order_of(value: str) -> tuple:
         return (0, int(value), "") if re.fullmatch(r"-?\d+", value) else (1, 0, value)
 
+    @property
+    def parts_of_flows(self) -> dict[int, scripted.Part]:
+        """By place: the processes that are KVM's own flows, where their scripts are rows."""
+        places = [place for place, script in enumerate(self.scripts) if script.flow is not None] * self.timed
+        return dict(zip(places, scripted.parts((self.scripts[place].flow, self.scripts[place].actor.kind == "vcpu") for place in places)))
+
     def start(self, memory: Memory) -> list[np.ndarray]:
         actors = super().start(memory)
+        for place, part in self.parts_of_flows.items():
+            actors[place][R.DRAWS] = part.first
         for each in self.variables:
             of = each.type.to if each.type.kind == "array" else each.type
             for word, value in enumerate(each.values):
@@ -255,7 +270,8 @@ def _write(test: Test) -> tuple[Program, dict, dict]:
     world = World(test.text, test.structs, listing, variables, min((each.offset for each in regions), default=0),
                   max((each.end for each in regions), default=0),
                   {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
-                  _called(test.tree), constants, len(test.scripts), test.file_scope, tdx.Calls(flow.options, flow) if test.of_td else None)
+                  _called(test.tree), constants, len(test.scripts), test.file_scope,
+                  frozenset(map(test.at, test.of_vm)), tdx.Calls(flow.options, flow, test.file.crossed) if test.of_td else None)
     registers, held = {}, {}
     for place, script in enumerate(test.scripts):
         if script.flow is not None:
@@ -282,7 +298,9 @@ def _write(test: Test) -> tuple[Program, dict, dict]:
     if test.of_td:
         write_calls(listing, flow.options, list(dict.fromkeys(flow.calls)))
         for name in test.parts:
-            write_call(listing, tdx.PARTS[name], flow.options, 0)
+            write_call(listing, tdx.PARTS[name], flow.options, tdx.PARTS[name].levels[-1])
+    if test.parts_of_flows:
+        scripted.write(listing, list(test.parts_of_flows.values()), PROCESS)
     return listing.program(), registers, held
 
 
@@ -318,7 +336,7 @@ def _surroundings(test: Test) -> tuple[Flow, tuple[int, ...]]:
     scratch = Flow(options, test.policy, test.hosts, 0, 1.0, False)
     write_calls(scratch.listing, options, [(name, level) for name in test.calls for level in rows[name].levels])
     for name in test.parts:
-        write_call(scratch.listing, tdx.PARTS[name], options, 0)
+        write_call(scratch.listing, tdx.PARTS[name], options, tdx.PARTS[name].levels[-1])
     used = used_registers(scratch.listing.program()) | TAKEN_BY_CALLS
     if test.uses_flows:
         flow = write_flows(options, test.policy, test.hosts, accept_first=1.0)

@@ -35,7 +35,7 @@ _ITEM = re.compile(r"""\s*(?:
 # What the initial state may say of the TD, as a scenario's table has it.
 _TD_ITEM = re.compile(r"""
     (?P<list>must_violate|may_violate)\s*=\s*\{(?P<names>[\w,\s]*)\}
-  | (?P<key>module|policy|primitive|timeouts|dynamic_pamt|pairs|memory_model|seamcall_drains)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
+  | (?P<key>module|policy|primitive|timeouts|dynamic_pamt|crossed|pairs|memory_model|seamcall_drains)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
   | P(?P<interrupt>\d+)\s+interrupts\s+P(?P<interrupted>\d+)
   | page\s+(?P<page>\d+(?:\s+level\s+\d)?)\s*=\s*"?(?P<state>[A-Za-z_]\w*)"?
   | listed\s+(?P<vcpu>vcpu\d+|P\d+)\s*=\s*\{(?P<pages>[\d,\s]*)\}

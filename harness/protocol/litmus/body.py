@@ -75,6 +75,7 @@ class World:
     variables   shared objects by name: (type, where they lie in memory)
     first, end  the stretch of memory that pointers may point into
     functions   helper functions by name
+    of_vm       where shared words of the file lie that are the VM's own
     file_scope  shared objects that are declared between the processes, which every function sees
     free        registers that processes may use, in order
     names_used  names of all functions that the file calls anywhere
@@ -93,6 +94,7 @@ class World:
     constants: dict[str, int]
     processes: int
     file_scope: frozenset[str] = frozenset()
+    of_vm: frozenset[int] = frozenset()
     calls: object = None         # tdx.Calls, or nothing where the test makes none
 
 
@@ -289,7 +291,7 @@ class Body:
             raise self.error(node, "a local is no shared word")
         if pointer.constant is not None:
             where = pointer.constant + offset
-            if not self.world.first <= where < self.world.end:
+            if not self.world.first <= where < self.world.end and where not in self.world.of_vm:
                 raise self.error(node, "points to no shared word")
             return Shared(type_, R.ZERO, where)
         inside, bad = self.fresh("inside"), self.fresh("nowhere")

@@ -187,8 +187,8 @@ def _is_locked(body: Body, node, arguments) -> Value:
     return body.compute(Operator.NE, word, number(0), types.LONG, node)._replace(type=types.INT)
 
 
-def _dec_and_lock(kind: str) -> Callable:
-    """1 with the lock held if the count came to zero; include/linux/spinlock.h, lib/dec_and_lock.c."""
+def _dec_and_lock(kind: str, saves: bool = False) -> Callable:
+    """1 with the lock held if the count came to zero; include/linux/spinlock.h, lib/dec_and_lock.c.  `saves`: with interrupts off then."""
     def written(body: Body, node, arguments) -> Value:
         target, found = shared(body, arguments[0], node), lock(body, arguments[1], node, kind)
         answer = body.take(node)
@@ -197,6 +197,9 @@ def _dec_and_lock(kind: str) -> Callable:
             went = unless_equal(body, target, number(-1), number(1, types.LONG), node)
             decide(body, went, more, slow)
         body.label(slow)
+        flags = _flags(body, arguments[2]).register if saves else None
+        if saves:
+            interrupts.off(body, flags)
         take(body, found, EXCLUSIVE)
         with body.temporaries():
             old, _ = change(body, target, Operator.SUB, number(1), node)
@@ -205,6 +208,8 @@ def _dec_and_lock(kind: str) -> Callable:
             decide(body, last, zero, unlock)
         body.label(unlock)
         drop(body, found, EXCLUSIVE)
+        if saves:
+            interrupts.on(body, flags)
         body.label(more)
         body.row(Op.LET, register=answer, next=done)
         body.label(zero)
@@ -397,6 +402,8 @@ def _mutexes() -> dict[str, Primitive]:
 LOCKS: dict[str, Primitive] = _spinlocks() | _readers_and_writers() | _mutexes() | {
     **{f"{family}_dec_and_{name}": Primitive(_dec_and_lock(kind), 2) for family in ("atomic", "atomic64", "atomic_long", "refcount")
        for name, kind in (("lock", "spinlock"), ("raw_lock", "spinlock"), ("mutex_lock", "mutex"))},
+    **{f"{family}_dec_and_{name}_irqsave": Primitive(_dec_and_lock("spinlock", True), 3) for family in ("atomic", "refcount")
+       for name in ("lock", "raw_lock")},
     "cond_resched_lock": Primitive(_resched_lock(EXCLUSIVE, "spinlock")),
     "need_resched": Primitive(either, 0), "spin_needbreak": Primitive(either), "rwlock_needbreak": Primitive(either),
     "cond_resched": Primitive(_cond_resched, 0), "might_sleep": Primitive(_cond_resched, 0),

@@ -15,7 +15,7 @@ from typing import Callable
 from harness.memory.layout import ENTRIES, PAMT_BYTES
 from harness.protocol.call import Options, index, locate, locate_page, locate_pair
 from harness.protocol.flows.flow import IN_GUEST, REQUEST, Flow
-from harness.protocol.flows.pamt import GIVE_BACK, USE
+from harness.protocol.flows.pamt import GIVE_BACK, SPLIT, USE, locate_crossed_pair
 from harness.protocol.flows.script import ABOUT_PAGES, LEAF_CALLS
 from harness.errors import nearest
 from harness.protocol.litmus import interrupts, locks, types
@@ -50,35 +50,42 @@ def rows_of(called: str) -> tuple[str, ...]:
     return (INIT, f"{INIT}_apicid") if called == INIT else (WRAPPERS.get(called, called),)
 
 
-# Of the calls that use a page of a range and give it back, the parts that are about the page (flows/pamt.py).
-PARTS = {part.name: part for part in (USE, GIVE_BACK)}
+# Of the calls that use a page of a range and give it back, the parts that are about the page; and DEMOTE's about a range (flows/pamt.py).
+PARTS = {part.name: part for part in (USE, GIVE_BACK, SPLIT)}
 PAMT_CALLS = ("tdh_phymem_pamt_add", "tdh_phymem_pamt_remove")
 
 
 def _pamt(name: str) -> Callable:
-    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, and the parts that use a page and give it back: (page's address).
+    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, a split of them, and the parts that use a page and give it back: (page's address).
 
     page_out_of_use(page, &last): `last` becomes 1 if the module hints that it was the last page in use of its 2 MiB.
+    The pair that is given lies in 2 MiB of its own, or (`crossed`) in the other range; beside a split that of the split only.
     """
+    whole = name in PAMT_CALLS or name == SPLIT.name
+
     def written(body: Body, node, arguments) -> Value:
         calls, listing = body.world.calls, body.listing
-        layout, whole = calls.options.layout, name in PAMT_CALLS
+        layout = calls.options.layout
         page = body.compute(Operator.SHR, value(body, arguments[0]), number(PAGE_SHIFT), types.UNSIGNED_LONG, node)
         page = body.compute(Operator.AND, page, number(layout.pages - (ENTRIES if whole else 1)), types.UNSIGNED_LONG, node)
         for register in (R.PAGE, R.GUEST_PAGE):
             body.load_value(page, node, register)
         locate(listing, layout, 1 if whole else 0, leaf=True)
-        index(listing, R.TARGET_4K, layout.at("pamt_4k.data"), 0, PAMT_BYTES, text="PAMT 4K entry of the page")
+        if name == SPLIT.name:
+            listing.row(Op.LET, register=R.COPY, source=R.HPA, text="the SEPT entry")
+        else:
+            index(listing, R.TARGET_4K, layout.at("pamt_4k.data"), 0, PAMT_BYTES, text="PAMT 4K entry of the page")
         if whole:
-            locate_pair(listing, layout)
+            crossed = calls.crossed and (name == SPLIT.name or SPLIT.name not in body.world.names_used)
+            (locate_crossed_pair if crossed else locate_pair)(listing, layout)
         listing.row(Op.LET, register=R.PAMT, source=R.TARGET_4K)
         listing.row(Op.LET, register=R.NODE, source=R.TARGET_2M)
         behind, answer = body.fresh("answered"), body.take(node)
 
         def made() -> None:
-            if not whole:
+            if name in PARTS:
                 calls.parts.add(name)
-                body.row(Op.CALL, next=entry_label(PARTS[name], 0), otherwise=behind, text=name)
+                body.row(Op.CALL, next=entry_label(PARTS[name], PARTS[name].levels[-1]), otherwise=behind, text=name)
                 body.label(behind)
             else:
                 calls.flow.call(name, behind, 1)
@@ -91,10 +98,10 @@ def _pamt(name: str) -> Callable:
 
 
 class Calls:
-    """The functions that a test may call of one release, under one policy's flows."""
+    """The functions that a test may call of one release, under one policy's flows; `crossed`: see _pamt."""
 
-    def __init__(self, options: Options, flow: Flow):
-        self.options, self.flow, self.parts = options, flow, set()
+    def __init__(self, options: Options, flow: Flow, crossed: bool = False):
+        self.options, self.flow, self.crossed, self.parts = options, flow, crossed, set()
         self.rows = by_name(options.release)
         self.primitives = {name: Primitive(_call(row), 0, ARGUMENTS_MOST)
                            for name, row in ({name: name for name in self.rows} | WRAPPERS).items() if row in self.rows}
@@ -130,7 +137,7 @@ class Calls:
 
     def _no_vcpus(self, body: Body, node, arguments) -> Value:
         """tdh_do_no_vcpus(func, kvm, args...) of Linux 6.19 (arch/x86/kvm/vmx/tdx.c): the call, and where it is BUSY once more with
-        entry barred and every vCPU out.  The bar is the VM's word, at which KVM's flows look, and the file's of that name."""
+        entry barred and every vCPU out.  The bar is the VM's word; a shared word of the file that is called so is that one."""
         function = getattr(arguments[0], "name", "")
         if function not in self.primitives or not set(rows_of(function)) & self.rows.keys():
             raise body.error(node, f"{NO_VCPUS} takes one of the module's calls first{nearest(function, self.rows)}")
@@ -139,20 +146,17 @@ class Calls:
         world, made = body.world, self.primitives[function].write
         if locks.MMU_LOCK in world.variables:
             locks.assert_held(body, Shared(world.variables[locks.MMU_LOCK][0], R.ZERO, world.variables[locks.MMU_LOCK][1]), node, locks.EXCLUSIVE)
-        bars = [self.flow.at(BAR)] + [{"base": R.ZERO, "offset": place} for name, (_, place) in world.variables.items() if name == BAR]
         answer = body.take(node)
         busy, done = body.fresh("busy"), body.fresh("done")
         with body.temporaries():
             body.load_value(made(body, node, arguments[2:]), node, answer)
             decide(body, _of_class(body, Value(types.UNSIGNED_LONG, answer), "TDX_OPERAND_BUSY", node), busy, done)
         body.label(busy)
-        for bar in bars:
-            body.row(Op.STORE, **{**bar, "text": f"{BAR} = true"}, value=1)
+        body.row(Op.STORE, **self.flow.at(BAR, value=1))
         self.flow.kick_all()
         with body.temporaries():
             body.load_value(made(body, node, arguments[2:]), node, answer)
-        for bar in bars:
-            body.row(Op.STORE, **{**bar, "text": f"{BAR} = false"})
+        body.row(Op.STORE, **self.flow.at(BAR))
         body.label(done)
         return Value(types.UNSIGNED_LONG, answer)
 
