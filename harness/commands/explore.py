@@ -120,6 +120,10 @@ class Searching(NamedTuple):
         except (UsageError, KeyError, TypeError, ValueError):
             return None
 
+    def there(self, scenarios: list[tuple[str, Scenario, str]]) -> list[bool]:
+        """Which searches are kept of before."""
+        return [self.of_before(key, scenario) is not None for key, (_, scenario, _) in zip(self.keys(scenarios), scenarios)]
+
     def each(self, scenarios: list[tuple[str, Scenario, str]]) -> Iterator[tuple[int, tuple]]:
         """(place, (found, verdict) or jobs.Failure) of (path, scenario, what it is about), as they end."""
         keys, there = self.keys(scenarios), {}
@@ -230,9 +234,10 @@ def do(options) -> int:
         return litmus.explore(of, partial(each_litmus, of, method, where), options.show, destination, options.format)
     matrix = next((name for name in MATRICES if getattr(options, name)), None)
     if matrix:
-        return getattr(matrices, matrix)(matrices.Wanted(
-            options.configs, modules, options.policy, required, options.format, searching._replace(judge=False).each, method.bounded,
-            files.model))
+        searching = searching._replace(judge=False)
+        return matrices.compare(matrices.Wanted(
+            options.configs, modules, options.policy, required, options.format, searching.each, method.bounded, files.model,
+            searching.there if options.list else None), matrix)
     if options.list:
         return listed(files, searching, options.format)
     return explore(files, searching.each, options.show, destination, options.format)
@@ -251,7 +256,6 @@ def _check_together(given: dict, of_litmus: bool) -> None:
             (under and of_litmus, (*FULL_SEARCH, *WAYS), "not of C litmus tests under x86-TSO"),
             (of_litmus, (*MATRICES, "resume", "list"), "not of C litmus tests"),
             (matrix, ("show", *WAYS), "not together with --policies, --guests or --modules, which show no single way"),
-            (matrix, ("list",), "not together with --policies, --guests or --modules; --resume says how many are there"),
             (not matrix, ("require",), "only together with --policies, --guests or --modules"),
             (not matrix and plain, ("format",), "only together with --policies, --guests or --modules; allowed: table, json")):
         if applies:
@@ -269,8 +273,8 @@ def _destination(out: str, written: dict) -> counterexamples.Destination:
 def listed(files: Files, searching: Searching, style: str) -> int:
     """Prints which scenarios there are, and which have been searched before; returns the exit code."""
     scenarios = [(path, scenario, "") for path, scenario in files.scenarios()]
-    there = [searching.of_before(key, scenario) is not None for key, (_, scenario, _) in zip(searching.keys(scenarios), scenarios)]
-    print(jobs.listing([{"scenario": scenario.name, "module": scenario.module} for _, scenario, _ in scenarios], there, style))
+    print(jobs.listing([{"scenario": scenario.name, "module": scenario.module} for _, scenario, _ in scenarios],
+                       searching.there(scenarios), style))
     return DONE
 
 
