@@ -4,6 +4,7 @@ What this needs of the rows is kept in answers.json (kept_answers.py writes it, 
 need be assembled or compiled to explain an answer.  Of a release of one's own the rows themselves are asked.
 
     givers(word)          the calls that can end with a word, each with the releases in which it can
+    operands(word, ...)   the operands with which calls give a status
     holders(word, ...)    for each lock that a BUSY can be about: who may hold it, and who under KVM's locks
 
 A row says which answers a call gives for its locks and states; answers about an operand's form
@@ -21,7 +22,7 @@ from harness.protocol.contention import Use
 from harness.protocol.leaves import GUEST, HOST, SHARED_ROWS, Leaf, by_name
 from harness.protocol.releases import BY_NAME as RELEASE_NAMED, EXCLUSIVE, READ, SHARED, Release
 from kernels.statuses import EXIT_REASON, OPERAND
-from kernels.words import LOW_HALF, NAME_OF_OPERAND, NAME_OF_STATUS, OPERAND_ID, TDX_ERROR, known_class
+from kernels.words import LOW_HALF, NAME_OF_OPERAND, NAME_OF_STATUS, OPERAND_ID, OPERANDS, TDX_ERROR, known_class
 
 # What calls can answer that the rows do not say, by status: the calls, as the documents spell them.
 _ENTER = ("TDH.VP.ENTER",)
@@ -178,18 +179,45 @@ class Giver(NamedTuple):
 
 
 def givers(word: int, releases: tuple[Release, ...] = READ) -> list[Giver]:
-    """The calls that can end with a word, host calls first, in the order of their leaves."""
-    found: dict[tuple[str, Leaf], dict[str, None]] = {}
-    for release in releases:
-        for name in _rows_by_answer(release).get(answer_of(word), ()):
-            found.setdefault((name, by_name(name)), {})[release.name] = None
+    """The calls that can end with a word, host calls first, in the order of their leaves.
+
+    Of a status that names an operand, without one and never given so: those that give it with any.
+    """
+    wanted = answer_of(word)
+    found = _givers(wanted, releases)
+    if not found and wanted[-1] == 0:
+        for operand in operands(word, releases=releases):
+            for giver, names in _givers((*wanted[:-1], OPERANDS[operand]), releases).items():
+                found.setdefault(giver, {}).update(names)
     upper, fatal = known_class(word)
     modelled = {leaf for _, leaf in found}
-    for call in (IMPORTS if upper & TDX_ERROR else ()) if fatal else MORE.get(NAME_OF_STATUS.get(upper, ""), ()):
+    spoilt = IMPORTS if upper & TDX_ERROR and not found else ()
+    for call in spoilt if fatal else MORE.get(NAME_OF_STATUS.get(upper, ""), ()):
         if (leaf := by_name(call)) not in modelled:
             found[leaf.spelled, leaf] = {}
     return sorted((Giver(name, leaf, tuple(names)) for (name, leaf), names in found.items()),
                   key=lambda giver: (giver.leaf.side == GUEST, giver.leaf.number, giver.name))
+
+
+def _givers(wanted: tuple, releases: tuple[Release, ...]) -> dict[tuple[str, Leaf], dict[str, None]]:
+    """Rows that give an answer (answer_of), and the releases in which they do."""
+    found: dict[tuple[str, Leaf], dict[str, None]] = {}
+    for release in releases:
+        for name in _rows_by_answer(release).get(wanted, ()):
+            found.setdefault((name, by_name(name)), {})[release.name] = None
+    return found
+
+
+def operands(word: int, leaf: Leaf | None = None, releases: tuple[Release, ...] = READ) -> list[str]:
+    """The operands with which rows give a status, of any call or of one; none if its low half names no operand."""
+    upper, fatal = known_class(word)
+    if LOW_HALF.get(upper) != OPERAND:
+        return []
+    return list(dict.fromkeys(
+        NAME_OF_OPERAND[operand] for release in releases
+        for (answer, lost, operand), names in sorted(_rows_by_answer(release).items(), key=repr)
+        if (answer, lost) == (upper, fatal) and operand
+        and (leaf is None or any(by_name(name) == leaf for name in names))))
 
 
 # --- who may hold a lock -------------------------------------------------------------------------
