@@ -120,7 +120,8 @@ def test_a_state_in_the_low_half_does_not_change_who_gives_an_answer_and_an_oper
 
 
 def test_an_answer_with_bit_61_is_an_imports():
-    assert names(answers.givers(status("TDX_OPERAND_BUSY", "GPA_LIST_ENTRY") | 1 << 61)) == {"tdh_import_mem"}
+    assert names(answers.givers(status("TDX_OPERAND_BUSY", "GPA_LIST_ENTRY") | 1 << 61)) == {
+        "tdh_import_mem", "tdh_import_mem_cancel"}
     assert not names(answers.givers(TREE | 1 << 61)) & {"tdh_mem_page_aug", "tdh_vp_enter"}
 
 
