@@ -10,8 +10,9 @@ from typing import NamedTuple
 from harness.errors import UsageError
 from harness.results import store
 from harness.results.schema import Result
+from tests.faults.commands import ENDLESS_S
 from tests.faults.faults import Fault
-from tests.faults.started import LIMIT_S, ROOT, Started
+from tests.faults.started import LIMIT_S, ROOT, SHARED, Started
 
 OURS = ("harness", "kernels")
 GRACE_S = 3.0
@@ -27,13 +28,16 @@ class Round(NamedTuple):
     measuring: bool
 
 
-def one(fault: Fault, source: random.Random, folder: Path, longest_s: dict[tuple[str, ...], float]) -> Round:
+def one(fault: Fault, number: int, source: random.Random, folder: Path, longest_s: dict[tuple[str, ...], float],
+        given: Path | None = None) -> Round:
     """Start, wait, do it, judge.
 
+    number      of the round
     longest_s   of each command how long it takes if nothing happens
+    given       what the commands read (commands.prepare)
     """
-    command = source.choice(fault.commands)
-    began, started = time.monotonic(), Started(command, folder, fault.own_cache)
+    command = fault.commands[number % len(fault.commands)]
+    began, started = time.monotonic(), Started(command, folder, given, fault.own_cache)
     at_work = source.random() < AT_WORK and started.wait_for_workers()
     try:
         time.sleep(source.random() * (WORK_S if at_work else longest_s[command]))
@@ -50,9 +54,11 @@ def one(fault: Fault, source: random.Random, folder: Path, longest_s: dict[tuple
         started.kill()
 
 
-def undisturbed_s(command: tuple[str, ...], folder: Path) -> float:
+def undisturbed_s(command: tuple[str, ...], folder: Path, given: Path) -> float:
     """How long a command takes if nothing happens to it."""
-    began, started = time.monotonic(), Started(command, folder)
+    if command in ENDLESS_S:
+        return ENDLESS_S[command]
+    began, started = time.monotonic(), Started(command, folder, given)
     try:
         text = started.end()
         if started.process.returncode:
@@ -71,18 +77,22 @@ def wrong(fault: Fault, started: Started, code: int, text: str):
         yield f"exit code {code}: {text.strip()[-200:]}"
     if "Traceback" in text and not before_us:
         yield f"a traceback: {text.strip().splitlines()[-1]}"
+    if code > 128 and not started.has_workers and len(said := [line for line in started.said.splitlines() if not line.startswith("saved ")]) > 1:
+        yield f"{len(said)} lines: {' / '.join(said)[:200]}"
     yield from wrong_with_results(fault, started, code, text)
     if odd := sorted(path.name for path in started.temporary.iterdir() if not (path / "result.json").is_file()):
         if fault.kept or code != -signal.SIGKILL:
             yield f"left over among the temporary files: {', '.join(odd)[:100]}"
     if left := started.left_over(GRACE_S):
         yield f"{left} processes live on"
+    if shared := started.shared_left(GRACE_S):
+        yield f"left over in {SHARED}: {', '.join(sorted(shared))[:100]}"
 
 
 def wrong_with_results(fault: Fault, started: Started, code: int, text: str):
-    folders = [path for place in (started.out, started.temporary) for path in place.glob("*/") if (path / "result.json").exists()]
+    folders = [path.parent for place in (started.out, started.temporary) for path in place.rglob("result.json")]
     for folder in started.out.glob("*/"):
-        if not (folder / "result.json").is_file() and fault.kept:
+        if not next(folder.rglob("*.json"), None) and fault.kept:
             yield f"{folder.name} holds no result"
     found = []
     for folder in folders:
