@@ -43,9 +43,9 @@ def has_workers(command: tuple[str, ...]) -> bool:
 
 def prepare(given: Path) -> None:
     """Results, a trace and a schedule."""
-    subprocess.run([sys.executable, "-m", "harness", "explore", "configs/explore/known/priority_lost.toml", "--module", "1.5.05", "--out", given],
+    subprocess.run([sys.executable, "-m", "harness", "explore", "configs/explore/busted_lock.toml", "--module", "1.5.05", "--out", given],
                    cwd=ROOT, check=True, capture_output=True)
-    next(given.glob("*.json")).rename(given / "schedule.json")
+    min(given.glob("*.schedule.json")).rename(given / "schedule.json")
     for block in range(7):
         for policy in ("kick_vcpus", "retry16"):
             result = made(policy, block=block, removals_per_s=1000.0 + block)
