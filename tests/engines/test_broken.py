@@ -39,8 +39,8 @@ def test_a_block_that_is_busy_and_ignored_bugs_the_vm_at_the_removal(monkeypatch
 
 
 BROKEN = sorted(ROOT.glob("configs/broken/*.toml"))
-# What makes workers meet even on one processor: a call that holds its lock for longer than a time slice.
-MET_FOR_SURE = {"no_tdx_lock": ["costs_ns.tdh_phymem_cache_wb=5000000"]}
+# What makes workers meet even on one processor: a call that holds its lock, or its page, for longer than a time slice.
+MET_FOR_SURE = {"no_tdx_lock": ["costs_ns.tdh_phymem_cache_wb=5000000"], "mirror_race": ["costs_ns.tdh_mem_page_aug=5000000"]}
 
 
 @pytest.mark.parametrize("path", [

@@ -125,7 +125,7 @@ def test_a_test_run_that_is_killed_leaves_nothing_running(tmp_path):
         "def test_it():\n"
         "    subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n")
     run = subprocess.Popen([sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", tmp_path],
-                           cwd=ROOT, stdout=subprocess.DEVNULL)
+                           cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | {"TMPDIR": str(tmp_path)})
     try:
         began = time.monotonic()
         while not (children := psutil.Process(run.pid).children()) and time.monotonic() - began < LIMIT_S:
