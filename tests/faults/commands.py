@@ -1,5 +1,6 @@
 """The commands to which faults happen, and the files that they read."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ RUN = ("run", KICK, *BRIEF, "--out", "{out}")
 SIMULATED = ("run", KICK, *VIRTUAL, "--set", "duration_s=0.1", "--out", "{out}")
 SEARCH = ("explore", "configs/explore/pairs.toml", "--out", "{out}")
 SWEEP = ("sweep", "configs/scale/published.toml", "--set", "duration_s=0.01", "--out", "{out}")
-NIGHTLY = ("nightly", "configs/nightly", *BRIEF, "--blocks", "1", "--history", "{at}/history", "--out", "{out}")
+NIGHTLY = ("nightly", "{given}/night", *BRIEF, "--blocks", "1", "--history", "{at}/history", "--out", "{out}")
 EVERY = (
     (*RUN, "--repeats", "2"), NIGHTLY, ("run", TEST, "--runs", "2M", "--out", "{out}"), SIMULATED, (*SIMULATED, "--repeats", "4", "--jobs", "2"),
     (*RUN, "--check-outcomes", "--set", "duration_s=0.1"),
@@ -42,7 +43,7 @@ def has_workers(command: tuple[str, ...]) -> bool:
 
 
 def prepare(given: Path) -> None:
-    """Results, a trace and a schedule."""
+    """Results, a trace, a schedule, and a night that a busy machine does not fail."""
     subprocess.run([sys.executable, "-m", "harness", "explore", "configs/explore/busted_lock.toml", "--module", "1.5.05", "--out", given],
                    cwd=ROOT, check=True, capture_output=True)
     min(given.glob("*.schedule.json")).rename(given / "schedule.json")
@@ -51,4 +52,7 @@ def prepare(given: Path) -> None:
             result = made(policy, block=block, removals_per_s=1000.0 + block)
             meet_busy(result, "tdh_mem_track", attempts=1000 + block, busy=10)
             store.write(result, given)
+    (given / "night").mkdir()
+    for name in ("canary", "kick_vcpus"):
+        shutil.copy(ROOT / f"configs/nightly/{name}.toml", given / "night")
     (given / "trace.txt").write_bytes(b"\n".join(TRACE * 2000))
