@@ -23,7 +23,7 @@ SEARCH = ("explore", "configs/explore/pairs.toml", "--out", "{out}")
 SWEEP = ("sweep", "configs/scale/published.toml", "--set", "duration_s=0.01", "--out", "{out}")
 NIGHTLY = ("nightly", "{given}/night", *BRIEF, "--blocks", "1", "--history", "{at}/history", "--out", "{out}")
 EVERY = (
-    (*RUN, "--repeats", "2"), NIGHTLY, ("run", TEST, "--runs", "2M", "--out", "{out}"), SIMULATED, (*SIMULATED, "--repeats", "4", "--jobs", "2"),
+    (*RUN, "--repeats", "2"), NIGHTLY, ("run", TEST, "--runs", "2M"), SIMULATED, (*SIMULATED, "--repeats", "4", "--jobs", "2"),
     (*RUN, "--check-outcomes", "--set", "duration_s=0.1"),
     ("explore", "configs/explore/accept_block.toml"), ("explore", TEST, "--memory-model", "tso"),
     ("explore", "configs/explore/known/priority_lost.toml", "--jobs", "2", "--out", "{out}"), (*SWEEP, "--jobs", "2"),

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -105,13 +106,16 @@ def test_shared_memory_that_no_process_uses_is_seen():
 
 
 def test_of_two_requests_that_wait_the_lower_number_is_heard_first():
-    """Why "HUP behind Ctrl-C" may end with 129: whichever was sent first."""
+    """Why "HUP behind Ctrl-C" may end with 129: whichever was sent first.
+
+    (Sent to this thread: of a process, another thread that blocks nothing would take them one by one.)
+    """
     heard = []
     before = {number: signal.signal(number, lambda given, _: heard.append(given)) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, before)
         for number in before:
-            os.kill(os.getpid(), number)
+            signal.pthread_kill(threading.get_ident(), number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, before)
     finally:
         for number, handler in before.items():
