@@ -445,8 +445,9 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
 
 # --- programs --------------------------------------------------------------------------------
 
-def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False) -> Layout:
-    return Layout(vcpus, vcpus + hosts, PAGES * (RANGES if pairs else 1), record_words=0, content_bytes=8,
+def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False, ranges: int = 0) -> Layout:
+    """`ranges` of 512 pages; 0: as many as users of page pairs want, or one."""
+    return Layout(vcpus, vcpus + hosts, PAGES * (ranges or (RANGES if pairs else 1)), record_words=0, content_bytes=8,
                   dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs)
 
 
