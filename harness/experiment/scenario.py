@@ -79,7 +79,7 @@ class Start(Table):
 
     pages: dict[str, str] = Field({}, description="\"PAGE\" or \"PAGE level N\" -> STATE, with +EL and +HP as wanted")
     children: dict[str, str] = Field({}, description="\"PAGE level N\" -> state of the 512 entries below")
-    tables: bool = Field(True, description="SEPT pages above the pages are there")
+    tables: bool = Field(True, description="SEPT pages above the pages are there; with large_pages only above those of start.pages")
     pairs: bool = Field(True, description="with Dynamic PAMT: the 2 MiB of data have a pair of PAMT pages")
     listed: dict[str, list[int]] = Field({}, description="vCPU -> pages in its zero-step list")
     words: dict[str, int] = Field({}, description="\"NAME\" or \"NAME INDEX\" -> value")

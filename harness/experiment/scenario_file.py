@@ -175,6 +175,8 @@ def _pages(file: File, scripts: tuple[Script, ...]) -> tuple[tuple[int, int, str
             raise KeyProblem("start.pages", f"{page}" + f" level {level}" * bool(level),
                              f"lies in {found!r}, which is a large page and no table; allowed: one of the two")
     used = {page for script in scripts for page in (*(step.page for step in script.steps), *(script.flow or ()))}
+    if file.large_pages:                 # no page table either: a fault may map 2 MiB
+        return tuple(pages)
     return (*pages, *((page, 0, "FREE") for page in sorted(used - {page for page, *_ in pages}) if not above(page, 0)))
 
 

@@ -15,7 +15,8 @@ other.  With "ignore" it does nothing, and the guest's ACCEPT repeats for ever.
 With `split_lock = "read"` a mismatch is met as was proposed on 22 May 2025 and rejected in RFC v2 (Aug 2025): the vCPU
 notes which 2 MiB it wants in small pages (one range, until it wants another) and splits under mmu_lock read.  There nobody can
 be kept out by a kick, so what is BUSY is rolled back with UNBLOCK, and the guest comes again; UNBLOCK can be BUSY too, and the
-page then stays blocked: KVM_BUG_ON.
+page then stays blocked: KVM_BUG_ON.  TRACK, which only entries make BUSY, is made until it succeeds: the proposal kept them out
+by a lock of its own (`no_vcpu_enter_lock`), and the module refuses UNBLOCK before it.
 
 DEMOTE is made at the policy's site `remove`.  One that a pending interrupt has ended, in releases where it gives way, is made
 again.  With Dynamic PAMT it is given the pair of what was one page, and the range then counts as many pages as it has; with
@@ -227,7 +228,7 @@ def under_read(flow: Flow, stem: str, out: str) -> None:
     seam.own_mirror(flow, taking=True)
     seam.covered(flow)
     _once(flow, "tdh_mem_range_block", busy=f"{stem}.as_it_was")
-    _once(flow, "tdh_mem_track", busy=f"{stem}.unblock", level=0)
+    _until_done(flow, "tdh_mem_track")
     flow.kick_all()
     locate(flow.listing, flow.layout, 1)
     if flow.layout.dynamic_pamt:
@@ -262,6 +263,13 @@ def _once(flow: Flow, name: str, busy: str, level: int = 1, attempt=seam.attempt
     flow.succeeded(otherwise=failed)
     with flow.aside(failed):
         flow.row(Op.SETTLE, value=flow.listing.call_number(name), text=name, next=busy)
+
+
+def _until_done(flow: Flow, name: str) -> None:
+    """A call that is made again until it succeeds."""
+    again = flow.label(flow.fresh(f"split.{name}"))
+    seam.attempt(flow, name, flow.fresh(f"split.{name}.answered"))
+    flow.succeeded(otherwise=again)
 
 
 def _publish(flow: Flow) -> None:
