@@ -252,11 +252,17 @@ def add_twins(local, alike, table):
             table.fanout[row], table.kicked[row] = table.fanout[local], table.kicked[local]
             if new:
                 put_number(table, row, place)
-        twins[local, place] = row + 1
+        put_twin(twins, local, place, row + 1)
     for place in range(alike.shape[0]):
         if twins[local, place] != 0:
             for other in range(alike.shape[0]):
-                twins[twins[local, place] - 1, other] = twins[local, other]
+                put_twin(twins, np.int64(twins[local, place]) - 1, other, np.int64(twins[local, other]))
+
+
+@kernel
+def put_twin(twins, local, place, twin):
+    """Publish a twin: what is known of its row has been written before.  Several threads may do so at once, with the same value."""
+    atomics.store32(twins.ctypes.data + 4 * (local * twins.shape[1] + place), twin)
 
 
 @kernel

@@ -53,9 +53,9 @@ class Search:
     """The tables of one search, and the world it takes place in."""
 
     def __init__(self, scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True,
-                 preemptions: int = -1, forget: bool | None = None, symmetry: bool | None = None, spill: Path | None = None):
+                 preemptions: int = -1, forget: int | None = None, symmetry: bool | None = None, spill: Path | None = None):
         self.scenario, self.preemptions, self.spill = scenario, preemptions, spill
-        self.forget = reduce if forget is None else forget
+        self.forget = (moves.LOST_TRIES | moves.ENTRIES) * reduce if forget is None else forget
         self.world = World(scenario)
         self.actors, self.memory, self.violations = self.world.actors, self.world.memory, self.world.violations
         layout, block = scenario.layout, self.world.block
@@ -237,7 +237,7 @@ class Search:
         return kernel.PAUSED
 
     def _go_on(self, jobs: int, tick: Callable[[int, int], None]) -> int:
-        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if jobs > 1 and not self.groups else 0)
+        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if jobs > 1 else 0)
         return self._share_level(jobs, tick) if ending == kernel.BROAD else ending
 
     def _share_level(self, jobs: int, tick: Callable[[int, int], None]) -> int:
