@@ -417,7 +417,7 @@ def interleavings(search: Search) -> int:
     assert not search.groups, "of alike actors one order was searched"
     ways = {}
     for state in range(int(search.counts[states.N_STATES]) - 1, -1, -1):
-        arcs = search.successors(np.array([state]))[1][:, judging.THEN].tolist()
+        arcs = search.successors(np.array([state]))[1][:, kernel.THEN].tolist()
         assert all(arc > state for arc in arcs), "a cycle"
         ways[state] = sum(ways[arc] for arc in arcs) if arcs else 1
     return ways[0]
