@@ -87,9 +87,9 @@ def test_the_searches_of_a_matrix_are_listed_with_their_rows(tmp_path, capsys, m
                        "--module", "1.5.34", "--out", tmp_path, *more)
     assert explored("--resume")[0] == 0
     monkeypatch.setattr("harness.engines.explore.search.run", None)
-    code, out, _ = explored("--module", "2.0.18", "--list", "--format", "json")
+    code, out, _ = explored("--module", "2.0.08", "--list", "--format", "json")
     there = {row["module"]: row["there"] for row in json.loads(out)}
-    assert code == 0 and there.pop("2.0.18") == "no" and set(there.values()) == {"yes"} and "1.5.01" in next(iter(there))
+    assert code == 0 and there.pop("2.0.08") == "no" and there == {"1.5.01, 1.5.05": "yes", "1.5.34": "yes"}
     rows = [line.split()[-1] for line in explored("--list")[1].splitlines()[2:]]
     assert set(rows) == {"yes"} and len(rows) < 4
     code, out, _ = command(capsys, "explore", "--policies", "configs/explore/fault_zap.toml", "--list", "--out", tmp_path)
