@@ -155,7 +155,7 @@ def of_each(found: list[dict]) -> list[dict]:
 
 @pytest.mark.slow
 def test_litmus_tests_in_processes_of_their_own_come_to_the_same_in_the_same_order(capsys, tmp_path):
-    """Also one whose search takes longest, of which the others have to wait."""
+    """Also for one that takes longest: the others have to wait."""
     def found(*more):
         code, out, _ = command(capsys, "explore", *(str(ROOT / f"configs/litmus/{name}.litmus") for name in (
             "kvm/pamt-v6-fast", "classic/SB", "kvm/mirror-race")), "--format", "json", "--out", tmp_path, *more)
