@@ -79,6 +79,11 @@ def test_a_macro_may_be_an_arrays_length_and_a_case():
         litmus.parse("C t\n{ }\nstatic int a[n];\nP0() { }\n", "t")
 
 
+def test_a_macro_or_an_enum_may_stand_within_a_function():
+    text = "C t\n{ }\nP0()\n{\n#define TWO (2)\n\tenum { THREE = TWO + 1 };\n\tint a = TWO + THREE;\n}\nlocations [0:a]\nforall (true)\n"
+    assert outcomes(text) == {("5",)}
+
+
 def test_every_process_sees_what_is_declared_between_them():
     text = "C t\n{ }\nstatic int n = 1;\nP0() { WRITE_ONCE(n, 2); }\nP1(int *n) { int r = READ_ONCE(*n); }\nlocations [1:r; n]\nforall (true)\n"
     assert outcomes(text) == {("1", "2"), ("2", "2")}
