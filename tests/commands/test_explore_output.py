@@ -129,10 +129,9 @@ def test_a_mistake_about_how_to_search_is_one_line(capsys, monkeypatch, argument
 
 
 @pytest.mark.parametrize("option", ["--random 5", "--pct 2", "--preemptions 1"])
-@pytest.mark.parametrize("matrix", [[], ["--modules"]])
-def test_a_part_of_a_scenario_that_has_store_buffers_by_its_file_is_refused(capsys, monkeypatch, option, matrix):
+def test_a_part_of_a_scenario_that_has_store_buffers_by_its_file_is_refused(capsys, monkeypatch, option):
     weak = str(ROOT / "configs/explore/no_entry_barrier.toml")
-    refused(capsys, monkeypatch, [weak, *option.split(), *matrix], f"{option}: not of a scenario under x86-TSO, which no_entry_barrier is by its"
+    refused(capsys, monkeypatch, [weak, *option.split()], f"{option}: not of a scenario under x86-TSO, which no_entry_barrier is by its"
             " file; --memory-model sc searches it without store buffers")
 
 
