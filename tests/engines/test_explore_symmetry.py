@@ -39,6 +39,8 @@ WORLDS = {
     "a guest in the way": ({"vcpu0": f"{ACCEPT} retry forever", "host0": f"{AUG} retry forever",
                             "host1": f"{AUG} retry forever"}, "FREE", True, {}),
     "two removals": ({"host0": {"remove": [3]}, "host1": {"remove": [3]}}, "MAPPED", False, {}),
+    "two removals beside alike guests": ({"vcpu0": ACCEPT, "vcpu1": ACCEPT, "host0": {"remove": [3]}, "host1": {"remove": [3]}}, "MAPPED", True,
+                                         {"module": "1.5.34", "policy": "kick_vcpus"}),
     "owners are looked at": ({"host0": AUG, "host1": AUG}, "FREE", False, {"watch": ["mmu_owner"]}),
     "nothing contested": ({"vcpu0": ACCEPT, "vcpu1": ACCEPT}, "PENDING+HP", True, {"module": "1.5.34"}),
     "one has other calls": ({"host0": AUG, "host1": BLOCK}, "FREE", False, {}),
