@@ -91,8 +91,14 @@ class Search:
                 self.world.arrays.alike[place] = (places[0], left, sum(1 << each for each in places),
                                      registers[R.ME], registers[R.ROLE], *registers[alike.OWN])
 
-    def nobody_is_alike(self) -> None:
-        self._tell_alike([])
+    def fewer_are_alike(self, but: int = -1) -> None:
+        """Those that are alike are fewer: not the ones that an actor with this number is one of; nobody, if it is none."""
+        groups = [places for places in self.groups if all(self.world.start_registers[place][R.ME] != but for place in places)]
+        self.are_alike(groups if len(groups) < len(self.groups) else [])
+
+    def are_alike(self, groups: list[list[int]]) -> None:
+        """These are alike; what has been noted with others in mind is forgotten."""
+        self._tell_alike(groups)
         for noted in (self.known.contested, self.known.accessors, self.known.changed, self.known.ordered):
             noted[:] = 0
 
@@ -164,7 +170,7 @@ class Search:
     def _begins_again(self, ending: int) -> bool:
         """Whether a search has to begin again, for which all is ready then; what it has learned is kept."""
         if ending == moves.DIFFER:
-            self.nobody_is_alike()
+            self.fewer_are_alike(int(self.run.registers[R.ME]))          # who has just been at work
         elif ending == moves.CRAMPED and self.room < BUFFER_MOST:
             self.room *= 2
             self.allocate()
