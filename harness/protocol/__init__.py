@@ -5,6 +5,7 @@
     calls/         rows of it by noun
     phrases/       the words of that table, and the micro-ops each becomes
     call.py        a call while it is written: taking locks, checking owners, getting out
+    locate.py      registers that a call finds set: where the words of a page are
     flows/         what KVM and the guest do around the calls
     seamcall_abi.py   what an answer means: layout, errno, decoding of TDH.VP.ENTER's, retries, faults
     statuses.py    what each status and operand id means, and whether trying again can help

@@ -17,7 +17,7 @@ from harness.engines.processes import coordinator
 from harness.memory.block import Memory
 from harness.experiment.plan import Plan, make_plan
 from harness.protocol.assemble import Held, Listing
-from harness.protocol.call import locate
+from harness.protocol.locate import locate
 from harness.protocol.flows import write_flows
 from harness.protocol.liveness import successors
 from harness.protocol.seamcall_abi import NO_FAULT

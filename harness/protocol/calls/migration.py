@@ -4,6 +4,7 @@ Files of src/vmm_dispatcher/migration_api_calls; `1.5.25:N` is a line there, `2.
 in that release.  The locks of these calls are the same in every release that was read.
 """
 
+from harness.protocol.calls.op_states import EXPORTING, IMPORTING
 from harness.protocol.calls.row import PAGE_SIZES, TDR_SIZES, Seamcall, td_exclusive, td_shared
 from harness.protocol.phrases.life import DrawRandom, OpStateBecomes
 from harness.protocol.phrases.locking import Entry, Explicit, Implicit, OpState, Tree, TreeLock
@@ -18,14 +19,12 @@ from harness.protocol.phrases.vcpus import Associate, InitVcpu, VcpuComplete
 from harness.protocol.releases import EXCLUSIVE, SHARED, Release
 from kernels.words import (
     OP_STATE_FAILED_IMPORT, OP_STATE_INITIALIZED, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT, OP_STATE_MEMORY_IMPORT,
-    OP_STATE_PAUSED_EXPORT, OP_STATE_POST_EXPORT, OP_STATE_POST_IMPORT, OP_STATE_RUNNABLE, OP_STATE_START_EXPORT,
+    OP_STATE_PAUSED_EXPORT, OP_STATE_POST_IMPORT, OP_STATE_RUNNABLE, OP_STATE_START_EXPORT,
     OP_STATE_START_IMPORT, OP_STATE_STATE_IMPORT, OP_STATE_UNINITIALIZED, PT_NDA, PT_TDCX, PT_TDVPR, TDX_FATAL,
 )
 
 # op_state_lookup.c: in which op_states a call is allowed; START_IMPORT from 1.5.24 on.
 STREAMS_MADE = (OP_STATE_UNINITIALIZED, OP_STATE_INITIALIZED, OP_STATE_RUNNABLE)
-EXPORTING = (OP_STATE_LIVE_EXPORT, OP_STATE_PAUSED_EXPORT, OP_STATE_POST_EXPORT)
-IMPORTING = (OP_STATE_MEMORY_IMPORT, OP_STATE_STATE_IMPORT, OP_STATE_POST_IMPORT, OP_STATE_LIVE_IMPORT)
 TARGET_NEW = (OP_STATE_UNINITIALIZED, OP_STATE_START_IMPORT)
 
 

@@ -15,7 +15,7 @@ cache that was topped up before mmu_lock was taken ([RFC PATCH v2 22/23], Aug 20
                  split, the VM is closed and the next one begins with whole pages
 """
 
-from harness.protocol.call import index, locate, locate_pair
+from harness.protocol.locate import index, locate, locate_pair
 from harness.protocol.flows import fault, seam, zap
 from harness.protocol.flows.guests import FIRST_LARGE
 from harness.protocol.flows.flow import CLOSING, FROZEN_SPTE, MMU_LARGE, MMU_PRESENT, Flow
