@@ -30,7 +30,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_NDA, page="found"),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_page_promote.c:55-103 and after; 1.5.24:50-83; 1.5.34 c1400; 2.0.12 c1400; 2.0.14 c1400",
+            source="tdh_mem_page_promote.c:55-103 and after; 1.5.20 c8000; 1.5.24:50-83; 1.5.34 c1400; 2.0.12 c1400; 2.0.14 c1400",
             levels=(1,),
         ),
         Seamcall(
@@ -67,6 +67,6 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 CountUsed("found", -1),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_page_relocate.c:273-278; 1.5.34 c3500",
+            source="tdh_mem_page_relocate.c:273-278; 1.5.20 c3700; 2.0.08 c6500; 1.5.34 c3500",
         ),
     )

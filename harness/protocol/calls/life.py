@@ -28,7 +28,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 LifecycleBecomes(TD_HKID_ASSIGNED),
                 PageBecomes(PT_TDR, page="TDR"),
             ),
-            source="tdh_mng_create.c:69-152",
+            source="tdh_mng_create.c:69-152; 1.5.20 c2300; 2.0.08 c2300",
         ),
         Seamcall(
             "tdh_mng_add_cx", 1, "host", (
@@ -58,7 +58,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Drop("KET"),
                 KeyConfigured(TD_KEYS_CONFIGURED),
             ),
-            source="tdh_mng_key_config.c:61-129; 1.5.05:91-97; PCONFIG: src/common/helpers/helpers.c:86-91",
+            source="tdh_mng_key_config.c:61-129; 1.5.05:91-97; 2.0.08 c2600; PCONFIG: src/common/helpers/helpers.c:86-91",
         ),
         Seamcall(
             "tdh_mng_init", 21, "host", (
@@ -66,14 +66,14 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 OpState(None, NEW),
                 InitTd(OP_STATE_INITIALIZED),
             ),
-            source="tdh_mng_init.c",
+            source="tdh_mng_init.c 1.5.05 c25500",
         ),
         Seamcall(
             "tdh_mng_rdwr", 11, "host", (
                 Explicit("TDR", SHARED, "RCX", PT_TDR),
                 OpState(SHARED, READ),                   # TDH.MNG.WR is not allowed while a TD is exported
             ),
-            source="tdh_mng_rd_wr.c:168-174 (leaves 11 and 13)",
+            source="tdh_mng_rd_wr.c:168-174 (leaves 11 and 13); 2.0.08 c3600",
         ),
         Seamcall(
             "tdh_mr_extend", 16, "host", (
@@ -82,7 +82,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 WalkToLeaf(),
                 StateIs(("MAPPED",), "TDX_EPT_ENTRY_NOT_PRESENT"),
             ),
-            source="tdh_mr_extend.c; 1.5.24:119-139",
+            source="tdh_mr_extend.c 1.5.06 c3500; 1.5.24:119-139",
         ),
         Seamcall(
             "tdh_mr_finalize", 17, "host", (
@@ -91,7 +91,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 HasVcpus(),
                 OpStateBecomes(OP_STATE_RUNNABLE),
             ),
-            source="tdh_mr_finalize.c",
+            source="tdh_mr_finalize.c 1.5.05 c2500; 2.0.08 c2700",
         ),
         Seamcall(
             "tdh_mng_vpflushdone", 19, "host", (
@@ -102,7 +102,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 HkidBecomes(HKID_FLUSHED),
                 LifecycleBecomes(TD_BLOCKED),
             ),
-            source="tdh_mng_vpflushdone.c",
+            source="tdh_mng_vpflushdone.c 1.5.20 c2200; 1.5.24 c2200; 2.0.08 c2200",
         ),
         Seamcall(
             "tdh_mng_key_freeid", 20, "host", (
@@ -113,6 +113,6 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 HkidBecomes(HKID_FREE),
                 LifecycleBecomes(TD_TEARDOWN),
             ),
-            source="tdh_mng_key_freeid.c",
+            source="tdh_mng_key_freeid.c 1.5.01 c2500; 2.0.08 c2800",
         ),
     )

@@ -173,8 +173,8 @@ def _import() -> tuple[Seamcall, ...]:
             for name, pages, source in (
                 ("tdh_import_mem", ImportPages, "tdh_import_mem.c 1.5.25:534-1593; 1.5.20 c38000-54000; 1.5.24 c10500-54000;"
                  " 2.0.08 c13800-70900; 1.5.34 c22000-54000"),
-                ("tdh_import_mem_cancel", CancelPages, "tdh_import_mem.c 1.5.24 c16000-65000; 1.5.25 = 1.5.24; 1.5.28 c61200;"
-                 " 1.5.34 c61200; 2.0.08 c63500"),
+                ("tdh_import_mem_cancel", CancelPages, "tdh_import_mem.c 1.5.20 c63000; 1.5.24 c16000-65000; 1.5.28 c61200;"
+                 " 1.5.34 c61200; 2.0.08 c63500; 2.0.12 c63000; 2.0.16 c63000; 2.0.18 c64500"),
             )
         ),
         Seamcall(

@@ -22,7 +22,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                     PageBecomes(PT_NDA, own_size=True),
                 )),
             ),
-            source="tdh_phymem_page_reclaim.c; 1.5.24:87-153; 2.0.08 c1800-10300",
+            source="tdh_phymem_page_reclaim.c 1.5.01 c3700; 1.5.20 c3600; 1.5.24:87-153; 2.0.08 c1800-10300",
         ),
         *(
             Seamcall(
@@ -45,7 +45,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                     TypeIs(PT_NDA),
                 )),
             ),
-            source="tdh_phymem_page_wbinvd.c",
+            source="tdh_phymem_page_wbinvd.c 2.0.08 c2600",
         ),
         Seamcall(
             "tdh_phymem_page_rdmd", 24, "host", (
@@ -53,7 +53,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                     PageType(),
                 )),
             ),
-            source="tdh_phymem_page_rdmd.c:46-110",
+            source="tdh_phymem_page_rdmd.c:46-110; 1.5.20 c3400",
         ),
         *(_dynamic_pamt() if release.dynamic_pamt else ()),
     )
@@ -68,7 +68,7 @@ def _dynamic_pamt() -> tuple[Seamcall, ...]:
                 Explicit("PAGE", EXCLUSIVE, "RCX", PT_NDA, own_size=True, wrong="TDX_HPA_RANGE_NOT_FREE"),
                 GivePair(("RDX", "R8"), PT_NDA, 0, own=True, node=R.TARGET_2M, first=R.TARGET_4K),
             ),
-            source="tdh_phymem_pamt_add.c; walk: src/common/memory_handlers/pamt_manager.c 1.5.24:378-440; 2.0.08 c15000",
+            source="tdh_phymem_pamt_add.c 1.5.20 c4100; walk: src/common/memory_handlers/pamt_manager.c 1.5.24:378-440; 2.0.08 c15000",
             levels=(1,),
         ),
         Seamcall(

@@ -55,7 +55,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Tdmr(),
                 InitTdmr(),
             ),
-            source="tdh_sys_tdmr_init.c 1.5.25:89",
+            source="tdh_sys_tdmr_init.c 1.5.01 c2200; 1.5.25:89",
         ),
         Seamcall(
             "tdh_sys_shutdown", 52, "host", (
@@ -64,7 +64,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 SysStateBecomes(SYS_SHUTDOWN),
                 NobodyElseInside(),
             ),
-            source="tdh_sys_shutdown.c 1.5.25:51-139",
+            source="tdh_sys_shutdown.c 1.5.01 c2600; 1.5.25:51-139",
         ),
         Seamcall(
             "tdh_sys_update", 53, "host", (

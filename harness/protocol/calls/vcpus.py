@@ -24,7 +24,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 PageBecomes(PT_TDVPR, page="TDVPR"),
             ),
-            source="tdh_vp_create.c",
+            source="tdh_vp_create.c 1.5.01 c3200; 2.0.08 c3000",
         ),
         Seamcall(
             "tdh_vp_addcx", 4, "host", (
@@ -38,7 +38,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 PageBecomes(PT_TDCX),
             ),
-            source="tdh_vp_addcx.c",
+            source="tdh_vp_addcx.c 2.0.08 c3300",
             order=(*TDVPR_SIZES, *PAGE_SIZES, "OP_STATE", "TDR"),
         ),
         *(
@@ -54,7 +54,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 source=source,
             )
             for name, mode, source in (
-                ("tdh_vp_init", SHARED, "tdh_vp_init.c, version 0"),
+                ("tdh_vp_init", SHARED, "tdh_vp_init.c 1.5.01 c5000, version 0"),
                 ("tdh_vp_init_apicid", release.init_apicid_tdr, "tdh_vp_init.c:143-149, version 1; 2.0.08 c4000"),
             )
         ),
@@ -67,7 +67,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 CountIn(),
                 EntryFilter(),
             ),
-            source="src/td_transitions/tdh_vp_enter.c:553-975; 1.5.05:606; 1.5.24:696; 1.5.34 c24000; 2.0.18 c17000",
+            source="src/td_transitions/tdh_vp_enter.c:553-975; 1.5.05:606; 1.5.24:696; 1.5.34 c24000; 2.0.18 c17000;"
+                   " filter: src/td_transitions/td_exit_stepping.c 1.5.20 c11000",
             order=("TD_EPOCH", "SEPT_TREE", "TD_EPOCH count", "OP_STATE", "TDR", *TDVPR_SIZES),
             keeps=True,
         ),
@@ -79,7 +80,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 VcpuComplete(),
                 Dissociate(),
             ),
-            source="tdh_vp_flush.c:124-151",
+            source="tdh_vp_flush.c:124-151; 2.0.08 c3100",
         ),
         Seamcall(
             "tdh_vp_rd_wr", 26, "host", (
@@ -88,6 +89,6 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 OpState(SHARED, READ),
                 Associate(),
             ),
-            source="tdh_vp_rd_wr.c (leaves 26 and 43)",
+            source="tdh_vp_rd_wr.c 2.0.08 c4400 (leaves 26 and 43)",
         ),
     )
