@@ -1,6 +1,6 @@
 """What differs between releases of the TDX module, as rows.
 
-A call in seamcalls.py is written once; where releases differ it asks the row of the release it is
+A call in calls/ is written once; where releases differ it asks the row of the release it is
 written for.  `python -m harness seamcalls --diff 1.5.16 1.5.20` prints what that changes.
 
 A row stands for all releases that behave the same in everything modelled here (`also`).  1.5.01 to 1.5.25 were
