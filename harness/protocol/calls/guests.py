@@ -21,7 +21,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 ReadAttributes((*GUEST_ACCESSIBLE, "PENDING", "PEND_BLOCKEDW", "PEND_EXP_BLOCKEDW", "PEND_EXP_DIRTY",
                                 "PEND_EXP_DIRTY_BLOCKEDW")),
             ),
-            source="src/td_dispatcher/vm_exits/tdg_mem_page_attr_rd.c:75-79",
+            source="src/td_dispatcher/vm_exits/tdg_mem_page_attr_rd.c:75-79; 2.0.08 c2900",
         ),
         Seamcall(
             "tdg_mem_page_attr_wr", 24, "guest", (

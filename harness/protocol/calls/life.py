@@ -82,7 +82,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 WalkToLeaf(),
                 StateIs(("MAPPED",), "TDX_EPT_ENTRY_NOT_PRESENT"),
             ),
-            source="tdh_mr_extend.c 1.5.06 c3500; 1.5.24:119-139",
+            source="tdh_mr_extend.c 1.5.06 c3500; 1.5.24:119-139; 2.0.08 c4000",
         ),
         Seamcall(
             "tdh_mr_finalize", 17, "host", (

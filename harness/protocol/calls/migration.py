@@ -219,7 +219,7 @@ def _import() -> tuple[Seamcall, ...]:
                 *td_exclusive("RCX", (OP_STATE_POST_IMPORT, OP_STATE_LIVE_IMPORT)),
                 OpStateBecomes(OP_STATE_RUNNABLE),
             ),
-            source="tdh_import_end.c 1.5.01 c1800-4300",
+            source="tdh_import_end.c 1.5.01 c1800-4300; 2.0.08 c2200",
         ),
         Seamcall(
             "tdh_import_abort", 80, "host", (

@@ -53,7 +53,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                     PageType(),
                 )),
             ),
-            source="tdh_phymem_page_rdmd.c:46-110; 1.5.20 c3400",
+            source="tdh_phymem_page_rdmd.c:46-110; 1.5.20 c3400; 2.0.08 c3700",
         ),
         *(_dynamic_pamt() if release.dynamic_pamt else ()),
     )

@@ -64,7 +64,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Rtmr(EXCLUSIVE),
                 Hashed(),
             ),
-            source="src/td_dispatcher/vm_exits/tdg_mr_rtmr_extend.c 1.5.25:53-149",
+            source="src/td_dispatcher/vm_exits/tdg_mr_rtmr_extend.c 1.5.25:53-149; 2.0.08 c4500",
         ),
         Seamcall(
             "tdg_mr_report", 4, "guest", (

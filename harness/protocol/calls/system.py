@@ -48,14 +48,14 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 DrawRandom("TDX_KEY_GENERATION_FAILED"),     # PCONFIG
                 KeyPackage(SYS_READY),
             ),
-            source="tdh_sys_key_config.c 1.5.25:43",
+            source="tdh_sys_key_config.c 1.5.25:43; 2.0.08 c2200",
         ),
         Seamcall(
             "tdh_sys_tdmr_init", 36, "host", (
                 Tdmr(),
                 InitTdmr(),
             ),
-            source="tdh_sys_tdmr_init.c 1.5.01 c2200; 1.5.25:89",
+            source="tdh_sys_tdmr_init.c 1.5.01 c2200; 1.5.25:89; 2.0.08 c3300",
         ),
         Seamcall(
             "tdh_sys_shutdown", 52, "host", (
@@ -64,7 +64,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 SysStateBecomes(SYS_SHUTDOWN),
                 NobodyElseInside(),
             ),
-            source="tdh_sys_shutdown.c 1.5.01 c2600; 1.5.25:51-139",
+            source="tdh_sys_shutdown.c 1.5.01 c2600; 1.5.25:51-139; 2.0.08 c2700",
         ),
         Seamcall(
             "tdh_sys_update", 53, "host", (
