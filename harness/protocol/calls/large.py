@@ -30,7 +30,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_NDA, page="found"),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_page_promote.c:55-103 and after; 1.5.20 c8000; 1.5.24:50-83; 1.5.34 c1400; 2.0.12 c1400; 2.0.14 c1400",
+            source="tdh_mem_page_promote.c:55-103 and after; 1.5.20 c8000; 1.5.24:50-83; 1.5.34 c1400; 2.0.08 c1400;"
+                   " 2.0.12 c1400; 2.0.14 c1400",
             levels=(1,),
         ),
         Seamcall(
@@ -49,7 +50,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_EPT),
                 Children(+1),
             ),
-            source="tdh_mem_page_demote.c:405; 1.5.28 c13000; 1.5.34 c1400; 2.0.16 c16500",
+            source="tdh_mem_page_demote.c:405; 1.5.28 c13000; 1.5.34 c1400; 2.0.08 c8000; 2.0.16 c16500",
             levels=(1,),
         ),
         Seamcall(

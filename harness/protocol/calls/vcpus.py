@@ -54,7 +54,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 source=source,
             )
             for name, mode, source in (
-                ("tdh_vp_init", SHARED, "tdh_vp_init.c 1.5.01 c5000, version 0"),
+                ("tdh_vp_init", SHARED, "tdh_vp_init.c 1.5.01 c5000, version 0; 2.0.08 c4000"),
                 ("tdh_vp_init_apicid", release.init_apicid_tdr, "tdh_vp_init.c:143-149, version 1; 2.0.08 c4000"),
             )
         ),
@@ -68,7 +68,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 EntryFilter(),
             ),
             source="src/td_transitions/tdh_vp_enter.c:553-975; 1.5.05:606; 1.5.24:696; 1.5.34 c24000; 2.0.18 c17000;"
-                   " filter: src/td_transitions/td_exit_stepping.c 1.5.20 c11000",
+                   " filter: src/td_transitions/td_exit_stepping.c 1.5.20 c11000; 2.0.08 c11000; 2.0.12 c5000",
             order=("TD_EPOCH", "SEPT_TREE", "TD_EPOCH count", "OP_STATE", "TDR", *TDVPR_SIZES),
             keeps=True,
         ),
