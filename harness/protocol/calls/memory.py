@@ -32,7 +32,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 Become(((("FREE",), "NL_MAPPED"),), hpa="new", releases=False),
             ),
-            source="tdh_mem_sept_add.c:476-510; 1.5.05:51-217; 1.5.28 c9700; 2.0.12 c10000; 2.0.18 c9000; write:"
+            source="tdh_mem_sept_add.c:476-510; 1.5.05:51-217; 1.5.28 c9700; 2.0.08 c10000; 2.0.12 c10000; 2.0.18 c9000; write:"
                    " src/common/memory_handlers/sept_manager.c 1.5.20 c20100; 1.5.24 c20200; 1.5.28 c20200; 1.5.34 c22000;"
                    " 2.0.12 c20200; 2.0.16 c20200",
             order=("SEPT_ENTRY", *PAGE_SIZES, "SEPT_TREE", "OP_STATE", *TDR_SIZES),

@@ -68,7 +68,7 @@ def _export() -> tuple[Seamcall, ...]:
                 TreeLock(SHARED),
                 BlockWriting(("MAPPED", "EXP_DIRTY", "PENDING", "PEND_EXP_DIRTY")),
             ),
-            source="tdh_export_blockw.c 1.5.25:73-324; 2.0.18 c2500",
+            source="tdh_export_blockw.c 1.5.25:73-324; 2.0.08 c3300; 2.0.18 c2500",
         ),
         Seamcall(
             "tdh_export_unblockw", 75, "host", (
@@ -78,7 +78,7 @@ def _export() -> tuple[Seamcall, ...]:
                 Become(UNBLOCK_WRITING, hpa="copy", releases=False),
                 CountDirty(),
             ),
-            source="tdh_export_unblockw.c 1.5.25:74-274; 2.0.18 c2000",
+            source="tdh_export_unblockw.c 1.5.25:74-274; 2.0.08 c3300; 2.0.18 c2000",
         ),
         Seamcall(
             "tdh_export_restore", 66, "host", (

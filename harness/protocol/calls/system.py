@@ -30,7 +30,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 SysState(SYS_INIT_DONE, "TDX_SYS_LP_INIT_NOT_PENDING"),
                 InitProcessor(),
             ),
-            source="tdh_sys_lp_init.c 1.5.25:500",
+            source="tdh_sys_lp_init.c 1.5.25:500; 2.0.08 c23500",
         ),
         Seamcall(
             "tdh_sys_config", 45, "host", (
