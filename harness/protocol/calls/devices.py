@@ -60,6 +60,6 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
             "tdg_tdi_mmio_accept", 71, "guest", (
                 AcceptDevice(),
             ),
-            source="src/td_dispatcher/vm_exits/tdxio/tdg_mmio_accept.c 2.0.18 c1400",
+            source="src/td_dispatcher/vm_exits/tdxio/tdg_mmio_accept.c 2.0.08 c3200; 2.0.18 c1400",
         ),
     )

@@ -28,7 +28,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 WriteAttributes(("MAPPED", "EXP_DIRTY", "PENDING", "PEND_EXP_DIRTY")),
             ),
             source="src/td_dispatcher/vm_exits/tdg_mem_page_attr_wr.c; 1.5.05:273-277; 1.5.24:367; 1.5.34 c1400;"
-                   " 2.0.12 c12000",
+                   " 2.0.08 c9000; 2.0.12 c12000",
             levels=LEAF_LEVELS,
         ),
     )

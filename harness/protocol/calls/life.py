@@ -66,7 +66,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 OpState(None, NEW),
                 InitTd(OP_STATE_INITIALIZED),
             ),
-            source="tdh_mng_init.c 1.5.05 c25500",
+            source="tdh_mng_init.c 1.5.05 c25500; 2.0.08 c28600",
         ),
         Seamcall(
             "tdh_mng_rdwr", 11, "host", (

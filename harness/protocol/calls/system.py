@@ -22,7 +22,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 SysState(SYS_INIT_PENDING, "TDX_SYS_INIT_NOT_PENDING"),
                 SysStateBecomes(SYS_INIT_DONE),
             ),
-            source="tdh_sys_init.c 1.5.25:1512",
+            source="tdh_sys_init.c 1.5.25:1512; 2.0.08 c65500",
         ),
         Seamcall(
             "tdh_sys_lp_init", 35, "host", (
@@ -39,7 +39,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 ProcessorsReady("TDX_SYS_CONFIG_NOT_PENDING"),
                 SysStateBecomes(SYS_CONFIG_DONE),
             ),
-            source="tdh_sys_config.c 1.5.25:764",
+            source="tdh_sys_config.c 1.5.25:764; 2.0.08 c31300",
         ),
         Seamcall(
             "tdh_sys_key_config", 31, "host", (
