@@ -28,7 +28,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 LifecycleBecomes(TD_HKID_ASSIGNED),
                 PageBecomes(PT_TDR, page="TDR"),
             ),
-            source="tdh_mng_create.c:69-152; 1.5.20 c2300; 2.0.08 c2300",
+            source="tdh_mng_create.c:69-152; 1.5.20 c2300; 1.5.24 c2300; 2.0.08 c2300",
         ),
         Seamcall(
             "tdh_mng_add_cx", 1, "host", (

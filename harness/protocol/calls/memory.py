@@ -92,7 +92,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Become(UNBLOCK, hpa="copy", releases=True, keeps_counter=True),
                 Count("blocked", -1),
             ),
-            source="tdh_mem_range_unblock.c:90-260; 1.5.20 c6500; 1.5.34 c1400; 2.0.08 c3000; 2.0.12 c7000; 2.0.14 c8000; 2.0.18 c3000",
+            source="tdh_mem_range_unblock.c:90-260; 1.5.20 c6500; 1.5.24 c3600; 1.5.34 c1400; 2.0.08 c3000; 2.0.12 c7000; 2.0.14 c8000; 2.0.18 c3000",
             levels=ANY_LEVEL,
         ),
         Seamcall(
@@ -118,7 +118,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(-1, own_size=True),
                 PageBecomes(PT_NDA, page="found"),
             ),
-            source="tdh_mem_page_remove.c:66-265; 1.5.20 c3300; 2.0.08 c5500; 1.5.34 c1400; 2.0.18 c8500",
+            source="tdh_mem_page_remove.c:66-265; 1.5.20 c3300; 1.5.24 c3300; 2.0.08 c5500; 1.5.34 c1400; 2.0.18 c8500",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -135,7 +135,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_NDA, page="found"),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_sept_remove.c:66-330; 1.5.20 c3900; 2.0.08 c5500; 1.5.34 c1400; 2.0.18 c1000",
+            source="tdh_mem_sept_remove.c:66-330; 1.5.20 c3900; 1.5.24 c3900; 2.0.08 c5500; 1.5.34 c1400; 2.0.18 c1000",
             order=("SEPT_ENTRY", "PAGE", "SEPT_TREE", "OP_STATE", *TDR_SIZES),
             levels=TABLE_LEVELS,
         ),
