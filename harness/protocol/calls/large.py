@@ -50,7 +50,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_EPT),
                 Children(+1),
             ),
-            source="tdh_mem_page_demote.c:405; 1.5.20 c17700; 1.5.24 c17700; 1.5.28 c13000; 1.5.34 c1400; 2.0.08 c8000; 2.0.16 c16500",
+            source="tdh_mem_page_demote.c:405; 1.5.20 c17700; 1.5.24 c17700; 1.5.28 c13000; 1.5.34 c1400; 2.0.08 c8000; 2.0.12 c17500; 2.0.16 c16500",
             levels=(1,),
         ),
         Seamcall(

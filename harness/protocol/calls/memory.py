@@ -50,7 +50,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 PageBecomes(PT_REG, clear_bepoch=True),
             ),
-            source="tdh_mem_page_add.c; 1.5.05:148-165; 1.5.24:145-198; 2.0.08 c4200; 2.0.18 c3500; write:"
+            source="tdh_mem_page_add.c; 1.5.05:148-165; 1.5.24:145-198; 2.0.08 c4200; 2.0.12 c4200; 2.0.18 c3500; write:"
                    " src/common/memory_handlers/sept_manager.c:449-456",
         ),
         Seamcall(
@@ -65,7 +65,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1, own_size=True),
                 PageBecomes(PT_REG, clear_bepoch=True, own_size=True),
             ),
-            source="tdh_mem_page_aug.c:66-215; 2.0.08 c5500; 2.0.18 c1400; 1.5.34 = 2.0.18",
+            source="tdh_mem_page_aug.c:66-215; 2.0.08 c5500; 2.0.12 c3800; 2.0.18 c1400; 1.5.34 = 2.0.18",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -118,7 +118,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(-1, own_size=True),
                 PageBecomes(PT_NDA, page="found"),
             ),
-            source="tdh_mem_page_remove.c:66-265; 1.5.20 c3300; 1.5.24 c3300; 2.0.08 c5500; 1.5.34 c1400; 2.0.18 c8500",
+            source="tdh_mem_page_remove.c:66-265; 1.5.20 c3300; 1.5.24 c3300; 2.0.08 c5500; 2.0.12 c4300; 1.5.34 c1400; 2.0.18 c8500",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -135,7 +135,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_NDA, page="found"),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_sept_remove.c:66-330; 1.5.20 c3900; 1.5.24 c3900; 2.0.08 c5500; 1.5.34 c1400; 2.0.18 c1000",
+            source="tdh_mem_sept_remove.c:66-330; 1.5.20 c3900; 1.5.24 c3900; 2.0.08 c5500; 2.0.12 c6300; 1.5.34 c1400; 2.0.18 c1000",
             order=("SEPT_ENTRY", "PAGE", "SEPT_TREE", "OP_STATE", *TDR_SIZES),
             levels=TABLE_LEVELS,
         ),

@@ -68,7 +68,7 @@ def _dynamic_pamt() -> tuple[Seamcall, ...]:
                 Explicit("PAGE", EXCLUSIVE, "RCX", PT_NDA, own_size=True, wrong="TDX_HPA_RANGE_NOT_FREE"),
                 GivePair(("RDX", "R8"), PT_NDA, 0, own=True, node=R.TARGET_2M, first=R.TARGET_4K),
             ),
-            source="tdh_phymem_pamt_add.c 1.5.20 c4100; walk: src/common/memory_handlers/pamt_manager.c 1.5.24:378-440; 2.0.08 c15000",
+            source="tdh_phymem_pamt_add.c 1.5.20 c4100; 2.0.12 c4200; walk: src/common/memory_handlers/pamt_manager.c 1.5.24:378-440; 2.0.08 c15000",
             levels=(1,),
         ),
         Seamcall(
@@ -77,7 +77,7 @@ def _dynamic_pamt() -> tuple[Seamcall, ...]:
                 Explicit("PAGE", EXCLUSIVE, "RCX", PT_PAMT, own_size=True, wrong="TDX_NO_PAMT_PAGE_PAIR"),
                 TakePair(),
             ),
-            source="tdh_phymem_pamt_remove.c 1.5.24:119; walk: src/common/memory_handlers/pamt_manager.c 2.0.08 c15000",
+            source="tdh_phymem_pamt_remove.c 1.5.24:119; 2.0.12 c2600; walk: src/common/memory_handlers/pamt_manager.c 2.0.08 c15000",
             levels=(1,),
         ),
     )

@@ -73,6 +73,6 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 ProcessorsReady("TDX_SYS_STATE_INCORRECT"),
                 SysStateBecomes(SYS_READY),
             ),
-            source="tdh_sys_update.c 1.5.20 c2200; 1.5.24 c2200; 1.5.25:49; 2.0.08 c2200-4200",
+            source="tdh_sys_update.c 1.5.20 c2200; 1.5.24 c2200; 1.5.25:49; 2.0.08 c2200-4200; 2.0.18 c2900",
         ),
     )
