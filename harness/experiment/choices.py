@@ -17,6 +17,7 @@ WEIGHTED_PAGES = 1 << 22         # a weight for each of more pages takes too lon
 # Choices between no and yes: the table and the key of the config that say how often it is yes.
 SHARES = {
     "accept_first": ("workload", "accept_first"), "map_gpa": ("workload", "map_gpa_share"),
+    "accept_part": ("workload", "accept_parts"),
     "migrate": ("workload", "migrate_share"), "seamcall_fault": ("faults", "seamcall_share"),
     "no_entropy": ("faults", "no_entropy_share"), "machine_check": ("faults", "machine_check_share"),
 }

@@ -40,6 +40,8 @@ class Td(Table):
     pamt_cache: int = Field(0, ge=0, le=64, description="with dpamt: page pairs to which a vCPU's cache is topped up before each try "
                                                         "of a fault (KVM: 5); 0: no cache is modelled, there always is a pair")
 
+    large_pages: bool = Field(False, description="KVM maps 2 MiB as one page where it may, and splits them where it must")
+
     @property
     def pages(self) -> int:
         """Guest pages of 4 KiB."""
@@ -74,7 +76,10 @@ class Workload(Table):
     build_pages: int = Field(64, ge=1, description="pages of initial memory (\"build\")")
     string_pages: int = Field(1, ge=1, le=512, description="pages that one instruction touches, a power of two")
     spammers: int = Field(0, ge=0, description="vCPUs that only ACCEPT page 0, the last ones")
-    accept_2m: bool = Field(False, description="guests that know 2 MiB try them at each first page of 2 MiB")
+    accept_2m: bool = Field(False, description="guests that know 2 MiB try them at each first page of 2 MiB; with td.large_pages, the "
+                                               "2 MiB around any page")
+    accept_parts: float = Field(0, ge=0, le=1, description="with td.large_pages and accept_2m: share of ACCEPTs that are of 4 KiB all the "
+                                                           "same")
     loop: Literal["closed", "open"] = Field("closed",
                                             description="closed: an actor asks for the next when the last is done; open: "
                                                         "touches and removals arrive at their rates")
@@ -308,6 +313,21 @@ class Config(Table):
             if not self.td.dynamic_pamt or not counts or self.workload.removal == without:
                 raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a workload.removal"
                                  f" other than {without}, and, with a placement or split, a design that counts")
+        return self
+
+    @model_validator(mode="after")
+    def _large_pages_can_be_mapped(self):
+        td, workload, policy = self.td, self.workload, self.policy
+        if workload.accept_parts and not (td.large_pages and workload.accept_2m):
+            raise KeyProblem("workload.accept_parts", workload.accept_parts, "needs td.large_pages and workload.accept_2m")
+        wrong = td.large_pages and next((message for bad, message in (
+            (workload.removal in ("split", "build"), f"a workload.removal other than {workload.removal}"),
+            (self.machine.placement != BY_USE, "machine.placement = 'by_use': large pages lie by use"),
+            (td.dynamic_pamt and not td.dpamt, "td.dpamt where td.dynamic_pamt is on: no large page has a pair"),
+            (policy.zap_lock != "write" or not policy.freeze, "a policy with zap_lock = 'write' and freeze = true"),
+        ) if bad), "")
+        if wrong:
+            raise KeyProblem("td.large_pages", True, f"needs {wrong}")
         return self
 
     @model_validator(mode="after")

@@ -147,7 +147,7 @@ def _layout(config: Config, actors, record_words: int = 0) -> Layout:
     return Layout(config.td.vcpus, len(actors), config.td.pages, record_words, content_bytes,
                   tds=config.td.count, created=config.workload.removal != "build",
                   dynamic_pamt=config.td.dynamic_pamt, accepting=config.guest.one_at_a_time, counted_pairs=bool(config.td.dpamt),
-                  placement=config.machine.placement,
+                  placement=config.machine.placement, inhibits=config.td.large_pages,
                   large_from=FIRST_LARGE if config.workload.removal == "split" else None)
 
 
@@ -183,8 +183,8 @@ def _program(config: Config, layout: Layout) -> Program:
 
 def behaviour(config: Config) -> Behaviour:
     """What flows have to know of a workload, and of the guest."""
-    of_workload = [name for name in Behaviour._fields if name not in ("guest", "design", "acceptors", "pamt_cache")]
+    of_workload = [name for name in Behaviour._fields if name not in ("guest", "design", "acceptors", "pamt_cache", "large_pages")]
     boots = config.workload.pattern == "boot"
     return Behaviour(**{name: getattr(config.workload, name) for name in of_workload}, guest=config.guest,
                      acceptors=config.guest.acceptors_of(config.td.vcpus, working_pages(config))[0] if boots else None,
-                     design=DESIGNS.get(config.td.dpamt), pamt_cache=config.td.pamt_cache)
+                     design=DESIGNS.get(config.td.dpamt), pamt_cache=config.td.pamt_cache, large_pages=config.td.large_pages)

@@ -79,7 +79,7 @@ class Start(Table):
 
     pages: dict[str, str] = Field({}, description="\"PAGE\" or \"PAGE level N\" -> STATE, with +EL and +HP as wanted")
     children: dict[str, str] = Field({}, description="\"PAGE level N\" -> state of the 512 entries below")
-    tables: bool = Field(True, description="SEPT pages above the pages are there")
+    tables: bool = Field(True, description="SEPT pages above the pages are there; with large_pages only above those of start.pages")
     pairs: bool = Field(True, description="with Dynamic PAMT: the 2 MiB of data have a pair of PAMT pages")
     listed: dict[str, list[int]] = Field({}, description="vCPU -> pages in its zero-step list")
     words: dict[str, int] = Field({}, description="\"NAME\" or \"NAME INDEX\" -> value")
@@ -100,7 +100,10 @@ class File(Table):
     module: list[str] = Field(["1.5.05"], description="releases to search: one, a list, all, or a table of your own")
     policy: Any = Field("kick_on_busy", validate_default=True, description="of KVM's flows: as in a config")
     guest: Any = Field(DEFAULT_GUEST, validate_default=True, description="of KVM's flows: as in a config")
-    accept_2m: bool = Field(False, description="guests that know 2 MiB try them at each first page of 2 MiB")
+    large_pages: bool = Field(False, description="KVM's flows map 2 MiB as one page where they may, and split them where they must")
+    accept_2m: Literal[True, False, "either"] = Field(False,
+                                                      description="guests that know 2 MiB try them at each first page of 2 MiB; with "
+                                                                  "large_pages, the 2 MiB around any page; either: both sizes are tried")
     primitive: Literal["cas", "bts"] = Field("cas", description="as in a config")
     accept_first: Literal[True, False, "either"] = Field(True,
                                                          description="whether a guest ACCEPTs before its first touch; either: "
@@ -260,7 +263,7 @@ class Scenario:
     @functools.cached_property
     def layout(self) -> Layout:
         return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt, self.uses_flows and self.file.guest.one_at_a_time,
-                         self.uses_pairs)
+                         self.uses_pairs, inhibits=self.uses_flows and self.file.large_pages)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -281,7 +284,8 @@ class Scenario:
 
     def behaviour_of_guest(self) -> Behaviour:
         if self.uses_flows:
-            return Behaviour(guest=self.file.guest, accept_2m=self.file.accept_2m)
+            return Behaviour(guest=self.file.guest, accept_2m=bool(self.file.accept_2m), large_pages=self.file.large_pages,
+                             accept_parts=0.5 if self.file.accept_2m == "either" else 0.0)
         return Behaviour(pamt_cache=self.file.pamt_cache)
 
     def behaviour(self) -> str:
@@ -439,22 +443,26 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
         for above in range(level + 1, 3):
             put(above, "NL_MAPPED")
     put(level, state)
-    if state.partition("+")[0] == "MAPPED" and level == 0:
-        memory.set_word(layout.at("accepted", page), 1)
+    if state.partition("+")[0] == "MAPPED":
+        first = page >> 9 * level << 9 * level
+        memory.view("accepted")[first:first + (1 << 9 * level)] = 1
 
 
 # --- programs --------------------------------------------------------------------------------
 
-def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False) -> Layout:
-    return Layout(vcpus, vcpus + hosts, PAGES * (RANGES if pairs else 1), record_words=0, content_bytes=8,
-                  dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs)
+def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False, ranges: int = 0,
+              inhibits: bool = False) -> Layout:
+    """`ranges` of 512 pages; 0: as many as users of page pairs want, or one."""
+    return Layout(vcpus, vcpus + hosts, PAGES * (ranges or (RANGES if pairs else 1)), record_words=0, content_bytes=8,
+                  dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs, inhibits=inhibits)
 
 
 @functools.lru_cache(maxsize=64)
 def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, busted, policy, accept_first,
              scripts, behaviour, design, crossed, users, plain_mode) -> Program:
     """Kept, as many scenarios have the same."""
-    layout = layout_of(vcpus, hosts, dynamic_pamt, policy is not None and behaviour.guest.one_at_a_time, design is not None)
+    layout = layout_of(vcpus, hosts, dynamic_pamt, policy is not None and behaviour.guest.one_at_a_time, design is not None,
+                       inhibits=behaviour.large_pages)
     options = Options(layout, primitive, owners, busted=busted, release=releases.find(module), attribution=False,
                       pending_ve=pending_ve, plain_mode=plain_mode,
                       inside=any(step.call == "tdh_sys_shutdown" for _, steps in scripts for step in steps))

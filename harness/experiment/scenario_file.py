@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from harness.errors import UsageError, nearest
 from harness.experiment.config import KeyProblem, check_design, check_dynamic_pamt
 from harness.experiment.config_file import explain, mistake
+from harness.protocol.flows.pamt import RANGES
 from harness.experiment.scenario import (
     ALL, INVARIANTS, NO_BARRIER, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, layout_of, of_release, pair_calls,
     pair_script,
@@ -127,7 +128,7 @@ def start_of(table: dict, scripts: tuple[Script, ...], path: str) -> tuple[File,
     kinds = [script.actor.kind for script in scripts]
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
     try:
-        _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt))
+        _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt, ranges=RANGES if file.dynamic_pamt else 1))
         for name, pages in file.start.listed.items():
             if not all(0 <= page < PAGES for page in pages) or len(pages) > EPF_LIST_SIZE:
                 raise KeyProblem(f"listed {name}", pages, f"must be at most {EPF_LIST_SIZE} page numbers below {PAGES}")
@@ -175,6 +176,8 @@ def _pages(file: File, scripts: tuple[Script, ...]) -> tuple[tuple[int, int, str
             raise KeyProblem("start.pages", f"{page}" + f" level {level}" * bool(level),
                              f"lies in {found!r}, which is a large page and no table; allowed: one of the two")
     used = {page for script in scripts for page in (*(step.page for step in script.steps), *(script.flow or ()))}
+    if file.large_pages:                 # no page table either: a fault may map 2 MiB
+        return tuple(pages)
     return (*pages, *((page, 0, "FREE") for page in sorted(used - {page for page, *_ in pages}) if not above(page, 0)))
 
 
@@ -242,13 +245,25 @@ def _check_design(file: File, scripts: tuple[Script, ...]) -> None:
 
 
 def _check_flows(file: File, scripts: tuple[Script, ...]) -> None:
-    """KVM's flows are of 4 KiB pages: below a large page they would go on as if it were a page table."""
+    """Without large_pages KVM's flows are of 4 KiB pages: below a large page they would go on as if it were a page table."""
+    flows = any(script.flow is not None and not script.uses for script in scripts)
+    if file.accept_2m == "either" and not file.large_pages:
+        raise KeyProblem("accept_2m", file.accept_2m, "needs large_pages = true; allowed without: true, false")
+    if file.large_pages:
+        wrong = next((message for bad, message in (
+            (not flows, "an actor with KVM's flows: { touch = [PAGE] } or { remove = [PAGE] }"),
+            (file.dynamic_pamt, "dynamic_pamt = false: td.dpamt of a config gets and puts the pairs of parts"),
+            (file.policy.zap_lock != "write" or not file.policy.freeze, "a policy with zap_lock = 'write' and freeze = true"),
+        ) if bad), "")
+        if wrong:
+            raise KeyProblem("large_pages", True, f"needs {wrong}")
+        return
     for key, state in file.start.pages.items():
         page, level = _page_and_level(f"start.pages.{key}", key)
         below = [each for script in scripts for each in script.flow or () if each >> 9 * level == page >> 9 * level]
         if level and below and STATE[_state(f"start.pages.{key}", state).partition("+")[0]].leaf:
             raise KeyProblem(f"start.pages.{key}", state, f"is a large page, and KVM's flows (touch, remove) of page {below[0]}"
-                             " in it are not modelled; allowed: calls, or NL_MAPPED there")
+                             " in it need large_pages = true; allowed without: calls, or NL_MAPPED there")
 
 
 def _check_listed(file: File, scripts: tuple[Script, ...]) -> None:

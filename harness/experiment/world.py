@@ -14,7 +14,7 @@ from harness.protocol.store_buffers import orders
 from kernels import moves, record, symmetry
 from kernels.moves import ACTORS_MAX
 
-TRIED = ("accept_first", "either")       # choices of which both outcomes are tried; of the others the script says
+TRIED = ("accept_first", "accept_part", "either")       # choices of which both outcomes are tried; of the others the script says
 
 
 class World:

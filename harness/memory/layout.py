@@ -50,7 +50,7 @@ TDVPS_TLB = -(-(TDVPS_STEPPING + stepping.STEPPING_BYTES) // LINE) * LINE
 TDVPS_BYTES = TDVPS_TLB + 8 * TLB_ENTRIES
 
 # Within the words that KVM keeps of a vCPU ("kick"; the first is its mode), and of invalidations in progress.
-KICK_SRCU, KICK_MAILBOX, KICK_PAIRS = 8, 16, 24
+KICK_SRCU, KICK_MAILBOX, KICK_PAIRS, KICK_SMALL = 8, 16, 24, 32
 INVALIDATE_COUNT, INVALIDATE_START, INVALIDATE_END, INVALIDATE_SEQUENCE = 0, 8, 16, 24
 
 # Within the word of a TDR that says how far its TD has come: three bytes, read in one access.
@@ -119,6 +119,7 @@ class Layout:
     dynamic_pamt    whether the PAMT entries of 4 KiB pages lie in pages that the host gives: here each 2 MiB have
                     their place for 512 of them, whether they have a pair or not, and two pages of the group PAIRS
     large_from      the first guest page of the memory that consists of large pages: their 2 MiB have no pair
+    inhibits        whether KVM has a word for each 2 MiB that says that they are not to be mapped as one page
     accepting       whether the guest has a word for each 2 MiB that it is accepting (guest_policies.py)
     counted_pairs   whether the host counts the pages of each 2 MiB of data for their pair, which none has at the start
     placement       where physical pages lie (placement.py)
@@ -127,7 +128,7 @@ class Layout:
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
                  created=True, variables=(), dynamic_pamt=False,
-                 large_from=None, accepting=False, counted_pairs=False, placement=BY_USE):
+                 large_from=None, accepting=False, counted_pairs=False, placement=BY_USE, inhibits=False):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
@@ -199,8 +200,8 @@ class Layout:
         self._add("generation", pages, LINE)
         self._add("accepted", pages, 8, LINE)
         self._add("shared", pages, 8, LINE)
-        if accepting:
-            self._add("accepting", tables, LINE)
+        for name in ("accepting",) * accepting + ("inhibited",) * inhibits:
+            self._add(name, tables, LINE)
         for name in ("dpamt_ref", "dpamt_range_lock") if counted_pairs and not self.frames else ():
             self._add(name, tables, LINE)
         self.td_end = self._align(PAGE)

@@ -475,10 +475,11 @@ def locate(listing: Listing, layout: Layout, level: int, leaf: bool | None = Non
             source = R.TARGET_4K
         _locate_placed(listing, layout, group, source, unit)
         return
-    for size, shift, register in SIZES:
-        index(listing, register, layout.at(f"pamt_{size}.{group}"), unit + shift, PAMT_BYTES,
-              text=f"PAMT {size.upper()} entry of the page")
     first = 9 * level if group == "data" else 0      # a large page begins at a multiple of its size
+    for size, shift, register in SIZES:
+        own = max(shift, first)
+        index(listing, register, layout.at(f"pamt_{size}.{group}"), unit + own, PAMT_BYTES << own - shift,
+              text=f"PAMT {size.upper()} entry of the page")
     index(listing, R.HPA, layout.hpa(group), unit + first, 4096 << first, source=R.PAGE, base=R.TD_HPA,
           text="its physical address")
 

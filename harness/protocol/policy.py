@@ -118,6 +118,12 @@ SWITCHES = (
     Switch("zap_lock", "write", ("write", "read"), "how removals hold mmu_lock"),
     Switch("split_lock", "write", ("write", "read"),
            "how splits of large pages hold mmu_lock; with read a call that is BUSY is rolled back by UNBLOCK, which must succeed"),
+    Switch("accept_mismatch", "split", ("split", "ignore"),
+           "what KVM does about an ACCEPT of 4 KiB in what it maps as 2 MiB: split it, or nothing, so that it comes again"),
+    Switch("split_before_removal", True, NO_YES,
+           "split 2 MiB before a part of them is removed; otherwise BLOCK of the part fails"),
+    Switch("demote_again", "interrupts_on", ("interrupts_on", "interrupts_off"),
+           "how a DEMOTE that an interrupt has ended is made again: once the interrupt was taken, or at once"),
     Switch("seamcall_lock", False, NO_YES, "a spinlock of the VM around each of the host's SEPT SEAMCALLs"),
     Switch("interrupts_at_reentry", "on", ("on", "off"),
            "whether a kick gets through between two tries of tdh_vp_enter, or between two looks at the bar"),
@@ -197,6 +203,9 @@ class Policy(NamedTuple):
     stale_old: bool = SWITCH["stale_old"].default
     zap_lock: str = SWITCH["zap_lock"].default
     split_lock: str = SWITCH["split_lock"].default
+    accept_mismatch: str = SWITCH["accept_mismatch"].default
+    split_before_removal: bool = SWITCH["split_before_removal"].default
+    demote_again: str = SWITCH["demote_again"].default
     seamcall_lock: bool = SWITCH["seamcall_lock"].default
     interrupts_at_reentry: str = SWITCH["interrupts_at_reentry"].default
     stop_on: tuple[str, ...] = SWITCH["stop_on"].default

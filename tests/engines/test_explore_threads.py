@@ -1,5 +1,7 @@
 """One search by several threads: the same states, verdicts and lengths as by one."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness.__main__ import main
@@ -40,6 +42,21 @@ def test_two_threads_find_what_one_finds(name, module, endings):
     alone = explore.run(scenario, symmetry=False)
     assert not endings
     assert said(explore.run(scenario, symmetry=False, jobs=2)) == said(alone) and endings
+
+
+ALIKE = [("fault_zap_two_vcpus", "1.5.24"), ("two_hosts", "1.5.24"), ("mirror_race", "1.5.05")]
+
+
+@pytest.mark.parametrize("name, module", ALIKE)
+def test_two_threads_find_what_one_finds_of_actors_that_are_alike(name, module, endings):
+    """Which of them stands for all depends on what is met first, and with it which moves are made once; nothing else does."""
+    [scenario] = load(ROOT / f"configs/explore/{name}.toml", [module], policy="kick_vcpus")
+    alone = explore.run(scenario)
+    assert alone.alike and not endings
+    for _ in range(3):
+        shared = explore.run(scenario, jobs=2)
+        assert said(replace(shared, executed=0)) == said(replace(alone, executed=0)) and shared.alike == alone.alike
+    assert endings
 
 
 def test_what_cannot_be_done_while_others_work_is_done_alone(monkeypatch, endings):

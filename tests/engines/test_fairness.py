@@ -11,7 +11,7 @@ from harness.engines.explore.fairness import fair_states, round_trip
 from harness.engines.replay.steps import execute
 from harness.experiment.scenario_file import load, parse
 from harness.experiment.schedule import Schedule
-from kernels import judging, states
+from kernels import judging, search as kernel, states
 
 ROOT = Path(__file__).parent.parent.parent
 A, B = 0, 1
@@ -150,7 +150,7 @@ def test_one_pass_marks_what_can_end_and_what_lies_on_a_cycle(name):
     count = int(whole.counts[states.N_STATES])
     first, arcs, _ = whole.successors(np.arange(count))
     back: list[list[int]] = [[] for _ in range(count)]
-    onto: list[set[int]] = [set(arcs[first[state]:first[state + 1], judging.THEN].tolist()) for state in range(count)]
+    onto: list[set[int]] = [set(arcs[first[state]:first[state + 1], kernel.THEN].tolist()) for state in range(count)]
     for state, thens in enumerate(onto):
         for then in thens:
             back[then].append(state)

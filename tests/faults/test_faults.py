@@ -114,7 +114,7 @@ def test_of_two_requests_that_wait_the_lower_number_is_heard_first():
     before = {number: signal.signal(number, lambda given, _: heard.append(given)) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, before)
-        for number in before:
+        for number in before:  # to this thread: another one of the process would take at once what this one holds back
             signal.pthread_kill(threading.get_ident(), number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, before)
     finally:

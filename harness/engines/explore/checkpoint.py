@@ -27,7 +27,9 @@ def _arrays(search) -> dict[str, tuple[np.ndarray, int]]:
     found = {name: (table.rows, count[name]) for name, table in rows.items()}
     found |= {f"locals.{name}": (getattr(tables.locals, name), count["locals"]) for name in ("fanout", "number", "twins", "kicked")}
     found |= {f"memories.{name}": (getattr(tables.memories, name), count["memories"]) for name in ("swapped", "ordered")}
-    found |= {"states.parents": (tables.states.parents, count["states"]),
+    arcs = 0 if counts[states.NO_ARCS] else int(counts[states.N_ARCS])
+    found |= {"states.parents": (tables.states.parents, count["states"]), "states.arcs": (tables.states.arcs, arcs),
+              "states.first": (tables.states.first, count["states"] if arcs else 0),
               "states.ended": (tables.states.ended, int(counts[states.N_ENDED]))}
     whole = {f"locals.of.{place}": row for place, row in enumerate(tables.locals.of)}
     found |= {name: (row, int(tables.locals.met[place])) for place, (name, row) in enumerate(whole.items())}

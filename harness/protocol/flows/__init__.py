@@ -13,8 +13,11 @@ A *host* thread takes memory back:
     host.py     why: a hole punched, a conversion, a memslot deleted, the VM torn down
     memslot.py  a memslot's end, with SRCU
     build.py    the TD built, its vCPUs created, and all of it taken apart
-    split.py    large pages split, under mmu_lock write
+    split.py    large pages added and split, again and again
     zap.py      how, under mmu_lock write: mirror entry away, BLOCK, TRACK, kick, REMOVE, page by page
+
+    large.py    pages of 2 MiB: where KVM maps them, how it splits them, what it does about an ACCEPT of a part
+    steps.py    one SEAMCALL of a removal or a split, and the bar against entry
 
     pamt.py     with no VM at all: get and put of Dynamic PAMT's page pairs, and a page's use between
 
@@ -40,7 +43,7 @@ arch/x86/kvm/mmu/tdp_mmu.c, arch/x86/kvm/x86.c, virt/kvm/kvm_main.c.
 
 from harness.protocol.policy import Policy
 from harness.protocol.assemble import Program
-from harness.protocol.flows import fault, guest, guests, host, map_gpa, vcpu, zap
+from harness.protocol.flows import fault, guest, guests, host, large, map_gpa, vcpu, zap
 from harness.protocol.flows.flow import Behaviour, Flow
 from harness.protocol.call import Options
 from harness.protocol.seamcalls import write_calls
@@ -68,7 +71,7 @@ def write_flows(options: Options, policy: Policy, hosts: int, seed: int = 0,
     """
     flow = Flow(options, policy, hosts, seed, accept_first, restart_on_bug, behaviour)
     for name, write in (("vcpu", vcpu.write), ("guest", guest.write), ("guest", guests.write),
-                        ("fault", fault.write), ("zap", zap.write), ("map_gpa", map_gpa.write),
+                        ("fault", fault.write), ("split", large.write), ("zap", zap.write), ("map_gpa", map_gpa.write),
                         ("host", host.write)):
         with flow.listing.within(flow=name):
             write(flow)

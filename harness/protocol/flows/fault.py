@@ -18,7 +18,7 @@ instruction.
 from harness.memory.layout import MMU_NONPRESENT
 from harness.protocol.policy import Response
 from harness.protocol.call import index, locate
-from harness.protocol.flows import memslot, seam, zap
+from harness.protocol.flows import large as large_pages, memslot, seam, zap
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_LARGE, MMU_PRESENT, Flow
 from harness.protocol.flows.responses import Responses
 from kernels.ops import LEVELS, Op, Register as R
@@ -47,8 +47,10 @@ def write(flow: Flow) -> None:
         for level in reversed(range(LEVELS)):
             if flow.splits and level == 1:
                 _large(flow)
+            if flow.large and level == 1:
+                large_pages.choose_size(flow, install)
             install(flow, level)
-        if flow.splits:
+        if flow.splits or flow.large:
             flow.label("fault.mapped")
     flow.end("fault")
     flow.goto(flow.fault_done)
@@ -137,6 +139,9 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
         flow.row(Op.TEST, register=R.OLD, mask=-1, match=FROZEN_SPTE, next=frozen, otherwise=present,
                  text="FROZEN_SPTE?")
         flow.label(present)
+        if flow.large and level == 1:
+            large_pages.other_size(flow, large, name, same := flow.fresh("fault.this_size"))
+            flow.label(same)
         # Another vCPU has installed it; an operation of this vCPU that was refused with BUSY is over.
         flow.row(Op.SETTLE, value=flow.listing.call_number(name), text=name, next=installed)
         flow.label(frozen)
@@ -154,7 +159,7 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
                  text="mirror entry: published at once")
     seam.own_mirror(flow, taking=True)
     seam.covered(flow)
-    pairs = seam.page_pairs(flow, data=level == 0)
+    pairs = seam.page_pairs(flow, data=level == 0)        # 2 MiB have no pair
     if pairs:
         no_pair = flow.fresh("fault.no_pair")
         pairs.get(failed=no_pair, cached=True)
@@ -190,7 +195,7 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
     else:
         _mirror_race(flow, present_bits)
     if level == 0 or large:
-        flow.count("installs")
+        flow.count("large_installs" if large and flow.large else "installs")
     flow.label(installed)
 
 

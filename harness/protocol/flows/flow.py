@@ -44,6 +44,9 @@ assert FROZEN_SPTE & MMU_PRESENT == 0 and FROZEN_SPTE != MMU_NONPRESENT
 assert REQUEST & IN_GUEST == 0
 
 
+SMALL_ACCEPT_EXITS = "guest.exit_accept"         # where an ACCEPT of 4 KiB leaves the guest, if KVM maps 2 MiB too (large.py)
+
+
 class Behaviour(NamedTuple):
     """What a workload wants of flows, beside plain touches and removals page by page.
 
@@ -59,7 +62,10 @@ class Behaviour(NamedTuple):
     build_pages      pages of initial memory ("build")
     spammers         how many vCPUs do nothing but ACCEPT page 0
     acceptors        how many vCPUs touch and accept memory, the first ones; the others halt; None: all do
-    accept_2m        whether guests that know 2 MiB try them at each first page of 2 MiB
+    large_pages      whether KVM maps 2 MiB as one page where it may (large.py)
+    accept_2m        whether guests that know 2 MiB try them: at each first page of 2 MiB, or, with large_pages, the 2 MiB
+                     around any page
+    accept_parts     with both: the share of ACCEPTs that are of 4 KiB all the same
     guest            what the guest makes of the answers of ACCEPT
     design           how page pairs of data pages are got and put (dpamt.py); None: every 2 MiB keep theirs
     pamt_cache       page pairs to which a vCPU's cache is topped up before each try of a fault; 0: there always is a pair
@@ -78,7 +84,9 @@ class Behaviour(NamedTuple):
     build_pages: int = 64
     spammers: int = 0
     acceptors: int | None = None
+    large_pages: bool = False
     accept_2m: bool = False
+    accept_parts: float = 0.0
     guest: GuestPolicy = GUESTS[DEFAULT]
     design: Design | None = None
     pamt_cache: int = 0
@@ -90,6 +98,8 @@ class Flow:
 
     converts     pages can be shared as well as private
     memslots     memslots can be deleted
+    large        KVM maps 2 MiB where it may
+    mismatches   ... and splits them for a guest that accepts 4 KiB of them
     splits       memory behind the first 2 MiB is of large pages
     builds       a TD is built, vCPU by vCPU and page by page, before it runs
     invalidates  faults can find that their page is being invalidated
@@ -105,6 +115,8 @@ class Flow:
         self.accept_first, self.behaviour, self.guest = accept_first, behaviour, behaviour.guest
         self.open_loop = behaviour.loop == "open"
         self.splits, self.builds = behaviour.removal == "split", behaviour.removal == "build"
+        self.large = behaviour.large_pages
+        self.mismatches = self.large and policy.accept_mismatch == "split"
         self.rebuilds = restart_on_bug or behaviour.removal in ("teardown", "split", "build")
         self.converts = behaviour.removal == "conversion" or behaviour.map_gpa_share > 0
         self.memslots = behaviour.removal == "memslot_delete"
@@ -155,6 +167,10 @@ class Flow:
         with self.aside(label):
             self.count(violation(invariant), next=back)
         return label
+
+    def exit_of_accept(self, level: int) -> str:
+        """Where an ACCEPT at a level goes that ends in an EPT violation."""
+        return SMALL_ACCEPT_EXITS if self.mismatches and level == 0 else "guest.exit"
 
     def poll(self, who: str, leave=None) -> None:
         """Nothing is in progress: is the run over, is the VM dead?  `leave` writes what must be done first."""

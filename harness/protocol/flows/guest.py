@@ -19,12 +19,14 @@ from harness.memory.layout import ENTRIES, LINE, TDVPS_TLB, TLB_ENTRIES
 from harness.protocol.guest_policies import KINDS, LAST, SIZES, STATUS
 from harness.protocol.counters import died_of, violation
 from harness.protocol.flows import guests
-from harness.protocol.flows.flow import Flow
+from harness.protocol.flows.flow import SMALL_ACCEPT_EXITS, Flow
 from harness.protocol.flows.interrupts import STEPPING, interruptible, td_exit
 from harness.protocol.flows.responses import Responses
 from harness.protocol.call import forget_refusals, index, locate, locate_entries, write_walk
 from kernels.ops import Op, Register as R
-from kernels.words import ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, RWX, STATUS_CLASS, STATUSES, states, status
+from kernels.words import ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EXTERNAL_INTERRUPT, PS, RWX, STATUS_CLASS, STATUSES, states, status
+
+ACCEPTED = ("guest.accepted", "guest.accepted_2m")
 
 TLB = {"base": R.TDVPS, "offset": TDVPS_TLB, "value": TLB_ENTRIES}
 
@@ -81,12 +83,20 @@ def write(flow: Flow) -> None:
     flow.row(Op.LET, register=R.RESUME, value="guest.touch", next="guest.exit")
     flow.listing.flush()
 
-    flow.label("guest.exit")
+    _exit(flow, "guest.exit", "fault")
+    if flow.mismatches:
+        _exit(flow, SMALL_ACCEPT_EXITS, "mismatch")
+
+
+def _exit(flow: Flow, label: str, then: str) -> None:
+    flow.listing.held = flow.held_in_guest
+    flow.label(label)
     flow.begin("touch_stalled")
     if flow.open_loop:
         flow.listing.begin_with("fault_since_intended", "touch_since_intended")
-    td_exit(flow, "guest.exited")
-    flow.goto("fault")
+    td_exit(flow, f"{label}ed")
+    flow.goto(then)
+    flow.listing.flush()
 
 
 def _miss(flow: Flow) -> None:
@@ -105,8 +115,13 @@ def _miss(flow: Flow) -> None:
     flow.label("guest.walk")
     locate_entries(flow.listing, flow.layout)
     flow.row(Op.LET, register=R.LEVEL)
-    write_walk(flow.listing, stopped="guest.unmapped")
+    write_walk(flow.listing, stopped="guest.stopped" if flow.large else "guest.unmapped")
     flow.row(Op.TEST, register=R.COPY, mask=RWX, match=RWX, otherwise="guest.unmapped", text="accessible")
+    if flow.large:
+        with flow.aside("guest.stopped"):
+            flow.row(Op.TEST, register=R.COPY, mask=PS | RWX, match=PS | RWX, next="guest.walked", otherwise="guest.unmapped",
+                     text="2 MiB, accessible")
+        flow.label("guest.walked")
     flow.row(Op.LOAD, base=R.PAGE_GENERATION, register=R.GENERATION, text="page's generation")
     flow.row(Op.TLB_REMEMBER, next="guest.access", **TLB)
 
@@ -176,7 +191,9 @@ def _accept(flow: Flow) -> None:
         _alone(flow)
     if flow.guest.counts_tries():
         flow.row(Op.LET, register=R.GUEST_TRIES)
-    if flow.behaviour.accept_2m and flow.guest.largest == "2m":
+    if flow.large and flow.behaviour.accept_2m and flow.guest.largest == "2m":
+        _in_2m(flow)
+    elif flow.behaviour.accept_2m and flow.guest.largest == "2m":
         flow.row(Op.TEST, register=R.GUEST_PAGE, mask=ENTRIES - 1, match=0, next="guest.accept_2m",
                  otherwise="guest.accept_4k", text="first page of 2 MiB")
         with flow.aside("guest.accept_2m"):
@@ -185,6 +202,8 @@ def _accept(flow: Flow) -> None:
     _accept_as(flow, 0)
     flow.listing.flush()
 
+    if flow.large:
+        _accepted_2m(flow)
     flow.label("guest.accepted")
     flow.count("accepts")
     flow.label("guest.note")
@@ -192,6 +211,41 @@ def _accept(flow: Flow) -> None:
         flow.row(Op.LOAD, base=R.PAGE_GENERATION, register=R.GENERATION, text="page's generation")
         index(flow.listing, R.CURSOR, flow.layout.at("accepted"), 0, 8, source=R.GUEST_PAGE)
         flow.row(Op.STORE, base=R.CURSOR, source=R.GENERATION, value=1, text="generation accepted, + 1")
+    _no_longer_alone(flow)
+    flow.goto("guest.touch")
+    flow.listing.flush()
+
+
+def _in_2m(flow: Flow) -> None:
+    """The 2 MiB around the page as one, or, of a share of ACCEPTs, a part of them; behind it, 4 KiB."""
+    if flow.behaviour.accept_parts == 1:
+        return
+    if flow.behaviour.accept_parts:
+        flow.listing.choose(R.OLD, "accept_part")
+        flow.row(Op.TEST, register=R.OLD, mask=-1, match=1, next="guest.accept_4k", otherwise="guest.accept_2m", text="a part?")
+    else:
+        flow.goto("guest.accept_2m")
+    with flow.aside("guest.accept_2m"):
+        _accept_as(flow, 1)
+
+
+def _accepted_2m(flow: Flow) -> None:
+    """All pages of 2 MiB are accepted; a guest that keeps that in mind notes each."""
+    flow.label(ACCEPTED[1])
+    flow.count("large_accepts")
+    if _notes(flow):
+        again, done = flow.fresh("guest.note_each"), flow.fresh("guest.noted_all")
+        flow.row(Op.LET, register=R.INDEX)
+        index(flow.listing, R.NEW, flow.layout.at("accepted"), 0, 8)
+        index(flow.listing, R.CURSOR, flow.layout.at("generation"), 0, LINE)
+        flow.label(again)
+        flow.row(Op.LOAD, base=R.CURSOR, register=R.GENERATION, text="page's generation")
+        flow.row(Op.STORE, base=R.NEW, source=R.GENERATION, value=1, text="generation accepted, + 1")
+        flow.row(Op.LET, register=R.CURSOR, source=R.CURSOR, value=LINE)
+        flow.row(Op.LET, register=R.NEW, source=R.NEW, value=8)
+        flow.row(Op.LET, register=R.INDEX, source=R.INDEX, value=1)
+        flow.row(Op.TEST, register=R.INDEX, mask=-1, match=ENTRIES, next=done, otherwise=again, text="all pages")
+        flow.label(done)
     _no_longer_alone(flow)
     flow.goto("guest.touch")
     flow.listing.flush()
@@ -238,18 +292,26 @@ def _accept_as(flow: Flow, level: int) -> None:
     interruptible(flow, resume=place)
     flow.row(Op.MERGE, register=R.RIP, value=1, source=R.RIP, mask=~3)
     flow.row(Op.STEPPING_EXIT, text="TDCALL is a VM exit", **STEPPING)
+    if flow.large:                       # of 2 MiB, the first page
+        flow.row(Op.MERGE, register=R.PAGE, source=R.GUEST_PAGE, mask=-ENTRIES if level else -1, text="the page's address")
+        index(flow.listing, R.CONTENT, flow.layout.at("content"), 0, flow.layout.content_bytes)
     locate(flow.listing, flow.layout, level, leaf=True if level else None)
     flow.call("tdg_mem_page_accept", behind=f"{place}.answered", level=level)
     failed, fault, other, timeout = (f"{place}.{part}" for part in ("failed", "fault", "other", "timeout"))
-    flow.row(Op.TEST, register=R.STATUS, mask=-1, next="guest.accepted", otherwise=failed, text="TDX_SUCCESS")
+    flow.row(Op.TEST, register=R.STATUS, mask=-1, next=ACCEPTED[level * flow.large], otherwise=failed, text="TDX_SUCCESS")
     flow.label(failed)
     flow.row(Op.TEST, register=R.STATUS, mask=-1, match=EXIT_REASON_EPT_VIOLATION, next=fault, otherwise=other,
              text="TD exit")
     with flow.aside(fault):
         # Violations that ACCEPT raises are not counted by the zero-step mitigation.
         flow.count("accept_faults")
-        flow.row(Op.LET, register=R.RESUME, value=place, next="guest.exit")
+        flow.row(Op.LET, register=R.RESUME, value=place, next=flow.exit_of_accept(level))
     flow.label(other)
+    if flow.large and level:
+        whole = flow.fresh(f"{place}.not_interrupted")
+        flow.row(Op.TEST, register=R.STATUS, mask=-1, match=EXIT_REASON_EXTERNAL_INTERRUPT, next=place, otherwise=whole,
+                 text="interrupted: the same instruction again")
+        flow.label(whole)
     kinds = [f"{place}.{kind}" for kind in KINDS]
     flow.row(Op.TEST, register=R.STATUS, mask=-1, match=status("TDX_HOST_PRIORITY_BUSY_TIMEOUT"), next=timeout,
              otherwise=kinds[0], text="refused for host priority too long")

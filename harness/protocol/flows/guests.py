@@ -141,7 +141,7 @@ def _accept_once(flow: Flow, then: str, counter: str, level: int = 0) -> None:
              text="TD exit")
     with flow.aside(fault):
         flow.count("accept_faults")
-        flow.row(Op.LET, register=R.RESUME, value=then, next="guest.exit")
+        flow.row(Op.LET, register=R.RESUME, value=then, next=flow.exit_of_accept(level))
     flow.label(done)
     flow.row(Op.SETTLE, value=flow.listing.call_number("tdg_mem_page_accept"),
              text="tdg_mem_page_accept", next=then)

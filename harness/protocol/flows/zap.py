@@ -16,18 +16,17 @@ SEPT that the mirror says is gone (sources: Sean Christopherson, 19 Jan 2023).
 """
 
 from harness.memory.layout import (
-    INVALIDATE_COUNT, INVALIDATE_END, INVALIDATE_SEQUENCE, INVALIDATE_START, LINE, MMU_NONPRESENT,
+    ENTRIES, INVALIDATE_COUNT, INVALIDATE_END, INVALIDATE_SEQUENCE, INVALIDATE_START, LINE, MMU_NONPRESENT,
 )
 from harness.protocol.call import index, locate
-from harness.protocol.flows import seam
+from harness.protocol.flows import large, seam
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, SIGN, Flow
-from harness.protocol.flows.responses import Responses
+from harness.protocol.flows.steps import REMOVAL_SITES, bar, bar_is_off, step, yield_lock
 from kernels.guest import POISON
 from kernels.ops import Op, Register as R
-from kernels.words import OPERAND_BUSY, STATUS_CLASS
 from kernels import rwlock
 
-REMOVAL_SITES = ("block", "track", "remove")
+WHOLE = "zap.whole"              # what labels of the removal of a whole page of 2 MiB begin with
 
 
 def write(flow: Flow) -> None:
@@ -36,14 +35,18 @@ def write(flow: Flow) -> None:
     if flow.invalidates and mode == "shared":
         with flow.mmu_lock("exclusive"):
             _invalidate_begin(flow)
+    if flow.large and (pairs := seam.page_pairs(flow)):
+        pairs.top_up()
     flow.take_mmu_lock(mode)
+    if flow.large and flow.converts:     # before it is zapped: kvm_arch_pre_set_memory_attributes
+        large.inhibit_range(flow)
     if flow.invalidates and mode == "exclusive":
         _invalidate_begin(flow)
     flow.label("zap.page")
     _page(flow, mode)
     if _many_pages(flow):
         _next_page(flow, mode)
-    _bar_is_off(flow)
+    bar_is_off(flow)
     flow.drop_mmu_lock()
     flow.row(Op.GO, register=R.RETURN, text="return")
     flow.listing.flush()
@@ -67,8 +70,8 @@ def _next_page(flow: Flow, mode: str) -> None:
                                         otherwise=contended))
             with flow.aside(contended):
                 flow.count("zap_yields")
-                _bar_is_off(flow)
-                _yield(flow, mode)
+                bar_is_off(flow)
+                yield_lock(flow, mode)
                 flow.goto("zap.page")
         else:
             flow.goto("zap.page")
@@ -76,13 +79,13 @@ def _next_page(flow: Flow, mode: str) -> None:
 
 
 def _page(flow: Flow, mode: str) -> None:
-    policy = flow.policy
+    if flow.large:
+        _large(flow, mode)
     locate(flow.listing, flow.layout, 0, comes_back=flow.behaviour.design is not None)
     index(flow.listing, R.MIRROR, flow.layout.at("mirror.0"), 0, 8, text="mirror entry")
-    index(flow.listing, R.PAGE_GENERATION, flow.layout.at("generation"), 0, LINE)
-    index(flow.listing, R.CONTENT, flow.layout.at("content"), 0, flow.layout.content_bytes)
+    _find_page(flow)
     # While a removal can drop mmu_lock half-way, faults must find the entry frozen.
-    freezes = policy.freeze and (mode == "shared" or _drops_lock(flow))
+    freezes = flow.policy.freeze and (mode == "shared" or _drops_lock(flow))
     taken = FROZEN_SPTE if freezes else MMU_NONPRESENT
     look = flow.label(flow.fresh("zap.look"))
     flow.row(Op.LOAD, base=R.MIRROR, register=R.OLD, mask=MMU_PRESENT, match=MMU_PRESENT,
@@ -92,137 +95,101 @@ def _page(flow: Flow, mode: str) -> None:
     if mode == "shared":
         flow.row(Op.SWAP, base=R.MIRROR, register=R.OLD, value=taken, otherwise=look,
                  text="mirror entry: away")
+    if flow.large and not flow.policy.split_before_removal:
+        flow.label("zap.unsplit")
+    _take_away(flow, mode, 0, "zap", taken)
+    if pairs := seam.page_pairs(flow):
+        pairs.put()
+    flow.row(Op.ADD, base=R.PAGE_GENERATION, value=1, text="page's generation")
+    flow.row(Op.STORE, base=R.CONTENT, value=POISON, text="page is the host's again")
+    flow.count("removals")
+    _finish(flow, "zap", freezes)
+    flow.label("zap.page_done")
+
+
+def _find_page(flow: Flow) -> None:
+    index(flow.listing, R.PAGE_GENERATION, flow.layout.at("generation"), 0, LINE)
+    index(flow.listing, R.CONTENT, flow.layout.at("content"), 0, flow.layout.content_bytes)
+
+
+def _take_away(flow: Flow, mode: str, level: int, stem: str, taken: int) -> None:
+    """BLOCK, TRACK, kick, REMOVE of the entry of PAGE at a level; its mirror entry is `taken` meanwhile."""
     flow.begin("removal")
-    if policy.bar == "removal":
+    if flow.policy.bar == "removal":
         bar(flow, True)
         flow.kick_all()
     if mode == "exclusive":
         flow.row(Op.STORE, base=R.MIRROR, value=taken, text="mirror entry: away")
     seam.own_mirror(flow, taking=True)
     seam.covered(flow)
-    step(flow, mode, "block", "tdh_mem_range_block")
+    step(flow, mode, "block", "tdh_mem_range_block", level, stem=stem)
     if not flow.busted("no_track"):
-        step(flow, mode, "track", "tdh_mem_track")
-    if policy.kick_after_track and not flow.busted("no_kick"):
+        step(flow, mode, "track", "tdh_mem_track", stem=stem)
+    if flow.policy.kick_after_track and not flow.busted("no_kick"):
         flow.kick_all()
-    step(flow, mode, "remove", "tdh_mem_page_remove")
-    if pairs := seam.page_pairs(flow):
-        pairs.put()
-    flow.row(Op.ADD, base=R.PAGE_GENERATION, value=1, text="page's generation")
-    flow.row(Op.STORE, base=R.CONTENT, value=POISON, text="page is the host's again")
-    flow.count("removals")
-    flow.label("zap.finish")
+    step(flow, mode, "remove", "tdh_mem_page_remove", level, stem=stem)
+
+
+def _finish(flow: Flow, stem: str, freezes: bool) -> None:
+    flow.label(f"{stem}.finish")
     seam.own_mirror(flow, taking=False)
     if freezes:
         flow.row(Op.STORE, base=R.MIRROR, value=MMU_NONPRESENT, text="mirror entry: publish")
-    if policy.bar == "removal":
+    if flow.policy.bar == "removal":
         bar(flow, False)
     flow.end("removal")
     if flow.open_loop:
         flow.end("removal_since_intended")
-    flow.label("zap.page_done")
+
+
+def _large(flow: Flow, mode: str) -> None:
+    """Where 2 MiB are mapped as one: taken away whole if the range has all of them, and split if not.
+
+    KVM_SET_MEMORY_ATTRIBUTES splits what crosses the borders of a range, before it is zapped (huge pages v3, Jan 2026:
+    kvm_split_cross_boundary_leafs).
+    """
+    small, part = flow.fresh("zap.small"), flow.fresh("zap.part")
+    large.is_large(flow, otherwise=small)
+    if _many_pages(flow):
+        long_enough = flow.fresh("zap.long_enough")
+        flow.row(Op.TEST, register=R.PAGE, mask=ENTRIES - 1, next=long_enough, otherwise=part, text="first page of 2 MiB")
+        flow.label(long_enough)
+        flow.row(Op.LET, register=R.NEW, source=R.RANGE_END, value=-ENTRIES)
+        flow.row(Op.TEST, register=R.NEW, source=R.PAGE, mask=SIGN, next=WHOLE, otherwise=part, text="all of them")
+        with flow.aside(WHOLE):
+            _whole(flow, mode)
+        flow.label(part)
+    if flow.policy.split_before_removal:
+        large.under_write(flow, "zap.split")
+    else:
+        locate(flow.listing, flow.layout, 0)
+        index(flow.listing, R.MIRROR, flow.layout.at("mirror.0"), 0, 8, text="mirror entry")
+        _find_page(flow)
+        flow.goto("zap.unsplit")
+    flow.label(small)
+
+
+def _whole(flow: Flow, mode: str) -> None:
+    locate(flow.listing, flow.layout, 1, leaf=True)
+    _find_page(flow)
+    _take_away(flow, mode, 1, WHOLE, FROZEN_SPTE)
+    again, done = flow.label(flow.fresh(f"{WHOLE}.part")), flow.fresh(f"{WHOLE}.taken")
+    flow.row(Op.ADD, base=R.PAGE_GENERATION, value=1, text="page's generation")
+    flow.row(Op.STORE, base=R.CONTENT, value=POISON, text="page is the host's again")
+    flow.row(Op.LET, register=R.PAGE_GENERATION, source=R.PAGE_GENERATION, value=LINE)
+    flow.row(Op.LET, register=R.CONTENT, source=R.CONTENT, value=flow.layout.content_bytes)
+    flow.row(Op.LET, register=R.PAGE, source=R.PAGE, value=1)
+    flow.row(Op.TEST, register=R.PAGE, mask=ENTRIES - 1, next=done, otherwise=again, text="all parts")
+    flow.label(done)
+    flow.row(Op.LET, register=R.PAGE, source=R.PAGE, value=-ENTRIES)
+    flow.count("large_removals")
+    _finish(flow, WHOLE, freezes=True)
+    flow.row(Op.LET, register=R.PAGE, source=R.PAGE, value=ENTRIES - 1, next="zap.page_done")
 
 
 def _drops_lock(flow: Flow) -> bool:
     return flow.behaviour.may_sleep and any(
         flow.policy.answers(site, "drop_lock_and_yield") for site in REMOVAL_SITES)
-
-
-def step(flow: Flow, mode: str, site: str, name: str, level: int = 0, stem: str = "zap",
-         finish: str = "zap.finish", attempt=seam.attempt) -> None:
-    """One SEAMCALL of a removal, with the policy's responses.
-
-    mode     how mmu_lock is held
-    stem     what labels begin with; `{stem}.{site}` makes the call
-    finish   where the removal goes on that a KVM_BUG_ON has ended
-    attempt  writes one try of the call
-    """
-    again, done = f"{stem}.{site}", f"{stem}.{site}.done"
-    failed, behind = f"{again}.failed", flow.fresh(f"{again}.answered")
-    seam.begin_operation(flow, site)
-    flow.label(again)
-    attempt(flow, name, behind, level)
-    flow.succeeded(otherwise=failed)
-    with flow.aside(failed):
-        if flow.policy.bar == "removal":
-            _refused_behind_bar(flow, again)
-        Responses(
-            flow, site, again=again, done=done, call=name, behind=behind,
-            without=() if flow.behaviour.may_sleep else ("drop_lock_and_yield",),
-            respond={
-                "kick": lambda: _kick_and_repeat(flow, name, level, again, done),
-                "drop_lock_and_yield": lambda: (flow.count("zap_yields"), _yield(flow, mode), flow.goto(again)),
-                "bug_vm": lambda: _bug(flow, site, done, finish),
-            },
-        ).write()
-    flow.label(done)
-    seam.end_operation(flow)
-
-
-def _bug(flow: Flow, site: str, done: str, finish: str) -> None:
-    """tdx_track has nothing to return: after a TRACK that failed the removal goes on, and fails again."""
-    if site == "track":
-        flow.bug(done)
-    else:
-        seam.end_operation(flow)
-        flow.bug(finish)
-
-
-def _yield(flow: Flow, mode: str) -> None:
-    """Drop mmu_lock, let others run, take it again."""
-    flow.drop_mmu_lock()
-    flow.row(Op.YIELD, text="cond_resched()")
-    flow.take_mmu_lock(mode)
-
-
-def _kick_and_repeat(flow: Flow, name: str, level: int, stem: str, done: str) -> None:
-    """tdx_no_vcpus_enter_start, the call once more, tdx_no_vcpus_enter_stop.
-
-    Falls through if the call failed again.
-    """
-    bar_call = flow.policy.bar == "call"
-    if bar_call:
-        bar(flow, True)
-    flow.kick_all()
-    seam.attempt(flow, name, flow.fresh(f"{stem}.repeated"), level)
-    if bar_call:
-        bar(flow, False)
-    failed = flow.fresh(f"{stem}.failed_again")
-    flow.row(Op.TEST, register=R.STATUS, mask=-1, next=done, otherwise=failed, text="TDX_SUCCESS")
-    flow.label(failed)
-    _refused_behind_bar(flow, stem)
-
-
-def _refused_behind_bar(flow: Flow, stem: str) -> None:
-    """I6: with entry barred and all vCPUs out, no actor is left that could make a call BUSY."""
-    other = flow.fresh(f"{stem}.not_barred")
-    flow.row(Op.TEST, register=R.STATUS, mask=STATUS_CLASS, match=OPERAND_BUSY, otherwise=other,
-             next=flow.violation("barred_retry", other), text="BUSY all the same")
-    flow.label(other)
-
-
-# --- kvm_tdx->wait_for_sept_zap ---
-
-def bar(flow: Flow, on: bool) -> None:
-    """Set or clear the bar; only who holds mmu_lock for write may (I7)."""
-    if on and flow.options.owners:
-        fine = flow.fresh("bar.locked")
-        flow.row(Op.LOAD, register=R.OLD, **flow.at("mmu_owner"))
-        flow.row(Op.TEST, register=R.OLD, source=R.ME, mask=-1, next=fine,
-                 otherwise=flow.violation("bar_under_lock", fine), text="this actor")
-        flow.label(fine)
-    flow.row(Op.STORE, value=int(on), **flow.at("wait_for_sept_zap"))
-    (flow.begin if on else flow.end)("entry_barred")
-
-
-def _bar_is_off(flow: Flow) -> None:
-    """I7: mmu_lock is not released while entry is barred."""
-    bars = flow.policy.bar == "removal" or any(flow.policy.answers(site, "kick") for site in REMOVAL_SITES)
-    if bars and flow.options.owners:
-        fine = flow.fresh("bar.off")
-        flow.row(Op.LOAD, **flow.at("wait_for_sept_zap", mask=-1, match=0,
-                                    otherwise=flow.violation("bar_under_lock", fine)))
-        flow.label(fine)
 
 
 # --- kvm_mmu_invalidate_begin and _end ---
