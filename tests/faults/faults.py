@@ -108,7 +108,7 @@ FAULTS = (
     Fault("Ctrl-C of a search", send(INT, INT, group=True), (0, 130), (SEARCH,)),
     Fault("TERM of a simulation", send(TERM), (0, 143), (SIMULATED,)),
     Fault("Ctrl-C of a sweep", send(INT, INT, group=True), (0, 130), (SWEEP,)),
-    Fault("any request, any command", any_request, (0, 129, 130, 131, 143), EVERY, times=4),
+    Fault("any request to any command", any_request, (0, 129, 130, 131, 143), EVERY, times=4),
     Fault("no reader of stdout", close("stdout"), (0,)),
     Fault("no reader of either", close("stdout", "stderr"), (0,), said=False),
     Fault("a worker killed", lambda started, source: started.to_worker(source, psutil.Process.kill), (0, 3), verdict="UNTRUSTWORTHY"),
