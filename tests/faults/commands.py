@@ -22,11 +22,12 @@ SIMULATED = ("run", KICK, *VIRTUAL, "--set", "duration_s=0.1", "--out", "{out}")
 SEARCH = ("explore", "configs/explore/pairs.toml", "--out", "{out}")
 SWEEP = ("sweep", "configs/scale/published.toml", "--set", "duration_s=0.01", "--out", "{out}")
 NIGHTLY = ("nightly", "{given}/night", *BRIEF, "--blocks", "1", "--history", "{at}/history", "--out", "{out}")
+SEVERAL = ((*SIMULATED, "--repeats", "4", "--jobs", "2"), (*SWEEP, "--jobs", "2"))
 EVERY = (
-    (*RUN, "--repeats", "2"), NIGHTLY, ("run", TEST, "--runs", "300k"), SIMULATED, (*SIMULATED, "--repeats", "4", "--jobs", "2"),
+    (*RUN, "--repeats", "2"), NIGHTLY, ("run", TEST, "--runs", "300k"), SIMULATED, *SEVERAL,
     (*RUN, "--check-outcomes", "--set", "duration_s=0.1"),
     ("explore", "configs/explore/accept_block.toml"), ("explore", TEST, "--memory-model", "tso"),
-    ("explore", "configs/explore/known/priority_lost.toml", "--jobs", "2", "--out", "{out}"), (*SWEEP, "--jobs", "2"),
+    ("explore", "configs/explore/known/priority_lost.toml", "--jobs", "2", "--out", "{out}"),
     ("replay", "{given}/schedule.json"), ("replay", "{given}/schedule.json", "--html", "{at}/page.html"),
     ("compare", "{given}/results/*"), ("report", "{given}/results/*", "--out", "{at}/report.html"), ("histograms", "{given}/results/retry16*", "--hdr", "{at}/x.hlog"),
     ("import-trace", "{given}/trace.txt", "--out", "{at}/imported"),
