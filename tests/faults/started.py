@@ -17,7 +17,7 @@ from tests.faults.commands import ROOT, has_workers
 from tests.leash import end_with
 
 WORKERS_LEAST = 3                # processes below a command; its clock forks one, a run at least so many
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 SHARED = Path("/dev/shm")        # semaphores and shared memory that have a name
 
 

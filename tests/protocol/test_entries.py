@@ -1,4 +1,4 @@
-"""What calls make of an SEPT entry: which page counts, what is kept of it, and what a guest is told."""
+"""What calls make of an SEPT entry: which page counts, what is kept of it, and what a guest is answered."""
 
 import pytest
 
