@@ -41,7 +41,7 @@ it.  In reading order:
     packed.py     rows of small numbers in few words
     states.py     the tables of a search                     }
     search.py     `search`: every interleaving of a few actors
-    judging.py    what of it never ends: one pass over the states, without stored arcs
+    judging.py    what of it never ends: one pass over the states
     unwinding.py  the same with each actor as itself, where those that are alike were exchanged
     connected.py  strongly connected components of what it has found
 

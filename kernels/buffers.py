@@ -31,10 +31,6 @@ def registers_with(room: int) -> int:
     return FIRST + 3 * room if room else REGISTERS
 
 
-def room_in(registers: int) -> int:
-    return max(0, (registers - FIRST) // 3)
-
-
 @kernel
 def word_of(base, place):
     return base + (place >> 11 << 3)

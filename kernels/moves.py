@@ -45,13 +45,15 @@ BUG = 2                          # KVM_BUG_ON
 HALTED = 4                       # a sanity check of the module failed
 COUNTED = 8                      # first of the flags of `violations`, one each
 
-# What bounds a search: states to expand before it pauses; preemptions allowed, or -1; length of a run; whether to
-# forget the counts that lost tries leave; words that a memory has room for; actors if some are alike, or 0; stores that a
-# buffer has room for, or 0: without buffers; rows that a table has to have room for; bytes of all tables; the state before
+# What bounds a search: states to expand before it pauses; preemptions allowed, or -1; length of a run; what it
+# forgets; words that a memory has room for; actors if some are alike, or 0; stores that a buffer has room for, or 0: without buffers; rows that a table has to have room for; bytes of all tables; the state before
 # which to end; how many states a level has for which more workers are of use.
 # An array, as LLVM would make copies of each loop by what it knows not to change.
 PAUSE, PREEMPTIONS, MOVES, FORGET, WORDS, ALIKE, BUFFER, SPARE, BYTES, UNTIL, WIDE = range(11)
 LIMITS = 11
+
+# What nobody can tell any more, as bits of limits[FORGET]: the counts that lost tries leave in a lock word; the RIP of an entry.
+LOST_TRIES, ENTRIES = 1, 2
 
 ACTORS_MAX = 8
 BRANCHES_MAX = 64                # outcomes of one choice
@@ -493,8 +495,10 @@ def move(world, known, registers, actor, branch, limits):
             bits = buffers.UNLOCK if op == Op.MMU_DROP_EXCLUSIVE else 8 * span
             buffers.hold(world.base, registers, where, bits, word)
         executed += 1
-        if limits[FORGET] != 0:
+        if limits[FORGET] & LOST_TRIES:
             forget_lost_try(row, op, world.base + where, after)
+        if span == STEPPING and limits[FORGET] & ENTRIES:
+            stepping.forget_entry(world.base + where, op == Op.STEPPING_LOG)
         changed = note_changes(world, known, first, words, before)
         if span > 0 and note_bytes(world, known, where, span, actor, 1 if changed else 0,
                                    1 if shows_order(row, op, signal, after) else 0):

@@ -7,8 +7,8 @@ over the other actors, which is where the states are, costs one look into a hash
 Several workers, each a thread with a world and registers of its own, share the tables and a level's states: a level is
 expanded before the next one begins, so that what is found first is as near as with one worker.
 
-The scheduler is an argument: every move in turn (BREADTH), a random one (RANDOM), by priorities that
-change a few times (PCT), or as given (GIVEN).
+The scheduler is an argument: every move in turn (BREADTH), the same again of some states that have been expanded (READ), a
+random move (RANDOM), by priorities that change a few times (PCT), or as given (GIVEN).  All are one entry, compiled once.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,8 @@ from kernels.moves import (
 from kernels.ops import REGISTERS, Op, Register
 from kernels.packed import NOTHING, SHARED, WHAT, repack, unpack
 from kernels.states import (
-    ANEW, BRANCH_BITS, DOWN, FLAGS_HIGH, FLAGS_LOW, GOES_BACK, LEFT_OUT, LEVEL_ENDS, LOCAL_BITS, MEMORY_BITS, N_ENDED, N_STATES, NEXT, OVER,
+    ANEW, BRANCH_BITS, DOWN, FLAGS_HIGH, FLAGS_LOW, GOES_BACK, LAST, LEFT_OUT, LEVEL_ENDS, LOCAL_BITS, MEMORY_BITS, N_ARCS, N_ENDED,
+    N_STATES, NEXT, NO_ARCS, OVER,
     ROWS_BITS, STEPS, STOPS, TOP, TRANSITIONS, crowded, give_all_room, index_all, intern_state, is_full, load_state, pick, picks,
     put_in_order, put_number, starts_alike, kicked_up_to,
 )
@@ -35,7 +36,8 @@ from kernels.states import (
 # ASKS: something has to be done alone (packed.py); BROAD: a level is worth more workers.
 PAUSED, RUN_ENDED, ASKING, CROWDED, BROAD, STOPPED = range(UNKNOWN + 1, UNKNOWN + 7)
 
-BREADTH, RANDOM, PCT, GIVEN = 0, 1, 2, 3         # schedulers
+BREADTH, READ, RANDOM, PCT, GIVEN = range(5)     # schedulers
+ARC = WAY, MOVE, THEN = range(3)                 # of a move, in `found`: the actor and so on, its row, the state that it leads to
 CHUNK, LOOK_EVERY = 64, 16       # states that a worker takes at once; states between its looks at how full tables are
 MIX = -7046029254386353131
 PICK_SHIFT = 11                  # of a way: an outcome, the actor, and how far behind the vCPU stands that its loop goes on with
@@ -48,12 +50,15 @@ class Run(NamedTuple):
     path         int16: the ways a run has taken (or GIVEN: has to take); executed: int32, rows of each
     dice         int64 (3 + ACTORS_MAX + depth,): random state, then PCT's priorities and change points
     events       int64 (flags, 3): the first state (run: step) in which a move had the flag, + 1; its way, its move
-    registers    int64 (REGISTERS,) scratch; candidates: int64 (ALIKE_ROOM, 5): way, move, and what `list_candidates` says,
-                 or for judging.py the state behind it
-    who          int64 (actors,): after `follow`, which place each actor of the new state had in the one before
-    came         int64 (ALIKE_ROOM, actors): the same of each candidate, after judging.py's `look_up`
+    registers    int64 (REGISTERS,) scratch; candidates: int64 (ALIKE_ROOM, 5): way, move, and what `list_candidates` says;
+                 after `reach` way, move, the state behind it
+    who          int64 (actors,): after `state_behind`, which place each actor of the new state had in the one before
     mine         int64 (2,): of a level's states those from here to here are this worker's to expand
     made         int64 (2,): moves made and left out that `counts` does not have yet
+
+    Of READ: the states, and what is filled with what can be done there:
+    asked        int64 (states,); first: int64 (states + 1,): where each one's arcs begin
+    found        int64 (arcs, ARC); came: int8 (arcs, actors): which place each actor of the state behind an arc has here
     """
 
     here: np.ndarray
@@ -64,9 +69,12 @@ class Run(NamedTuple):
     registers: np.ndarray
     candidates: np.ndarray
     who: np.ndarray
-    came: np.ndarray
     mine: np.ndarray
     made: np.ndarray
+    asked: np.ndarray
+    first: np.ndarray
+    found: np.ndarray
+    came: np.ndarray
 
 
 # --- moves, each made once ------------------------------------------------------------------------
@@ -233,7 +241,7 @@ def list_candidates(scheduler, world, known, tables, run, limits):
                 listed = list_move(run, listed, way, actor, local, memory)
             continue
         listed = list_branches(tables, run, limits, listed, actor << 8, actor, local, memory)
-        if scheduler == BREADTH and limits[ALIKE] != 0 and tables.locals.kicked[local] != 0:
+        if scheduler <= READ and limits[ALIKE] != 0 and tables.locals.kicked[local] != 0:
             listed = list_picks(world, known, tables, run, limits, actor, listed)
     return listed
 
@@ -347,37 +355,66 @@ def note_behind(limits, actor, last, used, could):
 
 
 @kernel
-def expand(world, known, tables, run, limits, at, found):
-    """Make all the moves that can be made in a state, but for those that would be a preemption too many.
+def reach(world, known, tables, run, limits, at, found, keeps):
+    """Make all the moves that can be made in a state, but for those that would be a preemption too many: what is left of
+    run.candidates has the states behind them.
 
-    Returns whether that was done; if something is asked for, it is done all over again.
+    keeps    whether run.came is to say who comes from where
+    Returns how many there are; ABSENT if something is asked for: then all over again.
     """
-    counts, actors = tables.counts, world.scripts.shape[0]
+    actors = world.scripts.shape[0]
     last, used = np.int64(run.here[actors + 1] & 0xFF) - 1, np.int64(run.here[actors + 1] >> 8)
-    made, left_out = 0, 0
-    could = moves_on(run, found, last)
+    could, left, arc = moves_on(run, found, last), 0, run.first[run.mine[0]] if keeps else np.int64(0)
     for candidate in range(found):
         way, move_row = run.candidates[candidate, 0], run.candidates[candidate, 1]
         note = note_behind(limits, actor_of(way), last, used, could)
         if note == ABSENT:
-            left_out += 1
             continue
-        made += 1
-        flags = flags_of(tables.moves, move_row) >> 1
+        then, new = state_behind(world, known, tables, run, limits, way, move_row, note)
+        if then == ABSENT:
+            return np.int64(ABSENT)
+        if new:
+            tables.states.parents[then] = at
+        run.candidates[left, 0], run.candidates[left, 1], run.candidates[left, 2] = way, move_row, then
+        if keeps:
+            for place in range(actors):
+                run.came[arc + left, place] = run.who[place]
+        left += 1
+    return np.int64(left)
+
+
+@kernel
+def note_arcs(tables, run, at, found, made):
+    """What has been found in a state: where its moves lead, and what they have met.  found: moves, of which `made` were made."""
+    counts, moves, of = tables.counts, tables.moves, tables.states
+    begins, keeps = np.int64(0), counts[NO_ARCS] == 0
+    if keeps:
+        begins = add(counts, N_ARCS, made)
+        of.first[at] = begins if made > 0 else ABSENT
+    for arc in range(made):
+        way, move_row, then = run.candidates[arc, 0], run.candidates[arc, 1], run.candidates[arc, 2]
+        flags = flags_of(moves, move_row) >> 1
         if flags != 0:
             note_events(run, flags, at, way, move_row)
-        reached, new = state_behind(world, known, tables, run, limits, way, move_row, note)
-        if reached == ABSENT:
-            return False
-        if new:
-            tables.states.parents[reached] = at
-        elif reached <= at:
+        if then <= at:
             counts[GOES_BACK] = 1
+        if keeps:
+            of.arcs[begins + arc] = then if arc < made - 1 else then | LAST
     run.made[0] += made
-    run.made[1] += left_out
+    run.made[1] += found - made
     if made == 0:
         tables.states.ended[add(counts, N_ENDED, 1)] = at
-    return True
+
+
+@kernel
+def copy_arcs(run, made):
+    """Of READ: what has been found in a state, behind what was before."""
+    number = run.mine[0]
+    first = run.first[number]
+    for arc in range(made):
+        for column in range(3):
+            run.found[first + arc, column] = run.candidates[arc, column]
+    run.first[number + 1] = first + made
 
 
 @kernel
@@ -400,8 +437,10 @@ def go(tables, run, actors, candidate):
 
 
 @kernel
-def next_state(counts, run, until):
+def next_state(scheduler, counts, run, until):
     """The state to expand next, or ABSENT.  until: the end of the level that workers share, or 0: all states, in turn."""
+    if scheduler == READ:
+        return run.asked[run.mine[0]] if run.mine[0] < run.asked.shape[0] else np.int64(ABSENT)
     if until == 0:
         return counts[NEXT] if counts[NEXT] < counts[N_STATES] else np.int64(ABSENT)
     if run.mine[0] == run.mine[1]:
@@ -450,35 +489,41 @@ def search_on(scheduler, world, known, tables, run, limits):
         counts[ANEW] = 0
     while True:
         at = np.int64(0)
-        if scheduler == BREADTH:
-            at = next_state(counts, run, limits[UNTIL])
+        if scheduler <= READ:
+            at = next_state(scheduler, counts, run, limits[UNTIL])
             if at == ABSENT:
                 return FINISHED
             if expanded == limits[PAUSE]:
                 return PAUSED
-            if limits[UNTIL] == 0 and at == counts[LEVEL_ENDS]:
+            if scheduler == BREADTH and limits[UNTIL] == 0 and at == counts[LEVEL_ENDS]:
                 counts[LEVEL_ENDS] = counts[N_STATES]
                 if limits[WIDE] > 0 and counts[N_STATES] - at >= limits[WIDE]:
                     return BROAD
             load_state(tables, at, run.here)
         elif counts[STEPS] >= limits[MOVES]:
             return RUN_ENDED
-        ending = keeps_from_going_on(tables, run, limits, expanded == 0)
-        if ending != FINISHED:
-            return ending
+        if scheduler != READ:
+            ending = keeps_from_going_on(tables, run, limits, expanded == 0)
+            if ending != FINISHED:
+                return ending
         if scheduler == BREADTH and at == 0 and limits[ALIKE] != 0 and not starts_alike(world, known, tables, run.here):
             return ASKING if tables.asks[WHAT] != NOTHING else DIFFER
         found, ending = find_candidates(scheduler, world, known, tables, run, limits)
         if ending != FINISHED:
             return ending
-        if scheduler == BREADTH:
-            if not expand(world, known, tables, run, limits, at, found):
+        if scheduler <= READ:
+            made = reach(world, known, tables, run, limits, at, found, scheduler == READ)
+            if made == ABSENT:
                 return ASKING
             expanded += 1
-            if limits[UNTIL] == 0:
-                counts[NEXT] += 1
+            if scheduler == READ:
+                copy_arcs(run, made)
             else:
+                note_arcs(tables, run, at, found, made)
+            if scheduler == READ or limits[UNTIL] != 0:
                 run.mine[0] += 1
+            else:
+                counts[NEXT] += 1
         elif found > 0:
             chosen = 0 if scheduler == GIVEN else choose(scheduler, found, run.candidates, counts, run.dice)
             go(tables, run, actors, chosen)

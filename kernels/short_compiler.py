@@ -3,7 +3,7 @@
 Numba compiles any Python function; a kernel is integers, arrays of them, loops, and calls of other
 kernels.  Most of what compiling one costs by default is spent on what a kernel cannot have, and on
 optimizing and loading dozens of functions that are never called as such, as all are inlined.
-So there are five differences:
+So there are six differences:
 
 * Passes that only matter to closures, generators, array expressions, literals, reference counts (where a
   variable dies) and the like are left out.  Source that needs one does not compile.
@@ -16,6 +16,8 @@ So there are five differences:
 * A kernel is translated to LLVM's language, tidied and left there.  LLVM optimizes, and makes machine
   code of, an entry with all its kernels inside: once, not once for each kernel on the way.
 * One pass manager tidies all functions of a module, and no garbage is collected until an entry is compiled.
+* Tuples and arrays are handed from kernel to kernel as they are.  By default a tuple of arrays is taken to pieces at each
+  call, several hundred numbers, and put together again in what is called, only to be inlined.
 
 All of this leans on insides of Numba, which is pinned exactly (pyproject.toml);
 tests/kernels/test_short_compiler.py notices when they have changed.
@@ -34,6 +36,7 @@ from numba.core import ir, typed_passes, types, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase
 from numba.core.lowering import Lower
+from numba.core.datamodel import models, register_default
 from numba.core.compiler_machinery import FunctionPass, LoweringPass, PassManager, register_pass
 from numba.core.ir_utils import build_definitions
 
@@ -56,6 +59,24 @@ def _without_blas() -> None:
             importlib.import_module("numba.np.arraymath")
         finally:
             del sys.modules[blas]
+
+
+class HandedWhole:
+    """How a type's values are given to a function: as one value."""
+
+    def get_argument_type(self):
+        return self.get_value_type()
+
+    def as_argument(self, _builder, value):
+        return value
+
+    from_argument = as_argument
+
+
+for of_numba, of_types in ((models.TupleModel, [types.NamedTuple]), (models.ArrayModel, [types.Array]),
+                           (models.UniTupleModel, [types.UniTuple, types.NamedUniTuple])):
+    for each in of_types:
+        register_default(each)(type(f"Whole{of_numba.__name__}", (HandedWhole, of_numba), {}))
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)

@@ -8,8 +8,8 @@ another.  Three tables hold what differs:
     states      one number per actor into locals, one into memories, one for the scheduler
 
 and a fourth what an actor does with given locals in a given memory (`moves`).  All are kept whole (interned.py), memories
-and states in a few bits a number (packed.py): a state is one word as long as its numbers fit there.  A state has no
-arcs: where its moves lead is in the tables of moves and states.
+and states in a few bits a number (packed.py): a state is one word as long as its numbers fit there.  Where its moves lead is
+kept as numbers of states, for judging.py, as long as there is room; who makes them is in the tables of moves and states.
 
 Of states that differ only in which of several *alike* actors is which (kernels/symmetry.py), one is kept:
 the one in which their own words are in order, as numbers, and then their locals, as these were first met.  (Words
@@ -34,7 +34,7 @@ OVER, DOWN = 0, -1               # its script is over; the module is down
 # Named elements of `counts`: rows of the tables and slots of their indexes in the same order, then what a search is at.
 TABLES = 4
 (N_LOCALS, N_MEMORIES, N_MOVES, N_STATES, LOCAL_SLOTS, MEMORY_SLOTS, MOVE_SLOTS, STATE_SLOTS,
- NEXT, TRANSITIONS, STEPS, TOP, LEFT_OUT, N_ENDED, GOES_BACK, LEVEL_ENDS, ANEW) = range(17)
+ NEXT, TRANSITIONS, STEPS, TOP, LEFT_OUT, N_ENDED, GOES_BACK, LEVEL_ENDS, ANEW, N_ARCS, NO_ARCS) = range(19)
 STOPS = 32                       # on a cache line of its own: other workers read it at each state
 COUNTS = 40
 SLOTS_FIRST, SLOTS_SMALL = 1 << 10, 1 << 20      # of an index: at first, and up to when it is doubled
@@ -44,6 +44,7 @@ ROOM = ACTORS_MAX * BRANCHES_MAX                 # rows that one state may need
 ALIKE_BRANCHES_MAX = 2
 ALIKE_ROOM = 4 * ROOM
 assert ACTORS_MAX * ALIKE_BRANCHES_MAX * (ACTORS_MAX + ACTORS_MAX * ACTORS_MAX) <= ALIKE_ROOM
+LAST = 1 << 30                   # of an arc: it is the last of its state; states have lower numbers
 SELF = 0x7FFF                    # in place of an actor's own name
 
 # A row of the table of moves is two words of numbers: memory, locals, branch and 12 flags; locals, memory, rows and 2 flags.
@@ -92,6 +93,8 @@ class States(NamedTuple):
     rows      int32 (1, actors + 2): the state that is being made
     parents   int32: the state from which each was first reached
     ended     int32: the states without moves
+    first     int32: where the arcs of each that was expanded begin, or ABSENT
+    arcs      int32: the states that the moves lead to; behind the last of a state's, LAST is set
     """
 
     table: Table
@@ -99,6 +102,8 @@ class States(NamedTuple):
     rows: np.ndarray
     parents: np.ndarray
     ended: np.ndarray
+    first: np.ndarray
+    arcs: np.ndarray
 
 
 class Tables(NamedTuple):
@@ -126,6 +131,8 @@ def is_full(tables, most, spare):
     used = np.int64(0)
     for each in range(TABLES):
         used += counts[each] * tables.row_bytes[each] + 4 * counts[TABLES + each]
+    if used + 4 * (counts[N_STATES] + counts[N_ARCS]) > most or counts[N_ARCS] + spare > tables.states.arcs.shape[0]:
+        counts[NO_ARCS] = 1              # they are looked up once more, for judging
     return (used > most or counts[N_LOCALS] + spare > tables.locals.rows.shape[0]
             or counts[N_MEMORIES] + spare > tables.memories.table.rows.shape[0]
             or counts[N_MOVES] + spare > tables.moves.rows.shape[0]
@@ -252,11 +259,17 @@ def add_twins(local, alike, table):
             table.fanout[row], table.kicked[row] = table.fanout[local], table.kicked[local]
             if new:
                 put_number(table, row, place)
-        twins[local, place] = row + 1
+        put_twin(twins, local, place, row + 1)
     for place in range(alike.shape[0]):
         if twins[local, place] != 0:
             for other in range(alike.shape[0]):
-                twins[twins[local, place] - 1, other] = twins[local, other]
+                put_twin(twins, np.int64(twins[local, place]) - 1, other, np.int64(twins[local, other]))
+
+
+@kernel
+def put_twin(twins, local, place, twin):
+    """Publish a twin: what is known of its row has been written before.  Several threads may do so at once, with the same value."""
+    atomics.store32(twins.ctypes.data + 4 * (local * twins.shape[1] + place), twin)
 
 
 @kernel

@@ -67,6 +67,17 @@ def log_fault(address, rip, page, threshold=EPF_THRESHOLD, room=EPF_LIST_SIZE):
 
 
 @kernel
+def forget_entry(address, logged):
+    """Wipe the RIP of the last entry where nothing can depend on it any more: for a search, which has fewer states then.
+
+    With nothing counted and nothing listed there is nothing that another RIP could empty; and behind a fault that has
+    been logged the vCPU is out, and enters again before anything looks.
+    """
+    if logged or atomics.load16(address + EPF_COUNT) == 0:
+        atomics.store64(address + RIP_ON_ENTRY, 0)
+
+
+@kernel
 def listed_count(address):
     """How many GPAs are listed."""
     return atomics.load8(address + EPF_LENGTH)

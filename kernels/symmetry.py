@@ -28,9 +28,10 @@ from kernels.words import NO_LP
 # What the search knows of each actor: the first of those that it is alike to, and the one before it
 # (-1: none); a bit for each of them; its number, as the registers ME and ROLE have it; where its own words lie, as the
 # registers of OWN have it.
-COLUMNS = LEADER, LEFT, PEERS, NAME, ROLE, TDVPS_AT, TDVPR_AT, KICK_AT = range(8)
+LEADER, LEFT, PEERS, NAME, ROLE, OWN_AT = range(6)
 OWN = np.array([Register.TDVPS, Register.TDVPR_4K, Register.KICK], np.int64)
-OWN_AT = TDVPS_AT                # the first of their columns
+KICK_AT = OWN_AT + 2             # OWN_AT is the first of their columns
+COLUMNS = range(OWN_AT + 3)
 
 # How a word is watched (Known.ghosts): names that nobody but checks looks at; names that the module compares.
 GHOST, NAMED = 1, 2

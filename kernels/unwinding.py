@@ -7,9 +7,8 @@ lowest numbers, no run comes to that; what is not the loop's own next move is le
 import numpy as np
 
 from kernels.compiling import kernel
-from kernels.judging import THEN, WAY
 from kernels.moves import ACTORS_MAX, DRAIN
-from kernels.search import PICK_SHIFT, actor_of
+from kernels.search import PICK_SHIFT, THEN, WAY, actor_of
 from kernels.states import following, load_state, picks
 from kernels.symmetry import KICK_AT
 
@@ -18,7 +17,7 @@ from kernels.symmetry import KICK_AT
 def unwind(world, tables, inside, first, made, came, number, stands, rank, first_arc, arcs, movers, alive):
     """Fill a graph: node i * ways + j is state inside[i] with the actors as in stands[j], int64 (ways, actors): who is at a place.
 
-    first, made, came: of these states, as judging.successors has them
+    first, made, came: of these states, as Search.successors has them
     number    int32 (states,): i of each state, or -1
     rank      int32: j of each order, by `code`
     """

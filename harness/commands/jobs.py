@@ -182,7 +182,8 @@ def _started(jobs: int, function: Callable, tasks: list[tuple]):
 
     Processes begin with requests to stop blocked, so that one to the group cannot reach them while they load; Python's
     resource tracker too, which would not live through HUP and QUIT, and then complain.  It is started first, as
-    Python lets INT and TERM through again behind it.
+    Python lets INT and TERM through again behind it.  (A thread that blocks nothing may take one meanwhile; it is
+    noted, as the caller's block has it, and a process that has begun is ended with the pool.)
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, stops.SIGNALS)
     try:

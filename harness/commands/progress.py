@@ -1,4 +1,4 @@
-"""Progress of long work: one line on a terminal (the drawing is tqdm's), in a log nothing, or a line now and then.
+"""Progress of long work: one line on a terminal (the drawing is tqdm's), in a log a line every half minute.
 
     kick_vcpus, block 2 of 5, run 7 of 25  43% |#####       | 1:12 left, touches 81234, removals 5120
 """
@@ -15,10 +15,11 @@ if "__del__" in vars(tqdm):
     del tqdm.__del__
 
 COUNTERS = ("touches", "removals")
+LOG_S = 30.0                     # at the least between two lines in a log
 
 
 class Progress:
-    """A bar for one run; an engine calls it with (share done, counters so far by name).
+    """A bar for one run, in a log a sign of life; an engine calls it with (share done, counters so far by name).
 
     name, number, count   what runs: the `number`-th (from 0) of so many runs
     block, blocks         in which block of how many (from 0); the same configs run once in each
@@ -26,10 +27,14 @@ class Progress:
                           and judged by how far it has come (those behind it may be much larger)
     """
 
+    said = None                  # when the last sign of life was given: many short runs are long work too
+
     def __init__(self, name: str, number: int, count: int, block: int = 0, blocks: int = 1,
                  duration_s: float = 0.0, after_s: float = 0.0, clock=time.monotonic):
         self.duration_s, self.after_s, self.count = duration_s, after_s, count
         self.clock, self.began = clock, clock()
+        if Progress.said is None:
+            Progress.said = self.began
         parts = [name]
         if blocks > 1:
             parts.append(f"block {block + 1} of {blocks}")
@@ -38,7 +43,8 @@ class Progress:
         self.label = ", ".join(parts)
         self.bar = tqdm(total=100, desc=self.label, disable=None, leave=False, dynamic_ncols=True,
                         bar_format="{desc} {percentage:3.0f}% |{bar:12}| {unit}", unit="")
-        self(0.0, {})
+        if not self.bar.disable:                         # a terminal
+            self(0.0, {})
 
     def __enter__(self):
         return self
@@ -47,6 +53,11 @@ class Progress:
         self.bar.close()
 
     def __call__(self, share: float, counters: dict) -> None:
+        if self.bar.disable:
+            if self.clock() - Progress.said >= LOG_S:
+                Progress.said = self.clock()
+                print(f"{self.label}: {100 * share:.0f} %, {self.text(share, counters)}", file=sys.stderr, flush=True)
+            return
         self.bar.n = round(100 * share, 1)
         self.bar.unit = self.text(share, counters)
         self.bar.refresh()
@@ -71,7 +82,7 @@ class Sign:
         7 of 18, 1.5.20: fault_zap: 400000 of 512345 states
     """
 
-    TERMINAL_S, LOG_S = 0.1, 30.0        # at the least between two lines
+    TERMINAL_S = 0.1                     # at the least between two lines there
 
     def __init__(self, clock=time.monotonic):
         self.clock, self.text = clock, ""
@@ -90,7 +101,7 @@ class Sign:
 
     def __call__(self, done: int = 0, known: int = 0, of: str = "") -> None:
         terminal, now = sys.stderr.isatty(), self.clock()
-        if now - self.last < (self.TERMINAL_S if terminal else self.LOG_S):
+        if now - self.last < (self.TERMINAL_S if terminal else LOG_S):
             return
         self.last = now
         text = self.text + (f": {done} of {known} {of}" if of else "")

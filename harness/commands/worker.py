@@ -48,8 +48,8 @@ def several(where: cluster.Address, cores: int, insecure: bool) -> int:
     """A worker for each core; a request to stop is passed on."""
     words = [sys.executable, "-m", "harness", "worker", where.url, "--cores", "1", *(["--tls", str(where.tls)] if where.tls else []),
              *(["--insecure"] if insecure else [])]
-    workers = [subprocess.Popen(words) for _ in range(cores)]
-    with stops.noted():
+    with stops.noted():                  # from the first on: none is left behind
+        workers = [subprocess.Popen(words) for _ in range(cores)]
         while not stops.asked() and any(worker.poll() is None for worker in workers):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 next(worker for worker in workers if worker.poll() is None).wait(jobs.LOOK_S)

@@ -28,14 +28,15 @@ from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Program
-from harness.protocol.litmus import conditions, interrupts, locks, rcu, source, tdx, types
-from harness.protocol.litmus.body import Body, Value, World
+from harness.protocol.litmus import conditions, interrupts, locks, rcu, scripted, source, tdx, types
+from harness.protocol.litmus.body import REGISTER, Body, Value, World, spelled
 from harness.protocol.litmus.statements import function
-from harness.protocol.litmus.text import Text, take_apart
+from harness.protocol.litmus.text import LitmusError, Text, take_apart
 from harness.protocol.litmus.types import Type
 from harness.protocol.call import Options
 from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import Flow
+from harness.protocol.flows.pamt import RANGES
 from harness.protocol.flows.script import LEAVE, write_leave
 from harness.protocol.liveness import live_registers
 from harness.protocol import releases
@@ -50,7 +51,8 @@ RESULT = "result."               # before the words in which a process leaves it
 BYTES_MOST = 1 << 20
 # Registers that mean something to rows of a process that makes no calls.
 TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending",
-            "kvm_make_request", "kvm_check_request", "kvm_test_request", "vcpu_mode"}
+            "kvm_make_request", "kvm_check_request", "kvm_test_request", "vcpu_mode", tdx.TD_EXIT}
+TD_CALLS = ("tdh_", "tdg_")      # how calls of the module begin, also ones that there are not
 # Registers that calls need besides those that their rows name.
 TAKEN_BY_CALLS = {R.STATUS, R.ANSWER, R.CALL, R.LEVEL, R.LINK, R.PAGE, R.GUEST_PAGE, R.CONTENT, R.CURSOR, R.OLD, R.KICK, R.TD, R.TD_HPA,
                   *range(R.TDR_4K, R.KICK + 1), R.ENTRY_PT, R.ENTRY_PD, R.ENTRY_PDPT, R.ENTRY, R.TARGET_4K, R.TARGET_2M,
@@ -90,6 +92,7 @@ class Test(Scenario):
     registers: tuple[tuple[int, str, object], ...] = ()      # (process, local, value) at the start
     structs: source.Structs = None
     interrupts: tuple[tuple[int, int], ...] = ()             # (process, the one that it interrupts)
+    file_scope: frozenset[str] = frozenset()                 # shared words that are declared between the processes
     timed: bool = False                      # whether its rows say how long each process takes (span PROCESS)
     leaves: bool = False                     # whether a process leaves the locals that are shown in memory when it ends
 
@@ -107,7 +110,7 @@ class Test(Scenario):
     @functools.cached_property
     def calls(self) -> tuple[str, ...]:
         """The module's calls that the file makes."""
-        return tuple(sorted(_called(self.tree) & set(calls_of(self.module))))
+        return tuple(sorted({row for name in _called(self.tree) for row in tdx.rows_of(name)} & set(calls_of(self.module))))
 
     @functools.cached_property
     def parts(self) -> tuple[str, ...]:
@@ -117,18 +120,25 @@ class Test(Scenario):
     @functools.cached_property
     def of_td(self) -> bool:
         """Whether there is a TD in this world at all."""
-        return bool(self.calls or self.parts or self.uses_flows or _called(self.tree) & TD_WORDS or self.pages)
+        called = _called(self.tree)
+        return bool(self.parts or self.uses_flows or called & TD_WORDS or self.pages or any(name.startswith(TD_CALLS) for name in called))
 
     @functools.cached_property
     def layout(self) -> Layout:
-        words = [(each.name, each.type.words) for each in self.variables]
+        words = [(each.name, each.type.words) for each in self.variables if each.name not in self.of_vm]
         words += [(f"{RESULT}{name}", 1) for name in self.shown if ":" in name]
-        return Layout(self.vcpus, self.vcpus + self.hosts, PAGES, record_words=0, content_bytes=8, variables=words,
+        pages = PAGES * (RANGES if self.file.dynamic_pamt else 1)
+        return Layout(self.vcpus, self.vcpus + self.hosts, pages, record_words=0, content_bytes=8, variables=words,
                       dynamic_pamt=self.file.dynamic_pamt)
+
+    @functools.cached_property
+    def of_vm(self) -> set[str]:
+        """Shared words of the file that are the VM's own, at which KVM's flows look too."""
+        return {each.name for each in self.variables if each.name == tdx.BAR} if self.of_td else set()
 
     def at(self, name: str, word: int = 0) -> int:
         """Where a shared object lies in memory."""
-        return self.layout.at(f"{VARIABLE}{name}", word)
+        return self.layout.at(name if name in self.of_vm else f"{VARIABLE}{name}", word)
 
     @functools.cached_property
     def written(self) -> tuple[Program, dict, dict]:
@@ -138,6 +148,11 @@ class Test(Scenario):
     @property
     def program(self) -> Program:
         return self.written[0]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is taken otherwise than a compiler would, to be said."""
+        return self.written and self.structs.undeclared
 
     @functools.cached_property
     def live(self) -> np.ndarray:
@@ -217,8 +232,16 @@ class Test(Scenario):
     def order_of(value: str) -> tuple:
         return (0, int(value), "") if re.fullmatch(r"-?\d+", value) else (1, 0, value)
 
+    @property
+    def parts_of_flows(self) -> dict[int, scripted.Part]:
+        """By place: the processes that are KVM's own flows, where their scripts are rows."""
+        places = [place for place, script in enumerate(self.scripts) if script.flow is not None] * self.timed
+        return dict(zip(places, scripted.parts((self.scripts[place].flow, self.scripts[place].actor.kind == "vcpu") for place in places)))
+
     def start(self, memory: Memory) -> list[np.ndarray]:
         actors = super().start(memory)
+        for place, part in self.parts_of_flows.items():
+            actors[place][R.DRAWS] = part.first
         for each in self.variables:
             of = each.type.to if each.type.kind == "array" else each.type
             for word, value in enumerate(each.values):
@@ -243,11 +266,12 @@ def _write(test: Test) -> tuple[Program, dict, dict]:
     variables = {each.name: (each.type, test.at(each.name)) for each in test.variables}
     regions = [region for region in layout.regions if region.name.startswith(VARIABLE)]
     nodes = {node.decl.name: node for node in test.tree.ext if isinstance(node, c_ast.FuncDef)}
-    constants = CONSTANTS | (tdx.constants() if test.of_td else {})
+    constants = CONSTANTS | tdx.constants()
     world = World(test.text, test.structs, listing, variables, min((each.offset for each in regions), default=0),
                   max((each.end for each in regions), default=0),
                   {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
-                  _called(test.tree), constants, len(test.scripts), tdx.Calls(flow.options, flow) if test.of_td else None)
+                  _called(test.tree), constants, len(test.scripts), test.file_scope,
+                  frozenset(map(test.at, test.of_vm)), tdx.Calls(flow.options, flow, test.file.crossed) if test.of_td else None)
     registers, held = {}, {}
     for place, script in enumerate(test.scripts):
         if script.flow is not None:
@@ -274,7 +298,9 @@ def _write(test: Test) -> tuple[Program, dict, dict]:
     if test.of_td:
         write_calls(listing, flow.options, list(dict.fromkeys(flow.calls)))
         for name in test.parts:
-            write_call(listing, tdx.PARTS[name], flow.options, 0)
+            write_call(listing, tdx.PARTS[name], flow.options, tdx.PARTS[name].levels[-1])
+    if test.parts_of_flows:
+        scripted.write(listing, list(test.parts_of_flows.values()), PROCESS)
     return listing.program(), registers, held
 
 
@@ -310,7 +336,7 @@ def _surroundings(test: Test) -> tuple[Flow, tuple[int, ...]]:
     scratch = Flow(options, test.policy, test.hosts, 0, 1.0, False)
     write_calls(scratch.listing, options, [(name, level) for name in test.calls for level in rows[name].levels])
     for name in test.parts:
-        write_call(scratch.listing, tdx.PARTS[name], options, 0)
+        write_call(scratch.listing, tdx.PARTS[name], options, tdx.PARTS[name].levels[-1])
     used = used_registers(scratch.listing.program()) | TAKEN_BY_CALLS
     if test.uses_flows:
         flow = write_flows(options, test.policy, test.hosts, accept_first=1.0)
@@ -357,9 +383,11 @@ def _private(rows, number: int) -> list[int]:
 def endless(test: Test) -> UsageError:
     """What is to be said of a test with a process that goes round for ever on its own."""
     text = private_loop(test)
-    found = re.match(r"P(\d+):(\d+) ?(.*)", text, re.DOTALL)
-    what = "must access shared memory, or end" if not found else f"P{found[1]} goes round at `{found[3]:.80}` for ever without an access to shared memory"
-    return UsageError(f"{test.table['path']}{f':{found[2]}' * bool(found)}: {what}")
+    found = re.match(r"P(\d+):\d+ ?(.*)", text, re.DOTALL)
+    if not found:
+        return UsageError(f"{test.table['path']}: must access shared memory, or end")
+    return LitmusError(test.table["path"], test.structs.places[text],
+                       f"P{found[1]} goes round at `{found[2]:.80}` for ever without an access to shared memory")
 
 
 def used_registers(program: Program) -> set[int]:
@@ -372,7 +400,10 @@ def used_registers(program: Program) -> set[int]:
 
 
 def _called(node) -> set[str]:
+    """Names of the functions that a piece of C calls, also as tdh_do_no_vcpus(function, ...)."""
     found = {node.name.name} if isinstance(node, c_ast.FuncCall) and isinstance(node.name, c_ast.ID) else set()
+    if tdx.NO_VCPUS in found and node.args is not None and isinstance(node.args.exprs[0], c_ast.ID):
+        found.add(node.args.exprs[0].name)
     for _, child in node.children():
         found |= _called(child)
     return found
@@ -397,11 +428,12 @@ def _parse(whole: str, path: str) -> Test:
     text = take_apart(whole, path)
     tree = source.parse(text)
     structs = source.Structs(text)
-    processes, functions = {}, {}
+    processes, functions, declared = {}, {}, []
     for node in tree.ext:
         if isinstance(node, c_ast.Typedef):
-            continue
-        if isinstance(node, c_ast.FuncDef):
+            if node.name not in types.TYPEDEFS:
+                structs.typedefs[node.name] = structs.of(node.type)
+        elif isinstance(node, c_ast.FuncDef):
             found = re.fullmatch(r"P(\d+)", node.decl.name)
             if found:
                 processes[int(found[1])] = node
@@ -411,11 +443,13 @@ def _parse(whole: str, path: str) -> Test:
             structs.of(node.type)
         elif isinstance(node, c_ast.Decl) and isinstance(node.type, c_ast.FuncDecl):
             continue                             # declared beforehand
+        elif isinstance(node, c_ast.Decl) and node.name is not None:
+            declared.append(_declared(text, structs, node, {name for name, *_ in declared}))
         else:
-            raise structs.error(node, "shared words stand in the initial state, not between processes")
+            raise structs.error(node, "not understood between processes; functions, structs, enums and shared words are")
     _check_processes(text, processes, structs)
     parameters = {name: of for number in sorted(processes) for name, of in _parameters(structs, processes[number])}
-    variables, registers, table = initial(text, structs, parameters)
+    variables, registers, table = initial(text, structs, parameters, declared)
     pairs = _interrupts(text, table.pop(INTERRUPTS, []), processes)
     variables += [Variable(f"{interrupts.IRQ}{other}", types.NAMES["spinlock_t"]) for other in sorted({other for _, other in pairs})]
     if _called(tree) & rcu.names():
@@ -430,7 +464,18 @@ def _parse(whole: str, path: str) -> Test:
     return Test(name=text.name, module=file.module[0], policy=file.policy, primitive=file.primitive, scripts=scripts,
                 file=file, pages=pages, vcpus=max(1, kinds.count("vcpu")), hosts=max(1, kinds.count("host")), text=text,
                 variables=tuple(variables), tree=tree, proposition=proposition, filter=filter_, shown=shown,
-                registers=tuple(registers), structs=structs, interrupts=tuple(pairs), table={"litmus": whole, "path": path})
+                registers=tuple(registers), structs=structs, interrupts=tuple(pairs), file_scope=frozenset(name for name, *_ in declared), table={"litmus": whole, "path": path})
+
+
+def _declared(text: Text, structs, node: c_ast.Decl, known: set[str]) -> tuple[str, Type, str | None, int]:
+    """(name, type, value, where it stands) of a shared word between the processes."""
+    of = structs.of(node.type)
+    if node.name in known:
+        raise structs.error(node, f"`{node.name}` is declared twice")
+    if of.kind in ("opaque", "void"):
+        raise structs.error(node, f"`{node.name}`: {of} is not declared")
+    given = None if node.init is None else spelled(node.init)
+    return node.name, of, f"{{{given}}}" if isinstance(node.init, c_ast.InitList) else given, text.offset(source.place_of(node))
 
 
 def _scripts(structs, processes: dict) -> tuple[Script, ...]:
@@ -548,7 +593,10 @@ def _is_word(name: str) -> bool:
 
 
 def _locals(node) -> set[str]:
+    """The locals of a process, with those of REGISTER that it only assigns to."""
     found = {node.name} if isinstance(node, c_ast.Decl) and node.name else set()
+    if isinstance(node, c_ast.Assignment) and isinstance(node.lvalue, c_ast.ID) and REGISTER.fullmatch(node.lvalue.name):
+        found.add(node.lvalue.name)
     for _, child in node.children():
         found |= _locals(child)
     return found

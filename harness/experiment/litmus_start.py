@@ -28,14 +28,14 @@ _ITEM = re.compile(r"""\s*(?:
     (?P<process>\d+)\s*:\s*(?P<local>[A-Za-z_]\w*)\s*=\s*(?P<given>.+)
   | (?P<type>(?:struct\s+\w+|[A-Za-z_]\w*(?:\s+(?:int|long|char|short))*)\s*\**)\s*
     (?<=[\s*])(?P<name>[A-Za-z_]\w*)\s*(?:\[\s*(?P<count>\d+)\s*\])?\s*(?:=\s*(?P<value>.+))?
-  | (?P<bare>[A-Za-z_]\w*)\s*(?:=\s*(?P<bare_value>.+))?
+  | (?P<open>\[\s*)?(?P<bare>[A-Za-z_]\w*)(?(open)\s*\])\s*(?:=\s*(?P<bare_value>.+))?
 )\s*\Z""", re.VERBOSE | re.DOTALL)
 
 
 # What the initial state may say of the TD, as a scenario's table has it.
 _TD_ITEM = re.compile(r"""
     (?P<list>must_violate|may_violate)\s*=\s*\{(?P<names>[\w,\s]*)\}
-  | (?P<key>module|policy|primitive|timeouts|dynamic_pamt|pairs|memory_model|seamcall_drains)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
+  | (?P<key>module|policy|primitive|timeouts|dynamic_pamt|crossed|pairs|memory_model|seamcall_drains)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
   | P(?P<interrupt>\d+)\s+interrupts\s+P(?P<interrupted>\d+)
   | page\s+(?P<page>\d+(?:\s+level\s+\d)?)\s*=\s*"?(?P<state>[A-Za-z_]\w*)"?
   | listed\s+(?P<vcpu>vcpu\d+|P\d+)\s*=\s*\{(?P<pages>[\d,\s]*)\}
@@ -60,10 +60,13 @@ def _about_td(table: dict, found, offset: int) -> None:
         start.setdefault("words", {})[found["word"]] = int(found["number"], 0)
 
 
-def initial(text: Text, structs, parameters: dict[str, Type]):
-    """(variables, registers, what is said of the TD, as a scenario's table) of the initial state and the parameters."""
-    variables: dict[str, Variable] = {}
-    registers, later, table = [], [], {}
+def initial(text: Text, structs, parameters: dict[str, Type], declared=()):
+    """(variables, registers, what is said of the TD, as a scenario's table) of the initial state and the parameters.
+
+    declared   (name, type, value or None, where) of what is declared between the processes
+    """
+    variables: dict[str, Variable] = {name: Variable(name, of) for name, of, _, _ in declared}
+    registers, later, table = [], list(declared), {}
     for item, offset in _items(text):
         about_td = _TD_ITEM.fullmatch(item)
         if about_td:
@@ -126,9 +129,15 @@ def _type(text: Text, structs, found, offset: int) -> Type:
     return of
 
 
+# What the kernel writes for a lock that is free (include/linux/spinlock_types.h, rwlock_types.h, mutex.h).
+_UNLOCKED = re.compile(r"(?:__)?(?:RAW_)?(?:SPIN|RW)_LOCK_UNLOCKED(?:\s*\(.*\))?|__(?:MUTEX|RWSEM)_INITIALIZER\s*\(.*\)|__SRCU_STRUCT_INIT\s*\(.*\)")
+
+
 def _scalar(text: Text, given: str, offset: int):
     """A number, or the name of the shared object at that address."""
     given = given.strip()
+    if _UNLOCKED.fullmatch(given):
+        return 0
     wrapped = re.fullmatch(r"(?:ATOMIC_INIT|ATOMIC64_INIT|REFCOUNT_INIT)\s*\((.*)\)|\(\s*(-?\w+)\s*\)", given)
     given = next(part for part in wrapped.groups() if part is not None).strip() if wrapped else given
     if re.fullmatch(r"-?(0[xX][0-9a-fA-F]+|\d+)", given):
@@ -152,9 +161,9 @@ def _values(text: Text, type_: Type, value: str | None, offset: int, variables) 
             return _by_field(text, type_, inside, offset)
     else:
         pieces = [value]
-    if type_.kind in types.LOCKS and any(piece.strip() not in ("0",) for piece in pieces):
-        raise text.error(offset, f"{type_} begins unlocked")
     values = tuple(_scalar(text, piece, offset) for piece in pieces)
+    if type_.kind in types.LOCKS and any(values):
+        raise text.error(offset, f"{type_} begins unlocked")
     if len(values) > type_.words:
         raise text.error(offset, f"{len(values)} values for {type_.words} word{'s' * (type_.words != 1)}")
     for each in values:

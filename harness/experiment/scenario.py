@@ -267,7 +267,7 @@ class Scenario:
     @functools.cached_property
     def layout(self) -> Layout:
         return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt, self.uses_flows and self.file.guest.one_at_a_time,
-                         self.uses_pairs, self.uses_flows and self.file.large_pages, self.file.placement)
+                         self.uses_pairs, inhibits=self.uses_flows and self.file.large_pages, placement=self.file.placement)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -457,9 +457,10 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
 
 # --- programs --------------------------------------------------------------------------------
 
-def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False,
+def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False, ranges: int = 0,
               inhibits: bool = False, placement: str = BY_USE) -> Layout:
-    return Layout(vcpus, vcpus + hosts, PAGES * (RANGES if pairs else 1), record_words=0, content_bytes=8,
+    """`ranges` of 512 pages; 0: as many as users of page pairs want, or one."""
+    return Layout(vcpus, vcpus + hosts, PAGES * (ranges or (RANGES if pairs else 1)), record_words=0, content_bytes=8,
                   dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs, inhibits=inhibits, placement=placement)
 
 
@@ -468,7 +469,7 @@ def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, 
              scripts, behaviour, design, crossed, users, plain_mode, placement) -> Program:
     """Kept, as many scenarios have the same."""
     layout = layout_of(vcpus, hosts, dynamic_pamt, policy is not None and behaviour.guest.one_at_a_time, design is not None,
-                       behaviour.large_pages, placement)
+                       inhibits=behaviour.large_pages, placement=placement)
     # The calls go by the count then, not entry by entry (phrases/pairs.py).
     costs = frozenset({"tdh_phymem_pamt_add_ns", "tdh_phymem_pamt_remove_ns"} if layout.frames and dynamic_pamt else ())
     options = Options(layout, primitive, owners, costs=costs, busted=busted, release=releases.find(module), attribution=False,

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from harness.errors import UsageError, nearest
 from harness.experiment.config import KeyProblem, check_design, check_dynamic_pamt
 from harness.experiment.config_file import explain, mistake
+from harness.protocol.flows.pamt import RANGES
 from harness.experiment.scenario import (
     ALL, INVARIANTS, NO_BARRIER, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, layout_of, of_release, pair_calls,
     pair_script,
@@ -131,7 +132,7 @@ def start_of(table: dict, scripts: tuple[Script, ...], path: str) -> tuple[File,
     kinds = [script.actor.kind for script in scripts]
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
     try:
-        _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt))
+        _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt, ranges=RANGES if file.dynamic_pamt else 1))
         for name, pages in file.start.listed.items():
             if not all(0 <= page < PAGES for page in pages) or len(pages) > EPF_LIST_SIZE:
                 raise KeyProblem(f"listed {name}", pages, f"must be at most {EPF_LIST_SIZE} page numbers below {PAGES}")

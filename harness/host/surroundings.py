@@ -8,6 +8,7 @@ import math
 import os
 import resource
 import sys
+import tempfile
 from pathlib import Path
 
 MIB = 1 << 20
@@ -19,6 +20,7 @@ TOO_MANY = {
     errno.EAGAIN: "no more processes can be started (ulimit -u, pids.max); allow one for each worker, and 16",
 }
 NUMBA_OFF = "NUMBA_DISABLE_JIT"
+SHARED = "/dev/shm"              # where the semaphores of Python's multiprocessing lie; their errors name no file
 
 
 class NoNumpy:
@@ -49,6 +51,16 @@ def _folder_is_gone() -> bool:
         return True
 
 
+def _why_unwritable(folder: str) -> str:
+    """"" if a file can be written there."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(os.sysconf("SC_PAGE_SIZE")))
+    except OSError as problem:
+        return problem.strerror or str(problem)
+    return ""
+
+
 def missing(problem: BaseException) -> str | None:
     """The line; None if the surroundings are not to blame."""
     if os.environ.get(NUMBA_OFF, "0") not in ("", "0"):
@@ -62,6 +74,8 @@ def missing(problem: BaseException) -> str | None:
         return "no folder for temporary files can be written; TMPDIR names one"
     if isinstance(problem, FileNotFoundError) and _folder_is_gone():
         return "the folder that this was started in has been removed; start in another"
+    if isinstance(problem, OSError) and problem.filename is None and (why := _why_unwritable(SHARED)):
+        return f"{SHARED} cannot be written, which --jobs needs: {why}"
     if isinstance(problem, MemoryError):
         return "out of memory: fewer vCPUs, a smaller memory_mib, or --memory-mib for a search"
     if isinstance(problem, OSError) and not Path("/proc/self").exists():

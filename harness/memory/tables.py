@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-MAP_NORESERVE, MADV_HUGEPAGE = 0x4000, 14        # Linux mman.h
+MAP_NORESERVE, MADV_DONTNEED, MADV_HUGEPAGE = 0x4000, 4, 14        # Linux mman.h
 
 _libc = ctypes.CDLL(None)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -44,3 +44,8 @@ def free_bytes(folder: Path) -> int:
 def use_large_pages(table: np.ndarray) -> None:
     """Let what is still to be written of a table of `zeros` come in pages of 2 MiB: it is going to be large."""
     _libc.madvise(table.ctypes.data, table.nbytes, MADV_HUGEPAGE)
+
+
+def give_back(table: np.ndarray) -> None:
+    """Give back the memory of a table of `zeros` that nobody reads any more."""
+    _libc.madvise(table.ctypes.data, table.nbytes, MADV_DONTNEED)

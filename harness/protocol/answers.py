@@ -4,6 +4,7 @@ What this needs of the rows is kept in answers.json (kept_answers.py writes it, 
 need be assembled or compiled to explain an answer.  Of a release of one's own the rows themselves are asked.
 
     givers(word)          the calls that can end with a word, each with the releases in which it can
+    operands(word, ...)   the operands with which calls give a status
     holders(word, ...)    for each lock that a BUSY can be about: who may hold it, and who under KVM's locks
 
 A row says which answers a call gives for its locks and states; answers about an operand's form
@@ -21,15 +22,11 @@ from harness.protocol.contention import Use
 from harness.protocol.leaves import GUEST, HOST, SHARED_ROWS, Leaf, by_name
 from harness.protocol.releases import BY_NAME as RELEASE_NAMED, EXCLUSIVE, READ, SHARED, Release
 from kernels.statuses import EXIT_REASON, OPERAND
-from kernels.words import LOW_HALF, NAME_OF_OPERAND, NAME_OF_STATUS, OPERAND_ID, TDX_ERROR, known_class
+from kernels.words import LOW_HALF, NAME_OF_OPERAND, NAME_OF_STATUS, OPERAND_ID, OPERANDS, TDX_ERROR, known_class
 
-# What calls can answer that the rows do not say, by status: the calls, as the documents spell them.
+# What calls can answer that no row of theirs says, by status: the calls, as the documents spell them.
 _ENTER = ("TDH.VP.ENTER",)
-_EXPORT_LISTS = ("TDH.EXPORT.BLOCKW", "TDH.EXPORT.RESTORE", "TDH.EXPORT.MEM")
-_STREAMS = tuple(f"TDH.{way}.{what}" for way in ("EXPORT", "IMPORT")
-                 for what in ("MEM", "STATE.IMMUTABLE", "STATE.TD", "STATE.VP"))
 _SERVTD = ("TDG.SERVTD.RD", "TDG.SERVTD.WR")
-_DYNAMIC_PAMT = ("TDH.PHYMEM.PAMT.ADD", "TDH.PHYMEM.PAMT.REMOVE")
 MORE = {
     **dict.fromkeys((
         "TDX_NON_RECOVERABLE_VCPU", "TDX_NON_RECOVERABLE_TD", "TDX_NON_RECOVERABLE_TD_NON_ACCESSIBLE",
@@ -39,42 +36,28 @@ MORE = {
     "TDX_INCORRECT_MSR_VALUE": ("TDH.SYS.INIT", "TDH.SYS.LP.INIT", "TDH.MNG.INIT", "TDH.VP.ENTER"),
     "TDX_INCONSISTENT_CPUID_FIELD": ("TDH.SYS.LP.INIT",),
     "TDX_INCORRECT_CPUID_VALUE": ("TDH.SYS.INIT", "TDH.SYS.LP.INIT"),
-    "TDX_INTERRUPTED_RESUMABLE": ("TDH.PHYMEM.CACHE.WB", "TDH.MEM.SEPT.ADD", *_STREAMS, *_EXPORT_LISTS[:2]),
-    "TDX_INTERRUPTED_RESTARTABLE": ("TDH.MEM.PAGE.DEMOTE", "TDH.MEM.PAGE.PROMOTE"),
-    "TDX_INTERRUPTED_BUSY": (*_EXPORT_LISTS, "TDH.IMPORT.MEM", "TDH.MEM.SCAN.RANGE"),
-    "TDX_INTERRUPTED_PAMT": ("TDH.IMPORT.MEM",), "TDX_INTERRUPTED_LIST_FULL": ("TDH.MEM.SCAN.RANGE",),
-    "TDX_INVALID_RESUMPTION": _STREAMS,
-    "TDX_HPA_RANGE_NOT_FREE": _DYNAMIC_PAMT[:1], "TDX_PAGE_NOT_FREE": (*_DYNAMIC_PAMT[:1], "TDH.MEM.PAGE.DEMOTE"),
-    "TDX_NO_PAMT_PAGE_PAIR": _DYNAMIC_PAMT[1:], "TDX_PAMT_PAGE_NOT_EMPTY": _DYNAMIC_PAMT[1:],
-    "TDX_MISSING_PAMT_PAGE_PAIR": (
-        "TDH.MEM.PAGE.AUG", "TDH.MEM.PAGE.ADD", "TDH.MEM.SEPT.ADD", "TDH.MEM.PAGE.RELOCATE", "TDH.MEM.PAGE.DEMOTE",
-        "TDH.VP.CREATE", "TDH.VP.ADDCX", "TDH.MNG.ADDCX"),
+    "TDX_INTERRUPTED_RESUMABLE": ("TDH.MEM.SEPT.ADD",),          # with SEPT pages of L2 VMs
+    "TDX_INTERRUPTED_BUSY": ("TDH.MEM.SCAN.RANGE",), "TDX_INTERRUPTED_LIST_FULL": ("TDH.MEM.SCAN.RANGE",),
+    "TDX_INVALID_RESUMPTION": tuple(f"TDH.{way}.{what}" for way in ("EXPORT", "IMPORT")
+                                    for what in ("MEM", "STATE.IMMUTABLE", "STATE.TD", "STATE.VP")),
     "TDX_TD_NON_DEBUG": ("TDH.MEM.RD", "TDH.MEM.WR"), "TDX_DEBUG_MEM_NOT_WRITABLE": ("TDH.MEM.WR",),
     "TDX_X2APIC_ID_NOT_UNIQUE": ("TDH.VP.INIT",), "TDX_MAX_VCPUS_EXCEEDED": ("TDH.VP.INIT",),
     "TDX_NO_VALID_VE_INFO": ("TDG.VP.VEINFO.GET",), "TDX_TD_VMCS_FIELD_NOT_INITIALIZED": _ENTER,
-    "TDX_NO_HKID_READY_TO_WBCACHE": ("TDH.PHYMEM.CACHE.WB",), "TDX_WBCACHE_RESUME_ERROR": ("TDH.PHYMEM.CACHE.WB",),
-    "TDX_TDMR_ALREADY_INITIALIZED": ("TDH.SYS.TDMR.INIT",), "TDX_CMR_LIST_INVALID": ("TDH.SYS.INIT",),
+    "TDX_CMR_LIST_INVALID": ("TDH.SYS.INIT",),
     **dict.fromkeys(("TDX_INVALID_TDMR", "TDX_NON_ORDERED_TDMR", "TDX_TDMR_OUTSIDE_CMRS", "TDX_INVALID_PAMT",
                      "TDX_PAMT_OUTSIDE_CMRS", "TDX_PAMT_OVERLAP", "TDX_INVALID_RESERVED_IN_TDMR",
                      "TDX_NON_ORDERED_RESERVED_IN_TDMR"), ("TDH.SYS.CONFIG",)),
-    "TDX_SYS_BUSY": ("TDH.SYS.INIT", "TDH.SYS.LP.INIT", "TDH.SYS.CONFIG", "TDH.SYS.KEY.CONFIG", "TDH.SYS.SHUTDOWN",
-                     "TDH.SYS.UPDATE"),
-    "TDX_SYS_INIT_NOT_PENDING": ("TDH.SYS.INIT",), "TDX_SYS_LP_INIT_DONE": ("TDH.SYS.LP.INIT",),
-    "TDX_SYS_LP_INIT_NOT_PENDING": ("TDH.SYS.LP.INIT",), "TDX_SYS_CONFIG_NOT_PENDING": ("TDH.SYS.CONFIG",),
-    "TDX_SYS_KEY_CONFIG_NOT_PENDING": ("TDH.SYS.KEY.CONFIG",),
     "TDX_UPDATE_COMPATIBILITY_SENSITIVE": ("TDH.SYS.SHUTDOWN",),
     "TDX_CPUID_LEAF_NOT_SUPPORTED": ("TDH.SYS.INIT",),
     "TDX_BLOCKED_MEMORY_EXISTS": ("TDH.EXPORT.PAUSE",), "TDX_BLOCKING_DISALLOWED": ("TDH.MEM.RANGE.BLOCK",),
-    **dict.fromkeys(("TDX_EXPORTED_DIRTY_PAGES_REMAIN", "TDX_MEM_SCAN_DCHECK_NOT_DONE",
-                     "TDX_UNEXPORTED_MEMORY_REMAINS", "TDX_MIGRATION_EPOCH_OVERFLOW"), ("TDH.EXPORT.TRACK",)),
-    "TDX_MAX_MIGS_NUM_EXCEEDED": ("TDH.MIG.STREAM.CREATE",),
+    **dict.fromkeys(("TDX_MEM_SCAN_DCHECK_NOT_DONE", "TDX_UNEXPORTED_MEMORY_REMAINS", "TDX_MIGRATION_EPOCH_OVERFLOW"),
+                    ("TDH.EXPORT.TRACK",)),
     **dict.fromkeys(("TDX_SERVTD_TYPE_MISMATCH", "TDX_SERVTD_ATTR_MISMATCH", "TDX_SERVTD_INFO_HASH_MISMATCH"),
                     ("TDH.SERVTD.BIND",)),
-    **dict.fromkeys(("TDX_SERVTD_ALREADY_BOUND_FOR_TYPE", "TDX_SERVTD_BOUND"), ("TDH.SERVTD.PREBIND",)),
+    "TDX_SERVTD_ALREADY_BOUND_FOR_TYPE": ("TDH.SERVTD.PREBIND",),
     **dict.fromkeys(("TDX_TARGET_UUID_MISMATCH", "TDX_TARGET_UUID_UPDATED", "TDX_SERVTD_NOT_BOUND",
                      "TDX_SERVTD_UUID_MISMATCH"), _SERVTD),
     "TDX_IOMMU_IOTLB_TRACKING_NOT_DONE": ("TDH.MEM.PAGE.REMOVE", "TDH.MEM.TRACK"),
-    "TDX_MMIO_ACCEPT_SIZE_MISMATCH": ("TDG.TDI.MMIO.ACCEPT",),
     "TDX_IOMMU_MT_PAGE_IN_USE": ("TDH.PHYMEM.PAGE.RECLAIM",),
 }
 # Who sets bit 61 in an answer: a failed import, which its TD does not survive.
@@ -178,18 +161,45 @@ class Giver(NamedTuple):
 
 
 def givers(word: int, releases: tuple[Release, ...] = READ) -> list[Giver]:
-    """The calls that can end with a word, host calls first, in the order of their leaves."""
-    found: dict[tuple[str, Leaf], dict[str, None]] = {}
-    for release in releases:
-        for name in _rows_by_answer(release).get(answer_of(word), ()):
-            found.setdefault((name, by_name(name)), {})[release.name] = None
+    """The calls that can end with a word, host calls first, in the order of their leaves.
+
+    Of a status that names an operand, without one and never given so: those that give it with any.
+    """
+    wanted = answer_of(word)
+    found = _givers(wanted, releases)
+    if not found and wanted[-1] == 0:
+        for operand in operands(word, releases=releases):
+            for giver, names in _givers((*wanted[:-1], OPERANDS[operand]), releases).items():
+                found.setdefault(giver, {}).update(names)
     upper, fatal = known_class(word)
     modelled = {leaf for _, leaf in found}
-    for call in (IMPORTS if upper & TDX_ERROR else ()) if fatal else MORE.get(NAME_OF_STATUS.get(upper, ""), ()):
+    spoilt = IMPORTS if upper & TDX_ERROR and not found else ()
+    for call in spoilt if fatal else MORE.get(NAME_OF_STATUS.get(upper, ""), ()):
         if (leaf := by_name(call)) not in modelled:
             found[leaf.spelled, leaf] = {}
     return sorted((Giver(name, leaf, tuple(names)) for (name, leaf), names in found.items()),
                   key=lambda giver: (giver.leaf.side == GUEST, giver.leaf.number, giver.name))
+
+
+def _givers(wanted: tuple, releases: tuple[Release, ...]) -> dict[tuple[str, Leaf], dict[str, None]]:
+    """Rows that give an answer (answer_of), and the releases in which they do."""
+    found: dict[tuple[str, Leaf], dict[str, None]] = {}
+    for release in releases:
+        for name in _rows_by_answer(release).get(wanted, ()):
+            found.setdefault((name, by_name(name)), {})[release.name] = None
+    return found
+
+
+def operands(word: int, leaf: Leaf | None = None, releases: tuple[Release, ...] = READ) -> list[str]:
+    """The operands with which rows give a status, of any call or of one; none if its low half names no operand."""
+    upper, fatal = known_class(word)
+    if LOW_HALF.get(upper) != OPERAND:
+        return []
+    return list(dict.fromkeys(
+        NAME_OF_OPERAND[operand] for release in releases
+        for (answer, lost, operand), names in sorted(_rows_by_answer(release).items(), key=repr)
+        if (answer, lost) == (upper, fatal) and operand
+        and (leaf is None or any(by_name(name) == leaf for name in names))))
 
 
 # --- who may hold a lock -------------------------------------------------------------------------

@@ -6,6 +6,7 @@ The fields are those of answers.Answering.  What a call answers and takes is wri
 stands in which of "releases", as a number in hexadecimal, the first one its lowest bit.
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -16,19 +17,26 @@ from harness.protocol.answers import KEPT, Answering
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
 from harness.protocol.releases import READ, Release
+from harness.protocol.seamcall_abi import Faults
 from harness.protocol.seamcalls import seamcalls, write_call
 
 
 def read(release: Release) -> tuple[Answering, ...]:
-    """What the rows of a release say: their answers are those that their micro-ops can end with."""
-    options = Options(Layout(vcpus=1, actors=1, pages=512, record_words=0), owners=False, release=release)
+    """What the rows of a release say: their answers are those that their micro-ops can end with.
+
+    Without entropy too, while the module is shut down, and with Dynamic PAMT where there is one.
+    """
+    options = [
+        Options(Layout(vcpus=1, actors=1, pages=512, record_words=0, dynamic_pamt=dynamic), owners=False, release=release,
+                faults=Faults(no_entropy_share=0.5), inside=True)
+        for dynamic in (False, True)[:1 + release.dynamic_pamt]]
     uses, under_kvm = contention.uses(release), contention.uses(release, under_kvm=True)
     found = []
     for row in seamcalls(release):
         words: set[int] = set()
-        for level in row.levels:
+        for each, level in itertools.product(options, row.levels):
             listing = Listing()
-            write_call(listing, row, options, level)
+            write_call(listing, row, each, level)
             words.update(answer.status for answer in listing.answers)
         found.append(Answering(row.name, row.side, row.leaf, row.keeps, frozenset(words), uses[row.name],
                                under_kvm[row.name]))

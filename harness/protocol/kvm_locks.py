@@ -106,7 +106,7 @@ NOT_MADE = (
     *(f"tdh_{way}_{what}" for way in ("export", "import") for what in (
         "mem", "track", "abort", "state_immutable", "state_td", "state_vp")),
     "tdh_export_blockw", "tdh_export_unblockw", "tdh_export_restore", "tdh_export_pause",
-    "tdh_import_commit", "tdh_import_end", "tdh_servtd_bind", "tdh_servtd_prebind", "tdg_servtd_rd", "tdg_servtd_wr",
+    "tdh_import_mem_cancel", "tdh_import_commit", "tdh_import_end", "tdh_servtd_bind", "tdh_servtd_prebind", "tdg_servtd_rd", "tdg_servtd_wr",
     "tdh_sys_shutdown", "tdh_sys_update", "tdh_mmio_map", "tdh_mmio_block", "tdh_mmio_unmap", "tdg_tdi_mmio_accept",
     "tdg_mr_key_get", "tdh_phymem_pamt_add", "tdh_phymem_pamt_remove",
 )

@@ -57,7 +57,7 @@ GUEST_LEAVES = {
 LEAVES = {HOST: HOST_LEAVES, GUEST: GUEST_LEAVES}
 # Names of rows that stand for two leaves, or for one version of a leaf, and the leaf that they have.
 ROW_NAMES = {"tdh_mng_rdwr": 11, "tdh_mem_rd_wr": 12, "tdh_vp_rd_wr": 26, "tdh_vp_init_apicid": 22,
-             "tdh_phymem_cache_wb_resume": 40}
+             "tdh_phymem_cache_wb_resume": 40, "tdh_import_mem_cancel": 83}
 # The second leaf of such a row -> the first.
 SHARED_ROWS = {13: 11, 14: 12, 43: 26}
 

@@ -80,6 +80,7 @@ class Release(NamedTuple):
     demote_gives_way     the same of TDH.MEM.PAGE.DEMOTE
     list_gives_way       the same of calls about lists of pages (EXPORT.*, IMPORT.*), between two entries
     list_count_in_rax    whether such a call answers how many entries were wrong in RAX (later in R8)
+    cancel_counts        whether a page that TDH.IMPORT.MEM takes back (CANCEL) is no longer counted, if there is no list to note it in
     removed_children     whether TDH.MEM.SEPT.REMOVE counts REMOVED entries as free
     unblock_operand      operand of TDH.MEM.RANGE.UNBLOCK's TDX_TLB_TRACKING_NOT_DONE
     init_apicid_tdr      mode in which TDH.VP.INIT version 1 (with an x2APIC id) takes the TDR
@@ -121,6 +122,7 @@ class Release(NamedTuple):
     demote_gives_way: str = INTERRUPT
     list_gives_way: str = INTERRUPT
     list_count_in_rax: bool = True
+    cancel_counts: bool = False
     removed_children: bool = False
     unblock_operand: str = "RCX"
     init_apicid_tdr: str = EXCLUSIVE
@@ -156,7 +158,7 @@ _24 = _20._replace(
     name="1.5.24", source=f"release 1.5.24, {_COPY}", also=("1.5.25",), entry_write=SWAP, op_states=12)
 _28 = _24._replace(
     name="1.5.28", source=_STORED.format("30d22188"), also=(), entry_write=CHECKED_SWAP, guest_shared=LOOK_ADD,
-    accept_leaf=ENTRY, promote_gives_way=INTERRUPT, demote_gives_way=NOTHING,
+    accept_leaf=ENTRY, promote_gives_way=INTERRUPT, demote_gives_way=NOTHING, cancel_counts=True,
     derived=("filter_tree", "filter_pending", "init_apicid_tdr", "unblock_operand", "list_gives_way",
              "list_count_in_rax"))
 _34 = _28._replace(
@@ -169,16 +171,16 @@ _2_08 = _16._replace(
     derived=("op_state_status",))
 _2_12 = _20._replace(
     name="2.0.12", source=_STORED.format("a56a9173"), connect=True,
-    derived=("init_apicid_tdr",))
+    derived=("init_apicid_tdr", "cancel_counts"))
 _2_14 = _24._replace(
     name="2.0.14", source=_STORED.format("db57c638"), also=(), connect=True,
     derived=("init_apicid_tdr", "attr_wr_writes", "list_gives_way", "filter_tree", "filter_pending", "guest_entry",
-             "guest_shared", "accept_leaf"))
+             "guest_shared", "accept_leaf", "cancel_counts"))
 _2_16 = _28._replace(
-    name="2.0.16", source=_STORED.format("6e66b9d2"), connect=True, derived=(*_28.derived, "accept_leaf"))
+    name="2.0.16", source=_STORED.format("6e66b9d2"), connect=True, derived=(*_28.derived, "accept_leaf", "cancel_counts"))
 _2_18 = _34._replace(
     name="2.0.18", source=_STORED.format("e69a4391"), connect=True,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr"))
+    derived=("filter_tree", "filter_pending", "init_apicid_tdr", "cancel_counts"))
 _REPORT = Release(
     "report-2024", "lock status report, Yan Zhao, 13 Sep 2024, its table taken literally",
     enter_tdvpr=EXCLUSIVE, pamt_parents=False, key_table=False, report_only=True)

@@ -46,25 +46,27 @@ def facts(asked: Asked, release: Release | None = None, lines: int = 1) -> dict:
     upper, fatal = known_class(word)
     row = _row(upper, release)
     kind = _kind(word, row, fatal)
-    asked_release, release = release, release or _release_of(row)
-    givers, locks = _givers_and_locks(word, release, asked.leaf) if kind == "status" else ([], [])
+    givers = answers.givers(word) if kind == "status" else []
+    asked_release, release = release, release or _release_of(row, givers)
+    locks = answers.holders(word, release, asked.leaf) if kind == "status" else []
     calls = [asked.leaf] if asked.leaf else [by_name(ENTER)] if kind == "exit" else \
         list(dict.fromkeys(giver.leaf for giver in givers))
     sides = {leaf.side for leaf in calls}
     helps, after = again(word, row.name if row else None)
-    entered = kind not in ("hypercall", "mark") and (not calls or any(leaf.name == ENTER for leaf in calls))
+    entered = kind not in ("hypercall", "mark", "internal") and (not calls or any(leaf.name == ENTER for leaf in calls))
     return {
         "given": shown(asked.given), "lines": lines, "word": f"{word:#018x}", "name": _name(word, kind), "kind": kind,
         "says": _says(word, kind, row, fatal), "notes": _notes(asked, row, sides),
         "call": _call(asked.leaf), "module": release.name,
-        "low": _low(word, kind, row, release) if kind in ("status", "exit") else None,
-        "releases": _releases(row, asked_release) if row and kind in ("status", "exit") else None,
-        "again": {"helps": helps, "after": _after(after, locks)} if kind == "status" else None,
+        "low": _low(word, kind, row, release) if kind in ("status", "internal", "exit") else None,
+        "releases": _releases(row, asked_release) if row and kind in ("status", "internal", "exit") else None,
+        "again": {"helps": helps, "after": _after(after, locks)} if kind in ("status", "internal") else None,
         "registers": register_rows(asked.registers, asked.leaf, word),
         "given_by": [{"call": giver.name, "leaf": giver.leaf.number, "instruction": giver.leaf.instruction,
                       "releases": list(giver.releases)} for giver in givers],
+        "operands": answers.operands(word, asked.leaf) if kind == "status" and not word & OPERAND_ID else [],
         "locks": [lock._asdict() for lock in locks],
-        "kvm": _sites(word, calls, kind) if kind not in ("success", "hypercall", "mark") else [],
+        "kvm": _sites(word, calls, kind) if kind not in ("success", "hypercall", "mark", "internal") else [],
         "guest": _guest_sites([leaf for leaf in calls if leaf.side == GUEST]) if kind == "status" else [],
         "fields": {field.name.rstrip("_"): field.of(word) for field in FIELDS},
         "entry": _decoded(word) if entered else None,
@@ -79,7 +81,9 @@ def _row(upper: int, release: Release | None) -> rows.Status | None:
 
 
 def _kind(word: int, row: rows.Status | None, fatal: bool) -> str:
-    """success, status, exit (of a TD), software error, hypercall (R10 of a TDG.VP.VMCALL), mark, or unknown."""
+    """success, status, internal (a status that never leaves the module), exit (of a TD), software error,
+    hypercall (R10 of a TDG.VP.VMCALL), mark, or unknown.
+    """
     if word == rows.UNINITIALIZED:
         return "mark"
     if word == 0:
@@ -92,14 +96,14 @@ def _kind(word: int, row: rows.Status | None, fatal: bool) -> str:
         return "software error"
     if (row and row.name == "TDX_SUCCESS" or status_class(word) in KVM_STATUSES.values()):
         return "exit"
-    return "status" if row else "unknown"
+    return "internal" if row and row.name in INTERNAL else "status" if row else "unknown"
 
 
-def _release_of(row: rows.Status | None) -> Release:
-    """DEFAULT, or the first release in READ that has a status."""
-    if row is None or rows.has(DEFAULT.name, row):
-        return DEFAULT
-    return next((release for release in READ if rows.has(release.name, row)), DEFAULT)
+def _release_of(row: rows.Status | None, givers: list[answers.Giver]) -> Release:
+    """DEFAULT, or the first release in READ that has a status, and in which a row gives the answer if one does."""
+    giving = {name for giver in givers for name in giver.releases}
+    fitting = [release for release in (DEFAULT, *READ) if row is None or rows.has(release.name, row)]
+    return next((release for release in fitting if not giving or release.name in giving), (*fitting, DEFAULT)[0])
 
 
 def _name(word: int, kind: str) -> str:
@@ -164,10 +168,6 @@ def _notes(asked: Asked, row: rows.Status | None, sides: set[str]) -> list[str]:
         found.append("A guest cannot tell an entry that is held from one that a host has priority for: it gets this"
                      " for both.")
     return found
-
-
-def _givers_and_locks(word: int, release: Release, leaf: Leaf | None) -> tuple[list, list]:
-    return answers.givers(word), answers.holders(word, release, leaf)
 
 
 def _call(leaf: Leaf | None) -> dict | None:

@@ -52,13 +52,14 @@ def _giver_lines(document: dict) -> list[str]:
     if document["kind"] != "status":
         return []
     call, givers = document["call"], document["given_by"]
+    some = _item("operands", f"given with {', '.join(document['operands'])}; name one to know more") if document["operands"] else []
     if call:
         known = any((each["instruction"], each["leaf"]) == (call["instruction"], call["leaf"]) for each in givers)
-        return [] if known else _item("given by", f"no row of {call['call']}: {NOT_IN_ROWS}")
+        return some if known else _item("given by", f"no row of {call['call']}: {NOT_IN_ROWS}")
     if not givers:
         return _item("given by", f"no row: {NOT_IN_ROWS}")
     all_names = [release.name for release in READ]
-    lines = []
+    lines = some
     for kind in (INSTRUCTION[HOST], INSTRUCTION[GUEST]):
         calls = [each["call"] + ("" if each["releases"] in ([], all_names) else f" ({_spanned(each['releases'])})")
                  for each in givers if each["instruction"] == kind]

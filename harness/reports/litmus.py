@@ -51,6 +51,7 @@ def besides(test, verdict: Verdict, found, unexpected: list[str], model: str = S
     """What herd7 does not say: how far the search went, invariants, deadlocks, and whether all is as the file says."""
     lines = [f"Searched: {found.how}, {found.states} states, {MODEL_NAMES[model]}, module {test.module}"
              + ("" if found.complete else f"; NOT complete ({found.stopped})")]
+    lines += test.remarks
     if verdict.deadlocks:
         lines.append(f"Deadlock: {verdict.deadlocks} state{'s' * (verdict.deadlocks != 1)} in which processes wait for one"
                      " another; they are not among the states above")
@@ -82,7 +83,7 @@ def beside_runs(test, ran, verdict: Verdict, impossible: set[tuple], known, mode
     """What litmus7 does not say: how it was run, deadlocks, and how it compares with the search (`known`: its states)."""
     processors = ", ".join(map(str, ran.processors))
     lines = [f"Ran: {ran.runs} runs of {len(test.scripts)} processes on processors {processors}, seed {seed},"
-             f" {number(ran.runs / ran.seconds)} runs a second"]
+             f" {number(ran.runs / ran.seconds)} runs a second", *test.remarks]
     if ran.crowded:
         lines.append(f"DEGRADED: {len(test.scripts)} processes share {len(ran.processors)} processors: most orders need two at once")
     lines += _not_ended(ran.endings)

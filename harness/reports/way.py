@@ -14,6 +14,7 @@ from harness.experiment.schedule import Access, Schedule
 from kernels.words import spell_entry
 
 TEMPLATE = "way.html.jinja"
+ONE_PATTERN, REPEATED = 2, 16    # accesses of what is repeated, and how many of them are folded
 SHADOWS = ("owner of", "mmu_owner")      # words of the harness's own checks
 
 
@@ -55,6 +56,26 @@ def _value(access: Access, word: int) -> str:
     return f"{spell_entry(word)} {digits}" if access.word.startswith("SEPT ") and access.bits == 64 else digits
 
 
+def folded(steps: list[Step]) -> list[Step]:
+    """The same without long repetitions: what one actor reads or writes over and over, one or two kinds of access that change
+    nothing (a table that is filled with what it has), is shown once, and then how often more."""
+    found: list[Step] = []
+    at = 0
+    while at < len(steps):
+        end, texts = at, dict.fromkeys([step.text for step in steps[at:at + ONE_PATTERN]])
+        while end < len(steps) and (steps[end].actor, steps[end].changes, steps[end].ends) == (steps[at].actor, False, "") \
+                and steps[end].text in texts:
+            end += 1
+        if end - at >= REPEATED:
+            more = end - at - ONE_PATTERN
+            found += [*steps[at:at + ONE_PATTERN], steps[end - 1]._replace(text=f"{more} more like that, of other words", word="", before="", after="")]
+            at = end
+        else:
+            found.append(steps[at])
+            at += 1
+    return found
+
+
 def inside(steps: list[Step]) -> list[set[str]]:
     """Which actors are within a call, or a flow, at each step: from its first access to the end of the call."""
     last = {step.actor: number for number, step in enumerate(steps)}
@@ -77,7 +98,8 @@ def page(schedule: Schedule, accesses: list[Access]) -> str:
         raise UsageError("--html: jinja2 is not installed; `pip install '.[report]'` does it") from None
     environment = jinja2.Environment(loader=jinja2.PackageLoader("harness.reports", "."), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    scenario, steps = schedule.scenario, steps_of(accesses)
+    scenario, whole = schedule.scenario, steps_of(accesses)
+    steps = folded(whole)
     actors = [script.actor.name for script in scenario.scripts]
     words = list(dict.fromkeys(step.word for step in steps if step.changes))
     first = {word: next(step.before for step in steps if step.word == word) for word in words}
@@ -87,8 +109,15 @@ def page(schedule: Schedule, accesses: list[Access]) -> str:
             now = now | {step.word: step.after}
         states.append([now[word] for word in words])
     return environment.get_template(TEMPLATE).render(
-        name=scenario.name, module=scenario.module, policy=scenario.policy.name, reason=schedule.reason, actors=actors,
-        steps=steps, inside=inside(steps), words=words, first=[first[word] for word in words], states=states)
+        name=scenario.name, about=_about(scenario), reason=schedule.reason, actors=actors, count=len(whole), steps=steps, inside=inside(steps), words=words, first=[first[word] for word in words], states=states)
+
+
+def _about(scenario) -> str:
+    """The module, the policy and the design, of which a scenario has any."""
+    of = [("module", scenario.module, getattr(scenario, "of_td", True)), ("policy", scenario.policy.name, scenario.uses_flows),
+          ("Dynamic PAMT as in", scenario.file.dpamt, bool(scenario.file.dpamt))]
+    said = ", ".join(f"{what} {name}" for what, name, has in of if has)
+    return f"{said[:1].upper()}{said[1:]}. " if said else ""
 
 
 def trace_events(schedule: Schedule, accesses: list[Access]) -> str:

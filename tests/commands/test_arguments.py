@@ -1,5 +1,6 @@
 """Arguments that several commands take, and their refusals."""
 
+import contextlib
 import os
 import resource
 from pathlib import Path
@@ -57,21 +58,24 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk():
-    """No file can grow."""
+    """No file can grow.  No fixture: pytest itself may print to a file, as soon as a test's function has returned."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("words, option", [
     (("run", "configs/kick_vcpus.toml", "--out"), "--out"), (("nightly", "configs/nightly", "--history"), "--history"),
     (("explore", "accept_block", "--html"), "--html"), (("configs", "explore/accept", "--copy"), "--copy"),
 ])
-def test_a_disk_that_is_full_is_said_before_anything_is_done_and_nothing_is_left_there(capsys, tmp_path, full_disk, words, option):
-    code, out, err = command(capsys, *words, tmp_path / "x")
+def test_a_disk_that_is_full_is_said_before_anything_is_done_and_nothing_is_left_there(capsys, tmp_path, words, option):
+    with full_disk():
+        code, out, err = command(capsys, *words, tmp_path / "x")
     assert code == 2 and not out and err.count("\n") == 1
     assert err.startswith(f"{option} {tmp_path}/x: ") and "File too large" in err          # a full disk by another name
     assert not [path for path in tmp_path.rglob("*") if not path.is_dir()]

@@ -21,6 +21,19 @@ def test_the_time_left_counts_the_runs_behind():
     assert Progress("x", 2, 3, 2, 3, 10.0).text(1.0, {}) == "00:00 left"
 
 
+def test_in_a_log_long_runs_and_many_short_ones_give_a_sign_of_life_every_half_minute(capsys, monkeypatch):
+    clock = Time()
+    monkeypatch.setattr(Progress, "said", None)
+    for number in range(5):
+        with Progress("x", number, 5, duration_s=18.0, clock=clock) as progress:
+            for step in range(10):
+                clock.now += 2
+                progress(step / 10, {"removals": clock.now})
+    assert capsys.readouterr().err.splitlines() == [
+        "x, run 2 of 5: 40 %, 00:10 left, removals 30", "x, run 3 of 5: 90 %, 00:01 left, removals 60",
+        "x, run 5 of 5: 40 %, 00:10 left, removals 90"]
+
+
 def test_the_time_left_of_a_run_in_virtual_time_is_judged_by_how_far_it_has_come():
     now = iter([0.0, 30.0, 60.0, 60.0])
     progress = Progress("x", 0, 1, clock=lambda: next(now))

@@ -118,7 +118,7 @@ def outcomes(line: Line) -> set[Outcome]:
     """All that can come of a scenario."""
     table, names, page, level = table_of(line)
     [scenario] = parse(table, f"scenario {line['scenario']}")
-    found = explore.run(scenario, forget=False)
+    found = explore.run(scenario, forget=0)
     assert found.complete, f"{line.place}: {found.stopped}"
     # In a scenario the vCPUs come first.
     place = {script.actor.name: number for number, script in enumerate(scenario.scripts)}

@@ -27,3 +27,9 @@ def test_bash_completes_commands_and_options():
     assert completed(["sept-harness", "comp"]) == {"compare"}
     assert {"--repeats", "--runs"} <= completed(["sept-harness", "run", "--r"])
     assert completed(["sept-harness", "explore", "--memory-model", "t"]) == {"tso"}
+
+
+def test_zsh_completes_each_of_several_arguments():
+    """From the second on too: zsh's _arguments wants such a spec to begin with a star."""
+    text = (FOLDER / FILES["zsh"]).read_text()
+    assert '"*:a TOML file, a folder' in text and '"(*)' not in text

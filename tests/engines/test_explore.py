@@ -182,11 +182,27 @@ def test_the_reduction_changes_no_verdict(name):
     """Lost tries for ever leave counts for ever: where flows retry, those are forgotten on both sides."""
     scenario = scenarios(name)[-1]
     endless = scenario.uses_flows or name in ("filter_block", "accept_aug")
-    reduced, whole = explore.run(scenario), explore.run(scenario, reduce=False, forget=endless)
+    reduced, whole = explore.run(scenario), explore.run(scenario, reduce=False, forget=moves.LOST_TRIES * endless)
     assert whole.complete
     assert kinds(reduced) == kinds(whole)
     assert set(reduced.violations) == set(whole.violations)
     assert reduced.states <= whole.states
+
+
+def of_a_search(found) -> tuple:
+    """All that a search says, but for how many states there are."""
+    cycles = {name: len(turns) for name, turns in found.cycles.items()}
+    return (kinds(found), {name: len(turns) for name, turns in found.violations.items()}, cycles, found.depth, found.answered, found.entries,
+            {len(ending.turns) for ending in found.endings})
+
+
+@pytest.mark.parametrize("policy", ["kick_on_busy", "zero_step_exit", "retry16", "no_post_kick"])
+@pytest.mark.parametrize("name", ["fault_zap", "fault_zap_suspected", "mirror_race"])
+def test_the_rip_of_an_entry_that_nobody_can_tell_changes_nothing(name, policy):
+    scenario = load(ROOT / f"configs/explore/{name}.toml", policy=policy)[0]
+    forgotten, kept = (explore.run(scenario, forget=bits) for bits in (moves.LOST_TRIES | moves.ENTRIES, moves.LOST_TRIES))
+    assert of_a_search(forgotten) == of_a_search(kept)
+    assert forgotten.states <= kept.states
 
 
 @pytest.mark.parametrize("name", ["accept_block", "fault_zap_pending", "listed_pending"])

@@ -55,11 +55,12 @@ class Ready(Scenario):
 
 # Calls of migration, of service TDs, of measurements and of devices; in pairs by default, all in slow tests.
 NEWER = ("tdh_export_blockw", "tdh_export_unblockw", "tdh_export_mem", "tdh_export_track", "tdh_export_pause",
-         "tdh_export_abort", "tdh_import_mem", "tdh_import_track", "tdh_servtd_bind", "tdh_servtd_prebind", "tdg_servtd_rd",
+         "tdh_export_abort", "tdh_import_mem", "tdh_import_mem_cancel", "tdh_import_track", "tdh_servtd_bind", "tdh_servtd_prebind", "tdg_servtd_rd",
          "tdg_mr_rtmr_extend", "tdg_mr_report", "tdh_mmio_map", "tdh_mmio_block", "tdg_tdi_mmio_accept")
 NEWER_PAIRS = (
     ("tdh_export_blockw", "tdg_mem_page_accept"), ("tdh_export_unblockw", "tdh_mem_range_block"),
     ("tdh_export_mem", "tdh_export_track"), ("tdh_export_mem", "tdh_export_mem"), ("tdh_import_mem", "tdh_mem_range_block"),
+    ("tdh_import_mem_cancel", "tdh_phymem_page_rdmd"),
     ("tdh_export_pause", "tdh_vp_enter"), ("tdh_export_abort", "tdh_vp_enter"), ("tdh_import_track", "tdh_mem_page_aug"),
     ("tdh_servtd_bind", "tdg_mr_rtmr_extend"), ("tdg_mr_rtmr_extend", "tdg_mr_report"),
     ("tdg_servtd_rd", "tdh_servtd_prebind"), ("tdg_servtd_rd", "tdh_export_track"),

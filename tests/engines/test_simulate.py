@@ -27,7 +27,7 @@ from kernels.compiling import for_python, kernel
 from kernels.machine import BLOCKED, step_once
 from kernels.ops import Register as R
 from tests.stage import config
-from tests.engines.test_processes import armed_for_a_pending_page
+from tests.engines.real_runs import armed_for_a_pending_page
 from tests.tries import LIMIT_S
 
 ROOT = Path(__file__).parent.parent.parent

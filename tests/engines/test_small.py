@@ -8,7 +8,6 @@ import pytest
 from harness.commands.litmus_run import machine
 from harness.engines.explore import search
 from harness.engines.simulate import small
-from harness.errors import UsageError
 from harness.experiment import litmus
 from harness.reports.events import of_litmus
 from tests.command_line import ROOT, command
@@ -73,14 +72,33 @@ def test_its_times_are_printed_and_what_is_no_setting_of_the_machine_is_one_line
         assert code == 2 and not out and said in err and err.count("\n") == 1
 
 
-def test_kvms_own_flows_are_refused():
-    with pytest.raises(UsageError, match="fault.. and zap.. are not simulated"):
-        timed("C t\n{ page 3 = FREE; }\nP0() { fault(0x3000); }\nP1() { zap(0x3000); }\nforall (true)\n")
+def test_kvms_own_flows_do_their_pages_one_after_the_other_and_end():
+    """The pages of each process, also of two of a kind: what is made of each, and by whom."""
+    text = ("C t\n{ module = 1.5.24; page 3 = FREE; page 4 = FREE; page 5 = MAPPED; page 6 = MAPPED; page 7 = MAPPED; policy = kick_on_busy; }\n"
+            "P0() { fault(0x3000); fault(0x4000); }\nP1() { zap(0x5000); zap(0x6000); }\nP2() { u64 err = tdh_mem_track(td); }\nP3() { zap(0x7000); }\n"
+            "locations [sept[3]; sept[4]; sept[5]; sept[6]; sept[7]; bugged]\nforall (true)\n")
+    test = litmus.parse(text, "t")
+    ran = small.run(test, machine(COSTS), 5, 7, traced=1)
+    assert [(ending.kind, ending.words) for ending in ran.endings] == [("done", ("0", "MAPPED", "MAPPED", "FREE", "FREE", "FREE"))]
+    assert (ran.took_ns[:, [0, 1, 3]] > 1000).all() and (ran.took_ns[:, 1] > ran.took_ns[:, 3]).all()
+    made = [(each["tid"], each["name"]) for each in json.loads(of_litmus(test, small.program_of(test), ran.logs, small.TICKS_PER_NS, 7))["traceEvents"]
+            if each.get("cat") == "call" and each["args"]["answer"] == "TDX_SUCCESS"]
+    actors = [script.actor.number for script in test.scripts]
+    for name, counts in (("tdh_mem_page_aug", (2, 0, 0, 0)), ("tdg_mem_page_accept", (2, 0, 0, 0)), ("tdh_mem_page_remove", (0, 2, 0, 1))):
+        assert [made.count((actor, name)) for actor in actors] == list(counts)
+
+
+def test_a_vm_that_is_dead_ends_kvms_flows_too():
+    """The zap finds the page blocked already: a KVM_BUG_ON, and both processes end."""
+    text = ("C t\n{ module = 1.5.24; page 3 = MAPPED; page 4 = FREE; policy = kick_on_busy; }\nP0() { fault(0x4000); }\n"
+            "P1() { u64 err = tdh_mem_range_block(td, 0x3000, 0); }\nP2() { zap(0x3000); }\nlocations [bugged]\nforall (true)\n")
+    ran = small.run(litmus.parse(text, "t"), machine(COSTS), 20, 7)
+    assert {ending.kind for ending in ran.endings} == {"done"} and ("1",) in {ending.words for ending in ran.endings}
 
 
 # Tests of which a search is short, of classic locks and of KVM's and the module's calls.
 SEARCHED = ("classic/SB", "classic/LB", "classic/MP", "kvm/mirror-race", "kvm/track-no-requests", "kvm/pamt-v1", "kvm/retry-clobbered",
-            "kvm/sept-zap-no-kick")
+            "kvm/sept-zap-no-kick", "kvm/accept-retry-beside-zap", "kvm/draft-track-beside-fault")
 
 
 def outcomes_beyond_the_search(path, runs: int, seed: int) -> tuple[set, int]:

@@ -7,6 +7,7 @@ judges what is left: the exit code, what was kept and named, that nobody printed
 among the temporary files, and that no process of the group lives on.  What is left over is ended by its process id.
 
     faults.py        the faults, one row each
+    commands.py      what they happen to, every command of the program among it
     started.py       a command that was started, and what can be done to it
     judging.py       one round, and what is wrong with its end
     test_faults.py   a few rounds with a fixed seed (make test); that what is wrong is seen

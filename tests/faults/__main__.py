@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.faults.commands import prepare
 from tests.faults.faults import FAULTS
 from tests.faults.judging import Round, one, undisturbed_s
 
@@ -25,12 +26,15 @@ def main(arguments: list[str] | None = None) -> int:
     words, names = options.only.split(","), {fault.name for fault in FAULTS}
     faults = [fault for fault in FAULTS if any(fault.name == word if word in names else word in fault.name for word in words)]
     began, bad, rounds, measuring = time.monotonic(), 0, 0, 0
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool, tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        given = Path(folder) / "given"
+        prepare(given)
         commands = list(dict.fromkeys(command for fault in faults for command in fault.commands))
-        _all_s(pool, commands)                           # compiles
-        longest_s = _all_s(pool, commands)
+        _all_s(pool, commands, given)                    # compiles
+        longest_s = _all_s(pool, commands, given)
         for fault in faults:
-            found = list(pool.map(lambda number, fault=fault: _round(fault, options.seed, number, longest_s), range(options.rounds)))
+            found = list(pool.map(lambda number, fault=fault: _round(fault, options.seed, number, longest_s, given),
+                                  range(options.rounds * fault.times)))
             for number, each in enumerate(found):
                 for sentence in each.wrong:
                     bad += 1
@@ -42,13 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if bad else 0
 
 
-def _all_s(pool, commands) -> dict:
-    return dict(zip(commands, pool.map(lambda command: _in_folder(lambda folder: undisturbed_s(command, folder)), commands)))
+def _all_s(pool, commands, given: Path) -> dict:
+    return dict(zip(commands, pool.map(lambda command: _in_folder(lambda folder: undisturbed_s(command, folder, given)), commands)))
 
 
-def _round(fault, seed: int, number: int, longest_s: dict) -> Round:
+def _round(fault, seed: int, number: int, longest_s: dict, given: Path) -> Round:
     """A round has a seed of its own: it comes to the same instant whatever runs beside it."""
-    return _in_folder(lambda folder: one(fault, random.Random(f"{seed} {fault.name} {number}"), folder, longest_s))
+    return _in_folder(lambda folder: one(fault, number, random.Random(f"{seed} {fault.name} {number}"), folder, longest_s, given))
 
 
 def _in_folder(do):

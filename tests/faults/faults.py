@@ -10,17 +10,9 @@ from typing import Callable, NamedTuple
 
 import psutil
 
+from tests.faults.commands import EVERY, RUN, SEARCH, SIMULATED, SWEEP
 from tests.faults.started import Started
 
-RUN = ("run", "configs/kick_vcpus.toml", "--set", "duration_s=0.6", "--set", "warmup_s=0.05", "--out", "{out}")
-SIMULATED = ("run", "configs/kick_vcpus.toml", "--set", "engine=simulate", "--set", "duration_s=0.1", "--set", "warmup_s=0", "--out", "{out}")
-SEARCH = ("explore", "configs/explore/pairs.toml", "--out", "{out}")
-SWEEP = ("sweep", "configs/scale/published.toml", "--set", "duration_s=0.01", "--out", "{out}")
-COMMANDS = (
-    ("doctor",), ("explore", "configs/explore/accept_block.toml"), (*RUN, "--repeats", "2"), (*SWEEP, "--jobs", "2"), ("policies",),
-    ("run", "configs/litmus/classic/SB.litmus", "--runs", "2M"), ("explore", "configs/litmus/classic/SB.litmus", "--memory-model", "tso"),
-    ("contention",), ("explain", "tdh_mem_track"), ("decode", "--list"), ("schema", "config"), ("seamcalls",), ("configs",),
-)
 INT, TERM, HUP, QUIT = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
 PAUSE_S = 0.7
 READABLE = {".nbi", ".nbc"}
@@ -31,11 +23,12 @@ class Fault(NamedTuple):
 
     act        does it, to what was started and with a source of chance
     codes      exit codes that are right
-    commands   one of them is chosen
+    commands   one after the other, round by round
     said       whether results are named on what can still be read
     kept       whether what was measured must be there at the end
     verdict    that a result must have which was measured when it happened; "" for any
     own_cache  the command gets a copy of the compiled code
+    times      so many rounds in place of one
     """
 
     name: str
@@ -46,6 +39,7 @@ class Fault(NamedTuple):
     kept: bool = True
     verdict: str = ""
     own_cache: bool = False
+    times: int = 1
 
 
 def send(*numbers: int, group: bool = False):
@@ -114,7 +108,7 @@ FAULTS = (
     Fault("Ctrl-C of a search", send(INT, INT, group=True), (0, 130), (SEARCH,)),
     Fault("TERM of a simulation", send(TERM), (0, 143), (SIMULATED,)),
     Fault("Ctrl-C of a sweep", send(INT, INT, group=True), (0, 130), (SWEEP,)),
-    Fault("any request, any command", any_request, (0, 129, 130, 131, 143), COMMANDS),
+    Fault("any request, any command", any_request, (0, 129, 130, 131, 143), EVERY, times=4),
     Fault("no reader of stdout", close("stdout"), (0,)),
     Fault("no reader of either", close("stdout", "stderr"), (0,), said=False),
     Fault("a worker killed", lambda started, source: started.to_worker(source, psutil.Process.kill), (0, 3), verdict="UNTRUSTWORTHY"),

@@ -7,14 +7,16 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.errors import UsageError
+from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY, UsageError
 from harness.results import store
 from harness.results.schema import Result
+from tests.faults.commands import ENDLESS_S
 from tests.faults.faults import Fault
-from tests.faults.started import LIMIT_S, ROOT, Started
+from tests.faults.started import LIMIT_S, ROOT, SHARED, Started
 
 OURS = ("harness", "kernels")
 GRACE_S = 3.0
+UNTOUCHED = (DONE, FAILED, UNTRUSTWORTHY, NOT_SEEN)      # what commands may end with beside other loads, if nothing is done to them
 AT_WORK, WORK_S = 0.5, 0.65      # so many of the instants are looked for while workers work, which they do for so long
 
 
@@ -27,13 +29,16 @@ class Round(NamedTuple):
     measuring: bool
 
 
-def one(fault: Fault, source: random.Random, folder: Path, longest_s: dict[tuple[str, ...], float]) -> Round:
+def one(fault: Fault, number: int, source: random.Random, folder: Path, longest_s: dict[tuple[str, ...], float],
+        given: Path | None = None) -> Round:
     """Start, wait, do it, judge.
 
+    number      of the round
     longest_s   of each command how long it takes if nothing happens
+    given       what the commands read (commands.prepare)
     """
-    command = source.choice(fault.commands)
-    began, started = time.monotonic(), Started(command, folder, fault.own_cache)
+    command = fault.commands[number % len(fault.commands)]
+    began, started = time.monotonic(), Started(command, folder, given, fault.own_cache)
     at_work = source.random() < AT_WORK and started.wait_for_workers()
     try:
         time.sleep(source.random() * (WORK_S if at_work else longest_s[command]))
@@ -50,12 +55,14 @@ def one(fault: Fault, source: random.Random, folder: Path, longest_s: dict[tuple
         started.kill()
 
 
-def undisturbed_s(command: tuple[str, ...], folder: Path) -> float:
+def undisturbed_s(command: tuple[str, ...], folder: Path, given: Path) -> float:
     """How long a command takes if nothing happens to it."""
-    began, started = time.monotonic(), Started(command, folder)
+    if command in ENDLESS_S:
+        return ENDLESS_S[command]
+    began, started = time.monotonic(), Started(command, folder, given)
     try:
         text = started.end()
-        if started.process.returncode:
+        if started.process.returncode not in UNTOUCHED:
             raise RuntimeError(f"{' '.join(command)} ends with {started.process.returncode}: {text}")
         return time.monotonic() - began
     finally:
@@ -71,18 +78,22 @@ def wrong(fault: Fault, started: Started, code: int, text: str):
         yield f"exit code {code}: {text.strip()[-200:]}"
     if "Traceback" in text and not before_us:
         yield f"a traceback: {text.strip().splitlines()[-1]}"
+    if code > 128 and not started.has_workers and len(said := [line for line in started.said.splitlines() if not line.startswith("saved ")]) > 1:
+        yield f"{len(said)} lines: {' / '.join(said)[:200]}"
     yield from wrong_with_results(fault, started, code, text)
     if odd := sorted(path.name for path in started.temporary.iterdir() if not (path / "result.json").is_file()):
         if fault.kept or code != -signal.SIGKILL:
             yield f"left over among the temporary files: {', '.join(odd)[:100]}"
     if left := started.left_over(GRACE_S):
         yield f"{left} processes live on"
+    if shared := started.shared_left(GRACE_S):
+        yield f"left over in {SHARED}: {', '.join(sorted(shared))[:100]}"
 
 
 def wrong_with_results(fault: Fault, started: Started, code: int, text: str):
-    folders = [path for place in (started.out, started.temporary) for path in place.glob("*/") if (path / "result.json").exists()]
+    folders = [path.parent for place in (started.out, started.temporary) for path in place.rglob("result.json")]
     for folder in started.out.glob("*/"):
-        if not (folder / "result.json").is_file() and fault.kept:
+        if not next(folder.rglob("*.json"), None) and fault.kept:
             yield f"{folder.name} holds no result"
     found = []
     for folder in folders:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import psutil
 
+from tests.faults.commands import ROOT, has_workers
 from tests.leash import end_with
 
-ROOT = Path(__file__).parent.parent.parent
 WORKERS_LEAST = 3                # processes below a command; its clock forks one, a run at least so many
 LIMIT_S = 120.0
+SHARED = Path("/dev/shm")        # semaphores and shared memory that have a name
 
 
 def as_on_a_terminal(parent: int) -> None:
@@ -27,30 +28,38 @@ def as_on_a_terminal(parent: int) -> None:
 
 
 class Started:
-    def __init__(self, command: tuple[str, ...], folder: Path, own_cache: bool = False):
+    """
+    folder   of its own
+    given    what commands.prepare has made
+    """
+
+    def __init__(self, command: tuple[str, ...], folder: Path, given: Path | None = None, own_cache: bool = False):
         self.out, self.temporary, self.cache = folder / "out", folder / "tmp", folder / "cache"
         self.temporary.mkdir()
+        self.shared_before = shared()
         environment = os.environ | {"TMPDIR": str(self.temporary), "TDX_HARNESS_LOCK": str(folder / "lock")}
         if own_cache:
             shutil.copytree(_compiled(), self.cache / "tdx-sept-harness", ignore_dangling_symlinks=True)
             (self.cache / "tdx-sept-harness").chmod(0o700)
             environment["XDG_CACHE_HOME"] = str(self.cache)
-        words = [word.replace("{out}", str(self.out)) for word in command]
+        words = [word.format(out=self.out, at=folder, given=given) for word in command]
         self.process = subprocess.Popen([sys.executable, "-m", "harness", *words], cwd=ROOT, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment,
                                         preexec_fn=functools.partial(as_on_a_terminal, os.getpid()))
         self.group = self.process.pid
-        self.real_time = "{out}" in command and "--jobs" not in command          # others that have processes below them keep nothing
+        self.has_workers = has_workers(command)
         self.closed: set[str] = set()
         self.measuring = False           # whether workers were at work when it happened
+        self.said = ""                   # on standard error, at the end
 
     def look(self) -> None:
         """What is going on just before something is done."""
-        self.measuring = self.real_time and self.process.poll() is None and len(self.workers()) >= WORKERS_LEAST
+        self.measuring = self.has_workers and self.process.poll() is None and len(self.workers()) >= WORKERS_LEAST
 
     def wait_for_workers(self) -> bool:
         """Until they are there: an instant within a measurement, however long a busy machine takes to come to it."""
-        while self.real_time and self.process.poll() is None:
+        began = time.monotonic()
+        while self.has_workers and self.process.poll() is None and time.monotonic() - began < LIMIT_S:
             if len(self.workers()) >= WORKERS_LEAST:
                 return True
             time.sleep(0.01)
@@ -93,7 +102,8 @@ class Started:
     def end(self) -> str | None:
         """What it has printed on what is open, once it has ended; None if it does not end."""
         try:
-            return "".join(text for text in self.process.communicate(timeout=LIMIT_S) if text)
+            printed, self.said = (text or "" for text in self.process.communicate(timeout=LIMIT_S))
+            return printed + self.said
         except subprocess.TimeoutExpired:
             return None
 
@@ -115,6 +125,13 @@ class Started:
             time.sleep(0.05)
         return left
 
+    def shared_left(self, grace_s: float) -> set[str]:
+        """What is new in /dev/shm, once whoever cleans up had time to; of other programs' there is none but for a moment."""
+        began = time.monotonic()
+        while (left := shared() - self.shared_before) and (left := left - mapped()) and time.monotonic() - began < grace_s:
+            time.sleep(0.05)
+        return left
+
     def kill(self) -> None:
         for left in self.members():
             try:
@@ -122,6 +139,28 @@ class Started:
             except psutil.NoSuchProcess:
                 continue
         self.process.wait()
+
+
+def shared() -> set[str]:
+    """The names of what this user has in /dev/shm."""
+    found = set()
+    for path in SHARED.glob("*"):
+        try:
+            found |= {path.name} if path.stat().st_uid == os.getuid() else set()
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def mapped() -> set[str]:
+    """Those of them that a process uses."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            found |= {line.rpartition(f"{SHARED}/")[2].split()[0] for line in path.read_text().splitlines() if f" {SHARED}/" in line}
+        except OSError:
+            continue
+    return found
 
 
 def _compiled() -> Path:

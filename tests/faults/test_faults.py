@@ -1,20 +1,24 @@
 """A few rounds with a fixed seed; and that each thing that can be wrong with the end of a command is seen."""
 
 import json
+import mmap
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from harness import __main__ as program
+from tests.faults.commands import EVERY
 from tests.faults.faults import FAULTS
 from tests.faults.judging import one, wrong
-from tests.faults.started import LIMIT_S, ROOT
+from tests.faults.started import LIMIT_S, ROOT, SHARED, mapped, shared
 from tests.results.test_store import document
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
@@ -26,7 +30,7 @@ LONGEST_S = 1.5                  # a round of RUN on a quiet machine
 @pytest.mark.parametrize("name", SHORT)
 def test_a_fault_at_a_random_instant_is_well_met(tmp_path, name):
     fault = BY_NAME[name]
-    found = one(fault, random.Random(f"{SEED} {name}"), tmp_path, dict.fromkeys(fault.commands, LONGEST_S))
+    found = one(fault, 0, random.Random(f"{SEED} {name}"), tmp_path, dict.fromkeys(fault.commands, LONGEST_S))
     assert not found.wrong
 
 
@@ -36,7 +40,8 @@ def ended(tmp_path):
     for name in ("out/kick_vcpus-20261126-120000", "tmp"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "out/kick_vcpus-20261126-120000/result.json").write_text(json.dumps(document()))
-    return SimpleNamespace(out=tmp_path / "out", temporary=tmp_path / "tmp", measuring=True, left_over=lambda grace_s: 0)
+    return SimpleNamespace(out=tmp_path / "out", temporary=tmp_path / "tmp", measuring=True, said="", has_workers=True,
+                           left_over=lambda grace_s: 0, shared_left=lambda grace_s: set())
 
 
 WELL = (BY_NAME["TERM"], 143, "saved out/kick_vcpus-20261126-120000/result.json")
@@ -69,6 +74,9 @@ def change(key, value):
     (*WELL, lambda ended: next(ended.out.glob("*/result.json")).write_text("{"), "a result is damaged: "),
     (*WELL, lambda ended: (ended.temporary / "x").mkdir(), "left over among the temporary files: x"),
     (*WELL, lambda ended: setattr(ended, "left_over", lambda grace_s: 2), "2 processes live on"),
+    (*WELL, lambda ended: setattr(ended, "shared_left", lambda grace_s: {"sem.mp-x"}), "left over in /dev/shm: sem.mp-x"),
+    (*WELL, lambda ended: vars(ended).update(said="saved x\na\nb\n", has_workers=False), "2 lines: a / b"),
+    (*WELL, lambda ended: vars(ended).update(said="saved x\nb\n", has_workers=False), ""),
     (*WELL, change("invariants.no_deadlock", 1), "a hang or a deadlock is claimed"),
     (*WELL, change("measured_s", 9.0), "measured for 9 s, and believed"),
     (WELL[0], 0, WELL[2], change("verdict", {"status": "UNTRUSTWORTHY", "reasons": []}), "exit code 0 of an untrustworthy result"),
@@ -81,14 +89,33 @@ def test_what_is_wrong_is_seen(ended, fault, code, text, act, says):
     assert not found if not says else any(sentence.startswith(says) for sentence in found), found
 
 
+def test_a_fault_comes_to_every_command():
+    assert {command[0] for command in EVERY} == set(program.COMMANDS) and BY_NAME["any request, any command"].commands == EVERY
+
+
+def test_shared_memory_that_no_process_uses_is_seen():
+    used, left = (SHARED / f"faults-{os.getpid()}-{number}" for number in range(2))
+    try:
+        for path in (used, left):
+            path.write_bytes(b"x")
+        with open(used, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+            assert {used.name, left.name} & (shared() - mapped()) == {left.name}
+    finally:
+        for path in (used, left):
+            path.unlink()
+
+
 def test_of_two_requests_that_wait_the_lower_number_is_heard_first():
-    """Why "HUP behind Ctrl-C" may end with 129: whichever was sent first."""
+    """Why "HUP behind Ctrl-C" may end with 129: whichever was sent first.
+
+    (Sent to this thread: of a process, another thread that blocks nothing would take them one by one.)
+    """
     heard = []
     before = {number: signal.signal(number, lambda given, _: heard.append(given)) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, before)
-        for number in before:
-            os.kill(os.getpid(), number)
+        for number in before:  # to this thread: another one of the process would take at once what this one holds back
+            signal.pthread_kill(threading.get_ident(), number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, before)
     finally:
         for number, handler in before.items():
@@ -102,7 +129,7 @@ def test_a_test_run_that_is_killed_leaves_nothing_running(tmp_path):
         "def test_it():\n"
         "    subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n")
     run = subprocess.Popen([sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", tmp_path],
-                           cwd=ROOT, stdout=subprocess.DEVNULL)
+                           cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | {"TMPDIR": str(tmp_path)})
     try:
         began = time.monotonic()
         while not (children := psutil.Process(run.pid).children()) and time.monotonic() - began < LIMIT_S:

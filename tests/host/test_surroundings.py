@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.__main__ import main
 from harness.host import surroundings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -92,3 +93,16 @@ def test_a_machine_without_proc_is_told_from_a_fault(monkeypatch):
     monkeypatch.setattr(surroundings.Path, "exists", lambda self: False)
     assert surroundings.missing(problem) == "/proc is not mounted, which /proc/meminfo needs"
     assert surroundings.missing(ValueError("x")) is None
+
+
+def test_jobs_without_shared_memory_are_one_line(monkeypatch, tmp_path, capsys):
+    """The semaphores of multiprocessing cannot be made, as in a container with /dev/shm read-only, or full."""
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", refused)
+    command = ("explore", "configs/explore/accept_block.toml", "--jobs", "2", "--out", str(tmp_path))
+    assert main(list(command)) == 70                                         # it is there: another fault
+    Path(capsys.readouterr().err.split()[-1]).unlink()
+    monkeypatch.setattr(surroundings, "SHARED", str(tmp_path / "shm"))
+    assert main(list(command)) == 2
+    assert capsys.readouterr().err == f"{tmp_path}/shm cannot be written, which --jobs needs: No such file or directory\n"

@@ -94,3 +94,27 @@ def test_a_streak_arms_exactly_when_it_is_longer_than_the_threshold(streak):
     vcpu = Vcpu()
     vcpu.enter(rip=100)
     assert [vcpu.faults(100, 1) for _ in range(streak)].count(True) == (streak > EPF_THRESHOLD)
+
+
+def test_an_entry_that_is_forgotten_is_never_missed():
+    """A thousand random lives of a vCPU: whatever comes back is the same, and so are the count and the list."""
+    source = np.random.default_rng(1)
+    kept, forgetful, rip = Vcpu(), Vcpu(), 0
+    forget = for_python(stepping.forget_entry)
+    wiped = 0
+    for _ in range(1_000):
+        rip += int(source.random() < 0.1)
+        page, ways_out = int(source.integers(3)), source.integers(3, size=source.integers(1, 4))
+        assert kept.enter(rip) == forgetful.enter(rip)
+        for way_out in ways_out:                             # exits that the TD comes back from by itself, then one to the host
+            forget(forgetful.words.ctypes.data, False)
+            rip += int(source.random() < 0.2)
+            if way_out:
+                kept.exits(rip), forgetful.exits(rip)
+            else:
+                assert kept.faults(rip, page) == forgetful.faults(rip, page)
+                forget(forgetful.words.ctypes.data, True)
+                break
+        wiped += int(kept.words[0] != forgetful.words[0])
+        assert (kept.count, kept.listed) == (forgetful.count, forgetful.listed)
+    assert wiped > 500 and kept.words[0]

@@ -10,7 +10,7 @@ from harness.protocol.leaves import GUEST, HOST, by_name, by_number
 from harness.protocol.releases import BY_NAME, DEFAULT, READ, RELEASES, find
 from harness.protocol.seamcall_abi import GUEST_SITES, SITES
 from harness.protocol.seamcalls import seamcalls
-from kernels.words import status
+from kernels.words import STATUSES, known_class, status
 
 TREE = status("TDX_OPERAND_BUSY", "SEPT_TREE")
 NEWER = BY_NAME["1.5.20"]
@@ -82,8 +82,36 @@ def test_every_answer_of_every_row_leads_back_to_it():
 def test_who_gives_an_answer():
     assert names(answers.givers(status("TDX_GPA_RANGE_ALREADY_BLOCKED", "RCX"))) == {"tdh_mem_range_block"}
     assert names(answers.givers(status("TDX_PAGE_SIZE_MISMATCH", 1))) >= {"tdg_mem_page_accept"}
-    assert names(answers.givers(status("TDX_SYS_LP_INIT_DONE"))) >= {"tdh_sys_lp_init"}          # by MORE, or a row
+    assert names(answers.givers(status("TDX_SYS_LP_INIT_DONE"))) >= {"tdh_sys_lp_init"}
     assert not answers.givers(status("TDX_OPERAND_BUSY", 77))
+
+
+@pytest.mark.parametrize("name, operand, gives", [
+    ("TDX_OPERAND_BUSY", "R12", {"tdh_mem_page_demote"}),                    # with Dynamic PAMT only
+    ("TDX_PAGE_NOT_FREE", "R13", {"tdh_mem_page_demote"}),
+    ("TDX_KEY_GENERATION_FAILED", 0, {"tdh_mng_key_config", "tdh_sys_key_config"}),      # without entropy only
+])
+def test_who_gives_an_answer_that_takes_a_fault_or_dynamic_pamt(name, operand, gives):
+    assert names(answers.givers(status(name, operand))) == gives
+
+
+def test_no_call_is_said_once_more_to_give_what_a_row_of_it_gives():
+    said = {(known_class(word)[0], by_name(row.name)) for release in READ for row in rows(release) for word in row.words}
+    assert not said & {(STATUSES[name], by_name(call)) for name, calls in answers.MORE.items() for call in calls}
+
+
+def test_a_module_that_is_shut_down_refuses_every_host_call():
+    refused = names(answers.givers(status("TDX_SYS_SHUTDOWN")))
+    assert refused == {row.name for release in READ for row in rows(release) if row.side == HOST}
+
+
+def test_a_status_without_its_operand_is_that_of_all_that_give_it_with_one():
+    bare = status("TDX_TLB_TRACKING_NOT_DONE")
+    assert answers.operands(bare) == ["RCX", "SEPT_TREE"]
+    assert names(answers.givers(bare)) == {name for operand in ("RCX", "SEPT_TREE")
+                                           for name in names(answers.givers(status("TDX_TLB_TRACKING_NOT_DONE", operand)))}
+    assert answers.operands(bare, by_name("tdh_mem_page_remove")) == ["RCX"]
+    assert not answers.operands(status("TDX_OP_STATE_INCORRECT"))             # its low half is no operand
 
 
 def test_a_state_in_the_low_half_does_not_change_who_gives_an_answer_and_an_operand_does():
@@ -92,7 +120,8 @@ def test_a_state_in_the_low_half_does_not_change_who_gives_an_answer_and_an_oper
 
 
 def test_an_answer_with_bit_61_is_an_imports():
-    assert names(answers.givers(status("TDX_OPERAND_BUSY", "GPA_LIST_ENTRY") | 1 << 61)) >= {"tdh_import_mem"}
+    assert names(answers.givers(status("TDX_OPERAND_BUSY", "GPA_LIST_ENTRY") | 1 << 61)) == {
+        "tdh_import_mem", "tdh_import_mem_cancel"}
     assert not names(answers.givers(TREE | 1 << 61)) & {"tdh_mem_page_aug", "tdh_vp_enter"}
 
 

@@ -11,6 +11,7 @@ from harness.protocol.assemble import AssemblyError, Listing
 from harness.protocol.flows.flow import FROZEN_SPTE, IN_GUEST, MMU_PRESENT, REQUEST
 from kernels import marks, stepping
 from harness.protocol.flows.build import RESUMES_MAX
+from kernels.locks import PRIMITIVES
 from kernels.ops import OP_TABLE, Kind, Op, Register as R
 from kernels.words import STATE, TDHP, signed, status, unsigned
 from tests.scene import Scene, label_at
@@ -35,8 +36,9 @@ def test_a_first_touch_builds_the_tree_adds_accepts_and_signs_the_page():
     assert scene.attempts["tdh_vp_enter"] == 2                      # the second touch is a hit
 
 
-def test_s29_faults_of_accept_are_not_counted_however_many():
-    scene = Scene("resume_guest", accept_first=1.0)
+@pytest.mark.parametrize("primitive", PRIMITIVES)
+def test_s29_faults_of_accept_are_not_counted_however_many(primitive):
+    scene = Scene("resume_guest", accept_first=1.0, primitive=primitive)
     scene.hold_tree()                                               # SEPT.ADD stays BUSY, the guest faults again
     for _ in range(100):
         scene.until("vcpu0", counter="accept_faults")

@@ -1,7 +1,8 @@
 """Interleavings of the module's lock steps, with every word and every status.
 
 S1 ... S30 number sequences worked out from the module's source (release 1.5.05; hosts, guests and
-words as there).  Those that need 2 MiB pages or a later release are not here.
+words as there).  Those that need 2 MiB pages, a later release or a flow are elsewhere; test_sequences.py
+holds that none is left out, and that both primitives are tried.
 """
 
 import numpy as np

@@ -3,9 +3,10 @@
 import pytest
 
 from harness.memory.layout import MIGSC_INITIALIZED, PAMT_BEPOCH, PAMT_TYPE, STREAMS
+from harness.protocol.phrases.imports import NO_NEW_PAGE, NOT_NOW, PAGE_BUSY
 from harness.protocol.phrases.locking import INTERRUPT
 from harness.protocol.phrases.migration import (
-    BLOCK_WRITING, DONE, ENTRY_BUSY, ENTRY_STATE, EXPORT, NO_NEW_PAGE, NOT_TRACKED, RESTORE, THIS_EPOCH, WALK_FAILED,
+    BLOCK_WRITING, DONE, ENTRY_BUSY, ENTRY_STATE, EXPORT, NOT_TRACKED, RESTORE, THIS_EPOCH, WALK_FAILED,
 )
 from harness.protocol.releases import RELEASES
 from harness.protocol.seamcalls import seamcalls
@@ -69,6 +70,7 @@ LISTS = [
     ("tdh_export_mem", OP_STATE_POST_EXPORT, EXPORTED),
     ("tdh_import_mem", OP_STATE_MEMORY_IMPORT, dict.fromkeys(("FREE", "REMOVED", "MAPPED", "PENDING"), "MAPPED")),
     ("tdh_import_mem", OP_STATE_POST_IMPORT, dict.fromkeys(("FREE", "REMOVED"), "MAPPED")),
+    ("tdh_import_mem_cancel", OP_STATE_MEMORY_IMPORT, dict.fromkeys(("MAPPED", "PENDING"), "REMOVED")),
 ]
 
 
@@ -136,7 +138,7 @@ def test_a_page_is_exported_only_when_no_tlb_lets_it_be_written():
 
 @pytest.mark.parametrize("release", [pytest.param(name, marks=[] if name in DIFFER else [pytest.mark.slow]) for name in NAMES])
 def test_a_list_gives_way_between_two_entries(release):
-    for call in ("tdh_export_blockw", "tdh_export_mem", "tdh_import_mem"):
+    for call in ("tdh_export_blockw", "tdh_export_mem", "tdh_import_mem", "tdh_import_mem_cancel"):
         stage, actor = start(call, release)
         second = stage.entry(PAGE + 1)
         stage.set_word("host_interrupt", INTERRUPT, width=64)
@@ -229,6 +231,55 @@ def test_a_page_is_imported_once_in_an_epoch():
     assert importing.call("tdh_import_mem", PAGE) == status("TDX_MIGRATED_IN_CURRENT_EPOCH", "GPA_LIST_ENTRY") | TDX_FATAL
     assert noted(stage, importing)[0] == THIS_EPOCH and stage.word("op_state", width=64) == OP_STATE_FAILED_IMPORT
     assert locks_of(stage) == {}
+
+
+# --- pages that are taken back ---
+
+def owned(stage: Stage, page: int) -> int:
+    return stage.memory.word(stage.layout.at("pamt_4k.data", page) + PAMT_TYPE, 8)
+
+
+@pytest.mark.parametrize("release", KINDS)
+def test_a_page_that_is_taken_back_is_nobodys_and_its_entry_removed(release):
+    stage, importing = start("tdh_import_mem_cancel", release)
+    for word in ("chldcnt", "mem_count"):
+        stage.set_word(word, 9, width=64)
+    assert importing.call("tdh_import_mem_cancel", PAGE) == 0 and noted(stage, importing) == [DONE] * 2
+    assert [stage.entry(page) for page in (PAGE, PAGE + 1)] == [STATE["REMOVED"].word()] * 2
+    assert [owned(stage, page) for page in (PAGE, PAGE + 1)] == [PT_NDA] * 2 and locks_of(stage) == {}
+    assert (stage.word("chldcnt", width=64), stage.word("mem_count", width=64)) == (7, 7 if stage.release.counters else 9)
+    assert importing.call("tdh_import_track") == 0
+    assert importing.call("tdh_import_mem", PAGE) == 0               # and may come again
+
+
+def test_a_page_that_came_in_this_epoch_is_not_taken_back():
+    stage, importing = start("tdh_import_mem")
+    assert importing.call("tdh_import_mem", PAGE) == 0
+    same = status("TDX_MIGRATED_IN_CURRENT_EPOCH", "GPA_LIST_ENTRY") | TDX_FATAL
+    assert importing.call("tdh_import_mem_cancel", PAGE) == same and noted(stage, importing)[0] == THIS_EPOCH
+    assert stage.word("op_state", width=64) == OP_STATE_FAILED_IMPORT and locks_of(stage) == {}
+    assert stage.entry(PAGE) == stage.as_state("MAPPED", PAGE) and owned(stage, PAGE) == PT_REG
+
+
+def test_a_page_whose_pamt_is_busy_ends_the_session_when_it_is_taken_back():
+    stage, importing = start("tdh_import_mem_cancel")
+    place = stage.layout.at("pamt_4k.data", PAGE)
+    stage.memory.set_word(place, 1, 16)                              # RDMD of it holds it shared, RECLAIM exclusively
+    assert importing.call("tdh_import_mem_cancel", PAGE) == status("TDX_OPERAND_BUSY", "GPA_LIST_ENTRY") | TDX_FATAL
+    assert noted(stage, importing) == [PAGE_BUSY, 0] and stage.memory.word(place, 16) == 1 | HP
+    assert stage.word("op_state", width=64) == OP_STATE_FAILED_IMPORT
+    assert stage.entry(PAGE) == stage.as_state("MAPPED", PAGE)
+
+
+@pytest.mark.parametrize("op_state, becomes, fatal", [
+    (OP_STATE_POST_IMPORT, OP_STATE_FAILED_IMPORT, TDX_FATAL), (OP_STATE_LIVE_IMPORT, OP_STATE_RUNNABLE, 0)])
+@pytest.mark.parametrize("release", KINDS)
+def test_nothing_is_taken_back_in_the_out_of_order_phase(release, op_state, becomes, fatal):
+    stage, importing = start("tdh_import_mem_cancel", release, op_state)
+    carried = op_state if stage.release.op_state_status else 0
+    assert importing.call("tdh_import_mem_cancel", PAGE) == status("TDX_OP_STATE_INCORRECT", carried) | fatal
+    assert noted(stage, importing) == [NOT_NOW, 0] and stage.word("op_state", width=64) == becomes
+    assert stage.entry(PAGE) == stage.as_state("MAPPED", PAGE) and locks_of(stage) == {}
 
 
 # --- streams ---

@@ -303,6 +303,7 @@ OPERANDS_OF_LOCKS = {
         "init", "lp_init", "config", "key_config", "tdmr_init", "shutdown", "update")), operands()),
     # In the in-order phase one that is busy ends the session.
     "tdh_import_mem": operands(TDR="RDX", SEPT_ENTRY="GPA_LIST_ENTRY|FATAL", PAGE="NEW_PAGE_LIST_ENTRY|FATAL"),
+    "tdh_import_mem_cancel": operands(TDR="RDX", SEPT_ENTRY="GPA_LIST_ENTRY|FATAL", PAGE="GPA_LIST_ENTRY|FATAL"),
 }
 
 

@@ -113,6 +113,7 @@ def test_a_tdcalls_answer_is_distinguished_from_a_seamcalls():
     ("0x8000ff0000000006", "software error", "not in VMX operation"), ("0x8000ff0000000099", "software error", "no reason that Linux"),
     ("0x2000000000000030", "unknown", "No release"), ("0x2000000000000000", "unknown", "TDX_SUCCESS with bit 61 besides"), ("0x20000b0700000001", "unknown", "only an error can be fatal"), ("UNINITIALIZE_ERROR", "mark", "no call ever"), ("0x1234567800000000", "unknown", "No release up to 1.5.34 and 2.0.18"), ("0xc000020000000000", "unknown", "TDX_OPERAND_BUSY"),
     ("0x8000bb0000000000", "unknown", "No release"), ("0x30", "exit", "The TD has exited"), ("0", "success", "has gone through"),
+    ("TDX_OPERAND_BUSY_HOST_PRIORITY|RCX", "internal", "the guest was refused"),
     ("TDX_DMAR_INDEX_OUT_OF_BOUNDS", "status", "TDX Connect"), ("0x6000000700000000", "exit", "The TD has exited"),
 ])
 def test_what_kind_of_answer_it_is(text, kind, says):
@@ -191,3 +192,21 @@ def test_a_summary_is_a_row_for_each():
 def test_a_call_that_is_not_modelled_or_not_made_is_said_to_be():
     text = printed("tdh_sys_info 0xc000050500000000", whole=False)
     assert by_name("tdh_sys_info").name == "TDH.SYS.INFO" and "Linux 6.16 does not make it" in text
+
+
+def test_a_status_that_never_leaves_the_module_is_nobodys_answer():
+    document = facts(*read("TDX_OPERAND_BUSY_HOST_PRIORITY|RCX"))
+    assert not (document["given_by"] or document["kvm"] or document["entry"]) and document["again"]
+    assert "no row" not in explanation(document) and "It never leaves the module." in explanation(document)
+
+
+def test_a_status_without_its_operand_says_with_which_it_is_given():
+    text = " ".join(printed("TDX_TLB_TRACKING_NOT_DONE", whole=False).split())
+    assert "operands given with RCX, SEPT_TREE; name one" in text and "tdh_mem_page_remove" in text and "no row" not in text
+    assert "operands given with RCX, SEPT_TREE, OP_STATE, RDX;" in " ".join(
+        printed("tdh_mem_page_remove TDX_OPERAND_BUSY", whole=False).split())
+
+
+def test_the_locks_are_those_of_a_release_that_gives_the_answer():
+    document = facts(*read("tdh_mem_page_demote 0x800002000000000c"))        # R12, with Dynamic PAMT
+    assert document["module"] == "1.5.20" and {lock["resource"] for lock in document["locks"]} == {"PAGE", "PAMT_2M"}

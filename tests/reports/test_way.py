@@ -117,6 +117,27 @@ def test_explore_and_replay_write_both(tmp_path, capsys):
     assert read(again.read_text()) == read(page.read_text())
 
 
+def test_what_is_done_over_and_over_is_shown_once():
+    """512 entries that PAMT.ADD fills, two accesses each, none of which changes a word; the trace has them all."""
+    step = way.Step(1, "host0", "", "word", "0x0", "0x0", False)
+    whole = [step._replace(number=number, text=("store a new PAMT entry", "store bepoch")[number % 2]) for number in range(1, 1025)]
+    whole = [step._replace(text="lock", changes=True, number=0), *whole, step._replace(number=1025, text="add", ends="TDX_SUCCESS")]
+    shown = way.folded(whole)
+    assert [(each.number, each.text) for each in shown] == [
+        (0, "lock"), (1, "store bepoch"), (2, "store a new PAMT entry"), (1024, "1022 more like that, of other words"), (1025, "add")]
+    few = [step._replace(number=number, text="load") for number in range(way.REPEATED - 1)]
+    assert way.folded(few) == few and way.folded([each._replace(changes=True) for each in whole]) == [each._replace(changes=True) for each in whole]
+
+
+def test_a_page_says_what_its_scenario_has(found):
+    """A policy where KVM's flows are in it, a design of Dynamic PAMT, the module where there is a TD."""
+    schedule, accesses = found
+    assert "Module 1.5.05. " in read(way.page(schedule, accesses)) and "policy" not in read(way.page(schedule, accesses)).partition("steps")[0]
+    classic = litmus.load(ROOT / "configs/litmus/classic/SB.litmus")
+    schedule = Schedule(classic, search.run(classic).endings[0].turns, "an end")
+    assert "Module" not in read(way.page(schedule, execute(schedule)[0]))
+
+
 def test_a_litmus_tests_way_has_its_lines_of_c():
     test = litmus.load(ROOT / "configs/litmus/kvm/mirror-race.litmus")
     schedule = Schedule(test, search.run(test).endings[0].turns, "an end")

@@ -67,12 +67,13 @@ PRIVATE_LOOP = "an actor runs in a loop that touches nothing"
 
 
 def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, preemptions: int = -1,
-        tick=lambda *_: None, forget: bool | None = None, symmetry: bool | None = None, jobs: int = 1,
+        tick=lambda *_: None, forget: int | None = None, symmetry: bool | None = None, jobs: int = 1,
         spill: Path | None = None, kept: Path | None = None, resume: bool = False) -> Found:
     """Everything that can happen in a scenario.
 
     reduce   whether accesses without a visible order are part of the step before
-    forget   whether the counts that lost tries leave in a lock word are distinguished (default: as `reduce`)
+    forget   bits: what of that which nobody can tell any more is not distinguished, moves.LOST_TRIES, moves.ENTRIES (default:
+             both, if `reduce`)
     symmetry whether of actors that are alike one order is enough (default: as `reduce`)
     jobs     threads that share each level that is worth it: of actors that are alike, one
     spill    a folder for files in which the tables lie, so that they may be larger than the memory
@@ -416,7 +417,7 @@ def interleavings(search: Search) -> int:
     assert not search.groups, "of alike actors one order was searched"
     ways = {}
     for state in range(int(search.counts[states.N_STATES]) - 1, -1, -1):
-        arcs = search.successors(np.array([state]))[1][:, judging.THEN].tolist()
+        arcs = search.successors(np.array([state]))[1][:, kernel.THEN].tolist()
         assert all(arc > state for arc in arcs), "a cycle"
         ways[state] = sum(ways[arc] for arc in arcs) if arcs else 1
     return ways[0]

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.memory.tables import use_large_pages, zeros
+from harness.memory.tables import give_back, use_large_pages, zeros
 from kernels import buffers, interned, packed, states
 from kernels.moves import ACTORS_MAX
 
 LOCALS_MAX = 1 << states.LOCAL_BITS
 MEMORIES_MAX = 1 << states.MEMORY_BITS
 STATES_MAX = 1 << 30
+ARCS_MAX, ARCS_EACH = (1 << 31) - 1, 8   # that are kept; a state of five actors has 4 to 5
 WORDS_MAX = 4096                 # that change, of a scenario's
 SMALL_MIB = 64                   # tables of less than that come in small pages
 MEMORY_SPARE, MEMORY_COLUMNS = 2, 4      # bits of each field, and words of a row, while words are only learned about
@@ -33,7 +34,7 @@ class Stored:
         self.zeros = partial(zeros, folder=spill)
         self.actors, self.memory_bytes, self.alike = actors, memory_bytes, alike
         self.counts, self.asks = np.zeros(states.COUNTS, np.int64), np.zeros(len(packed.ASKS), np.int64)
-        self.large, self.spare, self.note_bits = False, MEMORY_SPARE, 0
+        self.large, self.dropped, self.spare, self.note_bits = False, False, MEMORY_SPARE, 0
         self.said: tuple[int, ...] = ()          # what the fields of memories were laid out for
         self.dictionary = packed.Dictionary(np.zeros((WORDS_MAX, len(packed.FIELD)), np.int64), np.array([0, 0, 1 + MEMORY_SPARE]), np.ones(WORDS_MAX, np.int64),
                                             zeros((WORDS_MAX, packed.CODES_MAX), np.int64))
@@ -43,14 +44,15 @@ class Stored:
         locals_ = self._table(states.N_LOCALS, buffers.columns(room))
         memories, moves, rows = (self._table(kind, columns) for kind, columns in (
             (states.N_MEMORIES, MEMORY_COLUMNS), (states.N_MOVES, states.MOVE_WORDS), (states.N_STATES, 1)))
-        count = locals_.rows.shape[0]
+        count, most = locals_.rows.shape[0], rows.rows.shape[0]
+        parents, ended, first, arcs = (self.zeros(length, np.int32) for length in (most, most, most, min(ARCS_MAX, ARCS_EACH * most)))
         self.tables = states.Tables(
             states.Locals(locals_, locals_.rows, zeros(count, np.int8), zeros(count, np.int32), zeros((actors, count), np.int32),
                           np.zeros(ACTORS_MAX, np.int64), zeros((count, actors), np.int32), zeros(count, np.int64)),
             states.Memories(memories, self.dictionary, zeros((memories.rows.shape[0], actors), np.int32),
                             zeros((memories.rows.shape[0], actors), np.int8), np.zeros(WORDS_MAX, np.int64)),
             moves._replace(columns=1, spare=states.FLAGS_LOW),
-            states.States(rows, self.state_fields, np.zeros((1, actors + 2), np.int32), *(self.zeros(rows.rows.shape[0], np.int32) for _ in "pe")),
+            states.States(rows, self.state_fields, np.zeros((1, actors + 2), np.int32), parents, ended, first, arcs),
             self.counts, np.zeros(states.TABLES, np.int64), self.asks)
         self.tables.locals.of[:, 0] = range(actors)      # as hold_first has them
         self._weigh()
@@ -93,6 +95,7 @@ class Stored:
             tables.memories.ordered[:counts[states.N_MEMORIES]] = 0
         met = tables.locals.met[:self.actors].tolist()
         counts[:states.TABLES] = counts[2 * states.TABLES:] = 0
+        self.dropped = False
         counts[states.ANEW] = 1              # the indexes are emptied by who uses them next: what they had is in `slots`
         self.spare, self.note_bits = spare, note_bits
         if not spare:
@@ -187,13 +190,21 @@ class Stored:
             for table in self.tables_by_kind():
                 use_large_pages(table.rows)
                 use_large_pages(table.index)
-            use_large_pages(self.tables.states.parents)
+            for each in (self.tables.states.parents, self.tables.states.first, self.tables.states.arcs):
+                use_large_pages(each)
         self.large = True
+
+    def drop_arcs(self) -> None:
+        """Give back the memory of arcs that are not kept any more."""
+        if self.counts[states.NO_ARCS] and not self.dropped:
+            self.dropped = True
+            for each in (self.tables.states.first, self.tables.states.arcs):
+                give_back(each)
 
     # --- reading ---
 
     def bytes_used(self) -> int:
-        """What of the tables is in use; a page of them that was never touched is no memory."""
+        """What of the tables is in use, but for arcs; a page of them that was never touched is no memory."""
         rows, slots = self.counts[:states.TABLES], self.counts[states.TABLES:2 * states.TABLES]
         return int((rows * self.tables.row_bytes).sum() + 4 * slots.sum() + 4 * self.counts[states.N_ENDED])
 

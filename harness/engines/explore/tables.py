@@ -25,6 +25,7 @@ from kernels.ops import REGISTERS, Register as R
 from kernels.words import spell_entry, unsigned
 
 MEMORY_MIB = 1024                # of tables, unless the command says more
+READ_AT_ONCE = 1_000_000         # states that arcs are looked up of again
 PAUSE_STATES = 20_000            # states between looks at the keyboard
 RUN_MOVES_MAX = 100_000          # of a single run; longer ones are cut off and said to be
 PATH_MAX = RUN_MOVES_MAX + 1
@@ -53,9 +54,9 @@ class Search:
     """The tables of one search, and the world it takes place in."""
 
     def __init__(self, scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True,
-                 preemptions: int = -1, forget: bool | None = None, symmetry: bool | None = None, spill: Path | None = None):
+                 preemptions: int = -1, forget: int | None = None, symmetry: bool | None = None, spill: Path | None = None):
         self.scenario, self.preemptions, self.spill = scenario, preemptions, spill
-        self.forget = reduce if forget is None else forget
+        self.forget = (moves.LOST_TRIES | moves.ENTRIES) * reduce if forget is None else forget
         self.world = World(scenario)
         self.actors, self.memory, self.violations = self.world.actors, self.world.memory, self.world.violations
         layout, block = scenario.layout, self.world.block
@@ -90,8 +91,14 @@ class Search:
                 self.world.arrays.alike[place] = (places[0], left, sum(1 << each for each in places),
                                      registers[R.ME], registers[R.ROLE], *registers[alike.OWN])
 
-    def nobody_is_alike(self) -> None:
-        self._tell_alike([])
+    def fewer_are_alike(self, but: int = -1) -> None:
+        """Those that are alike are fewer: not the ones that an actor with this number is one of; nobody, if it is none."""
+        groups = [places for places in self.groups if all(self.world.start_registers[place][R.ME] != but for place in places)]
+        self.are_alike(groups if len(groups) < len(self.groups) else [])
+
+    def are_alike(self, groups: list[list[int]]) -> None:
+        """These are alike; what has been noted with others in mind is forgotten."""
+        self._tell_alike(groups)
         for noted in (self.known.contested, self.known.accessors, self.known.changed, self.known.ordered):
             noted[:] = 0
 
@@ -116,8 +123,8 @@ class Search:
         self.run = kernel.Run(
             np.zeros(self.actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
             np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
-            np.zeros((states.ALIKE_ROOM, 5), np.int64), np.zeros(self.actors, np.int64), np.zeros((states.ALIKE_ROOM, self.actors), np.int64),
-            *np.zeros((2, 2), np.int64))
+            np.zeros((states.ALIKE_ROOM, 5), np.int64), np.zeros(self.actors, np.int64), *np.zeros((2, 2), np.int64),
+            *np.zeros((2, 1), np.int64), np.zeros((1, len(kernel.ARC)), np.int64), np.zeros((1, self.actors), np.int8))
 
     def _forget_read(self) -> None:
         """What has been read of the tables last is not there any more: the words of a memory, a state."""
@@ -163,7 +170,7 @@ class Search:
     def _begins_again(self, ending: int) -> bool:
         """Whether a search has to begin again, for which all is ready then; what it has learned is kept."""
         if ending == moves.DIFFER:
-            self.nobody_is_alike()
+            self.fewer_are_alike(int(self.run.registers[R.ME]))          # who has just been at work
         elif ending == moves.CRAMPED and self.room < BUFFER_MOST:
             self.room *= 2
             self.allocate()
@@ -220,6 +227,7 @@ class Search:
                         raise KeyboardInterrupt      # of a script, which has no handler of ours
                     if ending == kernel.PAUSED:
                         self.stored.grow_large()
+                        self.stored.drop_arcs()
                         tick(int(self.counts[states.NEXT]), int(self.counts[states.N_STATES]))
         except KeyboardInterrupt:
             self.interrupted, ending = True, kernel.PAUSED
@@ -237,7 +245,7 @@ class Search:
         return kernel.PAUSED
 
     def _go_on(self, jobs: int, tick: Callable[[int, int], None]) -> int:
-        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if jobs > 1 and not self.groups else 0)
+        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if jobs > 1 else 0)
         return self._share_level(jobs, tick) if ending == kernel.BROAD else ending
 
     def _share_level(self, jobs: int, tick: Callable[[int, int], None]) -> int:
@@ -325,11 +333,20 @@ class Search:
         return self._looked_at[1]
 
     def successors(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(first, arcs, came) of some states that have been expanded, as judging.successors has them."""
-        room = states.ROOM + int(self.counts[states.TRANSITIONS])
-        first, arcs, came = np.zeros(len(numbers) + 1, np.int64), zeros((room, len(judging.ARC)), np.int64), zeros((room, self.actors), np.int8)
-        judging.successors(*self._at(), numbers, first, arcs, came)
-        return first, arcs[:first[-1]], came[:first[-1]]
+        """(first, arcs, came) of some states that have been expanded, as kernels/search.py READ finds them.
+
+        Each move and each state is there already: that none is new says that no arc is lost.
+        """
+        room, before = states.ROOM + int(self.counts[states.TRANSITIONS]), self.counts[:states.TABLES].copy()
+        run = self.run._replace(
+            asked=np.asarray(numbers, np.int64), first=np.zeros(len(numbers) + 1, np.int64), found=zeros((room, len(kernel.ARC)), np.int64),
+            came=zeros((room, self.actors), np.int8))
+        run.mine[:] = 0
+        ending = kernel.search(kernel.READ, self.world.arrays, self.known, self.tables, run, self._limits(pause=-1))
+        assert ending == moves.FINISHED and (self.counts[:states.TABLES] == before).all(), (
+            f"{self.scenario.name}: what a search has made is not in its tables")
+        count = int(run.first[-1])
+        return run.first, run.found[:count], run.came[:count]
 
     def ended(self) -> np.ndarray:
         """The states without moves, in order."""
@@ -339,23 +356,33 @@ class Search:
         """Of each state, as judging.mark marks it; None where no state is on a cycle, so that all can end."""
         if not self.counts[states.GOES_BACK]:
             return None
-        count = int(self.counts[states.N_STATES])
-        zeros_ = self.stored.zeros
-        marks, pending = zeros_(count, np.uint8), zeros_(int(self.counts[states.TRANSITIONS]) + count + states.ROOM, np.int32)
-        judging.mark(*self._at(), int(self.counts[states.NEXT]), *(zeros_(count, np.int32) for _ in "lp"), marks, pending)
+        count, expanded, zeros_ = int(self.counts[states.N_STATES]), int(self.counts[states.NEXT]), self.stored.zeros
+        first, arcs = self._arcs_again(expanded) if self.counts[states.NO_ARCS] else (self.tables.states.first, self.tables.states.arcs)
+        marks = zeros_(count, np.uint8)
+        judging.mark(expanded, first, arcs, *(zeros_(count, np.int32) for _ in "lpn"), marks)
         return marks
+
+    def _arcs_again(self, expanded: int) -> tuple[np.ndarray, np.ndarray]:
+        """States.first and .arcs, looked up once more."""
+        first, arcs, end = self.stored.zeros(expanded, np.int32), self.stored.zeros(int(self.counts[states.TRANSITIONS]), np.int32), 0
+        for begin in range(0, expanded, READ_AT_ONCE):
+            numbers = np.arange(begin, min(begin + READ_AT_ONCE, expanded))
+            begins, found, _ = self.successors(numbers)
+            new = arcs[end:end + len(found)]
+            new[:] = found[:, kernel.THEN]
+            some = begins[1:] > begins[:-1]
+            new[begins[1:][some] - 1] |= states.LAST
+            first[numbers] = np.where(some, end + begins[:-1], -1)
+            end += len(found)
+        return first, arcs
 
     def arcs_among(self, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """first_arc, arcs, movers of some states (connected.py); what leads out leads behind the last of them."""
         place_of = np.full(int(self.counts[states.N_STATES]), len(members), np.int32)
         place_of[members] = np.arange(len(members))
         first, arcs, _ = self.successors(members)
-        drains = arcs[:, judging.WAY] & 0xFF == moves.DRAIN
-        return first, place_of[arcs[:, judging.THEN]], (arcs[:, judging.WAY] >> 8 & moves.ACTORS_MAX - 1).astype(np.int8) + moves.ACTORS_MAX * drains.astype(np.int8)
-
-    def _at(self) -> tuple:
-        """What every kernel that reads a search is given."""
-        return self.world.arrays, self.known, self.tables, self.run, self._limits()
+        drains = arcs[:, kernel.WAY] & 0xFF == moves.DRAIN
+        return first, place_of[arcs[:, kernel.THEN]], (arcs[:, kernel.WAY] >> 8 & moves.ACTORS_MAX - 1).astype(np.int8) + moves.ACTORS_MAX * drains.astype(np.int8)
 
     def held(self, local: int) -> int:
         """How many stores an actor has in its buffer."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.engines.explore.tables import Search
 from harness.experiment.schedule import Turn
-from kernels import judging, moves, search as kernel, states, symmetry as alike, unwinding
+from kernels import moves, search as kernel, states, symmetry as alike, unwinding
 
 Stands = tuple[int, ...]                 # by place: the actor that is there
 
@@ -119,8 +119,8 @@ class Ways:
         """Note the arcs of some states."""
         search = self.search
         first, arcs, came = search.successors(np.array(numbers, np.int64))
-        executed = search.stored.moves(arcs[:, judging.MOVE]).tolist()
-        made = [*zip(arcs[:, judging.WAY].tolist(), arcs[:, judging.THEN].tolist(), executed, map(tuple, came.tolist()))]
+        executed = search.stored.moves(arcs[:, kernel.MOVE]).tolist()
+        made = [*zip(arcs[:, kernel.WAY].tolist(), arcs[:, kernel.THEN].tolist(), executed, map(tuple, came.tolist()))]
         for state, begin, end in zip(numbers, first.tolist(), first[1:].tolist()):
             found = [self._arc(state, *each) for each in made[begin:end]]
             self._arcs[state] = [way for way, *_ in made[begin:end]], found
@@ -250,7 +250,7 @@ class Ways:
         level = self._level(state)
         for begin, end in reversed([*zip(begins[:level], begins[1:level + 1])]):
             first, arcs, _ = self.search.successors(np.arange(begin, min(end, int(self.search.counts[states.NEXT]))))
-            hits = np.flatnonzero(leading[arcs[:, judging.THEN]])
+            hits = np.flatnonzero(leading[arcs[:, kernel.THEN]])
             leading[begin + np.searchsorted(first, hits, side="right") - 1] = True
         return leading
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from harness import stops
 from harness.engines.simulate import prices
-from harness.errors import UsageError
 from harness.experiment.choices import Choices, alias_table
 from harness.experiment.config import Config
 from harness.experiment.litmus import PROCESS, Test
@@ -77,14 +76,11 @@ class _Plan(NamedTuple):
 
 def run(test: Test, config: Config, runs: int, seed: int, progress: Callable[[float, dict], None] = lambda share, counters: None,
         traced: int = 0) -> Ran:
-    """Raises UsageError for a test with processes that are KVM's own flows, or a machine that cannot be.
+    """Raises UsageError for a machine that cannot be.
 
     config   its [machine] and costs_ns are used
     traced   of so many runs, the first ones, calls and spans are kept one by one
     """
-    if test.uses_flows:
-        raise UsageError(f"{test.table['path']}: fault() and zap() are not simulated in litmus tests; allowed: processes in C"
-                         " (a config simulates KVM's flows)")
     world, random = _World(test, config, LOG_ROOM if traced else 0), np.random.default_rng(seed)
     counts, took, whole, began, endless = {}, [], [], time.monotonic(), 0
     logs, behind = [], 0

@@ -7,9 +7,10 @@ in that release.  The locks of these calls are the same in every release that wa
 from harness.protocol.calls.row import PAGE_SIZES, TDR_SIZES, Seamcall, td_exclusive, td_shared
 from harness.protocol.phrases.life import DrawRandom, OpStateBecomes
 from harness.protocol.phrases.locking import Entry, Explicit, Implicit, OpState, Tree, TreeLock
+from harness.protocol.phrases.imports import CancelPages, ImportPages
 from harness.protocol.phrases.migration import (
     BACKWARD, BLOCKED_FOR_WRITING, BY_PAGE, EXPORTED_CLEAN, EXPORTED_DIRTY, NEVER_EXPORTED, UNBLOCK_WRITING,
-    BlockWriting, CountDirty, EnoughStreams, EpochMoves, EpochToken, ExportBegins, ExportEnds, ExportPages, ImportPages,
+    BlockWriting, CountDirty, EnoughStreams, EpochMoves, EpochToken, ExportBegins, ExportEnds, ExportPages,
     Interruptible, Migration, NewOrFatal, NewStream, NothingExported, RestorePages, RoomForStream, StartToken, Stream,
 )
 from harness.protocol.phrases.pages import Become, Children, PageBecomes
@@ -158,16 +159,24 @@ def _import() -> tuple[Seamcall, ...]:
             ),
             source="tdh_import_state_immutable.c 2.0.08 c13000-25000; START_IMPORT: 1.5.25:540",
         ),
-        Seamcall(
-            "tdh_import_mem", 83, "host", (
-                *td_shared("RDX", IMPORTING),
-                Migration(SHARED),
-                Stream(BY_PAGE, begins=True),
-                TreeLock(SHARED),
-                ImportPages(("FREE", "REMOVED", "MAPPED", "PENDING")),
-            ),
-            source="tdh_import_mem.c 1.5.25:534-1593; 2.0.08 c13800-70900; 1.5.34 c22000-54000",
-            order=(*PAGE_SIZES, "SEPT_ENTRY", "MIGSC", "MIG", "SEPT_TREE", "OP_STATE", *TDR_SIZES),
+        *(
+            Seamcall(
+                name, 83, "host", (
+                    *td_shared("RDX", IMPORTING),
+                    Migration(SHARED),
+                    Stream(BY_PAGE, begins=True),
+                    TreeLock(SHARED),
+                    pages(("FREE", "REMOVED", "MAPPED", "PENDING")),
+                ),
+                source=source,
+                order=(*PAGE_SIZES, "SEPT_ENTRY", "MIGSC", "MIG", "SEPT_TREE", "OP_STATE", *TDR_SIZES),
+            )
+            for name, pages, source in (
+                ("tdh_import_mem", ImportPages, "tdh_import_mem.c 1.5.25:534-1593; 1.5.20 c38000-54000; 1.5.24 c10500-54000;"
+                 " 2.0.08 c13800-70900; 1.5.34 c22000-54000"),
+                ("tdh_import_mem_cancel", CancelPages, "tdh_import_mem.c 1.5.24 c16000-65000; 1.5.25 = 1.5.24; 1.5.28 c61200;"
+                 " 1.5.34 c61200; 2.0.08 c63500"),
+            )
         ),
         Seamcall(
             "tdh_import_track", 84, "host", (

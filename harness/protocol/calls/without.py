@@ -45,10 +45,8 @@ WITHOUT = {
 PARTLY = {
     HOST: {
         68: "not modelled: list entries that say CANCEL; that it is resumed",
-        83: "not modelled: list entries that say CANCEL, which take the PAMT 4K entry of the page that was imported"
-            " exclusively, under the entry's lock, and leave the entry REMOVED: where that is busy the list says so, and the"
-            " session ends in every phase (tdh_import_mem.c 1.5.34 c22000-54000); pages that come as PENDING; in which epoch a"
-            " page was removed; that it is resumed",
+        83: "not modelled: lists that say different things of their pages; pages that come as PENDING; in which epoch a page"
+            " was removed; that it is resumed",
     },
     GUEST: {
         23: "not modelled: attributes of L2 VMs", 24: "not modelled: attributes of L2 VMs",

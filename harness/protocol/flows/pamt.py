@@ -23,7 +23,7 @@ x86's tdx_pamt_get and tdx_pamt_put; who calls them: KVM's faults before AUG, it
 [PATCH v6 08/11] and 09/11, 25 May 2026 (tdx_topup_pamt_cache, alloc_pamt_array).
 """
 
-from harness.memory.layout import ENTRIES, HOST, KICK_PAIRS, LINE, PAMT_BYTES
+from harness.memory.layout import ENTRIES, HOST, KICK_PAIRS, LINE, PAMT_BYTES, Layout
 from harness.protocol.assemble import Listing
 from harness.protocol.call import PAIR_REGISTERS, Options, index, locate, locate_pair, locate_placed_pair
 from harness.protocol.calls.row import Seamcall
@@ -51,6 +51,15 @@ SPLIT = Seamcall("large_page_split", 0, "host", (SplitPamt(),), levels=(1,),
                  source="the part of TDH.MEM.PAGE.DEMOTE that is about PAMT: pamt_manager.c 1.5.24, pamt_demote")
 OWN = {row.name: row for row in (USE, GIVE_BACK, CONTROL_USE, RECLAIM, SPLIT)}
 ADD, REMOVE = "tdh_phymem_pamt_add", "tdh_phymem_pamt_remove"
+
+
+def locate_crossed_pair(listing: Listing, layout: Layout) -> None:
+    """Registers for a pair of pages that lies in the other of the two ranges: the last two of it."""
+    for number, registers in enumerate(PAIR_REGISTERS):
+        page = RANGES * ENTRIES - 2 + number             # of the range behind, for the first one; minus a range each
+        for register, size, shift in zip(registers, ("4k", "2m", "1g"), (0, 9, 18)):
+            index(listing, register, layout.at(f"pamt_{size}.data", page >> shift), 9 + (18 if shift == 18 else 0),
+                  -(PAMT_BYTES * (ENTRIES >> shift)), text=f"PAMT {size.upper()} entry of page {number} of its pair")
 
 
 class Writer:
@@ -180,12 +189,7 @@ class Writer:
             return locate_placed_pair(self.listing, self.layout, self.design.own_pool)
         if not self.crossed:
             return locate_pair(self.listing, self.layout)
-        for number, registers in enumerate(PAIR_REGISTERS):
-            page = RANGES * ENTRIES - 2 + number         # of the range behind, for the first one; minus a range each
-            for register, size, shift in zip(registers, ("4k", "2m", "1g"), (0, 9, 18)):
-                index(self.listing, register, self.layout.at(f"pamt_{size}.data", page >> shift), 9 + (18 if shift == 18 else 0),
-                      -(PAMT_BYTES * (ENTRIES >> shift)), text=f"PAMT {size.upper()} entry of page {number} of its pair")
-        return None
+        return locate_crossed_pair(self.listing, self.layout)
 
     def _at(self, name: str, register: R = R.CURSOR) -> dict:
         """The word of PAGE's range, its place in a register; a call in between loses it."""

@@ -5,6 +5,7 @@ shared word; an address that is not known while rows are written is looked at be
 no access leaves the words of the test.
 """
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from kernels.arithmetic import Operator
 from kernels.ops import OP_TABLE, Kind, Op, Register as R
 
 WORD = 8
+REGISTER = re.compile(r"r\d+")
 _GENERATOR = c_generator.CGenerator()
 
 
@@ -73,6 +75,8 @@ class World:
     variables   shared objects by name: (type, where they lie in memory)
     first, end  the stretch of memory that pointers may point into
     functions   helper functions by name
+    of_vm       where shared words of the file lie that are the VM's own
+    file_scope  shared objects that are declared between the processes, which every function sees
     free        registers that processes may use, in order
     names_used  names of all functions that the file calls anywhere
     specials    further names of constants
@@ -89,6 +93,8 @@ class World:
     names_used: set[str]
     constants: dict[str, int]
     processes: int
+    file_scope: frozenset[str] = frozenset()
+    of_vm: frozenset[int] = frozenset()
     calls: object = None         # tdx.Calls, or nothing where the test makes none
 
 
@@ -101,6 +107,7 @@ class Body:
         self.used = 0                            # of world.free
         self.inlined: list[str] = []             # names of the functions that are being written
         self.returns: list[tuple[str, Value | None, int]] = []       # where `return` goes, its value, depth of scopes
+        self.expanding: set[str] = set()         # names of macros within one another
         self.kept: dict[str, Local] = {}         # locals by name, for conditions
         self.notes: dict[str, int] = {}          # registers that count or keep something (`counter`)
         self.held: dict[tuple[int, str], int] = {}       # (lock, mode) -> its place in a register (locks.py)
@@ -125,6 +132,7 @@ class Body:
         """The rows that follow are of this piece of C."""
         place = place_of(node)
         self.where = f"P{self.number}:{place.line} {spelled(node)}"
+        self.world.structs.places.setdefault(self.where, place)
 
     def row(self, op: Op, text: str = "", **fields) -> None:
         fields["text"] = text or self.where
@@ -177,6 +185,17 @@ class Body:
             self.kept.setdefault(name, local)
         return local
 
+    def undeclared(self, node) -> Local | None:
+        """A register of herd7's (r0, r1 ...) that a process assigns to without a declaration, as some of the kernel's tests do."""
+        if self.inlined or not REGISTER.fullmatch(node.name) or node.name in self.world.variables:
+            return None
+        scope = next(scope for scope in self.scopes if scope.assigned is not None)
+        local = Local(node.name, types.INT, self.take(node))
+        scope.names[node.name] = self.kept[node.name] = local
+        said = f"P{self.number}: `{node.name}` is not declared; taken as an int, as herd7 does"
+        self.world.structs.undeclared += [said] * (said not in self.world.structs.undeclared)
+        return local
+
     def find(self, name: str):
         """A local, an argument, a shared object's address or a constant; None if there is none."""
         for scope in reversed(self.scopes):
@@ -184,9 +203,26 @@ class Body:
                 return scope.names[name]
             if scope.assigned is not None:       # a function does not see its caller's names
                 break
+        if name in self.world.structs.macros:
+            return self._macro(name)
+        if name in types.PG_LEVELS:
+            return number(types.PG_LEVELS[name], types.PG_LEVEL)
         if name in self.world.constants:
             return number(self.world.constants[name], types.UNSIGNED_LONG)
         return None
+
+    def _macro(self, name: str) -> Value | None:
+        """What an enumerator or a #define stands for, here; None within itself."""
+        from harness.protocol.litmus.expressions import value
+        if name in self.expanding:
+            return None
+        self.expanding.add(name)
+        given, more, of = self.world.structs.macros[name]
+        found = value(self, given)
+        if more:
+            found = self.compute(Operator.ADD, found, number(more), types.INT, given)
+        self.expanding.discard(name)
+        return found if of is None else self.fitted(found, of, given)
 
     def names(self) -> set[str]:
         """The locals and arguments that can be named here."""
@@ -198,8 +234,9 @@ class Body:
         return found
 
     def shared_by_name(self, name: str) -> Shared | None:
-        """A shared word that a helper function names as what it is in the kernel, a variable of the file; P0, P1 ... take pointers."""
-        if not self.inlined or name not in self.world.variables:
+        """A shared word that is named as in the kernel, a variable of the file: by helper functions, and wherever it is declared
+        between the processes; those of the initial state P0, P1 ... have as parameters."""
+        if name not in self.world.variables or not self.inlined and name not in self.world.file_scope:
             return None
         of, place = self.world.variables[name]
         return Shared(of, R.ZERO, place)
@@ -254,7 +291,7 @@ class Body:
             raise self.error(node, "a local is no shared word")
         if pointer.constant is not None:
             where = pointer.constant + offset
-            if not self.world.first <= where < self.world.end:
+            if not self.world.first <= where < self.world.end and where not in self.world.of_vm:
                 raise self.error(node, "points to no shared word")
             return Shared(type_, R.ZERO, where)
         inside, bad = self.fresh("inside"), self.fresh("nowhere")

@@ -53,11 +53,11 @@ def decide(body: Body, found: Value, yes: str, no: str) -> None:
 
 # --- names and places ---
 
-def place(body: Body, node) -> Local | Shared:
-    """What can stand to the left of `=`.  Raises LitmusError."""
+def place(body: Body, node, assigned: bool = False) -> Local | Shared:
+    """What can stand to the left of `=`; `assigned`: it does.  Raises LitmusError."""
     if isinstance(node, c_ast.ID):
         found = body.find(node.name)
-        found = found or body.shared_by_name(node.name)
+        found = found or body.shared_by_name(node.name) or (body.undeclared(node) if assigned else None)
         if isinstance(found, (Local, Shared)):
             return found
         if found is None:
@@ -289,7 +289,7 @@ def _ternary(body: Body, node: c_ast.TernaryOp) -> Value:
 
 
 def _assignment(body: Body, node: c_ast.Assignment) -> Value:
-    where = place(body, node.lvalue)
+    where = place(body, node.lvalue, node.op == "=")
     body.at(node)
     what = value(body, node.rvalue)
     if node.op != "=":

@@ -1,11 +1,12 @@
 """A call in C: of a helper function of the file, of one of the kernel's, or of the module's.
 
-    PRIMITIVES   every function of the kernel that is understood, by name
+    PRIMITIVES   every function of the kernel's that is understood, by name, but what is KVM's and TDX's (tdx.py)
 """
 
 from pycparser import c_ast
 
 from harness.errors import nearest
+from harness.protocol.litmus import tdx
 from harness.protocol.litmus.assertions import ASSERTIONS
 from harness.protocol.litmus.body import Body, Local, Value, spelled
 from harness.protocol.litmus.expressions import value
@@ -28,9 +29,10 @@ def call(body: Body, node: c_ast.FuncCall) -> Value:
     name = node.name.name
     if name in body.world.functions:
         return _helper(body, node, body.world.functions[name], arguments)
-    known_ = PRIMITIVES.get(name) or (body.world.calls.primitives.get(name) if body.world.calls else None)
+    of_td = body.world.calls.primitives if body.world.calls else {}
+    known_ = PRIMITIVES.get(name) or tdx.PLAIN.get(name) or of_td.get(name)
     if known_ is None:
-        names = [*PRIMITIVES, *body.world.functions, *(body.world.calls.primitives if body.world.calls else ())]
+        names = [*PRIMITIVES, *tdx.PLAIN, *body.world.functions, *of_td]
         raise body.error(node, f"function `{name}` is not known{nearest(name, names)}")
     most = known_.least if known_.most is None else known_.most
     if not known_.least <= len(arguments) <= most:

@@ -27,6 +27,7 @@ EXCLUSIVE, SHARED = "exclusive", "shared"
 SLEEPING = {"cond_resched", "might_sleep", "mutex_lock", "mutex_lock_nested", "down_read", "down_write", "synchronize_rcu",
             "synchronize_rcu_expedited", "synchronize_srcu", "synchronize_srcu_expedited", "guard", "__guard__"}
 SPINNING = ("spinlock", "rwlock")
+MMU_LOCK = "mmu_lock"            # the name of KVM's, in a file that has it
 BYTE = 8                         # bits of a lock word that an unlock stores
 MOST = 15                        # of one lock that a process holds
 HELD, FIELD = "held", 4          # the register that counts what a process holds, and bits of it for a lock in a mode
@@ -186,8 +187,8 @@ def _is_locked(body: Body, node, arguments) -> Value:
     return body.compute(Operator.NE, word, number(0), types.LONG, node)._replace(type=types.INT)
 
 
-def _dec_and_lock(kind: str) -> Callable:
-    """1 with the lock held if the count came to zero; include/linux/spinlock.h, lib/dec_and_lock.c."""
+def _dec_and_lock(kind: str, saves: bool = False) -> Callable:
+    """1 with the lock held if the count came to zero; include/linux/spinlock.h, lib/dec_and_lock.c.  `saves`: with interrupts off then."""
     def written(body: Body, node, arguments) -> Value:
         target, found = shared(body, arguments[0], node), lock(body, arguments[1], node, kind)
         answer = body.take(node)
@@ -196,6 +197,9 @@ def _dec_and_lock(kind: str) -> Callable:
             went = unless_equal(body, target, number(-1), number(1, types.LONG), node)
             decide(body, went, more, slow)
         body.label(slow)
+        flags = _flags(body, arguments[2]).register if saves else None
+        if saves:
+            interrupts.off(body, flags)
         take(body, found, EXCLUSIVE)
         with body.temporaries():
             old, _ = change(body, target, Operator.SUB, number(1), node)
@@ -204,6 +208,8 @@ def _dec_and_lock(kind: str) -> Callable:
             decide(body, last, zero, unlock)
         body.label(unlock)
         drop(body, found, EXCLUSIVE)
+        if saves:
+            interrupts.on(body, flags)
         body.label(more)
         body.row(Op.LET, register=answer, next=done)
         body.label(zero)
@@ -261,6 +267,7 @@ GUARDS = {
        for suffix, irq in (("", ""), ("_irq", "off"), ("_irqsave", "save"))},
     "mutex": (EXCLUSIVE, ("mutex",), ""), "rwsem_read": (SHARED, ("rwsem",), ""), "rwsem_write": (EXCLUSIVE, ("rwsem",), ""),
 }
+SRCU_KINDS = ("", "_nmisafe", "_notrace")
 READ_SIDES = {"rcu": 0, "srcu": 1}               # arguments of their guards
 
 
@@ -306,21 +313,25 @@ def guard(body: Body, kind, arguments: list, node) -> None:
 
 def _held(*modes: str, negated: bool = False) -> Callable:
     def written(body: Body, node, arguments) -> Value:
-        found = lock(body, arguments[0], node, *types.LOCKS)
-        if found.base != R.ZERO:
-            raise body.error(node, "lockdep needs a lock that is known beforehand")
-        fields_ = [_field(body, found, mode) for mode in modes]
-        if not all(fields_):
-            raise body.error(node, f"lockdep knows {64 // FIELD} pairs of lock and mode of a process, this is one more")
-        with body.temporaries():
-            held = Value(types.LONG, body.counter(HELD))
-            fields = number(sum(MOST * each for each in fields_), types.LONG)
-            held = body.compute(Operator.AND, held, fields, types.LONG, node)
-            if negated:
-                held = body.compute(Operator.EQ, held, number(0), types.LONG, node)
-            body.must(held, "lockdep")
+        assert_held(body, lock(body, arguments[0], node, *types.LOCKS), node, *modes, negated=negated)
         return NOTHING
     return written
+
+
+def assert_held(body: Body, found: Shared, node, *modes: str, negated: bool = False) -> None:
+    """That this process holds a lock in one of these modes; or `negated`, in none."""
+    if found.base != R.ZERO:
+        raise body.error(node, "lockdep needs a lock that is known beforehand")
+    fields_ = [_field(body, found, mode) for mode in modes]
+    if not all(fields_):
+        raise body.error(node, f"lockdep knows {64 // FIELD} pairs of lock and mode of a process, this is one more")
+    with body.temporaries():
+        held = Value(types.LONG, body.counter(HELD))
+        fields = number(sum(MOST * each for each in fields_), types.LONG)
+        held = body.compute(Operator.AND, held, fields, types.LONG, node)
+        if negated:
+            held = body.compute(Operator.EQ, held, number(0), types.LONG, node)
+        body.must(held, "lockdep")
 
 
 # --- RCU ---
@@ -339,6 +350,10 @@ def _rcu(what: str) -> Callable:
             rcu.enter(body, domain)
         elif what == "leave":
             rcu.leave(body, domain, node)
+        elif what == "down":
+            return rcu.down(body, domain, node)
+        elif what == "up":
+            rcu.up(body, domain, value(body, arguments[1]), node)
         else:
             _may_sleep(body, node)
             rcu.synchronize(body, domain, body.world.processes, node)
@@ -387,12 +402,16 @@ def _mutexes() -> dict[str, Primitive]:
 LOCKS: dict[str, Primitive] = _spinlocks() | _readers_and_writers() | _mutexes() | {
     **{f"{family}_dec_and_{name}": Primitive(_dec_and_lock(kind), 2) for family in ("atomic", "atomic64", "atomic_long", "refcount")
        for name, kind in (("lock", "spinlock"), ("raw_lock", "spinlock"), ("mutex_lock", "mutex"))},
+    **{f"{family}_dec_and_{name}_irqsave": Primitive(_dec_and_lock("spinlock", True), 3) for family in ("atomic", "refcount")
+       for name in ("lock", "raw_lock")},
     "cond_resched_lock": Primitive(_resched_lock(EXCLUSIVE, "spinlock")),
     "need_resched": Primitive(either, 0), "spin_needbreak": Primitive(either), "rwlock_needbreak": Primitive(either),
     "cond_resched": Primitive(_cond_resched, 0), "might_sleep": Primitive(_cond_resched, 0),
     "rcu_read_lock": Primitive(_rcu("enter"), 0), "rcu_read_unlock": Primitive(_rcu("leave"), 0),
     "synchronize_rcu": Primitive(_rcu("wait"), 0), "synchronize_rcu_expedited": Primitive(_rcu("wait"), 0),
-    "srcu_read_lock": Primitive(_rcu("enter"), 1), "srcu_read_unlock": Primitive(_rcu("leave"), 1, 2),
+    **{f"srcu_read_lock{kind}": Primitive(_rcu("enter"), 1) for kind in SRCU_KINDS},
+    **{f"srcu_read_unlock{kind}": Primitive(_rcu("leave"), 1, 2) for kind in SRCU_KINDS},
+    rcu.DOWN: Primitive(_rcu("down"), 1), "srcu_up_read": Primitive(_rcu("up"), 2),
     "synchronize_srcu": Primitive(_rcu("wait"), 1), "synchronize_srcu_expedited": Primitive(_rcu("wait"), 1),
     "lockdep_assert_held": Primitive(_held(EXCLUSIVE, SHARED)), "lockdep_assert_held_once": Primitive(_held(EXCLUSIVE, SHARED)),
     "assert_spin_locked": Primitive(_held(EXCLUSIVE)), "lockdep_assert_held_read": Primitive(_held(SHARED)),

@@ -1,14 +1,15 @@
 """Bodies in C, made ready for pycparser, which parses them; lines and columns stay as in the file.
 
 What the kernel writes and C has not is made C: `scoped_guard(kind, lock) statement` becomes an `if` on
-a call of that name, which statements.py knows.  Types that the kernel's headers would bring are declared.
+a call of that name, which statements.py knows; the rest is preprocess.py's.  Types that the kernel's headers would bring
+are declared.
 """
 
 import re
 
 from pycparser import c_ast, c_parser
 
-from harness.protocol.litmus import types
+from harness.protocol.litmus import preprocess, types
 from harness.protocol.litmus.text import LitmusError, Place, Text
 from harness.protocol.litmus.types import Type
 
@@ -40,7 +41,7 @@ def _plain(path: str) -> str:
 
 
 def _scoped_guards(text: Text) -> str:
-    body = text.functions.text
+    body = preprocess.plain(text)
     at = 0
     while True:
         found = _SCOPED.search(body, at)
@@ -98,10 +99,21 @@ def assigned(node) -> frozenset[str]:
 
 
 class Structs:
-    """The structs that a file declares, by name."""
+    """What a file declares by name.
+
+    known     structs
+    typedefs  other names of types
+    macros    enumerators and #defines: (what is written, what is to be added, type or None as it is written)
+    undeclared  what is to be said of locals that are assigned to without a declaration
+    places    where a piece of C stands that rows are written of, by what they say
+    """
 
     def __init__(self, text: Text):
         self.text, self.known = text, dict(types.STRUCTS)
+        self.typedefs: dict[str, Type] = {}
+        self.macros: dict[str, tuple[object, int, Type | None]] = {}
+        self.places: dict[str, Place] = {}
+        self.undeclared: list[str] = []
 
     def error(self, node, what: str) -> LitmusError:
         return LitmusError(self.text.path, place_of(node), what)
@@ -117,6 +129,13 @@ class Structs:
             raise self.error(node, f"struct {node.name} has no fields")
         self.known[node.name] = made
         return made
+
+    def _enumerators(self, node: c_ast.Enum) -> None:
+        given, more = c_ast.Constant("int", "0", node.coord), 0
+        for each in node.values.enumerators if node.values else ():
+            given, more = (each.value, 0) if each.value is not None else (given, more)
+            self.macros[each.name] = given, more, types.enum(node.name) if node.name else None
+            more += 1
 
     def of(self, node) -> Type:
         """The type that a declaration says.  Raises LitmusError."""
@@ -137,7 +156,8 @@ class Structs:
             # A struct that is only pointed to (struct kvm *kvm) need not be declared.
             return self.known.get(node.name) or Type(f"struct {node.name}", kind="opaque")
         if isinstance(node, c_ast.Enum):
-            return types.INT
+            self._enumerators(node)
+            return types.enum(node.name) if node.name else types.INT
         if isinstance(node, c_ast.IdentifierType):
             return self.named(" ".join(node.names), node)
         raise self.error(node, f"{type(node).__name__.lower()}: no type that is understood")
@@ -147,5 +167,7 @@ class Structs:
         for known in (name, " ".join(words), " ".join(sorted(words, key=lambda word: word not in ("unsigned", "signed")))):
             if known in types.NAMES:
                 return types.NAMES[known]
+        if name in self.typedefs:
+            return self.typedefs[name]
         raise self.error(node, f"type `{name}` is not understood; integers of 8 to 64 bits, atomic_t and"
                                " relatives, locks, structs of these and pointers to them are")

@@ -5,8 +5,8 @@
 
 Arguments stand as in the kernel's wrappers (arch/x86/virt/vmx/tdx/tdx.c); which page and which level a call
 is about is used, what else the kernel passes (the TD, the page, where RCX and RDX go) is not: there is one
-TD, each guest page has its physical page, and only the status comes back.  `level` is the module's: 0 4K,
-1 2M, 2 1G.
+TD, each guest page has its physical page, and only the status comes back.  `level` is the module's (0 4K,
+1 2M, 2 1G), as in Linux 6.16 to 6.19, or an enum pg_level, as in later drafts ("enum pg_level level").
 """
 
 import re
@@ -15,10 +15,11 @@ from typing import Callable
 from harness.memory.layout import ENTRIES, PAMT_BYTES
 from harness.protocol.call import Options, index, locate, locate_page, locate_pair
 from harness.protocol.flows.flow import IN_GUEST, REQUEST, Flow
-from harness.protocol.flows.pamt import GIVE_BACK, USE
+from harness.protocol.flows.pamt import GIVE_BACK, SPLIT, USE, locate_crossed_pair
 from harness.protocol.flows.script import ABOUT_PAGES, LEAF_CALLS
-from harness.protocol.litmus import interrupts, types
-from harness.protocol.litmus.body import Body, Value, number, spelled
+from harness.errors import nearest
+from harness.protocol.litmus import interrupts, locks, types
+from harness.protocol.litmus.body import Body, Shared, Value, number, spelled
 from harness.protocol.litmus.expressions import branch, decide, known, pointed, value, write
 from harness.protocol.litmus.primitives import NOTHING, Primitive
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label
@@ -31,41 +32,60 @@ ARGUMENTS_MOST = 8
 REQUEST_WAIT = 1 << 9           # KVM_REQUEST_WAIT (include/linux/kvm_host.h): with it in the number of a request the sender waits
 FLOWS = {"fault": "vcpu", "zap": "host"}         # KVM's own flows as whole processes
 NO_ENTRY = ("tdh_mem_track",)
+# Wrappers of the kernel that are not called as the row is; arch/x86/include/asm/tdx.h.
+WRAPPERS = {"tdh_mng_addcx": "tdh_mng_add_cx", "tdh_mng_rd": "tdh_mng_rdwr", "tdh_vp_rd": "tdh_vp_rd_wr", "tdh_vp_wr": "tdh_vp_rd_wr",
+            "tdh_phymem_page_wbinvd_hkid": "tdh_phymem_page_wbinvd"}
+PAGE_FIRST = ("tdh_phymem_page_reclaim", "tdh_phymem_page_rdmd")         # of ABOUT_PAGES; the others have the page behind the TD, vCPU or key
+INIT, INIT_ARGUMENTS = "tdh_vp_init", 3          # with the x2APIC id it is version 1 (tdx.c: TDX_VERSION_SHIFT), else version 0
+NO_VCPUS = "tdh_do_no_vcpus"
+BAR = "wait_for_sept_zap"
 
 
 def about_entry(name: str) -> bool:
     return "_mem_" in name and name not in ABOUT_PAGES and name not in NO_ENTRY
 
 
-# Of the calls that use a page of a range and give it back, the parts that are about the page (flows/pamt.py).
-PARTS = {part.name: part for part in (USE, GIVE_BACK)}
+def rows_of(called: str) -> tuple[str, ...]:
+    """The rows of the table that a function of the kernel's may make."""
+    return (INIT, f"{INIT}_apicid") if called == INIT else (WRAPPERS.get(called, called),)
+
+
+# Of the calls that use a page of a range and give it back, the parts that are about the page; and DEMOTE's about a range (flows/pamt.py).
+PARTS = {part.name: part for part in (USE, GIVE_BACK, SPLIT)}
 PAMT_CALLS = ("tdh_phymem_pamt_add", "tdh_phymem_pamt_remove")
 
 
 def _pamt(name: str) -> Callable:
-    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, and the parts that use a page and give it back: (page's address).
+    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, a split of them, and the parts that use a page and give it back: (page's address).
 
     page_out_of_use(page, &last): `last` becomes 1 if the module hints that it was the last page in use of its 2 MiB.
+    The pair that is given lies in 2 MiB of its own, or (`crossed`) in the other range; beside a split that of the split only.
     """
+    whole = name in PAMT_CALLS or name == SPLIT.name
+
     def written(body: Body, node, arguments) -> Value:
         calls, listing = body.world.calls, body.listing
-        layout, whole = calls.options.layout, name in PAMT_CALLS
+        layout = calls.options.layout
         page = body.compute(Operator.SHR, value(body, arguments[0]), number(PAGE_SHIFT), types.UNSIGNED_LONG, node)
         page = body.compute(Operator.AND, page, number(layout.pages - (ENTRIES if whole else 1)), types.UNSIGNED_LONG, node)
         for register in (R.PAGE, R.GUEST_PAGE):
             body.load_value(page, node, register)
         locate(listing, layout, 1 if whole else 0, leaf=True)
-        index(listing, R.TARGET_4K, layout.at("pamt_4k.data"), 0, PAMT_BYTES, text="PAMT 4K entry of the page")
+        if name == SPLIT.name:
+            listing.row(Op.LET, register=R.COPY, source=R.HPA, text="the SEPT entry")
+        else:
+            index(listing, R.TARGET_4K, layout.at("pamt_4k.data"), 0, PAMT_BYTES, text="PAMT 4K entry of the page")
         if whole:
-            locate_pair(listing, layout)
+            crossed = calls.crossed and (name == SPLIT.name or SPLIT.name not in body.world.names_used)
+            (locate_crossed_pair if crossed else locate_pair)(listing, layout)
         listing.row(Op.LET, register=R.PAMT, source=R.TARGET_4K)
         listing.row(Op.LET, register=R.NODE, source=R.TARGET_2M)
         behind, answer = body.fresh("answered"), body.take(node)
 
         def made() -> None:
-            if not whole:
+            if name in PARTS:
                 calls.parts.add(name)
-                body.row(Op.CALL, next=entry_label(PARTS[name], 0), otherwise=behind, text=name)
+                body.row(Op.CALL, next=entry_label(PARTS[name], PARTS[name].levels[-1]), otherwise=behind, text=name)
                 body.label(behind)
             else:
                 calls.flow.call(name, behind, 1)
@@ -78,12 +98,14 @@ def _pamt(name: str) -> Callable:
 
 
 class Calls:
-    """The functions that a test may call of one release, under one policy's flows."""
+    """The functions that a test may call of one release, under one policy's flows; `crossed`: see _pamt."""
 
-    def __init__(self, options: Options, flow: Flow):
-        self.options, self.flow, self.parts = options, flow, set()
+    def __init__(self, options: Options, flow: Flow, crossed: bool = False):
+        self.options, self.flow, self.crossed, self.parts = options, flow, crossed, set()
         self.rows = by_name(options.release)
-        self.primitives = {name: Primitive(_call(name), 0, ARGUMENTS_MOST) for name in self.rows}
+        self.primitives = {name: Primitive(_call(row), 0, ARGUMENTS_MOST)
+                           for name, row in ({name: name for name in self.rows} | WRAPPERS).items() if row in self.rows}
+        self.primitives[NO_VCPUS] = Primitive(self._no_vcpus, 3, ARGUMENTS_MOST + 2)
         self.primitives |= {
             TD_EXIT: Primitive(self._exit, 0), "kick": Primitive(self._kick, 0, 1),
             "kvm_make_all_cpus_request": Primitive(self._kick, 2), "kvm_make_request": Primitive(self._request, 2),
@@ -91,16 +113,10 @@ class Calls:
             "vcpu_mode": Primitive(self._mode, 0, 1), "enter_guest_mode": Primitive(self._enter, 0, 1),
             "leave_guest_mode": Primitive(self._leave, 0, 1), "kvm_request_pending": Primitive(self._pending, 0, 1),
             "KVM_BUG_ON": Primitive(self._bug_on, 1, 2),
-            "tdx_operand_busy": Primitive(_is_status("TDX_OPERAND_BUSY")), "tdx_success": Primitive(_is_status("TDX_SUCCESS")),
-            "gfn_to_gpa": Primitive(_shifted(Operator.SHL)), "gpa_to_gfn": Primitive(_shifted(Operator.SHR)),
-            "pg_level_to_tdx_sept_level": Primitive(_sept_level), "KVM_HPAGE_MASK": Primitive(_page_mask),
-            **{name: Primitive(lambda body, node, given: value(body, given[0])) for name in ("page_to_pfn", "to_kvm_tdx", "to_tdx")},
         }
         self.primitives |= {name: Primitive(self._bug_on, 3, 6) for name in ("TDX_BUG_ON", "TDX_BUG_ON_1", "TDX_BUG_ON_2", "TDX_BUG_ON_3")}
         if options.layout.dynamic_pamt:
             self.primitives |= {name: Primitive(_pamt(name), 1, 1 + (name == GIVE_BACK.name)) for name in (*PAMT_CALLS, *PARTS)}
-        for name in STATUSES:
-            self.primitives[f"IS_{name}"] = Primitive(_is_status(name))
 
     def _exit(self, body: Body, node, arguments) -> Value:
         behind = body.fresh("left")
@@ -118,6 +134,31 @@ class Calls:
         waits = node.name.name == "kick" or known(body, arguments[1], "the request") & REQUEST_WAIT
         self.flow.kick_all() if waits else self.flow.tell_all()
         return NOTHING
+
+    def _no_vcpus(self, body: Body, node, arguments) -> Value:
+        """tdh_do_no_vcpus(func, kvm, args...) of Linux 6.19 (arch/x86/kvm/vmx/tdx.c): the call, and where it is BUSY once more with
+        entry barred and every vCPU out.  The bar is the VM's word; a shared word of the file that is called so is that one."""
+        function = getattr(arguments[0], "name", "")
+        if function not in self.primitives or not set(rows_of(function)) & self.rows.keys():
+            raise body.error(node, f"{NO_VCPUS} takes one of the module's calls first{nearest(function, self.rows)}")
+        if body.interrupted:
+            raise body.error(node, f"{NO_VCPUS}: not in a process that is interrupted")
+        world, made = body.world, self.primitives[function].write
+        if locks.MMU_LOCK in world.variables:
+            locks.assert_held(body, Shared(world.variables[locks.MMU_LOCK][0], R.ZERO, world.variables[locks.MMU_LOCK][1]), node, locks.EXCLUSIVE)
+        answer = body.take(node)
+        busy, done = body.fresh("busy"), body.fresh("done")
+        with body.temporaries():
+            body.load_value(made(body, node, arguments[2:]), node, answer)
+            decide(body, _of_class(body, Value(types.UNSIGNED_LONG, answer), "TDX_OPERAND_BUSY", node), busy, done)
+        body.label(busy)
+        body.row(Op.STORE, **self.flow.at(BAR, value=1))
+        self.flow.kick_all()
+        with body.temporaries():
+            body.load_value(made(body, node, arguments[2:]), node, answer)
+        body.row(Op.STORE, **self.flow.at(BAR))
+        body.label(done)
+        return Value(types.UNSIGNED_LONG, answer)
 
     def _enter(self, body: Body, node, arguments) -> Value:
         """vcpu->mode = IN_GUEST_MODE, unless a request is there: 1 if it is in the guest now."""
@@ -194,9 +235,10 @@ class Calls:
         return Value(types.BOOL, answer)
 
 
-def _call(name: str) -> Callable:
+def _call(called: str) -> Callable:
     def written(body: Body, node, arguments) -> Value:
         calls = body.world.calls
+        name = f"{INIT}_apicid" if called == INIT and len(arguments) >= INIT_ARGUMENTS else called
         row, layout, listing = calls.rows[name], calls.options.layout, body.listing
         page, level = _operands(body, node, name, row, arguments)
         if page is not None:
@@ -222,14 +264,19 @@ def _operands(body: Body, node, name: str, row, arguments) -> tuple[Value | None
     if name in ABOUT_PAGES:
         if not arguments:
             raise body.error(node, f"{name} takes the page: {name}(page)")
-        found = value(body, arguments[-1] if len(arguments) == 1 else arguments[first])
-        return body.fitted(found, types.UNSIGNED_LONG, node), 0
+        argument = arguments[0 if name in PAGE_FIRST or len(arguments) == 1 else 1]
+        found, pages = value(body, argument), body.world.calls.options.layout.pages
+        if found.local is not None or found.type.kind == "pointer":
+            raise body.error(argument, f"`{spelled(argument)}`: {name} takes the page's number here")
+        if found.constant is not None and not 0 <= found.constant < pages:
+            raise body.error(argument, f"{found.constant:#x}: must be the number of a page, below {pages}")
+        return body.compute(Operator.AND, found, number(pages - 1), types.UNSIGNED_LONG, node), 0
     if not about_entry(name):
         return None, 0
     if len(arguments) <= first:
         how = f"{name}({'' if first == 0 else 'td, '}gpa{', level' if len(row.levels) > 1 else ''}, ...)"
         raise body.error(node, f"{name} takes the address of a guest page: {how}")
-    level = known(body, arguments[first + 1], "the level") if len(arguments) > first + 1 and len(row.levels) > 1 else row.levels[0]
+    level = _level(body, arguments[first + 1]) if len(arguments) > first + 1 and len(row.levels) > 1 else row.levels[0]
     if level not in row.levels:
         raise body.error(node, f"level {level}: {name} takes {', '.join(map(str, row.levels))}")
     gpa = value(body, arguments[first])
@@ -240,13 +287,21 @@ def _operands(body: Body, node, name: str, row, arguments) -> tuple[Value | None
     return body.compute(Operator.AND, found, number(pages - 1), types.UNSIGNED_LONG, node), level
 
 
+def _level(body: Body, argument) -> int:
+    """A level of the module's; an enum pg_level is one more."""
+    found = value(body, argument)
+    return known(body, argument, "the level") - (found.type == types.PG_LEVEL)
+
+
+def _of_class(body: Body, found: Value, name: str, node) -> Value:
+    """Whether a status is that one, whatever its operand."""
+    found = body.compute(Operator.AND, found, number(signed(STATUS_CLASS), types.UNSIGNED_LONG), types.UNSIGNED_LONG, node)
+    found = body.compute(Operator.EQ, found, number(signed(STATUSES[name]), types.UNSIGNED_LONG), types.UNSIGNED_LONG, node)
+    return found._replace(type=types.BOOL)
+
+
 def _is_status(name: str) -> Callable:
-    def written(body: Body, node, arguments) -> Value:
-        found = value(body, arguments[0])
-        found = body.compute(Operator.AND, found, number(signed(STATUS_CLASS), types.UNSIGNED_LONG), types.UNSIGNED_LONG, node)
-        return body.compute(Operator.EQ, found, number(signed(STATUSES[name]), types.UNSIGNED_LONG), types.UNSIGNED_LONG,
-                            node)._replace(type=types.BOOL)
-    return written
+    return lambda body, node, arguments: _of_class(body, value(body, arguments[0]), name, node)
 
 
 def _shifted(operator: Operator) -> Callable:
@@ -264,10 +319,20 @@ def _page_mask(body: Body, node, arguments) -> Value:
     return number(-1 << PAGE_SHIFT + 9 * (known(body, arguments[0], "the level") - 1), types.LONG)
 
 
+# What needs no TD: statuses, addresses, levels.
+PLAIN: dict[str, Primitive] = {
+    "tdx_operand_busy": Primitive(_is_status("TDX_OPERAND_BUSY")), "tdx_success": Primitive(_is_status("TDX_SUCCESS")),
+    "gfn_to_gpa": Primitive(_shifted(Operator.SHL)), "gpa_to_gfn": Primitive(_shifted(Operator.SHR)),
+    "pg_level_to_tdx_sept_level": Primitive(_sept_level), "KVM_HPAGE_MASK": Primitive(_page_mask),
+    **{name: Primitive(lambda body, node, given: value(body, given[0])) for name in ("page_to_pfn", "to_kvm_tdx", "to_tdx")},
+    **{f"IS_{name}": Primitive(_is_status(name)) for name in STATUSES},
+}
+
+
 def constants() -> dict[str, int]:
-    """Names of statuses and of exit reasons, and the kernel's levels."""
+    """Names of statuses and of exit reasons, and the module's levels."""
     return {name: signed(word) for name, word in STATUSES.items()} | {name: word for word, name in EXIT_REASONS.items()} | {
-        "PG_LEVEL_4K": 1, "PG_LEVEL_2M": 2, "PG_LEVEL_1G": 3, "TDX_PS_4K": 0, "TDX_PS_2M": 1, "TDX_PS_1G": 2,
+        "TDX_PS_4K": 0, "TDX_PS_2M": 1, "TDX_PS_1G": 2,
         "TDX_SEAMCALL_STATUS_MASK": signed(STATUS_CLASS), "OUTSIDE_GUEST_MODE": 0, "IN_GUEST_MODE": 1,
         "EXITING_GUEST_MODE": 2, "KVM_REQUEST_WAIT": REQUEST_WAIT, "KVM_REQ_OUTSIDE_GUEST_MODE": REQUEST_WAIT, "KVM_REQ_VM_DEAD": 1,
         "KVM_REQ_UNBLOCK": 2}

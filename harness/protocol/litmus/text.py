@@ -60,6 +60,11 @@ class Text:
         before = self.whole[:offset]
         return Place(before.count("\n") + 1, offset - before.rfind("\n"))
 
+    def offset(self, place: Place) -> int:
+        """The offset into the file of a line and a column."""
+        lines = self.whole.split("\n", place.line - 1)
+        return len(self.whole) - len(lines[-1]) + place.column - 1
+
     def error(self, offset: int, what: str) -> LitmusError:
         return LitmusError(self.path, self.place(offset), what)
 

@@ -33,7 +33,7 @@ class Type:
         if self.count:
             return self.count * self.to.words
         if self.kind == "srcu":
-            return 2 * READERS
+            return 2 * READERS + 1
         return sum(of.words for _, of in self.fields) if self.kind == "struct" else 1
 
     def field_at(self, name: str) -> "tuple[int, Type] | None":
@@ -99,6 +99,15 @@ def lock_words(of: Type) -> list[int]:
 
 def pointer(to: Type) -> Type:
     return Type(f"{to.name} *", 64, False, "pointer", to)
+
+
+def enum(name: str) -> Type:
+    """An enum is an int; its name tells a level of the kernel's (PG_LEVEL) from one of the module's."""
+    return Type(f"enum {name}", 32, True)
+
+
+PG_LEVEL = enum("pg_level")      # arch/x86/include/asm/pgtable_types.h
+PG_LEVELS = {"PG_LEVEL_4K": 1, "PG_LEVEL_2M": 2, "PG_LEVEL_1G": 3}
 
 
 def array(of: Type, count: int) -> Type:

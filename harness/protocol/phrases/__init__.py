@@ -16,6 +16,7 @@ takes and how, with
     vcpus.py      TDH.VP.ENTER, TD exit, association
     guests.py     TDG.MEM.PAGE.ACCEPT, ATTR.RD and ATTR.WR
     migration.py  live migration: its streams and phases, lists of pages
+    imports.py    TDH.IMPORT.MEM: pages that come, pages that are taken back
     services.py   service TDs, their bindings, RTMRs
     devices.py    memory of devices in the SEPT
     system.py     the module's own state, processors, packages, TDMRs

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.memory.layout import (
-    ENTRIES, LINE, MIGSC_INITIALIZED, PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE, STREAMS, STREAMS_FORWARD, TDVPS_STATE,
+    ENTRIES, LINE, MIGSC_INITIALIZED, STREAMS, STREAMS_FORWARD, TDVPS_STATE,
 )
 from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, Call, write_walk
 from harness.protocol.phrases.life import OpStateBecomes
-from harness.protocol.phrases.locking import NAMED, Entry, Explicit, GiveWay, below_type
-from harness.protocol.phrases.nodes import check_no_pamt_page
-from harness.protocol.phrases.pages import Count, CountUsed, page_mask, write_entry
+from harness.protocol.phrases.locking import Entry, GiveWay
+from harness.protocol.phrases.pages import page_mask, write_entry
 from harness.protocol.releases import DEFAULT, Release
 from kernels import epoch
 from kernels.answers import AnswerKind
@@ -28,7 +27,7 @@ from kernels.ops import Op, Register as R
 from kernels.words import (
     OP_STATE_FAILED_IMPORT, OP_STATE_LIVE_EXPORT, OP_STATE_MEMORY_IMPORT, OP_STATE_PAUSED_EXPORT,
     OP_STATE_POST_EXPORT, OP_STATE_POST_IMPORT, OP_STATE_RUNNABLE,
-    OP_STATE_STATE_IMPORT, PT_NDA, PT_PAMT, PT_REG, STATE, TDHP, TDX_FATAL, VCPU_UNINITIALIZED, states, status,
+    OP_STATE_STATE_IMPORT, STATE, TDHP, TDX_FATAL, VCPU_UNINITIALIZED, states, status,
 )
 
 BY_PAGE, FIRST, BACKWARD = "by page", "first", "backward"
@@ -37,7 +36,7 @@ IN_ORDER = (OP_STATE_MEMORY_IMPORT, OP_STATE_STATE_IMPORT)
 
 # What is noted in an entry of a list.  tdx_api_defs.h (1.5.25: line 1105)
 DONE, WALK_FAILED, ENTRY_BUSY, ENTRY_STATE, NOT_TRACKED = 0, 2, 3, 4, 5
-THIS_EPOCH, NO_NEW_PAGE = 7, 9
+THIS_EPOCH = 7
 
 MAPPED_STATES = ("MAPPED", "BLOCKEDW", "EXP_BLOCKEDW", "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW")
 PENDING_STATES = ("PENDING", "PEND_BLOCKEDW", "PEND_EXP_BLOCKEDW", "PEND_EXP_DIRTY", "PEND_EXP_DIRTY_BLOCKEDW")
@@ -319,7 +318,7 @@ class Pages(abc.ABC):
             with call.listing.aside(label):
                 self._note(call, number, code)
                 if always:
-                    _session_over(call, ends)
+                    session_over(call, ends)
                     return label
                 self._may_end(call, ends)
                 for lock in reversed(call.listing.held[len(outside):]):
@@ -459,118 +458,7 @@ class CountDirty:
         Pages._count(call, "dirty_count", +1, EXPORTED_CLEAN)
 
 
-@dataclass(frozen=True)
-class ImportPages(Pages):
-    """IMPORT.MEM: of a FREE or REMOVED entry a new page is mapped; a page that is there is written anew.
-
-    In the in-order phase no bundle may be lost: a list entry that is busy or wrong ends the session, op_state is
-    FAILED_IMPORT (written under op_state shared) and bit 61 is set.  In the out-of-order phase it is noted, and a
-    page that is there is wrong.  A new page is written twice: BLOCKED first.
-    Abstracted away: CANCEL; pages that come as PENDING; the epoch in which a page was removed.
-    tdh_import_mem.c
-    """
-
-    page: ClassVar[Explicit] = Explicit("PAGE", EXCLUSIVE, "NEW_PAGE_LIST_ENTRY", PT_NDA)
-
-    def locks(self, level: int = 0, release: Release = DEFAULT):
-        return (*super().locks(level, release), *self.page.locks(level, release))
-
-    def operand_of(self, lock: Held) -> str:
-        return self.operand if lock.resource == "SEPT_ENTRY" else self.page.operand
-
-    @staticmethod
-    def _advance(call: Call):
-        Pages._advance(call)
-        call.row(Op.LET, register=R.TARGET_4K, source=R.TARGET_4K, value=PAMT_BYTES, text="the new page behind")
-        call.row(Op.LET, register=R.HPA, source=R.HPA, value=4096)
-
-    def _may_end(self, call: Call, ends: int | None):
-        if ends is None:
-            return
-        over, noted = call.fresh("over"), call.fresh("noted")
-        call.row(Op.LOAD_IN, base=R.TD, offset=call.td("op_state"), mask=~sum(1 << state for state in IN_ORDER),
-                 next=noted, otherwise=over, text="in order?")
-        with call.listing.aside(over):
-            _session_over(call, ends)
-        call.listing.label(noted)
-
-    def _change(self, call: Call, number: int, wrong):
-        new, done = call.fresh("new"), call.fresh("imported")
-        entry, there = call.listing.held[-1], call.fresh("there")
-        call.row(Op.IN, source=R.STATE, mask=states("FREE", "REMOVED"), next=new, otherwise=there, text="FREE REMOVED")
-        with call.listing.aside(there):
-            self._again(call, wrong)
-            call.drop(entry)
-            call.row(Op.LET, next=done)
-        call.listing.label(new)
-        page = self._take_new_page(call, number, wrong)
-        Count("mem_count", +1).emit(call)
-        call.row(Op.ADD, base=R.TD, offset=call.td("chldcnt"), value=1, text="TDR.chldcnt")
-        call.row(Op.STORE, base=R.TARGET_4K, offset=PAMT_TYPE, width=8, value=PT_REG, text="type of PAGE")
-        self._note_epoch(call, R.TARGET_4K)
-        CountUsed("PAGE", +1).emit(call)
-        for lock in reversed(page):
-            call.drop(lock)
-        blocked = STATE["BLOCKED"].word(lock=True, access=call.release.access)
-        write_entry(call, False, R.HPA, blocked, "entry as BLOCKED")
-        call.row(Op.LET, register=R.COPY, source=R.HPA, value=blocked)
-        write_entry(call, True, R.HPA, STATE["MAPPED"].word(access=call.release.access), "entry as MAPPED")
-        call.listing.label(done)
-
-    def _take_new_page(self, call: Call, number: int, wrong) -> list[Held]:
-        """With Dynamic PAMT and no pair for it the call ends, can be resumed, and has not touched this entry."""
-        def fails(name: str) -> str:
-            return wrong(NO_NEW_PAGE, status(name, self.page.operand))
-
-        *above, own = self.page.locks(0, call.release)
-        taken = []
-        for lock in above:
-            taken.append(call.take(lock, fails("TDX_OPERAND_BUSY")))
-            stopped = call.fresh("stopped")
-            below, why = below_type(call, NAMED["PAGE"].index(lock.base))
-            call.row(Op.LOAD, base=lock.base, offset=PAMT_TYPE, width=8, register=R.OLD, mask=-1, match=below,
-                     otherwise=stopped, text=f"type of {lock.resource}: {why}")
-            with call.listing.aside(stopped):
-                if below == PT_PAMT:
-                    missing, large = call.fresh("missing"), call.fresh("large")
-                    call.row(Op.TEST, register=R.OLD, mask=-1, match=PT_NDA, next=missing, otherwise=large,
-                             text="nothing there?")
-                    with call.listing.aside(missing):
-                        call.promote(lock, fails("TDX_OPERAND_BUSY"))
-                        call.row(Op.LET, next=call.fail("TDX_INTERRUPTED_PAMT", number))
-                    call.listing.label(large)
-                call.promote(lock, fails("TDX_OPERAND_BUSY"))
-                call.row(Op.LET, next=fails("TDX_PAGE_METADATA_INCORRECT"))
-        taken.append(call.take(own, fails("TDX_OPERAND_BUSY")))
-        call.row(Op.LOAD, base=own.base, offset=PAMT_TYPE, width=8, mask=-1, match=PT_NDA, text="type of PAGE",
-                 otherwise=fails("TDX_PAGE_METADATA_INCORRECT"))
-        if call.dynamic_pamt:
-            check_no_pamt_page(call, own.base, "PAGE", fails("TDX_PAGE_METADATA_INCORRECT"))
-        return taken
-
-    def _again(self, call: Call, wrong):
-        """A page that was imported in an epoch before: data, epoch, one write."""
-        in_order, again = call.fresh("in_order"), call.fresh("again")
-        same = wrong(THIS_EPOCH, status("TDX_MIGRATED_IN_CURRENT_EPOCH", self.operand), always=True)
-        call.row(Op.LOAD_IN, base=R.TD, offset=call.td("op_state"), mask=sum(1 << state for state in IN_ORDER),
-                 next=in_order, otherwise=wrong(ENTRY_STATE), text="in order?")
-        call.listing.label(in_order)
-        call.row(Op.INDEX, register=R.PAMT, base=R.TD, offset=call.td("pamt_4k.data"), source=R.COPY, width=12,
-                 mask=(1 << 28) - 1, match=PAMT_BYTES, text="PAMT entry of the page")
-        call.row(Op.LOAD, base=R.PAMT, offset=PAMT_BEPOCH, register=R.BEPOCH, text="epoch of its last import")
-        call.row(Op.LOAD, base=R.TD, offset=call.td("mig_epoch"), register=R.OLD, text="mig_epoch")
-        call.row(Op.TEST, register=R.OLD, source=R.BEPOCH, mask=-1, next=same, otherwise=again, text="the same epoch?")
-        call.listing.label(again)
-        self._note_epoch(call, R.PAMT)
-        self._as(call, ((("MAPPED", "PENDING"), "MAPPED"),))
-
-    @staticmethod
-    def _note_epoch(call: Call, page: R):
-        call.row(Op.LOAD, base=R.TD, offset=call.td("mig_epoch"), register=R.BEPOCH, text="mig_epoch")
-        call.row(Op.STORE, base=page, offset=PAMT_BEPOCH, source=R.BEPOCH, text="epoch of the import")
-
-
-def _session_over(call: Call, ends: int) -> None:
+def session_over(call: Call, ends: int) -> None:
     """An import has failed: the TD can only be torn down."""
     OpStateBecomes(OP_STATE_FAILED_IMPORT).emit(call)
     call.listing.answer(ends | TDX_FATAL, next=call.unwinding())

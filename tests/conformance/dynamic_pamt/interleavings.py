@@ -248,7 +248,7 @@ def scenario_of(lines: list[Line]) -> DynamicScenario:
 
 
 def outcomes(scenario: DynamicScenario) -> set[Outcome]:
-    found = explore.run(scenario, forget=False)
+    found = explore.run(scenario, forget=0)
     assert found.complete, f"{scenario.line.place}: {found.stopped}"
     watch, numbers = [name for name, _ in scenario.watched()], {each.name: each for each in scenario.program.answers}
     result = set()

@@ -158,6 +158,7 @@ CASES = [
     ("atomic_set(v, 1); int a = atomic_dec_and_mutex_lock(v, m); int b = mutex_is_locked(m);", (1, 1)),
     ("rcu_read_lock(); int a = *x; rcu_read_unlock(); synchronize_rcu(); int i = srcu_read_lock(srcu); srcu_read_unlock(srcu, i);"
      " synchronize_srcu(srcu); int b = 3;", (0, 3)),
+    ("int a = srcu_down_read(srcu); srcu_up_read(srcu, a); synchronize_srcu(srcu);", (0,)),
     ("unsigned long f; local_irq_save(f); local_irq_restore(f); local_irq_disable(); lockdep_assert_irqs_disabled(); local_irq_enable();"
      " cond_resched(); int a = 1;", (1,)),
     ("read_lock(rw); lockdep_assert_held_read(rw); read_unlock(rw); write_lock(rw); lockdep_assert_held_write(rw); lockdep_assert_held(rw);"

@@ -182,6 +182,8 @@ static inline void let_go_writer(void *l) { ((rwlock_t *)(*(void **)l))->writer 
 #define srcu_read_lock(s) ((s)->depth++)
 #define srcu_read_unlock(s, i) ((void)(i), (void)(s)->depth--)
 #define synchronize_srcu(s) ((void)0)
+#define srcu_down_read(s) ((s)->depth++)
+#define srcu_up_read(s, i) ((void)(i), (void)(s)->depth--)
 #define lockdep_assert_held(l) ((void)0)
 #define lockdep_assert_not_held(l) ((void)0)
 #define lockdep_assert_irqs_disabled() ((void)0)
