@@ -64,6 +64,10 @@ class Bounds(NamedTuple):
     def bounded(self) -> bool:
         return self.preemptions != PREEMPTIONS_ANY
 
+    @property
+    def option(self) -> str:
+        return f"--preemptions {self.preemptions}"
+
     def search(self, scenario: Scenario, sign: Sign, how: "Here" = Here()) -> engine.Found:
         return engine.run(scenario, self.memory_mib, self.reduce, self.preemptions, partial(sign, of="states"),
                           symmetry=self.symmetry, jobs=how.threads, spill=self.spill, kept=how.kept, resume=how.resume)
@@ -77,6 +81,10 @@ class Sampling(NamedTuple):
     seed: int
     depth: int = 0
     bounded = True
+
+    @property
+    def option(self) -> str:
+        return f"--pct {self.depth}" if self.depth else f"--random {self.runs}"
 
     def search(self, scenario: Scenario, sign: Sign, how: "Here" = Here()) -> engine.Found:
         return engine.sample(scenario, self.runs, self.seed, self.depth, self.memory_mib, partial(sign, of="runs"))
@@ -125,7 +133,10 @@ class Searching(NamedTuple):
         return [self.of_before(key, scenario) is not None for key, (_, scenario, _) in zip(self.keys(scenarios), scenarios)]
 
     def each(self, scenarios: list[tuple[str, Scenario, str]]) -> Iterator[tuple[int, tuple]]:
-        """(place, (found, verdict) or jobs.Failure) of (path, scenario, what it is about), as they end."""
+        """(place, (found, verdict) or jobs.Failure) of (path, scenario, what it is about), as they end.  Raises UsageError."""
+        if weak := [scenario.name for _, scenario, _ in scenarios if scenario.tso and self.method.bounded]:
+            raise UsageError(f"{self.method.option}: not of a scenario under x86-TSO, which {weak[0]} is by its file; --memory-model sc searches"
+                             " it without store buffers")
         keys, there = self.keys(scenarios), {}
         if self.wanted:
             there = {place: known for place, (key, (_, scenario, _)) in enumerate(zip(keys, scenarios))

@@ -130,6 +130,13 @@ def test_a_mistake_about_how_to_search_is_one_line(capsys, monkeypatch, argument
     refused(capsys, monkeypatch, [TWO_HOSTS, *arguments], sentence)
 
 
+@pytest.mark.parametrize("option", ["--random 5", "--pct 2", "--preemptions 1"])
+def test_a_part_of_a_scenario_that_has_store_buffers_by_its_file_is_refused(capsys, monkeypatch, option):
+    weak = str(ROOT / "configs/explore/no_entry_barrier.toml")
+    refused(capsys, monkeypatch, [weak, *option.split()], f"{option}: not of a scenario under x86-TSO, which no_entry_barrier is by its"
+            " file; --memory-model sc searches it without store buffers")
+
+
 @pytest.mark.parametrize("arguments, sentence", [
     (["--modules"], "--modules: not of C litmus tests"), (["--policies"], "--policies: not of C litmus tests"),
     (["--guests"], "--guests: not of C litmus tests"), (["--resume"], "--resume: not of C litmus tests"),

@@ -154,6 +154,17 @@ def test_what_has_ended_behind_a_task_that_has_not_is_kept_at_a_request_to_stop(
     assert sorted(found) == [(1, "a"), (2, "b")]
 
 
+@pytest.mark.slow
+def test_a_process_that_is_killed_costs_only_the_task_that_it_dies_of(tmp_path):
+    """Its neighbours hear no TERM, by which Python would end them: whoever waits for the end of a task would wait for ten minutes."""
+    began = str(tmp_path / "began")
+    os_, sleep = "__import__('os')", "__import__('time').sleep"
+    killer = f"[[{sleep}(0.05) for _ in iter(lambda: {os_}.path.exists({began!r}), True)], {os_}.kill({os_}.getpid(), 9)]"
+    neighbour = f"open({began!r}, 'a').write('x') and {sleep}(600 if {os_}.path.getsize({began!r}) == 1 else 0) or 7"
+    tasks = [("6 * 7",), (killer,), (neighbour,), ("8",)]
+    assert dict(jobs.results(jobs.Where(2), eval, tasks)) == {0: 42, 1: jobs.KILLED, 2: 7, 3: 8}
+
+
 def test_what_is_there_is_not_run_again_but_after_a_change_of_config_or_source(tmp_path, capsys, monkeypatch):
     def runs(*more):
         before = len(saved(tmp_path))
