@@ -6,6 +6,7 @@ are declared.
 """
 
 import re
+from typing import Any
 
 from pycparser import c_ast, c_parser
 
@@ -111,7 +112,7 @@ class Structs:
     def __init__(self, text: Text):
         self.text, self.known = text, dict(types.STRUCTS)
         self.typedefs: dict[str, Type] = {}
-        self.macros: dict[str, tuple[object, int, Type | None]] = {}
+        self.macros: dict[str, tuple[Any, int, Type | None]] = {}
         self.places: dict[str, Place] = {}
         self.undeclared: list[str] = []
 
