@@ -1,7 +1,7 @@
 """The large searches of configs/explore/large/, as `make explore-large` makes them: states, time and memory of each.
 
-Each is a process of its own, `explore --jobs 2`. Livelock and starvation are judged; what is not complete fails. The last is all
-policies on three vCPUs. docs/exploring.md has the table.
+Each is a process of its own, `explore --jobs 2`. Livelock and starvation are judged; what is not complete fails. docs/exploring.md has
+the table.
 """
 
 import argparse
@@ -21,13 +21,12 @@ MEMORY_MIB = 12_000
 
 # File, policies (none: the file's), releases.
 ROWS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
-    ("four_vcpus_kicked", (), ("1.5.24", "1.5.34")),
-    ("four_vcpus", (), ("1.5.24", "1.5.34")),
-    ("three_vcpus_again", ("kick_on_busy", "do_no_vcpus_619", "zero_step_exit"), ("1.5.24", "1.5.34")),
-    ("three_vcpus_two_hosts", (), ("1.5.24", "1.5.34")),
+    ("four_vcpus_kicked", (), ("1.5.34",)),
+    ("three_vcpus", ("kick_on_busy", ), ("1.5.24", "1.5.34")),
+    ("three_vcpus_again", (), ("1.5.34",)),
+    ("three_vcpus_suspected", ("kick_on_busy", "zero_step_exit"), ("1.5.24",)),
     ("pamt_two_each", (), ("1.5.24",)),
 ]
-MATRIX = ("explore", "--policies", f"{LARGE}/three_vcpus.toml", "--module", "1.5.24", "--memory-mib", str(MEMORY_MIB))
 
 
 def run(arguments: tuple[str, ...], out) -> tuple[int, float, float]:
@@ -66,11 +65,7 @@ def main() -> int:
                     print(" ".join(map(str, lines[-1])), file=sys.stderr, flush=True)
     print(tabulate(lines, headers=["configs/explore/large", "policy", "module", "states", "transitions", "search s", "all s", "MiB", "violated", ""],
                    disable_numparse=True, colalign=("left", "left", "left", *["right"] * 5, "left", "left")), flush=True)
-    failed = any(line[-1] == "FAILED" for line in lines)
-    if options.only in (None, "three_vcpus"):
-        print()
-        failed |= run(MATRIX, sys.stdout)[0] != 0
-    return int(failed)
+    return int(any(line[-1] == "FAILED" for line in lines))
 
 
 if __name__ == "__main__":
