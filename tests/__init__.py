@@ -12,6 +12,7 @@
     fuzz/         damaged inputs for every reader
     test_fence    who may import whom, print, exit        test_files
     bench/        `make bench`; asserts nothing            soak       `make soak`: no correct run is failed
+    large         `make explore-large`: searches of millions of states
 
 What they share:
 

@@ -1,6 +1,6 @@
 """What `make bench` says of the search: states and transitions per second, counted on one processor.
 
-As `explore` does it; with actors that are alike in every order; with all told apart that nobody can tell; with every access
+As `explore` does it; with actors that are alike in every order; with all distinguished that nobody can see; with every access
 a step (no reduction); and with one thread and two.
 The tables have been in use before, so that their pages are there.  Seconds are of the processor, not of
 the clock: the search is one thread that waits for nothing.
@@ -24,7 +24,7 @@ WORLDS = {
 }
 VARIANTS = {"": {}, ", alike hosts in every order": {"symmetry": False}, ", every access a step": {"reduce": False}}
 FLOWS = ROOT / "configs/explore/fault_zap_two_vcpus.toml", "1.5.24", "2 vCPUs touch, 1 removal"
-REDUCTIONS = {"": {}, ", vCPUs in every order": {"symmetry": False}, ", RIPs of entries told apart": {"forget": moves.LOST_TRIES}}
+REDUCTIONS = {"": {}, ", vCPUs in every order": {"symmetry": False}, ", RIPs of entries distinguished": {"forget": moves.LOST_TRIES}}
 LARGE = ROOT / "configs/explore/large/three_vcpus.toml", "1.5.34", "3 vCPUs touch, 1 removal"
 ROUNDS, PAIRED_ROUNDS, SHARED_ROUNDS = 3, 10, 2
 PAIRS_MODULE = "1.5.05"
