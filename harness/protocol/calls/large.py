@@ -30,8 +30,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_NDA, page="found"),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_page_promote.c:55-103 and after; 1.5.20 c8000; 1.5.24:50-83; 1.5.34 c1400; 2.0.08 c1400;"
-                   " 2.0.12 c1400; 2.0.14 c1400",
+            source="tdh_mem_page_promote.c:55-103 and after; 1.5.20 c8000; 1.5.24:50-83; 1.5.28 c7000; 1.5.34 c1400; 2.0.08 c1400;"
+                   " 2.0.12 c1400; 2.0.14 c1400; 2.0.16 c7000",
             levels=(1,),
         ),
         Seamcall(
