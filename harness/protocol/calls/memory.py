@@ -79,7 +79,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Become(BLOCK, hpa="copy", releases=False),
                 NoteBlocked(),
             ),
-            source="tdh_mem_range_block.c:118-300; 2.0.08 c6300; 2.0.12 c6300; 2.0.18 c1400; 1.5.34 = 2.0.18",
+            source="tdh_mem_range_block.c:118-300; 2.0.08 c6300; 2.0.12 c6300; 2.0.14 c6300; 2.0.18 c1400; 1.5.34 = 2.0.18",
             levels=ANY_LEVEL,
         ),
         Seamcall(
