@@ -32,5 +32,6 @@
     events.py        The first milliseconds of a run, call by call, as such a trace
     ci.py            What other tools read of a night: JUnit, KTAP, a step summary, benchmark JSON
     page.py          Results as one HTML page that needs nothing else
+    templates.py     Pages for a browser: a template, filled in
     plots.py         Its plots, as SVG that follows the page's colours, and as files
 """

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 from harness.errors import UsageError, nearest
 from harness.memory.layout import Layout
-from harness.protocol import contention
+from harness.protocol import contention, shared_ranges
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
+from harness.protocol.dpamt import BY_NAME as DESIGNS
 from harness.protocol.seamcalls import held_by, seamcalls, write_call
-from harness.protocol.releases import FIELDS, Release
+from harness.protocol.releases import FIELDS, RELEASES, Release
 from harness.protocol.sources import alike, in_release
 from harness.reports.named import find_release
 from harness.reports.text import WIDTH, count, formatted, laid_out, width, wrap
@@ -142,24 +143,45 @@ def contention_report(name: str, resource: str | None = None, under_kvm: bool = 
     release = find_release(name, "--module")
     only = find_resource(resource) if resource else None
     found, apart = (contention.conflicts(release, only, under_kvm, apart=each) for each in (False, True))
+    head = f"module {release.name}: {len(found)} ways in which two calls can make each other TDX_OPERAND_BUSY"
+    head += ",\nafter what KVM 6.16's own locks exclude" if under_kvm else ""
+    short = not (only or under_kvm)
+    conclusions = [] if only or style != "table" else [_conclusion_lines(release), *_disagreement_lines(release)]
+    return _conflict_report(found, apart, head, style, every_pair, short, conclusions)
+
+
+def ranges_report(name: str, design: str, placement: str, style: str = "table", every_pair: bool = False) -> str:
+    """What a design of Dynamic PAMT leaves of contention for ranges.  Raises UsageError."""
+    release = find_release(name, "--module")
+    if design not in DESIGNS:
+        raise UsageError(f"--dpamt {design}: no such design; known: {', '.join(DESIGNS)}{nearest(design, DESIGNS)}")
+    if not release.dynamic_pamt:
+        have = ", ".join(row.name for row in RELEASES if row.dynamic_pamt)
+        raise UsageError(f"--module {name}: has no Dynamic PAMT; releases that have it: {have}")
+    found = shared_ranges.conflicts(release, DESIGNS[design], placement)
+    head = wrap(f"module {release.name}, {design}, pages {placement}: {len(found)} ways in which two calls can make each other"
+                " TDX_OPERAND_BUSY on the PAMT 2M entry of a range, also of two TDs; on the PAMT 1G entry none")
+    return _conflict_report(found, [], head, style, every_pair, short=False)
+
+
+def _conflict_report(found: list, apart: list, head: str, style: str, every_pair: bool, short: bool, conclusions=()) -> str:
     if style == "json":
         return formatted([{"a": each.a, "b": each.b, "resource": each.resource, "a_mode": each.a_mode,
                            "b_mode": each.b_mode} for each in found], style)
-    short = style == "table"
-    rows = [{"a": each.a, "b": each.b, "resource": each.resource, "a mode": INITIALS[each.a_mode] if short else each.a_mode,
-             "b mode": INITIALS[each.b_mode] if short else each.b_mode, "a BUSY on": each.a_operand, "b BUSY on": each.b_operand}
+    table = style == "table"
+    rows = [{"a": each.a, "b": each.b, "resource": each.resource, "a mode": INITIALS[each.a_mode] if table else each.a_mode,
+             "b mode": INITIALS[each.b_mode] if table else each.b_mode, "a BUSY on": each.a_operand, "b BUSY on": each.b_operand}
             for each in found]
-    if not short:
+    if not table:
         return formatted(rows, style)
-    head = f"module {release.name}: {len(found)} ways in which two calls can make each other TDX_OPERAND_BUSY"
-    head += ",\nafter what KVM 6.16's own locks exclude" if under_kvm else ""
+    if not found:
+        return "\n\n".join([head, *conclusions])
     if every_pair:
         body = formatted(rows, style, words=tuple(range(7)))
-    elif only or under_kvm:
-        body = "\n".join([*_by_resource(found), *_apart_lines(found, apart), "", wrap(LEGEND)])
-    else:
+    elif short:
         body = "\n".join([formatted(_counts(found, apart), style, words=(0, -1)), "", wrap(COUNTS_LEGEND)])
-    conclusions = [] if only else [_conclusion_lines(release), *_disagreement_lines(release)]
+    else:
+        body = "\n".join([*_by_resource(found), *_apart_lines(found, apart), "", wrap(LEGEND)])
     return "\n\n".join([head, body, *conclusions])
 
 

@@ -18,6 +18,7 @@ from harness.files import reason, saved, write_file
 from harness.reports import comparison, plots
 from harness.reports.numbers import NUMBER, events_text, reasons_of
 from harness.reports.run import PERCENTILES, invariant_line
+from harness.reports.templates import as_it_is, filled
 from harness.reports.text import count, one_line
 from harness.results import changes, history, inference, trust
 from harness.results.comparison import Line, Table, make_table
@@ -61,20 +62,14 @@ def write(results: list[Result], out: str, plots_folder: str | None = None, hist
 
 def page(table: Table, made: list[Plot]) -> str:
     """The page as text."""
-    try:
-        import jinja2
-    except ImportError:
-        raise UsageError("report: jinja2 is not installed; `pip install '.[report]'` does it") from None
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("harness.reports", "."), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     drawn = [{"name": plot.name, "title": plot.title, "text": plot.text,
               # matplotlib escapes what it draws, and the label is escaped here
-              "svgs": {place: jinja2.utils.markupsafe.Markup(plots.inline(plot.draw(width=width), prefix + plot.name, escape(plot.title)))
+              "svgs": {place: as_it_is(plots.inline(plot.draw(width=width), prefix + plot.name, escape(plot.title)))
                        for place, width, prefix in (("broad", plots.WIDE, ""), ("narrow", plots.NARROW, "n-"))}}
              for plot in made]
     overview = comparison.overview_rows(table)
-    return environment.get_template(TEMPLATE).render(
-        title=comparison.title(table).replace("\n   ", ""), verdicts=verdict_rows(table),
+    return filled(
+        TEMPLATE, "report", title=comparison.title(table).replace("\n   ", ""), verdicts=verdict_rows(table),
         together=[reason.partition(": ")[2] for reason in common_reasons(table).values()],
         overview=[{one_line(heading): value for heading, value in row.items()} for row in overview],
         differences=difference_sections(table), notes=[*table.notes, comparison.planner_line(table)],

@@ -9,8 +9,8 @@ The page needs no network and no script from elsewhere; everything from files an
 import json
 from typing import NamedTuple
 
-from harness.errors import UsageError
 from harness.experiment.schedule import Access, Schedule
+from harness.reports.templates import filled
 from kernels.words import spell_entry
 
 TEMPLATE = "way.html.jinja"
@@ -92,12 +92,6 @@ def inside(steps: list[Step]) -> list[set[str]]:
 
 def page(schedule: Schedule, accesses: list[Access]) -> str:
     """The page as text.  Raises UsageError if jinja2 is not installed."""
-    try:
-        import jinja2
-    except ImportError:
-        raise UsageError("--html: jinja2 is not installed; `pip install '.[report]'` does it") from None
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("harness.reports", "."), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     scenario, whole = schedule.scenario, steps_of(accesses)
     steps = folded(whole)
     actors = [script.actor.name for script in scenario.scripts]
@@ -108,8 +102,9 @@ def page(schedule: Schedule, accesses: list[Access]) -> str:
         if step.changes:
             now = now | {step.word: step.after}
         states.append([now[word] for word in words])
-    return environment.get_template(TEMPLATE).render(
-        name=scenario.name, about=_about(scenario), reason=schedule.reason, actors=actors, count=len(whole), steps=steps, inside=inside(steps), words=words, first=[first[word] for word in words], states=states)
+    return filled(
+        TEMPLATE, "--html", name=scenario.name, about=_about(scenario), reason=schedule.reason, actors=actors, count=len(whole), steps=steps,
+        inside=inside(steps), words=words, first=[first[word] for word in words], states=states)
 
 
 def _about(scenario) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from harness.__main__ import main
+from harness.errors import DONE, USAGE
 from harness.protocol import contention
 from harness.protocol.kvm_locks import CONTEXTS, NOT_MADE
 from harness.protocol.seamcalls import IN_REPORT, held_by, seamcalls
@@ -267,3 +268,23 @@ def test_an_unknown_name_is_one_line_with_the_nearest_one(arguments, message):
     assert result.returncode == 2 and not result.stdout
     [line] = result.stderr.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize("arguments, part", [
+    (["--dpamt", "dpamt_merge", "--module", "1.5.24"], "did you mean dpamt_merged?"),
+    (["--dpamt", "dpamt_merged"], "--module 1.5.05: has no Dynamic PAMT; releases that have it: 1.5.20"),
+    (["--placement", "packed"], "--placement packed: needs --dpamt"),
+    (["--dpamt", "dpamt_merged", "--under-kvm"], "--dpamt: not together with --under-kvm"),
+])
+def test_options_about_ranges_that_cannot_be_are_refused_in_a_line(arguments, part, capsys):
+    assert main(["contention", *arguments]) == USAGE
+    said = capsys.readouterr().err
+    assert part in said and said.count("\n") == 1
+
+
+def test_the_matrix_of_ranges_says_what_a_design_leaves(capsys):
+    assert main(["contention", "--module", "1.5.24", "--dpamt", "dpamt_demote_bare"]) == DONE
+    said = capsys.readouterr().out
+    assert "pages packed: 4 ways" in said and "tdh_mem_page_demote|R12" in said
+    assert main(["contention", "--module", "1.5.24", "--dpamt", "dpamt_demote_bare", "--placement", "by_use", "--format", "json"]) == DONE
+    assert json.loads(capsys.readouterr().out) == []

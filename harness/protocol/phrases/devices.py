@@ -12,12 +12,12 @@ from harness.memory.layout import MMIOMT_MAPPED, PAMT_BEPOCH
 from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, Call
 from harness.protocol.locate import write_walk
-from harness.protocol.phrases.guests import violation
+from harness.protocol.phrases.guests import stopped_above, violation
 from harness.protocol.phrases.locking import Entry
 from harness.protocol.phrases.pages import write_entry
 from harness.protocol.releases import DEFAULT, STORE, Release
 from kernels import epoch
-from kernels.ops import LEVELS, Op, Register as R
+from kernels.ops import Op, Register as R
 from kernels.words import GUEST_ACCESSIBLE, HPA_MASK, PS, STATE, TDHP, states, status
 
 
@@ -106,7 +106,7 @@ class AcceptDevice:
         stopped = call.fresh("stopped")
         write_walk(call.listing, stopped=stopped)
         with call.listing.aside(stopped):
-            self._stopped_above(call)
+            stopped_above(call)
         call.row(Op.LET, register=R.UNLOCKED, source=R.COPY)
         Entry(()).emit(call)
         refused, decide, leaf, accepted = violation(call), call.fresh("decide"), call.fresh("leaf"), call.fresh("accepted")
@@ -122,16 +122,3 @@ class AcceptDevice:
         call.listing.label(decide)
         call.row(Op.IN, source=R.STATE, mask=states("MMIO_PENDING"), otherwise=refused, text="MMIO_PENDING")
         DeviceEntry("MMIO_MAPPED", releases=False).emit(call)
-
-    @staticmethod
-    def _stopped_above(call: Call):
-        refused, known = violation(call), call.fresh("known")
-        call.row(Op.STATE, register=R.STATE, source=R.COPY)
-        call.row(Op.IN, source=R.STATE, mask=states(*GUEST_ACCESSIBLE), next=known, otherwise=refused, text="accepted")
-        call.listing.label(known)
-        for level in range(call.level + 1, LEVELS):
-            at = call.fresh("above")
-            call.row(Op.TEST, register=R.WALK, mask=-1, match=level, otherwise=at,
-                     next=call.fail("TDX_PAGE_ALREADY_ACCEPTED", level), text=f"at level {level}")
-            call.listing.label(at)
-        call.row(Op.LET, next=refused)

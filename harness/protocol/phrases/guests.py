@@ -29,6 +29,22 @@ def violation(call: Call) -> str:
     return label
 
 
+def stopped_above(call: Call) -> None:
+    """The walk ended at an entry above: a large page that is accessible has been accepted."""
+    exits = violation(call)
+    call.row(Op.STATE, register=R.STATE, source=R.COPY)
+    known = call.fresh("known")
+    call.row(Op.IN, source=R.STATE, mask=states(*GUEST_ACCESSIBLE), next=known, otherwise=exits,
+             text="accepted")
+    call.listing.label(known)
+    for level in range(call.level + 1, LEVELS):
+        at = call.fresh("above")
+        call.row(Op.TEST, register=R.WALK, mask=-1, match=level, otherwise=at,
+                 next=call.fail("TDX_PAGE_ALREADY_ACCEPTED", level), text=f"at level {level}")
+        call.listing.label(at)
+    call.row(Op.LET, next=exits)
+
+
 @dataclass(frozen=True)
 class Accept:
     """Walk without any lock, lock the entry on the guest's side, decide, zero the page, write.
@@ -52,7 +68,7 @@ class Accept:
             call.fresh(part) for part in ("stopped", "accepted", "decide", "refused"))
         write_walk(call.listing, stopped=stopped)
         with call.listing.aside(stopped):
-            self._stopped_above(call)
+            stopped_above(call)
         if call.release.accept_leaf == WALK:
             call.row(Op.LET, register=R.UNLOCKED, source=R.COPY)
         Entry(()).emit(call)
@@ -77,22 +93,6 @@ class Accept:
         call.work(call.name + "_ns")
         self._become(call, "MAPPED", "EXP_DIRTY")
         write_entry(call, releases=False)
-
-    @staticmethod
-    def _stopped_above(call: Call):
-        """The walk ended at an entry above: a large page that is accessible has been accepted."""
-        exits = violation(call)
-        call.row(Op.STATE, register=R.STATE, source=R.COPY)
-        known = call.fresh("known")
-        call.row(Op.IN, source=R.STATE, mask=states(*GUEST_ACCESSIBLE), next=known, otherwise=exits,
-                 text="accepted")
-        call.listing.label(known)
-        for level in range(call.level + 1, LEVELS):
-            at = call.fresh("above")
-            call.row(Op.TEST, register=R.WALK, mask=-1, match=level, otherwise=at,
-                     next=call.fail("TDX_PAGE_ALREADY_ACCEPTED", level), text=f"at level {level}")
-            call.listing.label(at)
-        call.row(Op.LET, next=exits)
 
     @staticmethod
     def _become(call: Call, pending: str, dirty: str):
