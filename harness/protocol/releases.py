@@ -158,11 +158,11 @@ _24 = _20._replace(
     name="1.5.24", source=f"release 1.5.24, {_COPY}", also=("1.5.25",), entry_write=SWAP, op_states=12)
 _28 = _24._replace(
     name="1.5.28", source=_STORED.format("30d22188"), also=(), entry_write=CHECKED_SWAP, guest_shared=LOOK_ADD,
-    accept_leaf=ENTRY, promote_gives_way=INTERRUPT, demote_gives_way=NOTHING, cancel_counts=True,
+    accept_leaf=ENTRY, promote_gives_way=INTERRUPT, demote_gives_way=NOTHING, cancel_counts=True, removed_children=True,
     derived=("filter_tree", "filter_pending", "init_apicid_tdr", "unblock_operand", "list_gives_way",
              "list_count_in_rax"))
 _34 = _28._replace(
-    name="1.5.34", source=_STORED.format("9fd3c8b1"), guest_entry=LOOK_SET, removed_children=True, op_states=13,
+    name="1.5.34", source=_STORED.format("9fd3c8b1"), guest_entry=LOOK_SET, op_states=13,
     counters=True, mr_key_get=True, list_count_in_rax=False,
     derived=("filter_tree", "filter_pending", "init_apicid_tdr"))
 # The 2.0 line: each is the counterpart of a release of the 1.5 line.

@@ -174,7 +174,7 @@ def _conflict_report(found: list, apart: list, head: str, style: str, every_pair
             for each in found]
     if not table:
         return formatted(rows, style)
-    if not found:
+    if not found and (every_pair or not apart):
         return "\n\n".join([head, *conclusions])
     if every_pair:
         body = formatted(rows, style, words=tuple(range(7)))

@@ -85,10 +85,10 @@ def test_a_page_that_is_removed_while_its_td_is_imported_leaves_a_mark(release, 
 
 
 @pytest.mark.parametrize("call, level", [("tdh_mem_sept_remove", 1), ("tdh_mem_sept_remove", 2)])
-@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "2.0.14", "1.5.28", "2.0.16", "1.5.34"])
 def test_an_sept_page_is_removed_only_if_all_its_entries_are_free(release, call, level):
-    """From 1.5.34 a REMOVED one counts as free.  tdh_mem_sept_remove.c"""
-    free = ("FREE", "REMOVED") if release == "1.5.34" else ("FREE",)
+    """From 1.5.28 and 2.0.16 a REMOVED one counts as free.  tdh_mem_sept_remove.c"""
+    free = ("FREE", "REMOVED") if release in ("1.5.28", "2.0.16", "1.5.34") else ("FREE",)
     for place in (0, 511):
         for state in STATE.values():
             tried = Try(release, call, level)

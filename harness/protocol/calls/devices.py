@@ -41,7 +41,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 DeviceEntry("MMIO_BLOCKED", releases=False),
                 NoteDeviceBlocked(),
             ),
-            source="tdh_mmio_block.c 2.0.08 c2500-7200; 2.0.18 c3500",
+            source="tdh_mmio_block.c 2.0.08 c2500-7200; 2.0.12 c3000; 2.0.16 c3000; 2.0.18 c3500",
         ),
         Seamcall(
             "tdh_mmio_unmap", 160, "host", (
@@ -54,7 +54,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 DeviceEntry("FREE", releases=True, hpa="none"),
                 Mapped(0),
             ),
-            source="tdh_mmio_unmap.c 2.0.08 c2500-10200; 2.0.12 c3000; 2.0.18 c3500",
+            source="tdh_mmio_unmap.c 2.0.08 c2500-10200; 2.0.12 c3000; 2.0.16 c4500; 2.0.18 c3500",
         ),
         Seamcall(
             "tdg_tdi_mmio_accept", 71, "guest", (

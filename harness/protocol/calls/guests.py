@@ -12,7 +12,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
             "tdg_mem_page_accept", 6, "guest", (
                 Accept(),
             ),
-            source="src/td_dispatcher/vm_exits/tdg_mem_page_accept.c:49-326; 1.5.28 c1400; 2.0.08 c6000; 2.0.18 c1400;"
+            source="src/td_dispatcher/vm_exits/tdg_mem_page_accept.c:49-326; 1.5.28 c1400; 2.0.08 c6000; 2.0.12 c6000; 2.0.18 c1400;"
                    " 1.5.34 = 2.0.18",
             levels=LEAF_LEVELS,
         ),

@@ -65,7 +65,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1, own_size=True),
                 PageBecomes(PT_REG, clear_bepoch=True, own_size=True),
             ),
-            source="tdh_mem_page_aug.c:66-215; 2.0.08 c5500; 2.0.12 c3800; 2.0.18 c1400; 1.5.34 = 2.0.18",
+            source="tdh_mem_page_aug.c:66-215; 1.5.28 c5700; 2.0.08 c5500; 2.0.12 c3800; 2.0.18 c1400; 1.5.34 = 2.0.18",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -79,7 +79,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Become(BLOCK, hpa="copy", releases=False),
                 NoteBlocked(),
             ),
-            source="tdh_mem_range_block.c:118-300; 2.0.08 c6300; 2.0.18 c1400; 1.5.34 = 2.0.18",
+            source="tdh_mem_range_block.c:118-300; 2.0.08 c6300; 2.0.12 c6300; 2.0.14 c6300; 2.0.18 c1400; 1.5.34 = 2.0.18",
             levels=ANY_LEVEL,
         ),
         Seamcall(
@@ -118,7 +118,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(-1, own_size=True),
                 PageBecomes(PT_NDA, page="found"),
             ),
-            source="tdh_mem_page_remove.c:66-265; 1.5.20 c3300; 1.5.24 c3300; 2.0.08 c5500; 2.0.12 c4300; 1.5.34 c1400; 2.0.18 c8500",
+            source="tdh_mem_page_remove.c:66-265; 1.5.20 c3300; 1.5.24 c3300; 2.0.08 c5500; 2.0.12 c4300; 2.0.14 c5700; 1.5.34 c1400; 2.0.18 c8500",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -135,7 +135,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_NDA, page="found"),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_sept_remove.c:66-330; 1.5.20 c3900; 1.5.24 c3900; 2.0.08 c5500; 2.0.12 c6300; 1.5.34 c1400; 2.0.18 c1000",
+            source="tdh_mem_sept_remove.c:66-330; 1.5.20 c3900; 1.5.24 c3900; 1.5.28 c9000; 2.0.08 c5500; 2.0.12 c6300; 2.0.14 c9000; 2.0.16 c9000;"
+                   " 1.5.34 c1400; 2.0.18 c1000",
             order=("SEPT_ENTRY", "PAGE", "SEPT_TREE", "OP_STATE", *TDR_SIZES),
             levels=TABLE_LEVELS,
         ),

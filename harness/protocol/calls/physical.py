@@ -22,7 +22,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                     PageBecomes(PT_NDA, own_size=True),
                 )),
             ),
-            source="tdh_phymem_page_reclaim.c 1.5.01 c3700; 1.5.20 c3600; 1.5.24:87-153; 2.0.08 c1800-10300",
+            source="tdh_phymem_page_reclaim.c 1.5.01 c3700; 1.5.20 c3600; 1.5.24:87-153; 1.5.28 c3500; 2.0.08 c1800-10300",
         ),
         *(
             Seamcall(
