@@ -59,8 +59,8 @@ def kernel(function=None, *, entry=False, inline=True):
 
     A kernel is called by other kernels and is inlined into them.  An `entry` is also called from
     Python; only entries are kept on disk, with all that they call inside.  (What Python needs in
-    order to call a function costs as much to compile as a small kernel itself.)  With inline = False LLVM
-    says whether it is inlined: for what is long, stands in several entries and is not called at each step.
+    order to call a function costs as much to compile as a small kernel itself.)  With inline = False it
+    is called: for what is long and not called at each step.
 
     No bounds or division checks: what a kernel is given has been checked before (assemble, plan).
     """

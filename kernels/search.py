@@ -175,6 +175,13 @@ def find_move(world, known, tables, registers, limits, actor, local, memory, bra
     found = look_for_move(moves, local, memory, branch)
     if found != ABSENT:
         return found, FINISHED
+    return make_move(world, known, tables, registers, limits, actor, local, memory, branch)
+
+
+@kernel(inline=False)
+def make_move(world, known, tables, registers, limits, actor, local, memory, branch):
+    """As `find_move`, of a move that has not been made before; moves.given is its row."""
+    moves, found = tables.moves, np.int64(ABSENT)
     put(world, known, tables, registers, local, memory)
     pc, cannot, executed, ending = move(world, known, registers, actor, branch, limits)
     flags = read_flags(world)
@@ -264,7 +271,7 @@ def list_move(run, listed, way, place, local, memory):
     return listed + 1
 
 
-@kernel
+@kernel(inline=False)
 def list_picks(world, known, tables, run, limits, actor, listed):
     """The moves in which a loop over all vCPUs goes on with another than the first that is left: as `list_candidates`."""
     actors, rows = world.scripts.shape[0], tables.states.rows
@@ -449,7 +456,7 @@ def next_state(scheduler, counts, run, until):
     return run.mine[0] if run.mine[0] < run.mine[1] else np.int64(ABSENT)
 
 
-@kernel
+@kernel(inline=False)
 def keeps_from_going_on(tables, run, limits, first):
     """An ending, if there is no room for what comes of one state or another worker has stopped."""
     counts, spare = tables.counts, limits[SPARE]

@@ -159,6 +159,11 @@ class KernelLower(Lower):
 
     known = {}                       # code, by operator and types of operands
 
+    def pre_lower(self):
+        super().pre_lower()
+        if self.flags.no_compile and not self.flags.forceinline:         # LLVM would inline what has one caller
+            self.function.attributes.add("noinline")
+
     def code_of(self, op, signature):
         function = self.context.typing_context.resolve_value_type(op)
         key = function, signature.args

@@ -167,7 +167,7 @@ def give_all_room(tables, spare):
     give_room(tables.states.table, spare)
 
 
-@kernel
+@kernel(inline=False)
 def index_all(tables):
     """Put the few rows that a search begins with into the indexes."""
     index_again(tables.locals.table, SLOTS_FIRST)
@@ -421,7 +421,7 @@ def pick(first, number, alike, tables, known, who):
         place = alike[place, LEFT]
 
 
-@kernel
+@kernel(inline=False)
 def starts_alike(world, known, tables, first):
     """Whether a state stays the same whoever of those that are alike is who."""
     for place in range(world.alike.shape[0]):

@@ -62,6 +62,13 @@ class Failure(NamedTuple):
 KILLED = Failure("given up: its process was killed, the second time alone; is memory short?")
 
 
+class Part(NamedTuple):
+    """What a task that is not over has come to so far, a piece of it; `again`: it begins anew, elsewhere, and so do its pieces."""
+
+    value: Any = None
+    again: bool = False
+
+
 # --- options -----------------------------------------------------------------------------------
 
 def add_jobs(parser, resume: str, list_: str, at_once: str = "processes at once, in virtual time") -> None:
@@ -135,6 +142,8 @@ def there(out: Path) -> dict[str, Result]:
 def results(place: Where, function: Callable, tasks: list[tuple], here: Callable | None = None,
             names: list[str] | None = None) -> Iterator[tuple[int, Any]]:
     """(place of a task, what the function makes of it or Failure) as they end; of a request to stop on those that have ended.
+
+    On a cluster a function may be a generator: then each thing that it yields is a Part when it comes, and the end a list of all.
 
     here    computes the task of a place in this process, with its progress, if that is where
     names   of the tasks, for what is said of them

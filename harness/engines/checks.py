@@ -202,16 +202,21 @@ def pages_mapped_twice(memory: Memory, td: int = 0) -> int:
     return len(pages) - len(np.unique(pages))
 
 
+def _of_ranges(memory: Memory) -> str:
+    """The PAMT entries of the 2 MiB that may have a pair: of data pages, or of the host."""
+    return f"pamt_2m.{HOST if memory.layout.frames else 'data'}"
+
+
 def pairs_miscounted(plan: Plan, memory: Memory) -> int:
     """2 MiB of data that have a pair but no page in use, or a page in use but no pair."""
-    paired = memory.view("pamt_2m.data", np.uint8)[:, PAMT_TYPE] == PT_PAMT
+    paired = memory.view(_of_ranges(memory), np.uint8)[:, PAMT_TYPE] == PT_PAMT
     counted = memory.view("dpamt_ref")[:, 0] != 0
     return int((paired[:len(counted)] != counted).sum())
 
 
 def priority_on_ranges(memory: Memory) -> int:
     """2 MiB of data with host priority on the PAMT entry."""
-    return int((memory.view("pamt_2m.data", np.uint16)[:, PAMT_LOCK // 2] & np.uint16(HP) != 0).sum())
+    return int((memory.view(_of_ranges(memory), np.uint16)[:, PAMT_LOCK // 2] & np.uint16(HP) != 0).sum())
 
 
 def foreign_contents(plan: Plan, memory: Memory) -> int:

@@ -40,6 +40,7 @@ from pydantic import Field, field_validator
 from harness.experiment.config import BUSTED, KeyProblem, Table, resolve_guest, resolve_module, resolve_policy
 from harness.experiment.plan import Actor, start_registers
 from harness.memory.block import Memory
+from harness.memory.placement import BY_USE, PLACEMENTS
 from harness.memory.layout import ENTRIES, PAMT_TYPE, TDVPS_STEPPING, Layout
 from harness.protocol.assemble import Program
 from harness.protocol.call import Options
@@ -80,7 +81,8 @@ class Start(Table):
     pages: dict[str, str] = Field({}, description="\"PAGE\" or \"PAGE level N\" -> STATE, with +EL and +HP as wanted")
     children: dict[str, str] = Field({}, description="\"PAGE level N\" -> state of the 512 entries below")
     tables: bool = Field(True, description="SEPT pages above the pages are there; with large_pages only above those of start.pages")
-    pairs: bool = Field(True, description="with Dynamic PAMT: the 2 MiB of data have a pair of PAMT pages")
+    pairs: bool = Field(True, description="with Dynamic PAMT: the 2 MiB of data have a pair of PAMT pages; with a placement, those that "
+                                          "have no page in use")
     listed: dict[str, list[int]] = Field({}, description="vCPU -> pages in its zero-step list")
     words: dict[str, int] = Field({}, description="\"NAME\" or \"NAME INDEX\" -> value")
 
@@ -114,6 +116,8 @@ class File(Table):
                                                        "5); 0: there always is a pair")
     crossed: bool = Field(False, description="the pair of each 2 MiB lies in the other 2 MiB; with split, that of those 2 MiB only")
     dynamic_pamt: bool = Field(False, description="PAMT entries of 4 KiB pages in pages that the host gives")
+    placement: Literal[PLACEMENTS] = Field(BY_USE, description="where physical pages lie, as machine.placement; not by_use: uses share 2 MiB "
+                                                               "and 1 GiB, named pamt_2m.host and pamt_1g.host")
     timeouts: bool = Field(False, description="the guest's time for host priority may run out")
     exclusive_ownership: bool = Field(True, description="check that no lock has two exclusive holders")
     busted: list[Literal[(*BUSTED, NO_BARRIER)]] = Field([], description="what is broken on purpose")
@@ -263,7 +267,7 @@ class Scenario:
     @functools.cached_property
     def layout(self) -> Layout:
         return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt, self.uses_flows and self.file.guest.one_at_a_time,
-                         self.uses_pairs, inhibits=self.uses_flows and self.file.large_pages)
+                         self.uses_pairs, inhibits=self.uses_flows and self.file.large_pages, placement=self.file.placement)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -280,7 +284,8 @@ class Scenario:
                         self.file.pending_ve, self.file.dynamic_pamt, busted,
                         self.policy if self.uses_flows else None, self.file.accept_first, labels, self.behaviour_of_guest(),
                         BY_NAME[self.file.dpamt] if self.uses_pairs else None, self.file.crossed,
-                        tuple(sorted({script.uses for script in self.scripts if script.uses})), self.tso and self.uses_flows)
+                        tuple(sorted({script.uses for script in self.scripts if script.uses})), self.tso and self.uses_flows,
+                        self.file.placement)
 
     def behaviour_of_guest(self) -> Behaviour:
         if self.uses_flows:
@@ -341,7 +346,7 @@ class Scenario:
     def write_start(self, memory: Memory) -> None:
         """Pages, lists and words as the file says they are at the start."""
         layout = self.layout
-        if layout.dynamic_pamt:
+        if layout.dynamic_pamt and not layout.frames:
             memory.take_pairs()          # until it is known what is in use
         for page, level, state in self.pages:
             _set_page(memory, page, level, state, self.file.start.tables, releases.find(self.module).access)
@@ -349,7 +354,9 @@ class Scenario:
             first = page >> 9 * level << 9 * level
             for part in range(first, first + (1 << 9 * level), 1 << 9 * (level - 1)):
                 _set_page(memory, part, level - 1, state, False, releases.find(self.module).access)
-        if layout.dynamic_pamt:
+        if layout.dynamic_pamt and layout.frames:
+            memory.count_host(pairs=self.file.start.pairs and not self.uses_pairs)
+        elif layout.dynamic_pamt:
             memory.give_pairs(data=self.file.start.pairs and not self.uses_pairs)
         for page in [page for script in self.scripts if script.uses == "split" for page in script.flow]:
             memory.set_word(layout.at("pamt_2m.data", page // ENTRIES) + PAMT_TYPE, PT_REG, 8)
@@ -451,19 +458,21 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
 # --- programs --------------------------------------------------------------------------------
 
 def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False, ranges: int = 0,
-              inhibits: bool = False) -> Layout:
+              inhibits: bool = False, placement: str = BY_USE) -> Layout:
     """`ranges` of 512 pages; 0: as many as users of page pairs want, or one."""
     return Layout(vcpus, vcpus + hosts, PAGES * (ranges or (RANGES if pairs else 1)), record_words=0, content_bytes=8,
-                  dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs, inhibits=inhibits)
+                  dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs, inhibits=inhibits, placement=placement)
 
 
 @functools.lru_cache(maxsize=64)
 def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, busted, policy, accept_first,
-             scripts, behaviour, design, crossed, users, plain_mode) -> Program:
+             scripts, behaviour, design, crossed, users, plain_mode, placement) -> Program:
     """Kept, as many scenarios have the same."""
     layout = layout_of(vcpus, hosts, dynamic_pamt, policy is not None and behaviour.guest.one_at_a_time, design is not None,
-                       inhibits=behaviour.large_pages)
-    options = Options(layout, primitive, owners, busted=busted, release=releases.find(module), attribution=False,
+                       inhibits=behaviour.large_pages, placement=placement)
+    # The calls go by the count then, not entry by entry (phrases/pairs.py).
+    costs = frozenset({"tdh_phymem_pamt_add_ns", "tdh_phymem_pamt_remove_ns"} if layout.frames and dynamic_pamt else ())
+    options = Options(layout, primitive, owners, costs=costs, busted=busted, release=releases.find(module), attribution=False,
                       pending_ve=pending_ve, plain_mode=plain_mode,
                       inside=any(step.call == "tdh_sys_shutdown" for _, steps in scripts for step in steps))
     chance = {True: 1.0, False: 0.0, "either": 0.5}[accept_first]

@@ -21,6 +21,8 @@ from harness.experiment.scenario_grades import check_release, graded
 from harness.experiment.scenario_scripts import lacks, make_scripts
 from harness.files import read_toml, stem
 from harness.memory.layout import Layout
+from harness.memory.placement import BY_USE
+from harness.protocol.flows.script import LEAF_CALLS
 from harness.protocol.releases import BY_NAME as RELEASES, between, find
 from kernels.moves import ACTORS_MAX
 from kernels.ops import LEVELS
@@ -110,7 +112,9 @@ def _scenario(file: File, module: str) -> Scenario:
         raise KeyProblem("actors", sorted(file.actors), f"at most {ACTORS_MAX} actors are explored")
     kinds = [script.actor.kind for script in scripts]
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
-    _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt, pairs=any(script.uses for script in scripts)))
+    _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt, pairs=any(script.uses for script in scripts),
+                                 placement=file.placement))
+    _check_placed(file, scripts)
     _check_listed(file, scripts)
     _check_flows(file, scripts)
     _check_design(file, scripts)
@@ -242,6 +246,22 @@ def _check_design(file: File, scripts: tuple[Script, ...]) -> None:
         raise KeyProblem("pamt_cache", file.pamt_cache, "needs an actor { use = [PAGE, ...] }")
     if users and len(users) < len(scripts):
         raise KeyProblem("actors", sorted(file.actors), "those that use page pairs stand beside nobody else")
+
+
+def _check_placed(file: File, scripts: tuple[Script, ...]) -> None:
+    """With a placement all pages are of 4 KiB, and where the pair of a range lies is the placement's to say."""
+    if file.placement == BY_USE:
+        return
+    large = [key for key, state in file.start.pages.items() if " level " in key and STATE[_state(f"start.pages.{key}", state).partition("+")[0]].leaf]
+    at_level = [str(step) for script in scripts for step in script.steps if step.level and (
+        step.call in LEAF_CALLS or "promote" in step.call or "demote" in step.call) and "pamt" not in step.call]
+    split = [script.actor.name for script in scripts if script.uses == "split"]
+    for found, what in ((large, "large pages at the start"), (at_level, "calls on large pages"), (split, "an actor that splits"),
+                        ([True] * file.large_pages, "large_pages"), ([True] * file.crossed, "crossed"),
+                        ([True] * bool(file.pairs), "pairs")):
+        if found:
+            raise KeyProblem("placement", file.placement, f"cannot be together with {what}"
+                             + (f" ({found[0]})" if found[0] is not True else "") + "; allowed there: by_use")
 
 
 def _check_flows(file: File, scripts: tuple[Script, ...]) -> None:

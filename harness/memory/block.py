@@ -9,7 +9,7 @@ import mmap
 import numpy as np
 
 from harness.memory.layout import (
-    ENTRIES, HOST, MMU_NONPRESENT, PAIRS, PAMT_BIT, PAMT_BYTES, PAMT_COUNT, PAMT_PAIR, PAMT_TYPE, TDR_READY, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX, Layout,
+    ENTRIES, GROUPS, HOST, MMU_NONPRESENT, PAIRS, PAMT_BIT, PAMT_BYTES, PAMT_COUNT, PAMT_PAIR, PAMT_TYPE, TDR_READY, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX, Layout,
 )
 from kernels import epoch, guest
 from kernels.atomics import address_of
@@ -90,21 +90,30 @@ class Memory:
 
     def format_host(self) -> None:
         """With Dynamic PAMT and a placement: the 2 MiB that have a page in use, or all, have their pair."""
+        if self.layout.dynamic_pamt and self.layout.frames:
+            self.count_host(pairs=not self.layout.counted_pairs)
+
+    def count_host(self, pairs: bool) -> None:
+        """The host's 2 MiB count the pages of them that are in use, by their PAMT entries, and have a pair if there are any.
+
+        pairs   whether those without a page in use have one too
+        """
         layout = self.layout
-        if not (layout.dynamic_pamt and layout.frames):
-            return
         used = np.zeros(layout.frames.ranges, np.int64)
-        in_use = {"control": 1 + layout.vcpus, "tdcx": TDCS_PAGES + layout.vcpus * (TDVPS_PAGES - 1), "service": 1}
-        for td in range(layout.tds) if layout.created else ():
-            for group, count in in_use.items():
-                frames = layout.frames.of(group, np.arange(count), td)
+        for td in range(layout.tds):
+            for group in GROUPS:
+                types = self.view(f"pamt_4k.{group}", np.uint8, td)[:, PAMT_TYPE]
+                frames = layout.frames.of(group, np.flatnonzero(types), td)
                 used += np.bincount(frames >> 9, minlength=len(used))
-        paired = np.flatnonzero(used) if layout.counted_pairs else np.arange(len(used))
         if layout.counted_pairs:
             self.view("dpamt_ref")[:, 0] = used
-        for number in paired:
-            node = layout.at(f"pamt_2m.{HOST}", int(number))
-            self._give(node, int(used[number]), [layout.at(f"pamt_4k.{HOST}", 2 * int(number) + half) for half in (0, 1)])
+        for number in range(len(used)):
+            node = layout.at(f"pamt_2m.{HOST}", number)
+            entries = [layout.at(f"pamt_4k.{HOST}", 2 * number + half) for half in (0, 1)]
+            if used[number] or pairs:
+                self._give(node, int(used[number]), entries)
+            else:
+                self._take(node, entries)
 
     def _format_created(self, td: int) -> None:
         layout = self.layout
@@ -141,8 +150,7 @@ class Memory:
         for group, place in self.layout.ranges():
             node = self.layout.at(f"pamt_2m.{group}", place)
             if self.word(node + PAMT_TYPE, 8) == PT_PAMT:
-                for offset, width in ((PAMT_TYPE, 8), (PAMT_COUNT, 16), (PAMT_PAIR, 64)):
-                    self.set_word(node + offset, 0, width)
+                self._take(node)
 
     def give_pair(self, group: str, place: int, pages: tuple[int, int], td: int = 0) -> None:
         """2 MiB have a pair of PAMT pages (of the group PAIRS); the pages of them that are in use are counted."""
@@ -150,6 +158,12 @@ class Memory:
         node = layout.at(f"pamt_2m.{group}", place, td)
         types = self.view(f"pamt_4k.{group}", np.uint8, td)[place * ENTRIES:(place + 1) * ENTRIES, PAMT_TYPE]
         self._give(node, np.count_nonzero(types), [layout.at(f"pamt_4k.{PAIRS}", page, td) for page in pages])
+
+    def _take(self, node: int, entries=()) -> None:
+        for offset, width in ((PAMT_TYPE, 8), (PAMT_COUNT, 16), (PAMT_PAIR, 64)):
+            self.set_word(node + offset, 0, width)
+        for entry in entries:
+            self.set_word(entry + PAMT_BIT, 0, 8)
 
     def _give(self, node: int, used: int, entries: list[int]) -> None:
         """The node of 2 MiB, with `used` pages in use, and the PAMT entries of its pair's pages."""

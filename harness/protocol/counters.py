@@ -34,6 +34,7 @@ COUNTERS = {
     "kicks_taken": "interrupts that took a vCPU out of the guest between two instructions",
     "entries_refused": "entries refused because entry was barred",
     "migrations": "vCPUs that came back on another processor",
+    "flush_ipis": "vCPUs that came out of the guest because their processor had to flush one that had moved",
     "userspace_exits": "exits to userspace",
     "internal_errors": "exits with KVM_EXIT_INTERNAL_ERROR after a SEAMCALL that did not reach the module",
     "memory_fault_exits": "exits with KVM_EXIT_MEMORY_FAULT: the page is shared by its attributes",

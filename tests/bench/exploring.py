@@ -1,6 +1,7 @@
 """What `make bench` says of the search: states and transitions per second, counted on one processor.
 
-As `explore` does it; with hosts that are alike in every order; and with every access a step (no reduction).
+As `explore` does it; with actors that are alike in every order; with all told apart that nobody can tell; with every access
+a step (no reduction); and with one thread and two.
 The tables have been in use before, so that their pages are there.  Seconds are of the processor, not of
 the clock: the search is one thread that waits for nothing.
 """
@@ -12,7 +13,7 @@ from harness.results import grading
 from harness.engines.explore import search as explore
 from harness.experiment import litmus
 from harness.experiment.scenario_file import load, parse
-from kernels import states
+from kernels import moves, states
 
 ROOT = Path(__file__).parent.parent.parent
 ACCEPT, AUG = "tdg_mem_page_accept 3", "tdh_mem_page_aug 3 retry 2"
@@ -22,7 +23,10 @@ WORLDS = {
     "4 actors: ACCEPT, 3 x AUG": {"vcpu0": ACCEPT, "host0": AUG, "host1": AUG, "host2": AUG},
 }
 VARIANTS = {"": {}, ", alike hosts in every order": {"symmetry": False}, ", every access a step": {"reduce": False}}
-ROUNDS, PAIRED_ROUNDS = 3, 10
+FLOWS = ROOT / "configs/explore/fault_zap_two_vcpus.toml", "1.5.24", "2 vCPUs touch, 1 removal"
+REDUCTIONS = {"": {}, ", vCPUs in every order": {"symmetry": False}, ", RIPs of entries told apart": {"forget": moves.LOST_TRIES}}
+LARGE = ROOT / "configs/explore/large/three_vcpus.toml", "1.5.34", "3 vCPUs touch, 1 removal"
+ROUNDS, PAIRED_ROUNDS, SHARED_ROUNDS = 3, 10, 2
 PAIRS_MODULE = "1.5.05"
 
 
@@ -36,16 +40,38 @@ def searching() -> list[list]:
             if "symmetry" in options and name.startswith("2"):
                 continue                 # no two hosts
             [scenario] = parse({"actors": actors, "start": {"pages": {"3": "FREE"}}}, "bench")
-            search, best = explore.Search(scenario, **options), float("inf")
-            if "reduce" not in options:
-                search.scout()
-            for _ in range(ROUNDS):
-                began = time.process_time()
-                search.search()
-                best = min(best, time.process_time() - began)
-            found, transitions = int(search.counts[states.N_STATES]), int(search.counts[states.TRANSITIONS])
-            rows.append([name + variant, found, round(search.bytes_used() / found),
-                         f"{found / best / 1e6:.2f}", f"{transitions / best / 1e6:.2f}"])
+            rows.append(timed(name + variant, scenario, options))
+    path, module, name = FLOWS
+    return rows + [timed(name + variant, load(path, [module])[0], options) for variant, options in REDUCTIONS.items()]
+
+
+def timed(name: str, scenario, options: dict) -> list:
+    """A line of `searching`."""
+    search, best = explore.Search(scenario, **options), float("inf")
+    if "reduce" not in options:
+        search.scout()
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        search.search()
+        best = min(best, time.process_time() - began)
+    found, transitions = int(search.counts[states.N_STATES]), int(search.counts[states.TRANSITIONS])
+    return [name, found, round(search.bytes_used() / found), f"{found / best / 1e6:.2f}", f"{transitions / best / 1e6:.2f}"]
+
+
+def sharing() -> list[list]:
+    """[threads, states, bytes a state, s, s of processor, M states/s] of a large search: the fastest of SHARED_ROUNDS by the clock."""
+    path, module, name = LARGE
+    rows = []
+    for jobs in (1, 2):
+        search, best = explore.Search(load(path, [module])[0]), (float("inf"), 0.0)
+        search.scout()
+        for _ in range(SHARED_ROUNDS):
+            began, used = time.perf_counter(), time.process_time()
+            search.search(jobs=jobs)
+            best = min(best, (time.perf_counter() - began, time.process_time() - used))
+        found = int(search.counts[states.N_STATES])
+        rows.append([f"{name}, {jobs} thread{'s' * (jobs > 1)}", found, round(search.bytes_used() / found), *(f"{each:.1f}" for each in best),
+                     f"{found / best[0] / 1e6:.2f}"])
     return rows
 
 

@@ -80,6 +80,22 @@ def test_what_was_explored_is_not_searched_again_and_says_the_same(tmp_path, cap
     assert explored("--list")[1].split()[-1] == "no"         # damaged
 
 
+def test_the_searches_of_a_matrix_are_listed_with_their_rows(tmp_path, capsys, monkeypatch):
+    """Rows that behave the same are one search; nothing is searched."""
+    def explored(*more):
+        return command(capsys, "explore", "--modules", "configs/explore/known/priority_lost.toml", "--module", "1.5.01", "--module", "1.5.05",
+                       "--module", "1.5.34", "--out", tmp_path, *more)
+    assert explored("--resume")[0] == 0
+    monkeypatch.setattr("harness.engines.explore.search.run", None)
+    code, out, _ = explored("--module", "2.0.08", "--list", "--format", "json")
+    there = {row["module"]: row["there"] for row in json.loads(out)}
+    assert code == 0 and there.pop("2.0.08") == "no" and there == {"1.5.01, 1.5.05": "yes", "1.5.34": "yes"}
+    rows = [line.split()[-1] for line in explored("--list")[1].splitlines()[2:]]
+    assert set(rows) == {"yes"} and len(rows) < 4
+    code, out, _ = command(capsys, "explore", "--policies", "configs/explore/fault_zap.toml", "--list", "--out", tmp_path)
+    assert code == 0 and out.split()[0] == "scenario" and out.count("fault_zap") > 10 and "yes" not in out
+
+
 @pytest.mark.slow
 def test_two_jobs_explore_and_run_as_one_does(tmp_path, capsys):
     for words in (("explore", "configs/explore/known/priority_lost.toml"), ("explore", "--modules", "configs/explore/known/priority_lost.toml"),

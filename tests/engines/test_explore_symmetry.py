@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from harness.engines.explore import checkpoint, search as explore
+from harness.engines.explore.ways import Unproved
 from harness.engines.replay.steps import Replay, execute
 from harness.experiment.scenario_file import load, parse
 from harness.experiment.schedule import Schedule
 from harness.protocol.policies import BY_NAME
-from kernels import states, symmetry
+from kernels import search as kernel, states, symmetry
 from kernels.ops import Op, Register as R
 from tests.engines.orbits import orbits
 
@@ -38,6 +39,8 @@ WORLDS = {
     "a guest in the way": ({"vcpu0": f"{ACCEPT} retry forever", "host0": f"{AUG} retry forever",
                             "host1": f"{AUG} retry forever"}, "FREE", True, {}),
     "two removals": ({"host0": {"remove": [3]}, "host1": {"remove": [3]}}, "MAPPED", False, {}),
+    "two removals beside alike guests": ({"vcpu0": ACCEPT, "vcpu1": ACCEPT, "host0": {"remove": [3]}, "host1": {"remove": [3]}}, "MAPPED", True,
+                                         {"module": "1.5.34", "policy": "kick_vcpus"}),
     "owners are looked at": ({"host0": AUG, "host1": AUG}, "FREE", False, {"watch": ["mmu_owner"]}),
     "nothing contested": ({"vcpu0": ACCEPT, "vcpu1": ACCEPT}, "PENDING+HP", True, {"module": "1.5.34"}),
     "one has other calls": ({"host0": AUG, "host1": BLOCK}, "FREE", False, {}),
@@ -265,3 +268,38 @@ def test_an_interrupted_search_of_vcpus_that_change_places_is_gone_on_with(tmp_p
     found, whole = explore.run(scenario, kept=tmp_path / "kept", resume=True), explore.run(scenario)
     assert (found.states, found.transitions, found.alike) == (whole.states, whole.transitions, whole.alike)
     assert (found.endings, found.violations, found.cycles) == (whole.endings, whole.violations, whole.cycles)
+
+
+def test_a_way_that_true_numbers_do_not_spell_has_all_searched_again_in_every_order():
+    """A kick waits for two vCPUs that never acknowledge: the kernel's own loop is stuck at the first, but here either may be that."""
+    [scenario] = parse({"module": "1.5.24", "policy": "kick_vcpus", "must_violate": ["deadlock"],
+                        "actors": {"vcpu0": ACCEPT, "vcpu1": ACCEPT, "host0": {"remove": [3]}},
+                        "start": {"pages": {"3": "MAPPED"}, "words": {"kick 0": 1 << 8, "kick 1": 1 << 8}}}, "test")
+    search = explore.Search(scenario)
+    search.scout()
+    ending = search.search()
+    assert search.groups == [[0, 1]]
+    with pytest.raises(Unproved):
+        explore._found(search, ending, 1024)
+    found, whole = explore.run(scenario), explore.run(scenario, symmetry=False)
+    assert not found.alike and says(found) == says(whole) and found.states == whole.states
+    assert len(found.violations["deadlock"]) == len(whole.violations["deadlock"])
+    execute(Schedule(scenario, found.violations["deadlock"]))
+
+
+def test_a_move_that_is_not_in_the_tables_any_more_is_not_passed_over():
+    [scenario] = load(CONFIGS["two_hosts"], ["1.5.24"])
+    search = explore.Search(scenario)
+    search.scout()
+    search.search()
+    numbers = np.arange(int(search.counts[states.N_STATES]))
+    first, arcs, _ = search.successors(numbers)
+    of = search.tables.states
+    assert search.counts[states.N_ARCS] == len(arcs) == search.counts[states.TRANSITIONS]
+    for state, begin, end in zip(numbers, first, first[1:]):     # what the search has kept for judging are these
+        kept = of.arcs[of.first[state]:of.first[state] + end - begin]
+        assert (kept & states.LAST - 1).tolist() == arcs[begin:end, kernel.THEN].tolist()
+        assert ((kept & states.LAST) != 0).tolist() == [False] * (end - begin - 1) + [True] if end > begin else of.first[state] < 0
+    search.tables.moves.rows[arcs[-1, kernel.MOVE], 0] ^= 1 << 20
+    with pytest.raises(AssertionError, match="what a search has made is not in its tables"):
+        search.successors(numbers)

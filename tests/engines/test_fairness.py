@@ -11,7 +11,7 @@ from harness.engines.explore.fairness import fair_states, round_trip
 from harness.engines.replay.steps import execute
 from harness.experiment.scenario_file import load, parse
 from harness.experiment.schedule import Schedule
-from kernels import judging, search as kernel, states
+from kernels import judging, moves, search as kernel, states
 
 ROOT = Path(__file__).parent.parent.parent
 A, B = 0, 1
@@ -170,3 +170,16 @@ def test_one_pass_marks_what_can_end_and_what_lies_on_a_cycle(name):
     some = {*range(0, count, max(1, count // 60)), *np.flatnonzero(marks & judging.CYCLE)[:40].tolist()}
     for state in some:
         assert bool(marks[state] & judging.CYCLE) == (state in reached(onto[state], onto))
+
+
+def test_arcs_for_which_there_is_no_room_are_looked_up_once_more(monkeypatch):
+    [scenario] = load(ROOT / "configs/explore/fault_zap_two_vcpus.toml", ["1.5.24"], policy="kick_vcpus")
+    roomy, cramped = search.Search(scenario), search.Search(scenario)
+    roomy.scout(), roomy.search()
+    kept = roomy.marks()
+    assert kept is not None and not roomy.counts[states.NO_ARCS]
+    cramped.scout()
+    cramped.memory_bytes = roomy.bytes_used() + (1 << 16)
+    assert cramped.search() == moves.FINISHED and cramped.counts[states.NO_ARCS]
+    monkeypatch.setattr("harness.engines.explore.tables.READ_AT_ONCE", 1_000)
+    assert (cramped.marks() == kept).all()

@@ -9,7 +9,7 @@ from harness.engines.processes.coordinator import _compile
 from harness.engines.processes.worker import Drive
 from harness.memory.block import Memory
 from harness.experiment.plan import make_plan
-from kernels import atomics, compiling, realtime, locks, rwlock
+from kernels import atomics, compiling, locks, numba_side, realtime, rwlock
 from kernels.compiling import for_python
 from tests.stage import config
 from tests.tries import LIMIT_S
@@ -19,10 +19,11 @@ pytestmark = pytest.mark.skipif(not atomics.X86, reason="counts x86 instructions
 
 @pytest.fixture(scope="module")
 def run_assembly() -> str:
-    """The compiled driver with `step` inlined; compiled afresh, as cached code cannot be inspected."""
+    """The compiled driver with `step` inlined; compiled afresh, as cached code cannot be inspected, and kept for all tests after it."""
     plan = make_plan(config())
     memory = Memory(plan.layout)
-    fresh = for_python(realtime.run)
+    fresh = numba_side.dispatcher(realtime.run.py_func, entry=True, inline=True)
+    fresh._cache.load_overload = lambda *_: None
     original, realtime.run = realtime.run, fresh
     try:
         _compile(plan, Drive(plan, memory, ticks_per_ns=1.0, crowded=False))

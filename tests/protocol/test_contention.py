@@ -8,9 +8,10 @@ import subprocess
 import pytest
 
 from harness.__main__ import main
+from harness.errors import DONE, USAGE
 from harness.protocol import contention
 from harness.protocol.kvm_locks import CONTEXTS, NOT_MADE
-from harness.protocol.seamcalls import IN_REPORT, seamcalls
+from harness.protocol.seamcalls import IN_REPORT, held_by, seamcalls
 from harness.protocol.releases import BY_NAME, RELEASES
 
 REPORT, DEFAULT = BY_NAME["report-2024"], BY_NAME["1.5.05"]
@@ -142,6 +143,42 @@ def test_pairs_are_ordered_unique_and_contend(release):
                    for use in taken[each.b])
 
 
+@pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
+def test_calls_that_are_kept_apart_exclude_each_other_on_a_lock_that_they_take_before_and_drop_behind(release):
+    rows = {row.name: row for row in seamcalls(release)}
+    places = {}
+    for name, row in rows.items():
+        taken = list(dict.fromkeys(lock.resource for level in row.levels for lock in held_by(row, level, release)))
+        dropped = list(row.order) or taken[::-1]
+        places[name] = {lock: (taken.index(lock), dropped.index(lock)) for lock in taken if lock in dropped}
+    modes = {name: {use.resource: use.mode for use in uses} for name, uses in contention.uses(release).items()}
+
+    def encloses(name, above, resource):
+        (taken, dropped), (inner_taken, inner_dropped) = places[name][above], places[name][resource]
+        return taken < inner_taken and dropped > inner_dropped
+
+    apart = contention.conflicts(release, apart=True)
+    assert apart and not set(apart) & set(contention.conflicts(release))
+    for each in apart:
+        assert any(encloses(each.a, above, each.resource) and encloses(each.b, above, each.resource)
+                   and "exclusive" in (modes[each.a][above], modes[each.b][above])
+                   for above in contention.ABOVE[each.resource] if above in places[each.a] and above in places[each.b]), each
+
+
+def test_n27_the_lock_of_the_migration_context_is_taken_and_never_busy():
+    assert not contention.conflicts(DEFAULT, "MIG") and contention.conflicts(DEFAULT, "MIG", apart=True)
+    text = " ".join(run("contention", "--resource", "MIG").stdout.split())
+    assert "MIG: 22 pairs of tdh_export_abort" in text and "never meet there: a lock above it (TDR, OP_STATE)" in text
+
+
+def test_what_the_tree_keeps_apart_is_counted_beside_what_can_be_busy():
+    pairs, apart = (set(contention.pairs(contention.conflicts(DEFAULT, apart=each), "SEPT_ENTRY")) for each in (False, True))
+    assert ("tdg_mem_page_accept", "tdh_mem_range_block") in pairs and ("tdh_mem_page_aug", "tdh_mem_page_aug") in pairs
+    assert ("tdh_mem_page_aug", "tdh_mem_range_block") in apart
+    text = run("contention", "--resource", "SEPT_ENTRY").stdout
+    assert f"SEPT_ENTRY, {len(pairs)} pairs" in text and f"SEPT_ENTRY: {len(apart)} more pairs never meet there" in text
+
+
 def run(*arguments) -> subprocess.CompletedProcess:
     """The command line, in this process."""
     out, err = io.StringIO(), io.StringIO()
@@ -231,3 +268,23 @@ def test_an_unknown_name_is_one_line_with_the_nearest_one(arguments, message):
     assert result.returncode == 2 and not result.stdout
     [line] = result.stderr.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize("arguments, part", [
+    (["--dpamt", "dpamt_merge", "--module", "1.5.24"], "did you mean dpamt_merged?"),
+    (["--dpamt", "dpamt_merged"], "--module 1.5.05: has no Dynamic PAMT; releases that have it: 1.5.20"),
+    (["--placement", "packed"], "--placement packed: needs --dpamt"),
+    (["--dpamt", "dpamt_merged", "--under-kvm"], "--dpamt: not together with --under-kvm"),
+])
+def test_options_about_ranges_that_cannot_be_are_refused_in_a_line(arguments, part, capsys):
+    assert main(["contention", *arguments]) == USAGE
+    said = capsys.readouterr().err
+    assert part in said and said.count("\n") == 1
+
+
+def test_the_matrix_of_ranges_says_what_a_design_leaves(capsys):
+    assert main(["contention", "--module", "1.5.24", "--dpamt", "dpamt_demote_bare"]) == DONE
+    said = capsys.readouterr().out
+    assert "pages packed: 4 ways" in said and "tdh_mem_page_demote|R12" in said
+    assert main(["contention", "--module", "1.5.24", "--dpamt", "dpamt_demote_bare", "--placement", "by_use", "--format", "json"]) == DONE
+    assert json.loads(capsys.readouterr().out) == []

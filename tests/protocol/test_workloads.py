@@ -255,6 +255,22 @@ def test_a_vcpu_that_has_moved_is_flushed_and_enters_again():
     assert scene.answered["tdh_vp_flush", "TDX_SUCCESS"] >= 1
 
 
+@pytest.mark.parametrize("mover, there", [("vcpu0", "vcpu1"), ("vcpu1", "vcpu0")])
+def test_the_processor_that_flushes_a_vcpu_takes_its_guest_out_first(mover, there):
+    scene = Scene("kick_on_busy", workload={"migrate_share": 0.5}).until(there, counter="touches")
+    scene.until(mover, counter="flush_ipis")
+    flushed = scene.attempts["tdh_vp_flush"]
+    assert scene.blocked(mover) and scene.attempts["tdh_vp_flush"] == flushed
+    scene.until(there, counter="kicks_taken").until(there, label="vcpu.run").until(mover, label="tdh_vp_flush")
+    scene.until(mover, counter="touches")
+    assert not scene.bugs
+
+
+def test_a_processor_on_which_no_guest_runs_flushes_at_once():
+    scene = Scene("kick_on_busy", workload={"migrate_share": 0.5}).until("vcpu0", label="tdh_vp_flush")
+    assert not scene.counters["flush_ipis"]
+
+
 
 def test_two_tds_created_at_once_meet_on_the_key_table_and_not_on_the_ownership_table():
     """KVM's tdx_lock is around TDH.MNG.CREATE, nothing is around TDH.MNG.KEY.CONFIG."""

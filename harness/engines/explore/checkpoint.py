@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.errors import UsageError
 from harness.experiment.schedule import Turn
-from kernels import interned, states
+from kernels import interned, states, symmetry
 
 KNOWN = "contested", "accessors", "changed", "ordered", "cells", "cell_at", "cell_of", "initial"
 DICTIONARY = "fields", "end", "codes", "values"
@@ -46,11 +46,17 @@ def keep(search, path: Path) -> None:
     """Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     begun = path.with_suffix(".begun")
-    about = np.array([search.room, bool(search.groups), search.stored.note_bits, search.seconds])
+    about = np.array([search.room, search.stored.note_bits, search.seconds])
     with open(begun, "wb") as file:
         used: dict[str, Any] = {name: array[:count] for name, (array, count) in _arrays(search).items()}
-        np.savez(file, about=about, settling=np.array(search.settling, np.int64), **used)
+        np.savez(file, about=about, leaders=search.world.arrays.alike[:, symmetry.LEADER], settling=np.array(search.settling, np.int64), **used)
     os.replace(begun, path)
+
+
+def _groups(leaders: list[int]) -> list[list[int]]:
+    """Places by the first of those that each is alike to."""
+    groups = [[place for place, each in enumerate(leaders) if each == leader] for leader in sorted(set(leaders))]
+    return [places for places in groups if len(places) > 1]
 
 
 def resume(search, path: Path) -> bool:
@@ -59,9 +65,8 @@ def resume(search, path: Path) -> bool:
         return False
     try:
         with np.load(path) as kept:
-            room, alike, note_bits, seconds = kept["about"].tolist()
-            if not alike and search.groups:
-                search.nobody_is_alike()
+            room, note_bits, seconds = kept["about"].tolist()
+            search.are_alike(_groups(kept["leaders"].tolist()))
             search.room = int(room)
             search.allocate()
             search.first, search.settling_met = kept["first"], kept["settling_met"]

@@ -44,15 +44,15 @@ class Stored:
         locals_ = self._table(states.N_LOCALS, buffers.columns(room))
         memories, moves, rows = (self._table(kind, columns) for kind, columns in (
             (states.N_MEMORIES, MEMORY_COLUMNS), (states.N_MOVES, states.MOVE_WORDS), (states.N_STATES, 1)))
-        count = locals_.rows.shape[0]
+        count, most = locals_.rows.shape[0], rows.rows.shape[0]
+        parents, ended, first, arcs = (self.zeros(length, np.int32) for length in (most, most, most, min(ARCS_MAX, ARCS_EACH * most)))
         self.tables = states.Tables(
             states.Locals(locals_, locals_.rows, zeros(count, np.int8), zeros(count, np.int32), zeros((actors, count), np.int32),
                           np.zeros(ACTORS_MAX, np.int64), zeros((count, actors), np.int32), zeros(count, np.int64)),
             states.Memories(memories, self.dictionary, zeros((memories.rows.shape[0], actors), np.int32),
                             zeros((memories.rows.shape[0], actors), np.int8), np.zeros(WORDS_MAX, np.int64)),
             moves._replace(columns=1, spare=states.FLAGS_LOW),
-            states.States(rows, self.state_fields, np.zeros((1, actors + 2), np.int32), *(self.zeros(rows.rows.shape[0], np.int32) for _ in "pef"),
-                          self.zeros(min(ARCS_MAX, ARCS_EACH * rows.rows.shape[0]), np.int32)),
+            states.States(rows, self.state_fields, np.zeros((1, actors + 2), np.int32), parents, ended, first, arcs),
             self.counts, np.zeros(states.TABLES, np.int64), self.asks)
         self.tables.locals.of[:, 0] = range(actors)      # as hold_first has them
         self._weigh()

@@ -27,8 +27,10 @@ Abstracted away: KVM maps 2 MiB only if the memory behind them is one folio, whi
 shared stay of 4 KiB pages for good, where KVM would go back to 2 MiB once they are all private and nothing of them is mapped.
 """
 
+import functools
+
 from harness.memory.layout import ENTRIES, KICK_SMALL, LINE, MMU_NONPRESENT
-from harness.protocol.call import index, locate, locate_pair
+from harness.protocol.locate import index, locate, locate_pair
 from harness.protocol.flows import seam
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_LARGE, MMU_PRESENT, REQUEST, SIGN, Flow
 from harness.protocol.flows.steps import bar, bar_is_off, step
@@ -170,9 +172,9 @@ def under_write(flow: Flow, stem: str) -> None:
     if flow.policy.bar == "removal":
         bar(flow, True)
         flow.kick_all()
-    how = {"mode": "exclusive", "stem": stem, "finish": f"{stem}.failed"}
-    step(flow, site="block", name="tdh_mem_range_block", level=1, **how)
-    step(flow, site="track", name="tdh_mem_track", **how)
+    make = functools.partial(step, flow, "exclusive", stem=stem, finish=f"{stem}.failed")
+    make("block", "tdh_mem_range_block", level=1)
+    make("track", "tdh_mem_track")
     if flow.policy.kick_after_track:
         flow.kick_all()
     locate(flow.listing, flow.layout, 1)         # the SEPT page that will map the parts
@@ -180,7 +182,7 @@ def under_write(flow: Flow, stem: str) -> None:
         locate_pair(flow.listing, flow.layout)
     if pairs := seam.page_pairs(flow):
         pairs.take_for_split(empty=f"{stem}.failed")
-    step(flow, site="remove", name="tdh_mem_page_demote", level=1, attempt=_demote, **how)
+    make("remove", "tdh_mem_page_demote", level=1, attempt=_demote)
     _publish(flow)
     flow.count("splits")
     flow.label(f"{stem}.finish")

@@ -38,7 +38,7 @@ def step(flow: Flow, mode: str, site: str, name: str, level: int = 0, *, stem: s
             without=() if flow.behaviour.may_sleep else ("drop_lock_and_yield",),
             respond={
                 "kick": lambda: _kick_and_repeat(flow, lambda behind: attempt(flow, name, behind, level), again, done),
-                "drop_lock_and_yield": lambda: (flow.count("zap_yields"), yield_lock(flow, mode), flow.goto(again)),
+                "drop_lock_and_yield": lambda: _yield_and_repeat(flow, mode, again),
                 "bug_vm": lambda: _bug(flow, site, done, finish or f"{stem}.finish"),
             },
         ).write()
@@ -53,6 +53,12 @@ def _bug(flow: Flow, site: str, done: str, finish: str) -> None:
     else:
         seam.end_operation(flow)
         flow.bug(finish)
+
+
+def _yield_and_repeat(flow: Flow, mode: str, again: str) -> None:
+    flow.count("zap_yields")
+    yield_lock(flow, mode)
+    flow.goto(again)
 
 
 def yield_lock(flow: Flow, mode: str) -> None:

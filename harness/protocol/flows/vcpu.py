@@ -10,7 +10,8 @@ The guest goes on at the row in R.RESUME.
 
 from harness.protocol.policy import Response
 from harness.protocol.flows import build, guest
-from harness.protocol.flows.flow import Flow
+from harness.memory.layout import LINE
+from harness.protocol.flows.flow import IN_GUEST, REQUEST, Flow
 from harness.protocol.flows.responses import TREE_BUSY, Responses
 from kernels.ops import Op, Register as R
 from kernels.words import EXIT_REASON_EPT_VIOLATION, TDX_SW_ERROR, status
@@ -51,10 +52,11 @@ def write(flow: Flow) -> None:
 
 
 def _migrate(flow: Flow) -> None:
-    """tdx_vcpu_load: on another processor than last time, the one before has to flush the vCPU first.
+    """tdx_vcpu_load: on another processor than last time, the one before has to flush the vCPU first (tdx_flush_vp_on_cpu).
 
-    KVM sends it an interrupt for that; the call is made with nothing else of the vCPU's in progress, so
-    that one that fails is a KVM_BUG_ON ("no need to retry").  The processor is the same again here.
+    KVM sends it an interrupt for that and waits.  There the next vCPU runs by now, which comes out of its guest; the call is made
+    with nothing else of the vCPU's in progress, so that one that fails is a KVM_BUG_ON ("no need to retry").  The processor that
+    makes it, and the vCPU's next one, are its own again here.
     """
     moved, stayed, failed, bug = (flow.fresh(f"vcpu.{part}") for part in ("moved", "stayed", "unflushed", "bug"))
     flow.listing.choose(R.COIN, "migrate")
@@ -62,6 +64,8 @@ def _migrate(flow: Flow) -> None:
              text="another processor?")
     with flow.aside(moved):
         flow.count("migrations")
+        if flow.layout.vcpus > 1:
+            _interrupt_next(flow)
         flow.call("tdh_vp_flush", behind=flow.fresh("vcpu.flush_answered"))
         flow.row(Op.TEST, register=R.STATUS, mask=-1, next=stayed, otherwise=failed, text="TDX_SUCCESS")
         flow.label(failed)
@@ -70,6 +74,22 @@ def _migrate(flow: Flow) -> None:
         flow.label(bug)
         flow.bug("vcpu.run")
     flow.label(stayed)
+
+
+def _interrupt_next(flow: Flow) -> None:
+    """The vCPU behind this one, or the first, has the processor: its guest is interrupted, and has come out when the flush is made."""
+    sent, sends, last, other = (flow.fresh(f"vcpu.{part}") for part in ("flush_ipi_sent", "flush_ipi", "is_last", "is_not_last"))
+    flow.row(Op.LET, register=R.CURSOR, source=R.KICK, value=LINE)
+    flow.row(Op.TEST, register=R.ROLE, mask=-1, match=flow.layout.vcpus, next=last, otherwise=other, text="the last vCPU")
+    with flow.aside(last):
+        flow.row(Op.LET, register=R.CURSOR, source=R.TD, value=flow.layout.at("kick"), next=other)
+    flow.label(other)
+    flow.row(Op.LET, register=R.OLD, value=IN_GUEST)
+    flow.row(Op.SWAP, base=R.CURSOR, register=R.OLD, value=IN_GUEST | REQUEST, next=sends, otherwise=sent, text="in the guest: IPI")
+    flow.label(sends)
+    flow.count("flush_ipis")
+    flow.label(sent)
+    flow.row(Op.WAIT_NOT, base=R.CURSOR, mask=REQUEST | IN_GUEST, match=REQUEST | IN_GUEST, text="interrupt taken")
 
 
 def _barred(flow: Flow) -> None:

@@ -1,0 +1,77 @@
+"""The large searches of configs/explore/large/, as `make explore-large` makes them: states, time and memory of each.
+
+Each is a process of its own, `explore --jobs 2`. Livelock and starvation are judged; what is not complete fails. The last is all
+policies on three vCPUs. docs/exploring.md has the table.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tabulate import tabulate
+
+ROOT = Path(__file__).parent.parent
+LARGE = "configs/explore/large"
+MEMORY_MIB = 12_000
+
+# File, policies (none: the file's), releases.
+ROWS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
+    ("four_vcpus_kicked", (), ("1.5.24", "1.5.34")),
+    ("four_vcpus", (), ("1.5.24", "1.5.34")),
+    ("three_vcpus_again", ("kick_on_busy", "do_no_vcpus_619", "zero_step_exit"), ("1.5.24", "1.5.34")),
+    ("three_vcpus_two_hosts", (), ("1.5.24", "1.5.34")),
+    ("pamt_two_each", (), ("1.5.24",)),
+]
+MATRIX = ("explore", "--policies", f"{LARGE}/three_vcpus.toml", "--module", "1.5.24", "--memory-mib", str(MEMORY_MIB))
+
+
+def run(arguments: tuple[str, ...], out) -> tuple[int, float, float]:
+    """(exit code, s by the clock, largest memory in MiB) of the program, which prints to `out`."""
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", "harness", *arguments], cwd=ROOT, stdout=out)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, time.monotonic() - began, used.ru_maxrss / 1024
+
+
+def searched(name: str, policy: str, module: str, jobs: int) -> list:
+    """A line of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        given = ("explore", f"{LARGE}/{name}.toml", "--module", module, *(("--policy", policy) if policy else ()), "--jobs", str(jobs),
+                 "--memory-mib", str(MEMORY_MIB), "--format", "json", "--out", folder)
+        with open(answer, "w") as out:
+            code, took_s, memory_mib = run(given, out)
+        [found] = json.loads(answer.read_text())
+    violated = ", ".join(key.removeprefix("no_") for key, says in found["invariants"].items() if says.startswith("VIOLATED")) or "-"
+    return [name, found["policy"], module, found["states_count"], found["transitions_count"], f"{found['seconds']:.0f}", f"{took_s:.0f}",
+            f"{memory_mib:.0f}", violated, "ok" if code == 0 and found["complete"] else "FAILED"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.large", description=__doc__)
+    parser.add_argument("--only", metavar="NAME", help="the file of this name")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="threads (default: 2)")
+    options, lines = parser.parse_args(), []
+    for name, policies, modules in ROWS:
+        for policy in policies or ("",):
+            for module in modules:
+                if options.only in (None, name):
+                    lines.append(searched(name, policy, module, options.jobs))
+                    print(" ".join(map(str, lines[-1])), file=sys.stderr, flush=True)
+    print(tabulate(lines, headers=["configs/explore/large", "policy", "module", "states", "transitions", "search s", "all s", "MiB", "violated", ""],
+                   disable_numparse=True, colalign=("left", "left", "left", *["right"] * 5, "left", "left")), flush=True)
+    failed = any(line[-1] == "FAILED" for line in lines)
+    if options.only in (None, "three_vcpus"):
+        print()
+        failed |= run(MATRIX, sys.stdout)[0] != 0
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
