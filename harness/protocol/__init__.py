@@ -22,6 +22,7 @@
     liveness.py    which registers may still be read at a row
     store_buffers.py  which stores wait in a store buffer (x86-TSO)
     contention.py  which calls can make each other BUSY, read off the rows
+    shared_ranges.py  the same of PAMT entries of ranges that TDs share, under a design of Dynamic PAMT
     kvm_locks.py   what KVM's own locks keep apart
     policy.py      the language of policies: sites, responses, switches
     policies.py    what the host does on BUSY, as rows

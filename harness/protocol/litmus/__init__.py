@@ -4,6 +4,7 @@
     conditions.py   `exists`, `~exists`, `forall`: parsed, and held against a final state
     types.py        C's integer types: width, sign, and what a value becomes in them
     body.py         what expressions and statements of one process share
+    preprocess.py   what a preprocessor would see to: macros, attributes, DEFINE_SPINLOCK
     source.py       a body made ready for pycparser, which parses it
     expressions.py  C expressions -> rows
     statements.py   C statements -> rows
@@ -13,6 +14,7 @@
     interrupts.py   interrupts off and on                   }
     assertions.py   WARN_ON_ONCE, BUG_ON, what prints       }
     tdx.py          SEAMCALLs and TDCALLs as functions that answer their status
+    scripted.py     KVM's own flows as rows that choose their pages themselves, for virtual time
     rcu.py          read sides of RCU and SRCU, and the wait for them
 
 The form is that of the kernel's tools/memory-model (herd7, klitmus7); what goes beyond it - loops,

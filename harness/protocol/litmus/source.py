@@ -6,6 +6,7 @@ are declared.
 """
 
 import re
+from typing import Any
 
 from pycparser import c_ast, c_parser
 
@@ -111,7 +112,7 @@ class Structs:
     def __init__(self, text: Text):
         self.text, self.known = text, dict(types.STRUCTS)
         self.typedefs: dict[str, Type] = {}
-        self.macros: dict[str, tuple[object, int, Type | None]] = {}
+        self.macros: dict[str, tuple[Any, int, Type | None]] = {}
         self.places: dict[str, Place] = {}
         self.undeclared: list[str] = []
 
@@ -144,9 +145,7 @@ class Structs:
         if isinstance(node, c_ast.PtrDecl):
             return types.pointer(self.of(node.type))
         if isinstance(node, c_ast.ArrayDecl):
-            if not isinstance(node.dim, c_ast.Constant):
-                raise self.error(node, "an array's length must be a number")
-            count = int(node.dim.value.rstrip("uUlL"), 0)
+            count = self._length(node)
             if not 1 <= count <= 512:
                 raise self.error(node, f"an array of {count}: must have 1 to 512 elements")
             return types.array(self.of(node.type), count)
@@ -161,6 +160,16 @@ class Structs:
         if isinstance(node, c_ast.IdentifierType):
             return self.named(" ".join(node.names), node)
         raise self.error(node, f"{type(node).__name__.lower()}: no type that is understood")
+
+    def _length(self, node: c_ast.ArrayDecl) -> int:
+        """Of an array: a number, or a macro that stands for one."""
+        given, more = node.dim, 0
+        for _ in self.macros:
+            if isinstance(given, c_ast.ID) and given.name in self.macros:
+                given, more = self.macros[given.name][0], more + self.macros[given.name][1]
+        if not isinstance(given, c_ast.Constant):
+            raise self.error(node, "an array's length must be a number")
+        return int(given.value.rstrip("uUlL"), 0) + more
 
     def named(self, name: str, node) -> Type:
         words = sorted(word for word in name.split() if word not in ("const", "volatile", "int") or name == "int")

@@ -80,7 +80,7 @@ def statement(body: Body, node) -> None:
 # --- declarations ---
 
 def _declaration(body: Body, node: c_ast.Decl) -> None:
-    if isinstance(node.type, c_ast.Struct) and node.name is None:
+    if isinstance(node.type, (c_ast.Struct, c_ast.Enum)) and node.name is None:
         body.world.structs.of(node.type)
         return
     if isinstance(node.type, c_ast.FuncDecl):

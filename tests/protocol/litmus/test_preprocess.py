@@ -71,6 +71,19 @@ def test_what_the_kernel_writes_before_a_function_is_understood():
     assert outcomes(PASTED) == {("3488", "9", "2", "20", "2", "4")}          # 0:a, 0:b, nr, s.v, table[1], users
 
 
+def test_a_macro_may_be_an_arrays_length_and_a_case():
+    text = ("C t\n{ }\n#define SLOTS (3)\n#define ALSO SLOTS\nenum { ONE, TWO, COUNT };\nstatic int a[ALSO];\nstatic int b[COUNT];\n"
+            "P0() { int i; for (i = 0; i < SLOTS; i++) a[i] = i; b[TWO] = a[2]; }\nlocations [a[2]; b[1]]\nforall (true)\n")
+    assert outcomes(text) == {("2", "2")}
+    with pytest.raises(UsageError, match="^t:3:12: an array's length must be a number"):
+        litmus.parse("C t\n{ }\nstatic int a[n];\nP0() { }\n", "t")
+
+
+def test_a_macro_or_an_enum_may_stand_within_a_function():
+    text = "C t\n{ }\nP0()\n{\n#define TWO (2)\n\tenum { THREE = TWO + 1 };\n\tint a = TWO + THREE;\n}\nlocations [0:a]\nforall (true)\n"
+    assert outcomes(text) == {("5",)}
+
+
 def test_every_process_sees_what_is_declared_between_them():
     text = "C t\n{ }\nstatic int n = 1;\nP0() { WRITE_ONCE(n, 2); }\nP1(int *n) { int r = READ_ONCE(*n); }\nlocations [1:r; n]\nforall (true)\n"
     assert outcomes(text) == {("1", "2"), ("2", "2")}
