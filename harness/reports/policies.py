@@ -2,13 +2,12 @@
 
 import json
 
-from tabulate import tabulate
 
 from harness.errors import UsageError, nearest
 from harness.protocol import guest_policies
 from harness.protocol.policies import BY_NAME, POLICIES, Policy
 from harness.protocol.policy import SITES, SWITCHES
-from harness.reports.text import formatted, laid_out, width, wrap
+from harness.reports.text import formatted, laid_out, wrap
 
 
 def policy_report(names: list[str] = (), style: str = "table") -> str:
@@ -27,14 +26,11 @@ def policy_report(names: list[str] = (), style: str = "table") -> str:
                           for policy in chosen], style, words=tuple(range(40)))
     if names:
         return "\n\n".join(_in_full(policy) for policy in chosen)
-    summary = [(policy.name, wrap(policy.meaning, width() - 20).replace("\n   ", "\n")) for policy in POLICIES]
-    parts = [tabulate(summary, headers=("policy", "on TDX_OPERAND_BUSY"), tablefmt="simple"), ""]
+    parts = [laid_out(["policy", "on TDX_OPERAND_BUSY"], [[policy.name, policy.meaning] for policy in POLICIES]), ""]
     for policy in POLICIES:
         parts += [_in_full(policy), ""]
-    switches = [(switch.name, _as_written(switch.default), wrap(switch.meaning, width() - 34).replace("\n   ", "\n"))
-                for switch in SWITCHES]
-    parts.append(tabulate(switches, headers=("switch", "default", "meaning"), tablefmt="simple",
-                          disable_numparse=True))
+    parts.append(laid_out(["switch", "default", "meaning"],
+                          [[switch.name, _as_written(switch.default), switch.meaning] for switch in SWITCHES]))
     return "\n".join(parts)
 
 
