@@ -1,6 +1,6 @@
 """What `make bench` says of the search: states and transitions per second, counted on one processor.
 
-As `explore` does it; with actors that are alike in every order; with all told apart that nobody can tell; with every access
+As `explore` does it; with actors that are alike in every order; with all kept apart though nothing distinguishes them; with every access
 a step (no reduction); and with one thread and two.
 The tables have been in use before, so that their pages are there.  Seconds are of the processor, not of
 the clock: the search is one thread that waits for nothing.
