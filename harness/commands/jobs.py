@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import json
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -212,7 +213,11 @@ def _of_pool(jobs: int, function: Callable, tasks: dict[int, tuple], look: Calla
 
 
 def _begin() -> None:
+    """In a new process: it ends with its parent, also with one that was killed while it was loading."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent and os.getppid() != parent.pid:
+        os._exit(1)
 
 
 def _started(jobs: int, function: Callable, tasks: list[tuple]):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -163,6 +164,17 @@ def test_a_process_that_is_killed_costs_only_the_task_that_it_dies_of(tmp_path):
     neighbour = f"open({began!r}, 'a').write('x') and {sleep}(600 if {os_}.path.getsize({began!r}) == 1 else 0) or 7"
     tasks = [("6 * 7",), (killer,), (neighbour,), ("8",)]
     assert dict(jobs.results(jobs.Where(2), eval, tasks)) == {0: 42, 1: jobs.KILLED, 2: 7, 3: 8}
+
+
+def test_a_process_of_a_parent_that_was_killed_while_it_was_loading_ends(monkeypatch):
+    """The kernel says nothing any more, and no pipe of its own would ever end."""
+    ended = []
+    monkeypatch.setattr(jobs.ctypes, "CDLL", lambda name: SimpleNamespace(prctl=lambda *_: 0))
+    monkeypatch.setattr(jobs.os, "_exit", ended.append)
+    for pid in (os.getppid(), os.getppid() + 1):
+        monkeypatch.setattr(jobs.multiprocessing, "parent_process", lambda pid=pid: SimpleNamespace(pid=pid))
+        jobs._begin()
+    assert ended == [1]
 
 
 def test_what_is_there_is_not_run_again_but_after_a_change_of_config_or_source(tmp_path, capsys, monkeypatch):

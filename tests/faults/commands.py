@@ -20,7 +20,7 @@ TEST = "configs/litmus/classic/SB.litmus"
 RUN = ("run", KICK, *BRIEF, "--out", "{out}")
 SIMULATED = ("run", KICK, *VIRTUAL, "--set", "duration_s=0.1", "--out", "{out}")
 SEARCH = ("explore", "configs/explore/fault_zap_two_vcpus.toml", "--module", "1.5.05", "--out", "{out}")
-SWEEP = ("sweep", "configs/scale/published.toml", "--set", "duration_s=0.01", "--out", "{out}")
+SWEEP = ("sweep", KICK, *VIRTUAL, "--set", "sweep.seed=[1, 2, 3, 4]", "--set", "duration_s=0.03", "--out", "{out}")
 NIGHTLY = ("nightly", "{given}/night", *BRIEF, "--blocks", "1", "--history", "{at}/history", "--out", "{out}")
 SEVERAL = ((*SIMULATED, "--repeats", "4", "--jobs", "2"), (*SWEEP, "--jobs", "2"))
 EVERY = (

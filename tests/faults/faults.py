@@ -123,6 +123,7 @@ FAULTS = (
     Fault("all stopped for a time", pause(of_all=True), (0, 3)),
     Fault("a process of --jobs killed", kill_one_of_jobs, (0,), SEVERAL),
     Fault("the run killed", send(signal.SIGKILL), (0, -signal.SIGKILL), kept=False),
+    Fault("--jobs killed", send(signal.SIGKILL), (0, -signal.SIGKILL), SEVERAL, kept=False),
     Fault("results removed", remove_results, (0,)),
     Fault("nothing can be written", nothing_can_be_written, (0, 2, 3), said=False),
     Fault("compiled code damaged", damage_compiled_code, (0,), own_cache=True),

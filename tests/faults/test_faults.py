@@ -4,6 +4,7 @@ import json
 import mmap
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -91,6 +92,12 @@ def test_what_is_wrong_is_seen(ended, fault, code, text, act, says):
 
 def test_a_fault_comes_to_every_command():
     assert {command[0] for command in EVERY} == set(program.COMMANDS) and BY_NAME["any request to any command"].commands == EVERY
+
+
+def test_make_tries_so_many_faults_as_it_says():
+    [rounds] = map(int, re.findall(r"tests\.faults --rounds (\d+)", (ROOT / "Makefile").read_text()))
+    count = f"{rounds * sum(fault.times for fault in FAULTS):,} faults"
+    assert all(count in (ROOT / path).read_text() for path in ("Makefile", "docs/files.md"))
 
 
 def test_shared_memory_that_no_process_uses_is_seen():
