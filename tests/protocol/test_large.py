@@ -13,7 +13,7 @@ from harness.memory.layout import KICK_SMALL
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_LARGE, MMU_PRESENT, REQUEST
 from harness.protocol.flows.large import LEAF
 from harness.results import document
-from kernels.ops import Op, Register as R
+from kernels.ops import Op
 from tests.scene import Scene
 from tests.stage import config
 
