@@ -8,7 +8,7 @@ CONFIG ?= configs/kick_vcpus.toml
 # Hundreds of starts read the same files: bytecode is kept, also where the environment says not to.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint test-slow test-broken test-faults mutants bench soak docs clean
+.PHONY: run test lint test-slow test-broken test-faults mutants bench soak explore-large docs clean
 
 run: $(VENV)/installed
 	$(IN_VENV) -m harness run $(CONFIG)
@@ -39,6 +39,10 @@ bench: $(VENV)/installed
 # 10^8 calls of correct runs, none of which `run --check-outcomes` may fail: half an hour on two quiet processors.
 soak: $(VENV)/installed
 	$(IN_VENV) -m tests.soak
+
+# The searches of configs/explore/large/: 8 GiB of memory, an hour on two processors.
+explore-large: $(VENV)/installed
+	$(IN_VENV) -m tests.large
 
 # ruff and mypy at the levels that pyproject.toml states.
 lint: $(VENV)/installed

@@ -45,7 +45,7 @@ tests/test_fence.py reads these lines and the arrows above.
 
 To add something:
 
-    a SEAMCALL      a row in protocol/seamcalls.py
+    a SEAMCALL      a row in protocol/calls/
     a policy        a row in protocol/policies.py, or a [policy] table in a config
     a guest         a row in protocol/guest_policies.py
     a Dynamic PAMT design   a row in protocol/dpamt.py

@@ -25,7 +25,7 @@ ROWS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
     ("four_vcpus", (), ("1.5.24", "1.5.34")),
     ("three_vcpus_again", ("kick_on_busy", "do_no_vcpus_619", "zero_step_exit"), ("1.5.24", "1.5.34")),
     ("three_vcpus_two_hosts", (), ("1.5.24", "1.5.34")),
-    ("pamt_six", (), ("1.5.24",)),
+    ("pamt_two_each", (), ("1.5.24",)),
 ]
 MATRIX = ("explore", "--policies", f"{LARGE}/three_vcpus.toml", "--module", "1.5.24", "--memory-mib", str(MEMORY_MIB))
 

@@ -18,7 +18,8 @@ from harness.memory.layout import GROUPS, PAGE, PAMT_TYPE, TDR_LIFECYCLE, TDR_TD
 from harness.memory.block import Memory, address_of
 from harness.experiment.plan import make_actors, start_registers
 from harness.protocol.assemble import Listing
-from harness.protocol.call import Options, locate, locate_page, locate_pair
+from harness.protocol.call import Options
+from harness.protocol.locate import locate, locate_page, locate_pair
 from harness.protocol.seamcall_abi import Faults
 from harness.protocol.seamcalls import by_name, entry_label, write_calls
 from harness.protocol.releases import BY_NAME as RELEASES

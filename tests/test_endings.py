@@ -108,17 +108,16 @@ program.run()
 """
 
 
-@pytest.mark.parametrize("what", [
-    # In the text of a namedtuple, which Python executes.
-    "exec('import os; os.kill(os.getpid(), {number})')",
+@pytest.mark.parametrize("number, what", [
+    # In the text of a namedtuple, which Python executes: it would end by SIGINT, whatever came.
+    (15, "exec('import os; os.kill(os.getpid(), {number})')"),
     # pydantic makes an error of its own out of it, of which only the text says what it was.
-    "from pydantic_core import SchemaError\n"
-    "    try: os.kill(os.getpid(), {number}); [None for _ in range(1000)]\n"
-    "    except KeyboardInterrupt: pass\n"
-    "    raise SchemaError('Error building `literal` serializer:  KeyboardInterrupt: ')",
+    (2, "from pydantic_core import SchemaError\n"
+        "    try: os.kill(os.getpid(), {number}); [None for _ in range(1000)]\n"
+        "    except KeyboardInterrupt: pass\n"
+        "    raise SchemaError('Error building `literal` serializer:  KeyboardInterrupt: ')"),
 ])
-@pytest.mark.parametrize("number", [2, 15])
-def test_a_stop_while_modules_are_loaded_has_its_own_code_and_no_word(tmp_path, what, number):
+def test_a_stop_while_modules_are_loaded_has_its_own_code_and_no_word(tmp_path, number, what):
     (tmp_path / "loading.py").write_text(LOADING % what.format(number=number))
     ended = end([sys.executable, "-m", "loading"], env=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert (ended.returncode, ended.stderr) == (128 + number, "")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,23 @@ def test_its_configs_can_be_listed_and_copied_and_run_from_there(installed):
     assert (installed / "empty/mine/explore/known/size_mismatch.toml").is_file()
     again = sept_harness(installed, "configs", "--copy", "mine")
     assert again.returncode == 2 and again.stderr == "--copy mine: exists; must be a folder that is new or empty\n"
+
+
+@pytest.mark.slow                # needs the tool and a network
+@pytest.mark.parametrize("tool, words, folder", [("pipx", ("pipx", "install"), "PIPX_BIN_DIR"), ("uv", ("uv", "tool", "install"), "UV_TOOL_BIN_DIR")])
+def test_pipx_and_uv_install_the_wheel_as_a_tool(installed, tmp_path, tool, words, folder):
+    if shutil.which(tool) is None:
+        pytest.skip(f"no {tool} on this machine")
+    [wheel] = (installed / "wheel").glob("*.whl")
+    own = os.environ | {name: str(tmp_path / name) for name in ("PIPX_HOME", "PIPX_BIN_DIR", "UV_TOOL_DIR", "UV_TOOL_BIN_DIR")}
+    subprocess.run([*words, wheel], check=True, env=own, capture_output=True)
+    (tmp_path / "empty").mkdir()
+
+    def said(*arguments) -> str:
+        return subprocess.run([tmp_path / folder / "sept-harness", *arguments], cwd=tmp_path / "empty", check=True, env=own, text=True,
+                              capture_output=True).stdout
+    assert said("--version").startswith("sept-harness ") and said("configs", "--copy", "mine").endswith(" files in mine\n")
+    assert "1 litmus test: 1 passed" in said("explore", "mine/litmus/classic/SB.litmus")
 
 
 def test_a_stranger_called_kernels_is_noticed(tmp_path):

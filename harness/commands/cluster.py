@@ -9,6 +9,7 @@ of one's own (`--tls`), or `--insecure` says that the network is trusted.
 """
 
 import contextlib
+import inspect
 import ipaddress
 import itertools
 import os
@@ -224,7 +225,7 @@ def remote(work: bytes) -> tasks_.Answer:
     def wanted() -> bool:
         known = worker.state.tasks.get(key)
         return known is not None and known.state == "executing"
-    return tasks_.compute(work, wanted)
+    return tasks_.compute(work, wanted, lambda content: worker.log_event(key, content))
 
 
 @contextlib.contextmanager
@@ -250,8 +251,9 @@ def connected(where: Address):
 class Cluster:
     """The workers of a scheduler, as a Dispatch wants them."""
 
-    def __init__(self, client, kind: str, source: str):
-        self.client, self.kind, self.source = client, kind, source
+    def __init__(self, client, kind: str, source: str, in_parts: bool = False):
+        """in_parts: what comes of a task before its end is listened for too (an event by the name of its future)."""
+        self.client, self.kind, self.source, self.in_parts = client, kind, source, in_parts
         self.arrived: queue.SimpleQueue = queue.SimpleQueue()
         self.workers: list[str] = []
         self.refused: dict[str, str] = {}
@@ -273,15 +275,19 @@ class Cluster:
 
     def begin(self, worker: str, place: int, work: bytes) -> None:
         self.serial += 1
-        future = self.client.submit(remote, work, workers=[worker], allow_other_workers=False, pure=False, retries=0,
-                                    key=f"sept-{os.getpid()}-{id(self)}-{self.serial}")
+        key = f"sept-{os.getpid()}-{id(self)}-{self.serial}"
+        if self.in_parts:
+            self.client.subscribe_topic(key, lambda event: self.arrived.put((worker, place, event[1])))
+        future = self.client.submit(remote, work, workers=[worker], allow_other_workers=False, pure=False, retries=0, key=key)
         self.futures[worker, place] = future
         future.add_done_callback(lambda done: self.arrived.put((worker, place, done)))
 
     def next(self) -> tuple[str, int, Any] | None:
-        """(worker, place, future) of a task that has ended, if one has by now."""
+        """(worker, place, future) of a task that has ended, or with the bytes of a part of one, if there is one by now."""
         with contextlib.suppress(queue.Empty):
             worker, place, future = self.arrived.get(timeout=LOOK_S)
+            if isinstance(future, bytes) and (worker, place) in self.futures:
+                return worker, place, future
             if self.futures.get((worker, place)) is future:      # not one that was given up
                 del self.futures[worker, place]
                 return worker, place, future
@@ -305,7 +311,7 @@ def results(where: Address, machine: bool, function: Callable, tasks: list[tuple
     """As jobs.results."""
     from harness.commands import jobs
     with connected(where) as client, stops.noted():
-        cluster = Cluster(client, MACHINE if machine else CORE, jobs.source())
+        cluster = Cluster(client, MACHINE if machine else CORE, jobs.source(), inspect.isgeneratorfunction(function))
         works = [tasks_.packed(function, task, cluster.source) for task in tasks]
         yield from _results(cluster, works, names or [f"task {number + 1}" for number in range(len(tasks))])
 
@@ -326,7 +332,7 @@ def fleet(where: Address, function: Callable, task: tuple) -> Iterator[tuple[str
 
 
 def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: list[str] | None = None) -> Iterator[tuple[int, Any]]:
-    from harness.commands.jobs import Failure
+    from harness.commands.jobs import Failure, Part
     dispatch, spans, seen = Dispatch(len(works), pinned), {}, time.monotonic()
     try:
         with Sign().about(f"{len(works)} tasks") as sign:
@@ -337,17 +343,20 @@ def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: lis
                     raise UsageError(f"no worker for {PATIENCE_S} s")
                 for worker in [worker for worker in dispatch.running if worker not in workers]:
                     cluster.forget(worker)
-                    yield from _died(dispatch, worker, dispatch.lost(worker), "its worker died", names)
+                    yield from _died(dispatch, worker, dispatch.lost(worker), "its worker died", names, cluster.in_parts)
                 _give(cluster, dispatch, workers, works)
                 sign(len(works) - dispatch.left, len(works), f"tasks done, {len(workers)} workers")
                 if not (ended := cluster.next()):
                     continue
                 worker, place, future = ended
+                if isinstance(future, bytes):
+                    yield place, Part(pickle.loads(future))
+                    continue
                 if answer := cluster.answer(future):
                     spans.setdefault(worker, []).append(answer)
                 if answer is None or answer.kind == tasks_.KILLED:
                     how = f"killed by {answer.content}" if answer else "its worker died"
-                    yield from _died(dispatch, worker, place, how, names)
+                    yield from _died(dispatch, worker, place, how, names, cluster.in_parts)
                     continue
                 dispatch.came(worker, place)
                 _give(cluster, dispatch, workers, works)         # before what has come is looked at
@@ -370,11 +379,13 @@ def _give(cluster: Cluster, dispatch: Dispatch, workers: list[str], works: list[
         cluster.begin(worker, place, works[place])
 
 
-def _died(dispatch: Dispatch, worker: str, place: int, how: str, names: list[str]) -> Iterator[tuple[int, Any]]:
-    from harness.commands.jobs import Failure
+def _died(dispatch: Dispatch, worker: str, place: int, how: str, names: list[str], in_parts: bool) -> Iterator[tuple[int, Any]]:
+    from harness.commands.jobs import Failure, Part
     if dispatch.died(worker, place):
         died = dispatch.deaths[place]
         yield place, Failure(f"given up: {how}" + ", the second time" * (len(died) > 1)
                              + f" (on {', '.join(died)})")
     else:
         print(f"{names[place]}: {how} ({worker}); it is run again elsewhere", file=sys.stderr)
+        if in_parts:
+            yield place, Part(again=True)

@@ -7,11 +7,13 @@ micro-ops cost here is calibrate.py's, whether virtual time agrees with real tim
 
 import json
 import os
+import sys
 import time
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
+from harness import stops
 from harness.commands import arguments, calibrate, running, validate
 from harness.commands.progress import Progress
 from harness.errors import DONE, UsageError
@@ -48,10 +50,14 @@ def do(options) -> int:
         text = write_costs(options.calibrate)
         print(json.dumps(tomllib.loads(text), indent=1) + "\n" if options.format == "json" else text, end="")
     if options.validate is not None:
-        with Progress("validate", 0, 1) as progress:
-            compared = validate.run(options.validate or validate.shipped(), lambda share: progress(share, {}),
-                                    int(options.workers))
-        print(validation_report(compared, real, options.format))
+        with stops.noted():              # what was compared until a stop is printed
+            with Progress("validate", 0, 1) as progress:
+                compared = validate.run(options.validate or validate.shipped(), lambda share: progress(share, {}),
+                                        int(options.workers))
+            if compared:
+                print(validation_report(compared, real, options.format))
+            if stops.asked():
+                print(f"doctor: stopped; {len({row.case for row in compared})} workloads were compared as a whole", file=sys.stderr)
     return DONE
 
 

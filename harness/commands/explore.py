@@ -128,6 +128,10 @@ class Searching(NamedTuple):
         except (UsageError, KeyError, TypeError, ValueError):
             return None
 
+    def there(self, scenarios: list[tuple[str, Scenario, str]]) -> list[bool]:
+        """Which searches are kept of before."""
+        return [self.of_before(key, scenario) is not None for key, (_, scenario, _) in zip(self.keys(scenarios), scenarios)]
+
     def each(self, scenarios: list[tuple[str, Scenario, str]]) -> Iterator[tuple[int, tuple]]:
         """(place, (found, verdict) or jobs.Failure) of (path, scenario, what it is about), as they end.  Raises UsageError."""
         if weak := [scenario.name for _, scenario, _ in scenarios if scenario.tso and self.method.bounded]:
@@ -237,14 +241,14 @@ def do(options) -> int:
         arguments.check_folder("--out", Path(options.out))
     destination = _destination(options.out, {name: getattr(options, name) for name in WAYS})
     if of_litmus:
-        look = partial(search, method=method, sign=Sign())
-        looks = {SC: look, TSO: partial(under_tso, look=look, seamcall_drains=options.seamcall_drains)}
-        return litmus.explore(options.configs, looks, options.show, destination, options.memory_model, options.format)
+        of = litmus.asked(options.configs, modules, files.model | ({"policy": options.policy} if options.policy else {}))
+        return litmus.explore(of, partial(each_litmus, of, method, where), options.show, destination, options.format)
     matrix = next((name for name in MATRICES if getattr(options, name)), None)
     if matrix:
-        return getattr(matrices, matrix)(matrices.Wanted(
-            options.configs, modules, options.policy, required, options.format, searching._replace(judge=False).each, method.bounded,
-            files.model))
+        searching = searching._replace(judge=False)
+        return matrices.compare(matrices.Wanted(
+            options.configs, modules, options.policy, required, options.format, searching.each, method.bounded, files.model,
+            searching.there if options.list else None), matrix)
     if options.list:
         return listed(files, searching, options.format)
     return explore(files, searching.each, options.show, destination, options.format)
@@ -261,10 +265,8 @@ def _check_together(given: dict, of_litmus: bool) -> None:
             (under, (*SAMPLING, "preemptions"), "not together with --memory-model tso"),
             (not under, ("seamcall_drains",), "only together with --memory-model tso"),
             (under and of_litmus, (*FULL_SEARCH, *WAYS), "not of C litmus tests under x86-TSO"),
-            (of_litmus, (*MATRICES, "policy", "module", "cluster", "resume", "list"), "not of C litmus tests"),
-            (of_litmus and given["jobs"] > 1, ("jobs",), "not of C litmus tests"),
+            (of_litmus, (*MATRICES, "resume", "list"), "not of C litmus tests"),
             (matrix, ("show", *WAYS), "not together with --policies, --guests or --modules, which show no single way"),
-            (matrix, ("list",), "not together with --policies, --guests or --modules; --resume says how many are there"),
             (not matrix, ("require",), "only together with --policies, --guests or --modules"),
             (not matrix and plain, ("format",), "only together with --policies, --guests or --modules; allowed: table, json")):
         if applies:
@@ -282,8 +284,8 @@ def _destination(out: str, written: dict) -> counterexamples.Destination:
 def listed(files: Files, searching: Searching, style: str) -> int:
     """Prints which scenarios there are, and which have been searched before; returns the exit code."""
     scenarios = [(path, scenario, "") for path, scenario in files.scenarios()]
-    there = [searching.of_before(key, scenario) is not None for key, (_, scenario, _) in zip(searching.keys(scenarios), scenarios)]
-    print(jobs.listing([{"scenario": scenario.name, "module": scenario.module} for _, scenario, _ in scenarios], there, style))
+    print(jobs.listing([{"scenario": scenario.name, "module": scenario.module} for _, scenario, _ in scenarios],
+                       searching.there(scenarios), style))
     return DONE
 
 
@@ -313,12 +315,33 @@ def searched(path: str, scenario: Scenario, method: Bounds | Sampling, judge: bo
     return found, judged
 
 
-def under_tso(path: str, test, about: str = "", *, look, seamcall_drains: bool | None = None):
-    """What is found in a litmus test with store buffers; `look` finds it of one with a TD.  Raises UsageError."""
-    if test.of_td:
-        given = {"memory_model": TSO} | ({} if seamcall_drains is None else {"seamcall_drains": seamcall_drains})
-        return look(path, replace(test, file=test.file.model_copy(update=given), table=test.table | given), about)
-    sign = Sign()
+def each_litmus(of: list[litmus.Asked], method: Bounds | Sampling, where: jobs.Where, tests: list) -> Iterator[tuple[int, object]]:
+    """(place, what is found in a litmus test) as they end; of a single one --jobs are threads."""
+    alone = len(of) == 1 and where.cluster is None
+    if alone or where.here:
+        for number, (one, test) in enumerate(zip(of, tests)):
+            yield number, in_litmus(one.path, test, method, f"{number + 1} of {len(of)}" * (not alone), Sign(), Here(where.jobs))
+        return
+    names = [f"{test.name}, module {test.module}" for test in tests]
+    for number, found in jobs.results(where, litmus_task, [(*one, method) for one in of], names=names):
+        if not isinstance(found, jobs.Failure) and hasattr(found, "scenario"):
+            found.scenario = tests[number]
+        yield number, found
+
+
+def litmus_task(path: str, text: str, given: dict, method: Bounds | Sampling):
+    """What is found in a litmus test: a task."""
+    found = in_litmus(path, litmus.Asked(path, text, given).test(), method)
+    if hasattr(found, "scenario"):
+        found.scenario = None
+    return found
+
+
+def in_litmus(path: str, test, method: Bounds | Sampling, about: str = "", sign: Sign | None = None, how: Here = Here()):
+    """What is found in a litmus test, by the engine of its memory model: one of its own where there are store buffers and no TD."""
+    sign = sign or Sign()
+    if test.file.memory_model == SC or test.of_td:
+        return search(path, test, about, method=method, sign=sign, how=how)
     with sign.about(f"{about}: {test.name}" if about else test.name):
         return tso.run(test, tick=partial(sign, of="states"))
 

@@ -11,10 +11,13 @@ beside it.
 import concurrent.futures
 import ctypes
 import hashlib
+import itertools
 import json
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +57,16 @@ class Failure(NamedTuple):
     """In place of the result of a task that was given up."""
 
     why: str
+
+
+KILLED = Failure("given up: its process was killed, the second time alone; is memory short?")
+
+
+class Part(NamedTuple):
+    """What a task that is not over has come to so far, a piece of it; `again`: it begins anew, elsewhere, and so do its pieces."""
+
+    value: Any = None
+    again: bool = False
 
 
 # --- options -----------------------------------------------------------------------------------
@@ -130,6 +143,8 @@ def results(place: Where, function: Callable, tasks: list[tuple], here: Callable
             names: list[str] | None = None) -> Iterator[tuple[int, Any]]:
     """(place of a task, what the function makes of it or Failure) as they end; of a request to stop on those that have ended.
 
+    On a cluster a function may be a generator: then each thing that it yields is a Part when it comes, and the end a list of all.
+
     here    computes the task of a place in this process, with its progress, if that is where
     names   of the tasks, for what is said of them
     """
@@ -158,19 +173,42 @@ def in_order(found: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
 
 
 def _in_processes(jobs: int, function: Callable, tasks: list[tuple]) -> Iterator[tuple[int, Any]]:
+    """Where a process is killed, as where memory is short, what may have been at work is computed again, one after the
+    other; what is killed then, too, is given up."""
+    left, alone = dict(enumerate(tasks)), False
     with stops.noted(), Sign().about(f"{len(tasks)} tasks") as sign:
-        pool, futures = _started(jobs, function, tasks)
-        left = {future: number for number, future in enumerate(futures)}
-        try:
-            while left:
-                done, _ = concurrent.futures.wait(left, LOOK_S, concurrent.futures.FIRST_COMPLETED)
-                for future in sorted(done, key=left.get):
-                    yield left.pop(future), future.result()
-                if stops.asked():
+        def look() -> bool:
+            sign(len(tasks) - len(left), len(tasks), "tasks")
+            return stops.asked()
+        while left and not stops.asked():
+            some = dict(itertools.islice(left.items(), jobs if alone else None))
+            for number, found in _of_pool(1 if alone else jobs, function, some, look):
+                del left[number]
+                yield number, found
+            killed = [number for number in some if number in left]
+            if killed and alone and not stops.asked():
+                del left[killed[0]]
+                yield killed[0], KILLED
+            if killed and not alone and not stops.asked():
+                print("a process of --jobs was killed (is memory short?); what was at work is computed again, one after the other", file=sys.stderr)
+            alone = bool(killed)
+
+
+def _of_pool(jobs: int, function: Callable, tasks: dict[int, tuple], look: Callable[[], bool]) -> Iterator[tuple[int, Any]]:
+    """(number, result) of tasks, begun in their order, until all have ended, one of the processes is killed, or look() says so."""
+    pool, futures = _started(jobs, function, list(tasks.values()))
+    left = dict(zip(futures, tasks))
+    try:
+        while left:
+            done, _ = concurrent.futures.wait(left, LOOK_S, concurrent.futures.FIRST_COMPLETED)
+            for future in sorted(done, key=left.get):
+                if isinstance(future.exception(), BrokenProcessPool):
                     return
-                sign(len(tasks) - len(left), len(tasks), "tasks")
-        finally:
-            _end(pool)
+                yield left.pop(future), future.result()
+            if look():
+                return
+    finally:
+        _end(pool, at_once=bool(left))
 
 
 def _begin() -> None:
@@ -195,11 +233,14 @@ def _started(jobs: int, function: Callable, tasks: list[tuple]):
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end(pool: concurrent.futures.ProcessPoolExecutor) -> None:
+def _end(pool: concurrent.futures.ProcessPoolExecutor, at_once: bool) -> None:
+    """
+    at_once   whatever its processes compute: they hear no request to stop, nor TERM, by which Python ends those of a broken pool
+    """
     processes = list((pool._processes or {}).values())
     manager: Any = pool._executor_manager_thread         # a thread; typeshed has another type
     pool.shutdown(wait=False, cancel_futures=True)
-    if stops.asked():
+    if at_once:
         for process in processes:
             process.kill()
     for process in processes:

@@ -4,9 +4,9 @@ import json
 import sys
 from typing import NamedTuple
 
-from harness.commands import counterexamples
+from harness.commands import counterexamples, jobs
 from harness.engines.explore.search import PRIVATE_LOOP
-from harness.errors import DONE, FAILED, INTERRUPTED, UsageError
+from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError
 from harness.experiment import litmus
 from harness.reports import litmus as reports
 from harness.reports.text import count
@@ -29,25 +29,47 @@ class Judged(NamedTuple):
         return verdicts.unexpected(self.test, self.verdict, self.found.violations, self.model)
 
 
-def explore(paths: list[str], searches: dict, show: int | None, destination: counterexamples.Destination,
-            given: str | None = None, style: str = "table") -> int:
-    """Search and judge every test; returns the exit code.
+class Asked(NamedTuple):
+    """A test to be searched: its text in place of the file, so that another host can read it; keys in place of its own."""
 
-    searches   by memory model: (path, test, what it is about) -> what was found
-    given      the memory model; None: as each file says
-    """
-    if show is not None and len(paths) > 1:
-        raise UsageError(f"--show {show}: these are {len(paths)} litmus tests; name one")
+    path: str
+    text: str
+    given: dict
+
+    def test(self) -> litmus.Test:
+        return litmus.parse(self.text, self.path, self.given)
+
+
+def asked(paths: list[str], modules: list[str] | None, given: dict) -> list[Asked]:
+    """Every test, for each release if any are named.  Raises UsageError."""
     if any(not path.endswith(SUFFIX) for path in paths):
         raise UsageError(f"{next(path for path in paths if not path.endswith(SUFFIX))}: is no {SUFFIX} file; scenarios and"
                          " litmus tests are explored apart")
-    tests, code, failed, part = [(path, litmus.load(path)) for path in paths], DONE, [], 0
+    texts = {path: litmus.load(path).table["litmus"] for path in paths}
+    return [Asked(path, texts[path], given | ({"module": module} if module else {})) for path in paths for module in modules or [None]]
+
+
+def explore(of: list[Asked], each, show: int | None, destination: counterexamples.Destination, style: str = "table") -> int:
+    """Judge every test, in their order; returns the exit code.
+
+    each   (tests) -> (place, what was found or jobs.Failure) as they end
+    """
+    if show is not None and len(of) > 1:
+        raise UsageError(f"--show {show}: these are {len(of)} litmus tests; name one")
+    tests = [one.test() for one in of]
+    if any(one.given.get("policy") for one in of) and not any(test.uses_flows for test in tests):
+        raise UsageError(f"--policy {of[0].given['policy']}: of tests with fault() or zap(), which follow it; {of[0].path} has neither")
+    code, failed, part, done = DONE, [], 0, 0
     documents: list[dict] = []
-    for number, (path, test) in enumerate(tests, 1):
-        model = given or test.file.memory_model
-        found = searches[model](path, test, f"{number} of {len(tests)}" * (len(tests) > 1))
+    for number, found in jobs.in_order(each(tests)):
+        test, done = tests[number], done + 1
+        if isinstance(found, jobs.Failure):
+            print(found.why, file=sys.stderr)
+            code, part = UNTRUSTWORTHY, part + 1
+            continue
         if found.stopped == PRIVATE_LOOP:
             raise litmus.endless(test)
+        model = test.file.memory_model
         judged = Judged(test, found, verdicts.judge(test, found.endings), model)
         if style == "json":
             documents.append(reports.plain(test, judged.verdict, model, found.seconds) | {
@@ -61,13 +83,16 @@ def explore(paths: list[str], searches: dict, show: int | None, destination: cou
         failed += [test.name] if judged.unexpected else []
         part += not found.complete and not judged.unexpected
         if found.interrupted:
-            print(f"interrupted in test {number} of {len(tests)}", file=sys.stderr)
+            print(f"interrupted in test {number + 1} of {len(tests)}", file=sys.stderr)
             code = INTERRUPTED
             break
+    if done < len(tests) and code == DONE:
+        print(f"interrupted behind test {done} of {len(tests)}", file=sys.stderr)
+        code = INTERRUPTED
     if style == "json":
         print(json.dumps(documents, indent=1))
         return code or (FAILED if failed else DONE)
-    print(f"{count(number, 'litmus test')}: {number - len(failed) - part} passed, {len(failed)} failed"
+    print(f"{count(done, 'litmus test')}: {done - len(failed) - part} passed, {len(failed)} failed"
           + f" ({', '.join(failed)})" * bool(failed) + f", {part} not searched completely" * bool(part))
     return code or (FAILED if failed else DONE)
 

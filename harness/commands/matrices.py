@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from harness.commands.jobs import Failure
+from harness.commands.jobs import Failure, listing
 from harness.engines.explore import search as engine
 from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, nearest
 from harness.experiment.scenario import INVARIANTS, OUTCOME_INVARIANTS, Scenario
@@ -36,6 +36,43 @@ class Wanted(NamedTuple):
     each: Callable               # [(path, scenario, what it is about)] -> (place, (found, verdict)), as they end
     bounded: bool                # no search for what never ends
     model: dict = {}             # keys of a scenario in place of the file's own: of the memory model
+    there: Callable | None = None        # [(path, scenario, what it is about)] -> which are kept of before: list them, search none
+
+
+class Compared(NamedTuple):
+    """What the rows are, and the scenarios of each.
+
+    scenarios  (row, path, scenario)
+    about      what all of it is about; "" nothing
+    modules    the releases that it is about, unless they are the rows
+    only       the invariants that are asked about, if not all; what a program has no way to break holds
+    labels     rows as a table has them, if not by their names
+    """
+
+    by: str
+    names: list[str]
+    scenarios: list[tuple[str, str, Scenario]]
+    about: str = ""
+    modules: list[str] | None = None
+    only: tuple[str, ...] = ()
+    labels: dict[str, str] | None = None
+
+
+def compare(wanted: Wanted, what: str) -> int:
+    """Fill the matrix `what`: "policies", "guests" or "modules"; or list its searches.  Returns the exit code."""
+    compared = {"policies": policies, "guests": guests, "modules": modules}[what](wanted)
+    groups, about = alike(compared.scenarios)
+    if wanted.there is not None:
+        rows = [{"scenario": scenario.name, "module": scenario.module, compared.by: ", ".join(dict.fromkeys(compared.scenarios[number][0] for number in group))}
+                for group, (_, scenario, _) in zip(groups, about)]
+        print(listing(rows, wanted.there(about), wanted.style))
+        return DONE
+    found = Matrix(compared.by, compared.names)
+    code = fill(found, compared, groups, about, wanted)
+    say(found, wanted, compared.about, code, compared.labels, compared.modules)
+    if compared.by == "module" and wanted.style == "table":
+        print_notes(compared.names, found, wanted)
+    return ended(found, wanted, code)
 
 
 def required(text: str | None) -> list[str]:
@@ -51,8 +88,8 @@ def required(text: str | None) -> list[str]:
 
 # --- what is compared --------------------------------------------------------------------------
 
-def policies(wanted: Wanted) -> int:
-    """Which invariants each policy keeps in the scenarios with KVM's flows; returns the exit code."""
+def policies(wanted: Wanted) -> Compared:
+    """Which invariants each policy keeps in the scenarios with KVM's flows."""
     if wanted.policy:
         raise UsageError(f"--policy {wanted.policy}: not together with --policies, which are all of them")
     if any(read_toml(path).get("dpamt") for path in wanted.paths):
@@ -62,28 +99,22 @@ def policies(wanted: Wanted) -> int:
                  for scenario in load(path, modules, name, keys=wanted.model) if scenario.uses_flows and not scenario.must_violate]
     if not scenarios:
         raise UsageError(f"{wanted.paths[0]}: no scenario with KVM's flows (touch, remove) for --policies")
-    found = Matrix("policy", names)
-    code = fill(found, scenarios, wanted)
-    say(found, wanted, f"module {', '.join(modules)}", code, modules=modules)
-    return ended(found, wanted, code)
+    return Compared("policy", names, scenarios, f"module {', '.join(modules)}", modules)
 
 
-def designs(wanted: Wanted) -> int:
-    """The same of designs of the kernel's Dynamic PAMT, in the scenarios that use page pairs; returns the exit code."""
+def designs(wanted: Wanted) -> Compared:
+    """The same of designs of the kernel's Dynamic PAMT, in the scenarios that use page pairs."""
     names = [design.name for design in DESIGNS]
     scenarios = [(name, path, scenario) for name in names for path in wanted.paths
                  for scenario in load(path, wanted.modules, dpamt=name, keys=wanted.model)]
     modules = list(dict.fromkeys(scenario.module for _, _, scenario in scenarios))
     if not scenarios:
         raise UsageError(f"--module {', '.join(wanted.modules or [])}: no scenario of these files is for it")
-    found = Matrix("design", names)
-    code = fill(found, scenarios, wanted)
-    say(found, wanted, f"module {', '.join(modules)}", code, modules=modules)
-    return ended(found, wanted, code)
+    return Compared("design", names, scenarios, f"module {', '.join(modules)}", modules)
 
 
-def guests(wanted: Wanted) -> int:
-    """Which guest can end itself because of which answer, under each policy and release that is named; the exit code."""
+def guests(wanted: Wanted) -> Compared:
+    """Which guest can end itself because of which answer, under each policy and release that is named."""
     modules, under = wanted.modules or [POLICIES_MODULE], wanted.policy.split(",") if wanted.policy else [None]
     rows = {(guest.name, policy, module): ", ".join(filter(None, [
         guest.name, policy if len(under) > 1 else None, module if len(modules) > 1 else None]))
@@ -92,15 +123,12 @@ def guests(wanted: Wanted) -> int:
                  for scenario in load(path, [module], policy, anywhere=True, guest=guest, keys=wanted.model) if scenario.uses_flows]
     if not scenarios:
         raise UsageError(f"{wanted.paths[0]}: no scenario with KVM's flows (touch, remove) for --guests")
-    found = Matrix("guest", list(rows.values()))
-    code = fill(found, scenarios, wanted, OF_GUEST)
     policies_of = dict.fromkeys(scenario.policy.name for _, _, scenario in scenarios)
-    say(found, wanted, f"policy {', '.join(policies_of)}; module {', '.join(modules)}", code, modules=modules)
-    return ended(found, wanted, code)
+    return Compared("guest", list(rows.values()), scenarios, f"policy {', '.join(policies_of)}; module {', '.join(modules)}", modules, OF_GUEST)
 
 
-def modules(wanted: Wanted) -> int:
-    """Which invariants each release keeps, whichever releases the files name; returns the exit code."""
+def modules(wanted: Wanted) -> Compared:
+    """Which invariants each release keeps, whichever releases the files name."""
     names = list(dict.fromkeys(wanted.modules or [release.name for release in READ]))
     scenarios = [(name, path, scenario) for path in wanted.paths for name in names
                  for scenario in load(path, [name], wanted.policy, anywhere=True, keys=wanted.model)]
@@ -109,21 +137,23 @@ def modules(wanted: Wanted) -> int:
     if not scenarios:
         raise UsageError(f"{wanted.paths[0]}: no scenario for --modules: " + (
             "busted is what a release is not" if broken else f"{', '.join(names)} has not got its calls"))
-    found = Matrix("module", names)
-    code = fill(found, scenarios, wanted)
     about = f"left out, as busted: {', '.join(broken)}" if broken else ""
-    say(found, wanted, about, code, {name: label(find(name), not wanted.modules) for name in names})
-    if wanted.style == "table":
-        print_notes(names, found, wanted)
-    return ended(found, wanted, code)
+    return Compared("module", names, scenarios, about, labels={name: label(find(name), not wanted.modules) for name in names})
 
 
-def fill(found: Matrix, scenarios: list[tuple[str, str, Scenario]], wanted: Wanted, only: tuple[str, ...] = ()) -> int:
-    """Search every scenario, those that behave the same once; returns the exit code.
+def alike(scenarios: list[tuple[str, str, Scenario]]) -> tuple[list[list[int]], list[tuple[str, Scenario, str]]]:
+    """(places of those that behave the same, and (path, scenario, what it is about) of the first of each)."""
+    groups: dict[tuple, list[int]] = {}
+    for number, (_, path, scenario) in enumerate(scenarios):
+        groups.setdefault((path, scenario.behaviour()), []).append(number)
+    return list(groups.values()), [(scenarios[first][1], scenarios[first][2], f"{place} of {len(groups)}, {scenarios[first][0]}")
+                                   for place, (first, *_) in enumerate(groups.values(), 1)]
 
-    only   the invariants that are asked about, if not all; what a program has no way to break holds
-    """
-    asked = [list(only) or invariants(scenario, wanted.bounded) for _, _, scenario in scenarios]
+
+def fill(found: Matrix, compared: Compared, groups: list[list[int]], about: list, wanted: Wanted) -> int:
+    """Search every scenario, those that behave the same once; returns the exit code."""
+    scenarios = compared.scenarios
+    asked = [list(compared.only) or invariants(scenario, wanted.bounded) for _, _, scenario in scenarios]
     for (name, *_), names in zip(scenarios, asked):
         found.ask(name, names)
     for name in wanted.required:
@@ -131,12 +161,7 @@ def fill(found: Matrix, scenarios: list[tuple[str, str, Scenario]], wanted: Want
             known = [named(each) for each in found.invariants]
             raise UsageError(f"--require {named(name)}: no search of these files looks for it;"
                              f" known: {', '.join(known)}")
-    alike: dict[tuple, list[int]] = {}
-    for number, (_, path, scenario) in enumerate(scenarios):
-        alike.setdefault((path, scenario.behaviour()), []).append(number)
-    groups, done, code = list(alike.values()), 0, DONE
-    about = [(scenarios[first][1], scenarios[first][2], f"{place} of {len(groups)}, {scenarios[first][0]}")
-             for place, (first, *_) in enumerate(groups, 1)]
+    done, code = 0, DONE
     try:
         for place, each in wanted.each(about):
             if isinstance(each, Failure):            # not decided: ?

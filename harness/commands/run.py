@@ -130,12 +130,17 @@ def elsewhere(session: sessions.Session, done: dict, where: jobs.Where) -> Itera
     real = sessions.real(session)
     tasks = [(session, done)] if real and left else [(session.config(which),) for which in left]
     found = jobs.results(where._replace(machine=real), running.whole_session if real else running.measured, tasks, names=["the session"] if real else names)
+    came: set = set()                    # of a session, run by run; one that begins anew on another host comes whole from there
     with stops.noted():
         for number, each in found:
             if isinstance(each, jobs.Failure):
                 yield None, f"{'the session' if real else names[number]}: {each.why}"
+            elif isinstance(each, jobs.Part):
+                came = set() if each.again else came | {each.value[0]}
+                if not each.again:
+                    yield each.value
             elif real:
-                yield from each
+                yield from (one for one in each if one[0] not in came)
             else:
                 each.block = session.mark(left[number])
                 yield left[number], each

@@ -111,10 +111,10 @@ def run_session(session: Session, done: dict[Run, Result], budget: Budget, trace
                 yield run, result
 
 
-def whole_session(session: Session, done: dict[Run, Result]) -> list[tuple[Run, Result]]:
-    """All that is not done of a session that measures a machine, on this one.  Raises UsageError."""
+def whole_session(session: Session, done: dict[Run, Result]) -> Iterator[tuple[Run, Result]]:
+    """All that is not done of a session that measures a machine, on this one, run by run.  Raises UsageError."""
     with only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
-        return list(run_session(session, done, Budget(None)))
+        yield from run_session(session, done, Budget(None))
 
 
 def write_trace(measured, path: Path) -> None:

@@ -74,6 +74,8 @@ def do(options) -> int:
         check_picture(options.picture)
         arguments.check_file("--picture", Path(options.picture))
     code, found = run(plans, out, keys_of, done, where)
+    if not found:                        # all were given up
+        return code
     if options.sensitivity:
         print(sensitivity_report(keys, _by_point(found, configs), sensitivity.ranges(configs[0][1]), options.format))
         return code

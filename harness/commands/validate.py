@@ -29,6 +29,7 @@ import tempfile
 from pathlib import Path
 from typing import Callable
 
+from harness import stops
 from harness.commands import calibrate, running
 from harness.files import write_file
 from harness.experiment import config_file, shipped as shipped_files
@@ -53,7 +54,7 @@ WORKLOADS = {
 def run(paths: list[str], progress: Callable[[float], None] = lambda _: None, workers: int = 2) -> list[Row]:
     """A row per config, workload, release and number: medians, intervals, ratio, how well they agree.
 
-    Raises UsageError for a config that is none.
+    Of a request to stop (stops.noted) the rows of the cases that are whole.  Raises UsageError for a config that is none.
     """
     rows, cases = [], [(path, workload, release) for path in paths for workload in WORKLOADS for release in RELEASES]
     vcpus, hosts = WORKERS[workers]
@@ -70,14 +71,17 @@ def run(paths: list[str], progress: Callable[[float], None] = lambda _: None, wo
                 write_file(calibrate.costs_file(calibrator.measure()), costs)
                 real = _result(path, seed, [*settings, "engine=processes"])
                 virtual = _result(path, seed + TRIES, [*settings, *machine, "engine=simulate", f'machine.costs="{costs}"'])
+                if stops.asked():
+                    return rows
                 found.append((quiet_share(real), -seed, real, virtual))
                 progress((index + seed / TRIES) / len(cases))
                 if sum(share >= QUIET_SHARE for share, *_ in found) == RUNS:
                     break
             best = sorted(found, reverse=True)[:RUNS]
-            rows += [make_row(f"{Path(path).stem}, {workload}, {release}", metric, [run[2] for run in best], [run[3] for run in best],
-                              best[-1][0]) for metric in COMPARED]
-    return [row for row in rows if row]
+            made = (make_row(f"{Path(path).stem}, {workload}, {release}", metric, [run[2] for run in best], [run[3] for run in best],
+                             best[-1][0]) for metric in COMPARED)
+            rows += [row for row in made if row]
+    return rows
 
 
 def quiet_share(result: Result) -> float:

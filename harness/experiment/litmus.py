@@ -49,6 +49,7 @@ PROCESS = "process"              # the span of one process
 END = ".over"                    # behind a process's name: the label of its last row
 RESULT = "result."               # before the words in which a process leaves its locals
 BYTES_MOST = 1 << 20
+GIVEN = ("module", "policy", "memory_model", "seamcall_drains")  # keys of the initial state that a command may give instead
 # Registers that mean something to rows of a process that makes no calls.
 TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending",
             "kvm_make_request", "kvm_check_request", "kvm_test_request", "vcpu_mode", tdx.TD_EXIT}
@@ -409,22 +410,22 @@ def _called(node) -> set[str]:
     return found
 
 
-def load(path: str | Path) -> Test:
-    """Read a litmus file.  Raises UsageError."""
-    return parse(files.read_text(path, UsageError, pattern="*.litmus", most=BYTES_MOST), str(path))
+def load(path: str | Path, given: dict | None = None) -> Test:
+    """Read a litmus file; `given`: keys of its initial state in place of its own.  Raises UsageError."""
+    return parse(files.read_text(path, UsageError, pattern="*.litmus", most=BYTES_MOST), str(path), given)
 
 
-def parse(whole: str, path: str) -> Test:
+def parse(whole: str, path: str, given: dict | None = None) -> Test:
     """A test from a file's text.  Raises LitmusError, or UsageError for what no compiler would take."""
     if files.ENDLESS.search(whole):
         raise UsageError(f"{path}: {files.TOO_MANY_DIGITS}")
     try:
-        return _parse(whole, path)
+        return _parse(whole, path, given or {})
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply; must be at most some hundred levels") from None
 
 
-def _parse(whole: str, path: str) -> Test:
+def _parse(whole: str, path: str, given: dict) -> Test:
     text = take_apart(whole, path)
     tree = source.parse(text)
     structs = source.Structs(text)
@@ -460,11 +461,11 @@ def _parse(whole: str, path: str) -> Test:
     shown = _shown(text, named, processes, {each.name: each for each in variables})
     scripts = _scripts(structs, processes)
     kinds = [script.actor.kind for script in scripts]
-    file, pages = scenario_file.start_of(table, scripts, text.path)
+    file, pages = scenario_file.start_of(table | given, scripts, text.path)
     return Test(name=text.name, module=file.module[0], policy=file.policy, primitive=file.primitive, scripts=scripts,
                 file=file, pages=pages, vcpus=max(1, kinds.count("vcpu")), hosts=max(1, kinds.count("host")), text=text,
                 variables=tuple(variables), tree=tree, proposition=proposition, filter=filter_, shown=shown,
-                registers=tuple(registers), structs=structs, interrupts=tuple(pairs), file_scope=frozenset(name for name, *_ in declared), table={"litmus": whole, "path": path})
+                registers=tuple(registers), structs=structs, interrupts=tuple(pairs), file_scope=frozenset(name for name, *_ in declared), table={"litmus": whole, "path": path} | given)
 
 
 def _declared(text: Text, structs, node: c_ast.Decl, known: set[str]) -> tuple[str, Type, str | None, int]:

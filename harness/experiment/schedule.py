@@ -10,7 +10,7 @@ engines/replay runs it again.
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,9 +102,8 @@ def _of_litmus(given: dict, path: str) -> Schedule:
     text = given["scenario"]["litmus"]
     if not isinstance(text, str):
         raise ResultError(f"{path}: scenario.litmus must be the test's text")
-    test = litmus.parse(text, f"{path}: {given['name']}")
-    model = {key: given["scenario"][key] for key in ("memory_model", "seamcall_drains") if key in given["scenario"]}
-    test = replace(test, file=test.file.model_copy(update=model), table=test.table | model)
+    said = {key: given["scenario"][key] for key in litmus.GIVEN if key in given["scenario"]}
+    test = litmus.parse(text, f"{path}: {given['name']}", said)
     turns = [_turn(path, number, turn, len(test.scripts)) for number, turn in enumerate(given["turns"])]
     return Schedule(test, turns, escaped(given["reason"]), given["final"])
 

@@ -1,10 +1,11 @@
 """The protocol as data: SEAMCALL rows and KVM flows, and how they become programs.
 
-    seamcalls.py   THE TABLE: every call as a row of phrases, with its source
+    seamcalls.py   THE TABLE: every call as a row of phrases, put together and written as subroutines
     sources.py     where a call is to be read in a release
-    calls/         rows of it by noun
+    calls/         its rows by noun, each with its source
     phrases/       the words of that table, and the micro-ops each becomes
     call.py        a call while it is written: taking locks, checking owners, getting out
+    locate.py      registers that a call finds set: where the words of a page are
     flows/         what KVM and the guest do around the calls
     seamcall_abi.py   what an answer means: layout, errno, decoding of TDH.VP.ENTER's, retries, faults
     statuses.py    what each status and operand id means, and whether trying again can help
@@ -28,10 +29,10 @@
     guest_policies.py  what a guest makes of the answers of ACCEPT, as rows
     releases.py    what differs between releases of the module, as rows
 
-Read seamcalls.py first; it can be laid beside the module's C files.  `python -m harness explain
+Read seamcalls.py first, then calls/memory.py; it can be laid beside the module's C files.  `python -m harness explain
 tdh_mem_range_block` prints what a row becomes.
 
-To add a call: a row in seamcalls.py.  Its phrases say which locks it takes in which mode, which states
+To add a call: a row in a file of calls/.  Its phrases say which locks it takes in which mode, which states
 it allows and what it writes; getting out is derived.  If a phrase is missing, add one to phrases/:
 a value with `emit(call)`, and `locks()` if it takes any.  A new micro-op should be the last resort.
 

@@ -1,7 +1,8 @@
 """Which calls can make each other BUSY, on what, and what each would see: read off the rows, nothing runs.
 
 Two calls contend for a resource if both take it and at least one takes it exclusively; whichever comes
-second gets TDX_OPERAND_BUSY with the operand that its row names.
+second gets TDX_OPERAND_BUSY with the operand that its row names.  Not where a lock that both take before it and
+drop behind it keeps them apart (ABOVE): of two such calls the second is BUSY on that one.
 
     resource     what it is                                              they meet if it is the same
     TDR          PAMT 4K entry of the TDR page                           TD
@@ -35,6 +36,9 @@ from harness.protocol.releases import BY_NAME, EXCLUSIVE, Release
 RESOURCES = ("TDR", "OP_STATE", "TDVPR", "TD_EPOCH", "SEPT_TREE", "SEPT_ENTRY", "PAGE", "PAMT_2M", "PAMT_1G", "KOT",
              "KET", "WBT", "MIG", "MIGSC", "RTMR", "SERVTD_BINDINGS", "GLOBAL", "TDMR",
              "MMIOMT", "DEVIFCS", "IOMMU")
+# Locks of a TD, and which others of the same TD every call takes before them and drops behind them.
+ABOVE = {"OP_STATE": ("TDR",), "SEPT_TREE": ("TDR", "OP_STATE"), "SEPT_ENTRY": ("TDR", "OP_STATE", "SEPT_TREE"),
+         "TD_EPOCH": ("TDR", "OP_STATE"), "MIG": ("TDR", "OP_STATE"), "MIGSC": ("TDR", "OP_STATE", "MIG")}
 # The lock report's words for them.
 SYNONYMS = {"TDCS": "OP_STATE", "TDCS EPOCH": "TD_EPOCH", "EPOCH": "TD_EPOCH", "SECURE_EPT_LOCK": "SEPT_TREE",
             "SEPT ENTRY": "SEPT_ENTRY", "SEPT TREE": "SEPT_TREE", "PAMT": "PAGE"}
@@ -92,25 +96,35 @@ def uses(release: Release, under_kvm: bool = False) -> dict[str, tuple[Use, ...]
 
 
 def conflicts(release: Release, resource: str | None = None, under_kvm: bool = False,
-              phase: str | None = None) -> list[Conflict]:
+              phase: str | None = None, apart: bool = False) -> list[Conflict]:
     """Every pair of calls, with every pair of modes in which they contend, sorted.
 
     resource    only that one (RESOURCES)
     under_kvm   without what KVM 6.16's own locks exclude; with `phase`, of that part of the TD's life
+    apart       instead those that would, were it not for a lock above
     """
-    return between(uses(release, under_kvm), resource, under_kvm, phase)
+    return between(uses(release, under_kvm), resource, under_kvm, phase, apart)
 
 
 def between(taken: Mapping[str, tuple[Use, ...]], resource: str | None = None, under_kvm: bool = False,
-            phase: str | None = None) -> list[Conflict]:
+            phase: str | None = None, apart: bool = False) -> list[Conflict]:
     """`conflicts` of calls of which is known what they take."""
     return sorted({
         _conflict(a, b, one, other)
         for a in taken for b in taken if a <= b
         for one in taken[a] for other in taken[b]
         if one.resource == other.resource and resource in (None, one.resource)
-        and EXCLUSIVE in (one.mode, other.mode)
+        and EXCLUSIVE in (one.mode, other.mode) and kept_apart(taken[a], taken[b], one.resource) == apart
         and not (under_kvm and excluded(a, b, one.resource, phase))})
+
+
+def kept_apart(one: tuple[Use, ...], other: tuple[Use, ...], resource: str) -> bool:
+    """Whether two calls never get to a resource together, as they exclude each other on a lock above it."""
+    def excludes(lock: str) -> bool:
+        modes = [{use.mode for use in uses if use.resource == lock} for uses in (one, other)]
+        return all(modes) and any(mode == {EXCLUSIVE} for mode in modes)
+
+    return any(excludes(lock) for lock in ABOVE.get(resource, ()))
 
 
 def _conflict(a: str, b: str, one: Use, other: Use) -> Conflict:

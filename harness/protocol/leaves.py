@@ -1,6 +1,6 @@
 """Every call of the module by its number: what a log's leaf means, and what a call returns in registers.
 
-seamcalls.py has the calls that are modelled, as rows; here is the number and the name of each, modelled
+calls/ has the calls that are modelled, as rows; here is the number and the name of each, modelled
 or not.  A call is found by any of its spellings: `TDH.MEM.PAGE.AUG`, `TDH_MEM_PAGE_AUG`,
 `tdh_mem_page_aug`, or the leaf that the kernel prints (leaf in bits 15:0, version in 23:16).  Nothing here
 needs the rows, so a log can be read without them.

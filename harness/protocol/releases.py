@@ -1,6 +1,6 @@
 """What differs between releases of the TDX module, as rows.
 
-A call in seamcalls.py is written once; where releases differ it asks the row of the release it is
+A call in calls/ is written once; where releases differ it asks the row of the release it is
 written for.  `python -m harness seamcalls --diff 1.5.16 1.5.20` prints what that changes.
 
 A row stands for all releases that behave the same in everything modelled here (`also`).  1.5.01 to 1.5.25 were
@@ -171,16 +171,16 @@ _2_08 = _16._replace(
     derived=("op_state_status",))
 _2_12 = _20._replace(
     name="2.0.12", source=_STORED.format("a56a9173"), connect=True,
-    derived=("init_apicid_tdr", "cancel_counts"))
+    derived=("init_apicid_tdr",))
 _2_14 = _24._replace(
     name="2.0.14", source=_STORED.format("db57c638"), also=(), connect=True,
     derived=("init_apicid_tdr", "attr_wr_writes", "list_gives_way", "filter_tree", "filter_pending", "guest_entry",
              "guest_shared", "accept_leaf", "cancel_counts"))
 _2_16 = _28._replace(
-    name="2.0.16", source=_STORED.format("6e66b9d2"), connect=True, derived=(*_28.derived, "accept_leaf", "cancel_counts"))
+    name="2.0.16", source=_STORED.format("6e66b9d2"), connect=True, derived=(*_28.derived, "accept_leaf"))
 _2_18 = _34._replace(
     name="2.0.18", source=_STORED.format("e69a4391"), connect=True,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr", "cancel_counts"))
+    derived=("filter_tree", "filter_pending", "init_apicid_tdr"))
 _REPORT = Release(
     "report-2024", "lock status report, Yan Zhao, 13 Sep 2024, its table taken literally",
     enter_tdvpr=EXCLUSIVE, pamt_parents=False, key_table=False, report_only=True)

@@ -1,8 +1,8 @@
 """Where a call is to be read in a release: what its row's source says of that release, or that it was not read there.
 
 A row's source is a list of places behind semicolons: FILE, FILE:LINES (of 1.5.01), RELEASE:LINES, RELEASE cOFFSET
-(in characters, of a stored file that has no line numbers here), RELEASE = RELEASE (the same text).  A place without
-a file is in the file before it.
+(in characters, of a stored file that has no line numbers here), RELEASE = RELEASE (the same text: the index keeps a
+text once, and the file is stored for the other release only; derived).  A place without a file is in the file before it.
 """
 
 import re
@@ -16,12 +16,16 @@ PLACE = re.compile(r"(?:(?P<what>[\w ,=().]+): )?(?P<file>[\w/.]+\.[ch])?,?:? ?"
 
 
 class Place(NamedTuple):
+    """A place in a release; `read_in` is the release in which it was read, where that is another with the same text."""
+
     file: str
     release: str
     at: str
+    read_in: str = ""
 
     def __str__(self):
-        return f"{self.file}:{self.at}" if not self.at.startswith("c") else f"{self.file} at character {self.at[1:]}"
+        where = f"{self.file}:{self.at}" if not self.at.startswith("c") else f"{self.file} at character {self.at[1:]}"
+        return where + (f" of {self.read_in}, the same text (derived)" if self.read_in else "")
 
 
 def places(source: str) -> list[Place]:
@@ -34,7 +38,8 @@ def places(source: str) -> list[Place]:
             same.append((match["release"], match["same"]))
         elif match["at"] and file:
             found.append(Place(file, match["release"] or FIRST, match["at"]))
-    return found + [place._replace(release=other) for other, one in same for place in found if place.release == one]
+    return found + [place._replace(release=other, read_in=one) for other, one in same for place in found
+                    if place.release == one]
 
 
 def alike(release: Release) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ def page() -> str:
         "# Calls of the TDX module", "",
         "Every leaf that 1.5.34 and 2.0.18 have: which locks it takes, in which mode and order, and behind each the"
         " operand that a lost try reports; or why it has no row, and what a row leaves out of locks.  This page is made by `make docs` from"
-        " harness/protocol/seamcalls.py, harness/protocol/calls/ and harness/protocol/leaves.py."
+        " harness/protocol/calls/ and harness/protocol/leaves.py."
         "  `python -m harness contention` says who can make whom BUSY.", "",
         "SH shared, EX exclusive.  PAMT_2M, PAMT_1G: the PAMT entries above a page.  Where a list is given, what is"
         " busy is noted in the list.", ""]

@@ -142,12 +142,12 @@ def contention_report(name: str, resource: str | None = None, under_kvm: bool = 
     """The contention matrix of a release: per resource, or `every_pair` in a line.  Raises UsageError."""
     release = find_release(name, "--module")
     only = find_resource(resource) if resource else None
-    found = contention.conflicts(release, only, under_kvm)
+    found, apart = (contention.conflicts(release, only, under_kvm, apart=each) for each in (False, True))
     head = f"module {release.name}: {len(found)} ways in which two calls can make each other TDX_OPERAND_BUSY"
     head += ",\nafter what KVM 6.16's own locks exclude" if under_kvm else ""
     short = not (only or under_kvm)
     conclusions = [] if only or style != "table" else [_conclusion_lines(release), *_disagreement_lines(release)]
-    return _conflict_report(found, head, style, every_pair, short, conclusions)
+    return _conflict_report(found, apart, head, style, every_pair, short, conclusions)
 
 
 def ranges_report(name: str, design: str, placement: str, style: str = "table", every_pair: bool = False) -> str:
@@ -161,10 +161,10 @@ def ranges_report(name: str, design: str, placement: str, style: str = "table", 
     found = shared_ranges.conflicts(release, DESIGNS[design], placement)
     head = wrap(f"module {release.name}, {design}, pages {placement}: {len(found)} ways in which two calls can make each other"
                 " TDX_OPERAND_BUSY on the PAMT 2M entry of a range, also of two TDs; on the PAMT 1G entry none")
-    return _conflict_report(found, head, style, every_pair, short=False)
+    return _conflict_report(found, [], head, style, every_pair, short=False)
 
 
-def _conflict_report(found: list, head: str, style: str, every_pair: bool, short: bool, conclusions=()) -> str:
+def _conflict_report(found: list, apart: list, head: str, style: str, every_pair: bool, short: bool, conclusions=()) -> str:
     if style == "json":
         return formatted([{"a": each.a, "b": each.b, "resource": each.resource, "a_mode": each.a_mode,
                            "b_mode": each.b_mode} for each in found], style)
@@ -179,16 +179,17 @@ def _conflict_report(found: list, head: str, style: str, every_pair: bool, short
     if every_pair:
         body = formatted(rows, style, words=tuple(range(7)))
     elif short:
-        body = "\n".join([formatted(_counts(found), style, words=(0, -1)), "", wrap(COUNTS_LEGEND)])
+        body = "\n".join([formatted(_counts(found, apart), style, words=(0, -1)), "", wrap(COUNTS_LEGEND)])
     else:
-        body = "\n".join([*_by_resource(found), "", wrap(LEGEND)])
+        body = "\n".join([*_by_resource(found), *_apart_lines(found, apart), "", wrap(LEGEND)])
     return "\n\n".join([head, body, *conclusions])
 
 
 LEGEND = ("EX exclusive, SH shared; behind a bar: the operand that its BUSY names, where that differs from call to call."
           " --pairs lists every pair.")
-COUNTS_LEGEND = ("pairs: of calls that can make each other BUSY; exclusive, shared: calls that take it so; BUSY on: operands"
-                 " that a refused call names. --resource NAME names the calls, --pairs lists every pair.")
+COUNTS_LEGEND = ("pairs: of calls that can make each other BUSY; kept apart: pairs that take it too, but never meet there, as a"
+                 " lock above it (TDR, OP_STATE, SEPT_TREE) excludes them; exclusive, shared: calls that take it so; BUSY on:"
+                 " operands that a refused call names. --resource NAME names the calls, --pairs lists every pair.")
 
 
 class _User(NamedTuple):
@@ -203,13 +204,14 @@ def _sides(each) -> tuple[_User, _User]:
     return _User(each.a, each.a_mode, each.a_operand), _User(each.b, each.b_mode, each.b_operand)
 
 
-def _counts(found: list) -> list[dict]:
+def _counts(found: list, apart: list) -> list[dict]:
     """A row per resource."""
     rows = []
-    for resource in dict.fromkeys(each.resource for each in found):
-        mine = [each for each in found if each.resource == resource]
-        users = {user for each in mine for user in _sides(each)}
+    for resource in dict.fromkeys(each.resource for each in (*found, *apart)):
+        mine, never = ([each for each in some if each.resource == resource] for some in (found, apart))
+        users = {user for each in mine + never for user in _sides(each)}
         rows.append({"resource": resource, "pairs": len(contention.pairs(mine, resource)),
+                     "kept apart": len(contention.pairs(never, resource)),
                      **{mode: len({user.call for user in users if user.mode == mode}) for mode in ("exclusive", "shared")},
                      "BUSY on": ", ".join(sorted({user.operand for user in users}))})
     return rows
@@ -241,6 +243,18 @@ def _by_resource(found: list) -> list[str]:
                 for other in opponents.pop(user):
                     opponents.get(other, set()).discard(user)
             opponents = {user: left for user, left in opponents.items() if left}
+    return lines
+
+
+def _apart_lines(found: list, apart: list) -> list[str]:
+    """Of each resource, how many pairs take it and never meet there."""
+    lines = []
+    for resource in dict.fromkeys(each.resource for each in apart):
+        never, any_other = contention.pairs(apart, resource), any(each.resource == resource for each in found)
+        calls = sorted({call for pair in never for call in pair})
+        pairs = count(len(never), "more pair") if any_other else f"{count(len(never), 'pair')} of {', '.join(calls)}"
+        lines.append(wrap(f"{resource}: {pairs} never meet there: a lock above it"
+                          f" ({', '.join(contention.ABOVE[resource])}) excludes them"))
     return lines
 
 

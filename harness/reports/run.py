@@ -17,12 +17,25 @@ from harness.results.metrics import BY_KEY, none_of
 from harness.results.schema import Call, Result, Summary, net_of_preempted
 
 PERCENTILES = {"p50": "p50", "p90": "p90", "p99": "p99", "p99_9": "p99.9", "p99_99": "p99.99", "max": "max"}
+PERCENTILE = "p99.9: 999 in a thousand took no longer; -: too few samples to say"
 LATENCY_NOTES = {
-    "closed": "latency of an operation with all its attempts, in a closed loop: an actor asks for the next"
+    "closed": "an operation with all its attempts, in a closed loop: an actor asks for the next"
               " when this one is done, so what a stall keeps from being asked for is not in it",
-    "open": "latency of an operation with all its attempts; what a stall delays shows in the table since"
-            " intended",
+    "open": "an operation with all its attempts; what a stall delays shows in the table since intended",
 }
+# What the columns of each table mean, by its first header; docs/reading_a_run.md says more.
+LEGENDS = {
+    "call": "tries: attempts, also those that try again; BUSY %: of the tries; net %: without lock holders that the operating system"
+            " had preempted; other: answers that are neither success nor BUSY; retry p50, p99, max: further tries of an operation",
+    "BUSY by operand": "the operand that a BUSY status names; -: none",
+    "BUSY by cause": "who held the lock, looked up behind the call: holder runs: in its call; is gone already: had let go by then;"
+                     " has won it again: the same as at the last try, in another call; refused for host priority: free, but a host had asked"
+                     " first; holder preempted: the operating system's doing",
+    "latency, us": f"latency: of {{loop}}; {PERCENTILE}",
+    "since intended, us": f"from when it was meant to begin; offered, served: arrivals, and how many were begun; {PERCENTILE}",
+    "other answers": "each status that is neither success nor BUSY",
+}
+FACTS = "what each number means: docs/reading_a_run.md, docs/columns.md"
 
 
 def run_report(result: Result, style: str = "table") -> str:
@@ -31,15 +44,19 @@ def run_report(result: Result, style: str = "table") -> str:
         return json.dumps(result.document(), indent=1)
     if style == "csv":
         return csv_of(call_rows(result))
-    tables = [formatted(rows, style) for rows in
+    tables = [f"{formatted(rows, style)}\n{legend(rows, result.loop)}\n" for rows in
               (call_rows(result), operand_rows(result), cause_rows(result), latency_rows(result),
                arrival_rows(result), other_rows(result)) if rows]
     facts = fact_table(fact_rows(result), style)
-    parts = [title(result), *verdict_lines(result), *assumption_lines(result), condition_line(result), "",
-             *(f"{table}\n" for table in tables), wrap(LATENCY_NOTES[result.loop]), "", facts, "",
+    parts = [title(result), *verdict_lines(result), *assumption_lines(result), condition_line(result), "", *tables, facts, wrap(FACTS), "",
              *fault_lines(result), *bug_lines(result), *death_lines(result), *hang_lines(result), wrap(naive_line(result)),
              invariant_line(result)]
     return "\n".join(parts)
+
+
+def legend(rows: list[dict], loop: str) -> str:
+    """What the headers of a table mean."""
+    return wrap(LEGENDS[next(iter(rows[0]))].format(loop=LATENCY_NOTES[loop]))
 
 
 # --- what made it ----------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def _crowded(result):
     workers, processors = result.workers.count, len(result.workers.processors)
     if workers <= processors or result.conditions is None:
         return []
-    return [f"{workers} workers share {processors} processors: BUSY includes lock holders"
+    return [f"{workers} workers share {processors} processor{'s' * (processors > 1)}: BUSY includes lock holders"
             " that were preempted"]
 
 

@@ -171,6 +171,9 @@ def main() -> None:
     print(tabulate(exploring.searching(), headers=["explore", "states", "bytes each", "M states/s", "M transitions/s"],
                    disable_numparse=True, colalign=("left", *["right"] * 4)))
     print()
+    print(tabulate(exploring.sharing(), headers=["explore by threads", "states", "bytes each", "s", "s of processor", "M states/s"],
+                   disable_numparse=True, colalign=("left", *["right"] * 5)))
+    print()
     print(tabulate(exploring.litmus_beside(), headers=["litmus test against scenario", "ns a state", "ns", "ratio"], disable_numparse=True,
                    colalign=("left", *["right"] * 3)))
     print()

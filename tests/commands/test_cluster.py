@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from harness.commands import cluster, jobs, nightly, task
+from harness.commands import cluster, jobs, nightly, run, task
 from harness.commands.cluster import CORE, MACHINE, Dispatch, Named, usable
 from harness.errors import UsageError
 from harness.results import history
@@ -89,10 +90,11 @@ def test_loopback_needs_nothing():
 class Workers:
     """In place of dask's side: what each task does, by place; `dies` takes its worker along."""
 
-    source = SOURCE
+    source, in_parts = SOURCE, False
 
     def __init__(self, names, does):
         self.alive, self.does, self.waiting, self.began = list(names), does, [], []
+        self.parts = []
 
     def look(self):
         return list(self.alive)
@@ -107,6 +109,9 @@ class Workers:
             self.waiting.append((worker, place, place))
 
     def next(self):
+        if self.waiting and isinstance(self.does[self.waiting[0][1]], list) and self.parts:
+            worker, place, _ = self.waiting[0]
+            return worker, place, pickle.dumps(self.parts.pop(0))
         return self.waiting.pop(0) if self.waiting else None
 
     def answer(self, place):
@@ -122,6 +127,44 @@ def test_results_come_but_of_a_task_that_kills_which_is_given_up_and_named(capsy
     assert {place: found[place] for place in (1, 2, 3)} == {1: "x", 2: "y", 3: "z"}
     assert isinstance(found[0], jobs.Failure) and "given up: its worker died, the second time (on a, " in found[0].why
     assert "the killer: its worker died (a); it is run again elsewhere" in capsys.readouterr().err
+
+
+def session_of(two, found, monkeypatch):
+    """What `run --cluster` makes of what comes of a session of two runs."""
+    session = SimpleNamespace(runs=two, configs=[SimpleNamespace(name="c")])
+    monkeypatch.setattr(run.sessions, "real", lambda session: True)
+    monkeypatch.setattr(run.jobs, "results", lambda *_, **__: iter([(0, each) for each in found]))
+    return list(run.elsewhere(session, {}, jobs.Where(cluster="x")))
+
+
+def test_each_result_of_a_session_comes_when_it_is_there_and_once(monkeypatch):
+    two = [run.sessions.Run(block, 0, 0, 1) for block in (0, 1)]
+    one, other, new_one, new_other = (two[0], "0"), (two[1], "1"), (two[0], "0 again"), (two[1], "1 again")
+    part, again = jobs.Part, jobs.Part(again=True)
+    assert session_of(two, [part(one), part(other), [one, other]], monkeypatch) == [one, other]
+    assert session_of(two, [part(one), [one, other]], monkeypatch) == [one, other]       # a part that was lost on its way
+    assert session_of(two, [part(one), again, part(new_one), [new_one, new_other]], monkeypatch) == [one, new_one, new_other]
+    assert session_of(two, [part(one), again, [new_one, new_other]], monkeypatch) == [one, new_one, new_other]
+
+
+def test_the_parts_of_a_task_come_before_its_end_and_a_death_says_that_it_begins_again(capsys):
+    workers = Workers("a", [["x", "y"]])
+    workers.in_parts, workers.parts = True, ["x", "y"]
+    assert list(cluster._results(workers, [b"0"], ["it"])) == [(0, jobs.Part("x")), (0, jobs.Part("y")), (0, ["x", "y"])]
+    workers = Workers("ab", ["dies"])
+    workers.in_parts = True
+    found = [each for _, each in cluster._results(workers, [b"0"], ["it"])]
+    assert found[0] == jobs.Part(again=True) and isinstance(found[1], jobs.Failure)
+
+
+def test_a_task_that_is_a_generator_says_each_thing_when_it_comes():
+    """Also while it is still at work: here it is ended once the first has been heard."""
+    heard, code = [], "iter([1, 2, 3])"
+    found = task.compute(task.packed(eval, (code,), jobs.source()), lambda: True, lambda content: heard.append(pickle.loads(content)))
+    assert heard == [1, 2, 3] == pickle.loads(found.content) and found.kind == task.VALUE
+    heard.clear()
+    assert task.compute(task.packed(eval, ("(lambda: (yield 1) or __import__('time').sleep(600))()",), jobs.source()), lambda: not heard,
+                        heard.append).kind == task.STOPPED and len(heard) == 1
 
 
 def test_time_beside_the_work_is_counted_between_two_tasks_of_a_worker():
@@ -272,7 +315,9 @@ def test_a_session_in_real_time_stays_on_one_host_and_so_does_a_night(tmp_path, 
     with workers(tmp_path, "--machine") as (url, _):
         code, _, err = command(capsys, "run", "kick_on_busy", "kick_vcpus", "--repeats", "2", *short, "--out", tmp_path / "out", "--cluster", url)
         assert code in (0, 1, 3, 4), err
-        results = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*/result.json")]
+        written = sorted(((path.stat().st_mtime, json.loads(path.read_text())) for path in (tmp_path / "out").glob("*/result.json")), key=lambda pair: pair[0])
+        results = [result for _, result in written]
+        assert written[-1][0] - written[0][0] > 0.3              # each when it came, runs of 0.15 s at the least
         assert len(results) == 4 and len({result["block"]["session"] for result in results}) == 1
         code, out, err = command(capsys, "nightly", "configs/nightly", "--blocks", "1", *short, "--history", tmp_path / "history",
                                  "--out", tmp_path / "nights", "--cluster", url)

@@ -1,5 +1,7 @@
 """What `explore` says around its tables: how many passed, what was expected, how far it is; mistakes before any search."""
 
+import json
+
 import pytest
 
 from harness.commands import explore as exploring
@@ -137,8 +139,8 @@ def test_a_part_of_a_scenario_that_has_store_buffers_by_its_file_is_refused(caps
 
 @pytest.mark.parametrize("arguments, sentence", [
     (["--modules"], "--modules: not of C litmus tests"), (["--policies"], "--policies: not of C litmus tests"),
-    (["--guests"], "--guests: not of C litmus tests"), (["--policy", "retry16"], "--policy retry16: not of C litmus tests"),
-    (["--module", "1.5.34"], "--module 1.5.34: not of C litmus tests"),
+    (["--guests"], "--guests: not of C litmus tests"), (["--resume"], "--resume: not of C litmus tests"),
+    (["--policy", "retry16"], "--policy retry16: of tests with fault() or zap(), which follow it"),
     (["--memory-model", "tso", "--html", "x.html"], "--html x.html: not of C litmus tests under x86-TSO"),
     (["--memory-model", "tso", "--trace", "x.json"], "--trace x.json: not of C litmus tests under x86-TSO"),
     (["--memory-model", "tso", "--as-test", "x.py"], "--as-test x.py: not of C litmus tests under x86-TSO"),
@@ -149,6 +151,46 @@ def test_a_part_of_a_scenario_that_has_store_buffers_by_its_file_is_refused(caps
 ])
 def test_what_a_litmus_test_does_not_take_is_refused(capsys, monkeypatch, arguments, sentence):
     refused(capsys, monkeypatch, [SB, *arguments], sentence)
+
+
+ZAPPED = "C t\n{ module = 1.5.05; page 3 = MAPPED; page 4 = FREE; must_violate = {quiet_mirror}; }\nP0() { u64 err = tdh_mem_range_block(td, 0x3000, 0); }\nP1() { %s }\nexists (0:err=TDX_OPERAND_BUSY)\n"
+
+
+def of_each(found: list[dict]) -> list[dict]:
+    return [{key: value for key, value in each.items() if key != "seconds"} for each in found]
+
+
+@pytest.mark.slow
+def test_litmus_tests_in_processes_of_their_own_come_to_the_same_in_the_same_order(capsys, tmp_path):
+    """Also for one that takes longest: the others have to wait."""
+    def found(*more):
+        code, out, _ = command(capsys, "explore", *(str(ROOT / f"configs/litmus/{name}.litmus") for name in (
+            "kvm/pamt-v6-fast", "classic/SB", "kvm/mirror-race")), "--format", "json", "--out", tmp_path, *more)
+        return code, of_each(json.loads(out))
+    assert found("--jobs", "2") == found() and [each["name"] for each in found()[1]] == ["pamt-v6-fast", "SB", "mirror-race"]
+
+
+def test_a_single_litmus_test_is_searched_by_threads(capsys, tmp_path, monkeypatch):
+    asked, run = [], search.run
+    monkeypatch.setattr(search, "run", lambda *given, **keys: asked.append(keys["jobs"]) or run(*given, **keys))
+    assert command(capsys, "explore", MP, "--jobs", "2", "--out", tmp_path)[0] == 0 and asked == [2]
+
+
+def test_a_litmus_test_is_tried_on_the_releases_and_under_the_policy_that_are_named(capsys, tmp_path):
+    path = tmp_path / "t.litmus"
+    path.write_text(ZAPPED % "fault(0x4000);")
+    code, out, err = command(capsys, "explore", path, "--module", "1.5.34", "--module", "2.0.18", "--policy", "retry16", "--out", tmp_path)
+    assert code == 0 and [line.rpartition(" ")[2] for line in out.splitlines() if line.startswith("Searched")] == ["1.5.34", "2.0.18"]
+    saved = tmp_path / "t-2.0.18-1.schedule.json"
+    assert saved.name in err and command(capsys, "replay", saved)[0] == 0
+    assert {json.loads(saved.read_text())["scenario"][key] for key in ("module", "policy")} == {"2.0.18", "retry16"}
+
+
+def test_a_policy_that_no_test_would_follow_is_refused(capsys, tmp_path):
+    path = tmp_path / "t.litmus"
+    path.write_text((ZAPPED % "u64 err = tdh_mem_track(td);").replace("must_violate = {quiet_mirror};", ""))
+    code, out, err = command(capsys, "explore", path, "--policy", "retry16", "--out", tmp_path)
+    assert code == 2 and not out and "t.litmus has neither" in err
 
 
 def test_samples_of_tso_are_refused(capsys, monkeypatch):

@@ -80,6 +80,22 @@ def test_what_was_explored_is_not_searched_again_and_says_the_same(tmp_path, cap
     assert explored("--list")[1].split()[-1] == "no"         # damaged
 
 
+def test_the_searches_of_a_matrix_are_listed_with_their_rows(tmp_path, capsys, monkeypatch):
+    """Rows that behave the same are one search; nothing is searched."""
+    def explored(*more):
+        return command(capsys, "explore", "--modules", "configs/explore/known/priority_lost.toml", "--module", "1.5.01", "--module", "1.5.05",
+                       "--module", "1.5.34", "--out", tmp_path, *more)
+    assert explored("--resume")[0] == 0
+    monkeypatch.setattr("harness.engines.explore.search.run", None)
+    code, out, _ = explored("--module", "2.0.08", "--list", "--format", "json")
+    there = {row["module"]: row["there"] for row in json.loads(out)}
+    assert code == 0 and there.pop("2.0.08") == "no" and there == {"1.5.01, 1.5.05": "yes", "1.5.34": "yes"}
+    rows = [line.split()[-1] for line in explored("--list")[1].splitlines()[2:]]
+    assert set(rows) == {"yes"} and len(rows) < 4
+    code, out, _ = command(capsys, "explore", "--policies", "configs/explore/fault_zap.toml", "--list", "--out", tmp_path)
+    assert code == 0 and out.split()[0] == "scenario" and out.count("fault_zap") > 10 and "yes" not in out
+
+
 @pytest.mark.slow
 def test_two_jobs_explore_and_run_as_one_does(tmp_path, capsys):
     for words in (("explore", "configs/explore/known/priority_lost.toml"), ("explore", "--modules", "configs/explore/known/priority_lost.toml"),
@@ -136,6 +152,17 @@ def test_what_has_ended_behind_a_task_that_has_not_is_kept_at_a_request_to_stop(
             found.append(each)
     waiting.join()
     assert sorted(found) == [(1, "a"), (2, "b")]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_costs_only_the_task_that_it_dies_of(tmp_path):
+    """Its neighbours hear no TERM, by which Python would end them: whoever waits for the end of a task would wait for ten minutes."""
+    began = str(tmp_path / "began")
+    os_, sleep = "__import__('os')", "__import__('time').sleep"
+    killer = f"[[{sleep}(0.05) for _ in iter(lambda: {os_}.path.exists({began!r}), True)], {os_}.kill({os_}.getpid(), 9)]"
+    neighbour = f"open({began!r}, 'a').write('x') and {sleep}(600 if {os_}.path.getsize({began!r}) == 1 else 0) or 7"
+    tasks = [("6 * 7",), (killer,), (neighbour,), ("8",)]
+    assert dict(jobs.results(jobs.Where(2), eval, tasks)) == {0: 42, 1: jobs.KILLED, 2: 7, 3: 8}
 
 
 def test_what_is_there_is_not_run_again_but_after_a_change_of_config_or_source(tmp_path, capsys, monkeypatch):

@@ -7,11 +7,11 @@ import sys
 import pytest
 
 from harness.__main__ import main
-from harness.commands import arguments as shared, sweep
+from harness.commands import arguments as shared, jobs, sweep
 from harness.experiment import assumed
 from harness.experiment.plan import make_plan
 from harness.reports import text
-from tests.command_line import ROOT
+from tests.command_line import ROOT, command
 from tests.tries import LIMIT_S
 
 SCALE = sorted(ROOT.glob("configs/scale/*.toml"))
@@ -119,3 +119,10 @@ def test_a_log_is_spared_the_line_of_progress(small, tmp_path):
          "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
     assert run.returncode == 0
     assert [line.split()[0] for line in run.stderr.splitlines()] == ["saved", "saved"]
+
+
+def test_a_sweep_of_which_all_runs_were_given_up_says_so_and_shows_no_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(jobs, "results", lambda *_: iter([(number, jobs.KILLED) for number in range(2)]))
+    code, out, err = command(capsys, "sweep", "configs/kick_on_busy.toml", "--set", "sweep={seed=[1, 2]}", "--set", "engine=simulate",
+                             "--jobs", "2", "--out", tmp_path)
+    assert (code, out) == (3, "") and err == f"1: {jobs.KILLED.why}\n2: {jobs.KILLED.why}\n"

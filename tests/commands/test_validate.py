@@ -1,5 +1,9 @@
 """Calibration and validation: files that can be used, tables that say what they are worth."""
 
+import itertools
+import signal
+from types import SimpleNamespace
+
 import pytest
 
 from harness.commands import calibrate, validate
@@ -8,6 +12,7 @@ from harness.experiment import assumed
 from harness.reports.validation import validation_report
 from harness.__main__ import main
 from tests import stage
+from tests.made import made
 
 
 def test_what_is_measured_here_can_be_used_by_a_config(tmp_path, capsys, monkeypatch):
@@ -31,6 +36,25 @@ def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch, arguments, says):
     assert main(["doctor", *(argument.format(tmp_path) for argument in arguments)]) == 2
     printed = capsys.readouterr()
     assert says in printed.err and printed.err.count("\n") == 1 and not printed.out
+
+
+def test_a_stop_prints_what_was_compared_as_a_whole(monkeypatch, capsys):
+    """It takes minutes; the third pair of runs is stopped, when two workloads have been compared."""
+    runs = itertools.count(1)
+
+    def result(path, seed, settings):
+        if next(runs) == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return made(removals_per_s=1000.0)
+    monkeypatch.setattr(validate, "_result", result)
+    monkeypatch.setattr(validate, "RUNS", 1)
+    monkeypatch.setattr(validate, "quiet_share", lambda result: 1.0)
+    monkeypatch.setattr(calibrate, "Calibrator", lambda: SimpleNamespace(measure=lambda: None))
+    monkeypatch.setattr(calibrate, "costs_file", lambda measured: "")
+    assert main(["doctor", "--validate", validate.shipped()[0]]) == 130
+    printed = capsys.readouterr()
+    assert "its own workload, 1.5.24;" in printed.out and "its own workload, 1.5.34;" in printed.out and "one page" not in printed.out
+    assert printed.err.splitlines()[-1] == "doctor: stopped; 2 workloads were compared as a whole"      # behind progress, maybe
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def test_a_vm_that_is_dead_ends_kvms_flows_too():
 
 # Tests of which a search is short, of classic locks and of KVM's and the module's calls.
 SEARCHED = ("classic/SB", "classic/LB", "classic/MP", "kvm/mirror-race", "kvm/track-no-requests", "kvm/pamt-v1", "kvm/retry-clobbered",
-            "kvm/sept-zap-no-kick", "kvm/accept-retry-beside-zap", "kvm/draft-track-beside-fault")
+            "kvm/sept-zap-no-kick", "kvm/accept-retry-beside-zap", pytest.param("kvm/draft-track-beside-fault", marks=pytest.mark.slow))
 
 
 def outcomes_beyond_the_search(path, runs: int, seed: int) -> tuple[set, int]:

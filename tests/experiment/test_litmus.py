@@ -363,7 +363,7 @@ def test_a_mistake_is_one_line_with_its_place_and_exit_code_2(tmp_path, capsys, 
 @given(st.lists(st.sampled_from(
     ["C t", "{", "}", "(", ")", "P0(int *x)", "int r;", "r = *x;", "*x = 1;", ";", "exists", "0:r=1", "/\\", "while (1)", "x", "=", "1",
      "if (r)", "else", "goto a;", "a:", "spin_lock(x);", "int x = 1;", "forall", "(*", "*)", "//", "guard(spinlock)(x);", "return;",
-     "scoped_guard(", "&", "[", "]", "struct s { int a; };", "switch (r) {", "case 1:", "~", "\x00", "\ud800".encode("utf-8", "replace").decode()]),
+     "scoped_guard(", "\n#define A", "(1 + A)", "\n", "DEFINE_SPINLOCK(l);", "enum { B, C };", "static int n = B;", "?:", "&", "[", "]", "struct s { int a; };", "switch (r) {", "case 1:", "~", "\x00", "\ud800".encode("utf-8", "replace").decode()]),
     max_size=25))
 def test_any_text_is_a_test_or_one_line(words):
     try:

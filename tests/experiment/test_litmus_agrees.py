@@ -70,8 +70,8 @@ SLOW_DESIGN = pytest.mark.slow   # three users: a second or two each
     *[pytest.param(f"pamt-{name}", "pamt_one_range", f"dpamt_{design}", marks=SLOW_DESIGN) for name, design in (
         ("v1", "v1"), ("v3", "v3"), ("v4", "v4"), ("v6-fast", "fast_v6"), ("merged", "merged"), ("hints", "hints"), ("no-lock", "no_lock"),
         ("irqsave", "irqsave"), ("pool", "pool"))],
-    ("pamt-pool", "pamt_crossed", "dpamt_pool"), ("pamt-per-2m", "pamt_crossed", "dpamt_per_2m"),
-    ("pamt-demote-bare", "pamt_demote", "dpamt_demote_bare"), ("pamt-demote-tries", "pamt_demote", "dpamt_demote_tries")])
+    pytest.param("pamt-pool", "pamt_crossed", "dpamt_pool", marks=SLOW_DESIGN), ("pamt-per-2m", "pamt_crossed", "dpamt_per_2m"),
+    pytest.param("pamt-demote-bare", "pamt_demote", "dpamt_demote_bare", marks=SLOW_DESIGN), ("pamt-demote-tries", "pamt_demote", "dpamt_demote_tries")])
 def test_each_design_of_dynamic_pamt_breaks_the_same_in_both(name, scenario, design):
     """pamt_priority and pamt_counted are of scenarios only: words that C has no name for."""
     assert broken_in_c(name) == set(toml(scenario, "1.5.24", dpamt=design).violations) - {"pamt_priority", "pamt_counted"}

@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"seed {options.seed}", flush=True)
     words, names = options.only.split(","), {fault.name for fault in FAULTS}
     faults = [fault for fault in FAULTS if any(fault.name == word if word in names else word in fault.name for word in words)]
+    if not faults:
+        parser.error(f"--only {options.only}: no such fault; known: {', '.join(names)}")
     began, bad, rounds, measuring = time.monotonic(), 0, 0, 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool, tempfile.TemporaryDirectory(prefix="faults-") as folder:
         given = Path(folder) / "given"

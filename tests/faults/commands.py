@@ -19,16 +19,17 @@ TEST = "configs/litmus/classic/SB.litmus"
 # {out}: where results go; {at}: the folder of the round, for what is no result; {given}: what `prepare` has made.
 RUN = ("run", KICK, *BRIEF, "--out", "{out}")
 SIMULATED = ("run", KICK, *VIRTUAL, "--set", "duration_s=0.1", "--out", "{out}")
-SEARCH = ("explore", "configs/explore/pairs.toml", "--out", "{out}")
+SEARCH = ("explore", "configs/explore/fault_zap_two_vcpus.toml", "--module", "1.5.05", "--out", "{out}")
 SWEEP = ("sweep", "configs/scale/published.toml", "--set", "duration_s=0.01", "--out", "{out}")
 NIGHTLY = ("nightly", "{given}/night", *BRIEF, "--blocks", "1", "--history", "{at}/history", "--out", "{out}")
+SEVERAL = ((*SIMULATED, "--repeats", "4", "--jobs", "2"), (*SWEEP, "--jobs", "2"))
 EVERY = (
-    (*RUN, "--repeats", "2"), NIGHTLY, ("run", TEST, "--runs", "2M"), SIMULATED, (*SIMULATED, "--repeats", "4", "--jobs", "2"),
+    (*RUN, "--repeats", "2"), NIGHTLY, ("run", TEST, "--runs", "300k"), SIMULATED, *SEVERAL,
     (*RUN, "--check-outcomes", "--set", "duration_s=0.1"),
     ("explore", "configs/explore/accept_block.toml"), ("explore", TEST, "--memory-model", "tso"),
-    ("explore", "configs/explore/known/priority_lost.toml", "--jobs", "2", "--out", "{out}"), (*SWEEP, "--jobs", "2"),
+    ("explore", "configs/explore/known/priority_lost.toml", "--jobs", "2", "--out", "{out}"),
     ("replay", "{given}/schedule.json"), ("replay", "{given}/schedule.json", "--html", "{at}/page.html"),
-    ("compare", "{given}"), ("report", "{given}", "--out", "{at}/report.html"), ("histograms", "{given}", "--hdr", "{at}/x.hlog"),
+    ("compare", "{given}/results/*"), ("report", "{given}/results/*", "--out", "{at}/report.html"), ("histograms", "{given}/results/retry16*", "--hdr", "{at}/x.hlog"),
     ("import-trace", "{given}/trace.txt", "--out", "{at}/imported"),
     ("doctor",), ("doctor", "--calibrate", "{at}/costs.toml"), ("contention",), ("contention", "--pairs"),
     ("worker", "--scheduler", "tcp://127.0.0.1:0"), ("worker", "--cores", "2", "tcp://127.0.0.1:1"),
@@ -51,7 +52,7 @@ def prepare(given: Path) -> None:
         for policy in ("kick_vcpus", "retry16"):
             result = made(policy, block=block, removals_per_s=1000.0 + block)
             meet_busy(result, "tdh_mem_track", attempts=1000 + block, busy=10)
-            store.write(result, given)
+            store.write(result, given / "results")
     (given / "night").mkdir()
     for name in ("canary", "kick_vcpus"):
         shutil.copy(ROOT / f"configs/nightly/{name}.toml", given / "night")

@@ -10,7 +10,7 @@ from typing import Callable, NamedTuple
 
 import psutil
 
-from tests.faults.commands import EVERY, RUN, SEARCH, SIMULATED, SWEEP
+from tests.faults.commands import EVERY, RUN, SEARCH, SEVERAL, SIMULATED, SWEEP
 from tests.faults.started import Started
 
 INT, TERM, HUP, QUIT = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
@@ -58,6 +58,13 @@ def any_request(started, source) -> None:
 def close(*streams: str):
     """Their reader goes."""
     return lambda started, source: started.close(*streams)
+
+
+def kill_one_of_jobs(started, source) -> None:
+    """A process that computes tasks of --jobs."""
+    mine = [each for each in started.workers() if "spawn_main" in " ".join(each.cmdline())]
+    if mine:
+        source.choice(mine).kill()
 
 
 def pause(of_all: bool):
@@ -108,12 +115,13 @@ FAULTS = (
     Fault("Ctrl-C of a search", send(INT, INT, group=True), (0, 130), (SEARCH,)),
     Fault("TERM of a simulation", send(TERM), (0, 143), (SIMULATED,)),
     Fault("Ctrl-C of a sweep", send(INT, INT, group=True), (0, 130), (SWEEP,)),
-    Fault("any request, any command", any_request, (0, 129, 130, 131, 143), EVERY, times=4),
+    Fault("any request to any command", any_request, (0, 129, 130, 131, 143), EVERY, times=4),
     Fault("no reader of stdout", close("stdout"), (0,)),
     Fault("no reader of either", close("stdout", "stderr"), (0,), said=False),
     Fault("a worker killed", lambda started, source: started.to_worker(source, psutil.Process.kill), (0, 3), verdict="UNTRUSTWORTHY"),
     Fault("a worker stopped for a time", pause(of_all=False), (0, 3)),
     Fault("all stopped for a time", pause(of_all=True), (0, 3)),
+    Fault("a process of --jobs killed", kill_one_of_jobs, (0,), SEVERAL),
     Fault("the run killed", send(signal.SIGKILL), (0, -signal.SIGKILL), kept=False),
     Fault("results removed", remove_results, (0,)),
     Fault("nothing can be written", nothing_can_be_written, (0, 2, 3), said=False),

@@ -1,6 +1,7 @@
 """A command that was started, in a process group, folders and with a measurement lock of its own; what can be done to it."""
 
 import functools
+import glob
 import os
 import random
 import shutil
@@ -16,7 +17,7 @@ from tests.faults.commands import ROOT, has_workers
 from tests.leash import end_with
 
 WORKERS_LEAST = 3                # processes below a command; its clock forks one, a run at least so many
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 SHARED = Path("/dev/shm")        # semaphores and shared memory that have a name
 
 
@@ -42,7 +43,8 @@ class Started:
             shutil.copytree(_compiled(), self.cache / "tdx-sept-harness", ignore_dangling_symlinks=True)
             (self.cache / "tdx-sept-harness").chmod(0o700)
             environment["XDG_CACHE_HOME"] = str(self.cache)
-        words = [word.format(out=self.out, at=folder, given=given) for word in command]
+        filled = [word.format(out=self.out, at=folder, given=given) for word in command]
+        words = [path for word in filled for path in sorted(glob.glob(word)) or [word]]
         self.process = subprocess.Popen([sys.executable, "-m", "harness", *words], cwd=ROOT, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment,
                                         preexec_fn=functools.partial(as_on_a_terminal, os.getpid()))

@@ -23,7 +23,7 @@ from tests.results.test_store import document
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 SEED = 12
-SHORT = ("Ctrl-C twice", "no reader of either", "results removed", "a worker killed")
+SHORT = ("Ctrl-C twice", "no reader of either", "results removed")             # a worker is killed in test_run_endings.py
 LONGEST_S = 1.5                  # a round of RUN on a quiet machine
 
 
@@ -90,7 +90,7 @@ def test_what_is_wrong_is_seen(ended, fault, code, text, act, says):
 
 
 def test_a_fault_comes_to_every_command():
-    assert {command[0] for command in EVERY} == set(program.COMMANDS) and BY_NAME["any request, any command"].commands == EVERY
+    assert {command[0] for command in EVERY} == set(program.COMMANDS) and BY_NAME["any request to any command"].commands == EVERY
 
 
 def test_shared_memory_that_no_process_uses_is_seen():

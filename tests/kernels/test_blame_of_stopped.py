@@ -13,7 +13,7 @@ from harness.results import document
 from harness.engines.processes import coordinator
 from harness.experiment.plan import Plan, make_plan
 from harness.protocol.assemble import Held, Listing
-from harness.protocol.call import locate
+from harness.protocol.locate import locate
 from harness.protocol.flows import write_flows
 from harness.protocol.seamcalls import entry_label, write_calls
 from kernels import blame, locks, realtime, record

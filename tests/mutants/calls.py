@@ -9,7 +9,8 @@ from tests.mutants.steps import StepMutant, needed
 
 # What is asked, with --thorough, about a mutant that the tests of single calls let through: half a minute each.
 FILES = ("tests/protocol/test_seamcalls.py", "tests/protocol/test_releases.py", "tests/protocol/test_interleavings.py",
-         "tests/protocol/test_allowed.py", "tests/protocol/test_contention.py", "tests/protocol/test_faults.py",
+         "tests/protocol/test_allowed.py", "tests/protocol/test_entries.py", "tests/protocol/test_packages.py",
+         "tests/protocol/test_contention.py", "tests/protocol/test_faults.py",
          "tests/protocol/test_host_priority.py", "tests/protocol/test_orders.py", "tests/protocol/test_flows.py")
 
 

@@ -51,7 +51,7 @@ LOADS = (
     Field(r"no key yet|on all packages", 64, ALL, 1),
     Field(r"bound", 64, ALL, 2),
     Field(r"sys_state|not initialized yet", 64, ALL, None),
-    Field(r"an entry in it|bepoch|bw_epoch|epoch of its last import|mig_epoch|num_migs|num_vcpus|pages of the pair|td_epoch and counts"
+    Field(r"an entry in it|bepoch|bw_epoch|epoch of its last import|mig_epoch|num_migs|num_vcpus|op_state|pages of the pair|td_epoch and counts"
           r"|the first entry|vcpu_epoch", 64, None),
 )
 # Bit numbers that a value may be: the sets are held by tests of the states (test_allowed.py), the widths here.
@@ -89,6 +89,7 @@ TESTS = (
     Field(r"at level 2", 64, ALL, 2),
     Field(r"the last", 64, ALL, 511),
     Field(r"TDR\?", 64, ALL, 4),
+    Field(r"live\?", 64, ALL, 9),                                # an op_state: LIVE_IMPORT
     Field(r".*", 64, ALL, 0),
 )
 

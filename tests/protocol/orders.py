@@ -1,6 +1,6 @@
 """In which order each call of the module accesses shared memory: a line a call, taken from the module's source.
 
-Written from the source and not from the rows of harness/protocol/seamcalls.py, which test_orders.py lays beside it.
+Written from the source and not from the rows of harness/protocol/calls/, which test_orders.py lays beside it.
 
     X.TDR/SH     a page named by address: its PAMT entries of 1G and 2M shared, the one of 4K in the mode, its
                  type is read.  A step that fails gives back what the page has got so far, before anything else

@@ -11,7 +11,7 @@ from harness.__main__ import main
 from harness.errors import DONE, USAGE
 from harness.protocol import contention
 from harness.protocol.kvm_locks import CONTEXTS, NOT_MADE
-from harness.protocol.seamcalls import IN_REPORT, seamcalls
+from harness.protocol.seamcalls import IN_REPORT, held_by, seamcalls
 from harness.protocol.releases import BY_NAME, RELEASES
 
 REPORT, DEFAULT = BY_NAME["report-2024"], BY_NAME["1.5.05"]
@@ -141,6 +141,42 @@ def test_pairs_are_ordered_unique_and_contend(release):
                    for use in taken[each.a])
         assert any((use.resource, use.mode, use.operand) == (each.resource, each.b_mode, each.b_operand)
                    for use in taken[each.b])
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
+def test_calls_that_are_kept_apart_exclude_each_other_on_a_lock_that_they_take_before_and_drop_behind(release):
+    rows = {row.name: row for row in seamcalls(release)}
+    places = {}
+    for name, row in rows.items():
+        taken = list(dict.fromkeys(lock.resource for level in row.levels for lock in held_by(row, level, release)))
+        dropped = list(row.order) or taken[::-1]
+        places[name] = {lock: (taken.index(lock), dropped.index(lock)) for lock in taken if lock in dropped}
+    modes = {name: {use.resource: use.mode for use in uses} for name, uses in contention.uses(release).items()}
+
+    def encloses(name, above, resource):
+        (taken, dropped), (inner_taken, inner_dropped) = places[name][above], places[name][resource]
+        return taken < inner_taken and dropped > inner_dropped
+
+    apart = contention.conflicts(release, apart=True)
+    assert apart and not set(apart) & set(contention.conflicts(release))
+    for each in apart:
+        assert any(encloses(each.a, above, each.resource) and encloses(each.b, above, each.resource)
+                   and "exclusive" in (modes[each.a][above], modes[each.b][above])
+                   for above in contention.ABOVE[each.resource] if above in places[each.a] and above in places[each.b]), each
+
+
+def test_n27_the_lock_of_the_migration_context_is_taken_and_never_busy():
+    assert not contention.conflicts(DEFAULT, "MIG") and contention.conflicts(DEFAULT, "MIG", apart=True)
+    text = " ".join(run("contention", "--resource", "MIG").stdout.split())
+    assert "MIG: 22 pairs of tdh_export_abort" in text and "never meet there: a lock above it (TDR, OP_STATE)" in text
+
+
+def test_what_the_tree_keeps_apart_is_counted_beside_what_can_be_busy():
+    pairs, apart = (set(contention.pairs(contention.conflicts(DEFAULT, apart=each), "SEPT_ENTRY")) for each in (False, True))
+    assert ("tdg_mem_page_accept", "tdh_mem_range_block") in pairs and ("tdh_mem_page_aug", "tdh_mem_page_aug") in pairs
+    assert ("tdh_mem_page_aug", "tdh_mem_range_block") in apart
+    text = run("contention", "--resource", "SEPT_ENTRY").stdout
+    assert f"SEPT_ENTRY, {len(pairs)} pairs" in text and f"SEPT_ENTRY: {len(apart)} more pairs never meet there" in text
 
 
 def run(*arguments) -> subprocess.CompletedProcess:

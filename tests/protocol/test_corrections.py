@@ -16,12 +16,12 @@ ACCESSED, DIRTY = 1 << 8, 1 << 9
 ELSEWHERE = {
     "the guest's order of taking and looking, by release": (
         "test_interleavings_of_later_releases", "test_n1_before_that_it_sees_the_request_behind_its_own_take_and_gives_back"),
-    "KEY.CONFIG of a package that has the key": ("test_allowed", "test_each_package_gets_the_key_once_and_the_last_one_configures_the_td"),
+    "KEY.CONFIG of a package that has the key": ("test_packages", "test_each_package_gets_the_key_once_and_the_last_one_configures_the_td"),
     "CACHE.WB: nothing flushed": ("test_seamcalls", "test_with_nothing_flushed_there_are_no_caches_to_write_back"),
     "CACHE.WB: interrupted and resumed": ("test_seamcalls", "test_an_interrupt_ends_a_write_back_with_both_locks_dropped_and_it_is_resumed"),
     "CACHE.WB: resumed by KVM 10,000 times": ("test_flows", "test_a_write_back_that_interrupts_end_again_and_again_is_given_up_after_10_000_times"),
     "RECLAIM of a large page": ("test_large_pages_by_address", "test_a_large_page_that_is_reclaimed_is_counted_in_pages_of_4_kib"),
-    "ATTR.RD takes no level": ("test_allowed", "test_attr_rd_locks_the_entry_at_which_its_walk_stops_and_attr_wr_none"),
+    "ATTR.RD takes no level": ("test_entries", "test_attr_rd_locks_the_entry_at_which_its_walk_stops_and_attr_wr_none"),
     "a #VE handler resets the mitigation": (
         "test_workloads", "test_one_instruction_over_eight_unmapped_pages_does_not_arm_because_each_ve_asks_for_its_information"),
     "the filter's exemption needs pending #VE": ("test_releases", "test_s27_without_pending_ve_it_refuses_entry_in_every_release"),
@@ -29,7 +29,7 @@ ELSEWHERE = {
         "test_flows", "test_without_pending_ve_a_touch_of_a_pending_page_is_counted_and_kvm_ends_the_vm"),
     "a violation is read twice": (
         "test_flows", "test_a_violation_is_looked_at_twice_so_an_accept_in_between_makes_it_one_that_the_host_hears_of"),
-    "the first refusal starts the clock": ("test_allowed", "test_the_first_refusal_starts_the_timer_and_a_later_one_may_end_it"),
+    "the first refusal starts the clock": ("test_entries", "test_the_first_refusal_starts_the_timer_and_a_later_one_may_end_it"),
     "an EPT violation does not stop it": (
         "test_flows", "test_a_td_exit_for_an_ept_violation_does_not_stop_the_timer_of_host_priority_but_a_plain_busy_does"),
 }

@@ -19,7 +19,8 @@ from harness.experiment.plan import make_plan
 from harness.protocol import seamcalls
 from harness.protocol.counted_answers import Answer
 from harness.protocol.assemble import Listing
-from harness.protocol.call import Options, locate_page
+from harness.protocol.call import Options
+from harness.protocol.locate import locate_page
 from harness.protocol.faults import call_with_entropy_retries
 from harness.protocol.phrases.life import DrawRandom
 from harness.protocol.seamcall_abi import FAULTS, PROBED, Faults

@@ -53,7 +53,23 @@ def test_an_open_loop_has_its_table():
     result = made(loop="open", arrivals={"touches": Stream(offered_per_s=1000, served_per_s=990.5, since_intended_ns=of(5, 2000)),
                                          "faults": Stream(since_intended_ns=of(0))})
     assert [list(row.values())[:4] for row in run.arrival_rows(result)] == [["touches", "1000", "990", "5"], ["faults", "-", "-", "0"]]
-    assert "what a stall delays shows in the table since intended" in run.run_report(result).replace("\n    ", " ")
+    assert "what a stall delays shows in the table since intended" in run.legend([{"latency, us": ""}], "open").replace("\n    ", " ")
+    assert run.legend(run.arrival_rows(result), "open") in run.run_report(result)
+
+
+def test_every_header_is_explained_under_its_table(busy):
+    """But the operands, which are named, and the percentiles, of which one is."""
+    busy.arrivals = {"touches": Stream(offered_per_s=1000, served_per_s=990.5, since_intended_ns=of(5, 2000))}
+    tables = [rows for rows in (run.call_rows(busy), run.operand_rows(busy), run.cause_rows(busy), run.latency_rows(busy), run.arrival_rows(busy),
+                                run.other_rows(busy))]
+    assert [next(iter(rows[0])) for rows in tables] == list(run.LEGENDS)
+    known = {"TD_EPOCH", "BUSY", "samples", "per", "s", *run.PERCENTILES.values()}
+    for rows in tables:
+        said = run.legend(rows, "closed")
+        words = {word for header in list(rows[0])[1:] for word in header.split()} - known
+        assert {word for word in words if word not in said.replace(":", " ").replace(",", " ").replace(";", " ").split()} <= {"status", "count"}, said
+    report = run.run_report(busy)
+    assert all(run.legend(rows, "closed") in report for rows in tables) and max(map(len, report.splitlines())) <= text.WIDTH
 
 
 def facts(result) -> dict:

@@ -47,7 +47,7 @@ def test_a_result_with_nothing_the_matter_is_valid(good):
 
 # What is the matter, by the name of its row in trust.REASONS; two where there are two ways to it.
 PROVOKED = [
-    ("more workers than processors", DEGRADED, {"workers.processors": [0]}, "2 workers share 1 processors"),
+    ("more workers than processors", DEGRADED, {"workers.processors": [0]}, "2 workers share 1 processor:"),
     ("CPU quota", DEGRADED, {"conditions.quota_processors": 1.5}, "may use 1.5 processors, the workers want 2"),
     ("CPU quota", DEGRADED, {"conditions.throttled_count": 3, "conditions.throttled_s": 0.25},
      "stopped 3 times, for 0.25 s"),

@@ -199,15 +199,23 @@ class Search:
 
     def scout(self, runs: int = 16) -> None:
         """Random runs, only to learn which words there are and which are contested."""
+        ending = moves.RESTART
         for seed in range(runs):
-            ending = moves.RESTART
-            while self._begins_again(ending):
-                ending = self.settle()
+            while True:
+                if self._begins_again(ending):
+                    ending = self.settle()
+                if ending != kernel.RUN_ENDED:
+                    return                       # the search itself will say why
+                self._stand_at_first()
+                self.run.dice[0] = seed
+                ending = self._call(kernel.RANDOM, length=SCOUT_MOVES)
                 if ending == kernel.RUN_ENDED:
-                    self.run.dice[0] = seed
-                    ending = self._call(kernel.RANDOM, length=SCOUT_MOVES)
-            if ending == moves.FULL:
-                return                           # the search itself will say so
+                    break
+
+    def _stand_at_first(self) -> None:
+        """Before a run."""
+        self.run.here[:] = self.first
+        self.counts[states.STEPS] = self.events[:] = 0
 
     def search(self, tick: Callable[[int, int], None] = lambda *_: None, jobs: int = 1, goes_on: bool = False) -> int:
         """Everything that can happen, found by so many threads.  Returns how it ended: FINISHED, FULL or ENDLESS; or
@@ -268,8 +276,7 @@ class Search:
         """One run; returns whether there was room for it.  `dice`: Run.dice at its start."""
         while True:
             self.run.dice[:] = dice
-            self.run.here[:] = self.first
-            self.counts[states.STEPS] = self.events[:] = 0
+            self._stand_at_first()
             if self._call(scheduler) == kernel.RUN_ENDED:
                 return True
             if self.settle() != kernel.RUN_ENDED:        # knowing better, or with empty tables
@@ -287,8 +294,7 @@ class Search:
             self.run = self.run._replace(path=np.zeros(len(ways) + 1, np.int16),
                                          executed=np.zeros(len(ways) + 1, np.int32))
         while True:
-            self.run.here[:] = self.first
-            self.counts[states.STEPS] = self.events[:] = 0
+            self._stand_at_first()
             self.run.path[:len(ways)] = ways
             if self._call(kernel.GIVEN, length=len(ways)) == kernel.RUN_ENDED:
                 return True

@@ -31,7 +31,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Mapped(1),
                 DeviceEntry("MMIO_PENDING", releases=True, hpa="new"),
             ),
-            source="tdh_mmio_map.c 2.0.08 c1800-10900; 2.0.18 c1400",
+            source="tdh_mmio_map.c 2.0.08 c1800-10900; 2.0.12 c2800; 2.0.18 c1400",
         ),
         Seamcall(
             "tdh_mmio_block", 159, "host", (
@@ -54,12 +54,12 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 DeviceEntry("FREE", releases=True, hpa="none"),
                 Mapped(0),
             ),
-            source="tdh_mmio_unmap.c 2.0.08 c2500-10200; 2.0.18 c3500",
+            source="tdh_mmio_unmap.c 2.0.08 c2500-10200; 2.0.12 c3000; 2.0.18 c3500",
         ),
         Seamcall(
             "tdg_tdi_mmio_accept", 71, "guest", (
                 AcceptDevice(),
             ),
-            source="src/td_dispatcher/vm_exits/tdxio/tdg_mmio_accept.c 2.0.18 c1400",
+            source="src/td_dispatcher/vm_exits/tdxio/tdg_mmio_accept.c 2.0.08 c3200; 2.0.18 c1400",
         ),
     )

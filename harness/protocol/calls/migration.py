@@ -4,6 +4,7 @@ Files of src/vmm_dispatcher/migration_api_calls; `1.5.25:N` is a line there, `2.
 in that release.  The locks of these calls are the same in every release that was read.
 """
 
+from harness.protocol.calls.op_states import EXPORTING, IMPORTING
 from harness.protocol.calls.row import PAGE_SIZES, TDR_SIZES, Seamcall, td_exclusive, td_shared
 from harness.protocol.phrases.life import DrawRandom, OpStateBecomes
 from harness.protocol.phrases.locking import Entry, Explicit, Implicit, OpState, Tree, TreeLock
@@ -18,14 +19,12 @@ from harness.protocol.phrases.vcpus import Associate, InitVcpu, VcpuComplete
 from harness.protocol.releases import EXCLUSIVE, SHARED, Release
 from kernels.words import (
     OP_STATE_FAILED_IMPORT, OP_STATE_INITIALIZED, OP_STATE_LIVE_EXPORT, OP_STATE_LIVE_IMPORT, OP_STATE_MEMORY_IMPORT,
-    OP_STATE_PAUSED_EXPORT, OP_STATE_POST_EXPORT, OP_STATE_POST_IMPORT, OP_STATE_RUNNABLE, OP_STATE_START_EXPORT,
+    OP_STATE_PAUSED_EXPORT, OP_STATE_POST_IMPORT, OP_STATE_RUNNABLE, OP_STATE_START_EXPORT,
     OP_STATE_START_IMPORT, OP_STATE_STATE_IMPORT, OP_STATE_UNINITIALIZED, PT_NDA, PT_TDCX, PT_TDVPR, TDX_FATAL,
 )
 
 # op_state_lookup.c: in which op_states a call is allowed; START_IMPORT from 1.5.24 on.
 STREAMS_MADE = (OP_STATE_UNINITIALIZED, OP_STATE_INITIALIZED, OP_STATE_RUNNABLE)
-EXPORTING = (OP_STATE_LIVE_EXPORT, OP_STATE_PAUSED_EXPORT, OP_STATE_POST_EXPORT)
-IMPORTING = (OP_STATE_MEMORY_IMPORT, OP_STATE_STATE_IMPORT, OP_STATE_POST_IMPORT, OP_STATE_LIVE_IMPORT)
 TARGET_NEW = (OP_STATE_UNINITIALIZED, OP_STATE_START_IMPORT)
 
 
@@ -69,7 +68,7 @@ def _export() -> tuple[Seamcall, ...]:
                 TreeLock(SHARED),
                 BlockWriting(("MAPPED", "EXP_DIRTY", "PENDING", "PEND_EXP_DIRTY")),
             ),
-            source="tdh_export_blockw.c 1.5.25:73-324; 2.0.18 c2500",
+            source="tdh_export_blockw.c 1.5.25:73-324; 2.0.08 c3300; 2.0.18 c2500",
         ),
         Seamcall(
             "tdh_export_unblockw", 75, "host", (
@@ -79,7 +78,7 @@ def _export() -> tuple[Seamcall, ...]:
                 Become(UNBLOCK_WRITING, hpa="copy", releases=False),
                 CountDirty(),
             ),
-            source="tdh_export_unblockw.c 1.5.25:74-274; 2.0.18 c2000",
+            source="tdh_export_unblockw.c 1.5.25:74-274; 2.0.08 c3300; 2.0.18 c2000",
         ),
         Seamcall(
             "tdh_export_restore", 66, "host", (
@@ -174,8 +173,8 @@ def _import() -> tuple[Seamcall, ...]:
             for name, pages, source in (
                 ("tdh_import_mem", ImportPages, "tdh_import_mem.c 1.5.25:534-1593; 1.5.20 c38000-54000; 1.5.24 c10500-54000;"
                  " 2.0.08 c13800-70900; 1.5.34 c22000-54000"),
-                ("tdh_import_mem_cancel", CancelPages, "tdh_import_mem.c 1.5.24 c16000-65000; 1.5.25 = 1.5.24; 1.5.28 c61200;"
-                 " 1.5.34 c61200; 2.0.08 c63500"),
+                ("tdh_import_mem_cancel", CancelPages, "tdh_import_mem.c 1.5.20 c63000; 1.5.24 c16000-65000; 1.5.28 c61200;"
+                 " 1.5.34 c61200; 2.0.08 c63500; 2.0.12 c63000; 2.0.16 c63000; 2.0.18 c64500"),
             )
         ),
         Seamcall(
@@ -220,7 +219,7 @@ def _import() -> tuple[Seamcall, ...]:
                 *td_exclusive("RCX", (OP_STATE_POST_IMPORT, OP_STATE_LIVE_IMPORT)),
                 OpStateBecomes(OP_STATE_RUNNABLE),
             ),
-            source="tdh_import_end.c 1.5.01 c1800-4300",
+            source="tdh_import_end.c 1.5.01 c1800-4300; 2.0.08 c2200",
         ),
         Seamcall(
             "tdh_import_abort", 80, "host", (

@@ -4,11 +4,15 @@ from typing import NamedTuple
 
 from harness.protocol.phrases.locking import Explicit, OpState
 from harness.protocol.releases import EXCLUSIVE, SHARED
+from kernels.ops import LEVELS
 from kernels.words import PT_TDR
 
 TDR_SIZES = ("TDR", "TDR.2M", "TDR.1G")
 TDVPR_SIZES = ("TDVPR", "TDVPR.2M", "TDVPR.1G")
 PAGE_SIZES = ("PAGE", "PAGE.2M", "PAGE.1G")
+ANY_LEVEL = tuple(range(LEVELS))
+LEAF_LEVELS = (0, 1)             # pages of 4 KiB and 2 MiB; KVM makes no larger ones
+TABLE_LEVELS = (1, 2)            # entries that can map an SEPT page
 
 
 class Seamcall(NamedTuple):

@@ -64,7 +64,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Rtmr(EXCLUSIVE),
                 Hashed(),
             ),
-            source="src/td_dispatcher/vm_exits/tdg_mr_rtmr_extend.c 1.5.25:53-149",
+            source="src/td_dispatcher/vm_exits/tdg_mr_rtmr_extend.c 1.5.25:53-149; 2.0.08 c4500",
         ),
         Seamcall(
             "tdg_mr_report", 4, "guest", (
@@ -72,7 +72,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Hashed(),
                 ReportInterruptible(),
             ),
-            source="src/td_dispatcher/vm_exits/tdg_mr_report.c 1.5.34 c1400; lock: helpers.c 1.5.25:2172-2282",
+            source="src/td_dispatcher/vm_exits/tdg_mr_report.c 1.5.34 c1400; 2.0.08 c2000; lock: helpers.c 1.5.25:2172-2282",
         ),
         *([
             Seamcall(

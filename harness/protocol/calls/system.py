@@ -22,7 +22,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 SysState(SYS_INIT_PENDING, "TDX_SYS_INIT_NOT_PENDING"),
                 SysStateBecomes(SYS_INIT_DONE),
             ),
-            source="tdh_sys_init.c 1.5.25:1512",
+            source="tdh_sys_init.c 1.5.20 c63000; 1.5.24 c63500; 1.5.25:1512; 2.0.08 c65500",
         ),
         Seamcall(
             "tdh_sys_lp_init", 35, "host", (
@@ -30,7 +30,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 SysState(SYS_INIT_DONE, "TDX_SYS_LP_INIT_NOT_PENDING"),
                 InitProcessor(),
             ),
-            source="tdh_sys_lp_init.c 1.5.25:500",
+            source="tdh_sys_lp_init.c 1.5.20 c18800; 1.5.24 c18600; 1.5.25:500; 2.0.08 c23500",
         ),
         Seamcall(
             "tdh_sys_config", 45, "host", (
@@ -39,7 +39,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 ProcessorsReady("TDX_SYS_CONFIG_NOT_PENDING"),
                 SysStateBecomes(SYS_CONFIG_DONE),
             ),
-            source="tdh_sys_config.c 1.5.25:764",
+            source="tdh_sys_config.c 1.5.25:764; 2.0.08 c31300",
         ),
         Seamcall(
             "tdh_sys_key_config", 31, "host", (
@@ -48,14 +48,14 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 DrawRandom("TDX_KEY_GENERATION_FAILED"),     # PCONFIG
                 KeyPackage(SYS_READY),
             ),
-            source="tdh_sys_key_config.c 1.5.25:43",
+            source="tdh_sys_key_config.c 1.5.25:43; 2.0.08 c2200",
         ),
         Seamcall(
             "tdh_sys_tdmr_init", 36, "host", (
                 Tdmr(),
                 InitTdmr(),
             ),
-            source="tdh_sys_tdmr_init.c 1.5.25:89",
+            source="tdh_sys_tdmr_init.c 1.5.01 c2200; 1.5.25:89; 2.0.08 c3300",
         ),
         Seamcall(
             "tdh_sys_shutdown", 52, "host", (
@@ -64,7 +64,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 SysStateBecomes(SYS_SHUTDOWN),
                 NobodyElseInside(),
             ),
-            source="tdh_sys_shutdown.c 1.5.25:51-139",
+            source="tdh_sys_shutdown.c 1.5.01 c2600; 1.5.24 c2800; 1.5.25:51-139; 2.0.08 c2700",
         ),
         Seamcall(
             "tdh_sys_update", 53, "host", (
@@ -73,6 +73,6 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 ProcessorsReady("TDX_SYS_STATE_INCORRECT"),
                 SysStateBecomes(SYS_READY),
             ),
-            source="tdh_sys_update.c 1.5.25:49; 2.0.08 c2200-4200",
+            source="tdh_sys_update.c 1.5.20 c2200; 1.5.24 c2200; 1.5.25:49; 2.0.08 c2200-4200; 2.0.18 c2900",
         ),
     )

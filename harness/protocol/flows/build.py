@@ -25,7 +25,7 @@ tdx_vm_state_guard, tdx_mmu_release_hkid).
 from contextlib import contextmanager
 
 from harness.memory.layout import MMU_NONPRESENT
-from harness.protocol.call import index, locate, locate_page
+from harness.protocol.locate import index, locate, locate_page
 from harness.protocol.flows import fault, seam
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, SIGN, Flow
 from harness.protocol.flows.responses import Responses

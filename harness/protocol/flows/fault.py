@@ -17,7 +17,7 @@ instruction.
 
 from harness.memory.layout import MMU_NONPRESENT
 from harness.protocol.policy import Response
-from harness.protocol.call import index, locate
+from harness.protocol.locate import index, locate
 from harness.protocol.flows import large as large_pages, memslot, seam, zap
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_LARGE, MMU_PRESENT, Flow
 from harness.protocol.flows.responses import Responses

@@ -22,7 +22,8 @@ from harness.protocol.flows import guests
 from harness.protocol.flows.flow import SMALL_ACCEPT_EXITS, Flow
 from harness.protocol.flows.interrupts import STEPPING, interruptible, td_exit
 from harness.protocol.flows.responses import Responses
-from harness.protocol.call import forget_refusals, index, locate, locate_entries, write_walk
+from harness.protocol.call import forget_refusals
+from harness.protocol.locate import index, locate, locate_entries, write_walk
 from kernels.ops import Op, Register as R
 from kernels.words import ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EXTERNAL_INTERRUPT, PS, RWX, STATUS_CLASS, STATUSES, states, status
 

@@ -13,7 +13,7 @@ exit at another RIP, which is forward progress to the mitigation and empties its
 """
 
 from harness.memory.layout import KICK_MAILBOX, LINE
-from harness.protocol.call import index, locate
+from harness.protocol.locate import index, locate
 from harness.protocol.flows.flow import SIGN, Flow
 from harness.protocol.flows.interrupts import STEPPING, interruptible, td_exit
 from kernels.ops import Op, Register as R

@@ -30,7 +30,7 @@ shared stay of 4 KiB pages for good, where KVM would go back to 2 MiB once they 
 import functools
 
 from harness.memory.layout import ENTRIES, KICK_SMALL, LINE, MMU_NONPRESENT
-from harness.protocol.call import index, locate, locate_pair
+from harness.protocol.locate import index, locate, locate_pair
 from harness.protocol.flows import seam
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_LARGE, MMU_PRESENT, REQUEST, SIGN, Flow
 from harness.protocol.flows.steps import bar, bar_is_off, step

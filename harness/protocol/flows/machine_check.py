@@ -15,7 +15,7 @@ with a locked PAMT entry at that moment is taken for an ordinary one.
     machine_check.busy                 a lock was lost: taken for not private, rightly or not
 """
 
-from harness.protocol.call import locate
+from harness.protocol.locate import locate
 from harness.protocol.faults import happens
 from harness.protocol.flows.flow import Flow
 from harness.protocol.seamcall_abi import PROBED

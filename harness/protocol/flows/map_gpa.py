@@ -11,7 +11,7 @@ times, EDK2 long not at all (workload.map_gpa_retries).
 Source: Linux 6.16 arch/x86/kvm/vmx/tdx.c (__tdx_map_gpa, tdx_complete_vmcall_map_gpa).
 """
 
-from harness.protocol.call import index
+from harness.protocol.locate import index
 from harness.protocol.flows import zap
 from harness.protocol.flows.flow import REQUEST, Flow
 from kernels.ops import Op, Register as R

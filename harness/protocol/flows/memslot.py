@@ -12,7 +12,7 @@ Source: Linux virt/kvm/kvm_main.c (kvm_invalidate_memslot, kvm_swap_active_memsl
 """
 
 from harness.memory.layout import KICK_SRCU, LINE
-from harness.protocol.call import index
+from harness.protocol.locate import index
 from harness.protocol.flows.flow import Flow
 from kernels.ops import Op, Register as R
 

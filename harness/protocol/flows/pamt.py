@@ -25,7 +25,8 @@ x86's tdx_pamt_get and tdx_pamt_put; who calls them: KVM's faults before AUG, it
 
 from harness.memory.layout import ENTRIES, HOST, KICK_PAIRS, LINE, PAMT_BYTES, Layout
 from harness.protocol.assemble import Listing
-from harness.protocol.call import PAIR_REGISTERS, Options, index, locate, locate_pair, locate_placed_pair
+from harness.protocol.call import Options
+from harness.protocol.locate import PAIR_REGISTERS, index, locate, locate_pair, locate_placed_pair
 from harness.protocol.calls.row import Seamcall
 from harness.protocol.counters import violation
 from harness.protocol.dpamt import Design

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from harness.memory.layout import Layout
 from harness.protocol.assemble import Held, Listing, Program
-from harness.protocol.call import Call, Options, locate, locate_page, locate_pair
+from harness.protocol.call import Call, Options
+from harness.protocol.locate import locate, locate_page, locate_pair
 from harness.protocol.dpamt import Design
 from harness.protocol.flows import pamt, write_flows
 from harness.protocol.flows.flow import Behaviour, Flow

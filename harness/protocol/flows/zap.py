@@ -18,7 +18,7 @@ SEPT that the mirror says is gone (sources: Sean Christopherson, 19 Jan 2023).
 from harness.memory.layout import (
     ENTRIES, INVALIDATE_COUNT, INVALIDATE_END, INVALIDATE_SEQUENCE, INVALIDATE_START, LINE, MMU_NONPRESENT,
 )
-from harness.protocol.call import index, locate
+from harness.protocol.locate import index, locate
 from harness.protocol.flows import large, seam
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, SIGN, Flow
 from harness.protocol.flows.steps import REMOVAL_SITES, bar, bar_is_off, step, yield_lock

@@ -15,6 +15,7 @@ from pycparser import c_ast, c_generator
 from harness.protocol.assemble import Listing
 from harness.protocol.counters import violation
 from harness.protocol.litmus import types
+from harness.protocol.litmus.preprocess import IT
 from harness.protocol.litmus.source import Structs, place_of
 from harness.protocol.litmus.text import LitmusError
 from harness.protocol.litmus.types import Type
@@ -334,4 +335,4 @@ def spelled(node) -> str:
         text = " ".join(_GENERATOR.visit(node).split())
     except (AttributeError, TypeError):
         return ""
-    return text.replace("__guard__", "guard")
+    return text.replace("__guard__", "guard").replace(f"? {IT} :", "?:")

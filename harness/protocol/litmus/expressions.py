@@ -3,6 +3,7 @@
 from pycparser import c_ast
 
 from harness.protocol.litmus import types
+from harness.protocol.litmus.preprocess import IT
 from harness.protocol.litmus.body import WORD, Body, Local, Shared, Value, number, spelled
 from harness.protocol.litmus.types import Type
 from kernels.arithmetic import Operator
@@ -274,9 +275,16 @@ def _decided(body: Body, node, one: Value, other: Value, of: Type) -> Value:
 def _ternary(body: Body, node: c_ast.TernaryOp) -> Value:
     yes, no, done = body.fresh("then"), body.fresh("else"), body.fresh("done")
     target = body.take(node)
-    branch(body, node.cond, yes, no)
     of = None
-    for label, each in ((yes, node.iftrue), (no, node.iffalse)):
+    if isinstance(node.iftrue, c_ast.ID) and node.iftrue.name == IT:         # a ?: b, in which `a` is computed once
+        with body.temporaries():
+            found = value(body, node.cond)
+            of = found.type
+            body.load_value(found, node, target)
+        decide(body, Value(of, target), done, no)
+    else:
+        branch(body, node.cond, yes, no)
+    for label, each in ((yes, node.iftrue), (no, node.iffalse))[of is not None:]:
         body.label(label)
         with body.temporaries():
             found = value(body, each)

@@ -3,8 +3,9 @@
     #define NAME VALUE        an enumerator, which stands for VALUE wherever it is named
     #include ...              blanked, as are attributes (__must_check, __init ...), EXPORT_SYMBOL and `fallthrough`
     DEFINE_SPINLOCK(name)     the lock's declaration; likewise the others of DECLARED
+    a ?: b                    a ? IT : b, where IT is what `a` came to
 
-Lines and columns stay, but behind a declaration that is longer than what it stands for.
+Lines and columns stay, but behind a declaration that is longer than what it stands for, and behind a `?:`.
 """
 
 import re
@@ -25,6 +26,8 @@ _ATTRIBUTES = re.compile(r"""\b(?:
   | __attribute__\s*\(\([^()]*(?:\([^()]*\))?[^()]*\)\)
   | EXPORT_SYMBOL\w*\s*\([^()]*\)\s*;
 )(?!\w)""", re.VERBOSE)
+IT = "__it__"
+_ELVIS = re.compile(r"\?\s*:")
 _DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*(\w*)((?:[^\n\\]|\\\n?)*)", re.MULTILINE)
 _DEFINE = re.compile(r"[ \t]+([A-Za-z_]\w*)(\(?)")
 
@@ -32,6 +35,7 @@ _DEFINE = re.compile(r"[ \t]+([A-Za-z_]\w*)(\(?)")
 def plain(text: Text) -> str:
     """What is between the first process and the last, without preprocessing.  Raises LitmusError."""
     body = _DIRECTIVE.sub(lambda found: _directive(text, found), text.functions.text)
+    body = _ELVIS.sub(f"? {IT} :", body)
     body = _ATTRIBUTES.sub(lambda found: _blank(found[0]), body)
     return _DECLARED.sub(lambda found: f"{DECLARED[found[1]]} ".ljust(found.start(2) - found.start()) + found[2], body)
 

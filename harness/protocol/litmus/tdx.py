@@ -13,7 +13,8 @@ import re
 from typing import Callable
 
 from harness.memory.layout import ENTRIES, PAMT_BYTES
-from harness.protocol.call import Options, index, locate, locate_page, locate_pair
+from harness.protocol.call import Options
+from harness.protocol.locate import index, locate, locate_page, locate_pair
 from harness.protocol.flows.flow import IN_GUEST, REQUEST, Flow
 from harness.protocol.flows.pamt import GIVE_BACK, SPLIT, USE, locate_crossed_pair
 from harness.protocol.flows.script import ABOUT_PAGES, LEAF_CALLS

@@ -1,6 +1,6 @@
 """The words that SEAMCALL rows are written in, and what each becomes in micro-ops.
 
-A row in seamcalls.py is a list of *phrases* in the order in which the module does things: take this
+A row in calls/ is a list of *phrases* in the order in which the module does things: take this
 lock, check that, write this.  A phrase is a value, so that other code can read which locks a call
 takes and how, with
 

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from harness.memory.layout import MMIOMT_MAPPED, PAMT_BEPOCH
 from harness.protocol.assemble import Held
-from harness.protocol.call import EXCLUSIVE, Call, write_walk
+from harness.protocol.call import EXCLUSIVE, Call
+from harness.protocol.locate import write_walk
 from harness.protocol.phrases.guests import violation
 from harness.protocol.phrases.locking import Entry
 from harness.protocol.phrases.pages import write_entry

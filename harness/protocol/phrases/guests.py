@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.memory.layout import ENTRIES
-from harness.protocol.call import Call, write_walk
+from harness.protocol.call import Call
+from harness.protocol.locate import write_walk
 from harness.protocol.phrases.locking import INTERRUPT, Entry
 from harness.protocol.phrases.pages import LEAVES, page_mask, write_entry
 from harness.protocol.releases import DEFAULT, ENTRY, WALK, Release

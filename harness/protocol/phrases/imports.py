@@ -6,7 +6,7 @@ takes back (CANCEL).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from harness.memory.layout import PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
 from harness.protocol.assemble import Held
@@ -188,7 +188,7 @@ class CancelPages(Imported):
         with call.listing.aside(label):
             self._note(call, number, NOT_NOW)
             call.row(Op.LOAD, base=R.TD, offset=call.td("op_state"), register=R.OLD, text="op_state")
-            carries = {"source": R.OLD} if call.release.op_state_status else {}
+            carries: dict[str, Any] = {"source": R.OLD} if call.release.op_state_status else {}
             gone = call.fresh("gone")
             call.row(Op.TEST, register=R.OLD, mask=-1, match=OP_STATE_LIVE_IMPORT, next=live, otherwise=gone, text="live?")
             call.listing.label(gone)

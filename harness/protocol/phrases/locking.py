@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from harness.memory.layout import PAMT_LOCK, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_READY, TDR_TDCX
 from harness.protocol.assemble import Held
-from harness.protocol.call import EXCLUSIVE, SHARED, Call, write_walk
+from harness.protocol.call import EXCLUSIVE, SHARED, Call
+from harness.protocol.locate import write_walk
 from harness.protocol.phrases.nodes import check_no_pamt_page, check_node
 from harness.protocol.releases import DEFAULT, NOTHING, PRIORITY, Release
 from kernels.ops import Op, Register as R

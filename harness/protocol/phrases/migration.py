@@ -16,7 +16,8 @@ from harness.memory.layout import (
     ENTRIES, LINE, MIGSC_INITIALIZED, STREAMS, STREAMS_FORWARD, TDVPS_STATE,
 )
 from harness.protocol.assemble import Held
-from harness.protocol.call import EXCLUSIVE, Call, write_walk
+from harness.protocol.call import EXCLUSIVE, Call
+from harness.protocol.locate import write_walk
 from harness.protocol.phrases.life import OpStateBecomes
 from harness.protocol.phrases.locking import Entry, GiveWay
 from harness.protocol.phrases.pages import page_mask, write_entry

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
-from harness.protocol.call import Call, hosts_words
+from harness.protocol.call import Call
+from harness.protocol.locate import hosts_words
 from harness.protocol.phrases.locking import FOUND, NAMED, check_found, with_node
 from harness.protocol.phrases.nodes import check_no_pamt_page, count_used
 from harness.protocol.releases import CHECKED_SWAP, STORE, SWAP_STORE

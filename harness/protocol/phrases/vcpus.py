@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from harness.memory.layout import TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_STEPPING, TDVPS_TDCX, TDVPS_TLB, TLB_ENTRIES
 from harness.protocol.assemble import Held
-from harness.protocol.call import SHARED, Call, locate_entries, write_walk
+from harness.protocol.call import SHARED, Call
+from harness.protocol.locate import locate_entries, write_walk
 from harness.protocol.phrases.locking import Drop, EpochLock, at_least
 from harness.protocol.releases import DEFAULT, Release
 from kernels import epoch, stepping

@@ -56,6 +56,7 @@ CASES = [
     ("int a = 5 && 0 || 3; int b = 0 && (*x = 9); int c = *x;", (1, 0, 0)),
     ("int a = 1 || (*x = 9); int b = *x;", (1, 0)),
     ("int a = 1 ? 2 : 3; int b = 0 ? 2 : 3 ? 4 : 5;", (2, 4)),
+    ("int s = 0; int a = ++s ?: 9; int b = *x ?: s + 7; u8 t = 200; long c = t ? : -1L;", (1, 8, 200)),
     ("int s = 5; int a = s++ * 2; int b = ++s; int c = s--;", (10, 7, 7)),
     ("int a = 10; a += 5; a -= 3; a *= 4; a /= 3; a %= 9;", (7,)),
     ("int a = 12; a &= 10; a |= 5; a ^= 1; a <<= 3; a >>= 1;", (48,)),
@@ -153,6 +154,8 @@ CASES = [
     ("int a; { guard(spinlock_irqsave)(l); a = spin_is_locked(l); } int b; { guard(raw_spinlock)(raw); b = raw_spin_trylock(raw); }"
      " int c = spin_is_locked(l) + raw_spin_trylock(raw);", (1, 0, 1)),
     ("atomic_set(v, 2); int a = atomic_dec_and_lock(v, l); int b = atomic_dec_and_lock(v, l); int c = spin_is_locked(l);", (0, 1, 1)),
+    ("atomic_set(v, 2); unsigned long f; int a = atomic_dec_and_lock_irqsave(v, l, f); int b = atomic_dec_and_lock_irqsave(v, l, f);"
+     " int c = spin_is_locked(l); spin_unlock_irqrestore(l, f);", (0, 1, 1)),
     ("refcount_set(r, 2); int a = refcount_dec_and_lock(r, l); int b = refcount_dec_and_mutex_lock(r, m); int c = mutex_is_locked(m) +"
      " spin_is_locked(l);", (0, 1, 1)),
     ("atomic_set(v, 1); int a = atomic_dec_and_mutex_lock(v, m); int b = mutex_is_locked(m);", (1, 1)),

@@ -161,6 +161,7 @@ FAMILY(atomic_long, atomic_long_t, long)
 #define DEC_AND(v, take) ({ int _last = --(v)->counter == 0; if (_last) take; _last; })
 #define atomic_dec_and_lock(v, l) DEC_AND(v, LOCK1(l))
 #define refcount_dec_and_lock(v, l) DEC_AND(v, LOCK1(l))
+#define atomic_dec_and_lock_irqsave(v, l, f) ((f) = 0, DEC_AND(v, LOCK1(l)))
 #define refcount_dec_and_mutex_lock(v, l) DEC_AND(v, LOCK1(l))
 #define atomic_dec_and_mutex_lock(v, l) DEC_AND(v, LOCK1(l))
 static inline void let_go1(void *l) { ((spinlock_t *)(*(void **)l))->held = 0; }
