@@ -23,6 +23,7 @@
     store_buffers.py  which stores wait in a store buffer (x86-TSO)
     contention.py  which calls can make each other BUSY, read off the rows
     kvm_locks.py   what KVM's own locks keep apart
+    shared_ranges.py   what a design of Dynamic PAMT leaves of that on the PAMT entries of ranges
     policy.py      the language of policies: sites, responses, switches
     policies.py    what the host does on BUSY, as rows
     dpamt.py       how the kernel gets and puts page pairs (Dynamic PAMT): designs, as rows
