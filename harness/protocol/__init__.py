@@ -24,6 +24,7 @@
     contention.py  which calls can make each other BUSY, read off the rows
     shared_ranges.py  the same of PAMT entries of ranges that TDs share, under a design of Dynamic PAMT
     kvm_locks.py   what KVM's own locks keep apart
+    shared_ranges.py   what a design of Dynamic PAMT leaves of that on the PAMT entries of ranges
     policy.py      the language of policies: sites, responses, switches
     policies.py    what the host does on BUSY, as rows
     dpamt.py       how the kernel gets and puts page pairs (Dynamic PAMT): designs, as rows

@@ -87,3 +87,13 @@ def test_two_vcpus_that_are_not_kept_apart_die_of_a_size_that_is_right_up_to_1_5
 def test_a_scenario_may_have_to_show_that_a_guest_dies():
     [scenario] = load(ROOT / "configs/explore/guest_dies_of_busy.toml")
     assert scenario.must_violate == ["guest_outlives_busy"] and scenario.file.guest.name == "linux_boot"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, policy, module, guest, dies", [
+    ("accept_zap", "kick_on_busy", "1.5.34", "linux_2021", True), ("accept_zap", "kick_vcpus", "1.5.34", "linux_2021", False),
+    ("accept_huge", "kick_on_busy", "1.5.24", "openhcl", True), ("accept_huge", "kick_on_busy", "1.5.24", "linux_boot", False),
+])
+def test_which_guest_dies_of_busy_while_the_host_takes_memory_back(name, policy, module, guest, dies):
+    found = search.run(load(ROOT / f"configs/explore/guests/{name}.toml", [module], policy, guest=guest)[0])
+    assert found.complete and set(found.violations) == ({"guest_outlives_busy"} if dies else set())

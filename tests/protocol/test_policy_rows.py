@@ -76,8 +76,9 @@ def test_every_line_is_a_policy():
     assert [policy.name for policy in POLICIES] == list(LINES)
 
 
-def test_switches_are_by_default_what_merged_kernels_do():
+def test_switches_are_by_default_what_merged_kernels_do_and_of_large_pages_what_the_newest_series_does():
     assert {switch.name: switch.default for switch in SWITCHES} == {
         "bar": "call", "kick_after_track": True, "freeze": True, "stale_old": False, "zap_lock": "write", "split_lock": "write",
+        "accept_mismatch": "split", "split_before_removal": True, "demote_again": "interrupts_on",
         "seamcall_lock": False, "interrupts_at_reentry": "on", "stop_on": ("event",), "add_in_freeze": False,
         "vm_state_guard": False, "vp_init_lock": "none", "tdx_lock": True, "clobber": False, "inject_every": 0}
