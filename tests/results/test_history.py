@@ -119,3 +119,7 @@ def test_what_is_fatal_and_happened_in_one_block_counts_for_the_night(tmp_path):
     history.append(series, night(key(), 0).model_copy(update={"values": values}))
     assert [value for _, value in series.known("bugs_per_s")] == [2.0]
     assert [value for _, value in series.known("removals_per_s")] == [5.0]
+
+
+def test_a_line_has_every_field_of_what_makes_a_series():
+    assert list(history.Key.model_fields) == ["name", *Identity._fields]
