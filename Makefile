@@ -41,7 +41,7 @@ bench: $(VENV)/installed
 soak: $(VENV)/installed
 	$(IN_VENV) -m tests.soak
 
-# The searches of configs/explore/large/: 12 GiB of memory, twenty minutes on two processors.
+# The searches of configs/explore/large/: 12 GiB of memory, a quarter of an hour or more (not timed whole) on two processors.
 explore-large: $(VENV)/installed
 	$(IN_VENV) -m tests.large
 
