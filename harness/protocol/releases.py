@@ -4,7 +4,8 @@ A call in calls/ is written once; where releases differ it asks the row of the r
 written for.  `python -m harness seamcalls --diff 1.5.16 1.5.20` prints what that changes.
 
 A row stands for all releases that behave the same in everything modelled here (`also`).  1.5.01 to 1.5.25 were
-read as source (from 1.5.13 on in a single public copy, murrowow/tdx-concurrency), 1.5.28, 1.5.34 and the 2.0 line
+read as source (from 1.5.13 on in a public copy, murrowow/tdx-concurrency; much of 1.5.13 and 1.5.16 in a second one,
+niooss-ledger/tdx-module, commits 57adbf11 and a3e3963d), 1.5.28, 1.5.34 and the 2.0 line
 in the files that are stored of intel/tdx-module, commit by commit.  A field in `derived` was not read in that
 release: it follows from an equal text, from its callers or from the other line; it is marked where it is printed.
 `report-2024` is the table of the lock report taken literally, so that what the source says otherwise shows as a
@@ -149,13 +150,14 @@ _01 = Release("1.5.01", "intel/tdx-module, tag TDX_1.5.01", unblock_operand="SEP
 _05 = Release("1.5.05", "intel/tdx-module, branch tdx_1.5, release 1.5.05", also=("1.5.06", "1.5.08", "1.5.09"))
 _13 = _05._replace(
     name="1.5.13", source=f"release 1.5.13, {_COPY}", also=(), access=RWX | XU, add_cx_drops_first=PAGE,
-    rd_wr_drops_first="entry", derived=("lp_init_draws",))
-_16 = _13._replace(name="1.5.16", source=f"release 1.5.16, {_COPY}", vcpu_state_status=True)
+    rd_wr_drops_first="entry")
+_16 = _13._replace(name="1.5.16", source=f"release 1.5.16, {_COPY}", vcpu_state_status=True,
+                   lp_init_draws=False)
 _20 = _16._replace(
     name="1.5.20", source=f"release 1.5.20, {_COPY}", op_state_status=True, tree="hp", filter_tree=SHARED,
     filter_pending=False, entry_write=SWAP_STORE, attr_wr_writes=True, promote_tree=EXCLUSIVE, promote_children=False,
     promote_masks=True, promote_gives_way=PRIORITY, demote_gives_way=PRIORITY, list_gives_way=PRIORITY,
-    dynamic_pamt=True, lp_init_draws=False, derived=())
+    dynamic_pamt=True)
 _24 = _20._replace(
     name="1.5.24", source=f"release 1.5.24, {_COPY}", also=("1.5.25",), entry_write=SWAP, op_states=12)
 _28 = _24._replace(
@@ -170,7 +172,7 @@ _34 = _28._replace(
 # The 2.0 line: each is the counterpart of a release of the 1.5 line.
 _2_08 = _16._replace(
     name="2.0.08", source=_STORED.format("1666adc4"), dynamic_pamt=True, connect=True,
-    lp_init_draws=False, derived=("op_state_status",))
+    derived=("op_state_status",))
 _2_12 = _20._replace(
     name="2.0.12", source=_STORED.format("a56a9173"), connect=True,
     derived=("init_apicid_tdr", "lp_init_draws"))

@@ -152,7 +152,7 @@ def test_the_calls_that_draw_random_numbers_are_those_that_make_identities_and_k
 
 @pytest.mark.parametrize("release, call, answer", [
     ("1.5.05", "tdh_sys_init", "TDX_RND_NO_ENTROPY"), ("2.0.18", "tdh_sys_init", "TDX_RND_NO_ENTROPY"),
-    ("1.5.05", "tdh_sys_lp_init", "TDX_RND_NO_ENTROPY"), ("1.5.20", "tdh_sys_lp_init", "TDX_SUCCESS"),
+    ("1.5.05", "tdh_sys_lp_init", "TDX_RND_NO_ENTROPY"), ("1.5.13", "tdh_sys_lp_init", "TDX_RND_NO_ENTROPY"), ("1.5.16", "tdh_sys_lp_init", "TDX_SUCCESS"),
 ])
 def test_without_entropy_the_module_is_not_initialized_and_may_be_later(release, call, answer):
     """The state is written behind the draw: the same call finds the module as it was."""
