@@ -8,7 +8,7 @@ import tempfile
 import hypothesis
 import pytest
 
-from tests import leash
+from tests import leash, sampled
 from tests.stage import Stage
 
 leash.hold_all()
@@ -36,7 +36,9 @@ gc.set_threshold(50_000, 50, 50)
 FIRST = "tests/kernels/test_compiled_code.py"
 
 
+@pytest.hookimpl(tryfirst=True)          # before pytest leaves out what is slow
 def pytest_collection_modifyitems(items):
+    sampled.mark(items)
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
