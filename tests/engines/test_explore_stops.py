@@ -106,6 +106,7 @@ def test_ctrl_c_while_all_is_judged_keeps_the_search_and_resume_judges_it(tmp_pa
     kept, whole = tmp_path / "kept.npz", explore.run(scenario)
     with monkeypatch.context() as changed:
         changed.setattr(explore, "_judge", interrupted)
+        changed.setattr(explore, "JUDGED_AT_ONCE", 0)
         found = explore.run(scenario, kept=kept, tick=tick)
     assert (found.interrupted, found.complete, found.checked) == (True, False, ())
     assert found.stopped == "interrupted while it was judged" and found.kept == str(kept) and found.states == whole.states

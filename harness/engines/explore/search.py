@@ -32,6 +32,7 @@ from harness.protocol.counters import EVENTS
 from kernels import judging, moves, search as kernel, states, symmetry as alike
 
 DEPTH_MAX = CHANGES_MAX + 1       # of PCT
+JUDGED_AT_ONCE = 200_000          # states: within a second or so
 LOCK_ORDER = "lock_order"
 CYCLES = LIVELOCK, STARVATION = "livelock", "starvation"     # how none does; asked of a search without bounds only
 
@@ -127,6 +128,9 @@ def _found(search: Search, ending: int, memory_mib: int) -> Found:
 @contextmanager
 def _judging(tick, count: int):
     """Ticks from a thread of its own meanwhile: to judge tens of millions of states takes minutes of compiled code."""
+    if count < JUDGED_AT_ONCE:
+        yield
+        return
     over = threading.Event()
 
     def say():
