@@ -16,7 +16,7 @@ leash.hold_all()
 # The first example of a test compiles, and a busy machine is no failure; nor is an example that nobody has
 # met before: the same examples are tried each time, so that what fails has been changed.
 hypothesis.settings.register_profile("patient", deadline=None, derandomize=True, database=None,
-                                     suppress_health_check=[hypothesis.HealthCheck.too_slow])
+                                     max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
 # A shell starts what runs in its background with Ctrl-C ignored, and what a test starts would inherit that.
