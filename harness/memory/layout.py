@@ -13,7 +13,7 @@ A row names a TD's word as it lies in the first block; Register.TD is how far th
 Pages of one use lie together in physical memory, unless a placement says otherwise (placement.py): the TD's control pages (TDR, one TDVPR per vCPU),
 the TDCX pages behind them, the SEPT pages of each level, the data pages and a spare one per host
 thread.  Each such group has PAMT words of its own for the 1G, 2M and 4K entries above its pages.  A
-guest page always gets the same physical page, as with guest_memfd, or with a placement one of two in turn, until
+guest page always gets the same physical page, as with guest_memfd, or with a placement another one each time, until
 TDH.MEM.PAGE.RELOCATE takes a spare one; what can be distinguished is its *generation* (kernels/guest.py).  Contents are kept by guest
 page, not by physical page.
 
