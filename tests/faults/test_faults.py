@@ -18,7 +18,7 @@ import pytest
 from harness import __main__ as program
 from tests.faults.commands import EVERY
 from tests.faults.faults import FAULTS
-from tests.faults.judging import one, wrong
+from tests.faults.judging import Lengths, one, wrong
 from tests.faults.started import LIMIT_S, ROOT, SHARED, mapped, shared
 from tests.results.test_store import document
 
@@ -31,7 +31,7 @@ LONGEST_S = 1.5                  # a round of RUN on a quiet machine
 @pytest.mark.parametrize("name", SHORT)
 def test_a_fault_at_a_random_instant_is_well_met(tmp_path, name):
     fault = BY_NAME[name]
-    found = one(fault, 0, random.Random(f"{SEED} {name}"), tmp_path, dict.fromkeys(fault.commands, LONGEST_S))
+    found = one(fault, 0, random.Random(f"{SEED} {name}"), tmp_path, Lengths(dict.fromkeys(fault.commands, LONGEST_S)))
     assert not found.wrong
 
 
