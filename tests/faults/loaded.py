@@ -33,14 +33,17 @@ LOADING = tuple(command for command in (RUN, SEARCH, SWEEP, *EVERY) if "--jobs" 
 
 
 class Loaded:
-    """The process, as its parent sees it; threads may share it."""
+    """The process, as its parent sees it; threads may share it.
 
-    def __init__(self, given: Path):
+    given   what commands.prepare has made; None if nothing is to be loaded but the first line of the program
+    """
+
+    def __init__(self, given: Path | None):
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.connection, self.turn = ours, threading.Lock()
         # (Pipes, as those that will take their places: what Python's streams have found out about them stays true.)
-        self.process = subprocess.Popen([sys.executable, "-m", __name__, str(its.fileno()), given], cwd=ROOT, pass_fds=[its.fileno()],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        self.process = subprocess.Popen([sys.executable, "-m", __name__, str(its.fileno()), given or ""], cwd=ROOT, pass_fds=[its.fileno()],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         preexec_fn=functools.partial(end_with, os.getpid()))
         its.close()
         if not ours.recv(REQUEST_MOST):
@@ -139,7 +142,8 @@ def next_command(connection: socket.socket) -> list[str]:
 
 if __name__ == "__main__":
     _connection = socket.socket(fileno=int(sys.argv[1]))
-    load(sys.argv[2])
+    if sys.argv[2]:
+        load(sys.argv[2])
     _connection.send(b"1")
     sys.argv = [str(ROOT / "harness/__main__.py"), *next_command(_connection)]
     tempfile.tempdir = None              # it has a folder of its own

@@ -128,6 +128,7 @@ def _history(random: Random) -> bytes:
 
 def _set(random: Random) -> str:
     keys = [*config_file.known_keys(()), "td.vcpus", "workload.hot_share", "policy.block", "module.access", "expect.x", "a.b.c", ".", "a..b",
+            "a." * 1_500 + "b",
             "machine.costs", "machine.distribution.seamcall", *damage.NAMES]
     value = random.choice(damage.VALUES + damage.TOML_ONLY)
     text = value if isinstance(value, str) and random.random() < 0.7 else damage.inline(value)
