@@ -27,10 +27,9 @@ test-slow: $(VENV)/installed
 test-broken: $(VENV)/installed
 	$(IN_VENV) -m tests.provoke --cut 0.5 --load 2
 
-# 1,170 faults at random instants and 12,000 inputs that are damaged at random places: 50 minutes on two processors that are
-# busy with other work (25 faults a minute were measured so), and no fault is begun after an hour.
+# 1,080 faults at random instants and 12,000 inputs that are damaged at random places; no fault is begun after an hour.
 test-faults: $(VENV)/installed
-	$(IN_VENV) -m tests.faults --rounds 45 --minutes 60
+	$(IN_VENV) -m tests.faults --rounds 20 --minutes 60
 	$(IN_VENV) -m tests.fuzz --examples 800
 
 # Rows, micro-ops and lines of the statistics with one thing wrong, which some test must see.

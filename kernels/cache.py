@@ -39,14 +39,22 @@ VERSION = re.compile("[0-9a-f]{12}")
 COMPILED = re.compile(r".+\.nb[ic](\.tmp\.[0-9a-f]+)?")
 DIGEST = hashlib.sha256().digest_size
 LOG = logging.getLogger(__name__)
-said: set[str] = set()           # each line once
+said: set[str] = set()           # each once
 in_use: list[int] = []           # handles of locks that last as long as this process
 
 
 def say(line: str) -> None:
+    """Of a folder."""
     if line not in said:
         said.add(line)
         LOG.warning("compiled code: %s", line)           # to stderr, unless logging is set up otherwise
+
+
+def say_of_file(path, why: str, then: str) -> None:
+    """In one line for all of which the same is true: a damaged disk or a hand that opened one opened many."""
+    if why not in said:
+        said.add(why)
+        LOG.warning("compiled code: %s: %s; %s (said once for all such files)", path, why, then)
 
 
 def unsafe(about: os.stat_result) -> str:
@@ -162,7 +170,7 @@ class SealedFile(IndexDataCacheFile):
         if not why and hashlib.sha256(raw[DIGEST:]).digest() != raw[:DIGEST]:
             why = "damaged"
         if why:
-            say(f"{path}: {why}; not used, compiled anew")
+            say_of_file(path, why, "not used, compiled anew")
             return None
         return pickle.loads(raw[DIGEST:])
 
@@ -210,7 +218,7 @@ class KernelCache(FunctionCache):
         try:
             super().save_overload(sig, data)
         except OSError as problem:
-            say(f"{problem.filename or self.cache_path}: {problem.strerror}; compiled for this run only")
+            say_of_file(problem.filename or self.cache_path, problem.strerror, "compiled for this run only")
         finally:
             self.release()
 
