@@ -163,12 +163,12 @@ _24 = _20._replace(
 _28 = _24._replace(
     name="1.5.28", source=_STORED.format("30d22188"), also=(), entry_write=CHECKED_SWAP, guest_shared=LOOK_ADD,
     accept_leaf=ENTRY, promote_gives_way=INTERRUPT, demote_gives_way=NOTHING, cancel_counts=True, removed_children=True,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr", "unblock_operand", "list_gives_way",
+    derived=("filter_pending", "init_apicid_tdr", "unblock_operand", "list_gives_way",
              "list_count_in_rax", "lp_init_draws"))
 _34 = _28._replace(
     name="1.5.34", source=_STORED.format("9fd3c8b1"), guest_entry=LOOK_SET, op_states=13,
     counters=True, mr_key_get=True, list_count_in_rax=False,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr"))
+    derived=("filter_pending", "init_apicid_tdr"))
 # The 2.0 line: each is the counterpart of a release of the 1.5 line.
 _2_08 = _16._replace(
     name="2.0.08", source=_STORED.format("1666adc4"), dynamic_pamt=True, connect=True,
@@ -178,13 +178,13 @@ _2_12 = _20._replace(
     derived=("init_apicid_tdr", "lp_init_draws"))
 _2_14 = _24._replace(
     name="2.0.14", source=_STORED.format("db57c638"), also=(), connect=True,
-    derived=("init_apicid_tdr", "attr_wr_writes", "list_gives_way", "filter_tree", "filter_pending", "guest_entry",
+    derived=("init_apicid_tdr", "attr_wr_writes", "list_gives_way", "filter_pending", "guest_entry",
              "guest_shared", "accept_leaf", "cancel_counts", "lp_init_draws"))
 _2_16 = _28._replace(
     name="2.0.16", source=_STORED.format("6e66b9d2"), connect=True, derived=(*_28.derived, "accept_leaf"))
 _2_18 = _34._replace(
     name="2.0.18", source=_STORED.format("e69a4391"), connect=True,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr"))
+    derived=("filter_pending", "init_apicid_tdr"))
 _REPORT = Release(
     "report-2024", "lock status report, Yan Zhao, 13 Sep 2024, its table taken literally",
     enter_tdvpr=EXCLUSIVE, pamt_parents=False, key_table=False, report_only=True)
