@@ -8,13 +8,16 @@ CONFIG ?= configs/kick_vcpus.toml
 # Hundreds of starts read the same files: bytecode is kept, also where the environment says not to.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint test-slow test-broken test-faults mutants bench soak explore-large docs clean
+.PHONY: run test only-tests lint test-slow test-broken test-faults mutants bench soak explore-large docs clean
 
 run: $(VENV)/installed
 	$(IN_VENV) -m harness run $(CONFIG)
 
-# Two at a time: most tests wait for processes, or compile on one processor.
-test: lint
+# The lint goes beside the tests, which run two at a time: most wait for processes, or compile on one processor.
+test: $(VENV)/installed
+	$(MAKE) --jobs 2 lint only-tests
+
+only-tests: $(VENV)/installed
 	$(IN_VENV) -m pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/installed

@@ -151,6 +151,13 @@ def _claims(result):
     return found
 
 
+def _deaths(result):
+    """Nothing happens in a TD between its end and the next one's first entry; without restart_on_bug the run ends there."""
+    dead = sum(result.guest_deaths.values())
+    who = "1 TD was ended by its guest" if dead == 1 else f"{dead} TDs were ended by their guests"
+    return [f"{who}: rates include the time without one"] if dead else []
+
+
 def _interrupted(result):
     return ["interrupted"] if result.interrupted else []
 
@@ -204,6 +211,7 @@ REASONS = (
     Reason("open loop", DEGRADED, _saturated),
     Reason("few operations", DEGRADED, _few),
     Reason("claims", DEGRADED, _claims),
+    Reason("dead guests", DEGRADED, _deaths),
     Reason("interrupted", DEGRADED, _interrupted),
 )
 

@@ -65,6 +65,8 @@ PROVOKED = [
      "only 12 SEAMCALLs"),
     ("claims", DEGRADED, {"config.expect": {"spans_ns.removal.p99_9": {"max": 5}}},
      "expect.spans_ns.removal.p99_9: 0 samples, it takes at least 1000"),
+    ("dead guests", DEGRADED, {"guest_deaths": {"mismatch": 1}}, "1 TD was ended by its guest"),
+    ("dead guests", DEGRADED, {"guest_deaths": {"busy": 2, "mismatch": 1}}, "3 TDs were ended by their guests"),
     ("interrupted", DEGRADED, {"interrupted": True}, "interrupted"),
     ("conservation", UNTRUSTWORTHY, {"invariants.conservation": 1}, "not conserved"),
     ("contradiction", UNTRUSTWORTHY, {"busy.retries_max": 3},

@@ -25,7 +25,7 @@ class LitmusError(UsageError):
 
     def __init__(self, path: str, place: Place, what: str):
         super().__init__(f"{path}:{place.line}:{place.column}: {what}")
-        self.place = place
+        self.place, self.what = place, what
 
 
 class Part(NamedTuple):
