@@ -62,8 +62,6 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UsageError(f"--set {text}: must be KEY=VALUE, with a dotted KEY such as td.vcpus")
-    if key.count(".") >= DEPTH_MOST:
-        raise UsageError(f"--set {key}: nested too deep; must be at most {DEPTH_MOST} levels")
     try:
         found = from_toml(f"value = {value}")
     except tomllib.TOMLDecodeError:
@@ -76,6 +74,8 @@ def parse_override(text: str) -> tuple[str, Any]:
 def put(table: dict, key: str, value, override: str) -> None:
     """Set a dotted key in nested tables.  A release that was only named becomes the base of one of your own."""
     *parents, last = key.split(".")
+    if len(parents) >= DEPTH_MOST:
+        raise UsageError(f"{override}: nested too deep; must be at most {DEPTH_MOST} levels")
     if parents == ["module"] and isinstance(table.get("module"), str):
         table["module"] = {"base": table["module"]}
     for parent in parents:
