@@ -92,8 +92,8 @@ class _Macros(Preprocessor):
                     self.names.setdefault((token.lineno, token.value), []).append(token.at.column)
             yield line
 
-    def expand_macros(self, tokens, expanding_from=[]):
-        found = super().expand_macros(tokens, expanding_from)
+    def expand_macros(self, tokens, expanding_from=()):
+        found = super().expand_macros(tokens, list(expanding_from))
         if len(found) > TOKENS_MOST:
             raise self.error(self.line, f"the macros come to more than {TOKENS_MOST} words")
         return found
