@@ -24,7 +24,7 @@ from harness.errors import UsageError
 from harness.experiment import litmus_names, litmus_processes, litmus_rows, scenario_file
 from harness.experiment.litmus_names import EXITS, FLAGS, HALTED, StatusClass
 from harness.experiment.litmus_rows import END, RESULT
-from harness.experiment.litmus_start import INTERRUPTS, Variable, initial
+from harness.experiment.litmus_start import INTERRUPTS, Variable, initial, placed
 from harness.experiment.scenario import PAGES, Scenario, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
@@ -167,11 +167,14 @@ class Test(Scenario):
         for name in self.shown:
             if name == HALTED:                   # no word, but how it ends
                 continue
-            entry = litmus_names.entry(name) if name.partition("[")[0] not in self.by_name() else None
+            own = name.partition("[")[0] in self.by_name()
+            entry, range_ = (None, None) if own else (litmus_names.entry(name), litmus_names.pamt(name))
             if ":" in name:
                 found.append((name, self.at(f"{RESULT}{name}")))
             elif entry:
                 found.append((name, self.layout.at(f"sept.{entry[1]}", entry[0] >> 9 * entry[1])))
+            elif range_ is not None:
+                found.append((name, self.layout.at("pamt_2m.data", range_)))
             elif name in FLAGS:
                 found.append((name, self.layout.at(FLAGS[name])))
             else:
@@ -180,8 +183,11 @@ class Test(Scenario):
         return found
 
     def spell(self, name: str, word: int) -> str:
-        if name.partition("[")[0] not in self.by_name() and litmus_names.entry(name):
-            return spell_entry(word)
+        if name.partition("[")[0] not in self.by_name():
+            if litmus_names.entry(name):
+                return spell_entry(word)
+            if litmus_names.pamt(name) is not None:
+                return litmus_names.spell_pamt(word)
         return str(signed(word))
 
     def value_in(self, values: dict[str, str]):
@@ -278,7 +284,13 @@ def _parse(whole: str, path: str, given: dict) -> Test:
     shown = litmus_names.shown(text, named, processes, {each.name: each for each in variables})
     scripts = litmus_processes.scripts(structs, processes)
     kinds = [script.actor.kind for script in scripts]
-    file, pages = scenario_file.start_of(table | given, scripts, text.path)
+    try:
+        file, pages = scenario_file.start_of(table | given, scripts, text.path)
+    except UsageError as problem:
+        raise placed(text, problem, given) from None
+    for name, offset in named:
+        if (litmus_names.pamt(name) or 0) and not file.dynamic_pamt:
+            raise text.error(offset, f"`{name}`: the second 2 MiB are there with `dynamic_pamt = true;`")
     return Test(name=text.name, module=file.module[0], policy=file.policy, primitive=file.primitive, scripts=scripts,
                 file=file, pages=pages, vcpus=max(1, kinds.count("vcpu")), hosts=max(1, kinds.count("host")), text=text,
                 variables=tuple(variables), tree=tree, proposition=proposition, filter=filter_, shown=shown,

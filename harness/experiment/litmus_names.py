@@ -7,14 +7,18 @@ from pycparser import c_ast
 from harness.errors import nearest
 from harness.experiment.litmus_start import Variable
 from harness.experiment.scenario import PAGES
+from harness.memory.layout import PAMT_TYPE
+from harness.protocol.flows.pamt import RANGES
 from harness.protocol.litmus.body import REGISTER
 from harness.protocol.litmus.text import Text
 from harness.protocol.litmus.types import Type
-from kernels.words import EXIT_REASONS, STATUS_CLASS
+from kernels.words import EXIT_REASONS, HP, PT_PAMT, STATE, STATUS_CLASS, STATUSES
 
 HALTED = "halted"                # whether a check of the module has failed, which shuts it down
 EXITS = {name: word for word, name in EXIT_REASONS.items()}      # what a call that leaves the guest answers
 FLAGS = {"bugged": "vm_dead"}    # words of the VM that a condition may name
+# What a name may be compared with beside numbers and names.
+VALUES = {*STATUSES, *EXITS, *(f"{state}{locks}" for state in (*STATE, "PAIRED", "UNPAIRED") for locks in ("", "+EL", "+HP", "+EL+HP"))}
 
 
 class StatusClass(int):
@@ -37,12 +41,12 @@ def shown(text: Text, named, processes: dict, variables: dict[str, Variable]) ->
             if local not in _locals(processes[int(process)].body):
                 raise text.error(offset, f"`{name}`: P{process} has no local `{local}`"
                                          f"{nearest(local, _locals(processes[int(process)].body))}")
-        elif entry(name) or name in FLAGS or name == HALTED:
-            pass
-        elif word_of(variables, name) is None and not _is_word(name):
+        elif word_of(variables, name) is None and name.isupper() and len(name) > 1:
+            if name not in VALUES:
+                raise text.error(offset, f"`{name}` is no status, no state of an SEPT entry and none of the PAMT{nearest(name, VALUES)}")
+            continue                             # a value
+        elif word_of(variables, name) is None and not (entry(name) or pamt(name) is not None or name in FLAGS or name == HALTED):
             raise text.error(offset, f"`{name}` is no shared word: no process has it as a parameter{nearest(name, variables)}")
-        elif _is_word(name) and word_of(variables, name) is None:
-            continue
         found[name] = offset
     return tuple(sorted(found, key=lambda name: (":" not in name, name)))
 
@@ -56,9 +60,15 @@ def entry(name: str) -> tuple[int, int] | None:
     return (page, int(found[3] or 0)) if page < PAGES else None
 
 
-def _is_word(name: str) -> bool:
-    """Whether a name can only be a value: a status, a state of an entry."""
-    return name.isupper() and len(name) > 1
+def pamt(name: str) -> int | None:
+    """The number of 2 MiB of `pamt[1]`: the PAMT entry of a range, with Dynamic PAMT."""
+    found = re.fullmatch(r"pamt\[(\d)\]", name)
+    return int(found[1]) if found and int(found[1]) < RANGES else None
+
+
+def spell_pamt(word: int) -> str:
+    """Whether a PAMT entry of 2 MiB has a pair, and with +HP whether its lock keeps a host's priority: PAIRED+HP."""
+    return ("PAIRED" if word >> 8 * PAMT_TYPE & 0xFF == PT_PAMT else "UNPAIRED") + "+HP" * bool(word & HP)
 
 
 def _locals(node) -> set[str]:
