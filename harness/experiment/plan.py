@@ -147,7 +147,7 @@ def _layout(config: Config, actors, record_words: int = 0) -> Layout:
     return Layout(config.td.vcpus, len(actors), config.td.pages, record_words, content_bytes,
                   tds=config.td.count, created=config.workload.removal != "build",
                   dynamic_pamt=config.td.dynamic_pamt, accepting=config.guest.one_at_a_time, counted_pairs=bool(config.td.dpamt),
-                  placement=config.machine.placement, inhibits=config.td.large_pages,
+                  placement=config.machine.placement, passing=True, inhibits=config.td.large_pages,
                   large_from=FIRST_LARGE if config.workload.removal == "split" else None)
 
 

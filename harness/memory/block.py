@@ -103,7 +103,7 @@ class Memory:
         for td in range(layout.tds):
             for group in GROUPS:
                 types = self.view(f"pamt_4k.{group}", np.uint8, td)[:, PAMT_TYPE]
-                frames = layout.frames.of(group, np.flatnonzero(types), td)
+                frames = self.frames_of(group, np.flatnonzero(types), td)
                 used += np.bincount(frames >> 9, minlength=len(used))
         if layout.counted_pairs:
             self.view("dpamt_ref")[:, 0] = used
@@ -114,6 +114,11 @@ class Memory:
                 self._give(node, int(used[number]), entries)
             else:
                 self._take(node, entries)
+
+    def frames_of(self, group: str, numbers: np.ndarray, td: int = 0) -> np.ndarray:
+        """The frames in which pages of a group lie now, int64."""
+        moved = self.view("frame", np.int64, td)[numbers] if self.layout.passing and group == "data" else 0
+        return self.layout.frames.of(group, numbers, td, moved)
 
     def _format_created(self, td: int) -> None:
         layout = self.layout

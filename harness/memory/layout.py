@@ -13,7 +13,7 @@ A row names a TD's word as it lies in the first block; Register.TD is how far th
 Pages of one use lie together in physical memory, unless a placement says otherwise (placement.py): the TD's control pages (TDR, one TDVPR per vCPU),
 the TDCX pages behind them, the SEPT pages of each level, the data pages and a spare one per host
 thread.  Each such group has PAMT words of its own for the 1G, 2M and 4K entries above its pages.  A
-guest page always gets the same physical page, as with guest_memfd, or with a placement one of two in turn, until
+guest page always gets the same physical page, as with guest_memfd, or with a placement another one each time, until
 TDH.MEM.PAGE.RELOCATE takes a spare one; what can be distinguished is its *generation* (kernels/guest.py).  Contents are kept by guest
 page, not by physical page.
 
@@ -24,7 +24,7 @@ so nothing can be left behind.
 from typing import NamedTuple
 
 
-from harness.memory.placement import BY_USE, Frames, lay_out
+from harness.memory.placement import BY_USE, SLOTS, Frames, lay_out
 from kernels import realtime, stepping
 from kernels.ops import REGISTERS
 from kernels.words import (
@@ -123,12 +123,13 @@ class Layout:
     accepting       whether the guest has a word for each 2 MiB that it is accepting (guest_policies.py)
     counted_pairs   whether the host counts the pages of each 2 MiB of data for their pair, which none has at the start
     placement       where physical pages lie (placement.py)
+    passing         whether frames pass on, with a placement other than by_use
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
     """
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
                  created=True, variables=(), dynamic_pamt=False,
-                 large_from=None, accepting=False, counted_pairs=False, placement=BY_USE, inhibits=False):
+                 large_from=None, accepting=False, counted_pairs=False, placement=BY_USE, passing=False, inhibits=False):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
@@ -189,7 +190,7 @@ class Layout:
         if dynamic_pamt and placement == BY_USE:
             counts[PAIRS] = 2 * (ranges + ranges // 255 + 2) + ENTRIES    # for its own too, and some to spare
             counts = {group: -(-count // ENTRIES) * ENTRIES for group, count in counts.items()}
-        self.frames: Frames | None = lay_out(placement, counts, tds) if placement != BY_USE else None
+        self.frames: Frames | None = lay_out(placement, counts, tds, passing) if placement != BY_USE else None
         for group, count in counts.items():
             for size, shift in (("4k", 0), ("2m", 9), ("1g", 18)):
                 align = PAGE if (size, group) == ("4k", "data") else LINE
@@ -210,6 +211,9 @@ class Layout:
         self.size = max(self.size, self.td_start + self.by_name["tdvps"].offset)
         self._add("shadow", 1, self.td_bytes)
         self.shadow_delta = self.by_name["shadow"].offset - self.td_start
+        self.passing = passing and placement != BY_USE
+        if self.passing:                 # not of a fresh TD: what it gives back does not come back with it
+            self._add("frame", homes, 8, LINE)
         self._add("content", pages, content_bytes, PAGE)
         self.td_stride = self._align(PAGE) - self.first_td
         self.size += (tds - 1) * self.td_stride
@@ -243,6 +247,8 @@ class Layout:
             self._add(f"pamt_4k.{HOST}", 2 * ranges, PAMT_BYTES)
         for name in ("dpamt_ref", "dpamt_range_lock") if self.counted_pairs else ():
             self._add(name, ranges, LINE)
+        if self.passing:
+            self._add("frame_slot", SLOTS, LINE)
         words = self.size - start
         assert words <= self.shadow_delta, "the shadows of the host's words would lie among them"
         self.size = start + self.shadow_delta + words

@@ -83,12 +83,14 @@ def uses(release: Release, under_kvm: bool = False) -> dict[str, tuple[Use, ...]
     from kernels.ops import Register as R
     found = {}
     for row in seamcalls(release):
-        taken = {}
-        for level in row.levels[:1] if under_kvm and row.name in SMALL_PAGES_ONLY else row.levels:
+        taken, small = {}, under_kvm and row.name in SMALL_PAGES_ONLY
+        for level in row.levels[:1] if small else row.levels:
             for phrase in row.phrases:
                 for lock in phrase.locks(level, release) if hasattr(phrase, "locks") else ():
                     sept_page = row.name in ("tdh_mem_sept_remove", "tdh_mem_page_promote") and lock.base == R.PAMT
                     resource = "PAGE" if sept_page else resource_of(lock, level)
+                    if small and resource == "PAMT_2M" and lock.mode == EXCLUSIVE:
+                        continue         # RECLAIM takes it so only where it finds a large page
                     operand = phrase.operand_of(lock) if hasattr(phrase, "operand_of") else phrase.operand
                     taken[Use(resource, lock.mode, operand)] = None
         found[row.name] = tuple(taken)

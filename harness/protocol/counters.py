@@ -20,6 +20,7 @@ COUNTERS = {
     "accepts": "pages that a guest accepted",
     "accepts_given_up": "ACCEPTs that a guest gave up: an error to its own caller, which leaves the page alone",
     "vcpus_halted": "vCPUs that their guest stopped for good because of an answer",
+    "accepts_of_1g": "ACCEPTs of 1 GiB, each refused by the module before it looks at the SEPT",
     "accepts_lost": "ACCEPTs that failed and that the guest took for done",
     "helped": "ACCEPTs that a vCPU made for the vCPU before it, while a string instruction faults there",
     "spammed": "ACCEPTs of vCPUs that do nothing else",

@@ -22,10 +22,11 @@ Of one range of memory, at boot or at a conversion, pieces go round the vCPUs th
 another (`acceptors`, `piece_mib`; workload.pattern = "boot").
 
 2 MiB are tried where workload.accept_2m says so (of a scenario: accept_2m), at each first page of 2 MiB, by guests that
-do so at all (`largest`).
+do so at all (`largest`).  A guest that begins with 1 GiB (Linux) tries it at the first page of each whole GiB.  The module
+refuses that before it takes a lock (TDX_OPERAND_INVALID: ACCEPT knows levels 0 and 1 only), so all that it costs is a TDCALL,
+and the guest steps down to 2 MiB (`accepts_of_1g`).
 
-Not modelled: the try of 1 GiB (Linux), which the module refuses before it takes a lock; what a #VE handler does
-(whether a touch may come before the ACCEPT is workload.accept_first); TDG.MEM.PAGE.RELEASE; TDG.MEM.PAGE.ATTR.WR behind
+Not modelled: what a #VE handler does (whether a touch may come before the ACCEPT is workload.accept_first); TDG.MEM.PAGE.RELEASE; TDG.MEM.PAGE.ATTR.WR behind
 each ACCEPT (OpenHCL, td-shim); MapGPA's limit, which is workload.map_gpa_retries; that Linux hands pieces out as its
 page allocator asks for them, not round and round; that edk2 leaves what is behind 4 GiB to the OS.
 
@@ -75,7 +76,7 @@ class GuestPolicy(NamedTuple):
 
     one_at_a_time   no two vCPUs accept in the same 2 MiB at once, and a page that another has accepted meanwhile is not
                     accepted again: ranges are disjoint, or those in progress are on a list
-    largest         the largest size that is tried
+    largest         the largest size that is tried: "4k", "2m" or "1g"
     acceptors, piece_mib   NUMBERS
     """
 
@@ -95,6 +96,10 @@ class GuestPolicy(NamedTuple):
 
     def words(self, site: str) -> str:
         return ", ".join(map(str, getattr(self, site))) or "-"
+
+    def sizes(self) -> str:
+        """The sizes that it tries, in words."""
+        return ", ".join(("1 GiB", "2 MiB", "4 KiB")[("1g", "2m", "4k").index(self.largest):])
 
     def counts_tries(self) -> bool:
         return any(response.attempts > 0 for site in SITES for response in getattr(self, site))
@@ -139,13 +144,13 @@ GUESTS = (
            "COCONUT-SVSM kernel/src/tdx/tdcall.rs (tdg_mem_page_accept, td_accept_physical_memory), f4bc4bcd",
            busy=("retry forever", "retry forever"), mismatch=("down", "fail"), accepted=("skip", "skip"),
            one_at_a_time=False),
-    _guest("linux_boot", "any status but success: the next smaller size; at 4 KiB a panic",
+    _guest("linux_boot", "at boot and, lazily, when the page allocator asks: any status but success: the next smaller size; at 4 KiB a panic",
            "Linux arch/x86/coco/tdx/tdx-shared.c (tdx_accept_memory), drivers/firmware/efi/unaccepted_memory.c"
            " (accepting_list), 41c177cf",
-           busy=("down", "panic"), mismatch=("down", "panic"), accepted=("down", "panic"), acceptors=0, piece_mib=4),
+           busy=("down", "panic"), mismatch=("down", "panic"), accepted=("down", "panic"), largest="1g", acceptors=0, piece_mib=4),
     _guest("linux_convert", "the same behind MapGPA; at 4 KiB -EIO to the caller of set_memory_encrypted",
            "Linux arch/x86/coco/tdx/tdx.c (tdx_enc_status_changed), 41c177cf",
-           busy=("down", "fail"), mismatch=("down", "fail"), accepted=("down", "fail")),
+           busy=("down", "fail"), mismatch=("down", "fail"), accepted=("down", "fail"), largest="1g"),
     _guest("linux_2021", "development trees of 2021: 4 KiB only, BUG_ON",
            "Linux guest development trees of 2021 (tdx_accept_page with BUG_ON)",
            busy=("", "panic"), mismatch=("", "panic"), accepted=("", "skip"), largest="4k"),

@@ -4,6 +4,7 @@
 """
 
 from harness.memory.layout import HOST, LINE, PAIRS, PAMT_BYTES, SIZE_SHIFTS, TD_HPA_STEP, Layout
+from harness.memory.placement import SLOTS
 from harness.protocol.assemble import Listing
 from kernels.ops import LEVELS, Op, Register as R
 
@@ -29,7 +30,7 @@ def locate(listing: Listing, layout: Layout, level: int, leaf: bool | None = Non
     if layout.frames:
         source = R.PAGE
         if comes_back:
-            _frame_of_now(listing, layout)
+            home_of_now(listing, layout)
             source = R.TARGET_4K
         _locate_placed(listing, layout, group, source, unit)
         return
@@ -42,12 +43,12 @@ def locate(listing: Listing, layout: Layout, level: int, leaf: bool | None = Non
           text="its physical address")
 
 
-def _frame_of_now(listing: Listing, layout: Layout) -> None:
-    """TARGET_4K = the number of the one of PAGE's two frames that it gets now (memory/placement.py)."""
+def home_of_now(listing: Listing, layout: Layout) -> None:
+    """TARGET_4K = the number of the one of PAGE's two homes that it has now (memory/placement.py)."""
     index(listing, R.TARGET_4K, layout.at("generation"), 0, LINE)
     listing.row(Op.LOAD, base=R.TARGET_4K, register=R.TARGET_4K, text="page's generation")
     listing.row(Op.INDEX, register=R.TARGET_4K, base=R.PAGE, source=R.TARGET_4K, mask=1, match=layout.data_frames,
-                text="which of its two frames")
+                text="which of its two homes")
 
 
 def _locate_placed(listing: Listing, layout: Layout, group: str, source: R, unit: int = 0, number: int = 0) -> None:
@@ -65,11 +66,39 @@ def hosts_words(listing: Listing, layout: Layout, registers: tuple[R, R], group:
     One register twice: the 2M entry only.
     """
     two_m, one_g = registers
-    frames = layout.frames
-    listing.row(Op.INDEX, register=one_g, offset=frames.first[group] + number, source=R.TD_HPA,
+    frames, moved = layout.frames, R.ZERO
+    if layout.passing and group == "data":
+        moved = one_g
+        listing.row(Op.INDEX, register=one_g, base=R.TD, offset=layout.at("frame", number), source=source, width=unit, mask=mask, match=8)
+        listing.row(Op.LOAD, base=one_g, register=one_g, text="how far its frame is from its first")
+    listing.row(Op.INDEX, register=one_g, base=moved, offset=frames.first[group] + number, source=R.TD_HPA,
                 width=TD_HPA_STEP.bit_length() - 1, mask=-1, match=frames.each_td, text="first frame of the group")
     listing.row(Op.INDEX, register=one_g, base=one_g, source=source, width=unit, mask=mask, match=1, text="its frame")
     _entries_around(listing, layout, two_m, one_g)
+
+
+def pass_on(listing: Listing, layout: Layout) -> None:
+    """PAGE is given back: the frame of its home goes to the host, and the home gets the one that the host has in its place.
+
+    OLD, NEW, CURSOR and the TARGET registers are lost.
+    """
+    frames, again = layout.frames, listing.fresh("frame.slot")
+    home_of_now(listing, layout)
+    # TARGET_1G = how far the slot's first frame is from the home's first one.
+    listing.row(Op.INDEX, register=R.TARGET_1G, offset=frames.spare - frames.first["data"], source=R.TD_HPA,
+                width=TD_HPA_STEP.bit_length() - 1, mask=-1, match=-frames.each_td)
+    listing.row(Op.INDEX, register=R.TARGET_1G, base=R.TARGET_1G, source=R.TARGET_4K, mask=-1, match=-1)
+    listing.row(Op.INDEX, register=R.TARGET_1G, base=R.TARGET_1G, source=R.PAGE, mask=SLOTS - 1, match=1, text="from its frame to the slot's")
+    index(listing, R.CURSOR, layout.at("frame"), 0, 8, source=R.TARGET_4K)
+    listing.row(Op.LOAD, base=R.CURSOR, register=R.NEW, text="frame of the page")
+    listing.row(Op.INDEX, register=R.NEW, base=R.NEW, source=R.TARGET_1G, mask=-1, match=-1)
+    listing.row(Op.INDEX, register=R.TARGET_2M, offset=layout.at("frame_slot"), source=R.PAGE, mask=SLOTS - 1, match=LINE,
+                text="where the host keeps one")
+    listing.label(again)
+    listing.row(Op.LOAD, base=R.TARGET_2M, register=R.OLD, text="frame to spare")
+    listing.row(Op.SWAP, base=R.TARGET_2M, register=R.OLD, source=R.NEW, otherwise=again, text="frame to spare: the page's")
+    listing.row(Op.INDEX, register=R.OLD, base=R.OLD, source=R.TARGET_1G, mask=-1, match=1)
+    listing.row(Op.STORE, base=R.CURSOR, source=R.OLD, text="frame of the page: the spare one")
 
 
 def _entries_around(listing: Listing, layout: Layout, two_m: R, one_g: R) -> None:

@@ -63,7 +63,7 @@ def guest_report(style: str = "table") -> str:
     sites = guest_policies.SITES
     if style != "table":
         return formatted([{"guest": guest.name, "meaning": guest.meaning, **{site: guest.words(site) for site in sites},
-                           "one at a time": "yes" if guest.one_at_a_time else "no", "at boot": guest.at_boot(), "source": guest.source}
+                           "one at a time": "yes" if guest.one_at_a_time else "no", "sizes": guest.sizes(), "at boot": guest.at_boot(), "source": guest.source}
                           for guest in guest_policies.GUESTS], style, words=tuple(range(40)))
     table = [(guest.name, *(wrap(guest.words(site), 14).replace("\n   ", "\n") for site in sites))
              for guest in guest_policies.GUESTS]
@@ -72,7 +72,7 @@ def guest_report(style: str = "table") -> str:
     parts += [wrap(f"{heading}: {status}") for heading, status in guest_policies.STATUS.items()]
     for guest in guest_policies.GUESTS:
         parts += ["", wrap(f"{guest.name}: {guest.meaning}" + "; vCPUs accept the same page at once" * (not guest.one_at_a_time)),
-                  wrap(f"accepts memory at boot: {guest.at_boot()}"),
+                  wrap(f"tries {guest.sizes()}; accepts memory at boot: {guest.at_boot()}"),
                   wrap(f"source: {guest.source}")]
     return "\n".join(parts)
 

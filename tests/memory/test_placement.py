@@ -8,7 +8,7 @@ from harness.errors import UsageError
 from harness.experiment import config_file
 from harness.experiment.plan import make_plan
 from harness.memory.layout import ENTRIES, GROUPS, HOST, PAMT_COUNT, PAMT_TYPE, Layout
-from harness.memory.placement import PACKED, RANDOM
+from harness.memory.placement import BY_USE, PACKED, RANDOM, SLOTS
 from harness.results import document
 from kernels.words import PT_NDA, PT_PAMT
 from tests.engines.test_simulate import ROOT
@@ -22,6 +22,16 @@ def run(file: str, *sets: str):
 
 def layout(placement: str, **more) -> Layout:
     return Layout(2, 6, ENTRIES * 2, 0, 8, tds=2, placement=placement, **more)
+
+
+def ran(*sets: str) -> simulation.Simulation:
+    """configs/scale/dpamt.toml, two TDs that convert pages for 1 ms, to its end."""
+    given = config_file.read(ROOT / "configs/scale/dpamt.toml", [
+        "td.dpamt=dpamt_merged", "td.count=2", "duration_s=0.001", "policy=do_no_vcpus_619", *sets])
+    given.table.pop("sweep")
+    done = simulation.Simulation(make_plan(config_file.check(given)))
+    done.run(lambda *_: None)
+    return done
 
 
 @pytest.mark.parametrize("placement", [PACKED, RANDOM])
@@ -44,6 +54,28 @@ def test_every_page_has_a_frame_of_its_own_and_two_megabytes_are_shared(placemen
 def test_a_guest_page_comes_back_in_other_two_megabytes():
     made = layout(RANDOM)
     assert all(made.frames.of("data", page) >> 9 != made.frames.of("data", page + made.data_frames) >> 9 for page in range(512))
+
+
+@pytest.mark.parametrize("placement", [PACKED, RANDOM])
+def test_frames_pass_between_tds_and_each_is_in_one_place(placement):
+    """What one TD gives back another gets; none is lost, none is in two places."""
+    done = ran(f"machine.placement={placement}", "workload.pages=64", "workload.removal_pages=16", "workload.removals_per_s=20000")
+    made, memory = done.plan.layout, done.memory
+    first, homes = made.frames.first["data"], made.by_name["frame"].count
+    moved = [memory.view("frame", np.int64, td) for td in range(2)]
+    frames = [td * made.frames.each_td + first + np.arange(homes) + moved[td] for td in range(2)]
+    spare = made.frames.spare + np.arange(SLOTS) + memory.view("frame_slot", np.int64)[:, 0]
+    began = np.concatenate([np.arange(first, first + homes), made.frames.each_td + np.arange(first, first + homes),
+                            made.frames.spare + np.arange(SLOTS)])
+    assert sorted(np.concatenate([*frames, spare])) == sorted(began)
+    of_other = [((own >= other.min()) & (own < other.min() + homes)).sum() for own, other in (
+        (frames[0], began[homes:2 * homes]), (frames[1], began[:homes]))]
+    assert min(of_other) > 5
+
+
+def test_in_a_scenario_a_page_has_the_frames_of_its_two_homes_in_turn():
+    assert layout(RANDOM, passing=True).by_name["frame_slot"].count == SLOTS and "frame" not in layout(RANDOM).by_name
+    assert not layout(BY_USE, passing=True).passing
 
 
 # Of the commit before there were placements.
@@ -70,19 +102,15 @@ def test_a_run_with_placed_pages_keeps_every_invariant(placement):
 @pytest.mark.parametrize("placement, removal", [(PACKED, "conversion"), (RANDOM, "conversion"), (RANDOM, "build")])
 def test_a_range_is_counted_exactly_as_often_as_pages_of_all_uses_and_tds_are_in_use(placement, removal):
     """The kernel's counts, the module's, and the pages' own types, after a run, range by range."""
-    given = config_file.read(ROOT / "configs/scale/dpamt.toml", [
-        "td.dpamt=dpamt_merged", "td.count=2", "duration_s=0.001", f"machine.placement={placement}", "policy=do_no_vcpus_619",
-        f"workload.removal={removal}", *(["workload.removal_pages=1", "workload.build_pages=8"] if removal == "build" else [])])
-    given.table.pop("sweep")
-    done = simulation.Simulation(make_plan(config_file.check(given)))
-    done.run(lambda *_: None)
+    done = ran(f"machine.placement={placement}", f"workload.removal={removal}",
+               *(["workload.removal_pages=1", "workload.build_pages=8"] if removal == "build" else []))
     calls = document.from_measured(done.measured()).seamcalls
     made, memory = done.plan.layout, done.memory
     used = np.zeros(made.frames.ranges, np.int64)
     for td in range(made.tds):
         for group in GROUPS:
             types = memory.view(f"pamt_4k.{group}", np.uint8, td)[:, PAMT_TYPE]
-            used += np.bincount(made.frames.of(group, np.flatnonzero(types != PT_NDA), td) >> 9, minlength=len(used))
+            used += np.bincount(memory.frames_of(group, np.flatnonzero(types != PT_NDA), td) >> 9, minlength=len(used))
     nodes = memory.view(f"pamt_2m.{HOST}", np.uint8)[:len(used)]
     counted = nodes[:, PAMT_COUNT:PAMT_COUNT + 2].copy().view(np.uint16)[:, 0]
     assert calls["tdh_phymem_pamt_add"].success > (2 if placement == PACKED else 20)

@@ -4,7 +4,9 @@ import pytest
 
 from harness.errors import UsageError
 from harness.experiment.config_file import Given, check
+from harness.memory.layout import ENTRIES
 from harness.protocol.flows.flow import DEAD
+from harness.protocol.flows.guest import PAGES_PER_GIB
 from harness.protocol.guest_policies import BY_NAME, GUESTS, KINDS, SITES, STATUS
 from harness.protocol.policies import POLICIES
 from kernels.words import STATE
@@ -56,9 +58,22 @@ def test_2_mib_are_tried_where_they_begin_and_the_guest_steps_down(guest):
     for page, tries in ((0, 1), (PAGE, 0)):
         scene = Scene("kick_on_busy", page=page, accept_first=1.0, guest=guest.name, workload={"accept_2m": True})
         scene.until("vcpu0", counter="touches")
-        known = guest.largest == "2m"
+        known = guest.largest != "4k"
         assert scene.answered.get(("tdg_mem_page_accept", "TDX_PAGE_SIZE_MISMATCH|level 1"), 0) == tries * known
         assert scene.entry(page) == "MAPPED" and scene.counters["accepts"] == 1
+
+
+@pytest.mark.parametrize("guest, memory_mib, page, tries", [
+    ("linux_boot", 1026, 0, 1), ("linux_boot", 1026, PAGES_PER_GIB, 0),       # the second GiB is not whole
+    ("linux_boot", 1026, ENTRIES, 0), ("linux_boot", 1022, 0, 0), ("linux_convert", 1024, 0, 1), ("edk2", 1024, 0, 0),
+])
+def test_linux_tries_1_gib_where_a_whole_one_begins_is_refused_and_steps_down_to_2_mib_and_4_kib(guest, memory_mib, page, tries):
+    scene = Scene("kick_on_busy", page=page, accept_first=1.0, guest=guest, workload={"accept_2m": True}, td={"memory_mib": memory_mib})
+    scene.until("vcpu0", label="guest.accept").until("vcpu0", label="guest.accept_2m")
+    assert scene.counters.get("accepts_of_1g", 0) == tries and scene.attempts["tdg_mem_page_accept"] == 0
+    scene.until("vcpu0", counter="touches")
+    assert scene.answered["tdg_mem_page_accept", "TDX_PAGE_SIZE_MISMATCH|level 1"] == scene.counters["accepts"] == 1
+    assert scene.entry(page) == "MAPPED"
 
 
 def test_an_ap_of_old_tdvf_halts_for_good_when_2_mib_are_busy_and_the_others_go_on():

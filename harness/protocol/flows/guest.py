@@ -2,7 +2,7 @@
 
     guest.next        choose a page
     guest.touch       touch it: through a remembered translation, or by a walk of the SEPT
-    guest.accept      TDG.MEM.PAGE.ACCEPT, in the largest size that fits (guest.accept_2m, guest.accept_4k)
+    guest.accept      TDG.MEM.PAGE.ACCEPT, in the largest size that fits (guest.accept_1g, guest.accept_2m, guest.accept_4k)
     guest.dies        the guest's policy was to end itself
     guest.unmapped    a private EPT violation: the module walks the SEPT again, to see what it is
     guest.ve          ... a #VE: the page is PENDING, and the TD has pending #VE enabled
@@ -19,7 +19,7 @@ from harness.memory.layout import ENTRIES, LINE, TDVPS_TLB, TLB_ENTRIES
 from harness.protocol.guest_policies import KINDS, LAST, SIZES, STATUS
 from harness.protocol.counters import died_of, violation
 from harness.protocol.flows import guests
-from harness.protocol.flows.flow import SMALL_ACCEPT_EXITS, Flow
+from harness.protocol.flows.flow import SIGN, SMALL_ACCEPT_EXITS, Flow
 from harness.protocol.flows.interrupts import STEPPING, interruptible, td_exit
 from harness.protocol.flows.responses import Responses
 from harness.protocol.call import forget_refusals
@@ -27,6 +27,7 @@ from harness.protocol.locate import index, locate, locate_entries, write_walk
 from kernels.ops import Op, Register as R
 from kernels.words import ACCEPTABLE, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EXTERNAL_INTERRUPT, PS, RWX, STATUS_CLASS, STATUSES, states, status
 
+PAGES_PER_GIB = ENTRIES * ENTRIES
 ACCEPTED = ("guest.accepted", "guest.accepted_2m")
 
 TLB = {"base": R.TDVPS, "offset": TDVPS_TLB, "value": TLB_ENTRIES}
@@ -192,9 +193,12 @@ def _accept(flow: Flow) -> None:
         _alone(flow)
     if flow.guest.counts_tries():
         flow.row(Op.LET, register=R.GUEST_TRIES)
-    if flow.large and flow.behaviour.accept_2m and flow.guest.largest == "2m":
+    knows_2m = flow.behaviour.accept_2m and flow.guest.largest != "4k"
+    if knows_2m and flow.guest.largest == "1g":
+        _try_1g(flow)
+    if flow.large and knows_2m:
         _in_2m(flow)
-    elif flow.behaviour.accept_2m and flow.guest.largest == "2m":
+    elif knows_2m:
         flow.row(Op.TEST, register=R.GUEST_PAGE, mask=ENTRIES - 1, match=0, next="guest.accept_2m",
                  otherwise="guest.accept_4k", text="first page of 2 MiB")
         with flow.aside("guest.accept_2m"):
@@ -215,6 +219,28 @@ def _accept(flow: Flow) -> None:
     _no_longer_alone(flow)
     flow.goto("guest.touch")
     flow.listing.flush()
+
+
+def _try_1g(flow: Flow) -> None:
+    """At the first page of each whole GiB, an ACCEPT of 1 GiB: TDX_OPERAND_INVALID, no lock taken.  Then the next smaller size.
+
+    tdx_accept_memory (arch/x86/coco/tdx/tdx-shared.c) tries each size that is aligned and long enough.
+    tdg_mem_page_accept.c looks at the level first.
+    """
+    whole = flow.layout.pages // PAGES_PER_GIB * PAGES_PER_GIB
+    if not whole:
+        return
+    first, inside, smaller = (flow.fresh(f"guest.{part}") for part in ("first_of_1g", "whole_1g", "less_than_1g"))
+    flow.row(Op.TEST, register=R.GUEST_PAGE, mask=PAGES_PER_GIB - 1, next=first, otherwise=smaller, text="first page of 1 GiB")
+    with flow.aside(first):
+        flow.row(Op.LET, register=R.NEW, source=R.GUEST_PAGE, value=-whole)
+        flow.row(Op.TEST, register=R.NEW, mask=SIGN, match=SIGN, next=inside, otherwise=smaller, text="all of it is there")
+        flow.label(inside)
+        flow.row(Op.MERGE, register=R.RIP, value=1, source=R.RIP, mask=~3)
+        flow.row(Op.STEPPING_EXIT, text="TDCALL is a VM exit", **STEPPING)
+        flow.spend("tdg_mem_page_accept_ns")
+        flow.count("accepts_of_1g", next=smaller)
+    flow.label(smaller)
 
 
 def _in_2m(flow: Flow) -> None:

@@ -18,7 +18,7 @@ SEPT that the mirror says is gone (sources: Sean Christopherson, 19 Jan 2023).
 from harness.memory.layout import (
     ENTRIES, INVALIDATE_COUNT, INVALIDATE_END, INVALIDATE_SEQUENCE, INVALIDATE_START, LINE, MMU_NONPRESENT,
 )
-from harness.protocol.locate import index, locate
+from harness.protocol.locate import index, locate, pass_on
 from harness.protocol.flows import large, seam
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, SIGN, Flow
 from harness.protocol.flows.steps import REMOVAL_SITES, bar, bar_is_off, step, yield_lock
@@ -100,6 +100,8 @@ def _page(flow: Flow, mode: str) -> None:
     _take_away(flow, mode, 0, "zap", taken)
     if pairs := seam.page_pairs(flow):
         pairs.put()
+    if flow.layout.passing:
+        pass_on(flow.listing, flow.layout)
     flow.row(Op.ADD, base=R.PAGE_GENERATION, value=1, text="page's generation")
     flow.row(Op.STORE, base=R.CONTENT, value=POISON, text="page is the host's again")
     flow.count("removals")
