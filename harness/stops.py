@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 AGAIN_S = 0.005                  # until a request is raised again that came where exceptions are ignored
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -24,6 +25,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _first = 0                       # the signal that came first
 _raised = False
 _noting = 0                      # blocks of `noted` that are open
+_in_hook = False
 
 
 def _heard(number, _frame) -> None:
@@ -35,15 +37,24 @@ def _heard(number, _frame) -> None:
 
 
 def _ignored(what) -> None:
-    """Python's hook for exceptions that it ignores."""
-    global _raised
+    """Python's hook for exceptions that it ignores.  (Python does not look for signals behind its last assignment.)"""
+    global _in_hook
     if what.exc_type is KeyboardInterrupt and _raised:
-        _raised = False
-        again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), _first))
-        again.daemon = True
-        again.start()
+        _in_hook = True
+        threading.Thread(target=_raise_again, daemon=True).start()
+        _in_hook = False
     else:
         sys.__unraisablehook__(what)
+
+
+def _raise_again() -> None:
+    """Behind the hook: what is raised in it is lost, and on a busy machine the thread runs before it is seen to have begun."""
+    global _raised
+    time.sleep(AGAIN_S)
+    while _in_hook:
+        time.sleep(AGAIN_S)
+    _raised = False
+    os.kill(os.getpid(), _first)
 
 
 def asked() -> bool:

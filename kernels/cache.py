@@ -6,6 +6,10 @@ line on stderr, not used, and made anew.  What cannot be kept is compiled for th
 
 Deleted is only what was made here: files of compiled code in a folder with MARK in it, which no process
 has in use (each holds a shared lock on MARK) and none has used for a day.
+
+Commands that start at once after a change of the sources need the same code: one compiles an entry, and the others
+wait for it and load it.  Each entry has a byte of MARK, which is locked while it is compiled; a process that ends
+lets go of its bytes, and nobody waits longer than WAIT_S.
 """
 
 import atexit
@@ -21,25 +25,36 @@ import shutil
 import stat
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 CACHED_VERSIONS = 4              # folders of other sources that are kept however old they are
 UNUSED_S = 86_400
+WAIT_S = 60.0                    # for another process that compiles the same; as long as any entry takes, and some
+POLL_S = 0.02
 MARK = ".tdx-sept-harness"
 VERSION = re.compile("[0-9a-f]{12}")
 COMPILED = re.compile(r".+\.nb[ic](\.tmp\.[0-9a-f]+)?")
 DIGEST = hashlib.sha256().digest_size
 LOG = logging.getLogger(__name__)
-said: set[str] = set()           # each line once
+said: set[str] = set()           # each once
 in_use: list[int] = []           # handles of locks that last as long as this process
 
 
 def say(line: str) -> None:
+    """Of a folder."""
     if line not in said:
         said.add(line)
         LOG.warning("compiled code: %s", line)           # to stderr, unless logging is set up otherwise
+
+
+def say_of_file(path, why: str, then: str) -> None:
+    """In one line for all of which the same is true: a damaged disk or a hand that opened one opened many."""
+    if why not in said:
+        said.add(why)
+        LOG.warning("compiled code: %s: %s; %s (said once for all such files)", path, why, then)
 
 
 def unsafe(about: os.stat_result) -> str:
@@ -155,7 +170,7 @@ class SealedFile(IndexDataCacheFile):
         if not why and hashlib.sha256(raw[DIGEST:]).digest() != raw[:DIGEST]:
             why = "damaged"
         if why:
-            say(f"{path}: {why}; not used, compiled anew")
+            say_of_file(path, why, "not used, compiled anew")
             return None
         return pickle.loads(raw[DIGEST:])
 
@@ -188,11 +203,40 @@ class KernelCache(FunctionCache):
         self._cache_file.__dict__.update(old.__dict__)
 
     def load_overload(self, sig, target_context):
-        """What Numba knows of operators and of arrays is for compiling; an entry that is loaded needs none of it."""
-        return self._load_overload(sig, target_context)
+        """What Numba knows of operators and of arrays is for compiling; an entry that is loaded needs none of it.
+
+        None: this process is to compile the entry, and `save_overload` follows.
+        """
+        found = self._load_overload(sig, target_context)
+        if found is None and in_use:
+            self.claim()
+            if (found := self._load_overload(sig, target_context)) is not None:
+                self.release()
+        return found
 
     def save_overload(self, sig, data):
         try:
             super().save_overload(sig, data)
         except OSError as problem:
-            say(f"{problem.filename or self.cache_path}: {problem.strerror}; compiled for this run only")
+            say_of_file(problem.filename or self.cache_path, problem.strerror, "compiled for this run only")
+        finally:
+            self.release()
+
+    def claim(self) -> None:
+        """Wait until no other process compiles a function of this name, and let the others wait for this one."""
+        limit = time.monotonic() + WAIT_S
+        while time.monotonic() < limit:
+            try:
+                return fcntl.lockf(in_use[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._byte())
+            except BlockingIOError:
+                time.sleep(POLL_S)
+            except OSError:                              # no such locks there: each for itself
+                return None
+
+    def release(self) -> None:
+        with contextlib.suppress(OSError, IndexError):
+            fcntl.lockf(in_use[0], fcntl.LOCK_UN, 1, self._byte())
+
+    def _byte(self) -> int:
+        """Where in MARK; that two entries may share one makes the second wait without need."""
+        return zlib.crc32(self._cache_file._index_path.encode())

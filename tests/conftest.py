@@ -8,7 +8,7 @@ import tempfile
 import hypothesis
 import pytest
 
-from tests import leash
+from tests import leash, sampled
 from tests.stage import Stage
 
 leash.hold_all()
@@ -16,7 +16,7 @@ leash.hold_all()
 # The first example of a test compiles, and a busy machine is no failure; nor is an example that nobody has
 # met before: the same examples are tried each time, so that what fails has been changed.
 hypothesis.settings.register_profile("patient", deadline=None, derandomize=True, database=None,
-                                     suppress_health_check=[hypothesis.HealthCheck.too_slow])
+                                     max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
 # A shell starts what runs in its background with Ctrl-C ignored, and what a test starts would inherit that.
@@ -36,7 +36,9 @@ gc.set_threshold(50_000, 50, 50)
 FIRST = "tests/kernels/test_compiled_code.py"
 
 
+@pytest.hookimpl(tryfirst=True)          # before pytest leaves out what is slow
 def pytest_collection_modifyitems(items):
+    sampled.mark(items)
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 

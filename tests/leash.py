@@ -16,6 +16,13 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
+def as_on_a_terminal(parent: int) -> None:
+    """In a new process: a shell's `&` and nohup have commands ignore requests to stop; and none outlives its parent."""
+    end_with(parent)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def hold_all() -> None:
     """From now on every process of the `subprocess` module."""
     begin = subprocess.Popen.__init__

@@ -35,6 +35,8 @@ def closed_pipe() -> int:
 def test_what_cannot_be_printed_never_decides(tmp_path, stream, list_code, said):
     ended = end(LIST, stdout=stream())
     assert ended.returncode == list_code and said in ended.stderr and "Traceback" not in ended.stderr
+    ended = end([*LIST[:3], "run", "--help"], stdout=stream())           # nothing has been judged yet
+    assert ended.returncode == list_code and said in ended.stderr
     ended = end([*SIMULATED, "--out", str(tmp_path)], stdout=stream())
     assert ended.returncode == 0 and "Traceback" not in ended.stderr
     assert [path.name for path in tmp_path.glob("*/*.json")] == ["result.json"]
@@ -159,6 +161,20 @@ def test_a_request_where_exceptions_are_ignored_is_raised_again(capsys):
             time.sleep(0.01)
         pytest.fail("the request is lost")
     assert stops.exit_code(0) == 143 and capsys.readouterr().err == ""
+
+
+def test_a_request_that_is_raised_again_is_not_raised_where_it_would_be_lost_again(monkeypatch, capsys):
+    """A busy machine: the thread that sends it runs long before the one that starts it goes on; and a second Ctrl-C comes."""
+    start = threading.Thread.start
+
+    def slow_start(thread):
+        start(thread)
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.05)
+        for _ in range(100):
+            pass
+    monkeypatch.setattr(threading.Thread, "start", slow_start)
+    test_a_request_where_exceptions_are_ignored_is_raised_again(capsys)
 
 
 def test_what_else_is_ignored_is_still_said(capsys):

@@ -9,6 +9,7 @@ from typing import Iterable
 from harness.commands import arguments
 from harness.errors import DONE, UsageError
 from harness.protocol import spelling
+from harness.protocol.seamcall_abi import FIELDS
 from harness.protocol.spelling import Asked, shown
 from harness.reports import answer, explained, statuses
 from harness.reports.named import find_release
@@ -17,6 +18,9 @@ INPUT_MOST = 16 << 20            # bytes of standard input: more than most kerne
 USAGE = "must be like 0x8000020000000092, TDX_OPERAND_BUSY|RCX, or a line of the kernel's log"
 # A word that is one of several of a line.
 OF_A_LINE = re.compile(r"\W*(?:SEAMCALL|TDCALL|failed)", re.IGNORECASE)
+MISTAKEN = re.compile(r"did you mean|is no operand|takes no operand")
+# No status has any of these bits: where a line of a log has several numbers, one that has is an address.
+RESERVED = next(field for field in FIELDS if field.name == "reserved")
 # A line of a log that begins so is meant to be an answer.
 MEANT = re.compile(r"[\s(\"'`]*(?:TDX_|[-+]?0x)", re.IGNORECASE)
 
@@ -92,12 +96,16 @@ def from_log(lines: Iterable[str], where: str) -> list[Asked]:
 
 def _in_line(line: str, where: str) -> list[Asked]:
     """The answers in a line of a log: all of it if it is one word, or begins as an answer does."""
+    alone = len(line.split()) == 1
     if MEANT.match(line):
         try:
-            return spelling.read(line)
+            found = spelling.read(line)
         except UsageError as mistake:
+            if not alone and not MISTAKEN.search(str(mistake)) and not line.lstrip("\t ([\"'`+-").startswith("0"):
+                return []                # TDX_MODULE is loaded: a sentence that begins so
             raise UsageError(f"{where}: {mistake}") from None
-    if len(line.split()) == 1:
+        return [asked for asked in found if alone or asked.word is None or not RESERVED.of(asked.word)]
+    if alone:
         try:
             return spelling.found(line)
         except UsageError:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from harness.errors import UsageError, nearest
 from harness.experiment.config import Bound, Config, KeyProblem, Table
-from harness.files import STANDARD_INPUT, from_toml, read_toml, stem
+from harness.files import DEPTH_MOST, STANDARD_INPUT, from_toml, read_toml, stem
 
 # What a kind of pydantic's errors says is allowed.
 LIMITS = {
@@ -62,6 +62,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UsageError(f"--set {text}: must be KEY=VALUE, with a dotted KEY such as td.vcpus")
+    if key.count(".") >= DEPTH_MOST:
+        raise UsageError(f"--set {key}: nested too deep; must be at most {DEPTH_MOST} levels")
     try:
         found = from_toml(f"value = {value}")
     except tomllib.TOMLDecodeError:

@@ -28,7 +28,7 @@ from harness.experiment.scenario import PAGES, Scenario, Script, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Program
-from harness.protocol.litmus import conditions, interrupts, locks, rcu, scripted, source, tdx, types
+from harness.protocol.litmus import conditions, interrupts, kvm, locks, rcu, scripted, source, tdx, types
 from harness.protocol.litmus.body import REGISTER, Body, Value, World, spelled
 from harness.protocol.litmus.statements import function
 from harness.protocol.litmus.text import LitmusError, Text, take_apart
@@ -126,8 +126,9 @@ class Test(Scenario):
 
     @functools.cached_property
     def layout(self) -> Layout:
-        words = [(each.name, each.type.words) for each in self.variables if each.name not in self.of_vm]
-        words += [(f"{RESULT}{name}", 1) for name in self.shown if ":" in name]
+        words = [(each.name, [types.word_name(each.type, word) for word in range(each.type.words)])
+                 for each in self.variables if each.name not in self.of_vm]
+        words += [(f"{RESULT}{name}", [""]) for name in self.shown if ":" in name]
         pages = PAGES * (RANGES if self.file.dynamic_pamt else 1)
         return Layout(self.vcpus, self.vcpus + self.hosts, pages, record_words=0, content_bytes=8, variables=words,
                       dynamic_pamt=self.file.dynamic_pamt)
@@ -187,11 +188,11 @@ class Test(Scenario):
 
     @functools.cached_property
     def names_of_addresses(self) -> dict[int, str]:
-        """Each word of the test by its address, as `x` or `a[1]`."""
+        """Each word of the test by its address, as `x`, `a[1]` or `o.f`."""
         found = {}
         for each in self.variables:
             for word in range(each.type.words):
-                found[self.at(each.name, word)] = each.name if each.type.words == 1 else f"{each.name}[{word}]"
+                found[self.at(each.name, word)] = each.name + types.word_name(each.type, word)
         return found
 
     def watched(self) -> list[tuple[str, int]]:
@@ -272,7 +273,7 @@ def _write(test: Test) -> tuple[Program, dict, dict]:
                   max((each.end for each in regions), default=0),
                   {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
                   _called(test.tree), constants, len(test.scripts), test.file_scope,
-                  frozenset(map(test.at, test.of_vm)), tdx.Calls(flow.options, flow, test.file.crossed) if test.of_td else None)
+                  {name: test.at(name) for name in test.of_vm}, tdx.Calls(flow.options, flow, test.file.crossed) if test.of_td else None)
     registers, held = {}, {}
     for place, script in enumerate(test.scripts):
         if script.flow is not None:
@@ -453,6 +454,8 @@ def _parse(whole: str, path: str, given: dict) -> Test:
     variables, registers, table = initial(text, structs, parameters, declared)
     pairs = _interrupts(text, table.pop(INTERRUPTS, []), processes)
     variables += [Variable(f"{interrupts.IRQ}{other}", types.NAMES["spinlock_t"]) for other in sorted({other for _, other in pairs})]
+    if any(kvm.is_kvm(each.type) and each.type.field_at(tdx.BAR) for each in variables) and tdx.BAR not in {each.name for each in variables}:
+        variables.append(Variable(tdx.BAR, types.BOOL))
     if _called(tree) & rcu.names():
         variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
     proposition = conditions.parse(text, text.condition) if text.quantifier else None

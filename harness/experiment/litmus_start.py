@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 from harness.errors import nearest
-from harness.protocol.litmus import types
+from harness.protocol.litmus import kvm, types
 from harness.protocol.litmus.text import Text
 from harness.protocol.litmus.types import Type
 
@@ -93,9 +93,11 @@ def initial(text: Text, structs, parameters: dict[str, Type], declared=()):
     for process, local, value in registers:
         if isinstance(value, str) and value not in variables:
             raise text.error(text.init.start, f"{process}:{local}={value}: `{value}` is no shared word")
-    for each in variables.values():
+    for each in list(variables.values()):
         if each.type.kind in ("opaque", "void"):
             variables[each.name] = Variable(each.name, types.INT)        # only its address can be used
+        elif kvm.is_kvm(each.type) and not each.values:
+            variables[each.name] = Variable(each.name, each.type, kvm.start(each.type))
     return list(variables.values()), registers, table
 
 

@@ -166,8 +166,10 @@ def _check_model(file: File) -> None:
 
 def _pages(file: File, scripts: tuple[Script, ...]) -> tuple[tuple[int, int, str], ...]:
     """(page, level, state) of what the file says, and of all pages that scripts name."""
-    pages = [(*_page_and_level(f"start.pages.{key}", key), _state(f"start.pages.{key}", state))
-             for key, state in file.start.pages.items()]
+    pages = []
+    for key, state in file.start.pages.items():
+        page, level = _page_and_level(f"start.pages.{key}", key)
+        pages.append((page, level, _state(f"start.pages.{key}", state, level)))
     large = {(page >> 9 * level, level): f"{page} level {level}" for page, level, state in pages
              if level and STATE[state.partition("+")[0]].leaf}
 
@@ -191,8 +193,11 @@ def _children(file: File) -> tuple[tuple[int, int, str], ...]:
     for key, state in file.start.children.items():
         page, level = _page_and_level(f"start.children.{key}", key)
         if not level:
-            raise KeyProblem(f"start.children.{key}", state, "an entry at level 0 has none below: write 'PAGE level N'")
-        children.append((page, level, _state(f"start.children.{key}", state)))
+            raise KeyProblem(f"start.children.{key}", state, "an entry at level 0 has none below: write 'PAGE level 1'")
+        if level > 1:
+            raise KeyProblem(f"start.children.{key}", state, f"only the {PAGES} pages below an entry at level 1 are there: write"
+                             " 'PAGE level 1'")
+        children.append((page, level, _state(f"start.children.{key}", state, level - 1)))
     return tuple(children)
 
 
@@ -204,11 +209,13 @@ def _page_and_level(key: str, text: str) -> tuple[int, int]:
     raise KeyProblem(key, text, f"must be a page number below {PAGES}, or 'PAGE level N'")
 
 
-def _state(key: str, name: str) -> str:
-    """STATE, with +EL and +HP behind it as wanted."""
+def _state(key: str, name: str, level: int) -> str:
+    """STATE of an entry at a level, with +EL and +HP behind it as wanted."""
     state, *bits = name.split("+")
     if state not in STATE or not set(bits) <= {"EL", "HP"}:
         raise KeyProblem(key, name, f"no such state; known: {', '.join(STATE)}{nearest(state, STATE)}; behind it +EL, +HP")
+    if not level and state.startswith("NL_"):
+        raise KeyProblem(key, name, "an entry at level 0 maps no table: write 'PAGE level 1' or 'PAGE level 2'")
     return name
 
 
@@ -252,7 +259,7 @@ def _check_placed(file: File, scripts: tuple[Script, ...]) -> None:
     """With a placement all pages are of 4 KiB, and where the pair of a range lies is the placement's to say."""
     if file.placement == BY_USE:
         return
-    large = [key for key, state in file.start.pages.items() if " level " in key and STATE[_state(f"start.pages.{key}", state).partition("+")[0]].leaf]
+    large = [key for key, state in file.start.pages.items() if " level " in key and STATE[_state(f"start.pages.{key}", state, 1).partition("+")[0]].leaf]
     at_level = [str(step) for script in scripts for step in script.steps if step.level and (
         step.call in LEAF_CALLS or "promote" in step.call or "demote" in step.call) and "pamt" not in step.call]
     split = [script.actor.name for script in scripts if script.uses == "split"]
@@ -281,7 +288,7 @@ def _check_flows(file: File, scripts: tuple[Script, ...]) -> None:
     for key, state in file.start.pages.items():
         page, level = _page_and_level(f"start.pages.{key}", key)
         below = [each for script in scripts for each in script.flow or () if each >> 9 * level == page >> 9 * level]
-        if level and below and STATE[_state(f"start.pages.{key}", state).partition("+")[0]].leaf:
+        if level and below and STATE[_state(f"start.pages.{key}", state, level).partition("+")[0]].leaf:
             raise KeyProblem(f"start.pages.{key}", state, f"is a large page, and KVM's flows (touch, remove) of page {below[0]}"
                              " in it need large_pages = true; allowed without: calls, or NL_MAPPED there")
 
@@ -311,7 +318,7 @@ def _pairs(file: File, module: str):
             raise KeyProblem("pairs.level", file.pairs.level, f"{call} is about an entry at level"
                              f" {' or '.join(map(str, row.levels))}")
     for state in file.pairs.states:
-        _state("pairs.states", state)
+        _state("pairs.states", state, file.pairs.level)
     for one, other in itertools.combinations_with_replacement(pair_calls(file, module), 2):
         for state in file.pairs.states:
             yield pair_scenario(file, module, one, other, state)

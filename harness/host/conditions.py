@@ -59,12 +59,12 @@ class Pauses:
     """Adds up the time in which a process that never sleeps for long was there neither to run nor to wait for a
     processor: all of a run was stopped (Ctrl-Z), or frozen with its control group (docker pause).
 
-    Time in which a worker was there is none: the process alone was kept from going on, as by a disk.
+    Time in which a worker was there is none: the process alone was kept from looking, by a signal or a disk.
     """
 
     def __init__(self, asleep_s: float):
         """asleep_s   the longest that the process sleeps between two looks"""
-        self.asleep_s, self.stopped_s = asleep_s, 0.0
+        self.asleep_s, self.stopped_s, self.unwatched_s = asleep_s, 0.0, 0.0
         self.at_s, self.last = 0.0, None
 
     def look(self, now_s: float, me: Worker | None, counts: bool = True, others_s: Callable[[float], float] = lambda since_s: 0.0) -> None:
@@ -76,16 +76,17 @@ class Pauses:
             there_s = me.ran_s - self.last.ran_s + me.waited_s - self.last.waited_s
             gone_s = now_s - self.at_s - there_s - self.asleep_s
             if gone_s > self.asleep_s:
-                self.stopped_s += max(0.0, gone_s - others_s(self.at_s))
+                stopped_s = max(0.0, gone_s - others_s(self.at_s))
+                self.stopped_s += stopped_s
+                self.unwatched_s += gone_s - stopped_s
         self.at_s, self.last = now_s, me
 
 
 def between(start: Moment, end: Moment, processors: list[int], concurrency: Concurrency,
-            clocks: Clocks, stopped_s: float = 0.0) -> dict:
+            clocks: Clocks, pauses: Pauses) -> dict:
     """The conditions between two moments, as the result says them.
 
     processors   those that workers were pinned to
-    stopped_s    how long all of the run was stopped (Pauses)
     """
     duration_s = end.at_s - start.at_s
     shared_s = duration_s * len(processors)
@@ -112,7 +113,8 @@ def between(start: Moment, end: Moment, processors: list[int], concurrency: Conc
                   "offset_ns": None if clocks.offset_ns is None else round(clocks.offset_ns, 1),
                   "rate_drift_share": _rounded(clocks.rate_drift)},
         "speed_drift_share": _rounded(clocks.speed_drift),
-        "stopped_s": round(stopped_s, 6),
+        "stopped_s": round(pauses.stopped_s, 6),
+        "unwatched_s": round(pauses.unwatched_s, 6),
         "workers": workers,
     }
 

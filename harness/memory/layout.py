@@ -115,7 +115,7 @@ class Layout:
     content_bytes   bytes kept of each data page: 4096, or 8 where only the signature matters
     tds             number of TDs
     packages        number of processor packages: each has a key table and a write-back mutex
-    variables       shared words of a C litmus test, (name, how many) each
+    variables       shared objects of a C litmus test: (name, what stands behind it for each of its words)
     dynamic_pamt    whether the PAMT entries of 4 KiB pages lie in pages that the host gives: here each 2 MiB have
                     their place for 512 of them, whether they have a pair or not, and two pages of the group PAIRS
     large_from      the first guest page of the memory that consists of large pages: their 2 MiB have no pair
@@ -223,8 +223,9 @@ class Layout:
             self._add("dpamt_queue", 1 << (actors - 1).bit_length(), LINE)
 
         self.variables_from = self.size          # a litmus test's own words, if it has any
-        for name, words in variables:
-            self._add(f"{VARIABLE}{name}", words, 8)
+        self.words_of = {f"{VARIABLE}{name}": words for name, words in variables}
+        for name, words in self.words_of.items():
+            self._add(name, len(words), 8)
 
         self._add("image", 1, self.td_bytes, PAGE)
         self._add("registers", actors, 8 * REGISTERS, PAGE)
@@ -295,6 +296,8 @@ class Layout:
         for region in self.regions:
             if region.offset <= offset < region.end:
                 index, byte = divmod(offset - region.offset, region.stride)
+                if region.name in self.words_of:
+                    return region.name.removeprefix(VARIABLE) + self.words_of[region.name][index]
                 return _describe(region, index, byte)
         return f"byte {offset:#x}"
 
@@ -303,8 +306,6 @@ LEVEL_NAMES = ("PT", "PD", "PDPT")
 
 
 def _describe(region: Region, index: int, byte: int) -> str:
-    if region.name.startswith(VARIABLE):
-        return region.name.removeprefix(VARIABLE) + f"[{index}]" * (region.count > 1)
     name, _, part = region.name.partition(".")
     if name in ("sept", "mirror"):
         level = int(part)

@@ -4,7 +4,8 @@ A call in calls/ is written once; where releases differ it asks the row of the r
 written for.  `python -m harness seamcalls --diff 1.5.16 1.5.20` prints what that changes.
 
 A row stands for all releases that behave the same in everything modelled here (`also`).  1.5.01 to 1.5.25 were
-read as source (from 1.5.13 on in a single public copy, murrowow/tdx-concurrency), 1.5.28, 1.5.34 and the 2.0 line
+read as source (from 1.5.13 on in a public copy, murrowow/tdx-concurrency; much of 1.5.13 and 1.5.16 in a second one,
+niooss-ledger/tdx-module, commits 57adbf11 and a3e3963d), 1.5.28, 1.5.34 and the 2.0 line
 in the files that are stored of intel/tdx-module, commit by commit.  A field in `derived` was not read in that
 release: it follows from an equal text, from its callers or from the other line; it is marked where it is printed.
 `report-2024` is the table of the lock report taken literally, so that what the source says otherwise shows as a
@@ -89,6 +90,7 @@ class Release(NamedTuple):
     vcpu_state_status    whether TDX_VCPU_STATE_INCORRECT carries the state
     op_state_status      whether TDX_OP_STATE_INCORRECT carries the op_state
     op_states            how many op_states there are
+    lp_init_draws        whether TDH.SYS.LP.INIT draws a random number
     mr_key_get           whether there is TDG.MR.KEY.GET
     counters             whether pages and blocked pages of a TD are counted (mem_count, blocked_count, ...)
     dynamic_pamt         whether there is Dynamic PAMT
@@ -131,6 +133,7 @@ class Release(NamedTuple):
     vcpu_state_status: bool = False
     op_state_status: bool = False
     op_states: int = 11
+    lp_init_draws: bool = True
     mr_key_get: bool = False
     counters: bool = False
     dynamic_pamt: bool = False
@@ -148,7 +151,8 @@ _05 = Release("1.5.05", "intel/tdx-module, branch tdx_1.5, release 1.5.05", also
 _13 = _05._replace(
     name="1.5.13", source=f"release 1.5.13, {_COPY}", also=(), access=RWX | XU, add_cx_drops_first=PAGE,
     rd_wr_drops_first="entry")
-_16 = _13._replace(name="1.5.16", source=f"release 1.5.16, {_COPY}", vcpu_state_status=True)
+_16 = _13._replace(name="1.5.16", source=f"release 1.5.16, {_COPY}", vcpu_state_status=True,
+                   lp_init_draws=False)
 _20 = _16._replace(
     name="1.5.20", source=f"release 1.5.20, {_COPY}", op_state_status=True, tree="hp", filter_tree=SHARED,
     filter_pending=False, entry_write=SWAP_STORE, attr_wr_writes=True, promote_tree=EXCLUSIVE, promote_children=False,
@@ -160,7 +164,7 @@ _28 = _24._replace(
     name="1.5.28", source=_STORED.format("30d22188"), also=(), entry_write=CHECKED_SWAP, guest_shared=LOOK_ADD,
     accept_leaf=ENTRY, promote_gives_way=INTERRUPT, demote_gives_way=NOTHING, cancel_counts=True, removed_children=True,
     derived=("filter_tree", "filter_pending", "init_apicid_tdr", "unblock_operand", "list_gives_way",
-             "list_count_in_rax"))
+             "list_count_in_rax", "lp_init_draws"))
 _34 = _28._replace(
     name="1.5.34", source=_STORED.format("9fd3c8b1"), guest_entry=LOOK_SET, op_states=13,
     counters=True, mr_key_get=True, list_count_in_rax=False,
@@ -171,11 +175,11 @@ _2_08 = _16._replace(
     derived=("op_state_status",))
 _2_12 = _20._replace(
     name="2.0.12", source=_STORED.format("a56a9173"), connect=True,
-    derived=("init_apicid_tdr",))
+    derived=("init_apicid_tdr", "lp_init_draws"))
 _2_14 = _24._replace(
     name="2.0.14", source=_STORED.format("db57c638"), also=(), connect=True,
     derived=("init_apicid_tdr", "attr_wr_writes", "list_gives_way", "filter_tree", "filter_pending", "guest_entry",
-             "guest_shared", "accept_leaf", "cancel_counts"))
+             "guest_shared", "accept_leaf", "cancel_counts", "lp_init_draws"))
 _2_16 = _28._replace(
     name="2.0.16", source=_STORED.format("6e66b9d2"), connect=True, derived=(*_28.derived, "accept_leaf"))
 _2_18 = _34._replace(

@@ -85,7 +85,7 @@ def _nearest(word: str, known) -> str:
 _SEPARATORS = re.compile(r"(?<=[0-9a-fA-FxX])[_'`](?=[0-9a-fA-F])")
 _SUFFIX = re.compile(r"(?i)(?<=[0-9a-f])(?:ull|llu|ul|lu|ll|[us]64|u|l)$")
 _ASSEMBLER = re.compile(r"(?:(?:0[xX])?([0-9a-fA-F]{1,16})[hH]|[xX]([0-9a-fA-F]{16}))$")       # 92h; x8000020000000092
-_PREFIXED = re.compile(r"\+?0[xX][0-9a-fA-F]+$")
+_PREFIXED = re.compile(r"[+-]?0[xX][0-9a-fA-F]+$")
 _DECIMAL = re.compile(r"[+-]?[0-9]+$", re.ASCII)
 _BARE = re.compile(r"[0-9a-fA-F]+$")
 
@@ -99,26 +99,25 @@ def number(text: str) -> tuple[int | None, int] | None:
     if assembler := _ASSEMBLER.match(digits):
         return int(assembler[1] or assembler[2], 16), 0
     if _PREFIXED.match(digits):
-        return _fits(int(digits.lstrip("+"), 16)), 0
+        return _signed(int(digits, 16) if len(digits) <= 40 else 1 << 64)
     if len(digits) == 16 and _BARE.match(digits):
         return int(digits, 16), 0
     if digits[:1] in "+-" and _BARE.match(digits[1:]) and len(digits) == 17:
         raise UsageError("16 digits are hexadecimal, which has no sign")
     if _DECIMAL.match(digits):
-        value = int(digits) if len(digits) <= 32 else 1 << 64
-        if -LAST_ERRNO <= value < 0:
-            return None, -value
-        return _fits(value), 0
+        return _signed(int(digits) if len(digits) <= 32 else 1 << 64)
     # A status without its leading zeros: b0700000001.
     if 9 <= len(digits) <= 15 and _BARE.match(digits):
         return int(digits, 16), 0
     return None
 
 
-def _fits(value: int) -> int:
+def _signed(value: int) -> tuple[int | None, int]:
+    if -LAST_ERRNO <= value < 0:
+        return None, -value
     if not -(1 << 63) <= value < 1 << 64:
         raise UsageError("must be at least -2**63 and less than 2**64")
-    return unsigned(value)
+    return unsigned(value), 0
 
 
 # --- one name ------------------------------------------------------------------------------------
@@ -220,11 +219,15 @@ _CALL = re.compile(r"(?<![A-Za-z0-9])(TD[HG][_.]?[A-Z][A-Z_.]*[A-Z])(?![A-Za-z0-
                    re.IGNORECASE)
 _LEAF = re.compile(rf"(?<![A-Za-z0-9])_*(SEAMCALL|TDCALL)(?:_saved)?(?:_ret)?\b\s*(?:leaf\s*)?[\[(#]?\s*(?:leaf\s*)?({_HEX}|\d{{1,3}}\b)\s*[\])]?",
                    re.IGNORECASE)
+_LEAF_SAID = re.compile(rf"\bleaf[\s:=#]+({_HEX}|\d{{1,3}}\b)", re.IGNORECASE)
 _ENTER = re.compile(r"\bvp_enter_ret\b")
 _REGISTER = re.compile(rf"\b(r[abcd]x|r[sd]i|rbp|r0?[89]|r1[0-5]|entry|level_state)\b[\s:=,]*({_HEX})", re.IGNORECASE)
 _AFTER = re.compile(r"\b(?:failed(?:\s+with)?|returned|returns|ret|err|error|status|rc|result|vp_enter_ret)\b[\s:=(]*"
                     r"([-+]?[0-9a-zA-Z_]+(?:\s*\|\s*[0-9A-Za-z_]+)*)", re.IGNORECASE)
 _WORD = re.compile(r"[-+]?[0-9A-Za-z_]+(?:\s*[|]\s*[0-9A-Za-z_]+)*")
+
+
+LOADER = "bit 63 of the leaf is set: a call of the P-SEAMLDR, which loads the module and has statuses of its own"
 
 
 def line(text: str) -> list[Asked]:
@@ -239,9 +242,14 @@ def line(text: str) -> list[Asked]:
         return found
     leaf = next((known for match in _CALL.finditer(bare) if (known := by_name(match[1]))), None)
     take(_CALL)
-    for match in take(_LEAF):
-        side = GUEST if match[1].upper() == "TDCALL" else HOST
-        leaf = leaf or by_number(side, int(match[2], 10 if len(match[2]) <= 3 and match[2].isdecimal() else 16))
+    guest, notes = "TDCALL" in bare.upper(), ()
+    numbers = [(match[1].upper() == "TDCALL", match[2]) for match in take(_LEAF)]
+    if "SEAMCALL" in bare.upper() or guest:
+        numbers += [(guest, match[1]) for match in take(_LEAF_SAID)]
+    for of_guest, digits in numbers:
+        value = int(digits, 10 if len(digits) <= 3 and digits.isdecimal() else 16)
+        leaf = leaf or by_number(GUEST if of_guest else HOST, value)
+        notes = (LOADER,) if value >> 63 and not of_guest else notes
     if leaf is None and _ENTER.search(bare):
         leaf = by_name("TDH.VP.ENTER")
     registers, rax = {}, []
@@ -256,7 +264,7 @@ def line(text: str) -> list[Asked]:
     words, errnos = dict.fromkeys(value for value in rax if leaf or _is_answer(value)), {}
     for match in _AFTER.finditer(left):
         asked = _try(match[1])
-        if asked and asked.word is not None and (leaf or _is_answer(asked.word)):
+        if asked and asked.word is not None and (leaf or notes or _is_answer(asked.word)):
             words[asked.word] = None
         elif asked and asked.errno and leaf:
             errnos[asked.errno] = None
@@ -265,7 +273,7 @@ def line(text: str) -> list[Asked]:
         if asked and asked.word is not None and _is_answer(asked.word):
             words[asked.word] = None
     values = tuple(registers.items())
-    return [*(Asked(text, word, 0, leaf, values) for word in words),
+    return [*(Asked(text, word, 0, leaf, values, notes) for word in words),
             *(Asked(text, None, number_of, leaf, values) for number_of in errnos if not words)]
 
 
@@ -372,7 +380,9 @@ def _why_not(text: str) -> str:
     if wrong := _misspelt(text):
         return wrong
     if len([part for part in re.split(r"[\s,;]+", text) if part]) != 1:
-        return "no status in it; must be like 0x8000020000000092, TDX_OPERAND_BUSY|RCX, or a line of the kernel's log"
+        call = line(f"status 0x0; {text}")       # with a status, which call would it be?
+        named = f"it names {call[0].leaf.name}, but " if call and call[0].leaf else ""
+        return f"{named}no status in it; must be like 0x8000020000000092, TDX_OPERAND_BUSY|RCX, or a line of the kernel's log"
     bare = _undressed(text)
     operand = bare.upper().removeprefix("TDX_").removeprefix("OPERAND_ID_")
     if operand in OPERAND_NAMES:

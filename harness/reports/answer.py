@@ -6,6 +6,7 @@ words.  Which call gives an answer and who may hold a lock is read off the rows 
 """
 
 import os
+import re
 
 from harness.protocol import answers
 from harness.protocol.leaves import GUEST, Leaf, by_name
@@ -55,7 +56,7 @@ def facts(asked: Asked, release: Release | None = None, lines: int = 1) -> dict:
     helps, after = again(word, row.name if row else None)
     entered = kind not in ("hypercall", "mark", "internal") and (not calls or any(leaf.name == ENTER for leaf in calls))
     return {
-        "given": shown(asked.given), "lines": lines, "word": f"{word:#018x}", "name": _name(word, kind), "kind": kind,
+        "given": shown(asked.given), "lines": lines, "word": f"{word:#018x}", "name": _name(word, kind, row), "kind": kind,
         "says": _says(word, kind, row, fatal), "notes": _notes(asked, row, sides),
         "call": _call(asked.leaf), "module": release.name,
         "low": _low(word, kind, row, release) if kind in ("status", "internal", "exit") else None,
@@ -106,7 +107,7 @@ def _release_of(row: rows.Status | None, givers: list[answers.Giver]) -> Release
     return next((release for release in fitting if not giving or release.name in giving), (*fitting, DEFAULT)[0])
 
 
-def _name(word: int, kind: str) -> str:
+def _name(word: int, kind: str, row: rows.Status | None) -> str:
     kvms = [name for name, value in KVM_STATUSES.items() if value == status_class(word)]
     if kvms:
         return f"{kvms[0]} to KVM (to the module {STATUSES[kvms[0]]:#x})"
@@ -116,7 +117,10 @@ def _name(word: int, kind: str) -> str:
         return next(name for name, value in HYPERCALL.items() if value == word)
     if kind == "unknown" and known_class(word)[0] not in NAME_OF_STATUS:
         return "not a status of any release"
-    return "UNINITIALIZE_ERROR" if kind == "mark" else status_name(word)
+    if kind == "mark":
+        return "UNINITIALIZE_ERROR"
+    newest = NAME_OF_STATUS.get(row.word, "") if row else ""
+    return status_name(word).replace(newest, row.name if row else "", 1) if newest else status_name(word)
 
 
 def _says(word: int, kind: str, row: rows.Status | None, fatal: bool) -> list[str]:
@@ -158,6 +162,8 @@ def _notes(asked: Asked, row: rows.Status | None, sides: set[str]) -> list[str]:
     word, found = asked.word, list(asked.notes)
     if word >> 32 == 0 and (name := NAME_OF_STATUS.get(word << 32)) and word > BASIC:
         found.append(f"If it is only the upper half of an answer, as Linux prints it in a guest: {name}.")
+    if re.fullmatch(r"[0-9]{8}", asked.given.strip()) and (name := NAME_OF_STATUS.get(int(asked.given, 16) << 32)):
+        found.append(f"It was read as decimal; as hexadecimal, 0x{asked.given.strip()}, it is the upper half of {name}.")
     if asked.given.strip().isdecimal() and 0 < word < 4096 and (name := errno_name(-word)) != str(-word):
         found.append(f"If it is an errno: write -{word} or {name[1:]}.")
     if word == HYPERCALL["TDVMCALL_STATUS_RETRY"]:
@@ -214,9 +220,10 @@ def releases_of(row: rows.Status) -> str:
 
 
 def _releases(row: rows.Status, release: Release | None) -> str:
-    """The releases that have a status, with what that means for the one that was asked about."""
+    """The releases that have a status, with what that means for the one that was asked about, and its other names."""
     missing = release and not rows.has(release.name, row)
-    return f"not {release.name}: {releases_of(row)}" if missing else releases_of(row)
+    others = [f"as {other.name} {releases_of(other)}" for other in rows.STATUS_ROWS if other.word == row.word and other != row]
+    return "; ".join([f"not {release.name}: {releases_of(row)}" if missing else releases_of(row), *others])
 
 
 def _after(after: str, locks: list) -> str:

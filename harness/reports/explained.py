@@ -155,7 +155,7 @@ def _entry_lines(entry: dict) -> list[str]:
 def summary(documents: list[dict], style: str) -> str:
     """A row for each answer."""
     return formatted([{
-        "answer": each.get("word", each.get("errno")), "name": each.get("name", each["says"][0]),
+        "answer": each.get("word", each.get("errno")), "name": each.get("name", each.get("text")),
         "call": each["call"]["call"] if each["call"] else "", "lines": each["lines"],
         "try again": each["again"]["helps"] if each.get("again") else ""} for each in documents], style)
 

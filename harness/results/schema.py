@@ -135,6 +135,7 @@ class Conditions(Part):
     clock: Clock
     speed_drift_share: Annotated[Signed | None, "time of a fixed piece of work at the end against the start"]
     stopped_s: Annotated[Number, "all of the run stopped from outside: Ctrl-Z, a frozen control group"] = 0
+    unwatched_s: Annotated[Number, "the coordinator alone stopped, or kept by a disk, while workers went on"] = 0
     workers: Annotated[dict[str, WorkerTimes], "each worker"]
 
 

@@ -19,7 +19,8 @@ SPEED_DRIFT_SHARE = 0.05
 SATURATED_SHARE = 0.95           # of the arrivals in an open loop must have been served
 
 STOPPED_S = 0.1                  # what two looks at a worker may be apart
-LATE_SHARE, LATE_S = 1.1, 1.0     # how much longer than it should a run may be measured, on a busy machine
+UNWATCHED_S = 0.5                # in which nobody looks for a hang; a slow disk is soon over
+LATE_SHARE, LATE_S = 1.1, 1.0    # how much longer than it should a run may be measured, on a busy machine
 
 # Parts that can be broken without anything going wrong by that alone.
 SILENT = {"tracking_check"}
@@ -171,9 +172,27 @@ def _stopped(result):
     if result.conditions and result.conditions.stopped_s > STOPPED_S:
         found.append(f"measured for {measured_s:.3g} s in place of {wanted_s:g} s: the run was stopped from outside for"
                      f" {result.conditions.stopped_s:.2g} s (Ctrl-Z, or a frozen control group)")
-    elif measured_s > LATE_SHARE * wanted_s + LATE_S:
-        found.append(f"measured for {measured_s:.3g} s in place of {wanted_s:g} s: it was stopped meanwhile")
+    elif _late(result):
+        found.append(f"measured for {measured_s:.3g} s in place of {wanted_s:g} s: {_absent(result) or 'it was stopped meanwhile'}")
     return found
+
+
+def _late(result):
+    return result.measured_s > LATE_SHARE * result.config["duration_s"] + LATE_S
+
+
+def _absent(result):
+    """Of a coordinator that was not there, in words; "" if it was."""
+    unwatched_s = result.conditions.unwatched_s if result.conditions else 0.0
+    return f"the coordinator was stopped for {unwatched_s:.2g} s while its workers went on" if unwatched_s > UNWATCHED_S else ""
+
+
+def _unwatched(result):
+    """What the workers did meanwhile is counted, and the time of it too."""
+    if not (absent := _absent(result)) or _late(result):
+        return []
+    return [f"{absent}: they are counted over {result.measured_s:.3g} s in place of {result.config['duration_s']:g} s, and a hang"
+            " that came and went meanwhile was not seen"]
 
 
 REASONS = (
@@ -188,6 +207,7 @@ REASONS = (
     Reason("another load", DEGRADED, _other_load),
     Reason("clock", DEGRADED, _clock),
     Reason("frequency", DEGRADED, _speed),
+    Reason("coordinator", DEGRADED, _unwatched),
     Reason("open loop", DEGRADED, _saturated),
     Reason("few operations", DEGRADED, _few),
     Reason("claims", DEGRADED, _claims),

@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from harness.__main__ import main
+from harness.protocol import spelling
+from harness.reports.answer import facts
 
 
 LOG = b"""\
@@ -87,6 +89,23 @@ def test_the_release_is_chosen(capsys):
     assert document["module"] == "1.5.20" and "tdh_vp_enter" not in document["locks"][0]["exclusive"]
 
 
+def test_a_status_has_the_name_of_the_release_and_its_other_names_are_told(capsys):
+    [document] = json.loads(printed(capsys, "0xC0000F4E00000000", "--module", "2.0.16", "--format", "json"))
+    assert (document["name"], document["releases"]) == (
+        "TDX_SDPM_INVALID_MESSAGE", "2.0.08 to 2.0.16; as TDX_SPDM_INVALID_MESSAGE 2.0.18")
+    [document] = json.loads(printed(capsys, "0xC0000F4E00000000", "--format", "json"))
+    assert document["name"] == "TDX_SPDM_INVALID_MESSAGE" and "as TDX_SDPM_INVALID_MESSAGE 2.0.08 to 2.0.16" in document["releases"]
+
+
+def test_eight_digits_that_could_be_the_upper_half_of_a_status_are_told_to_be():
+    [document] = [facts(asked) for asked in spelling.read("80000200")]
+    assert document["word"] == "0x0000000004c4b4c8" and "0x80000200, it is the upper half of TDX_OPERAND_BUSY" in document["notes"][0]
+
+
+def test_a_row_of_an_errno_says_what_it_is(capsys):
+    assert printed(capsys, "EBUSY", "--format", "csv").splitlines()[1] == "-EBUSY,Device or resource busy,,1,"
+
+
 def test_all_statuses_are_listed(capsys):
     assert "0x8000020000000000  TDX_OPERAND_BUSY\n" in printed(capsys, "--list", "--module", "1.5.05")
 
@@ -143,6 +162,11 @@ def test_a_word_of_a_log_that_is_no_answer_is_not_compared_with_all_names(feed, 
     monkeypatch.setattr("harness.protocol.spelling.nearest", lambda *_: pytest.fail("compared"))
     feed(b"x\n" * 100 + b"-EBUSY\n")
     assert "EBUSY" in printed(capsys)
+
+
+def test_a_sentence_that_begins_like_a_status_and_a_dump_of_memory_are_passed_over(feed, capsys):
+    feed(b"TDX_MODULE is loaded\n0xffffc90001234567: 0xffff888012345678\n(TDX_OPERAND_BUSY | SEPT_TREE)\n")
+    assert [line.split(",")[0] for line in printed(capsys, "-", "--format", "csv").splitlines()[1:]] == ["0x8000020000000092"]
 
 
 def test_numbers_in_a_log_are_no_answers_unless_they_can_be_nothing_else(feed, capsys):

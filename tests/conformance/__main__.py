@@ -1,7 +1,7 @@
 """`python -m tests.conformance FILE...`: our rows beside results of the module's own code.
 
-Prints, per call or scenario, how many were compared, how many differ, and one example of each; and how many
-differences an abstraction covers (abstractions.py).  Exit code 0: all agree; 1: some differ; 2: a file cannot be read.
+Prints, per call or scenario, how many were compared, how many of them agree, differ as an abstraction covers
+(abstractions.py), or differ otherwise, with one example; and how many differences each abstraction covers.  Exit code 0: all agree; 1: some differ; 2: a file cannot be read.
 """
 
 import argparse
@@ -24,12 +24,13 @@ EXAMPLE_WIDTH = 400
 
 def report(vectors: Vectors, examples: int = 1) -> int:
     """Compare a file and print what came of it; returns how many differ."""
-    compared, differ, covered, shown = Counter(), Counter(), Counter(), {}
+    compared, differ, covered, reasons, shown = Counter(), Counter(), Counter(), Counter(), {}
     began = time.perf_counter()
     for each in COMPARE[vectors.form](vectors):
         compared[each.group] += 1
         if each.covered:
-            covered[each.covered] += 1
+            covered[each.group] += 1
+            reasons[each.covered] += 1
         elif each.difference:
             differ[each.group] += 1
             shown.setdefault(each.group, []).append(each.difference)
@@ -37,14 +38,16 @@ def report(vectors: Vectors, examples: int = 1) -> int:
           f" {covered.total()} covered by an abstraction ({time.perf_counter() - began:.0f} s)")
     if not compared:
         raise UsageError(f"{vectors.path}: nothing in it could be compared")
-    rows = [(group, count, differ[group]) for group, count in compared.items()]
-    print(tabulate(rows, headers=("call" if vectors.form in (CALLS, DPAMT_CALLS) else "scenario", "compared", "differ")))
+    rows = [(group, count, count - covered[group] - differ[group], covered[group], differ[group])
+            for group, count in compared.items()]
+    kind = "call" if vectors.form in (CALLS, DPAMT_CALLS) else "scenario"
+    print(tabulate(rows, headers=(kind, "compared", "agree", "covered", "differ")))
     for group, differences in shown.items():
         for difference in differences[:examples]:
             print(f"  {group}: {difference[:EXAMPLE_WIDTH]}")
     for abstraction in ABSTRACTIONS:
-        if covered[abstraction.name]:
-            print(f"  {covered[abstraction.name]} x {abstraction.name}: {abstraction.reason}")
+        if reasons[abstraction.name]:
+            print(f"  {reasons[abstraction.name]} x {abstraction.name}: {abstraction.reason}")
     return differ.total()
 
 

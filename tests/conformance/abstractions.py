@@ -2,6 +2,9 @@
 
 A difference that one of these covers is counted, and named, but is none.  Each takes (line, words that differ by
 name -> (theirs, here)) of a single call and says whether it covers that.
+
+What the rows leave out and no file shows is not here: docs/limits.md has it (L2 VMs, non-blocking export, and lists of
+TDH.IMPORT.MEM that bring some pages and take back others: tdh_import_mem and tdh_import_mem_cancel do one each).
 """
 
 from typing import Callable, NamedTuple

@@ -18,7 +18,7 @@ from harness.protocol.seamcalls import by_name
 from kernels.answers import AnswerKind
 from kernels.epoch import EPOCH_BYTE, REFCOUNT_BYTES
 from kernels.machine import NO_OP, steps
-from kernels.ops import Op, Register as R
+from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import (
     EXIT_REASONS, HPA_MASK, PT_NDA, STATE, TDCS_PAGES, TDEL, TDHP, state_of, status, unsigned,
 )
@@ -143,12 +143,17 @@ def lay(world: World, line: Line, call: str, level: int, named: dict[str, Place]
         stage.set_entry(page, "NL_MAPPED", above)
     if line["state"] not in STATE:
         raise line.refuse("state", line["state"], f"must be one of {', '.join(STATE)}")
+    for bit in ("el", "hp"):
+        if line[bit] not in ("0", "1"):
+            raise line.refuse(bit, line[bit], "must be 0 or 1")
     before = fields(line, "before")
     if call in EXTRA:
         stage.set_type("tdcx", EXTRA[call], PT_NDA)
     stage.set_entry(page, line["state"], level, line["el"] == "1", line["hp"] == "1")
     for name, text in before.items():
         if name == "parent":
+            if text not in STATE or level + 1 == LEVELS:
+                raise line.refuse("before", f"parent={text}", f"must be one of {', '.join(STATE)}, below level {LEVELS - 1}")
             stage.set_entry(page, text, level + 1)
         elif name == "children":
             _lay_children(world, line, text, level)
@@ -176,6 +181,8 @@ def _lay_children(world: World, line: Line, text: str, level: int) -> None:
             else STATE["FREE"].word()
     for item in odd:
         index, _, what = item.partition(":")
+        if not index.isdecimal() or int(index) >= min(512, len(words)):
+            raise line.refuse("before", item, f"must be INDEX:WHAT, of an index below {min(512, len(words))}")
         index = int(index)
         if what == "EL":
             words[index] |= np.uint64(TDEL)
@@ -264,14 +271,17 @@ def run(world: World, line: Line) -> Outcome:
     """Make the call of a line in a fresh world."""
     call = ROWS.get(line["call"], line["call"])
     level = number(line, "level", line["level"])
+    if not 0 <= level < LEVELS:
+        raise line.refuse("level", level, f"must be from 0 to {LEVELS - 1}")
     row = world.rows.get(call)
-    if row is None or level not in (row.levels if row.leveled or len(row.levels) > 1 else (level,)):
+    by_level = row and (row.leveled or len(row.levels) > 1)
+    if row is None or by_level and level not in row.levels:
         return Outcome(0, f"no row of {call} at level {level}", {})
     world.restore()
     named = places(world, call, level)
     lay(world, line, call, level, named)
     actor = world.stage.actor("vcpu0" if call in BY_VCPU else "host0")
-    group = level
+    group = level if by_level else row.levels[0]
     page = page_of(level)
     if call in ABOUT_PAGES:
         group = "tdcx" if call in EXTRA else "data"

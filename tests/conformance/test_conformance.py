@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.__main__ import COMPARE, main
 from tests.conformance.abstractions import ABSTRACTIONS
 from tests.conformance.interleavings import group
-from tests.conformance.reading import CALLS, DPAMT_CALLS, read
+from tests.conformance.reading import CALLS, DPAMT_CALLS, DPAMT_INTERLEAVINGS, read
 
 FILES = sorted(Path("tests/vectors/module").glob("*.csv.gz"))
 EACH_CALL = 40                   # the sample: of the single calls every so many-th,
@@ -92,6 +92,30 @@ def test_a_call_that_differs_is_1_with_an_example(tmp_path, capsys, column, valu
     assert "5 compared, 1 differ" in out and said in out
 
 
+def test_a_call_about_no_entry_is_the_same_at_any_level(tmp_path, capsys):
+    line = ["tdh_mem_track", "1", "FREE", "0", "0", "tdr.4k=0x1", "0x8000020000000001", "return", "tdr.4k=0x7"]
+    assert main([written(tmp_path / "some.csv", [["# of 2.0.16"], list(CALLS), line])]) == 0
+    assert "release 2.0.16, 1 compared, 0 differ" in capsys.readouterr().out
+
+
+def test_what_an_abstraction_covers_is_counted_apart_from_what_agrees(tmp_path, capsys):
+    rows = part("calls-1.5.24", 5)
+    line = rows[-1][:]
+    line[rows[1].index("before")] += ";op_state=0xd"
+    line[rows[1].index("status")] = "0x1"
+    assert main([written(tmp_path / "calls-1.5.24.csv", [*rows, line])]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[3].split() == ["tdh_mem_range_block", "6", "5", "1", "0"] and "1 x no such op_state" in out
+
+
+def test_an_entry_that_the_start_does_not_name_is_that_of_the_calls(tmp_path, capsys):
+    columns = list(DPAMT_INTERLEAVINGS)
+    line = ["1", "block alone", "1.5.24", "tdh_mem_range_block gpa=0x0 level=1", "", "", "R=reg", "0xc0000b0d00000001", "", "",
+            "return", "gpa0=0x80e0000000000000 FREE"]
+    main([written(tmp_path / "some.csv", [columns, line])])
+    assert "release 1.5.24, 1 compared" in capsys.readouterr().out
+
+
 def test_an_outcome_that_is_missing_or_too_much_differs(tmp_path, capsys):
     rows = part("interleavings-1.5.24", 400)
     place = rows[1].index("scenario")
@@ -117,6 +141,16 @@ def test_an_outcome_that_is_missing_or_too_much_differs(tmp_path, capsys):
      "must be a number"),
     ([["# of 1.5.24"], list(CALLS), ["tdh_mem_page_aug", "0", "FREE", "0", "0", "op_state", "0x0", "return", ""]],
      "must be NAME=VALUE"),
+    ([["# of 1.5.24"], list(CALLS), ["tdh_mem_page_aug", "3", "FREE", "0", "0", "", "0x0", "return", ""]],
+     "level = 3: must be from 0 to 2"),
+    ([["# of 1.5.24"], list(CALLS), ["tdh_mem_page_aug", "0", "FREE", "2", "0", "", "0x0", "return", ""]],
+     "el = '2': must be 0 or 1"),
+    ([["# of 1.5.24"], list(CALLS), ["tdh_mem_sept_rd", "2", "FREE", "0", "0", "parent=FREE", "0x0", "return", ""]],
+     "before = 'parent=FREE': must be one of"),
+    ([["# of 1.5.24"], list(CALLS), ["tdh_mem_page_promote", "1", "NL_MAPPED", "0", "0", "children=mapped,512:EL", "0x0",
+                                     "return", ""]], "before = '512:EL': must be INDEX:WHAT, of an index below 512"),
+    ([["# of 1.5.24"], list(DPAMT_CALLS), ["tdh_phymem_pamt_add", "range=R", "", "0x0", "return", "", ""]],
+     "args = 'rdx=': must be a page such as"),
 ])
 def test_a_file_that_cannot_be_read_is_2_in_one_line(tmp_path, capsys, rows, sentence):
     assert main([written(tmp_path / "some.csv", rows)]) == 2

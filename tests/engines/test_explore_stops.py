@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from harness.__main__ import main
 from harness.engines.explore import checkpoint, search as explore
 from harness.experiment.scenario_file import load
 from kernels import states
+from tests.tries import LIMIT_S
 
 ROOT = Path(__file__).parent.parent.parent
 TWO_VCPUS = [str(ROOT / "configs/explore/fault_zap_two_vcpus.toml"), "--module", "1.5.05"]
@@ -24,7 +26,7 @@ from harness.engines.explore import search as explore
 
 looks = itertools.count(1)
 def tick(self, done=0, known=0, of=""):
-    if of and next(looks) == int(sys.argv[1]):
+    if of == "states" and next(looks) == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGINT)
 exploring.Sign.__call__ = tick
 explore.Search._call.__defaults__ = (500, *explore.Search._call.__defaults__[1:])
@@ -86,6 +88,32 @@ def test_a_kept_search_that_is_not_whole_is_begun_again(tmp_path):
         kept.write_bytes(damaged)
         found = explore.run(scenario, kept=kept, resume=True)
         assert (found.states, found.transitions, found.endings) == (whole.states, whole.transitions, whole.endings)
+
+
+def test_ctrl_c_while_all_is_judged_keeps_the_search_and_resume_judges_it(tmp_path, monkeypatch):
+    """Which gives a sign of life, from a thread of its own."""
+    [scenario] = load(ROOT / "configs/explore/fault_zap.toml", ["1.5.24"])
+    ticked, said = threading.Event(), []
+
+    def tick(*counts, of=""):
+        said.append((*counts, of))
+        if of:
+            ticked.set()
+
+    def interrupted(search, found):
+        assert ticked.wait(LIMIT_S)
+        raise KeyboardInterrupt
+    kept, whole = tmp_path / "kept.npz", explore.run(scenario)
+    with monkeypatch.context() as changed:
+        changed.setattr(explore, "_judge", interrupted)
+        changed.setattr(explore, "JUDGED_AT_ONCE", 0)
+        found = explore.run(scenario, kept=kept, tick=tick)
+    assert (found.interrupted, found.complete, found.checked) == (True, False, ())
+    assert found.stopped == "interrupted while it was judged" and found.kept == str(kept) and found.states == whole.states
+    assert (0, whole.states, "states judged") in said
+    again = explore.run(scenario, kept=kept, resume=True)
+    assert (again.states, again.endings, again.checked, again.complete) == (whole.states, whole.endings, whole.checked, True)
+    assert not kept.exists()
 
 
 @pytest.mark.slow

@@ -135,7 +135,7 @@ def test_overrides_take_dotted_keys_and_toml_values(tmp_path, override, key, val
 
 @pytest.mark.parametrize("override, says", [
     ("td", "must be KEY=VALUE"), ("=5", "must be KEY=VALUE"), ("td.vcpus=0", "--set td.vcpus=0"),
-    ("policy.block=1", "policy is a value, not a table"),
+    ("policy.block=1", "policy is a value, not a table"), ("a." * 1_500 + "b=1", "nested too deep; must be at most 50 levels"),
 ])
 def test_a_mistake_in_an_override_names_the_override(tmp_path, override, says):
     with pytest.raises(UsageError) as caught:

@@ -8,6 +8,7 @@ among the temporary files, and that no process of the group lives on.  What is l
 
     faults.py        the faults, one row each
     commands.py      what they happen to, every command of the program among it
+    loaded.py        a process that has loaded all, of which rounds within the work are forked
     started.py       a command that was started, and what can be done to it
     judging.py       one round, and what is wrong with its end
     test_faults.py   a few rounds with a fixed seed (make test); that what is wrong is seen

@@ -1,5 +1,6 @@
 """The commands to which faults happen, and the files that they read."""
 
+import glob
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 KICK = "configs/kick_vcpus.toml"
 VIRTUAL = ("--set", "engine=simulate", "--set", "warmup_s=0")
-BRIEF = ("--set", "duration_s=0.6", "--set", "warmup_s=0.05")
+BRIEF = ("--set", "duration_s=0.4", "--set", "warmup_s=0.05")
 TEST = "configs/litmus/classic/SB.litmus"
 
 # {out}: where results go; {at}: the folder of the round, for what is no result; {given}: what `prepare` has made.
@@ -36,6 +37,12 @@ EVERY = (
     ("explain", "tdh_mem_track"), ("decode", "--list"), ("schema", "config"), ("seamcalls",), ("configs",), ("policies",),
 )
 ENDLESS_S = {command: 3.0 for command in EVERY if command[0] == "worker"}       # of these an instant within so long
+
+
+def filled(command: tuple[str, ...], out: Path, at: Path, given) -> list[str]:
+    """Its words, with what stands in braces and the paths that a * stands for."""
+    words = [word.format(out=out, at=at, given=given) for word in command]
+    return [path for word in words for path in sorted(glob.glob(word)) or [word]]
 
 
 def has_workers(command: tuple[str, ...]) -> bool:

@@ -14,7 +14,7 @@ from tests.faults.commands import EVERY, RUN, SEARCH, SEVERAL, SIMULATED, SWEEP
 from tests.faults.started import Started
 
 INT, TERM, HUP, QUIT = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
-PAUSE_S = 0.7
+PAUSES_S = (0.7, 3.0)            # less and more than it takes to find a hang
 READABLE = {".nbi", ".nbc"}
 
 
@@ -67,14 +67,16 @@ def kill_one_of_jobs(started, source) -> None:
         source.choice(mine).kill()
 
 
-def pause(of_all: bool):
-    """Stopped, and continued: a worker, or all of the run."""
+def pause_worker(started, source) -> None:
+    started.to_worker(source, psutil.Process.suspend, lambda worker: (time.sleep(source.choice(PAUSES_S)), worker.resume()))
+
+
+def pause(group: bool):
+    """Stopped, and continued: all of the run, or the process that watches its workers."""
     def act(started, source) -> None:
-        if not of_all:
-            started.to_worker(source, psutil.Process.suspend, lambda worker: (time.sleep(PAUSE_S), worker.resume()))
-        elif started.send(signal.SIGSTOP, True):
-            time.sleep(PAUSE_S)
-            started.send(signal.SIGCONT, True)
+        if started.send(signal.SIGSTOP, group):
+            time.sleep(source.choice(PAUSES_S))
+            started.send(signal.SIGCONT, group)
     return act
 
 
@@ -104,11 +106,11 @@ def damage_compiled_code(started, source) -> None:
 
 FAULTS = (
     Fault("Ctrl-C", send(INT, group=True), (0, 130)),
-    Fault("Ctrl-C twice", send(INT, INT, group=True), (0, 130)),
+    Fault("Ctrl-C twice", send(INT, INT, group=True), (0, 130), times=10),
     Fault("Ctrl-C ten times", send(*[INT] * 10, group=True), (0, 130)),
-    Fault("TERM", send(TERM), (0, 143)),
+    Fault("TERM", send(TERM), (0, 143), times=10),
     Fault("TERM to the group", send(TERM, group=True), (0, 143)),
-    Fault("HUP", send(HUP, group=True), (0, 129)),
+    Fault("HUP", send(HUP, group=True), (0, 129), times=10),
     Fault("QUIT", send(QUIT, group=True), (0, 131)),
     # Of two that wait for the process, or for Python to look, the lower number is heard first: test_faults.py.
     Fault("HUP behind Ctrl-C", send(INT, HUP, group=True), (0, 129, 130)),
@@ -119,8 +121,9 @@ FAULTS = (
     Fault("no reader of stdout", close("stdout"), (0,)),
     Fault("no reader of either", close("stdout", "stderr"), (0,), said=False),
     Fault("a worker killed", lambda started, source: started.to_worker(source, psutil.Process.kill), (0, 3), verdict="UNTRUSTWORTHY"),
-    Fault("a worker stopped for a time", pause(of_all=False), (0, 3)),
-    Fault("all stopped for a time", pause(of_all=True), (0, 3)),
+    Fault("a worker stopped for a time", pause_worker, (0, 3)),
+    Fault("all stopped for a time", pause(group=True), (0, 3)),
+    Fault("the coordinator stopped for a time", pause(group=False), (0, 3)),
     Fault("a process of --jobs killed", kill_one_of_jobs, (0,), SEVERAL),
     Fault("the run killed", send(signal.SIGKILL), (0, -signal.SIGKILL), kept=False),
     Fault("--jobs killed", send(signal.SIGKILL), (0, -signal.SIGKILL), SEVERAL, kept=False),

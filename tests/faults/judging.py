@@ -12,54 +12,65 @@ from harness.results import store
 from harness.results.schema import Result
 from tests.faults.commands import ENDLESS_S
 from tests.faults.faults import Fault
+from tests.faults.loaded import Loaded
 from tests.faults.started import LIMIT_S, ROOT, SHARED, Started
 
 OURS = ("harness", "kernels")
 GRACE_S = 3.0
 UNTOUCHED = (DONE, FAILED, UNTRUSTWORTHY, NOT_SEEN)      # what commands may end with beside other loads, if nothing is done to them
-AT_WORK, WORK_S = 0.5, 0.65      # so many of the instants are looked for while workers work, which they do for so long
+AT_WORK, WORK_S = 0.5, 0.45      # so many of the instants are looked for in the work; workers are at it for so long
 
 
 class Round(NamedTuple):
-    """When it happened, the exit code, what was wrong; whether something was being measured."""
+    """When it happened, the exit code, what was wrong; whether something was being measured; how long it took in all."""
 
     after_s: float
     code: int | None
     wrong: list[str]
     measuring: bool
+    took_s: float
 
 
-def one(fault: Fault, number: int, source: random.Random, folder: Path, longest_s: dict[tuple[str, ...], float],
-        given: Path | None = None) -> Round:
+class Lengths(NamedTuple):
+    """Of each command how long it takes if nothing happens, in seconds."""
+
+    started: dict[tuple[str, ...], float]
+    loaded: dict[tuple[str, ...], float] = {}
+
+
+def one(fault: Fault, number: int, source: random.Random, folder: Path, longest_s: Lengths,
+        given: Path | None = None, loaded: Loaded | None = None) -> Round:
     """Start, wait, do it, judge.
 
-    number      of the round
-    longest_s   of each command how long it takes if nothing happens
-    given       what the commands read (commands.prepare)
+    number   of the round
+    given    what the commands read (commands.prepare)
+    loaded   rounds within the work are forked of it
     """
     command = fault.commands[number % len(fault.commands)]
-    began, started = time.monotonic(), Started(command, folder, given, fault.own_cache)
-    at_work = source.random() < AT_WORK and started.wait_for_workers()
+    in_work = source.random() < AT_WORK
+    loaded = loaded if in_work and command in longest_s.loaded and not fault.own_cache else None
+    began, started = time.monotonic(), Started(command, folder, given, fault.own_cache, loaded)
     try:
-        time.sleep(source.random() * (WORK_S if at_work else longest_s[command]))
+        within_s = WORK_S if in_work and started.wait_for_workers() else (longest_s.loaded if loaded else longest_s.started)[command]
+        time.sleep(source.random() * within_s)
         started.look()
         after_s = time.monotonic() - began
         fault.act(started, source)
         text = started.end()
         if text is None:
-            return Round(after_s, None, [f"{' '.join(command)}: not ended after {LIMIT_S:g} s"], started.measuring)
+            return Round(after_s, None, [f"{' '.join(command)}: not ended after {LIMIT_S:g} s"], started.measuring, LIMIT_S)
         code = started.process.returncode
-        return Round(after_s, code, [f"{' '.join(command)}: {sentence}" for sentence in wrong(fault, started, code, text)],
-                     started.measuring)
+        found = [f"{' '.join(command)}: {sentence}" for sentence in wrong(fault, started, code, text)]
+        return Round(after_s, code, found, started.measuring, time.monotonic() - began)
     finally:
         started.kill()
 
 
-def undisturbed_s(command: tuple[str, ...], folder: Path, given: Path) -> float:
+def undisturbed_s(command: tuple[str, ...], folder: Path, given: Path, loaded: Loaded | None = None) -> float:
     """How long a command takes if nothing happens to it."""
     if command in ENDLESS_S:
         return ENDLESS_S[command]
-    began, started = time.monotonic(), Started(command, folder, given)
+    began, started = time.monotonic(), Started(command, folder, given, loaded=loaded)
     try:
         text = started.end()
         if started.process.returncode not in UNTOUCHED:
@@ -117,7 +128,7 @@ def wrong_with(result: Result, fault: Fault, started: Started, code: int):
         yield f"exit code 0 of an untrustworthy result: {json.dumps(result.verdict.reasons)[:200]}"
     if result.engine == "processes" and (result.hangs.count or result.invariants["no_deadlock"]):
         yield "a hang or a deadlock is claimed"
-    stopped_s = result.conditions.stopped_s if result.conditions else 0.0
+    stopped_s = result.conditions.stopped_s + result.conditions.unwatched_s if result.conditions else 0.0
     if result.engine == "processes" and not result.interrupted and result.verdict.status != "UNTRUSTWORTHY" \
             and result.measured_s - result.config["duration_s"] > 0.5 > stopped_s:
         yield f"measured for {result.measured_s:.3g} s, and believed"

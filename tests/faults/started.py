@@ -1,11 +1,9 @@
 """A command that was started, in a process group, folders and with a measurement lock of its own; what can be done to it."""
 
 import functools
-import glob
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -13,41 +11,36 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.commands import ROOT, has_workers
-from tests.leash import end_with
+from tests.faults.commands import ROOT, filled, has_workers
+from tests.faults.loaded import Loaded
+from tests.leash import as_on_a_terminal
 
 WORKERS_LEAST = 3                # processes below a command; its clock forks one, a run at least so many
 LIMIT_S = 300.0
 SHARED = Path("/dev/shm")        # semaphores and shared memory that have a name
 
 
-def as_on_a_terminal(parent: int) -> None:
-    """A shell's `&` and nohup have commands ignore requests to stop; and none outlives who started it."""
-    end_with(parent)
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 class Started:
     """
     folder   of its own
     given    what commands.prepare has made
+    loaded   the process to fork it of; None to start Python
     """
 
-    def __init__(self, command: tuple[str, ...], folder: Path, given: Path | None = None, own_cache: bool = False):
+    def __init__(self, command: tuple[str, ...], folder: Path, given: Path | None = None, own_cache: bool = False,
+                 loaded: Loaded | None = None):
         self.out, self.temporary, self.cache = folder / "out", folder / "tmp", folder / "cache"
         self.temporary.mkdir()
         self.shared_before = shared()
-        environment = os.environ | {"TMPDIR": str(self.temporary), "TDX_HARNESS_LOCK": str(folder / "lock")}
+        environment = {"TMPDIR": str(self.temporary), "TDX_HARNESS_LOCK": str(folder / "lock")}
         if own_cache:
             shutil.copytree(_compiled(), self.cache / "tdx-sept-harness", ignore_dangling_symlinks=True)
             (self.cache / "tdx-sept-harness").chmod(0o700)
             environment["XDG_CACHE_HOME"] = str(self.cache)
-        filled = [word.format(out=self.out, at=folder, given=given) for word in command]
-        words = [path for word in filled for path in sorted(glob.glob(word)) or [word]]
-        self.process = subprocess.Popen([sys.executable, "-m", "harness", *words], cwd=ROOT, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment,
-                                        preexec_fn=functools.partial(as_on_a_terminal, os.getpid()))
+        words = filled(command, self.out, folder, given)
+        self.process = loaded.begin(words, environment) if loaded else subprocess.Popen(
+            [sys.executable, "-m", "harness", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True, env=os.environ | environment, preexec_fn=functools.partial(as_on_a_terminal, os.getpid()))
         self.group = self.process.pid
         self.has_workers = has_workers(command)
         self.closed: set[str] = set()

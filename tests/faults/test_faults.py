@@ -18,7 +18,8 @@ import pytest
 from harness import __main__ as program
 from tests.faults.commands import EVERY
 from tests.faults.faults import FAULTS
-from tests.faults.judging import one, wrong
+from tests.faults.judging import Lengths, one, wrong
+from tests.faults.loaded import Loaded
 from tests.faults.started import LIMIT_S, ROOT, SHARED, mapped, shared
 from tests.results.test_store import document
 
@@ -31,7 +32,7 @@ LONGEST_S = 1.5                  # a round of RUN on a quiet machine
 @pytest.mark.parametrize("name", SHORT)
 def test_a_fault_at_a_random_instant_is_well_met(tmp_path, name):
     fault = BY_NAME[name]
-    found = one(fault, 0, random.Random(f"{SEED} {name}"), tmp_path, dict.fromkeys(fault.commands, LONGEST_S))
+    found = one(fault, 0, random.Random(f"{SEED} {name}"), tmp_path, Lengths(dict.fromkeys(fault.commands, LONGEST_S)))
     assert not found.wrong
 
 
@@ -92,6 +93,23 @@ def test_what_is_wrong_is_seen(ended, fault, code, text, act, says):
 
 def test_a_fault_comes_to_every_command():
     assert {command[0] for command in EVERY} == set(program.COMMANDS) and BY_NAME["any request to any command"].commands == EVERY
+
+
+@pytest.mark.slow
+def test_a_command_that_is_forked_ends_as_one_that_is_started(tmp_path):
+    server, environment = Loaded(None), {"TMPDIR": str(tmp_path), "HARNESS_ODD": "x"}
+    try:
+        listed = server.begin(["decode", "TDX_OPERAND_BUSY|RCX"], environment)
+        wrong_path = server.begin(["run", "no-such.toml"], environment)
+        endless = server.begin(["decode"], environment)          # reads standard input, which nobody writes
+        assert os.getpgid(endless.pid) == endless.pid and os.readlink(f"/proc/{endless.pid}/cwd") == str(ROOT)
+        os.killpg(endless.pid, signal.SIGKILL)
+        printed, said = listed.communicate(LIMIT_S)
+        assert "TDX_OPERAND_BUSY" in printed and (said, listed.returncode) == ("", 0)
+        assert wrong_path.communicate(LIMIT_S) == ["", "no-such.toml: no such file; did you mean pyproject.toml?\n"]
+        assert (wrong_path.returncode, endless.wait()) == (2, -signal.SIGKILL)
+    finally:
+        server.end()
 
 
 def test_make_tries_so_many_faults_as_it_says():

@@ -26,6 +26,7 @@ from harness.experiment import config_file, litmus, scenario_file
 from harness.experiment.schedule import Schedule
 from harness.reports.comparison import comparison_report, overview
 from harness.reports.histograms import histograms_report
+from harness.reports.litmus import condition
 from harness.reports.named import find_release
 from harness.reports.run import run_report
 from harness.reports.traces import trace_report
@@ -128,6 +129,7 @@ def _history(random: Random) -> bytes:
 
 def _set(random: Random) -> str:
     keys = [*config_file.known_keys(()), "td.vcpus", "workload.hot_share", "policy.block", "module.access", "expect.x", "a.b.c", ".", "a..b",
+            "a." * 1_500 + "b",
             "machine.costs", "machine.distribution.seamcall", *damage.NAMES]
     value = random.choice(damage.VALUES + damage.TOML_ONLY)
     text = value if isinstance(value, str) and random.random() < 0.7 else damage.inline(value)
@@ -236,7 +238,7 @@ READERS = {
     "config": Reader(_read_config, _toml(CONFIG), "toml"),
     "--set": Reader(_read_set, _set, names_file=False),
     "scenario": Reader(lambda path: [str(scenario_file.load(path))][:0], _toml(SCENARIO, SCENARIO, PAIRS), "toml"),
-    "litmus": Reader(lambda path: [litmus.load(path)][:0],
+    "litmus": Reader(lambda path: [(test := litmus.load(path)).name, condition(test)],
                      lambda random: damage.damaged(random.choice(_litmus_texts()), random), "litmus"),
     "sweep": Reader(lambda path: [sweep.load(path)][:0],
                     _toml(CONFIG | {"sweep": {"policy": ["retry16", "kick_vcpus"], "td": {"vcpus": [2, 4]}}}), "toml"),

@@ -98,6 +98,7 @@ def test_a_path_that_is_too_long_is_shortened_in_its_line(tmp_path, name):
     ("schedule", '{"schema": "\\ud800"}', "schema: must be whole characters (UTF-8)"),
     ("result", '{"schema": NaN}', "schema = nan: must be a finite number"),
     ("litmus", "C x\n{}\nP0(int *x) { WRITE_ONCE(*x, 1); }\nexists " + "(" * 1_500, "nested too deeply"),
+    ("litmus", "C a\x1b[31m\n{}\nP0(int *x) { WRITE_ONCE(*x, 1); }\nexists (x=1)", "1:3: the name must be at most 200 printable letters"),
     ("litmus", "C x\n{ int x = " + "9" * 5_000 + "; }", "must be a number of at most 40 digits"),
 ])
 def test_a_value_that_nobody_can_use_is_refused_by_its_key(tmp_path, name, text, says):

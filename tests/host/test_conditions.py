@@ -50,9 +50,9 @@ def test_a_gap_in_which_a_worker_was_there_is_no_stop():
     pauses = conditions.Pauses(asleep_s=0.05)
     pauses.look(10.0, worker(1.0, 0.0))
     pauses.look(11.05, worker(1.0, 0.0), others_s=lambda since_s: {10.0: 0.9}[since_s])
-    assert pauses.stopped_s == pytest.approx(0.1)
+    assert (pauses.stopped_s, pauses.unwatched_s) == pytest.approx((0.1, 0.9))
     pauses.look(12.1, worker(1.0, 0.0), others_s=lambda since_s: 1.05)
-    assert pauses.stopped_s == pytest.approx(0.1)
+    assert (pauses.stopped_s, pauses.unwatched_s) == pytest.approx((0.1, 1.9))
 
 
 def test_conditions_are_differences_over_the_workers_processors():
@@ -63,13 +63,14 @@ def test_conditions_are_differences_over_the_workers_processors():
                             procfs.Quota(2.0, 1, 0.1), {})
     end = procfs.Moment(10.0, {0: procfs.Processor(60, 1), 1: procfs.Processor(10, 0)},
                           procfs.Quota(2.0, 4, 0.6), {})
-    found = conditions.between(start, end, [0], concurrency, conditions.Clocks("tsc", True, 12.34, 0.0, 0.01))
+    found = conditions.between(start, end, [0], concurrency, conditions.Clocks("tsc", True, 12.34, 0.0, 0.01),
+                               conditions.Pauses(0.05))
     assert found["other_load_share"] == 0.2              # 10 s busy, of which 8 were the worker's
     assert found["steal_share"] == 0.1 and found["involuntary_switches_count"] == 7
     assert (found["quota_processors"], found["throttled_count"], found["throttled_s"]) == (2.0, 3, 0.5)
     assert found["full_concurrency_share"] == 0.8 and found["clock"]["offset_ns"] == 12.3
     unknown = conditions.between(start._replace(processors={}, quota=None), end, [0], conditions.Concurrency(),
-                                 conditions.Clocks(None, None, None, 0.0, 0.0))
+                                 conditions.Clocks(None, None, None, 0.0, 0.0), conditions.Pauses(0.05))
     assert unknown["other_load_share"] is None and unknown["steal_share"] is None
     assert unknown["throttled_count"] is None and unknown["full_concurrency_share"] is None
 

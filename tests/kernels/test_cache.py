@@ -44,7 +44,10 @@ def test_a_file_that_is_not_as_it_was_written_is_said_and_not_read(tmp_path, mon
     path.write_bytes(content)
     path.chmod(mode)
     assert cache.SealedFile(str(tmp_path), "x", 0)._read(str(path)) is None
-    assert f"{path}: {reason}; not used" in caplog.messages[-1]
+    assert caplog.messages == [f"compiled code: {path}: {reason}; not used, compiled anew (said once for all such files)"]
+    (tmp_path / "y.nbi").write_bytes(content)
+    (tmp_path / "y.nbi").chmod(mode)
+    assert cache.SealedFile(str(tmp_path), "y", 0)._read(str(tmp_path / "y.nbi")) is None and len(caplog.messages) == 1
 
 
 @pytest.mark.slow
@@ -56,7 +59,7 @@ def test_a_damaged_cache_is_said_not_used_and_made_anew(tmp_path):
         [path] = files(folder, ending)
         path.write_bytes(damage(path.read_bytes()))
         answer, hits, _, said = start(tmp_path)
-        assert (answer, hits) == ("42", "0") and f"{path}: damaged; not used, compiled anew\n" in said and said.count("\n") == 1
+        assert (answer, hits) == ("42", "0") and f"{path}: damaged; not used, compiled anew, " in said and said.count("\n") == 1
         assert start(tmp_path)[1::2] == ("1", "")
     [path] = files(folder, "nbc")
     path.chmod(0o666)
@@ -146,4 +149,16 @@ def test_what_cannot_be_kept_is_said_with_the_real_reason(tmp_path, monkeypatch,
     monkeypatch.setattr(cache, "said", set())
     from tests.kernels.small_entry import thrice
     assert thrice(2) == 6
-    assert caplog.messages == [f"compiled code: {tmp_path}/x.nbc: No space left on device; compiled for this run only"]
+    assert caplog.messages == [f"compiled code: {tmp_path}/x.nbc: No space left on device; compiled for this run only (said once for all such files)"]
+
+
+def test_of_processes_that_begin_at_once_one_compiles_and_the_others_wait_for_it(tmp_path):
+    code = CODE.replace("from tests", "print(input(), flush=True)\nfrom tests")
+    environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"} | {"XDG_CACHE_HOME": str(tmp_path)}
+    started = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for each in started:
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    said = [each.communicate()[0].split() for each in started]
+    assert sorted(words[1:3] for words in said) == [["42", "0"], ["42", "1"]]

@@ -16,7 +16,8 @@ ONCE_SURVIVED = (
 )
 
 
-@pytest.mark.parametrize("pattern", [ONCE_SURVIVED[0], *(pytest.param(each, marks=pytest.mark.slow) for each in ONCE_SURVIVED[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ONCE_SURVIVED)
 def test_a_mutant_that_has_survived_once_is_killed(pattern):
     chosen = [mutant for mutant in rows.mutants(("1.5.24",)) if re.search(pattern, mutant.name)]
     assert chosen

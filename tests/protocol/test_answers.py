@@ -90,7 +90,7 @@ def test_who_gives_an_answer():
     ("TDX_OPERAND_BUSY", "R12", {"tdh_mem_page_demote"}),                    # with Dynamic PAMT only
     ("TDX_PAGE_NOT_FREE", "R13", {"tdh_mem_page_demote"}),
     ("TDX_KEY_GENERATION_FAILED", 0, {"tdh_mng_key_config", "tdh_sys_key_config"}),      # without entropy only
-    ("TDX_RND_NO_ENTROPY", 0, {"tdh_sys_init", "tdh_mng_create", "tdh_mng_add_cx", "tdh_export_state_immutable"}),
+    ("TDX_RND_NO_ENTROPY", 0, {"tdh_sys_init", "tdh_sys_lp_init", "tdh_mng_create", "tdh_mng_add_cx", "tdh_export_state_immutable"}),
 ])
 def test_who_gives_an_answer_that_takes_a_fault_or_dynamic_pamt(name, operand, gives):
     assert names(answers.givers(status(name, operand))) == gives

@@ -146,7 +146,23 @@ def attempts_until(name: str, level, draws) -> tuple[int, int, Stage]:
 
 def test_the_calls_that_draw_random_numbers_are_those_that_make_identities_and_keys():
     assert {row.name for row, _ in DRAWING} == {
-        "tdh_mng_create", "tdh_mng_add_cx", "tdh_mng_key_config", "tdh_sys_key_config", "tdh_export_state_immutable"}
+        "tdh_mng_create", "tdh_mng_add_cx", "tdh_mng_key_config", "tdh_sys_init", "tdh_sys_lp_init", "tdh_sys_key_config",
+        "tdh_export_state_immutable"}
+
+
+@pytest.mark.parametrize("release, call, answer", [
+    ("1.5.05", "tdh_sys_init", "TDX_RND_NO_ENTROPY"), ("2.0.18", "tdh_sys_init", "TDX_RND_NO_ENTROPY"),
+    ("1.5.05", "tdh_sys_lp_init", "TDX_RND_NO_ENTROPY"), ("1.5.13", "tdh_sys_lp_init", "TDX_RND_NO_ENTROPY"), ("1.5.16", "tdh_sys_lp_init", "TDX_SUCCESS"),
+])
+def test_without_entropy_the_module_is_not_initialized_and_may_be_later(release, call, answer):
+    """The state is written behind the draw: the same call finds the module as it was."""
+    stage = Stage(release=release, faults=Faults(no_entropy_share=1.0))
+    page, before = ready(stage, call, 0), stage.snapshot()
+    for _ in range(2):
+        assert stage.actor("host0").call(call, page) == status(answer)
+        if answer == "TDX_SUCCESS":
+            return
+        assert stage.snapshot() == before and locks_of(stage) == {}
 
 
 @pytest.mark.parametrize("draws, attempts, name", [

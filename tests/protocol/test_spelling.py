@@ -17,7 +17,7 @@ TREE = 0x8000_0200_0000_0092
     "0x8000020000000092", "0X8000020000000092", "0x8000_0200_0000_0092", "0x8000'0200'0000'0092", "80000200`00000092",
     "0x8000020000000092ULL", "0x8000020000000092ul", "8000020000000092", "8000_0200_0000_0092", "9223374235878031506",
     "-9223369837831520110", "  0x8000020000000092\n", "0x8000020000000092,", "(0x8000020000000092)", "'0x8000020000000092'.",
-    "=0x8000020000000092;", "+0x8000020000000092", "“0x8000020000000092”", "0x00000000008000020000000092",
+    "=0x8000020000000092;", "+0x8000020000000092", "-0x7ffffdffffffff6e", "“0x8000020000000092”", "0x00000000008000020000000092",
     "TDX_OPERAND_BUSY|SEPT_TREE", "TDX_OPERAND_BUSY | SEPT_TREE", "tdx_operand_busy|sept_tree", "OPERAND_BUSY|SEPT_TREE",
     "TDX_OPERAND_BUSY|0x92", "TDX_OPERAND_BUSY|146", "TDX_OPERAND_BUSY + 0x92", "(TDX_OPERAND_BUSY | TDX_OPERAND_ID_SEPT)",
     "TDX_OPERAND_BUSY|OPERAND_ID_SEPT_TREE", "TDX_OPERAND_BUSY|operand SEPT_TREE", "0x8000020000000000 | 0x92",
@@ -63,7 +63,7 @@ def test_other_things_that_are_answers(text, word):
 
 
 @pytest.mark.parametrize("text, number", [("EBUSY", errno.EBUSY), ("-EBUSY", errno.EBUSY), ("-16", errno.EBUSY), ("eio", errno.EIO),
-                                          ("-5", errno.EIO), ("-95", errno.EOPNOTSUPP), ("EOPNOTSUPP", errno.EOPNOTSUPP),
+                                          ("-5", errno.EIO), ("-0x10", errno.EBUSY), ("-95", errno.EOPNOTSUPP), ("EOPNOTSUPP", errno.EOPNOTSUPP),
                                           ("ret = -5", errno.EIO), ("ret=-16", errno.EBUSY), ("ret: -EBUSY", errno.EBUSY), ("returned -EIO", errno.EIO),
                                           ("KVM_RUN failed: -5", errno.EIO), ("module initialization failed (-28)", errno.ENOSPC),
                                           ("ioctl(KVM_RUN) = -1 EIO (Input/output error)", errno.EIO), ("errno=16", errno.EBUSY), ("errno 5", errno.EIO),
@@ -78,6 +78,8 @@ def test_a_small_negative_number_is_an_errno(text, number):
 
 
 @pytest.mark.parametrize("text, word, call, registers", [
+    ("SEAMCALL failed: leaf 6 error 0x8000020000000001", 0x8000_0200_0000_0001, "tdh_mem_page_aug", {}),
+    ("TDCALL failed, leaf=0x6 status 0xc0000b0b00000001", 0xC000_0B0B_0000_0001, "tdg_mem_page_accept", {}),
     # Linux 6.16, pr_tdx_error, pr_tdx_error_1 to _3.
     ("kvm_intel: SEAMCALL TDH_MEM_TRACK failed: 0x80000200000000a9", 0x8000_0200_0000_00A9, "tdh_mem_track", {}),
     ("[  512.034] kvm_intel: SEAMCALL TDH_MEM_PAGE_AUG failed: 0xc0000b0d00000001, rcx 0x80000001234560f7, rdx 0x400",
@@ -116,6 +118,13 @@ def test_a_line_gives_the_call_the_status_and_the_registers(text, word, call, re
     assert asked.leaf == (by_name(call) if call else None)
 
 
+def test_a_call_of_the_loader_is_said_to_be_one_and_none_of_the_module():
+    for text in ("SEAMCALL (0x8000000000000001) failed: 0x8000000000010003",
+                 "P-SEAMLDR: SEAMCALL (0x8000000000000001) failed: 0x8000000000010003"):
+        [asked] = read(text)
+        assert (asked.word, asked.leaf) == (0x8000_0000_0001_0003, None) and "P-SEAMLDR" in asked.notes[0]
+
+
 def test_an_errno_in_a_line_counts_where_a_call_is_named():
     [asked] = read("tdh_mem_page_add: err=-16")
     assert asked.errno == errno.EBUSY and asked.leaf == by_name("tdh_mem_page_add")
@@ -148,6 +157,8 @@ def test_registers_on_lines_of_their_own():
     ("TDX_OPERAND_BUSY|SEPT_TRE", "did you mean SEPT_TREE?"), ("TDX_OPERAND_BUSY|", "is no operand"),
     ("TDX_OPERAND_BUSY|٣", "is no operand"), ("TDX_OPERAND_BUSY|0x100000000", "is no operand"),
     ("TDX_SEAMCALL_UD|RCX", "takes no operand"), ("", "no status in it"), ("hello world", "no status in it"),
+    ("kvm_intel: tdh_mem_page_remove failed", "it names TDH.MEM.PAGE.REMOVE, but no status in it"),
+    ("Kernel panic - not syncing: TDCALL 6 failed (Buggy TDX module!)", "it names TDG.MEM.PAGE.ACCEPT, but no status in it"),
     ("SEPT_TREE", "write TDX_OPERAND_BUSY|SEPT_TREE"), ("TDX_OPERAND_ID_TDR", "write TDX_OPERAND_BUSY|TDR"), ("tdh_mem_page_aug", "a call, not a status"),
     ("tdh_mem_page_agu 0x8000020000000092", "did you mean TDH_MEM_PAGE_AUG?"), ("EBUZY", "did you mean EBUSY?"),
     ("busy\x1b[2J\x07", r"busy\x1b[2J\x07"), ("b\u202eusy", r"b\u202eusy"), ("\udcff", r"\udcff"), ("a\\b", r"a\b"),

@@ -8,8 +8,8 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy                                             # scipy.stats, a second and a half, when a test first uses it
 from hypothesis import given, settings, strategies as st
-from scipy import stats
 
 from harness.results import inference as s
 
@@ -139,8 +139,8 @@ def test_one_run_beside_two_with_tied_values_is_undecided(pair, more):
 @pytest.mark.parametrize("blocks, method", [(s.EXACT_UP_TO, "exact"), (s.EXACT_UP_TO + 1, "asymptotic")])
 def test_p_is_exact_as_long_as_that_takes_no_time(blocks, method):
     baseline, other = np.random.default_rng(blocks).standard_normal((2, blocks))
-    assert s.p_value(baseline, other) == stats.mannwhitneyu(baseline, other, method=method).pvalue
-    assert s.p_value(baseline[:3], other) == stats.mannwhitneyu(baseline[:3], other, method="exact").pvalue
+    assert s.p_value(baseline, other) == scipy.stats.mannwhitneyu(baseline, other, method=method).pvalue
+    assert s.p_value(baseline[:3], other) == scipy.stats.mannwhitneyu(baseline[:3], other, method="exact").pvalue
 
 
 def test_one_value_beside_forty_can_be_decided():
@@ -210,7 +210,7 @@ def blocks_of_the_t_test(spread, effect, comparisons=1):
     for blocks in range(2, 1000):
         counted = blocks * 3 / math.pi
         freedom, shift = 2 * counted - 2, effect / spread * math.sqrt(counted / 2)
-        if freedom > 0 and 1 - stats.nct.cdf(stats.t.ppf(1 - alpha / 2, freedom), freedom, shift) >= 0.9:
+        if freedom > 0 and 1 - scipy.stats.nct.cdf(scipy.stats.t.ppf(1 - alpha / 2, freedom), freedom, shift) >= 0.9:
             return blocks
 
 

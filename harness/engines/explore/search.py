@@ -11,15 +11,18 @@ again does - where another would end: two that get into each other's way each ti
 it may be (fairness.py).  A schedule that only stops giving an actor turns is none of these.
 """
 
+import threading
 import time
-from pathlib import Path
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from harness.engines import checks
 from harness.engines.explore import checkpoint, fairness, lock_order
 from harness.engines.explore.tables import BUFFER_MOST, CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
+from harness.engines.explore.threads import TICK_S
 from harness.engines.explore.ways import Stands, Unproved, Unwound, Ways
 from harness.errors import UsageError
 from harness.experiment.scenario import Scenario
@@ -29,6 +32,7 @@ from harness.protocol.counters import EVENTS
 from kernels import judging, moves, search as kernel, states, symmetry as alike
 
 DEPTH_MAX = CHANGES_MAX + 1       # of PCT
+JUDGED_AT_ONCE = 200_000          # states: within a second or so
 LOCK_ORDER = "lock_order"
 CYCLES = LIVELOCK, STARVATION = "livelock", "starvation"     # how none does; asked of a search without bounds only
 
@@ -67,10 +71,11 @@ PRIVATE_LOOP = "an actor runs in a loop that touches nothing"
 
 
 def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, preemptions: int = -1,
-        tick=lambda *_: None, forget: int | None = None, symmetry: bool | None = None, jobs: int = 1,
+        tick=lambda *_, **__: None, forget: int | None = None, symmetry: bool | None = None, jobs: int = 1,
         spill: Path | None = None, kept: Path | None = None, resume: bool = False) -> Found:
     """Everything that can happen in a scenario.
 
+    tick     called now and then with how many states are done and how many are known (`of`: what they are, if not searched)
     reduce   whether accesses without a visible order are part of the step before
     forget   bits: what of that which nobody can tell any more is not distinguished, moves.LOST_TRIES, moves.ENTRIES (default:
              both, if `reduce`)
@@ -84,13 +89,14 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     if reduce and not goes_on:
         search.scout()
     ending = search.search(tick, jobs, goes_on)
-    if kept:
-        _keep(search, kept)
     try:
-        found = _found(search, ending, memory_mib)
+        with _judging(tick, int(search.counts[states.N_STATES])):
+            found = _found(search, ending, memory_mib)
     except Unproved:
         del search                       # its tables
         return run(scenario, memory_mib, reduce, preemptions, tick, forget, False, jobs, spill, kept)
+    if kept:
+        _keep(search, kept)
     found.kept = str(kept) if kept and search.interrupted else ""
     return found
 
@@ -111,8 +117,32 @@ def _found(search: Search, ending: int, memory_mib: int) -> Found:
     found.alike = [tuple(scenario.scripts[place].actor.name for place in places) for places in search.groups]
     found.answered = search.answers()
     found.entries = search.entries()
-    _judge(search, found)
+    try:
+        _judge(search, found)
+    except KeyboardInterrupt:            # all is searched, and kept: only what was judged is not
+        search.interrupted = found.interrupted = True
+        found.complete, found.stopped, found.checked = False, "interrupted while it was judged", ()
     return found
+
+
+@contextmanager
+def _judging(tick, count: int):
+    """Ticks from a thread of its own meanwhile: to judge tens of millions of states takes minutes of compiled code."""
+    if count < JUDGED_AT_ONCE:
+        yield
+        return
+    over = threading.Event()
+
+    def say():
+        while not over.wait(TICK_S):
+            tick(0, count, of="states judged")
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _keep(search: Search, path: Path) -> None:

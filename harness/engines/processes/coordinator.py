@@ -301,7 +301,7 @@ class Coordinator:
         if len(self.moments) < 2:
             return None
         return conditions.between(*self.moments, self.processors, self.concurrency,
-                                  clocks.compared(calibration, self.processors), self.pauses.stopped_s)
+                                  clocks.compared(calibration, self.processors), self.pauses)
 
     def measured(self, calibration: clocks.Calibration) -> Measured:
         plan, tables = self.plan, self.plan.tables

@@ -170,6 +170,8 @@ def _import() -> tuple[Seamcall, ...]:
                 source=source,
                 order=(*PAGE_SIZES, "SEPT_ENTRY", "MIGSC", "MIG", "SEPT_TREE", "OP_STATE", *TDR_SIZES),
             )
+            # One leaf, two rows: each list says one thing of all its pages.  A list that brings some pages and takes back others is
+            # in no row (each entry is done by itself, under its own locks: phrases/imports.py).
             for name, pages, source in (
                 ("tdh_import_mem", ImportPages, "tdh_import_mem.c 1.5.25:534-1593; 1.5.20 c38000-54000; 1.5.24 c10500-54000;"
                  " 2.0.08 c13800-70900; 1.5.34 c22000-54000"),

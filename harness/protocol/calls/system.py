@@ -7,7 +7,8 @@ from harness.memory.layout import SYS_CONFIG_DONE, SYS_INIT_DONE, SYS_INIT_PENDI
 from harness.protocol.calls.row import Seamcall
 from harness.protocol.phrases.life import DrawRandom
 from harness.protocol.phrases.system import (
-    Global, InitProcessor, InitTdmr, KeyPackage, NobodyElseInside, ProcessorsReady, SysState, SysStateBecomes, Tdmr,
+    Global, InitProcessor, InitTdmr, KeyPackage, NobodyElseInside, ProcessorPending, ProcessorsReady, SysState, SysStateBecomes,
+    Tdmr,
 )
 from harness.protocol.releases import EXCLUSIVE, SHARED, Release
 
@@ -20,17 +21,22 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
             "tdh_sys_init", 33, "host", (
                 Global(EXCLUSIVE),
                 SysState(SYS_INIT_PENDING, "TDX_SYS_INIT_NOT_PENDING"),
+                DrawRandom(),                            # the stack canary
                 SysStateBecomes(SYS_INIT_DONE),
             ),
-            source="tdh_sys_init.c 1.5.20 c63000; 1.5.24 c63500; 1.5.25:1512; 2.0.08 c65500",
+            source="tdh_sys_init.c 1.5.05 c57100; 1.5.20 c63200; 1.5.24 c63500; 1.5.25:1512; 1.5.34 c64000; 2.0.08 c65500;"
+            " 2.0.18 c66400",
         ),
         Seamcall(
             "tdh_sys_lp_init", 35, "host", (
                 Global(SHARED),
                 SysState(SYS_INIT_DONE, "TDX_SYS_LP_INIT_NOT_PENDING"),
+                ProcessorPending(),
+                *([DrawRandom()] if release.lp_init_draws else []),      # where single-stepping's random numbers begin
                 InitProcessor(),
             ),
-            source="tdh_sys_lp_init.c 1.5.20 c18800; 1.5.24 c18600; 1.5.25:500; 2.0.08 c23500",
+            source="tdh_sys_lp_init.c 1.5.01 c17900; 1.5.05 c17900; 1.5.06 c17950; 1.5.13 c18700; 1.5.16 c18650; 1.5.20 c18900; 1.5.24 c18600; 1.5.25:500;"
+            " 1.5.34 c18600; 2.0.08 c22750; 2.0.18 c22600",
         ),
         Seamcall(
             "tdh_sys_config", 45, "host", (

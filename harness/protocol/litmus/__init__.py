@@ -4,7 +4,8 @@
     conditions.py   `exists`, `~exists`, `forall`: parsed, and held against a final state
     types.py        C's integer types: width, sign, and what a value becomes in them
     body.py         what expressions and statements of one process share
-    preprocess.py   what a preprocessor would see to: macros, attributes, DEFINE_SPINLOCK
+    preprocess.py   macros and #if, by pcpp; kernel.h: the macros that the kernel's headers would bring
+    kvm.py          struct kvm and struct kvm_tdx
     source.py       a body made ready for pycparser, which parses it
     expressions.py  C expressions -> rows
     statements.py   C statements -> rows

@@ -76,7 +76,7 @@ class World:
     variables   shared objects by name: (type, where they lie in memory)
     first, end  the stretch of memory that pointers may point into
     functions   helper functions by name
-    of_vm       where shared words of the file lie that are the VM's own
+    of_vm       words of the file that are the VM's own, by name: where they lie
     file_scope  shared objects that are declared between the processes, which every function sees
     free        registers that processes may use, in order
     names_used  names of all functions that the file calls anywhere
@@ -95,7 +95,7 @@ class World:
     constants: dict[str, int]
     processes: int
     file_scope: frozenset[str] = frozenset()
-    of_vm: frozenset[int] = frozenset()
+    of_vm: dict[str, int] = field(default_factory=dict)
     calls: object = None         # tdx.Calls, or nothing where the test makes none
 
 
@@ -292,8 +292,8 @@ class Body:
             raise self.error(node, "a local is no shared word")
         if pointer.constant is not None:
             where = pointer.constant + offset
-            if not self.world.first <= where < self.world.end and where not in self.world.of_vm:
-                raise self.error(node, "points to no shared word")
+            if not self.world.first <= where < self.world.end and where not in self.world.of_vm.values():
+                raise self.error(node, "points to no shared word; arrays are shared, one among the locals can only be passed on")
             return Shared(type_, R.ZERO, where)
         inside, bad = self.fresh("inside"), self.fresh("nowhere")
         with self.temporaries():

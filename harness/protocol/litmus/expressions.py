@@ -2,7 +2,7 @@
 
 from pycparser import c_ast
 
-from harness.protocol.litmus import types
+from harness.protocol.litmus import kvm, types
 from harness.protocol.litmus.preprocess import IT
 from harness.protocol.litmus.body import WORD, Body, Local, Shared, Value, number, spelled
 from harness.protocol.litmus.types import Type
@@ -106,6 +106,8 @@ def _field(body: Body, node: c_ast.StructRef) -> Shared:
     if found is None:
         names = ", ".join(name for name, _ in of.fields) or "none that are known"
         raise body.error(node, f"`{node.field.name}`: {of} has the fields {names}")
+    if node.field.name in body.world.of_vm and kvm.is_kvm(of):
+        return Shared(found[1], R.ZERO, body.world.of_vm[node.field.name])
     return body.word(pointer, found[1], node, WORD * found[0])
 
 

@@ -13,8 +13,8 @@ from typing import Callable
 from pycparser import c_ast
 
 from harness.errors import nearest
-from harness.protocol.litmus import interrupts, rcu, types
-from harness.protocol.litmus.body import Body, Local, Shared, Value, number, spelled
+from harness.protocol.litmus import interrupts, kvm, rcu, types
+from harness.protocol.litmus.body import WORD, Body, Local, Shared, Value, number, spelled
 from harness.protocol.litmus.expressions import decide, place, read, value
 from harness.protocol.litmus.primitives import NOTHING, Primitive, change, lock, shared, unless_equal, where
 from kernels.arithmetic import Operator
@@ -332,6 +332,15 @@ def assert_held(body: Body, found: Shared, node, *modes: str, negated: bool = Fa
         if negated:
             held = body.compute(Operator.EQ, held, number(0), types.LONG, node)
         body.must(held, "lockdep")
+
+
+def mmu_lock(world) -> Shared | None:
+    """KVM's mmu_lock, in a file that has one: a word of that name, or of its struct kvm."""
+    for name, (of, place_) in world.variables.items():
+        found = (0, of) if name == MMU_LOCK else of.field_at(MMU_LOCK) if kvm.is_kvm(of) else None
+        if found:
+            return Shared(found[1], R.ZERO, place_ + WORD * found[0])
+    return None
 
 
 # --- RCU ---

@@ -1,72 +1,175 @@
-"""What a C preprocessor would see to in pasted code of the kernel, so that pycparser can parse the rest.
+"""What a C preprocessor does to pasted code of the kernel, so that pycparser can parse the rest: pcpp, with kernel.h.
 
-    #define NAME VALUE        an enumerator, which stands for VALUE wherever it is named
-    #include ...              blanked, as are attributes (__must_check, __init ...), EXPORT_SYMBOL and `fallthrough`
-    DEFINE_SPINLOCK(name)     the lock's declaration; likewise the others of DECLARED
+    #define, #ifdef, #if ...  as in C, also with arguments; `#include` is skipped, no file is ever read
+    kernel.h                  macros that the kernel's headers would bring: attributes, DEFINE_SPINLOCK, scoped_guard, min_t ...
     a ?: b                    a ? IT : b, where IT is what `a` came to
 
-Lines and columns stay, but behind a declaration that is longer than what it stands for, and behind a `?:`.
+What no macro has touched stays where it is, line and column.  Where a piece had to move, `Prepared.moved` says where it
+stands in the file; what a macro brings stands where the macro is named.
 """
 
+import copy
+import functools
 import re
+from pathlib import Path
+from typing import Iterator, NamedTuple
 
-from harness.protocol.litmus.text import Text
+from pcpp.preprocessor import Action, OutputDirective, Preprocessor
 
-DECLARED = {"DEFINE_SPINLOCK": "spinlock_t", "DEFINE_RAW_SPINLOCK": "raw_spinlock_t", "DEFINE_RWLOCK": "rwlock_t",
-            "DEFINE_MUTEX": "struct mutex", "DECLARE_RWSEM": "struct rw_semaphore", "DEFINE_SRCU": "struct srcu_struct",
-            "DEFINE_STATIC_SRCU": "struct srcu_struct"}
-_DECLARED = re.compile(rf"\b({'|'.join(DECLARED)})\s*\(\s*(\w+)\s*\)")
-# include/linux/compiler_attributes.h, compiler_types.h, init.h, cache.h, export.h.
-_ATTRIBUTES = re.compile(r"""\b(?:
-    __must_check | __always_inline | __maybe_unused | __always_unused | __used | __cold | __weak | __pure | __packed | __deprecated
-  | noinline | noinline_for_stack | notrace | asmlinkage | fallthrough
-  | __init | __exit | __initdata | __ro_after_init | __read_mostly | __percpu | __user | __iomem | __rcu | __force | __private
-  | __cacheline_aligned | __cacheline_aligned_in_smp | ____cacheline_aligned | ____cacheline_aligned_in_smp | __aligned\s*\([^()]*\)
-  | (?:__acquires|__releases|__must_hold|__cond_acquires|__acquires_shared|__releases_shared|__printf|__counted_by|__guarded_by)\s*\([^()]*\)
-  | __attribute__\s*\(\([^()]*(?:\([^()]*\))?[^()]*\)\)
-  | EXPORT_SYMBOL\w*\s*\([^()]*\)\s*;
-)(?!\w)""", re.VERBOSE)
+from harness.protocol.litmus.text import LitmusError, Place, Text
+
+KERNEL = Path(__file__).with_name("kernel.h")
 IT = "__it__"
-_ELVIS = re.compile(r"\?\s*:")
-_DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*(\w*)((?:[^\n\\]|\\\n?)*)", re.MULTILINE)
-_DEFINE = re.compile(r"[ \t]+([A-Za-z_]\w*)(\(?)")
+SCOPED = "__guard__"             # what scoped_guard(kind, lock) is for statements.py
+TOKENS_MOST = 100_000            # to which a file's macros may expand
+SKIPPED = ("include", "pragma", "line", "warning", "ident")
+KNOWN = ("define", "undef", "ifdef", "ifndef", "if", "elif", "else", "endif")
 
 
-def plain(text: Text) -> str:
-    """What is between the first process and the last, without preprocessing.  Raises LitmusError."""
-    body = _DIRECTIVE.sub(lambda found: _directive(text, found), text.functions.text)
-    body = _ELVIS.sub(f"? {IT} :", body)
-    body = _ATTRIBUTES.sub(lambda found: _blank(found[0]), body)
-    return _DECLARED.sub(lambda found: f"{DECLARED[found[1]]} ".ljust(found.start(2) - found.start()) + found[2], body)
+class Prepared(NamedTuple):
+    """C for pycparser, from the file's first line on; (line, column) in it -> the place in the file, where they differ."""
+
+    text: str
+    moved: dict[tuple[int, int], Place]
 
 
-def _blank(piece: str) -> str:
-    return re.sub(r"[^\n]", " ", piece)
+def prepare(text: Text) -> Prepared:
+    """What is between the initial state and the condition, without preprocessing.  Raises LitmusError."""
+    first = text.place(text.functions.start)
+    whole = "\n" * (first.line - 1) + " " * (first.column - 1) + text.functions.text
+    if not _needed().search(whole):
+        return Prepared(whole, {})
+    macros = _Macros(text)
+    try:
+        return _laid_out(macros.expanded(whole), macros)
+    except RecursionError:
+        raise macros.error(macros.line, "macros within one another too deeply") from None
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError):       # pcpp on what is no C
+        raise macros.error(macros.line, "not understood by the preprocessor") from None
 
 
-def _directive(text: Text, found: re.Match) -> str:
-    name, rest = found[1], found[2]
-    at = text.functions.start + found.start() + found[0].index("#")
-    if name in ("include", "undef", "pragma"):
-        return _blank(found[0])
-    if name != "define":
-        raise text.error(at, f"`#{name}` is not understood: let the lines stand that are meant")
-    defined = _DEFINE.match(rest)
-    if not defined or defined[2]:
-        raise text.error(at, "a #define with arguments is not understood: write it as a static function" if defined else
-                         "`#define` must be followed by a name")
-    value = rest[defined.end():].replace("\\\n", " \n")
-    if not value.strip():
-        return _blank(found[0])
-    if _open(value):
-        raise text.error(at, f"`{' '.join(value.split())}` must stand in parentheses")
-    head = found[0][:found.start(2) - found.start()]
-    return "enum{".ljust(len(head)) + rest[:defined.end()] + "=" + value[1:] + "};"
+@functools.cache
+def _needed() -> re.Pattern:
+    """What a text has that needs preprocessing at all."""
+    return re.compile(rf"^[ \t]*\#|\?\s*:|\b(?:{'|'.join(map(re.escape, _headers()))})\b", re.MULTILINE)
 
 
-def _open(value: str) -> bool:
-    """Whether what is beside a macro's name could take a part of its value to itself."""
-    inner, bare = value.strip(), ""
-    while inner != bare:                         # what stands in parentheses, from inside out
-        bare, inner = inner, re.sub(r"\([^()]*\)", "X", inner)
-    return bool(re.search(r"[\w\]]\s*[-+*/%&|^<>=?]", bare))
+@functools.cache
+def _headers() -> dict:
+    """kernel.h's macros."""
+    made = _Macros(None)
+    list(made.expanded(KERNEL.read_text()))
+    return made.macros
+
+
+class _Macros(Preprocessor):
+    """pcpp, which reads no file, says what is wrong as a LitmusError, and knows where each token stands.
+
+    A token of the file has `at`, its line and column; one of a macro's body has none.
+    """
+
+    def __init__(self, text: Text | None):
+        super().__init__()
+        self.text, self.line, self.directive = text, 1, False
+        self.macros = {} if text is None else copy.copy(_headers())
+        self.expand_filemacro = self.expand_linemacro = self.expand_countermacro = False
+        self.names: dict[tuple[int, str], list[int]] = {}        # (line, name) -> the columns where it stands
+
+    def expanded(self, whole: str) -> Iterator:
+        self.parse(whole)
+        return iter(self.token, None)
+
+    def group_lines(self, input, abssource):
+        starts = [0]
+        for line in input.splitlines():
+            starts.append(starts[-1] + len(line.rstrip()) + 1)
+        for line in super().group_lines(input, abssource):
+            word = next((token.value for token in line if token.value.strip()), "")
+            self.line = line[0].lineno
+            for token in line if word != "#" else ():
+                token.at = Place(token.lineno, token.lexpos - starts[token.lineno - 1] + 1)
+                if token.type == self.t_ID:
+                    self.names.setdefault((token.lineno, token.value), []).append(token.at.column)
+            yield line
+
+    def expand_macros(self, tokens, expanding_from=[]):
+        found = super().expand_macros(tokens, expanding_from)
+        if len(found) > TOKENS_MOST:
+            raise self.error(self.line, f"the macros come to more than {TOKENS_MOST} words")
+        return found
+
+    # --- what pcpp asks ---
+
+    def on_error(self, file, line, msg):
+        raise self.error(line, msg[:1].lower() + msg[1:])
+
+    def on_directive_handle(self, directive, toks, ifpassthru, precedingtoks):
+        if directive.value in SKIPPED:
+            raise OutputDirective(Action.IgnoreAndRemove)
+        if directive.value in KNOWN and not toks and directive.value not in ("else", "endif"):
+            raise self.error(directive.lineno, f"`#{directive.value}` must be followed by "
+                                               f"{'a condition' if directive.value in ('if', 'elif') else 'a name'}")
+        return True
+
+    def on_directive_unknown(self, directive, toks, ifpassthru, precedingtoks):
+        says = "".join(token.value for token in toks)
+        raise self.error(directive.lineno, f"#error {says}" if directive.value == "error" else f"`#{directive.value}` is not understood")
+
+    def on_unknown_macro_in_defined_expr(self, tok):
+        return False
+
+    def on_unknown_macro_in_expr(self, ident):
+        return 0
+
+    def on_unknown_macro_function_in_expr(self, ident):
+        return lambda *given: 0
+
+    def on_include_not_found(self, is_malformed, is_system_include, curdir, includepath):
+        raise OutputDirective(Action.IgnoreAndRemove)
+
+    def on_file_open(self, is_system_include, includepath):
+        raise OSError("no file is read")
+
+    # --- places ---
+
+    def error(self, line: int, what: str) -> LitmusError:
+        lines = self.text.whole.split("\n")
+        here = lines[line - 1] if 0 < line <= len(lines) else ""
+        return LitmusError(self.text.path, Place(line, len(here) - len(here.lstrip()) + 1), what)
+
+    def place(self, token, last: Place) -> Place:
+        """Where a token stands: one of a macro's body where the macro is named, behind `last`."""
+        at = getattr(token, "at", None)
+        if at is not None:
+            return at
+        name = (getattr(token, "expanded_from", None) or [""])[-1]
+        columns = self.names.get((token.lineno, name), [1])
+        behind = [column for column in columns if token.lineno != last.line or column > last.column]
+        return Place(token.lineno, (behind or columns)[0])
+
+
+def _laid_out(tokens, macros: _Macros) -> Prepared:
+    """Tokens as text: each in its line, and in its column where what macros brought leaves it free."""
+    pieces: list[str] = []
+    moved: dict[tuple[int, int], Place] = {}
+    line, column, last, before, space = 1, 1, Place(1, 0), "", False
+    for token in tokens:
+        if not token.value.strip() or token.type in macros.t_LINECONT:
+            space = True
+            continue
+        where = macros.place(token, last)
+        if token.lineno > line:
+            pieces.append("\n" * (token.lineno - line))
+            line, column, space = token.lineno, 1, False
+        pad = max(where.column - column if where.line == line else 0, int(space))
+        if before == "?" and token.value == ":":
+            pieces.append(f" {IT} ")
+            column += len(IT) + 2
+        pieces += [" " * pad, token.value]
+        column += pad
+        if (line, column) != where:
+            moved[line, column] = where
+        column += len(token.value)
+        last = where if getattr(token, "at", None) is not None else last
+        before, space = token.value, False
+    return Prepared("".join(pieces), moved)

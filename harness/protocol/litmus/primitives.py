@@ -11,6 +11,7 @@ assertions.py).  What a file defines itself goes before them (functions.py).
 
 from typing import Callable, NamedTuple
 
+from pycparser import c_ast
 
 from harness.protocol.litmus import types
 from harness.protocol.litmus.body import Body, Local, Scope, Shared, Value, number, spelled
@@ -53,6 +54,9 @@ def where(found: Shared) -> dict:
 # --- plain accesses and fences ---
 
 def _read_once(body: Body, node, arguments) -> Value:
+    bound = body.find(arguments[0].name) if isinstance(arguments[0], c_ast.ID) else None
+    if isinstance(bound, Value):                 # an argument of a helper: a pointer that is passed on
+        return bound
     return read(body, place(body, arguments[0]), node)
 
 

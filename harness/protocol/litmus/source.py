@@ -1,8 +1,6 @@
-"""Bodies in C, made ready for pycparser, which parses them; lines and columns stay as in the file.
+"""Bodies in C, preprocessed (preprocess.py) and parsed by pycparser; lines and columns are those of the file.
 
-What the kernel writes and C has not is made C: `scoped_guard(kind, lock) statement` becomes an `if` on
-a call of that name, which statements.py knows; the rest is preprocess.py's.  Types that the kernel's headers would bring
-are declared.
+Types that the kernel's headers would bring are declared.
 """
 
 import re
@@ -10,52 +8,43 @@ from typing import Any
 
 from pycparser import c_ast, c_parser
 
-from harness.protocol.litmus import preprocess, types
+from harness.protocol.litmus import kvm, preprocess, types
 from harness.protocol.litmus.text import LitmusError, Place, Text
 from harness.protocol.litmus.types import Type
 
-SCOPED = "__guard__"             # `if(__guard__(` is as long as `scoped_guard(`
-_SCOPED = re.compile(r"\bscoped_guard\s*\(")
-_LIKELY = re.compile(r"\b(?:un)?likely\b")
 _WHERE = re.compile(r"^(?P<file>.*?):(?P<line>\d+)(?::(?P<column>\d+))?:?\s*(?P<what>.*)$", re.DOTALL)
 
 
 def parse(text: Text) -> c_ast.FileAST:
     """The functions and structs of a file.  Raises LitmusError."""
-    body = _scoped_guards(text)
-    first = text.place(text.functions.start)
-    # The rest of the first line keeps its columns.
+    prepared = preprocess.prepare(text)
     head = "".join(f"typedef int {name};" for name in types.TYPEDEFS)
-    whole = f'{head}\n#line {first.line} "{_plain(text.path)}"\n{" " * (first.column - 1)}{body}'
     parser = c_parser.CParser()
     try:
-        return parser.parse(whole, _plain(text.path))
+        tree = parser.parse(f'{head}\n#line 1 "{_plain(text.path)}"\n{prepared.text}', _plain(text.path))
     except c_parser.ParseError as problem:
-        raise _wording(text, str(problem), _token(parser)) from None
+        wrong = _wording(text, str(problem), _token(parser))
+        raise LitmusError(text.path, prepared.moved.get(wrong.place, wrong.place), wrong.what) from None
     except RecursionError:
         raise text.error(text.functions.start, "nested too deeply") from None
+    if prepared.moved:
+        _put_back(tree, prepared.moved)
+    return tree
+
+
+def _put_back(node, moved: dict) -> None:
+    """Places of a tree as they are in the file."""
+    coord = getattr(node, "coord", None)
+    where = moved.get((coord.line, coord.column)) if coord else None
+    if where:
+        node.coord = type(coord)(coord.file, *where)
+    for _, child in node.children():
+        _put_back(child, moved)
 
 
 def _plain(path: str) -> str:
     """A file name that can stand in a #line."""
     return re.sub(r'[^\w./ -]', "_", path)
-
-
-def _scoped_guards(text: Text) -> str:
-    body = preprocess.plain(text)
-    at = 0
-    while True:
-        found = _SCOPED.search(body, at)
-        if not found:
-            return body
-        depth, end = 1, found.end()
-        while depth:
-            if end >= len(body):
-                raise text.error(text.functions.start + found.start(), "this scoped_guard( is never closed")
-            depth += {"(": 1, ")": -1}.get(body[end], 0)
-            end += 1
-        body = body[:found.start()] + f"if({SCOPED}(" + body[found.end():end] + ")" + body[end:]
-        at = found.end()
 
 
 def _token(parser: c_parser.CParser):
@@ -110,7 +99,7 @@ class Structs:
     """
 
     def __init__(self, text: Text):
-        self.text, self.known = text, dict(types.STRUCTS)
+        self.text, self.known = text, types.STRUCTS | kvm.structs(text.functions.text)
         self.typedefs: dict[str, Type] = {}
         self.macros: dict[str, tuple[Any, int, Type | None]] = {}
         self.places: dict[str, Place] = {}

@@ -2,9 +2,11 @@
 
 from pycparser import c_ast
 
+from harness.protocol.litmus import types
 from harness.protocol.litmus.body import Body, Scope, Value, number
 from harness.protocol.litmus.expressions import branch, known, value
-from harness.protocol.litmus.source import SCOPED, assigned
+from harness.protocol.litmus.preprocess import SCOPED
+from harness.protocol.litmus.source import assigned
 from kernels.ops import Op
 
 INLINED_MOST = 32                # helper functions within one another
@@ -86,6 +88,9 @@ def _declaration(body: Body, node: c_ast.Decl) -> None:
     if isinstance(node.type, c_ast.FuncDecl):
         raise body.error(node, f"`{node.name}`: functions are declared outside processes")
     of = body.world.structs.of(node.type)
+    if of.kind == "array" and (node.init is None or isinstance(node.init, c_ast.InitList)):
+        body.scopes[-1].names[node.name] = Value(types.pointer(of.to), constant=0)       # can be passed on, not looked into
+        return
     if of.kind not in ("integer", "pointer"):
         raise body.error(node, f"`{node.name}`: a local must be an integer or a pointer, {of} is a shared word's type")
     given = None

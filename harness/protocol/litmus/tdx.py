@@ -26,7 +26,7 @@ from harness.protocol.litmus.primitives import NOTHING, Primitive
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label
 from kernels.arithmetic import Operator
 from kernels.ops import Op, Register as R
-from kernels.words import EXIT_REASONS, STATUS_CLASS, STATUSES, signed
+from kernels.words import EXIT_REASONS, OPERANDS, STATUS_CLASS, STATUSES, signed
 
 PAGE_SHIFT = 12
 ARGUMENTS_MOST = 8
@@ -38,6 +38,7 @@ WRAPPERS = {"tdh_mng_addcx": "tdh_mng_add_cx", "tdh_mng_rd": "tdh_mng_rdwr", "td
             "tdh_phymem_page_wbinvd_hkid": "tdh_phymem_page_wbinvd"}
 PAGE_FIRST = ("tdh_phymem_page_reclaim", "tdh_phymem_page_rdmd")         # of ABOUT_PAGES; the others have the page behind the TD, vCPU or key
 INIT, INIT_ARGUMENTS = "tdh_vp_init", 3          # with the x2APIC id it is version 1 (tdx.c: TDX_VERSION_SHIFT), else version 0
+SEPT = {"SEPT": OPERANDS["SEPT_TREE"]}           # KVM's shorter name of it, arch/x86/kvm/vmx/tdx_errno.h
 NO_VCPUS = "tdh_do_no_vcpus"
 BAR = "wait_for_sept_zap"
 
@@ -57,7 +58,8 @@ PAMT_CALLS = ("tdh_phymem_pamt_add", "tdh_phymem_pamt_remove")
 
 
 def _pamt(name: str) -> Callable:
-    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, a split of them, and the parts that use a page and give it back: (page's address).
+    """PAMT.ADD and PAMT.REMOVE of a page's 2 MiB, a split of them, and the parts that use a page and give it back: (page's address,
+    or its kvm_pfn_t or struct page *).
 
     page_out_of_use(page, &last): `last` becomes 1 if the module hints that it was the last page in use of its 2 MiB.
     The pair that is given lies in 2 MiB of its own, or (`crossed`) in the other range; beside a split that of the split only.
@@ -67,7 +69,9 @@ def _pamt(name: str) -> Callable:
     def written(body: Body, node, arguments) -> Value:
         calls, listing = body.world.calls, body.listing
         layout = calls.options.layout
-        page = body.compute(Operator.SHR, value(body, arguments[0]), number(PAGE_SHIFT), types.UNSIGNED_LONG, node)
+        page = value(body, arguments[0])
+        if page.type.name != "kvm_pfn_t" and page.type != types.pointer(types.PAGE):     # an address; those are a frame's number
+            page = body.compute(Operator.SHR, page, number(PAGE_SHIFT), types.UNSIGNED_LONG, node)
         page = body.compute(Operator.AND, page, number(layout.pages - (ENTRIES if whole else 1)), types.UNSIGNED_LONG, node)
         for register in (R.PAGE, R.GUEST_PAGE):
             body.load_value(page, node, register)
@@ -92,7 +96,7 @@ def _pamt(name: str) -> Callable:
                 calls.flow.call(name, behind, 1)
         interrupts.gated(body, made)
         body.row(Op.LET, register=answer, source=R.STATUS)
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not whole:
             write(body, pointed(body, value(body, arguments[1]), node), Value(types.LONG, R.HINT), node)
         return Value(types.UNSIGNED_LONG, answer)
     return written
@@ -117,7 +121,7 @@ class Calls:
         }
         self.primitives |= {name: Primitive(self._bug_on, 3, 6) for name in ("TDX_BUG_ON", "TDX_BUG_ON_1", "TDX_BUG_ON_2", "TDX_BUG_ON_3")}
         if options.layout.dynamic_pamt:
-            self.primitives |= {name: Primitive(_pamt(name), 1, 1 + (name == GIVE_BACK.name)) for name in (*PAMT_CALLS, *PARTS)}
+            self.primitives |= {name: Primitive(_pamt(name), 1, 1 + (name in (GIVE_BACK.name, *PAMT_CALLS))) for name in (*PAMT_CALLS, *PARTS)}
 
     def _exit(self, body: Body, node, arguments) -> Value:
         behind = body.fresh("left")
@@ -145,8 +149,9 @@ class Calls:
         if body.interrupted:
             raise body.error(node, f"{NO_VCPUS}: not in a process that is interrupted")
         world, made = body.world, self.primitives[function].write
-        if locks.MMU_LOCK in world.variables:
-            locks.assert_held(body, Shared(world.variables[locks.MMU_LOCK][0], R.ZERO, world.variables[locks.MMU_LOCK][1]), node, locks.EXCLUSIVE)
+        lock = locks.mmu_lock(world)
+        if lock:
+            locks.assert_held(body, lock, node, locks.EXCLUSIVE)
         answer = body.take(node)
         busy, done = body.fresh("busy"), body.fresh("done")
         with body.temporaries():
@@ -267,7 +272,7 @@ def _operands(body: Body, node, name: str, row, arguments) -> tuple[Value | None
             raise body.error(node, f"{name} takes the page: {name}(page)")
         argument = arguments[0 if name in PAGE_FIRST or len(arguments) == 1 else 1]
         found, pages = value(body, argument), body.world.calls.options.layout.pages
-        if found.local is not None or found.type.kind == "pointer":
+        if found.local is not None or found.type.kind == "pointer" and found.type.to != types.PAGE:
             raise body.error(argument, f"`{spelled(argument)}`: {name} takes the page's number here")
         if found.constant is not None and not 0 <= found.constant < pages:
             raise body.error(argument, f"{found.constant:#x}: must be the number of a page, below {pages}")
@@ -331,8 +336,8 @@ PLAIN: dict[str, Primitive] = {
 
 
 def constants() -> dict[str, int]:
-    """Names of statuses and of exit reasons, and the module's levels."""
-    return {name: signed(word) for name, word in STATUSES.items()} | {name: word for word, name in EXIT_REASONS.items()} | {
+    """Names of statuses, of their operands and of exit reasons, and the module's levels."""
+    return {name: signed(word) for name, word in STATUSES.items()} | {f"TDX_OPERAND_ID_{name}": word for name, word in (OPERANDS | SEPT).items()} | {name: word for word, name in EXIT_REASONS.items()} | {
         "TDX_PS_4K": 0, "TDX_PS_2M": 1, "TDX_PS_1G": 2,
         "TDX_SEAMCALL_STATUS_MASK": signed(STATUS_CLASS), "OUTSIDE_GUEST_MODE": 0, "IN_GUEST_MODE": 1,
         "EXITING_GUEST_MODE": 2, "KVM_REQUEST_WAIT": REQUEST_WAIT, "KVM_REQ_OUTSIDE_GUEST_MODE": REQUEST_WAIT, "KVM_REQ_VM_DEAD": 1,

@@ -8,7 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from harness.errors import UsageError
+from harness.errors import UNSAFE, UsageError
+
+NAME_MOST = 200                  # letters
 
 
 class Place(NamedTuple):
@@ -23,7 +25,7 @@ class LitmusError(UsageError):
 
     def __init__(self, path: str, place: Place, what: str):
         super().__init__(f"{path}:{place.line}:{place.column}: {what}")
-        self.place = place
+        self.place, self.what = place, what
 
 
 class Part(NamedTuple):
@@ -102,6 +104,8 @@ def take_apart(whole: str, path: str) -> Text:
     header = _HEADER.match(whole)
     if not header:
         raise lines_.error(len(whole) - len(whole.lstrip()), "must begin with `C NAME`")
+    if len(header[1]) > NAME_MOST or UNSAFE.search(header[1]):
+        raise lines_.error(header.start(1), f"the name must be at most {NAME_MOST} printable letters")
     bare = blank(whole, header.end(), lines_)
     note = "\n".join(found.group()[2:-2].strip() for found in re.finditer(r"\(\*.*?\*\)", whole, re.DOTALL))
     opening = bare.find("{")

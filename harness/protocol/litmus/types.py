@@ -69,7 +69,7 @@ NAMES = {
     **{f"{sign}{bits}": Type(f"{sign}{bits}", bits, sign == "s") for sign in "us" for bits in (8, 16, 32, 64)},
     **{f"{'u' * (not signed)}int{bits}_t": Type(f"{'u' * (not signed)}int{bits}_t", bits, signed)
        for signed in (True, False) for bits in (8, 16, 32, 64)},
-    **{name: Type(name, 64, False) for name in ("gfn_t", "gpa_t", "hpa_t", "hfn_t", "kvm_pfn_t", "size_t", "uintptr_t", "tdp_ptep_t")},
+    **{name: Type(name, 64, False) for name in ("gfn_t", "gpa_t", "hpa_t", "hfn_t", "kvm_pfn_t", "size_t", "uintptr_t")},
     "intptr_t": Type("intptr_t", 64),
     "atomic_t": Type("atomic_t", 32, kind="atomic"), "refcount_t": Type("refcount_t", 32, kind="atomic"),
     "atomic64_t": Type("atomic64_t", 64, kind="atomic"), "atomic_long_t": Type("atomic_long_t", 64, kind="atomic"),
@@ -78,6 +78,8 @@ NAMES = {
 }
 STRUCTS = {"mutex": Type("struct mutex", kind="mutex"), "srcu_struct": Type("struct srcu_struct", kind="srcu"),
            "rw_semaphore": Type("struct rw_semaphore", kind="rwsem")}
+NAMES["tdp_ptep_t"] = Type("tdp_ptep_t", 64, False, "pointer", NAMES["u64"])       # arch/x86/kvm/mmu/spte.h
+PAGE = Type("struct page", kind="opaque")        # stands for the number of its frame
 LOCKS = ("spinlock", "rwlock", "mutex", "rwsem")
 # Names that pycparser must know as types.
 TYPEDEFS = tuple(name for name in NAMES if name.isidentifier() and name not in (
@@ -95,6 +97,19 @@ def lock_words(of: Type) -> list[int]:
         found += [before + word for word in lock_words(each)]
         before += each.words
     return found
+
+
+def word_name(of: Type, word: int) -> str:
+    """What stands behind an object's name for one of its words: "", `[1]`, `.f`."""
+    if of.count:
+        return f"[{word // of.to.words}]{word_name(of.to, word % of.to.words)}"
+    if of.kind != "struct":
+        return f"[{word}]" if of.words > 1 else ""
+    for name, each in of.fields:
+        if word < each.words:
+            return f".{name}{word_name(each, word)}"
+        word -= each.words
+    raise IndexError(word)
 
 
 def pointer(to: Type) -> Type:

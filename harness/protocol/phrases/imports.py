@@ -3,6 +3,9 @@
 A list of GPAs as in migration.py; each entry says what is to be done with its page.  The rows have lists that say
 one thing throughout: tdh_import_mem imports (MIGRATE, or REMIGRATE of a page that is there), tdh_import_mem_cancel
 takes back (CANCEL).
+
+Abstracted away: a list that brings some pages and takes back others.  Each entry is done by itself, its locks are taken
+and given back before the next one's, so a mixed list is the rows' steps one after the other; but no row makes them in one call.
 """
 
 from dataclasses import dataclass

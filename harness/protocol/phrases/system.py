@@ -98,14 +98,21 @@ class NobodyElseInside:
 
 
 @dataclass(frozen=True)
-class InitProcessor:
-    """This logical processor, once."""
+class ProcessorPending:
+    """This logical processor has not been initialized; leaves where that is noted in R.CURSOR."""
 
     def emit(self, call: Call):
         call.row(Op.INDEX, register=R.CURSOR, offset=call.options.layout.at("lp_pending") - LINE, source=R.ME, mask=-1,
                  match=LINE, text="this processor")
         call.row(Op.LOAD, base=R.CURSOR, mask=-1, match=1, otherwise=call.fail("TDX_SYS_LP_INIT_DONE"),
                  text="not initialized yet")
+
+
+@dataclass(frozen=True)
+class InitProcessor:
+    """Behind ProcessorPending: now it has."""
+
+    def emit(self, call: Call):
         call.row(Op.STORE, base=R.CURSOR, text="initialized")
 
 

@@ -183,7 +183,7 @@ def difference(calls: Calls, line: Line) -> dict[str, tuple[str, str]]:
     if raw_operands(call, keys):
         if status & STATUS_CLASS in ADDRESS_REFUSED:
             return {OPERAND: (line["status"], "a good page")}
-        keys |= {key: name for key, name in zip(PAIR_CALLS.get(call, ()), GOOD) if page_of(keys[key]) is None}
+        keys |= {key: name for key, name in zip(PAIR_CALLS.get(call, ()), GOOD) if page_of(keys.get(key, "")) is None}
         keys |= {"range": "R"} if call.startswith("tdh_phymem_pamt") else {}
     lay(calls, line, call, keys)
     player = calls.player(call, registers_of(calls.world, call, keys, line, "args"), level)
@@ -215,7 +215,7 @@ def raw_operands(call: str, keys: dict[str, str]) -> bool:
     """Whether an address is not one of a page, or of a range, that has a name."""
     if call.startswith("tdh_phymem_pamt") and range_of(keys) is None:
         return True
-    return any(keys.get(key, "").startswith("0x") for key in PAIR_CALLS.get(call, ()))
+    return any(value.startswith("0x") for key, value in keys.items() if key not in ("gpa", "level", "rcx"))
 
 
 def outputs(calls: Calls, call: str, keys: dict[str, str], player: Player) -> dict[str, str]:

@@ -28,7 +28,7 @@ from kernels.words import (
 )
 from tests.conformance.calls import ROWS
 from tests.conformance.interleavings import HALT, UNFINISHED, group
-from tests.conformance.reading import Compared, Line, Vectors, fields
+from tests.conformance.reading import Compared, Line, Vectors, fields, number
 from tests.ready import BY_VCPU
 from tests.conformance.dynamic_pamt.world import (
     HINTED, HOSTS, NAMED_TYPES, RANGES, TDS, VCPUS, keys_of, layout_of, Page, page_of, registers_of, World,
@@ -249,7 +249,8 @@ def scenario_of(lines: list[Line]) -> DynamicScenario:
 
 def outcomes(scenario: DynamicScenario) -> set[Outcome]:
     found = explore.run(scenario, forget=0)
-    assert found.complete, f"{scenario.line.place}: {found.stopped}"
+    if not found.complete:
+        raise scenario.line.refuse("scenario", scenario.name, f"too large to be explored: {found.stopped}")
     watch, numbers = [name for name, _ in scenario.watched()], {each.name: each for each in scenario.program.answers}
     result = set()
     for ending in found.endings:
@@ -265,7 +266,8 @@ def outcomes(scenario: DynamicScenario) -> set[Outcome]:
 def _words(scenario: DynamicScenario, memory: Words, answers: tuple[str, ...]) -> dict[str, str]:
     """Those that the file has names for, as it spells them; without those that are not there."""
     world, found = World(scenario.layout, memory), {}
-    level = {page: at for _, page, at in begun(scenario.line).entries}
+    level = {number(scenario.line, "a, b, c", call.keys["gpa"]) >> 12: scenario.level(call) for call in scenario.calls
+             if "gpa" in call.keys} | {page: at for _, page, at in begun(scenario.line).entries}
     hinted = dict(zip([column for column in ACTORS if scenario.line[column]], zip(answers, scenario.calls)))
     for name in scenario.words:
         if name == "tree":
@@ -276,7 +278,8 @@ def _words(scenario: DynamicScenario, memory: Words, answers: tuple[str, ...]) -
                 found[name] = str(world.get(offsets_of(world, name)[0], 8))
         elif name.startswith("gpa"):
             page = GPA.get(name[3:]) if name[3:] in GPA else int(name[3:])
-            word = world.get(world.layout.at(f"sept.{level[page]}", page >> 9 * level[page]), 64)
+            at = level.get(page, 0)
+            word = world.get(world.layout.at(f"sept.{at}", page >> 9 * at), 64)
             found[name] = f"{world.spell_entry(word, short=False)} {spell_entry(word)}"
         else:
             word = world.word(name)

@@ -293,6 +293,6 @@ def keys_of(line: Line, column: str, text: str) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=8)
 def layout_of(dynamic_pamt: bool) -> Layout:
-    hints = tuple((f"hint_{name}", 1) for name in "abc")
+    hints = tuple((f"hint_{name}", ("",)) for name in "abc")
     return Layout(VCPUS, TDS * (VCPUS + HOSTS), 2 * ENTRIES, 0, content_bytes=8, tds=TDS, variables=hints,
                   dynamic_pamt=dynamic_pamt)

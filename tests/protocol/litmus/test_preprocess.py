@@ -90,11 +90,15 @@ def test_every_process_sees_what_is_declared_between_them():
 
 
 MISTAKES = {
-    "#define MAX(a, b) (a)": "3:1: a #define with arguments is not understood: write it as a static function",
-    "#define SUM 1 + 2": "3:1: `1 + 2` must stand in parentheses", "#ifdef CONFIG_KVM": "3:1: `#ifdef` is not understood",
+    "#define MAX(a, b) (a)\nstatic int f(void) { return MAX(1); }": "4:1: macro MAX requires 2 arguments but was passed 1",
+    "#ifdef": "3:1: `#ifdef` must be followed by a name", " #if\n#endif": "3:2: `#if` must be followed by a condition",
+    "#if 1": "3:1: unterminated", "#else": "3:1: misplaced #else", "#error old draft": "3:1: #error old draft",
+    "#embed 1": "3:1: `#embed` is not understood", "#if 1 +\n#endif": "3:1: ", "#define": "3:1: `#define` must be followed by a name",
     "static union u { int a; } x;": "no type that is understood", "static struct kvm kvm;": "struct kvm is not declared",
     "static int n; static int n;": "`n` is declared twice", "static spinlock_t l = 1;": "3:19: spinlock_t begins unlocked",
-    "DEFINE_PER_CPU(int, n);": "3:21: `n` here is not C", "#define TWO TWO\nstatic int f(void) { return TWO; }": "3:13: `TWO` is not declared",
+    "DEFINE_PER_CPU(int, n);": "3:21: `n` here is not C", "#define TWO TWO\nstatic int f(void) { return TWO; }": "4:29: `TWO` is not declared",
+    "#define A B B B B B B B B B B\n#define B C C C C C C C C C C\n#define C D D D D D D D D D D\n#define D E E E E E E E E E E\n"
+    "#define E F F F F F F F F F F\n#define F 1\nstatic int x = A;": "the macros come to more than 100000 words",
 }
 
 
@@ -108,3 +112,48 @@ def test_what_is_not_understood_has_its_place(line):
 def test_a_macro_does_not_move_what_stands_behind_it():
     with pytest.raises(UsageError, match="^t:5:18: `oops` is not declared"):
         assert litmus.parse("C t\n{ }\n#define A (3)\nstatic __always_inline int f(void) { return A; }\nP0() { int r = A+oops; }\nforall (true)\n", "t").program
+
+
+def value_of(lines: str, expression: str) -> str:
+    """What a process's local comes to, behind some lines at file scope."""
+    (found,), = outcomes(f"C t\n{{ }}\n{lines}\nP0() {{ long a = {expression}; }}\nlocations [0:a]\nforall (true)\n")
+    return found
+
+
+MACROS = [
+    ("#define ADD(a, b) ((a) + (b))", "ADD(1, ADD(2, 3))", "6"), ("#define F(x) x\n#define G F(2) * 3", "G", "6"), ("#define SUM 1 + 2", "SUM * 2", "5"),
+    ("#define F(a, ...) a __VA_ARGS__", "F(1, + 2)", "3"), ("#define CAT(a, b) a ## b\nstatic int xy = 7;", "CAT(x, y)", "7"),
+    ("#define TWICE(x) ({ int t = (x); \\\n\t t * 2; })", "TWICE(4)", "8"), ("#define f(x) (x + 1)\nstatic int g(int f) { return f; }", "g(f(1))", "2"),
+    ("#ifdef CONFIG_X\n#define N 1\n#else\n#define N 2\n#endif", "N", "2"), ("#define V 3\n#if V >= 3 && defined(V)\nstatic int n = 5;\n#endif", "n", "5"),
+    ("#ifndef N\n#define N 4\n#endif\n#undef N\n#define N 9", "N", "9"), ("#if NOWHERE\nnot C at all ((\n#elif 1\n#define N 6\n#endif", "N", "6"),
+    ("", "min_t(u8, 300, 50)", "44"), ("", "max_t(int, -1, 1u)", "1"), ("", "clamp(7, 1, 5)", "5"), ("", "min3(3, 2, 4)", "2"), ("", "clamp_t(long, -9, -3, 3)", "-3"),
+    ("", "ALIGN_DOWN(0x5fff, 0x1000UL)", str(0x5000)), ("", "ALIGN(0x5001, 0x1000UL)", str(0x6000)), ("", "DIV_ROUND_UP(9, 4)", "3"), ("", "GENMASK(7, 4)", "240"),
+    ("", "PFN_PHYS(3)", str(0x3000)), ("", "is_shadow_present_pte(FROZEN_SPTE)", "0"), ("", "is_frozen_spte(FROZEN_SPTE) + is_last_spte(0x80, 3)", "2"),
+]
+
+
+@pytest.mark.parametrize("lines, expression, value", MACROS)
+def test_macros_mean_what_they_mean_in_c(lines, expression, value):
+    assert value_of(lines, expression) == value
+
+
+def test_no_file_is_included(tmp_path):
+    secret = tmp_path / "secret.h"
+    secret.write_text("static int a = 1;")
+    assert value_of(f'#include "{secret}"\n#include <{secret}>\n#define HERE "{secret}"\n#include HERE', "2") == "2"
+
+
+PLACES = {
+    "#define ID(x) x\nP0() { int r = ID(oops); }": "4:19: `oops`", "#define BAD oops\nP0() { int r = 1 + BAD; }": "4:20: `oops`",
+    "#define LONG (1 + 2 + 3 + 4)\nP0() { int r = LONG + oops; }": "4:23: `oops`", "#define ID(x) x\nP0() { int r = ID(1 +\n\t2) +\n oops; }": "6:2: `oops`",
+    "#define ID(x) x\nP0() { int r = ID(1 +\n\toops); }": "5:2: `oops`", "#define BAD )\nP0() { int r = 1 BAD; }": "4:18: `)`",
+    "#define BAD oops\nP0() { int r = ({ BAD; }) + BAD; }": "4:19: `oops`", "P0() { int r = min_t(int, 1, oops); }": "3:30: `oops`",
+    "P0() { int r = 1 ?: oops; }": "3:21: `oops`", "P0()\n{\n#if 0\n\tnothing;;( )\n#endif\n\tint r = oops;\n}": "8:10: `oops`",
+}
+
+
+@pytest.mark.parametrize("lines", PLACES)
+def test_a_mistake_has_its_place_in_the_file_beside_macros(lines):
+    with pytest.raises(UsageError) as mistake:
+        assert litmus.parse(f"C t\n{{ }}\n{lines}\nforall (true)\n", "t").program
+    assert str(mistake.value).startswith(f"t:{PLACES[lines]}"), mistake.value

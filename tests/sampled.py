@@ -1,0 +1,79 @@
+"""Families of cases that say much the same: the default suite runs one of so many of each, and `make test-slow` the others.
+
+The cases of a family are counted in the order in which they are written.  Not here are the negative controls, what
+is shipped (each config, scenario and litmus test is run because it is there), and what is fast.
+"""
+
+import pytest
+
+ONE_OF = {
+    "engines/test_dpamt.py::test_splits_run_in_virtual_time_with_every_design_that_counts": 3,
+    "engines/test_explore.py::test_the_reduction_changes_no_verdict": 4,
+    "engines/test_explore.py::test_the_rip_of_an_entry_that_nobody_can_tell_changes_nothing": 3,
+    "engines/test_explore_releases.py::test_every_outcome_of_the_newest_is_one_of_the_release_before_the_new_order": 3,
+    "engines/test_explore_symmetry.py::test_a_pair_of_the_same_call_says_the_same_in_one_order_and_in_both": 3,
+    "engines/test_explore_symmetry.py::test_a_shipped_scenario_says_the_same_in_one_order_and_in_all": 4,
+    "engines/test_explore_symmetry.py::test_a_world_says_the_same_in_one_order_and_in_all": 3,
+    "engines/test_processes.py::test_every_policy_runs_and_breaks_only_what_it_is_known_to_break": 3,
+    "engines/test_simulate.py::test_nobody_ever_waits_for_what_has_already_happened": 4,
+    "engines/test_small.py::test_what_comes_with_costs_that_vary_is_what_the_search_has": 3,
+    "experiment/test_choices.py::test_at_boot_pieces_of_memory_go_round_the_vcpus_that_accept_and_nobody_takes_a_piece_of_another": 5,
+    "experiment/test_config.py::test_every_response_that_is_allowed_at_a_site_can_be_assembled_there": 3,
+    "experiment/test_config.py::test_every_value_of_a_switch_can_be_assembled_and_stands_in_the_result": 3,
+    "experiment/test_litmus.py::test_an_argument_of_the_list_says_where_it_comes_from": 4,
+    "experiment/test_litmus.py::test_nothing_but_its_own_c_writes_to_a_local": 4,
+    "kernels/test_blame.py::test_the_limit_of_each_row_that_holds_a_lock_is_that_of_its_own_call": 4,
+    "kernels/test_locks.py::test_operations_agree_with_the_vectors": 2,
+    "kernels/test_locks.py::test_operations_follow_their_rule_on_arbitrary_words": 3,
+    "kernels/test_locks.py::test_sixteen_bit_operations_follow_their_rule_on_every_word": 3,
+    "kernels/test_ops.py::test_a_line_with_a_false_entry_is_found_out": 4,
+    "kernels/test_ops.py::test_the_op_in_python_comes_to_what_the_compiled_one_does": 4,
+    "kernels/test_ops.py::test_what_the_table_says_of_an_op_is_true": 3,
+    "protocol/test_allowed.py::test_a_call_is_allowed_in_the_op_states_of_the_modules_table": 4,
+    "protocol/test_allowed.py::test_an_sept_page_is_removed_only_if_all_its_entries_are_free": 3,
+    "protocol/test_allowed.py::test_tracking_is_asked_for_while_the_td_may_run": 4,
+    "protocol/test_c_constructs.py::test_each_construct_and_function_does_what_it_does_in_c": 2,
+    "protocol/test_counted_answers.py::test_what_is_busy_in_a_program_is_a_lost_lock_and_nothing_else_is": 3,
+    "protocol/test_fields.py::test_a_call_reads_no_register_that_it_was_not_given": 4,
+    "protocol/test_fields.py::test_a_new_entry_is_written_over_what_the_call_has_read_from_1_5_28_on": 4,
+    "protocol/test_fields.py::test_each_word_is_as_wide_as_it_is_and_all_of_it_is_compared": 4,
+    "protocol/test_flows.py::test_an_ended_run_leaves_everything_quiet": 3,
+    "protocol/test_flows.py::test_every_row_of_a_program_can_be_reached": 3,
+    "protocol/test_guest_policies.py::test_2_mib_are_tried_where_they_begin_and_the_guest_steps_down": 3,
+    "protocol/test_guest_policies.py::test_a_guest_does_at_4_kib_what_its_row_says": 3,
+    "protocol/test_host_priority.py::test_a_demoted_page_hands_a_losers_priority_to_all_its_512_parts": 4,
+    "protocol/test_host_priority.py::test_a_hosts_priority_is_kept_or_lost_as_the_release_writes": 3,
+    "protocol/test_host_priority.py::test_a_promoted_page_keeps_its_own_priority_from_1_5_20": 4,
+    "protocol/test_host_priority.py::test_a_relocated_page_keeps_its_state_and_a_losers_priority_in_every_state": 4,
+    "protocol/test_host_priority.py::test_priority_that_a_host_asks_for_or_clears_is_counted_once": 4,
+    "protocol/test_interleavings_of_later_releases.py::test_n1_before_that_it_sees_the_request_behind_its_own_take_and_gives_back": 4,
+    "protocol/test_interleavings_of_later_releases.py::test_n26_a_processor_in_a_guest_is_inside_until_its_td_exit": 5,
+    "protocol/test_migration.py::test_each_state_has_one_outcome_in_a_list": 4,
+    "protocol/test_migration.py::test_n10_a_reader_of_the_tree_takes_back_what_a_block_has_asked_for": 5,
+    "protocol/test_orders.py::test_a_call_alone_does_what_its_line_says_in_that_order": 2,
+    "protocol/test_packages.py::test_a_td_may_have_more_tdcx_pages_than_it_needs": 4,
+    "protocol/test_seamcalls.py::test_a_busy_lock_is_reported_with_its_operand_and_nothing_is_left_held": 3,
+    "protocol/test_seamcalls.py::test_each_state_has_one_outcome_in_each_call_level_and_release": 3,
+    "protocol/test_seamcalls.py::test_every_call_succeeds_where_it_should_and_holds_nothing_after": 3,
+    "protocol/test_services.py::test_s8_a_reader_that_takes_back_what_an_exclusive_holder_has_wiped_out_halts_the_module": 4,
+    "protocol/test_ways_out.py::test_a_call_on_a_page_of_a_large_one_ends_at_that_ones_entry": 4,
+    "protocol/test_ways_out.py::test_a_call_goes_by_the_entry_that_it_has_locked": 4,
+    "protocol/test_ways_out.py::test_a_call_takes_a_lock_over_a_hosts_priority_and_clears_it": 4,
+    "protocol/test_ways_out.py::test_a_call_that_cannot_have_a_lock_gives_back_what_it_has": 4,
+    "protocol/test_ways_out.py::test_a_call_that_finds_something_wrong_says_so_and_gives_back_what_it_has": 4,
+    "results/test_document.py::test_the_result_of_every_shipped_config_is_read_as_it_is_written_and_has_every_number": 3,
+    "results/test_document.py::test_what_was_simulated_adds_up": 3,
+    "results/test_store.py::test_a_damaged_result_is_refused_by_every_command_with_file_and_key": 3,
+    "results/test_store.py::test_whatever_one_value_is_the_result_is_refused_with_its_key_or_can_be_read": 4,
+}
+
+
+def mark(items: list) -> None:
+    """Marks as slow what the default suite leaves out of the collected tests."""
+    met = dict.fromkeys(ONE_OF, 0)
+    for item in items:
+        family = item.nodeid.partition("[")[0].removeprefix("tests/")
+        if family in met:
+            if met[family] % ONE_OF[family]:
+                item.add_marker(pytest.mark.slow)
+            met[family] += 1
