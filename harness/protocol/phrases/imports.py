@@ -5,7 +5,6 @@ one thing throughout: tdh_import_mem imports (MIGRATE, or REMIGRATE of a page th
 takes back (CANCEL).
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.memory.layout import PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
@@ -54,7 +53,6 @@ class Imported(Pages):
         call.listing.label(before)
 
 
-@dataclass(frozen=True)
 class ImportPages(Imported):
     """IMPORT.MEM: of a FREE or REMOVED entry a new page is mapped; a page that is there is written anew.
 
@@ -147,7 +145,6 @@ class ImportPages(Imported):
         call.row(Op.STORE, base=page, offset=PAMT_BEPOCH, source=R.BEPOCH, text="epoch of the import")
 
 
-@dataclass(frozen=True)
 class CancelPages(Imported):
     """IMPORT.MEM, CANCEL: a page that came in an epoch before is taken back, and its entry is REMOVED.
 
