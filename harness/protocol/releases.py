@@ -21,7 +21,7 @@ import functools
 import re
 from typing import NamedTuple, Sequence
 
-from harness.errors import nearest
+from harness.errors import meant
 from kernels.words import EPF_LIST_SIZE, EPF_THRESHOLD, RWX, XU
 
 SHARED, EXCLUSIVE = "shared", "exclusive"
@@ -234,7 +234,7 @@ def find(text: str) -> Release:
     base, *changes = text.split("+")
     base = _NEWEST_OF_1_5 if base == NEWEST else base
     if base not in BY_NAME:
-        raise ReleaseError("", text, f"not a release; known: {', '.join(NAMES)}, {NEWEST}{suggestion(base)}")
+        raise ReleaseError("", text, f"not a release; {suggestion(base)}known: {', '.join(NAMES)}, {NEWEST}")
     release = BY_NAME[base]
     for change in changes:
         key, _, value = change.partition("=")
@@ -300,7 +300,7 @@ def spell(table: dict) -> str:
 
 def _known(key: str, value) -> str:
     if key not in FIELDS:
-        raise ReleaseError(key, value, f"no field of a release; known: {', '.join(FIELDS)}{nearest(key, FIELDS)}")
+        raise ReleaseError(key, value, f"no field of a release; {meant(key, FIELDS)}known: {', '.join(FIELDS)}")
     return key
 
 
@@ -309,7 +309,7 @@ def _value(key: str, text: str):
     kind = type(getattr(DEFAULT, key))
     if key in CHOICES:
         if text not in CHOICES[key]:
-            raise ReleaseError(key, text, f"must be {' or '.join(map(repr, CHOICES[key]))}{nearest(text, CHOICES[key])}")
+            raise ReleaseError(key, text, f"{meant(text, CHOICES[key])}must be {' or '.join(map(repr, CHOICES[key]))}")
         return text
     if kind is bool:
         if text not in ("true", "false"):
@@ -328,17 +328,17 @@ def _spelled(value) -> str:
 
 
 def suggestion(text: str) -> str:
-    """`; did you mean X?`: the nearest release that is earlier in the same line, or the first that is known of it.
+    """`did you mean X? `: the nearest release that is earlier in the same line, or the first that is known of it.
 
     Of a line that is not known: the newest release of the lines before it, if there is one.
     """
     wanted = numbers(text)
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)+", text.strip()):
-        return nearest(text, (*NAMES, NEWEST))
+        return meant(text, (*NAMES, NEWEST))
     released = [name for name in NAMES if re.fullmatch(r"[\d.]+", name)]
     known = [name for name in released if numbers(name)[:2] == wanted[:2]]
     if not known:
         before = [name for name in released if numbers(name) <= wanted]
-        return f"; did you mean {max(before, key=numbers)}?" if before else ""
+        return f"did you mean {max(before, key=numbers)}? " if before else ""
     earlier = [name for name in known if numbers(name) <= wanted]
-    return f"; did you mean {max(earlier, key=numbers) if earlier else min(known, key=numbers)}?"
+    return f"did you mean {max(earlier, key=numbers) if earlier else min(known, key=numbers)}? "

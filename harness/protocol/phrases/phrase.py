@@ -41,7 +41,8 @@ class Phrase:
     def __setattr__(self, name, value):
         raise AttributeError(f"{type(self).__name__}.{name}: a phrase is not changed")
 
-    __delattr__ = __setattr__                                # type: ignore[assignment]
+    def __delattr__(self, name):
+        self.__setattr__(name, None)
 
     def __eq__(self, other):
         return self.values() == other.values() if type(other) is type(self) else NotImplemented
