@@ -212,13 +212,9 @@ def _state(key: str, name: str, level: int) -> str:
     """STATE of an entry at a level, with +EL and +HP behind it as wanted."""
     state, *bits = name.split("+")
     if state not in STATE or not set(bits) <= {"EL", "HP"}:
-<<<<<<< HEAD
-        raise KeyProblem(key, name, f"no such state; known: {', '.join(STATE)}{nearest(state, STATE)}; behind it +EL, +HP")
+        raise KeyProblem(key, name, f"no such state; {meant(state, STATE)}known: {', '.join(STATE)}; behind it +EL, +HP")
     if not level and state.startswith("NL_"):
         raise KeyProblem(key, name, "an entry at level 0 maps no table: write 'PAGE level 1' or 'PAGE level 2'")
-=======
-        raise KeyProblem(key, name, f"no such state; {meant(state, STATE)}known: {', '.join(STATE)}; behind it +EL, +HP")
->>>>>>> C
     return name
 
 
