@@ -257,7 +257,8 @@ def test_a_source_is_of_the_release_or_says_that_it_is_not():
         return " ".join(lines[place + 1:place + 6])
 
     assert "tdh_mem_page_add.c:148-165" in line_behind("tdh_mem_page_add", "1.5.05")
-    assert "(of 1.5.24, which shares this row)" in line_behind("tdh_mem_page_add", "1.5.25")
+    assert "(of 1.5.05, which shares this row)" in line_behind("tdh_mem_page_add", "1.5.06")
+    assert "of 1.5.24, the same text (the trees differ" in line_behind("tdh_mem_page_add", "1.5.25")
     assert "tdh_mem_page_add.c at character 3500" in line_behind("tdh_mem_page_add", "2.0.18")
     assert "not read in 1.5.34 itself" in line_behind("tdh_mem_page_add", "1.5.34")
     assert "tdg_mem_page_accept.c at character 1400" in line_behind("tdg_mem_page_accept", "1.5.34")
