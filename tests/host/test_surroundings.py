@@ -32,7 +32,7 @@ def test_too_small_an_address_space_is_one_line():
     ended = harness(*EXPLORE, before=lambda: resource.setrlimit(resource.RLIMIT_AS, (200 * MIB, 200 * MIB)))
     assert ended.returncode == 2
     assert ended.stderr == ("address space is limited to 200 MiB (ulimit -v), which does not hold Numba and this command;"
-                            " allow 1024 MiB, and for a search what --memory-mib says besides\n")
+                            " allow 1024 MiB, and give a search a smaller --memory-mib, such as 64\n")
 
 
 def test_tables_that_the_address_space_or_the_machine_does_not_hold_are_one_line(monkeypatch):
