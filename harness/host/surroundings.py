@@ -65,9 +65,10 @@ def missing(problem: BaseException) -> str | None:
     """The line; None if the surroundings are not to blame."""
     if os.environ.get(NUMBA_OFF, "0") not in ("", "0"):
         return f"{NUMBA_OFF}={os.environ[NUMBA_OFF]}: this program runs compiled code only; unset it"
-    if isinstance(problem, MemoryError | OSError | ImportError) and (limit_mib := _address_space_mib()) < NEEDED_MIB:
+    no_memory, limit_mib = isinstance(problem, MemoryError) or getattr(problem, "errno", None) == errno.ENOMEM, _address_space_mib()
+    if no_memory and limit_mib < math.inf or isinstance(problem, OSError | ImportError) and limit_mib < NEEDED_MIB:
         return (f"address space is limited to {limit_mib} MiB (ulimit -v), which does not hold Numba and this command;"
-                f" allow {NEEDED_MIB} MiB")
+                f" allow {NEEDED_MIB} MiB, and give a search a smaller --memory-mib, such as 64")
     if isinstance(problem, OSError) and problem.errno in TOO_MANY:
         return TOO_MANY[problem.errno]
     if isinstance(problem, FileNotFoundError) and "temporary directory" in str(problem):        # tempfile's words
@@ -76,7 +77,7 @@ def missing(problem: BaseException) -> str | None:
         return "the folder that this was started in has been removed; start in another"
     if isinstance(problem, OSError) and problem.filename is None and (why := _why_unwritable(SHARED)):
         return f"{SHARED} cannot be written, which --jobs needs: {why}"
-    if isinstance(problem, MemoryError):
+    if no_memory:
         return "out of memory: fewer vCPUs, a smaller memory_mib, or --memory-mib for a search"
     if isinstance(problem, OSError) and not Path("/proc/self").exists():
         return f"/proc is not mounted, which {problem.filename or 'this command'} needs"

@@ -27,6 +27,7 @@ class Fault(NamedTuple):
     said       whether results are named on what can still be read
     kept       whether what was measured must be there at the end
     verdict    that a result must have which was measured when it happened; "" for any
+    reason     words that must be among the reasons of a result that is not to be believed; "" for any
     own_cache  the command gets a copy of the compiled code
     times      so many rounds in place of one; less than one where a round starts Python many times
     """
@@ -38,6 +39,7 @@ class Fault(NamedTuple):
     said: bool = True
     kept: bool = True
     verdict: str = ""
+    reason: str = ""
     own_cache: bool = False
     times: float = 1
 
@@ -120,10 +122,11 @@ FAULTS = (
     Fault("any request to any command", any_request, (0, 129, 130, 131, 143), EVERY, times=4),
     Fault("no reader of stdout", close("stdout"), (0,)),
     Fault("no reader of either", close("stdout", "stderr"), (0,), said=False),
-    Fault("a worker killed", lambda started, source: started.to_worker(source, psutil.Process.kill), (0, 3), verdict="UNTRUSTWORTHY"),
-    Fault("a worker stopped for a time", pause_worker, (0, 3)),
-    Fault("all stopped for a time", pause(group=True), (0, 3)),
-    Fault("the coordinator stopped for a time", pause(group=False), (0, 3)),
+    Fault("a worker killed", lambda started, source: started.to_worker(source, psutil.Process.kill), (0, 3), verdict="UNTRUSTWORTHY",
+          reason="was killed by SIGKILL"),
+    Fault("a worker stopped for a time", pause_worker, (0, 3), reason="stopped from outside"),
+    Fault("all stopped for a time", pause(group=True), (0, 3), reason="the run was stopped from outside for"),
+    Fault("the coordinator stopped for a time", pause(group=False), (0, 3), reason="the coordinator was stopped for"),
     Fault("a process of --jobs killed", kill_one_of_jobs, (0,), SEVERAL, times=0.5),
     Fault("the run killed", send(signal.SIGKILL), (0, -signal.SIGKILL), kept=False),
     Fault("--jobs killed", send(signal.SIGKILL), (0, -signal.SIGKILL), SEVERAL, kept=False),

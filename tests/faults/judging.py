@@ -125,6 +125,8 @@ def wrong_with_results(fault: Fault, started: Started, code: int, text: str):
 def wrong_with(result: Result, fault: Fault, started: Started, code: int):
     if started.measuring and fault.verdict and code and result.verdict.status != fault.verdict:
         yield f"the verdict is {result.verdict.status}: {json.dumps(result.verdict.reasons)[:200]}"
+    if result.verdict.status == "UNTRUSTWORTHY" and not any(fault.reason in reason for reason in result.verdict.reasons):
+        yield f"not said: {fault.reason}: {json.dumps(result.verdict.reasons)[:200]}"
     # (A control that a run has not shown is run again by `nightly`.)
     if result.verdict.status == "UNTRUSTWORTHY" and code == 0 and not result.config["checks"]["busted"]:
         yield f"exit code 0 of an untrustworthy result: {json.dumps(result.verdict.reasons)[:200]}"

@@ -86,6 +86,8 @@ def change(key, value):
     (*WELL, change("measured_s", 9.0), "measured for 9 s, and believed"),
     (WELL[0], 0, WELL[2], change("verdict", {"status": "UNTRUSTWORTHY", "reasons": []}), "exit code 0 of an untrustworthy result"),
     (BY_NAME["a worker killed"], 3, WELL[2], None, "the verdict is "),
+    (BY_NAME["a worker killed"], 3, WELL[2], change("verdict", {"status": "UNTRUSTWORTHY", "reasons": ["measured for 3 s"]}),
+     "not said: was killed by SIGKILL"),
 ])
 def test_what_is_wrong_is_seen(ended, fault, code, text, act, says):
     if act:

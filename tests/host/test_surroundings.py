@@ -32,7 +32,16 @@ def test_too_small_an_address_space_is_one_line():
     ended = harness(*EXPLORE, before=lambda: resource.setrlimit(resource.RLIMIT_AS, (200 * MIB, 200 * MIB)))
     assert ended.returncode == 2
     assert ended.stderr == ("address space is limited to 200 MiB (ulimit -v), which does not hold Numba and this command;"
-                            " allow 1024 MiB\n")
+                            " allow 1024 MiB, and give a search a smaller --memory-mib, such as 64\n")
+
+
+def test_tables_that_the_address_space_or_the_machine_does_not_hold_are_one_line(monkeypatch):
+    """A search of which the program fits: mmap says so by an OSError, and no limit need be below what Numba wants."""
+    problem = OSError(errno.ENOMEM, "Cannot allocate memory")
+    assert surroundings.missing(problem).startswith("out of memory: ")
+    monkeypatch.setattr(surroundings, "_address_space_mib", lambda: 4096)
+    assert surroundings.missing(problem).startswith("address space is limited to 4096 MiB")
+    assert surroundings.missing(OSError(errno.EIO, "x")) is None
 
 
 @pytest.mark.parametrize("mib", [100, 140])
