@@ -238,6 +238,7 @@ def load(path: str | Path, given: dict | None = None) -> Test:
 
 def parse(whole: str, path: str, given: dict | None = None) -> Test:
     """A test from a file's text.  Raises LitmusError, or UsageError for what no compiler would take."""
+    whole = whole.replace("\r\n", "\n")
     if files.ENDLESS.search(whole):
         raise UsageError(f"{path}: {files.TOO_MANY_DIGITS}")
     try:

@@ -8,10 +8,12 @@ from typing import Any
 
 from pycparser import c_ast, c_parser
 
+from harness.errors import nearest
 from harness.protocol.litmus import kvm, preprocess, types
 from harness.protocol.litmus.text import LitmusError, Place, Text
 from harness.protocol.litmus.types import Type
 
+KEYWORDS = ("static", "const", "volatile", "struct", "enum", "return", "goto", "case", "else", "do", "sizeof", "inline")
 _TYPE = "write the type by its name"
 REFUSED = {"typeof": _TYPE, "__typeof__": _TYPE, "__auto_type": _TYPE, "auto": _TYPE, "container_of": "pass the object itself",
            "offsetof": "words of a test have no bytes", "asm": "the module's calls and the kernel's primitives have names",
@@ -29,13 +31,25 @@ def parse(text: Text) -> c_ast.FileAST:
     try:
         tree = parser.parse(f'{head}\n#line 1 "{_plain(text.path)}"\n{prepared.text}', _plain(text.path))
     except c_parser.ParseError as problem:
-        wrong = _wording(text, str(problem), _token(parser))
+        wrong = _unknown_type(text, prepared.text, _wording(text, str(problem), _token(parser)))
         raise LitmusError(text.path, prepared.moved.get(wrong.place, wrong.place), wrong.what) from None
     except RecursionError:
         raise text.error(text.functions.start, "nested too deeply") from None
     if prepared.moved:
         _put_back(tree, prepared.moved)
     return tree
+
+
+def _unknown_type(text: Text, whole: str, wrong: LitmusError) -> LitmusError:
+    """An error at what follows a name that stands where only a type can, as one about that name."""
+    line = whole.split("\n")[wrong.place.line - 1] if wrong.place.line <= whole.count("\n") + 1 else ""
+    before, behind = line[:wrong.place.column - 1], line[wrong.place.column - 1:]
+    if "Missing type" in wrong.what:
+        before, behind = before + re.match(r"\w*", behind)[0], "*"
+    found = re.search(r"(?:^|[({,;]|\b(?:static|const|struct)\b)\s*([A-Za-z_]\w*)\s*$", before)
+    if not found or not re.match(r"\*|[A-Za-z_]", behind) or found[1] in types.NAMES or found[1] in KEYWORDS:
+        return wrong
+    return LitmusError(text.path, Place(wrong.place.line, found.start(1) + 1), f"type `{found[1]}` is not understood{nearest(found[1], types.NAMES)}")
 
 
 def _refuse(text: Text, prepared: preprocess.Prepared) -> None:
