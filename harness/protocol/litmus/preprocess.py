@@ -70,7 +70,7 @@ class _Macros(Preprocessor):
 
     def __init__(self, text: Text | None):
         super().__init__()
-        self.text, self.line, self.directive = text, 1, False
+        self.text, self.line = text, 1
         self.macros = {} if text is None else copy.copy(_headers())
         self.expand_filemacro = self.expand_linemacro = self.expand_countermacro = False
         self.names: dict[tuple[int, str], list[int]] = {}        # (line, name) -> the columns where it stands

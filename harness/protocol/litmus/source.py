@@ -121,7 +121,7 @@ class Structs:
 
     known     structs
     typedefs  other names of types
-    macros    enumerators and #defines: (what is written, what is to be added, type or None as it is written)
+    enumerators  (what is written, what is to be added, type or None as it is written)
     undeclared  what is to be said of locals that are assigned to without a declaration
     places    where a piece of C stands that rows are written of, by what they say
     """
@@ -129,7 +129,7 @@ class Structs:
     def __init__(self, text: Text):
         self.text, self.known = text, types.STRUCTS | kvm.structs(text.functions.text)
         self.typedefs: dict[str, Type] = {}
-        self.macros: dict[str, tuple[Any, int, Type | None]] = {}
+        self.enumerators: dict[str, tuple[Any, int, Type | None]] = {}
         self.places: dict[str, Place] = {}
         self.undeclared: list[str] = []
 
@@ -152,7 +152,7 @@ class Structs:
         given, more = c_ast.Constant("int", "0", node.coord), 0
         for each in node.values.enumerators if node.values else ():
             given, more = (each.value, 0) if each.value is not None else (given, more)
-            self.macros[each.name] = given, more, types.enum(node.name) if node.name else None
+            self.enumerators[each.name] = given, more, types.enum(node.name) if node.name else None
             more += 1
 
     def of(self, node) -> Type:
@@ -181,9 +181,9 @@ class Structs:
     def _length(self, node: c_ast.ArrayDecl) -> int:
         """Of an array: a number, or a macro that stands for one."""
         given, more = node.dim, 0
-        for _ in self.macros:
-            if isinstance(given, c_ast.ID) and given.name in self.macros:
-                given, more = self.macros[given.name][0], more + self.macros[given.name][1]
+        for _ in self.enumerators:
+            if isinstance(given, c_ast.ID) and given.name in self.enumerators:
+                given, more = self.enumerators[given.name][0], more + self.enumerators[given.name][1]
         if not isinstance(given, c_ast.Constant):
             raise self.error(node, "an array's length must be a number")
         return int(given.value.rstrip("uUlL"), 0) + more

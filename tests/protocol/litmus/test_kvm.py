@@ -198,3 +198,12 @@ def test_an_operand_is_named_beside_its_status():
 
 def test_the_headers_agree_with_the_struct():
     assert {"".join(token.value for token in preprocess._headers()["TD_STATE_RUNNABLE"].value)} == {str(kvm.RUNNABLE)}
+
+
+def test_a_struct_that_calls_only_fill_may_be_among_the_locals():
+    text = ("C t\n{ module = 1.5.05; page 3 = BLOCKED; }\nP0(struct kvm *kvm) { struct tdx_module_args out; u64 err;\n"
+            "do { err = tdh_mem_range_unblock(to_kvm_tdx(kvm)->tdr_pa, 0x3000, 0, &out); } while (err == (TDX_TLB_TRACKING_NOT_DONE | TDX_OPERAND_ID_SEPT)); }\n"
+            "locations [0:err; sept[3]]\nforall (true)\n")
+    assert outcomes(text) == {("0", "MAPPED")}
+    with pytest.raises(UsageError, match="^t:3:61: `out`: an array or a struct among the locals can be passed on, not looked into"):
+        assert litmus.parse(text.replace("u64 err;", "u64 err = out.rcx;"), "t").program
