@@ -298,7 +298,7 @@ def test_statuses_are_printed_by_their_names_and_exit_reasons_have_theirs():
 
 
 WRONG_WORDS = {
-    "exists (0:err=TDX_OPERAND_BUSSY)": "`TDX_OPERAND_BUSSY` is no status, no state of an SEPT entry and none of the PAMT; did you mean TDX_OPERAND_BUSY",
+    "exists (0:err=TDX_OPERAND_BUSSY)": "`TDX_OPERAND_BUSSY` is no status and no state of an entry; did you mean TDX_OPERAND_BUSY",
     "exists (sept[3]=MAPED)": "`MAPED` is no status", "exists (0:err=0 /\\ FOO=1)": "`FOO` is no status", "exists (pamt[1]=PAIRED)": "`dynamic_pamt = true;`",
     "exists (pamt[2]=PAIRED)": "`pamt[2]` is no shared word",
 }
@@ -317,6 +317,14 @@ def test_the_pamt_entry_of_a_range_is_a_name_with_its_pair_and_its_priority():
             "P1() { u64 b = tdh_phymem_pamt_add(0x3000); }\nlocations [pamt[0]; pamt[1]]\nexists (pamt[0]=PAIRED+HP)\n")
     test = litmus.parse(text, "t")
     assert {ending.words for ending in search.run(test).endings} >= {("PAIRED", "UNPAIRED"), ("PAIRED+HP", "UNPAIRED")}
+
+
+def test_kvms_mirror_entry_is_a_name_beside_its_own_flows():
+    text = "C t\n{ page 3 = FREE; policy = kick_vcpus; }\nP0() { fault(0x3000); }\nP1() { int r = 1; }\nlocations [mirror[3]; mirror[4]; sept[3]]\nexists (mirror[3]=FROZEN)\n"
+    test = litmus.parse(text, "t")
+    assert {ending.words for ending in search.run(test).endings} == {("PRESENT", "NONPRESENT", "MAPPED")}
+    own = litmus.parse("C t\n{ u64 mirror[4] = {1, 2, 3, 4}; }\nP0(u64 *mirror) { int r = 1; }\nexists (mirror[3]=4)\n", "t")
+    assert {ending.words for ending in search.run(own).endings} == {("4",)}
 
 
 @pytest.mark.parametrize("item, said", [

@@ -5,7 +5,10 @@ import pytest
 from harness.engines.explore import search
 from harness.errors import UsageError
 from harness.experiment import litmus
+from harness.memory.layout import MMU_NONPRESENT
+from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT
 from harness.protocol.litmus import kvm, preprocess
+from kernels.words import signed
 
 
 def found(text: str):
@@ -197,7 +200,10 @@ def test_an_operand_is_named_beside_its_status():
 
 
 def test_the_headers_agree_with_the_struct():
+    """And with the mirror entries of KVM's own flows."""
     assert {"".join(token.value for token in preprocess._headers()["TD_STATE_RUNNABLE"].value)} == {str(kvm.RUNNABLE)}
+    text = "C t\n{ }\nP0() { u64 a = FROZEN_SPTE, b = SPTE_MMU_PRESENT_MASK, c = SHADOW_NONPRESENT_VALUE; }\nlocations [0:a; 0:b; 0:c]\nforall (true)\n"
+    assert outcomes(text) == {tuple(str(signed(word)) for word in (FROZEN_SPTE, MMU_PRESENT, MMU_NONPRESENT))}
 
 
 def test_a_struct_that_calls_only_fill_may_be_among_the_locals():
