@@ -63,6 +63,14 @@ def test_a_scenario_of_a_report_comes_out_as_its_file_says(path):
         assert scenario.must_violate or "interesting" in {grade for grade, _ in verdict_.grades}, scenario.module
 
 
+@pytest.mark.parametrize("path", [path if path.stem == "ignored" else pytest.param(path, marks=pytest.mark.slow)
+                                  for path in sorted((ROOT / "configs/explore/huge").glob("*.toml"))], ids=lambda path: path.stem)
+def test_a_scenario_of_large_pages_comes_out_as_its_file_says(path):
+    [scenario] = load(path)
+    found, verdict_ = judged(scenario)
+    assert found.complete and not verdict_.failures, verdict_.failures
+
+
 def test_the_call_that_shuts_the_module_down_stands_behind_those_that_have_answered():
     scenario = load(ROOT / "configs/explore/known/rtmr_underflow.toml", ["1.5.05"])[0]
     halted = {ending.answers[2] for ending in explore.run(scenario).endings if ending.kind == "halted"}

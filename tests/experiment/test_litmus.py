@@ -31,6 +31,11 @@ def body(statements: str, shown: str, init: str = "") -> set[tuple[str, ...]]:
     return outcomes(f"C t\n{{ {init} }}\nP0(int *x, int *y) {{ {statements} }}\nlocations [{names}]\nforall (true)\n")
 
 
+def test_what_a_test_says_of_itself_is_a_comment_and_no_pointer_in_its_body():
+    test = litmus.parse("C t\n(* Result: Never *)\n{}\nP0(int *x) { WRITE_ONCE(*x, (int *)0 == 0); }\n(* more *)\nexists (x=1)\n", "t")
+    assert test.text.note == "Result: Never\nmore"
+
+
 @pytest.mark.parametrize("path", [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW)) for path in SHIPPED],
                          ids=lambda path: path.stem)
 def test_a_shipped_test_comes_out_as_it_says(path):
