@@ -213,3 +213,12 @@ def test_a_struct_that_calls_only_fill_may_be_among_the_locals():
     assert outcomes(text) == {("0", "MAPPED")}
     with pytest.raises(UsageError, match="^t:3:61: `out`: an array or a struct among the locals can be passed on, not looked into"):
         assert litmus.parse(text.replace("u64 err;", "u64 err = out.rcx;"), "t").program
+
+
+def test_a_function_of_the_file_goes_before_a_macro_of_the_headers():
+    """Whoever pastes is_td() with its body means that one."""
+    text = ("C t\n{ }\nstatic inline bool is_td(struct kvm *kvm) { return READ_ONCE(kvm->mine) == 3; }\nstruct kvm { int mine; };\n"
+            "static __always_inline u64\nspte_to_pfn(u64 spte)\n{\n\treturn spte + 1;\n}\n"
+            "P0(struct kvm *kvm, spinlock_t *l)\n{\n\tint a = is_td(kvm), b = spte_to_pfn(1), c = 0;\n\tif (a) c = 1;\n\telse scoped_guard(spinlock, l) { c = 2; }\n}\n"
+            "locations [0:a; 0:b; 0:c]\nforall (true)\n")
+    assert outcomes(text) == {("0", "2", "2")}
