@@ -168,13 +168,15 @@ class Test(Scenario):
             if name == HALTED:                   # no word, but how it ends
                 continue
             own = name.partition("[")[0] in self.by_name()
-            entry, range_ = (None, None) if own else (litmus_names.entry(name), litmus_names.pamt(name))
+            entry, range_, page = (None, None, None) if own else (litmus_names.entry(name), litmus_names.pamt(name), litmus_names.mirror(name))
             if ":" in name:
                 found.append((name, self.at(f"{RESULT}{name}")))
             elif entry:
                 found.append((name, self.layout.at(f"sept.{entry[1]}", entry[0] >> 9 * entry[1])))
             elif range_ is not None:
                 found.append((name, self.layout.at("pamt_2m.data", range_)))
+            elif page is not None:
+                found.append((name, self.layout.at("mirror.0", page)))
             elif name in FLAGS:
                 found.append((name, self.layout.at(FLAGS[name])))
             else:
@@ -186,6 +188,8 @@ class Test(Scenario):
         if name.partition("[")[0] not in self.by_name():
             if litmus_names.entry(name):
                 return spell_entry(word)
+            if litmus_names.mirror(name) is not None:
+                return litmus_names.spell_mirror(word)
             if litmus_names.pamt(name) is not None:
                 return litmus_names.spell_pamt(word)
         return str(signed(word))
@@ -238,6 +242,7 @@ def load(path: str | Path, given: dict | None = None) -> Test:
 
 def parse(whole: str, path: str, given: dict | None = None) -> Test:
     """A test from a file's text.  Raises LitmusError, or UsageError for what no compiler would take."""
+    whole = whole.replace("\r\n", "\n")
     if files.ENDLESS.search(whole):
         raise UsageError(f"{path}: {files.TOO_MANY_DIGITS}")
     try:

@@ -8,6 +8,7 @@ from harness.errors import nearest
 from harness.experiment.litmus_start import Variable
 from harness.experiment.scenario import PAGES
 from harness.memory.layout import PAMT_TYPE
+from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT
 from harness.protocol.flows.pamt import RANGES
 from harness.protocol.litmus.body import REGISTER
 from harness.protocol.litmus.text import Text
@@ -18,7 +19,7 @@ HALTED = "halted"                # whether a check of the module has failed, whi
 EXITS = {name: word for word, name in EXIT_REASONS.items()}      # what a call that leaves the guest answers
 FLAGS = {"bugged": "vm_dead"}    # words of the VM that a condition may name
 # What a name may be compared with beside numbers and names.
-VALUES = {*STATUSES, *EXITS, *(f"{state}{locks}" for state in (*STATE, "PAIRED", "UNPAIRED") for locks in ("", "+EL", "+HP", "+EL+HP"))}
+VALUES = {*STATUSES, *EXITS, "FROZEN", "PRESENT", "NONPRESENT", *(f"{state}{locks}" for state in (*STATE, "PAIRED", "UNPAIRED") for locks in ("", "+EL", "+HP", "+EL+HP"))}
 
 
 class StatusClass(int):
@@ -43,9 +44,9 @@ def shown(text: Text, named, processes: dict, variables: dict[str, Variable]) ->
                                          f"{nearest(local, _locals(processes[int(process)].body))}")
         elif word_of(variables, name) is None and name.isupper() and len(name) > 1:
             if name not in VALUES:
-                raise text.error(offset, f"`{name}` is no status, no state of an SEPT entry and none of the PAMT{nearest(name, VALUES)}")
+                raise text.error(offset, f"`{name}` is no status and no state of an entry{nearest(name, VALUES)}")
             continue                             # a value
-        elif word_of(variables, name) is None and not (entry(name) or pamt(name) is not None or name in FLAGS or name == HALTED):
+        elif word_of(variables, name) is None and not (entry(name) or pamt(name) is not None or mirror(name) is not None or name in FLAGS or name == HALTED):
             raise text.error(offset, f"`{name}` is no shared word: no process has it as a parameter{nearest(name, variables)}")
         found[name] = offset
     return tuple(sorted(found, key=lambda name: (":" not in name, name)))
@@ -58,6 +59,16 @@ def entry(name: str) -> tuple[int, int] | None:
         return None
     page = int(found[1] or found[2])
     return (page, int(found[3] or 0)) if page < PAGES else None
+
+
+def mirror(name: str) -> int | None:
+    """The page of `mirror[3]`: KVM's own mirror entry of 4 KiB, at which its flows look."""
+    found = re.fullmatch(r"mirror\[(\d{1,3})\]", name)
+    return int(found[1]) if found and int(found[1]) < PAGES else None
+
+
+def spell_mirror(word: int) -> str:
+    return "FROZEN" if word == FROZEN_SPTE else "PRESENT" if word & MMU_PRESENT else "NONPRESENT"
 
 
 def pamt(name: str) -> int | None:

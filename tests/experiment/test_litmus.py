@@ -302,6 +302,64 @@ def test_statuses_are_printed_by_their_names_and_exit_reasons_have_theirs():
     assert "0:a=TDX_PAGE_ALREADY_ACCEPTED|level 0; 1:b=TDX_GPA_RANGE_NOT_BLOCKED|RCX;" in said and verdict.hits
 
 
+WRONG_WORDS = {
+    "exists (0:err=TDX_OPERAND_BUSSY)": "`TDX_OPERAND_BUSSY` is no status and no state of an entry; did you mean TDX_OPERAND_BUSY",
+    "exists (sept[3]=MAPED)": "`MAPED` is no status", "exists (0:err=0 /\\ FOO=1)": "`FOO` is no status", "exists (pamt[1]=PAIRED)": "`dynamic_pamt = true;`",
+    "exists (pamt[2]=PAIRED)": "`pamt[2]` is no shared word",
+}
+
+
+@pytest.mark.parametrize("condition", WRONG_WORDS)
+def test_a_word_of_a_condition_that_nothing_can_be_is_a_mistake(condition):
+    """It would never be true, without a word about it."""
+    with pytest.raises(UsageError) as mistake:
+        litmus.parse(f"C t\n{{ page 3 = FREE; }}\nP0() {{ u64 err = tdh_mem_track(td); }}\n{condition}\n", "t")
+    assert str(mistake.value).startswith("t:4:") and WRONG_WORDS[condition] in str(mistake.value)
+
+
+def test_the_pamt_entry_of_a_range_is_a_name_with_its_pair_and_its_priority():
+    text = ("C t\n{ module = 1.5.24; dynamic_pamt = true; pairs = false; }\nP0() { u64 a = tdh_phymem_pamt_add(0x3000); }\n"
+            "P1() { u64 b = tdh_phymem_pamt_add(0x3000); }\nlocations [pamt[0]; pamt[1]]\nexists (pamt[0]=PAIRED+HP)\n")
+    test = litmus.parse(text, "t")
+    assert {ending.words for ending in search.run(test).endings} >= {("PAIRED", "UNPAIRED"), ("PAIRED+HP", "UNPAIRED")}
+
+
+def test_kvms_mirror_entry_is_a_name_beside_its_own_flows():
+    text = "C t\n{ page 3 = FREE; policy = kick_vcpus; }\nP0() { fault(0x3000); }\nP1() { int r = 1; }\nlocations [mirror[3]; mirror[4]; sept[3]]\nexists (mirror[3]=FROZEN)\n"
+    test = litmus.parse(text, "t")
+    assert {ending.words for ending in search.run(test).endings} == {("PRESENT", "NONPRESENT", "MAPPED")}
+    own = litmus.parse("C t\n{ u64 mirror[4] = {1, 2, 3, 4}; }\nP0(u64 *mirror) { int r = 1; }\nexists (mirror[3]=4)\n", "t")
+    assert {ending.words for ending in search.run(own).endings} == {("4",)}
+
+
+@pytest.mark.parametrize("item, said", [
+    ("module = 9.9.9;", "module = '9.9.9'"), ("page 3 = MAPPD;", "start.pages.3 = 'MAPPD'"), ("policy = kick;", "policy = 'kick'")])
+def test_what_the_initial_state_says_of_the_td_has_its_place(item, said):
+    with pytest.raises(UsageError, match=f"^t:3:2: {re.escape(said)}"):
+        litmus.parse(f"C t\n{{\n\t{item}\n}}\nP0() {{ u64 err = tdh_mem_track(td); }}\nforall (true)\n", "t")
+    with pytest.raises(UsageError, match="^t: module = '8.8'"):              # it is not the file that says it
+        litmus.parse("C t\n{\n\tmodule = 1.5.05;\n}\nP0() { u64 err = tdh_mem_track(td); }\nforall (true)\n", "t", {"module": "8.8"})
+
+
+@pytest.mark.parametrize("shown", ["x; 0:r", "int x; 0:r int;", "int x; int 0:r", "x int; 0:r"])
+def test_a_location_may_have_its_type(shown):
+    test = litmus.parse(f"C t\n{{ }}\nP0(int *x) {{ int r = READ_ONCE(*x); }}\nlocations [{shown}]\nforall (true)\n", "t")
+    assert test.shown == ("0:r", "x")
+
+
+def test_lines_may_end_as_in_a_mail():
+    assert litmus.parse("C t\r\n{ int x; }\r\nP0(int *x)\r\n{\r\n\tint r = 1;\r\n}\r\nexists (x=0)\r\n", "t").program
+    with pytest.raises(UsageError, match="^t:5:10: `oops`"):
+        assert litmus.parse("C t\r\n{ }\r\nP0(int *x)\r\n{\r\n\tint r = oops;\r\n}\r\nexists (x=0)\r\n", "t").program
+
+
+@pytest.mark.parametrize("text, place", [
+    ("P0(u128 *x) { }", "3:4: type `u128`"), ("P0(int *x) { gfn a = 3; }", "3:14: type `gfn`"), ("static page_t *f(int n) { return 0; }\nP0(int *x) { }", "3:8: type `page_t`")])
+def test_a_type_that_is_not_known_is_named(text, place):
+    with pytest.raises(UsageError, match=f"^t:{re.escape(place)} is not understood"):
+        litmus.parse(f"C t\n{{ }}\n{text}\nforall (true)\n", "t")
+
+
 def test_a_status_in_a_condition_is_its_class():
     busy = signed(STATUSES["TDX_OPERAND_BUSY"])
     assert StatusClass(busy) == busy | 0x92 and StatusClass(busy) != 0 and StatusClass(0) != 1

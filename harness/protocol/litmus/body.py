@@ -109,7 +109,7 @@ class Body:
         self.used = 0                            # of world.free
         self.inlined: list[str] = []             # names of the functions that are being written
         self.returns: list[tuple[str, Value | None, int]] = []       # where `return` goes, its value, depth of scopes
-        self.expanding: set[str] = set()         # names of macros within one another
+        self.expanding: set[str] = set()         # names of enumerators within one another
         self.kept: dict[str, Local] = {}         # locals by name, for conditions
         self.notes: dict[str, int] = {}          # registers that count or keep something (`counter`)
         self.held: dict[tuple[int, str], int] = {}       # (lock, mode) -> its place in a register (locks.py)
@@ -205,21 +205,21 @@ class Body:
                 return scope.names[name]
             if scope.assigned is not None:       # a function does not see its caller's names
                 break
-        if name in self.world.structs.macros:
-            return self._macro(name)
+        if name in self.world.structs.enumerators:
+            return self._enumerator(name)
         if name in types.PG_LEVELS:
             return number(types.PG_LEVELS[name], types.PG_LEVEL)
         if name in self.world.constants:
             return number(self.world.constants[name], types.UNSIGNED_LONG)
         return None
 
-    def _macro(self, name: str) -> Value | None:
-        """What an enumerator or a #define stands for, here; None within itself."""
+    def _enumerator(self, name: str) -> Value | None:
+        """What an enumerator stands for, here; None within itself."""
         from harness.protocol.litmus.expressions import value
         if name in self.expanding:
             return None
         self.expanding.add(name)
-        given, more, of = self.world.structs.macros[name]
+        given, more, of = self.world.structs.enumerators[name]
         found = value(self, given)
         if more:
             found = self.compute(Operator.ADD, found, number(more), types.INT, given)

@@ -12,6 +12,7 @@ import re
 from typing import Callable, NamedTuple
 
 from harness.protocol.litmus.text import Part, Text
+from harness.protocol.litmus.types import NAMES
 
 _TOKEN = re.compile(r"""\s*(?:
     (?P<symbol> /\\ | \\/ | => | == | != | <> | && | \|\| | [=~!()] )
@@ -20,6 +21,8 @@ _TOKEN = re.compile(r"""\s*(?:
   | (?P<name> \[ \s* [A-Za-z_]\w* \s* \]
             | [A-Za-z_][\w+]* (?: \s*(?:->|\.)\s*\w+ | \[ \s* \d+ \s* \] )* (?: [ \t]+ \d+ (?: [ \t]+ level [ \t]+ \d+ )? )? )
 )""", re.VERBOSE)
+# `int x`, `x int`, `int *p`: in `locations`, before or behind a name.
+_TYPED = re.compile(rf"^\s*(?:{'|'.join(map(re.escape, NAMES))})(?:\s*\*|\s(?=\s*\w))|(?<=\w)\s+(?:{'|'.join(map(re.escape, NAMES))})\s*\*?\s*$")
 SPELT = {"&&": "/\\", "||": "\\/", "!": "~", "==": "=", "<>": "!="}
 
 
@@ -161,10 +164,11 @@ def holds(proposition, value_of: Callable) -> bool:
 
 
 def listed(text: Text, part: Part) -> list[tuple[str, int]]:
-    """(name, offset) of what `locations [ ... ]` names."""
+    """(name, offset) of what `locations [ ... ]` names; a type before or behind a name is passed over."""
     found, at = [], 0
     for piece in part.text.split(";"):
-        if piece.strip():
-            found.append((normal(piece), part.start + at + len(piece) - len(piece.lstrip())))
+        name = _TYPED.sub(lambda typed: " " * len(typed[0]), piece)
+        if name.strip():
+            found.append((normal(name), part.start + at + len(name) - len(name.lstrip())))
         at += len(piece) + 1
     return found

@@ -65,6 +65,8 @@ def place(body: Body, node, assigned: bool = False) -> Local | Shared:
             return found
         if found is None:
             raise _unknown(body, node)
+        if found.type.kind == "pointer" and found.constant == 0:
+            raise body.error(node, f"`{node.name}`: an array or a struct among the locals can be passed on, not looked into")
         raise body.error(node, f"`{node.name}` is a pointer to a shared word and stays so; its word is `*{node.name}`")
     if isinstance(node, c_ast.UnaryOp) and node.op == "*":
         return pointed(body, value(body, node.expr), node)

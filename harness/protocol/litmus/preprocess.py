@@ -8,7 +8,6 @@ What no macro has touched stays where it is, line and column.  Where a piece had
 stands in the file; what a macro brings stands where the macro is named.
 """
 
-import copy
 import functools
 import re
 from pathlib import Path
@@ -24,6 +23,11 @@ SCOPED = "__guard__"             # what scoped_guard(kind, lock) is for statemen
 TOKENS_MOST = 100_000            # to which a file's macros may expand
 SKIPPED = ("include", "pragma", "line", "warning", "ident")
 KNOWN = ("define", "undef", "ifdef", "ifndef", "if", "elif", "else", "endif")
+
+
+# A function that the file has itself, which goes before a macro of kernel.h.
+_DEFINED = re.compile(r"\b(\w+)\s*\((?:[^(){};]|\([^(){};]*\))*\)\s*\{")
+_TYPE_BEFORE = re.compile(r"(?:\*|\b(?!(?:else|do|return)\b)\w+)\Z")
 
 
 class Prepared(NamedTuple):
@@ -48,6 +52,11 @@ def prepare(text: Text) -> Prepared:
         raise macros.error(macros.line, "not understood by the preprocessor") from None
 
 
+def _own(functions: str) -> set[str]:
+    """Names of the functions that a file has."""
+    return {found[1] for found in _DEFINED.finditer(functions) if _TYPE_BEFORE.search(functions[max(0, found.start() - 99):found.start()].rstrip())}
+
+
 @functools.cache
 def _needed() -> re.Pattern:
     """What a text has that needs preprocessing at all."""
@@ -70,8 +79,9 @@ class _Macros(Preprocessor):
 
     def __init__(self, text: Text | None):
         super().__init__()
-        self.text, self.line, self.directive = text, 1, False
-        self.macros = {} if text is None else copy.copy(_headers())
+        self.text, self.line = text, 1
+        own = _own(text.functions.text) if text else set()
+        self.macros = {name: macro for name, macro in _headers().items() if name not in own} if text else {}
         self.expand_filemacro = self.expand_linemacro = self.expand_countermacro = False
         self.names: dict[tuple[int, str], list[int]] = {}        # (line, name) -> the columns where it stands
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from pycparser import c_ast, c_parser
 
+from harness.errors import nearest
 from harness.protocol.litmus import kvm, preprocess, types
 from harness.protocol.litmus.text import LitmusError, Place, Text
 from harness.protocol.litmus.types import Type
 
+KEYWORDS = ("static", "const", "volatile", "struct", "enum", "return", "goto", "case", "else", "do", "sizeof", "inline")
 _TYPE = "write the type by its name"
 REFUSED = {"typeof": _TYPE, "__typeof__": _TYPE, "__auto_type": _TYPE, "auto": _TYPE, "container_of": "pass the object itself",
            "offsetof": "words of a test have no bytes", "asm": "the module's calls and the kernel's primitives have names",
@@ -29,13 +31,25 @@ def parse(text: Text) -> c_ast.FileAST:
     try:
         tree = parser.parse(f'{head}\n#line 1 "{_plain(text.path)}"\n{prepared.text}', _plain(text.path))
     except c_parser.ParseError as problem:
-        wrong = _wording(text, str(problem), _token(parser))
+        wrong = _unknown_type(text, prepared.text, _wording(text, str(problem), _token(parser)))
         raise LitmusError(text.path, prepared.moved.get(wrong.place, wrong.place), wrong.what) from None
     except RecursionError:
         raise text.error(text.functions.start, "nested too deeply") from None
     if prepared.moved:
         _put_back(tree, prepared.moved)
     return tree
+
+
+def _unknown_type(text: Text, whole: str, wrong: LitmusError) -> LitmusError:
+    """An error at what follows a name that stands where only a type can, as one about that name."""
+    line = whole.split("\n")[wrong.place.line - 1] if wrong.place.line <= whole.count("\n") + 1 else ""
+    before, behind = line[:wrong.place.column - 1], line[wrong.place.column - 1:]
+    if "Missing type" in wrong.what:
+        before, behind = before + re.match(r"\w*", behind)[0], "*"
+    found = re.search(r"(?:^|[({,;]|\b(?:static|const|struct)\b)\s*([A-Za-z_]\w*)\s*$", before)
+    if not found or not re.match(r"\*|[A-Za-z_]", behind) or found[1] in types.NAMES or found[1] in KEYWORDS:
+        return wrong
+    return LitmusError(text.path, Place(wrong.place.line, found.start(1) + 1), f"type `{found[1]}` is not understood{nearest(found[1], types.NAMES)}")
 
 
 def _refuse(text: Text, prepared: preprocess.Prepared) -> None:
@@ -107,7 +121,7 @@ class Structs:
 
     known     structs
     typedefs  other names of types
-    macros    enumerators and #defines: (what is written, what is to be added, type or None as it is written)
+    enumerators  (what is written, what is to be added, type or None as it is written)
     undeclared  what is to be said of locals that are assigned to without a declaration
     places    where a piece of C stands that rows are written of, by what they say
     """
@@ -115,7 +129,7 @@ class Structs:
     def __init__(self, text: Text):
         self.text, self.known = text, types.STRUCTS | kvm.structs(text.functions.text)
         self.typedefs: dict[str, Type] = {}
-        self.macros: dict[str, tuple[Any, int, Type | None]] = {}
+        self.enumerators: dict[str, tuple[Any, int, Type | None]] = {}
         self.places: dict[str, Place] = {}
         self.undeclared: list[str] = []
 
@@ -138,7 +152,7 @@ class Structs:
         given, more = c_ast.Constant("int", "0", node.coord), 0
         for each in node.values.enumerators if node.values else ():
             given, more = (each.value, 0) if each.value is not None else (given, more)
-            self.macros[each.name] = given, more, types.enum(node.name) if node.name else None
+            self.enumerators[each.name] = given, more, types.enum(node.name) if node.name else None
             more += 1
 
     def of(self, node) -> Type:
@@ -167,9 +181,9 @@ class Structs:
     def _length(self, node: c_ast.ArrayDecl) -> int:
         """Of an array: a number, or a macro that stands for one."""
         given, more = node.dim, 0
-        for _ in self.macros:
-            if isinstance(given, c_ast.ID) and given.name in self.macros:
-                given, more = self.macros[given.name][0], more + self.macros[given.name][1]
+        for _ in self.enumerators:
+            if isinstance(given, c_ast.ID) and given.name in self.enumerators:
+                given, more = self.enumerators[given.name][0], more + self.enumerators[given.name][1]
         if not isinstance(given, c_ast.Constant):
             raise self.error(node, "an array's length must be a number")
         return int(given.value.rstrip("uUlL"), 0) + more

@@ -91,8 +91,8 @@ def _declaration(body: Body, node: c_ast.Decl) -> None:
         if word in node.storage:
             raise body.error(node, f"`{node.name}`: no {word} locals; what stays lies between the processes")
     of = body.world.structs.of(node.type)
-    if of.kind == "array" and (node.init is None or isinstance(node.init, c_ast.InitList)):
-        body.scopes[-1].names[node.name] = Value(types.pointer(of.to), constant=0)       # can be passed on, not looked into
+    if of.kind in ("array", "opaque") and (node.init is None or isinstance(node.init, c_ast.InitList)):
+        body.scopes[-1].names[node.name] = Value(types.pointer(of.to or of), constant=0)         # can be passed on, not looked into
         return
     if of.kind not in ("integer", "pointer"):
         raise body.error(node, f"`{node.name}`: a local must be an integer or a pointer, {of} is a shared word's type")

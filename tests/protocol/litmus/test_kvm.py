@@ -5,7 +5,10 @@ import pytest
 from harness.engines.explore import search
 from harness.errors import UsageError
 from harness.experiment import litmus
+from harness.memory.layout import MMU_NONPRESENT
+from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT
 from harness.protocol.litmus import kvm, preprocess
+from kernels.words import signed
 
 
 def found(text: str):
@@ -197,4 +200,25 @@ def test_an_operand_is_named_beside_its_status():
 
 
 def test_the_headers_agree_with_the_struct():
+    """And with the mirror entries of KVM's own flows."""
     assert {"".join(token.value for token in preprocess._headers()["TD_STATE_RUNNABLE"].value)} == {str(kvm.RUNNABLE)}
+    text = "C t\n{ }\nP0() { u64 a = FROZEN_SPTE, b = SPTE_MMU_PRESENT_MASK, c = SHADOW_NONPRESENT_VALUE; }\nlocations [0:a; 0:b; 0:c]\nforall (true)\n"
+    assert outcomes(text) == {tuple(str(signed(word)) for word in (FROZEN_SPTE, MMU_PRESENT, MMU_NONPRESENT))}
+
+
+def test_a_struct_that_calls_only_fill_may_be_among_the_locals():
+    text = ("C t\n{ module = 1.5.05; page 3 = BLOCKED; }\nP0(struct kvm *kvm) { struct tdx_module_args out; u64 err;\n"
+            "do { err = tdh_mem_range_unblock(to_kvm_tdx(kvm)->tdr_pa, 0x3000, 0, &out); } while (err == (TDX_TLB_TRACKING_NOT_DONE | TDX_OPERAND_ID_SEPT)); }\n"
+            "locations [0:err; sept[3]]\nforall (true)\n")
+    assert outcomes(text) == {("0", "MAPPED")}
+    with pytest.raises(UsageError, match="^t:3:61: `out`: an array or a struct among the locals can be passed on, not looked into"):
+        assert litmus.parse(text.replace("u64 err;", "u64 err = out.rcx;"), "t").program
+
+
+def test_a_function_of_the_file_goes_before_a_macro_of_the_headers():
+    """Whoever pastes is_td() with its body means that one."""
+    text = ("C t\n{ }\nstatic inline bool is_td(struct kvm *kvm) { return READ_ONCE(kvm->mine) == 3; }\nstruct kvm { int mine; };\n"
+            "static __always_inline u64\nspte_to_pfn(u64 spte)\n{\n\treturn spte + 1;\n}\n"
+            "P0(struct kvm *kvm, spinlock_t *l)\n{\n\tint a = is_td(kvm), b = spte_to_pfn(1), c = 0;\n\tif (a) c = 1;\n\telse scoped_guard(spinlock, l) { c = 2; }\n}\n"
+            "locations [0:a; 0:b; 0:c]\nforall (true)\n")
+    assert outcomes(text) == {("0", "2", "2")}
