@@ -136,7 +136,7 @@ def _scale_y(axis, scale: str, values: list[float]) -> None:
     """Set up the left edge for these values, none of them 0; see curves."""
     from matplotlib.ticker import LogLocator
     if scale == "linear" or not values:
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(bottom=0, top=None if any(values) else 1)
     elif scale == "log":
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 50 * min(values) else (1,)))
