@@ -99,7 +99,7 @@ def run_session(session: Session, done: dict[Run, Result], budget: Budget, trace
     left = [run for run in session.runs if run not in done]
     for block, runs in itertools.groupby(list(left), key=lambda run: run.block):
         block_runs = list(runs)
-        if not budget.fits(len(block_runs), expected_s(session, block_runs)):
+        if not budget.fits(expected_s(session, block_runs)):
             print(f"budget spent after {block} of {session.blocks} blocks", file=sys.stderr)
             return
         for run in block_runs:

@@ -155,18 +155,19 @@ def source_of(versions: str) -> str:
 
 
 class Budget:
-    """Whether the next block still fits.  The first always does."""
+    """Whether the next block still fits, compiling apart: a limit is of what is measured.  The first always does."""
 
     def __init__(self, budget_s: float | None, clock=time.monotonic):
         self.budget_s, self.clock, self.start = budget_s, clock, clock()
-        self.runs, self.spent_s, self.compiled_s = 0, 0.0, 0.0
+        self.runs, self.spent_s, self.planned_s, self.compiled_s = 0, 0.0, 0.0, 0.0
 
     def ran(self, took_s: float, beyond_s: float = 0.0) -> None:
         """beyond_s   what it took beyond its plan: of the first run, which compiles, that is not counted as spent"""
-        if not self.runs:
-            self.compiled_s = max(0.0, beyond_s)
+        compiled_s = 0.0 if self.runs else max(0.0, beyond_s)
+        self.compiled_s += compiled_s
         self.runs += 1
-        self.spent_s += took_s
+        self.spent_s += took_s - compiled_s
+        self.planned_s += took_s - beyond_s
 
     def used_s(self) -> float:
         """So far, compiling apart."""
@@ -174,14 +175,10 @@ class Budget:
 
     def left_s(self) -> float:
         """Infinite without a budget."""
-        return float("inf") if self.budget_s is None else self.budget_s - (self.clock() - self.start)
+        return float("inf") if self.budget_s is None else self.budget_s - self.used_s()
 
-    def fits(self, runs: int, expected_s: float) -> bool:
-        """Whether so many runs fit that were planned to take `expected_s` in all.
-
-        What runs have taken knows better; but the first has compiled too, so a plan that needs less
-        than half of what is left is believed against it.
-        """
+    def fits(self, expected_s: float) -> bool:
+        """Whether runs fit that were planned to take `expected_s` in all, if they go on as those before them did."""
         if self.budget_s is None or not self.runs:
             return True
-        return runs * self.spent_s / self.runs <= self.left_s() or expected_s <= self.left_s() / 2
+        return expected_s * self.spent_s / self.planned_s <= self.left_s()

@@ -114,8 +114,9 @@ def explain(error: dict, model: type[Table] = Config) -> tuple[str, Any, str]:
     location = [part for part in error["loc"] if not isinstance(part, int)]
     key, context = ".".join(map(str, location)), error.get("ctx", {})
     if error["type"] == "extra_forbidden":
-        known = known_keys(location[:-1], model)
-        return key, error["input"], f"unknown key; {meant(location[-1], known)}known: {', '.join(known)}"
+        known, given = known_keys(location[:-1], model), error["input"]
+        within = next((name for name in given if name in known), None) if isinstance(given, dict) else None     # `run.duration_s`
+        return key, given, f"unknown key; {meant(within or location[-1], known)}known: {', '.join(known)}"
     if error["type"] == "literal_error":
         allowed = [part.strip("' ") for part in context["expected"].replace(" or ", ", ").split(",")]
         return key, error["input"], f"{meant(error['input'], allowed)}must be one of {', '.join(allowed)}"

@@ -48,6 +48,8 @@ def write(results: list[Result], out: str, plots_folder: str | None = None, hist
     series = history.folder_series(history_folder) if history_folder else []
     remarks = [problem for each in series for problem in each.problems]
     made = make_plots(table, series)
+    if history_folder and not any(plot.name == "history" for plot in made):
+        remarks.append(f"--history {history_folder}: no plot of it: no series there has two nights without other load beside them")
     text = page(table, made)
     try:
         paths = [write_file(text, Path(out))]

@@ -112,7 +112,9 @@ def curves(panels: list[tuple[str, str, list[tuple[str, list[tuple]]]]], x_name:
             drawn = [(x if counted else steps.index(x), statistics.median(ys), min(ys), max(ys))
                      for x, ys in line if ys]
             xs, middle, least, most = zip(*drawn) if drawn else ([], [], [], [])
-            axis.plot(xs, middle, label=label, **style(number), markersize=3.5, fillstyle="none")
+            behind = len(lines) - 1 - number                 # its markers stand around those of the lines before it
+            axis.plot(xs, middle, label=label, **style(number), markersize=3.5 + behind * min(1.8, 9 / len(lines)), fillstyle="none",
+                      clip_on=False, zorder=2 + number / 100)
             axis.fill_between(xs, least, most, color=style(number)["color"], alpha=0.15, linewidth=0)
         _scale_y(axis, scale, [y for _, line in lines for _, ys in line for y in ys if y])
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value) if value >= 1 else f"{value:g}"))
@@ -120,7 +122,7 @@ def curves(panels: list[tuple[str, str, list[tuple[str, list[tuple]]]]], x_name:
             axis.set_xscale("log", base=2)
         axis.set_xticks(steps if counted else range(len(steps)), map(str, steps), fontsize=8.5)
         axis.minorticks_off()
-        axis.tick_params(length=0)                       # the grid says where
+        axis.tick_params(length=0, pad=6)                      # the grid says where
         axis.set_title(name)
         axis.set_xlabel(x_name)
         axis.grid(True)
@@ -136,7 +138,7 @@ def _scale_y(axis, scale: str, values: list[float]) -> None:
     """Set up the left edge for these values, none of them 0; see curves."""
     from matplotlib.ticker import LogLocator
     if scale == "linear" or not values:
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(bottom=0, top=None if any(values) else 1)
     elif scale == "log":
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 50 * min(values) else (1,)))

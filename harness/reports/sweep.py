@@ -11,11 +11,9 @@ from harness.reports.text import number, table_of, wrap
 from harness.results.metrics import chosen, legend, values
 from harness.results.schema import Result
 
+# In the table and in the picture; of runs with page pairs (td.dpamt) what their place costs.
 SHOWN = chosen("busy_per_attempt_percent", "bugs_per_s", "hangs_per_s", "removals_per_s",
                "removal_p50_us", "removal_p99_us", "armed_per_million_faults", "guest_time_lost_percent", "touches_per_s")
-DRAWN = chosen("busy_per_attempt_percent", "removal_p50_us", "removal_p99_us", "armed_per_million_faults",
-               "guest_time_lost_percent", "touches_per_s")
-# Where page pairs are got and put (td.dpamt); in the table and in the picture.
 OF_PAIRS = chosen("bugs_per_s", "invariants_violated", "installs_per_s", "fault_p99_us", "removal_p50_us", "removal_p99_us",
                   "pamt_wait_percent")
 AXES = {"td.vcpus": "vCPUs", "td.count": "TDs"}               # what a key is called below a plot
@@ -64,7 +62,7 @@ def summary(keys: list[str], first: Result) -> str:
 # --- the picture ------------------------------------------------------------------------------
 
 def picture(keys: list[str], runs: Runs, path: str) -> None:
-    """A plot per number of DRAWN, over the last key, a line per value of the others.
+    """A plot per number that the table shows, over the last key, a line per value of the others.
 
     path   as check_picture wants it
     Raises UsageError for a path that cannot be written.
@@ -73,7 +71,7 @@ def picture(keys: list[str], runs: Runs, path: str) -> None:
     rests = "; times rest on assumptions" if assumption_lines(first) else ""
     panels = [(metric.name, metric.scale,
                [(label, [(point[last], values(metric, results)) for point, results in points])
-                for label, points in _curves(keys, runs)]) for metric in (OF_PAIRS if first.pamt_pairs else DRAWN)]
+                for label, points in _curves(keys, runs)]) for metric in _shown(runs)]
     made = plots.curves(panels, AXES.get(last, last), f"{summary(keys, first)}{rests}", number)
     try:
         plots.write(made, Path(path))

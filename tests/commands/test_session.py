@@ -90,14 +90,23 @@ def test_a_time_that_is_none_is_refused_with_an_example(text):
         sessions.seconds(text)
 
 
+def test_what_the_first_run_compiles_takes_nothing_from_the_budget():
+    now = [0.0]
+    budget = sessions.Budget(40, clock=lambda: now[0])
+    now[0] = 30
+    budget.ran(30, 27)
+    assert (budget.used_s(), budget.left_s(), budget.compiled_s) == (3, 37, 27) and budget.fits(37) and not budget.fits(38)
+
+
 def test_a_block_that_does_not_fit_what_is_left_is_not_begun():
     now = [0.0]
     budget = sessions.Budget(100, clock=lambda: now[0])
-    assert budget.fits(5, 500)                   # the first always
-    budget.ran(10)
-    now[0] = 40
-    assert budget.fits(5, 200) and not budget.fits(7, 200)
-    assert sessions.Budget(None).fits(10**6, 10**9)
+    assert budget.fits(500)                   # the first always
+    budget.ran(10, 2)                            # the first compiles
+    budget.ran(12, 4)                            # ... so that this one is slow: 20 s for what was planned as 16
+    now[0] = 42
+    assert budget.left_s() == 60 and budget.fits(48) and not budget.fits(49)
+    assert sessions.Budget(None).fits(10**9)
 
 
 # --- going on ---

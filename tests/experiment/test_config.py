@@ -52,6 +52,7 @@ def check(plan):
     (OK + "[td]\nvcpus = 0", "td.vcpus = 0", "must be at least 1"),
     (OK + "[td]\nvcpus = true", "td.vcpus = true", "must be a whole number"),
     (OK + "[td]\nvcpu = 2", "td.vcpu = 2", "did you mean vcpus?"),
+    (OK + "[run]\nduration_s = 2", "run = {'duration_s': 2}", "unknown key; did you mean duration_s? known: name, "),
     (OK + "[td]\nmemory_mib = 3", "td.memory_mib = 3", "must be a multiple of 2"),
     (OK + "[td]\nmemory_gib = 2", "td.memory_gib = 2", "did you mean memory_mib?"),
     (OK + "[workload]\npages = 513", "workload.pages = 513", "must be at most 512"),

@@ -223,3 +223,11 @@ def test_without_matplotlib_it_says_what_to_install():
     code = "import sys; sys.modules['matplotlib'] = None\nfrom harness.reports import plots; plots.load_matplotlib()"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "pip install '.[report]'" in found.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("plotted", [True, False])
+def test_a_history_of_which_nothing_can_be_drawn_is_said(tmp_path, monkeypatch, plotted):
+    monkeypatch.setattr(page, "make_plots", lambda *_: [page.Plot("history", "", "", None)] if plotted else [])
+    monkeypatch.setattr(page, "page", lambda *_: "")
+    remarks = page.write(busy_session("kick_vcpus", 100.0), str(tmp_path / "page.html"), None, str(history_folder(tmp_path)))
+    assert any("has two nights without other load beside them" in remark for remark in remarks) != plotted

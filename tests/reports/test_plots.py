@@ -22,6 +22,13 @@ def test_a_plot_is_over_numbers_or_words_and_shows_a_zero_on_a_scale_of_decades(
     assert {*map(str, steps), "steps", "a title", "a line", "0", "0.01", "10"} <= set(texts)
 
 
+def test_lines_that_coincide_have_markers_around_each_other():
+    made = plots.curves([("x", "linear", [(name, [(1, [0.0]), (2, [0.0])]) for name in "abc"])], "x", "x")
+    sizes = [line.get_markersize() for line in made.axes[0].lines]
+    assert sizes == sorted(set(sizes), reverse=True) and len(sizes) == 3
+    assert all(line.get_fillstyle() == "none" and not line.get_clip_on() for line in made.axes[0].lines)
+
+
 def test_the_same_results_make_the_same_picture_to_the_last_byte(tmp_path):
     for name in ("one.svg", "other.svg"):
         plots.write(plots.curves([("x", "log", [("a", [(1, [2.0])])])], "x", "x"), tmp_path / name)

@@ -45,3 +45,15 @@ def test_none_of_n_has_its_bound():
 
 def test_the_table_fits():
     assert max(map(len, sweep.sweep_report(KEYS, runs()).splitlines())) <= text.WIDTH
+
+
+def test_a_picture_has_a_panel_for_each_number_of_the_table_bugs_and_hangs_among_them(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(sweep.plots, "curves", lambda panels, *_: drawn.extend(panels))
+    monkeypatch.setattr(sweep.plots, "write", lambda *_: None)
+    found = runs()
+    found[0][1].bugs = {"tdh_mem_track: TDX_OPERAND_BUSY|TD_EPOCH": 5}
+    sweep.picture(KEYS, found, str(tmp_path / "x.svg"))
+    assert len(drawn) == len(sweep.rows(KEYS, found)[0]) - len(KEYS)
+    [(_, lines)] = [(scale, lines) for name, scale, lines in drawn if name == "KVM_BUG_ONs, per s"]
+    assert max(lines[0][1][0][1]) > 0 and "hangs, per s" in [name for name, *_ in drawn]

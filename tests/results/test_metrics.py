@@ -63,7 +63,7 @@ def test_a_net_number_leaves_out_attempts_that_met_a_preempted_holder():
 
 
 def test_everything_that_is_shown_is_chosen_from_the_table():
-    shown = [*comparison.OVERVIEW, *COMPARED, *WATCHED, *sweep.SHOWN, *sweep.DRAWN, *sweep.OF_PAIRS, *validation.COMPARED,
+    shown = [*comparison.OVERVIEW, *COMPARED, *WATCHED, *sweep.SHOWN, *sweep.OF_PAIRS, *validation.COMPARED,
              *(BY_KEY[key] for fact in (*run.LEFT, *run.RIGHT) for key in fact.keys)]
     assert set(shown) <= set(METRICS) and set(comparison.OVERVIEW) <= set(COMPARED) and set(WATCHED) <= set(COMPARED)
     assert all(metric.heading for metric in (*comparison.OVERVIEW, *sweep.SHOWN, *sweep.OF_PAIRS))
