@@ -1,5 +1,7 @@
 """When two engines agree on a number, and how that is shown."""
 
+import json
+
 import pytest
 
 from harness.reports import text
@@ -48,3 +50,9 @@ def test_a_validation_on_a_busy_machine_says_so_and_every_number_fits():
     said = validation_report(rows)
     assert "DEGRADED: other work" in said and "50 %" in said and max(map(len, said.splitlines())) <= text.WIDTH
     assert "DEGRADED" not in validation_report([row._replace(workers_ran=0.95) for row in rows])
+
+
+def test_as_json_it_has_the_value_of_every_run_and_the_real_host_beside_them():
+    said = json.loads(validation_report([row([1.0, 2.0, 3.0], [3.0, 4.0, 5.0])], {"removals_per_s": 2.5}, "json"))
+    assert said == [{"case": "policy", "metric": "removals_per_s", "processes": [1.0, 2.0, 3.0], "simulate": [3.0, 4.0, 5.0], "real_host": 2.5,
+                     "ratio": 2.0, "verdict": AGREE, "workers_ran_share": 1.0}]
