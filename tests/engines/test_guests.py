@@ -114,5 +114,7 @@ def test_which_guests_die_while_their_2_mib_are_split(policy):
             [scenario] = load(ROOT / "configs/explore/guests/accept_huge.toml", [module], policy, anywhere=True, guest=guest)
             found = search.run(scenario)
             assert found.complete, (guest, module, found.stopped)
-            ways |= {guest: len(way) for name, way in found.violations.items() if name.startswith("guest_outlives")}
+            deaths = [way for name, way in found.violations.items() if name.startswith("guest_outlives")]
+            if deaths:
+                ways[guest] = min(map(len, deaths))
         assert ways == ({} if policy == "kick_vcpus" else {guest: steps[place] for guest, steps in DIES_OF_A_SPLIT.items()})
