@@ -16,6 +16,7 @@ if __name__ == "__main__" or sys.argv[0].endswith(f"/{CONSOLE}"):      # nothing
 
 import argparse
 import errno
+import gc
 import importlib.util
 import tempfile
 import traceback
@@ -135,6 +136,8 @@ def _do(given: list[str]) -> int:
         if options.command is None:
             top.print_help()
             return DONE
+        gc.freeze()                      # what is loaded stays, and is not looked at again
+        gc.enable()
         return options.do(options)
     except UsageError as mistake:
         print(mistake, file=sys.stderr)
@@ -186,6 +189,7 @@ def _ended(code: int, judges: bool) -> int:
 
 def run() -> None:
     """The program, from its arguments to its exit code."""
+    gc.disable()                         # until the command is loaded, which leaves nothing to collect
     printing.prepare()
     surroundings.prepare()
     code, judges = INTERRUPTED, _chosen(sys.argv[1:]) in JUDGE

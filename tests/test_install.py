@@ -37,11 +37,14 @@ def test_the_wheel_holds_every_config_and_nothing_of_the_tests(installed):
     assert sorted(path.relative_to(inside) for path in inside.rglob("*") if path.is_file()) == \
         sorted(path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*") if path.is_file())
     assert not (installed / "packages/tests").exists()
+    for ours, theirs in (("sept-harness.bash", "bash-completion/completions/sept-harness"), ("_sept-harness", "zsh/site-functions/_sept-harness")):
+        assert (installed / "packages/share" / theirs).read_bytes() == (ROOT / "completions" / ours).read_bytes()
 
 
-def test_an_installed_program_says_its_version(installed):
+def test_an_installed_program_says_its_version_and_the_commit_that_it_was_made_of(installed):
     said = sept_harness(installed, "--version")
-    assert re.fullmatch(r"sept-harness \d+\.\d+\.\d+, source [0-9a-f]{12}, numba [\d.]+; newest modules known: 1\.5\.34 and 2\.0\.18\n",
+    commit = r"commit [0-9a-f]{12}, " if shutil.which("git") and (ROOT / ".git").exists() else ""
+    assert re.fullmatch(rf"sept-harness \d+\.\d+\.\d+, {commit}source [0-9a-f]{{12}}, numba [\d.]+; newest modules known: 1\.5\.34 and 2\.0\.18\n",
                         said.stdout), said
 
 

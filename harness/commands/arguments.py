@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, meant
 from harness.files import reason
 from harness.protocol.policies import BY_NAME, POLICIES
 from harness.results.identity import COMPARABLE
@@ -109,6 +109,6 @@ def policies(names: str | None) -> list[str]:
     chosen = [policy.name for policy in POLICIES] if names == "all" else names.split(",")
     for name in chosen:
         if name not in BY_NAME:
-            raise UsageError(f"--policies {names}: {name!r} is not a policy; known: all,"
-                             f" {', '.join(BY_NAME)}{nearest(name, BY_NAME)}")
+            raise UsageError(f"--policies {names}: {name!r} is not a policy; {meant(name, BY_NAME)}known: all,"
+                             f" {', '.join(BY_NAME)}")
     return chosen

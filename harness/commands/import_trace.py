@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from harness.commands import arguments
-from harness.errors import DONE, UsageError
+from harness.errors import DONE, UsageError, meant
 from harness.files import reason
 from harness.protocol import policies
 
@@ -21,7 +21,7 @@ def do(options) -> int:
     from harness.traces import gathered, written
     known = [policy.name for policy in policies.POLICIES]
     if options.policy not in known:
-        raise UsageError(f"--policy {options.policy}: no such policy; known: {', '.join(known)}")
+        raise UsageError(f"--policy {options.policy}: no such policy; {meant(options.policy, known)}known: {', '.join(known)}")
     folder = Path(options.out or f"{Path(options.trace).stem}-imported")
     arguments.check_folder("--out", folder)
     found = gathered.gather(options.trace)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from harness.commands import counterexamples, jobs
 from harness.engines.explore.search import PRIVATE_LOOP
 from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError
-from harness.experiment import litmus
+from harness.experiment import litmus, litmus_loops
 from harness.reports import litmus as reports
 from harness.reports.text import count
 from harness.results import litmus as verdicts
@@ -68,7 +68,7 @@ def explore(of: list[Asked], each, show: int | None, destination: counterexample
             code, part = UNTRUSTWORTHY, part + 1
             continue
         if found.stopped == PRIVATE_LOOP:
-            raise litmus.endless(test)
+            raise litmus_loops.endless(test)
         model = test.file.memory_model
         judged = Judged(test, found, verdicts.judge(test, found.endings), model)
         if style == "json":

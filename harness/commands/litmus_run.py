@@ -12,7 +12,7 @@ from harness.commands.progress import Progress, Sign
 from harness.engines.cells import run as run_cells
 from harness.engines.explore import search, tso
 from harness.errors import DONE, FAILED, UNTRUSTWORTHY, UsageError, gravest
-from harness.experiment import config_file, litmus
+from harness.experiment import config_file, litmus, litmus_loops
 from harness.files import write_file
 from harness.reports import events, litmus as reports
 from harness.results import litmus as verdicts
@@ -121,7 +121,7 @@ def states_of(path: str, test: litmus.Test, model: str) -> set[tuple] | None:
     if found.interrupted:
         raise KeyboardInterrupt
     if found.stopped == search.PRIVATE_LOOP:
-        raise litmus.endless(test)
+        raise litmus_loops.endless(test)
     if not found.complete:
         return None
     return {tuple(state.values.values()) for state in verdicts.judge(test, found.endings).states}

@@ -7,7 +7,7 @@ from typing import Callable, NamedTuple
 
 from harness.commands.jobs import Failure, listing
 from harness.engines.explore import search as engine
-from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, nearest
+from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, meant
 from harness.experiment.scenario import INVARIANTS, OUTCOME_INVARIANTS, Scenario
 from harness.experiment.scenario_file import load
 from harness.files import read_toml
@@ -82,7 +82,7 @@ def required(text: str | None) -> list[str]:
     for name in names:
         if name not in known:
             shown = ", ".join(dict.fromkeys(named(each) for each in known.values()))
-            raise UsageError(f"--require {name}: no invariant; known: {shown}{nearest(name, known)}")
+            raise UsageError(f"--require {name}: no invariant; {meant(name, known)}known: {shown}")
     return list(dict.fromkeys(known[name] for name in names))
 
 

@@ -1,21 +1,32 @@
-"""Progress of long work: one line on a terminal (the drawing is tqdm's), in a log a line every half minute.
+"""Progress of long work: one line on a terminal, which is written over, in a log a line every half minute.
 
     kick_vcpus, block 2 of 5, run 7 of 25  43% |#####       | 1:12 left, touches 81234, removals 5120
 """
 
+import os
 import sys
 import time
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
-tqdm.monitor_interval = 0        # no thread of its own: workers are forked while a bar is shown
-# A bar is closed at the end of its block.  Ctrl-C while one is collected would be lost, and print a traceback.
-if "__del__" in vars(tqdm):
-    del tqdm.__del__
-
 COUNTERS = ("touches", "removals")
 LOG_S = 30.0                     # at the least between two lines in a log
+BAR = 12                         # characters of a bar
+
+
+def draw(text: str = "") -> None:
+    """The line of standard error, a terminal, in place of what stands there; cut to its width."""
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):        # it has gone
+        columns = 0
+    print(f"\r{text[:columns - 1] if columns else text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def interval(seconds: float) -> str:
+    """01:12, or 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
 class Progress:
@@ -41,26 +52,25 @@ class Progress:
         if count > 1:
             parts.append(f"run {number + 1} of {count}")
         self.label = ", ".join(parts)
-        self.bar = tqdm(total=100, desc=self.label, disable=None, leave=False, dynamic_ncols=True,
-                        bar_format="{desc} {percentage:3.0f}% |{bar:12}| {unit}", unit="")
-        if not self.bar.disable:                         # a terminal
+        self.terminal = sys.stderr.isatty()
+        if self.terminal:
             self(0.0, {})
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.bar.close()
+        if self.terminal:
+            draw()
 
     def __call__(self, share: float, counters: dict) -> None:
-        if self.bar.disable:
+        if not self.terminal:
             if self.clock() - Progress.said >= LOG_S:
                 Progress.said = self.clock()
                 print(f"{self.label}: {100 * share:.0f} %, {self.text(share, counters)}", file=sys.stderr, flush=True)
             return
-        self.bar.n = round(100 * share, 1)
-        self.bar.unit = self.text(share, counters)
-        self.bar.refresh()
+        done = "#" * round(BAR * min(1.0, share))
+        draw(f"{self.label} {100 * share:3.0f}% |{done:{BAR}}| {self.text(share, counters)}")
 
     def text(self, share: float, counters: dict) -> str:
         """How long it still takes, all runs behind this one included, and the counters."""
@@ -69,11 +79,11 @@ class Progress:
 
     def left(self, share: float) -> str:
         if self.duration_s:
-            return f"{tqdm.format_interval((1 - share) * self.duration_s + self.after_s)} left"
+            return f"{interval((1 - share) * self.duration_s + self.after_s)} left"
         if not share:
             return "?:?? left"
         left_s = (self.clock() - self.began) * (1 - share) / share
-        return f"{tqdm.format_interval(left_s)} left{' of this run' if self.count > 1 else ''}"
+        return f"{interval(left_s)} left{' of this run' if self.count > 1 else ''}"
 
 
 class Sign:
@@ -97,7 +107,7 @@ class Sign:
             yield self
         finally:
             if sys.stderr.isatty():
-                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+                draw()
 
     def __call__(self, done: int = 0, known: int = 0, of: str = "") -> None:
         terminal, now = sys.stderr.isatty(), self.clock()
@@ -105,4 +115,7 @@ class Sign:
             return
         self.last = now
         text = self.text + (f": {done} of {known} {of}" if of else "")
-        print(f"\r{text}\x1b[K" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)
+        if terminal:
+            draw(text)
+        else:
+            print(text, file=sys.stderr, flush=True)

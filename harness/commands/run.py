@@ -82,8 +82,7 @@ def do(options) -> int:
         jobs.check(where, session.configs)
     if not where.here and options.budget:
         raise UsageError(f"--budget {options.budget}: not together with --jobs or --cluster")
-    for config in session.configs:
-        running.prepare(config)
+    plans = [running.prepare(config) for config in session.configs]
     arguments.check_folder("--out", out)
     trace = None
     if options.trace is not None:
@@ -106,7 +105,7 @@ def do(options) -> int:
             raise UsageError(f"--trace {trace}: not together with --jobs or --cluster")
         return run(session, done, elsewhere(session, done, where), out, wanted)
     with running.only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
-        return run(session, done, running.run_session(session, done, sessions.Budget(budget_s), trace), out, wanted)
+        return run(session, done, running.run_session(session, done, sessions.Budget(budget_s), trace, plans), out, wanted)
 
 
 def resume(session: sessions.Session, out: Path) -> tuple[sessions.Session, dict]:

@@ -42,7 +42,8 @@ def prepare(config: Config):
     from harness.experiment.plan import make_plan
     from harness.results.document import example
     plan = make_plan(config)
-    check_expectations(plan, example(plan))
+    if config.expect:
+        check_expectations(plan, example(plan))
     return plan
 
 
@@ -87,10 +88,12 @@ def only_one(configs: tuple[Config, ...], what: str):
     return lock.only_one(what) if real else contextlib.nullcontext()
 
 
-def run_session(session: Session, done: dict[Run, Result], budget: Budget, trace: Path | None = None) -> Iterator[tuple[Run, Result]]:
+def run_session(session: Session, done: dict[Run, Result], budget: Budget, trace: Path | None = None,
+                plans: Sequence = ()) -> Iterator[tuple[Run, Result]]:
     """Run what is not done, block by block, as long as the budget lasts; yields (run, result).
 
     trace   where the calls and spans of the first milliseconds of the last run go, one by one
+    plans   of the configs, where they have been made: the first block has their seeds
     """
     from harness.experiment.plan import make_plan
     left = [run for run in session.runs if run not in done]
@@ -102,7 +105,9 @@ def run_session(session: Session, done: dict[Run, Result], budget: Budget, trace
         for run in block_runs:
             left.remove(run)
             with stops.noted():          # from the first that is measured until whoever asked for it has kept it
-                plan, began = make_plan(session.config(run), LOG_ROOM if trace else 0), time.monotonic()
+                there = plans and not (run.block or trace)
+                plan = plans[run.config] if there else make_plan(session.config(run), LOG_ROOM if trace else 0)
+                began = time.monotonic()
                 with _progress(session, run, left) as progress:
                     result = provoke(plan, progress, partial(write_trace, path=trace) if trace else None)
                 result.block = session.mark(run)

@@ -15,6 +15,7 @@ most, and says which of them decides each number (harness/experiment/sensitivity
 import contextlib
 import copy
 import itertools
+import math
 import sys
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from harness.reports.sensitivity import sensitivity_report
 from harness.reports.sweep import Runs, check_picture, picture, sweep_report
 from harness.results.schema import Result
 
+POINTS_MOST = 10_000             # combinations
 COSTS = "costs"                  # the key that names a variant of the assumed costs
 
 
@@ -150,6 +152,8 @@ def load(path: str, overrides: list[str] = (), policies: list[str] = (),
     for key, values in axes.items():
         if not isinstance(values, list) or not values:
             raise UsageError(f"{where}: sweep.{key} = {values!r}: must be a list of values")
+    if (points := math.prod(map(len, axes.values()))) > POINTS_MOST:
+        raise UsageError(f"{where}: sweep: its lists have {points} combinations; must be at most {POINTS_MOST}")
     configs = []
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values))

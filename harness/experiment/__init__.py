@@ -14,6 +14,10 @@
     scenario_scripts.py  Scripts of a scenario, from the words of its file
     scenario_grades.py   [[expect]]: how the outcomes of a scenario are graded
     litmus.py            C litmus tests as scenarios
+    litmus_names.py      What a condition of one may name, and its values
+    litmus_processes.py  Its processes: kinds of actors, who interrupts whom
+    litmus_rows.py       Its processes as rows, with the calls that they make
+    litmus_loops.py      A process that goes round for ever on its own
     litmus_start.py      The initial state of a C litmus test
     world.py             A scenario's world as arrays: memory at its start, its actors' registers, what each is to do
     schedule.py          Schedules: who executes how many rows, in which order, as a file

@@ -9,7 +9,7 @@ PAMT.REMOVE, 3.85 us of an exit, the shutdowns) has its source in published.py.
 
 from typing import NamedTuple
 
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, meant
 from harness.files import read_toml
 
 
@@ -76,7 +76,7 @@ def read_costs(path: str) -> CostsFile:
     for part, keys, known in (("machine", values, tuple(MACHINE)), ("histograms", histograms, SPREAD)):
         for key in keys:
             if key not in known:
-                raise UsageError(f"{path}: {part}.{key}: unknown key; known: {', '.join(known)}{nearest(key, known)}")
+                raise UsageError(f"{path}: {part}.{key}: unknown key; {meant(key, known)}known: {', '.join(known)}")
     for key, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e9:
             raise UsageError(f"{path}: machine.{key} = {value!r}: must be a number of nanoseconds, 0 to 1e9")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from harness.protocol import dpamt, guest_policies, policies, releases
 from harness.protocol import policy as policy_words
 from harness.memory.placement import BY_USE, PAGES_PER_MIB, PLACEMENTS
-from harness.errors import nearest
+from harness.errors import meant
 
 ENGINES = ("processes", "simulate")
 PATTERNS = ("uniform", "hot", "zipf", "sequential")
@@ -423,7 +423,7 @@ def check_design(key: str, name: str) -> None:
     """A design of the kernel's Dynamic PAMT."""
     known = dpamt.BY_NAME
     if name not in known:
-        raise KeyProblem(key, name, f"no such design; known: {', '.join(known)}{nearest(name, known)}")
+        raise KeyProblem(key, name, f"no such design; {meant(name, known)}known: {', '.join(known)}")
 
 
 def resolve_policy(value) -> policies.Policy:
@@ -442,7 +442,7 @@ def _resolve(key: str, value, known: dict, default: str, change):
     """A row by its name, or by a table that changes one (`base`)."""
     if isinstance(value, str):
         if value not in known:
-            raise KeyProblem(key, value, f"not a {key}; known: {', '.join(known)}{nearest(value, known)}")
+            raise KeyProblem(key, value, f"not a {key}; {meant(value, known)}known: {', '.join(known)}")
         return known[value]
     if not isinstance(value, dict):
         raise KeyProblem(key, value, f"must be the name of a {key}, or a table")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, meant
 from harness.experiment.config import Bound, Config, KeyProblem, Table
 from harness.files import DEPTH_MOST, STANDARD_INPUT, from_toml, read_toml, stem
 
@@ -62,8 +62,6 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UsageError(f"--set {text}: must be KEY=VALUE, with a dotted KEY such as td.vcpus")
-    if key.count(".") >= DEPTH_MOST:
-        raise UsageError(f"--set {key}: nested too deep; must be at most {DEPTH_MOST} levels")
     try:
         found = from_toml(f"value = {value}")
     except tomllib.TOMLDecodeError:
@@ -76,6 +74,8 @@ def parse_override(text: str) -> tuple[str, Any]:
 def put(table: dict, key: str, value, override: str) -> None:
     """Set a dotted key in nested tables.  A release that was only named becomes the base of one of your own."""
     *parents, last = key.split(".")
+    if len(parents) >= DEPTH_MOST:
+        raise UsageError(f"{override}: nested too deep; must be at most {DEPTH_MOST} levels")
     if parents == ["module"] and isinstance(table.get("module"), str):
         table["module"] = {"base": table["module"]}
     for parent in parents:
@@ -115,10 +115,10 @@ def explain(error: dict, model: type[Table] = Config) -> tuple[str, Any, str]:
     key, context = ".".join(map(str, location)), error.get("ctx", {})
     if error["type"] == "extra_forbidden":
         known = known_keys(location[:-1], model)
-        return key, error["input"], f"unknown key; known: {', '.join(known)}{nearest(location[-1], known)}"
+        return key, error["input"], f"unknown key; {meant(location[-1], known)}known: {', '.join(known)}"
     if error["type"] == "literal_error":
         allowed = [part.strip("' ") for part in context["expected"].replace(" or ", ", ").split(",")]
-        return key, error["input"], f"must be one of {', '.join(allowed)}{nearest(error['input'], allowed)}"
+        return key, error["input"], f"{meant(error['input'], allowed)}must be one of {', '.join(allowed)}"
     message = LIMITS.get(error["type"], error["msg"])
     if error["type"].endswith("_type") and key.endswith("_s"):
         message += " of seconds"

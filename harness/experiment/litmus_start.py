@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 
-from harness.errors import nearest
+from harness.errors import UsageError, nearest
 from harness.protocol.litmus import kvm, types
 from harness.protocol.litmus.text import Text
 from harness.protocol.litmus.types import Type
@@ -112,6 +112,16 @@ def _items(text: Text):
             if piece.strip():
                 yield piece.strip(), text.init.start + start + len(piece) - len(piece.lstrip())
             start = at + 1
+
+
+def placed(text: Text, problem: UsageError, given: dict) -> UsageError:
+    """What is wrong with a scenario's table, `FILE: start.pages.3 = ...`, with the place of the item that says it, if the file does."""
+    found = re.match(rf"{re.escape(text.path)}: (?:start\.)?(\w+?)s?(?:\.(?:vcpu)?(\d+))?\b(.*)", str(problem), re.DOTALL)
+    for item, offset in _items(text) if found and found[1] not in given else ():
+        words = re.findall(r"\w+", item)
+        if words[0].rstrip("s") == found[1] and (not found[2] or any(found[2] in word for word in words[1:2])):
+            return text.error(offset, str(problem).removeprefix(f"{text.path}: "))
+    return problem
 
 
 def _type(text: Text, structs, found, offset: int) -> Type:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, meant, nearest
 from harness.experiment.config import KeyProblem, check_design, check_dynamic_pamt
 from harness.experiment.config_file import explain, mistake
 from harness.protocol.flows.pamt import RANGES
@@ -147,8 +147,7 @@ def _check_invariants(file: File) -> None:
             check_release(key, module, file)
         for name in itertools.chain(*given.values()) if isinstance(given, dict) else given:
             if name not in INVARIANTS:
-                raise KeyProblem(key, name, f"is no invariant; known: {', '.join(INVARIANTS)}"
-                                 f"{nearest(name, INVARIANTS)}")
+                raise KeyProblem(key, name, f"is no invariant; {meant(name, INVARIANTS)}known: {', '.join(INVARIANTS)}")
 
 
 def _check_model(file: File) -> None:
@@ -213,7 +212,7 @@ def _state(key: str, name: str, level: int) -> str:
     """STATE of an entry at a level, with +EL and +HP behind it as wanted."""
     state, *bits = name.split("+")
     if state not in STATE or not set(bits) <= {"EL", "HP"}:
-        raise KeyProblem(key, name, f"no such state; known: {', '.join(STATE)}{nearest(state, STATE)}; behind it +EL, +HP")
+        raise KeyProblem(key, name, f"no such state; {meant(state, STATE)}known: {', '.join(STATE)}; behind it +EL, +HP")
     if not level and state.startswith("NL_"):
         raise KeyProblem(key, name, "an entry at level 0 maps no table: write 'PAGE level 1' or 'PAGE level 2'")
     return name
@@ -237,7 +236,7 @@ def _check_word(layout: Layout, key: str, name: str) -> None:
     if name.endswith(TYPE) and not region.startswith("pamt_"):
         raise KeyProblem(key, name, "only a PAMT entry has a type: write 'pamt_4k.data 3 type'")
     if region not in layout.by_name:
-        raise KeyProblem(key, name, f"no such word; known: {', '.join(layout.by_name)}{nearest(region, layout.by_name)}")
+        raise KeyProblem(key, name, f"no such word; {meant(region, layout.by_name)}known: {', '.join(layout.by_name)}")
     if index and not (index.isdecimal() and int(index) < layout.by_name[region].count):
         raise KeyProblem(key, name, f"{region} has {layout.by_name[region].count} of them")
 

@@ -7,7 +7,7 @@ import functools
 from dataclasses import replace
 from typing import NamedTuple
 
-from harness.errors import nearest
+from harness.errors import meant, nearest
 from harness.experiment.config import KeyProblem
 from harness.experiment.scenario import GRADES, OUTCOME_INVARIANTS, File, Grade, Scenario, Script, calls_of
 from harness.protocol.assemble import Program
@@ -68,7 +68,7 @@ def _grade(scenario: Scenario, outcomes: Outcomes, key: str, row: dict) -> Grade
                 return None                              # a release without the defect need not know its answer
         elif name not in outcomes.scripts and name not in DEFAULTS:
             known = [*outcomes.scripts, *outcomes.words, *DEFAULTS]
-            raise KeyProblem(place, value, f"no outcome has this; known: {', '.join(known)}{nearest(name, known)}")
+            raise KeyProblem(place, value, f"no outcome has this; {meant(name, known)}known: {', '.join(known)}")
     grade = given["grade"] or ("interesting" if listed else "forbidden")
     return Grade(actors, words, grade, given["note"], given["must"], anyone, given["breaks"]) if here else None
 
@@ -79,8 +79,8 @@ def _checked(key: str, given: dict, scenario: Scenario) -> list[str]:
     modules = [modules] if isinstance(modules, str) else modules
     breaks = given["breaks"]
     if breaks and breaks not in OUTCOME_INVARIANTS:
-        raise KeyProblem(f"{key}.breaks", breaks, "is no invariant of outcomes; known:"
-                         f" {', '.join(OUTCOME_INVARIANTS)}{nearest(breaks, OUTCOME_INVARIANTS)}")
+        raise KeyProblem(f"{key}.breaks", breaks, f"is no invariant of outcomes; {meant(breaks, OUTCOME_INVARIANTS)}known:"
+                         f" {', '.join(OUTCOME_INVARIANTS)}")
     if breaks and given["grade"] is not None:
         raise KeyProblem(f"{key}.grade", given["grade"], "leave it out beside breaks: interesting in the releases of"
                          " the row, forbidden in others")
@@ -90,7 +90,7 @@ def _checked(key: str, given: dict, scenario: Scenario) -> list[str]:
         raise KeyProblem(f"{key}.must", given["must"], "must be true or false")
     if not breaks and given["grade"] not in GRADES:
         raise KeyProblem(f"{key}.grade", given["grade"],
-                         f"must be one of {', '.join(GRADES)}{nearest(given['grade'], GRADES)}")
+                         f"{meant(given['grade'], GRADES)}must be one of {', '.join(GRADES)}")
     return [name for module in modules for name in check_release(f"{key}.module", module, scenario.file)]
 
 
@@ -100,7 +100,7 @@ def check_release(key: str, name, file: File) -> tuple[str, ...]:
     names = (name,) if name in own else between(name)
     for each in names:
         if each not in (*RELEASES, *own):
-            raise KeyProblem(key, name, f"must be of {', '.join((*RELEASES, *own))}, or 'A to B'{suggestion(str(each))}")
+            raise KeyProblem(key, name, f"{suggestion(str(each))}must be of {', '.join((*RELEASES, *own))}, or 'A to B'")
     return names
 
 
@@ -113,8 +113,8 @@ def _answers(key: str, value, script: Script, scenario: Scenario) -> tuple[str, 
     for name, step in zip(given, steps):
         can = sorted(answers_of_step(scenario, step))
         if name not in can and name not in ANY_ANSWER:
-            raise KeyProblem(key, name, f"{step.call} never answers that; it answers {', '.join(can)}; or write"
-                             f" *, BUSY, - (not made){nearest(name, can)}")
+            raise KeyProblem(key, name, f"{step.call} never answers that; {meant(name, can)}it answers {', '.join(can)}; or write"
+                             " *, BUSY, - (not made)")
     return tuple(given)
 
 
@@ -124,7 +124,7 @@ def _word(key: str, name: str, value) -> str:
         return f"{value:#x}" if isinstance(value, int) else str(value)
     state, *bits = value.split("+") if isinstance(value, str) else ("",)
     if state not in (*STATE, "*") or any(bit not in ("EL", "HP", "*") for bit in bits):
-        raise KeyProblem(key, value, f"must be a state, with +EL, +HP or +* behind it{nearest(state, STATE)}")
+        raise KeyProblem(key, value, f"{meant(state, STATE)}must be a state, with +EL, +HP or +* behind it")
     return value
 
 

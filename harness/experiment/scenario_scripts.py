@@ -5,7 +5,7 @@ A mistake is a KeyProblem.
 
 import re
 
-from harness.errors import nearest
+from harness.errors import meant
 from harness.experiment.config import KeyProblem
 from harness.experiment.plan import Actor
 from harness.experiment.scenario import FLOW_KEYS, PAGES, RETRIES_MAX, Script, calls_of, kind_of
@@ -110,6 +110,6 @@ def _check_caller(key: str, item: str, name: str, kind: str, module: str) -> Non
     calls = calls_of(module)
     known = [*calls, TD_EXIT, *LOCK_STEPS]
     if name not in known:
-        raise KeyProblem(key, item, f"no such call; known: {', '.join(known)}{nearest(name, known)}")
+        raise KeyProblem(key, item, f"no such call; {meant(name, known)}known: {', '.join(known)}")
     if kind == "host" and (name == TD_EXIT or kind_of(calls[name]) == "vcpu"):
         raise KeyProblem(key, item, f"{name} is made by a vCPU")

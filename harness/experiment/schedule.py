@@ -22,6 +22,7 @@ from harness.experiment.scenario_file import parse
 from kernels.moves import HOLD, ROWS_MAX
 
 SCHEMA = "tdx-sept-harness/schedule/1"
+BYTES_MOST = 4 << 20             # a hundred thousand turns; a counterexample has less than a thousand
 KEYS = {"name": (str,), "module": (str,), "reason": (str,), "policy": (str,), "scenario": (dict,), "turns": (list,),
         "final": (dict, type(None))}
 KIND_NAMES = {str: "text", dict: "a table", list: "a list"}
@@ -94,7 +95,7 @@ class Schedule:
 
     @staticmethod
     def read(path: str | Path) -> "Schedule":
-        return Schedule.from_json(read_json(path, keep="\n\r\t"), str(path))
+        return Schedule.from_json(read_json(path, keep="\n\r\t", most=BYTES_MOST), str(path))
 
 
 def _of_litmus(given: dict, path: str) -> Schedule:

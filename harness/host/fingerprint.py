@@ -45,7 +45,10 @@ def versions() -> str:
 
 
 def _commit(root: Path) -> str:
-    """`commit ..., ` of a checkout; nothing where there is none, or no git."""
+    """`commit ..., ` of a checkout, or of the one that a wheel was made of; nothing where there is none, or no git."""
+    made_of = root / "harness/commit"
+    if made_of.exists():
+        return f"commit {made_of.read_text().strip()}, "
     if not (root / ".git").exists():
         return ""
     try:

@@ -35,7 +35,7 @@ To add a guest: add a row.  It can then be named by any config, and the tests ru
 
 from typing import NamedTuple
 
-from harness.errors import nearest
+from harness.errors import meant
 from harness.memory.placement import PAGES_PER_MIB
 from harness.protocol.policy import PolicyError, Response, parse_response
 
@@ -216,5 +216,5 @@ def change(base: GuestPolicy, table: dict) -> GuestPolicy:
             changes[key] = given
         else:
             known = ("name", "base", "meaning", *SITES, "one_at_a_time", *NUMBERS)
-            raise PolicyError(key, f"unknown key; known: {', '.join(known)}{nearest(key, known)}")
+            raise PolicyError(key, f"unknown key; {meant(key, known)}known: {', '.join(known)}")
     return base._replace(**changes)

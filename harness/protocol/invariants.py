@@ -59,7 +59,7 @@ INVARIANTS = (
 # What only programs written in C can break, and only `explore` looks for (protocol/litmus).
 OF_C = (
     Invariant("warn_on", "", "running", "no condition of WARN_ON or WARN_ON_ONCE was true, no reference count wrong"),
-    Invariant("bug_on", "", "running", "no condition of BUG_ON was true"),
+    Invariant("bug_on", "", "running", "no condition of BUG_ON was true, nothing was divided by zero or shifted by its width or more"),
     Invariant("lockdep", "", "running", "what lockdep_assert_held and relatives say was so"),
     Invariant("lock_balance", "", "running", "who let go of a lock held it, as a reader or as a writer"),
     Invariant("lock_order", "", "engine", "no two locks are taken in both orders"),

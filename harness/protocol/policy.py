@@ -47,7 +47,7 @@ Whatever is not a response to BUSY is a switch; SWITCHES below lists them.
 
 from typing import Any, NamedTuple
 
-from harness.errors import nearest
+from harness.errors import meant
 
 SITES = ("install", "block", "track", "remove", "enter", "zero_step", "build", "create", "frozen")
 MATCHES = ("any", "tree", "bitmask")
@@ -103,7 +103,7 @@ class Switch(NamedTuple):
 
     def _one_of(self, word):
         if word not in self.allowed:
-            raise PolicyError(self.name, f"must be one of {', '.join(self.allowed)}{nearest(word, self.allowed)}")
+            raise PolicyError(self.name, f"{meant(word, self.allowed)}must be one of {', '.join(self.allowed)}")
 
 
 NO_YES = (False, True)
@@ -240,9 +240,8 @@ def parse_response(site: str, text: str, allowed: dict[str, tuple[str, ...]] = A
     words = text.split() if isinstance(text, str) else []
     name = words[0] if words else ""
     if name not in allowed[site]:
-        hint = nearest(name, allowed[site])
         known = "is not possible here" if any(name in names for names in allowed.values()) else "is no response"
-        raise PolicyError(site, f"{text!r} {known}; allowed: {', '.join(allowed[site])}{hint}")
+        raise PolicyError(site, f"{text!r} {known}; {meant(name, allowed[site])}allowed: {', '.join(allowed[site])}")
     if name != "retry":
         if len(words) > 1:
             raise PolicyError(site, f"{text!r}: {name} takes nothing behind it")
@@ -261,7 +260,7 @@ def parse_response(site: str, text: str, allowed: dict[str, tuple[str, ...]] = A
 def ladder(site: str, *responses: str, on: str = "any") -> Ladder:
     """A ladder from words; raises PolicyError."""
     if on not in MATCHES:
-        raise PolicyError(f"{site}.on", f"{on!r} is not one of {', '.join(MATCHES)}{nearest(on, MATCHES)}")
+        raise PolicyError(f"{site}.on", f"{on!r}: {meant(on, MATCHES)}must be one of {', '.join(MATCHES)}")
     return Ladder(tuple(parse_response(site, text) for text in responses), on)
 
 
@@ -275,7 +274,7 @@ def change(base: Policy, table: dict) -> Policy:
             changes[key] = SWITCH[key].read(given)
         else:
             known = ("name", "base", "meaning", *SITES, *SWITCH)
-            raise PolicyError(key, f"unknown key; known: {', '.join(known)}{nearest(key, known)}")
+            raise PolicyError(key, f"unknown key; {meant(key, known)}known: {', '.join(known)}")
     return base._replace(**changes)
 
 

@@ -21,7 +21,7 @@ import functools
 import re
 from typing import NamedTuple, Sequence
 
-from harness.errors import nearest
+from harness.errors import meant
 from kernels.words import EPF_LIST_SIZE, EPF_THRESHOLD, RWX, XU
 
 SHARED, EXCLUSIVE = "shared", "exclusive"
@@ -163,12 +163,12 @@ _24 = _20._replace(
 _28 = _24._replace(
     name="1.5.28", source=_STORED.format("30d22188"), also=(), entry_write=CHECKED_SWAP, guest_shared=LOOK_ADD,
     accept_leaf=ENTRY, promote_gives_way=INTERRUPT, demote_gives_way=NOTHING, cancel_counts=True, removed_children=True,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr", "unblock_operand", "list_gives_way",
+    derived=("filter_pending", "init_apicid_tdr", "unblock_operand", "list_gives_way",
              "list_count_in_rax", "lp_init_draws"))
 _34 = _28._replace(
     name="1.5.34", source=_STORED.format("9fd3c8b1"), guest_entry=LOOK_SET, op_states=13,
     counters=True, mr_key_get=True, list_count_in_rax=False,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr"))
+    derived=("filter_pending", "init_apicid_tdr"))
 # The 2.0 line: each is the counterpart of a release of the 1.5 line.
 _2_08 = _16._replace(
     name="2.0.08", source=_STORED.format("1666adc4"), dynamic_pamt=True, connect=True,
@@ -178,13 +178,13 @@ _2_12 = _20._replace(
     derived=("init_apicid_tdr", "lp_init_draws"))
 _2_14 = _24._replace(
     name="2.0.14", source=_STORED.format("db57c638"), also=(), connect=True,
-    derived=("init_apicid_tdr", "attr_wr_writes", "list_gives_way", "filter_tree", "filter_pending", "guest_entry",
+    derived=("init_apicid_tdr", "attr_wr_writes", "list_gives_way", "filter_pending", "guest_entry",
              "guest_shared", "accept_leaf", "cancel_counts", "lp_init_draws"))
 _2_16 = _28._replace(
     name="2.0.16", source=_STORED.format("6e66b9d2"), connect=True, derived=(*_28.derived, "accept_leaf"))
 _2_18 = _34._replace(
     name="2.0.18", source=_STORED.format("e69a4391"), connect=True,
-    derived=("filter_tree", "filter_pending", "init_apicid_tdr"))
+    derived=("filter_pending", "init_apicid_tdr"))
 _REPORT = Release(
     "report-2024", "lock status report, Yan Zhao, 13 Sep 2024, its table taken literally",
     enter_tdvpr=EXCLUSIVE, pamt_parents=False, key_table=False, report_only=True)
@@ -234,7 +234,7 @@ def find(text: str) -> Release:
     base, *changes = text.split("+")
     base = _NEWEST_OF_1_5 if base == NEWEST else base
     if base not in BY_NAME:
-        raise ReleaseError("", text, f"not a release; known: {', '.join(NAMES)}, {NEWEST}{suggestion(base)}")
+        raise ReleaseError("", text, f"not a release; {suggestion(base)}known: {', '.join(NAMES)}, {NEWEST}")
     release = BY_NAME[base]
     for change in changes:
         key, _, value = change.partition("=")
@@ -300,7 +300,7 @@ def spell(table: dict) -> str:
 
 def _known(key: str, value) -> str:
     if key not in FIELDS:
-        raise ReleaseError(key, value, f"no field of a release; known: {', '.join(FIELDS)}{nearest(key, FIELDS)}")
+        raise ReleaseError(key, value, f"no field of a release; {meant(key, FIELDS)}known: {', '.join(FIELDS)}")
     return key
 
 
@@ -309,7 +309,7 @@ def _value(key: str, text: str):
     kind = type(getattr(DEFAULT, key))
     if key in CHOICES:
         if text not in CHOICES[key]:
-            raise ReleaseError(key, text, f"must be {' or '.join(map(repr, CHOICES[key]))}{nearest(text, CHOICES[key])}")
+            raise ReleaseError(key, text, f"{meant(text, CHOICES[key])}must be {' or '.join(map(repr, CHOICES[key]))}")
         return text
     if kind is bool:
         if text not in ("true", "false"):
@@ -328,17 +328,17 @@ def _spelled(value) -> str:
 
 
 def suggestion(text: str) -> str:
-    """`; did you mean X?`: the nearest release that is earlier in the same line, or the first that is known of it.
+    """`did you mean X? `: the nearest release that is earlier in the same line, or the first that is known of it.
 
     Of a line that is not known: the newest release of the lines before it, if there is one.
     """
     wanted = numbers(text)
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)+", text.strip()):
-        return nearest(text, (*NAMES, NEWEST))
+        return meant(text, (*NAMES, NEWEST))
     released = [name for name in NAMES if re.fullmatch(r"[\d.]+", name)]
     known = [name for name in released if numbers(name)[:2] == wanted[:2]]
     if not known:
         before = [name for name in released if numbers(name) <= wanted]
-        return f"; did you mean {max(before, key=numbers)}?" if before else ""
+        return f"did you mean {max(before, key=numbers)}? " if before else ""
     earlier = [name for name in known if numbers(name) <= wanted]
-    return f"; did you mean {max(earlier, key=numbers) if earlier else min(known, key=numbers)}?"
+    return f"did you mean {max(earlier, key=numbers) if earlier else min(known, key=numbers)}? "

@@ -3,6 +3,7 @@
 A row's source is a list of places behind semicolons: FILE, FILE:LINES (of 1.5.01), RELEASE:LINES, RELEASE cOFFSET
 (in characters, of a stored file that has no line numbers here), RELEASE = RELEASE (the same text: the index keeps a
 text once, and the file is stored for the other release only; derived).  A place without a file is in the file before it.
+Of two releases that differ in one file, a place in any other file is one of both.
 """
 
 import re
@@ -11,21 +12,29 @@ from typing import NamedTuple
 from harness.protocol.releases import BY_NAME, Release
 
 FIRST = "1.5.01"                 # a place without a release has this release's lines
+# Two releases with the same text but for one file: their trees compared, and in the public copy's index, by commit, too.
+TWINS, OTHERWISE = ("1.5.24", "1.5.25"), "pamt_manager.c"
+DERIVED = "derived"
+TREES = f"the trees differ in {OTHERWISE} only"
 PLACE = re.compile(r"(?:(?P<what>[\w ,=().]+): )?(?P<file>[\w/.]+\.[ch])?,?:? ?"
                    r"(?P<release>\d\.\d\.\d\d)?(?: = (?P<same>\d\.\d\.\d\d)|[: ]?(?P<at>c?\d[\d-]*))?(?P<rest>.*)$")
 
 
 class Place(NamedTuple):
-    """A place in a release; `read_in` is the release in which it was read, where that is another with the same text."""
+    """A place in a release; `read_in` is the release in which it was read, where that is another with the same text.
+
+    why     how it is known that the text is the same: DERIVED, or TREES
+    """
 
     file: str
     release: str
     at: str
     read_in: str = ""
+    why: str = ""
 
     def __str__(self):
         where = f"{self.file}:{self.at}" if not self.at.startswith("c") else f"{self.file} at character {self.at[1:]}"
-        return where + (f" of {self.read_in}, the same text (derived)" if self.read_in else "")
+        return where + (f" of {self.read_in}, the same text ({self.why})" if self.read_in else "")
 
 
 def places(source: str) -> list[Place]:
@@ -38,8 +47,11 @@ def places(source: str) -> list[Place]:
             same.append((match["release"], match["same"]))
         elif match["at"] and file:
             found.append(Place(file, match["release"] or FIRST, match["at"]))
-    return found + [place._replace(release=other, read_in=one) for other, one in same for place in found
-                    if place.release == one]
+    there = {(place.file, place.release) for place in found}
+    found += [place._replace(release=other, read_in=one, why=TREES) for one, other in (TWINS, TWINS[::-1]) for place in found
+              if place.release == one and not place.file.endswith(OTHERWISE) and (place.file, other) not in there]
+    return found + [place._replace(release=other, read_in=one, why=DERIVED) for other, one in same for place in found
+                    if place.release == one and not place.read_in]
 
 
 def alike(release: Release) -> tuple[str, ...]:

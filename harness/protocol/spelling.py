@@ -242,7 +242,7 @@ def line(text: str) -> list[Asked]:
         return found
     leaf = next((known for match in _CALL.finditer(bare) if (known := by_name(match[1]))), None)
     take(_CALL)
-    guest, notes = "TDCALL" in bare.upper(), ()
+    guest, notes = "TDCALL" in bare.upper(), tuple[str, ...]()
     numbers = [(match[1].upper() == "TDCALL", match[2]) for match in take(_LEAF)]
     if "SEAMCALL" in bare.upper() or guest:
         numbers += [(guest, match[1]) for match in take(_LEAF_SAID)]

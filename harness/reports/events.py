@@ -3,7 +3,8 @@
     of_run(measured)   JSON: a lane per actor, spans (a fault, a removal) around the calls in them
     of_litmus(...)     the same of the first runs of a litmus test in virtual time, one behind another
 
-Each actor keeps the first calls and spans that are measured, a fixed number; the trace ends where the first of them has no
+A lane holds spans that lie within one another, as the format wants it; a fault that goes on behind the touch in which it
+began has a second lane of its actor.  Each actor keeps the first calls and spans that are measured, a fixed number; the trace ends where the first of them has no
 more room, so that no lane is empty while its actor is at work.
 """
 
@@ -34,11 +35,14 @@ def _written(title: str, actors, program, logs: dict[str, np.ndarray], room: int
     per_us = 1000 * ticks_per_ns
     events = [{"ph": "M", "pid": 0, "name": "process_name", "args": {"name": title}}]
     for actor in actors:
-        events.append({"ph": "M", "pid": 0, "tid": actor.number, "name": "thread_name", "args": {"name": actor.name}})
-        for begin, end, what, answer in logs[actor.name].tolist() if actor.name in logs else ():
-            if last is not None and end > last:
-                continue
-            event = {"ph": "X", "pid": 0, "tid": actor.number, "ts": round((begin - first) / per_us, 4),
+        kept = [row for row in (logs[actor.name].tolist() if actor.name in logs else ()) if last is None or row[1] <= last]
+        lanes = _lanes(kept)
+        for lane in range(max(lanes, default=0) + 1):
+            tid = {"ph": "M", "pid": 0, "tid": actor.number + lane * len(actors)}
+            events.append(tid | {"name": "thread_name", "args": {"name": f"{actor.name}{f' ({lane + 1})' * (lane > 0)}"}})
+            events.append(tid | {"name": "thread_sort_index", "args": {"sort_index": actor.number}})
+        for (begin, end, what, answer), lane in zip(kept, lanes):
+            event = {"ph": "X", "pid": 0, "tid": actor.number + lane * len(actors), "ts": round((begin - first) / per_us, 4),
                      "dur": round((end - begin) / per_us, 4)}
             if what < 0:
                 event |= {"name": program.spans[-1 - what], "cat": "span"}
@@ -50,3 +54,16 @@ def _written(title: str, actors, program, logs: dict[str, np.ndarray], room: int
             events.append(event)
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ns",
                        "otherData": other}, indent=1) + "\n"
+
+
+def _lanes(rows: list) -> list[int]:
+    """The lane of each (begin, end, ...): the first in which it lies within all that it meets."""
+    found, around = [0] * len(rows), []
+    for number in sorted(range(len(rows)), key=lambda number: (rows[number][0], -rows[number][1])):
+        begin, end = rows[number][:2]
+        around = [[each for each in lane if each > begin] for lane in around]
+        lane = next((place for place, ends in enumerate(around) if not ends or end <= ends[-1]), len(around))
+        around += [[]] * (lane == len(around))
+        around[lane] = [*around[lane], end]
+        found[number] = lane
+    return found

@@ -4,7 +4,7 @@ import json
 
 from tabulate import tabulate
 
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, meant
 from harness.memory.layout import Layout
 from harness.protocol import seamcalls
 from harness.protocol.assemble import Listing
@@ -29,7 +29,7 @@ def explanation(name: str, module: str = "1.5.05", level: int | None = None, sty
     known = [*calls, seamcalls.TD_EXIT]
     given, name = name, name.lower().replace(".", "_")           # TDH.MEM.PAGE.AUG is one of the names, too
     if name not in known:
-        raise UsageError(f"explain {given}: no such call; known: {', '.join(known)}{nearest(name, known)}")
+        raise UsageError(f"explain {given}: no such call; {meant(name, known)}known: {', '.join(known)}")
     listing = Listing()
     options = Options(Layout(vcpus=1, actors=1, pages=512, record_words=0), owners=False, release=release)
     row = calls["tdh_vp_enter" if name == seamcalls.TD_EXIT else name]

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, meant, nearest
 from harness.memory.layout import Layout
 from harness.protocol import contention, shared_ranges
 from harness.protocol.assemble import Listing
@@ -39,7 +39,7 @@ def find_resource(name: str) -> str:
     known = contention.RESOURCES
     resource = contention.SYNONYMS.get(name.upper(), name.upper())
     if resource not in known:
-        raise UsageError(f"--resource {name}: not a resource; known: {', '.join(known)}{nearest(name.upper(), known)}")
+        raise UsageError(f"--resource {name}: not a resource; {meant(name.upper(), known)}known: {', '.join(known)}")
     return resource
 
 
@@ -154,7 +154,7 @@ def ranges_report(name: str, design: str, placement: str, style: str = "table", 
     """What a design of Dynamic PAMT leaves of contention for ranges.  Raises UsageError."""
     release = find_release(name, "--module")
     if design not in DESIGNS:
-        raise UsageError(f"--dpamt {design}: no such design; known: {', '.join(DESIGNS)}{nearest(design, DESIGNS)}")
+        raise UsageError(f"--dpamt {design}: no such design; {meant(design, DESIGNS)}known: {', '.join(DESIGNS)}")
     if not release.dynamic_pamt:
         have = ", ".join(row.name for row in RELEASES if row.dynamic_pamt)
         raise UsageError(f"--module {name}: has no Dynamic PAMT; releases that have it: {have}")

@@ -3,7 +3,7 @@
 import json
 
 
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, meant
 from harness.protocol import guest_policies
 from harness.protocol.policies import BY_NAME, POLICIES, Policy
 from harness.protocol.policy import SITES, SWITCHES
@@ -17,7 +17,7 @@ def policy_report(names: list[str] = (), style: str = "table") -> str:
     """
     for name in names:
         if name not in BY_NAME:
-            raise UsageError(f"{name}: no such policy; known: {', '.join(BY_NAME)}{nearest(name, BY_NAME)}")
+            raise UsageError(f"{name}: no such policy; {meant(name, BY_NAME)}known: {', '.join(BY_NAME)}")
     chosen = [BY_NAME[name] for name in names] or POLICIES
     if style == "json":
         return json.dumps([_plain(policy) for policy in chosen], indent=1)

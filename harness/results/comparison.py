@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from harness.errors import ResultError, UsageError, nearest
+from harness.errors import ResultError, UsageError, meant
 from harness.experiment.config import dotted
 from harness.results import identity, inference
 from harness.results.metrics import BY_KEY, COMPARED, Events, Metric, events, none_of, values
@@ -158,7 +158,7 @@ def metrics_named(text: str | None, option: str) -> tuple[Metric, ...]:
 
 def _metric(key: str, option: str) -> Metric:
     if key not in BY_KEY:
-        raise UsageError(f"{option} {key}: must be of {', '.join(BY_KEY)}{nearest(key, BY_KEY)}")
+        raise UsageError(f"{option} {key}: {meant(key, BY_KEY)}must be of {', '.join(BY_KEY)}")
     return BY_KEY[key]
 
 
@@ -173,15 +173,13 @@ def make_table(results: list[Result], baseline: str | None = None, columns: str 
     groups, notes = select(results, across)
     labels = [group.label for group in groups]
     if baseline is not None and baseline not in labels:
-        raise UsageError(f"--baseline {baseline}: must be one of {', '.join(labels)}"
-                         f"{nearest(baseline, labels)}")
+        raise UsageError(f"--baseline {baseline}: {meant(baseline, labels)}must be one of {', '.join(labels)}")
     base = groups[labels.index(baseline)] if baseline is not None else groups[0]
     if rows is not None:
         patterns = [pattern.strip() for pattern in rows.split(",")]
         for pattern in patterns:
             if not fnmatch.filter(labels, pattern):
-                raise UsageError(f"--rows {pattern}: matches none of {', '.join(labels)}"
-                                 f"{nearest(pattern, labels)}")
+                raise UsageError(f"--rows {pattern}: {meant(pattern, labels)}matches none of {', '.join(labels)}")
         groups = [group for group in groups
                   if group is base or any(fnmatch.fnmatchcase(group.label, pattern) for pattern in patterns)]
     if sort is not None:

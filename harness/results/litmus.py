@@ -12,7 +12,7 @@ state; it is counted as a deadlock, of which herd7 says nothing.
 import re
 from typing import NamedTuple
 
-from harness.experiment.litmus import HALTED
+from harness.experiment.litmus_names import HALTED
 from harness.protocol.litmus import conditions
 from harness.protocol.litmus.conditions import Constant
 

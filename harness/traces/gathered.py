@@ -240,6 +240,7 @@ def gather(path: str | Path) -> Gathered:
         raise UsageError(f"{path}: cannot be read: {reason(problem)}; must be a trace as text") from None
     gathered.end()
     if not gathered.used:
-        raise UsageError(f"{path}: no event is known among its {gathered.lines} lines; must be text of ftrace, perf script or"
-                         " trace-cmd report, or bpftrace -f json")
+        first = f", such as {gathered.examples[0][:60]!r}" if gathered.examples else ""
+        raise UsageError(f"{path}: no event is known among its {gathered.lines} lines{first}; must be text of ftrace, perf script or"
+                         " trace-cmd report, or bpftrace -f json with the names of calls, as by examples/tdx.bt")
     return gathered

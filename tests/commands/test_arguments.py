@@ -121,5 +121,5 @@ def test_policies_are_all_some_or_none():
     assert arguments.policies(None) == []
     assert arguments.policies("all") == [policy.name for policy in POLICIES]
     assert arguments.policies("retry16,kick_vcpus") == ["retry16", "kick_vcpus"]
-    with pytest.raises(UsageError, match="'retry17' is not a policy; known: all, .*; did you mean retry16?"):
+    with pytest.raises(UsageError, match="'retry17' is not a policy; did you mean retry16\\? known: all, "):
         arguments.policies("retry17")

@@ -42,7 +42,7 @@ def test_one_call_is_printed_with_its_locks():
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["policies", "kick_on_buzy"], "did you mean kick_on_busy?"), (["seamcalls", "tdh_mem_trac"], "did you mean tdh_mem_track?"),
+    (["policies", "kick_on_buzy"], "no such policy; did you mean kick_on_busy? known: spinlock_vm, "), (["seamcalls", "tdh_mem_trac"], "did you mean tdh_mem_track?"),
     (["policies", "--guests", "kick_on_busy"], "--guests: prints all guests"),
 ])
 def test_what_there_is_not_is_one_line(arguments, said):

@@ -1,10 +1,11 @@
 """The line that says how far a long run is."""
 
+import os
 import sys
 
 import pytest
 
-from harness.commands.progress import Progress, Sign
+from harness.commands.progress import Progress, Sign, interval
 
 
 @pytest.mark.parametrize("arguments, says", [
@@ -81,3 +82,19 @@ def test_on_a_terminal_the_line_is_written_over_and_is_gone_in_the_end(capsys, m
         clock.now = 1.0
         sign(2, 4, of="states")
     assert capsys.readouterr().err == "\ra\x1b[K\ra: 2 of 4 states\x1b[K\r\x1b[K"
+
+
+def test_a_bar_is_drawn_on_a_terminal_in_its_width_and_is_gone_in_the_end(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "fileno", lambda: 2)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((50, 24)))
+    clock = Time()
+    with Progress("kick_vcpus", 0, 1, duration_s=5.0, clock=clock) as progress:
+        progress(0.43, {"removals": 5120})
+    first, second, end = capsys.readouterr().err.split("\r")[1:]
+    assert first == "kick_vcpus   0% |            | 00:05 left\x1b[K"
+    assert second == "kick_vcpus  43% |#####       | 00:02 left, remova\x1b[K" and end == "\x1b[K"
+
+
+def test_hours_are_said_where_there_are_some():
+    assert [interval(seconds) for seconds in (0, 72.9, 3723)] == ["00:00", "01:12", "1:02:03"]

@@ -9,6 +9,7 @@ TDH.IMPORT.MEM that bring some pages and take back others: tdh_import_mem and td
 
 from typing import Callable, NamedTuple
 
+from kernels.words import STATE, status
 from tests.conformance.reading import Line, fields
 
 # The builds that the files come from have 1.5.05's table of op_states up to 1.5.20, and 1.5.25's from then on.
@@ -20,10 +21,19 @@ NOT_RECORDED = {"keys"}          # our words that no file has a name for
 OPERAND, TURNED_OFF = "operand", "dynamic_pamt"
 
 
+# As calls.py spells what a difference is between.
+SAME, FREE, NOT_IN_TEARDOWN = "as before", f"{STATE['FREE'].word():#x}", f"{status('TDX_LIFECYCLE_STATE_INCORRECT'):#x}"
+
+
 class Abstraction(NamedTuple):
     name: str
     reason: str
     covers: Callable[[str, Line, dict], bool]
+
+
+def _unsaid(words: dict, but: str = "") -> bool:
+    """Whether the file says of none of the words, but one, that the call changed it."""
+    return all(theirs == SAME for name, (theirs, _) in words.items() if name != but)
 
 
 def _beyond(release: str, line: Line, words: dict) -> bool:
@@ -32,9 +42,12 @@ def _beyond(release: str, line: Line, words: dict) -> bool:
 
 
 def _unlinked(release: str, line: Line, words: dict) -> bool:
+    if set(words) not in ({"children"}, {"entry0"}):
+        return False
+    [(_, here)] = words.values()
     promoted = line["call"] == "tdh_mem_page_promote" and line["status"] == "0x0"
     given_up = line["call"] == "tdh_mem_page_demote" and (line["status"], line["end"]) != ("0x0", "return")
-    return set(words) in ({"children"}, {"entry0"}) and (promoted or given_up)
+    return promoted and here == FREE or given_up and here == SAME
 
 
 def _operand(release: str, line: Line, words: dict) -> bool:
@@ -46,11 +59,13 @@ def _turned_off(release: str, line: Line, words: dict) -> bool:
 
 
 def _foreign_tdr(release: str, line: Line, words: dict) -> bool:
-    return line["call"] == "tdh_phymem_page_reclaim" and fields(line, "before").get("data.4k.type") == "0x4"
+    """The module finds zeroes, and so answers one thing and changes nothing."""
+    return (line["call"] == "tdh_phymem_page_reclaim" and fields(line, "before").get("data.4k.type") == "0x4"
+            and line["status"] == NOT_IN_TEARDOWN and _unsaid(words, but="status"))
 
 
 def _hkid(release: str, line: Line, words: dict) -> bool:
-    return line["call"] == "tdh_mng_vpflushdone" and set(words) <= {"kot_state", "wb"}
+    return line["call"] == "tdh_mng_vpflushdone" and set(words) <= {"kot_state", "wb"} and _unsaid(words)
 
 
 def _not_recorded(release: str, line: Line, words: dict) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.__main__ import COMPARE, main
-from tests.conformance.abstractions import ABSTRACTIONS
+from tests.conformance.abstractions import ABSTRACTIONS, FREE, SAME, covering
 from tests.conformance.interleavings import group
-from tests.conformance.reading import CALLS, DPAMT_CALLS, DPAMT_INTERLEAVINGS, read
+from tests.conformance.reading import CALLS, DPAMT_CALLS, DPAMT_INTERLEAVINGS, Line, read
 
 FILES = sorted(Path("tests/vectors/module").glob("*.csv.gz"))
 EACH_CALL = 40                   # the sample: of the single calls every so many-th,
@@ -106,6 +106,23 @@ def test_what_an_abstraction_covers_is_counted_apart_from_what_agrees(tmp_path, 
     assert main([written(tmp_path / "calls-1.5.24.csv", [*rows, line])]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[3].split() == ["tdh_mem_range_block", "6", "5", "1", "0"] and "1 x no such op_state" in out
+
+
+@pytest.mark.parametrize("call, status, before, words, covered", [
+    ("tdh_mem_page_promote", "0x0", "", {"children": (SAME, FREE)}, True),
+    ("tdh_mem_page_promote", "0x0", "", {"children": (SAME, "0x0")}, False),
+    ("tdh_mem_page_promote", "0x0", "", {"children": (SAME, FREE), "entry": ("0x1", "0x2")}, False),
+    ("tdh_mem_page_demote", "0x8000020000000001", "", {"entry0": ("0x80000000000004f7@data", SAME)}, True),
+    ("tdh_mem_page_demote", "0x8000020000000001", "", {"entry0": ("0x1", "0x2")}, False),
+    ("tdh_mem_page_demote", "0x0", "", {"entry0": ("0x80000000000004f7@data", SAME)}, False),
+    ("tdh_phymem_page_reclaim", "0xc000060700000000", "data.4k.type=0x4", {"status": ("0xc000060700000000", "0x0")}, True),
+    ("tdh_phymem_page_reclaim", "0x0", "data.4k.type=0x4", {"status": ("0x0", "0xc000040000000000")}, False),
+    ("tdh_mng_vpflushdone", "0x0", "", {"kot_state": (SAME, "0x2"), "wb": (SAME, "0x1")}, True),
+    ("tdh_mng_vpflushdone", "0x0", "", {"kot_state": ("0x3", "0x2")}, False),
+])
+def test_an_abstraction_covers_what_it_is_about_and_nothing_else(call, status, before, words, covered):
+    line = Line("some.csv:3", {"call": call, "status": status, "end": "return", "before": before})
+    assert bool(covering("1.5.24", line, words)) == covered
 
 
 def test_an_entry_that_the_start_does_not_name_is_that_of_the_calls(tmp_path, capsys):

@@ -39,7 +39,7 @@ def page() -> str:
              " Numba, newest modules known. [Exit codes](exit_codes.md) and [files](files.md) have pages of their own.", "",
              *markdown(("command", "what it does"), [(f"[{name}](#{name})", purpose) for name, purpose in COMMANDS.items()]),
              "Completions for bash and zsh are in [completions/](../completions): `source completions/sept-harness.bash`, or put"
-             " `_sept-harness` into a folder of `$fpath`.", ""]
+             " `_sept-harness` into a folder of `$fpath`. A wheel puts both where the shells look, below `share/` of what it is installed into.", ""]
     for name, purpose in COMMANDS.items():
         lines += [f"## {name}", "", f"{purpose[0].upper()}{purpose[1:]}. {GUIDES[name]}", "",
                   *markdown(("argument", "meaning"), [

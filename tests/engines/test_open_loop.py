@@ -1,6 +1,7 @@
 """The open loop: arrivals as they should be, and a stall that shows in all that it delayed."""
 
 import time
+from decimal import Decimal, localcontext
 
 import numpy as np
 import psutil
@@ -32,6 +33,16 @@ def test_intervals_are_exponential_however_long_their_mean_is(mean):
     draws = np.array([exponential_ticks(logarithms, mean, mix(number)) for number in range(1, 10_001)])
     assert abs(draws.mean() / mean - 1) < 3 / np.sqrt(10_000) and abs(draws.std() / mean - 1) < 0.05
     assert abs((draws > mean).mean() - np.exp(-1)) < 0.02
+
+
+def test_the_table_of_logarithms_is_the_same_whichever_library_computes_it():
+    """Each is far enough from a half that the last digits of a double do not matter, and is what 20 digits come to."""
+    steps = 1 << durations.LOG_BITS
+    with localcontext() as context:
+        context.prec = 20
+        exact = [(1 + Decimal(index) / steps).ln() * (1 << durations.UNIT_BITS) for index in range(steps + 1)]
+    assert durations.logarithms().tolist() == [round(value) for value in exact]
+    assert min(abs(value % 1 - Decimal("0.5")) for value in exact) > Decimal("1e-4")
 
 
 @pytest.mark.parametrize("word", [0, -1, 1 << 63 - 1, -(1 << 63)])

@@ -1,6 +1,5 @@
 """Litmus tests in virtual time: what they cost is what the machine says, and what comes is what the search has."""
 
-import json
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from harness.engines.simulate import small
 from harness.experiment import litmus
 from harness.reports.events import of_litmus
 from tests.command_line import ROOT, command
+from tests.reports.chrome_trace import checked
 
 COSTS = ["engine=simulate", "machine.store_ns=3", "machine.load_ns=5", "machine.locked_ns=7", "machine.transfer_ns=100", "machine.local_ns=0"]
 
@@ -39,7 +39,7 @@ def test_waiting_for_another_takes_its_time():
 def test_a_trace_has_the_first_runs_one_behind_another():
     test = litmus.load(ROOT / "configs/litmus/kvm/mirror-race.litmus")
     ran = small.run(test, machine(COSTS), 5, 7, traced=3)
-    events = json.loads(of_litmus(test, small.program_of(test), ran.logs, small.TICKS_PER_NS, 7))["traceEvents"]
+    events = checked(of_litmus(test, small.program_of(test), ran.logs, small.TICKS_PER_NS, 7))
     for place, actor in enumerate(script.actor for script in test.scripts):
         spans = [each for each in events if each.get("cat") == "span" and each["tid"] == actor.number]
         assert [each["dur"] for each in spans] == pytest.approx([took / 1000 for took in ran.took_ns[:3, place]], abs=1e-3)
@@ -81,7 +81,7 @@ def test_kvms_own_flows_do_their_pages_one_after_the_other_and_end():
     ran = small.run(test, machine(COSTS), 5, 7, traced=1)
     assert [(ending.kind, ending.words) for ending in ran.endings] == [("done", ("0", "MAPPED", "MAPPED", "FREE", "FREE", "FREE"))]
     assert (ran.took_ns[:, [0, 1, 3]] > 1000).all() and (ran.took_ns[:, 1] > ran.took_ns[:, 3]).all()
-    made = [(each["tid"], each["name"]) for each in json.loads(of_litmus(test, small.program_of(test), ran.logs, small.TICKS_PER_NS, 7))["traceEvents"]
+    made = [(each["tid"], each["name"]) for each in checked(of_litmus(test, small.program_of(test), ran.logs, small.TICKS_PER_NS, 7))
             if each.get("cat") == "call" and each["args"]["answer"] == "TDX_SUCCESS"]
     actors = [script.actor.number for script in test.scripts]
     for name, counts in (("tdh_mem_page_aug", (2, 0, 0, 0)), ("tdg_mem_page_accept", (2, 0, 0, 0)), ("tdh_mem_page_remove", (0, 2, 0, 1))):

@@ -142,7 +142,7 @@ def test_each_number_of_a_costs_file_says_where_it_was_measured(costs):
 
 
 @pytest.mark.parametrize("text, says", [
-    ("[histograms]\npase = [[1, 2, 3]]\n", "histograms.pase: unknown key; known: transfer, stall, pace; did you mean pace?"),
+    ("[histograms]\npase = [[1, 2, 3]]\n", "histograms.pase: unknown key; did you mean pace? known: transfer, stall, pace"),
     ("histograms = 3\n", "histograms = 3: must be a table"),
     ("[machine]\npace_ns = 5\n[histograms]\npace = [[3, 2, 1]]\n", "pace: not a histogram"),
     ("[machine]\npace_ns = 5\n[histograms]\npace = 'x'\n", "pace: not a histogram"),

@@ -8,11 +8,13 @@ from hypothesis import given, settings, strategies as st
 from harness.engines.explore import search, tso
 from harness.errors import UsageError
 from harness.experiment import litmus
+from harness.experiment.litmus_names import StatusClass
 from harness.engines.replay.steps import execute
 from harness.experiment.schedule import Schedule
 from harness.reports import litmus as reports
 from harness.results import litmus as verdicts
 from kernels.ops import OP_TABLE, registers_of
+from kernels.words import STATUSES, signed
 from tests.command_line import ROOT, command
 
 SHIPPED = sorted((ROOT / "configs/litmus").rglob("*.litmus"))
@@ -27,6 +29,11 @@ def body(statements: str, shown: str, init: str = "") -> set[tuple[str, ...]]:
     """The final values of locals of one process."""
     names = "; ".join(f"0:{name}" for name in shown.split())
     return outcomes(f"C t\n{{ {init} }}\nP0(int *x, int *y) {{ {statements} }}\nlocations [{names}]\nforall (true)\n")
+
+
+def test_what_a_test_says_of_itself_is_a_comment_and_no_pointer_in_its_body():
+    test = litmus.parse("C t\n(* Result: Never *)\n{}\nP0(int *x) { WRITE_ONCE(*x, (int *)0 == 0); }\n(* more *)\nexists (x=1)\n", "t")
+    assert test.text.note == "Result: Never\nmore"
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW)) for path in SHIPPED],
@@ -296,8 +303,8 @@ def test_statuses_are_printed_by_their_names_and_exit_reasons_have_theirs():
 
 
 def test_a_status_in_a_condition_is_its_class():
-    busy = litmus.signed(litmus.STATUSES["TDX_OPERAND_BUSY"])
-    assert litmus.StatusClass(busy) == busy | 0x92 and litmus.StatusClass(busy) != 0 and litmus.StatusClass(0) != 1
+    busy = signed(STATUSES["TDX_OPERAND_BUSY"])
+    assert StatusClass(busy) == busy | 0x92 and StatusClass(busy) != 0 and StatusClass(0) != 1
 
 
 def test_a_condition_may_ask_whether_the_module_has_shut_down():

@@ -4,10 +4,11 @@ import pytest
 
 from harness.engines.explore import search
 from harness.experiment import litmus, scenario_file
+from harness.experiment.litmus_names import StatusClass
 from harness.results.litmus import judge
 from kernels import states
 from kernels.ops import Op
-from kernels.words import EXIT_REASON_EPT_VIOLATION, status_name
+from kernels.words import EXIT_REASON_EPT_VIOLATION, STATUSES, signed, status_name
 from tests.bench.exploring import both_forms
 from tests.command_line import ROOT
 from tests.protocol.test_policies import faulting
@@ -49,7 +50,7 @@ def test_a_second_track_finds_a_vcpu_of_the_previous_epoch_only_where_nobody_is_
     assert (c(name)[0].hits > 0) == ("TDX_PREVIOUS_TLB_EPOCH_BUSY" in answered) == bool(busted)
 
 
-MISSING = litmus.StatusClass(litmus.signed(litmus.STATUSES["TDX_MISSING_PAMT_PAGE_PAIR"]))
+MISSING = StatusClass(signed(STATUSES["TDX_MISSING_PAMT_PAGE_PAIR"]))
 
 
 def broken_in_c(name: str) -> set[str]:

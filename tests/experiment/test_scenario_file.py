@@ -58,7 +58,7 @@ BAD = [
     ({"actors": {"host0": "tdh_mem_track"}, "start": {"children": {"0 level 2": "MAPPED"}}}, "below an entry at level 1 are there"),
     ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "fine"}]}, "must be one of acceptable"),
     ({"actors": {"host0": "tdh_mem_page_aug 3"}, "expect": [{"grade": "forbidden", "host0": "TDX_SUCCES"}]},
-     "tdh_mem_page_aug never answers that; it answers TDX_EPT_ENTRY_STATE_INCORRECT|RCX, "),
+     "tdh_mem_page_aug never answers that; did you mean TDX_SUCCESS? it answers T"),
     ({"actors": {"host0": "tdh_mem_page_aug 3", "vcpu0": "tdg_mem_page_accept 3"},
       "expect": [{"grade": "forbidden", "host0": "TDX_PAGE_SIZE_MISMATCH|level 0"}]},      # only ACCEPT answers that
      "tdh_mem_page_aug never answers that"),

@@ -37,6 +37,7 @@ def test_what_lies_here_comes_first(empty):
 
 @pytest.mark.parametrize("word, said", [
     ("kick_vcpu", "kick_vcpu: no such file, and no shipped config or scenario is called so; did you mean kick_vcpus?"),
+    ("kikc", "kikc: no such file, and no shipped config or scenario is called so"),
     ("mirror_race", "mirror_race: several shipped files are called so: broken/mirror_race, explore/mirror_race"),
     ("nothing/*.toml", "nothing/*.toml: no file is like that, here or among those that are shipped"),
     (".", ".: a folder without *.toml and *.litmus"),

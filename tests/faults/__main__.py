@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not faults:
         parser.error(f"--only {options.only}: no such fault; known: {', '.join(names)}")
     began, bad, rounds, measuring = time.monotonic(), 0, 0, 0
-    until, wanted = began + 60 * options.minutes, sum(options.rounds * fault.times for fault in faults)
+    until, wanted = began + 60 * options.minutes, sum(math.ceil(options.rounds * fault.times) for fault in faults)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool, tempfile.TemporaryDirectory(prefix="faults-") as folder:
         given = Path(folder) / "given"
         prepare(given)
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         longest_s = _lengths(pool, list(dict.fromkeys(command for fault in faults for command in fault.commands)), given, loaded)
         print(f"{(time.monotonic() - began) / 60:.1f} minutes to load, to compile and to try each command", flush=True)
         tried = {fault.name: [pool.submit(_round, fault, options.seed, number, longest_s, given, loaded, until)
-                              for number in range(options.rounds * fault.times)] for fault in faults}
+                              for number in range(math.ceil(options.rounds * fault.times))] for fault in faults}
         for name, waiting in tried.items():
             found = [each for each in (one.result() for one in waiting) if each]
             for number, each in enumerate(found):

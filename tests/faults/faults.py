@@ -28,7 +28,7 @@ class Fault(NamedTuple):
     kept       whether what was measured must be there at the end
     verdict    that a result must have which was measured when it happened; "" for any
     own_cache  the command gets a copy of the compiled code
-    times      so many rounds in place of one
+    times      so many rounds in place of one; less than one where a round starts Python many times
     """
 
     name: str
@@ -39,7 +39,7 @@ class Fault(NamedTuple):
     kept: bool = True
     verdict: str = ""
     own_cache: bool = False
-    times: int = 1
+    times: float = 1
 
 
 def send(*numbers: int, group: bool = False):
@@ -124,7 +124,7 @@ FAULTS = (
     Fault("a worker stopped for a time", pause_worker, (0, 3)),
     Fault("all stopped for a time", pause(group=True), (0, 3)),
     Fault("the coordinator stopped for a time", pause(group=False), (0, 3)),
-    Fault("a process of --jobs killed", kill_one_of_jobs, (0,), SEVERAL),
+    Fault("a process of --jobs killed", kill_one_of_jobs, (0,), SEVERAL, times=0.5),
     Fault("the run killed", send(signal.SIGKILL), (0, -signal.SIGKILL), kept=False),
     Fault("--jobs killed", send(signal.SIGKILL), (0, -signal.SIGKILL), SEVERAL, kept=False),
     Fault("results removed", remove_results, (0,)),

@@ -16,6 +16,8 @@ from tests.faults.loaded import Loaded
 from tests.faults.started import LIMIT_S, ROOT, SHARED, Started
 
 OURS = ("harness", "kernels")
+KEPT = ("saved ", "kept in ")            # how a line begins that names a result, or what a search goes on from
+RESULTS = (".json", ".npz")
 GRACE_S = 3.0
 UNTOUCHED = (DONE, FAILED, UNTRUSTWORTHY, NOT_SEEN)      # what commands may end with beside other loads, if nothing is done to them
 AT_WORK, WORK_S = 0.5, 0.45      # so many of the instants are looked for in the work; workers are at it for so long
@@ -89,7 +91,7 @@ def wrong(fault: Fault, started: Started, code: int, text: str):
         yield f"exit code {code}: {text.strip()[-200:]}"
     if "Traceback" in text and not before_us:
         yield f"a traceback: {text.strip().splitlines()[-1]}"
-    if code > 128 and not started.has_workers and len(said := [line for line in started.said.splitlines() if not line.startswith("saved ")]) > 1:
+    if code > 128 and not started.has_workers and len(said := [line for line in started.said.splitlines() if not line.startswith(KEPT)]) > 1:
         yield f"{len(said)} lines: {' / '.join(said)[:200]}"
     yield from wrong_with_results(fault, started, code, text)
     if odd := sorted(path.name for path in started.temporary.iterdir() if not (path / "result.json").is_file()):
@@ -104,7 +106,7 @@ def wrong(fault: Fault, started: Started, code: int, text: str):
 def wrong_with_results(fault: Fault, started: Started, code: int, text: str):
     folders = [path.parent for place in (started.out, started.temporary) for path in place.rglob("result.json")]
     for folder in started.out.glob("*/"):
-        if not next(folder.rglob("*.json"), None) and fault.kept:
+        if not any(path.suffix in RESULTS for path in folder.rglob("*")) and fault.kept:
             yield f"{folder.name} holds no result"
     found = []
     for folder in folders:

@@ -75,6 +75,12 @@ def test_a_file_of_a_terabyte_is_refused_before_it_is_read(tmp_path, name):
     assert "MiB; must be at most that" in refused(name, path)
 
 
+def test_a_schedule_that_is_too_long_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "input.json"
+    path.write_bytes(b" " * (5 << 20))
+    assert "input.json: is longer than 4 MiB; must be at most that" in refused("schedule", path)
+
+
 @pytest.mark.parametrize("name", OF_FILES)
 def test_a_path_that_is_too_long_is_shortened_in_its_line(tmp_path, name):
     path = tmp_path / ("x" * 3_000) / f"input.{READERS[name].ending}"
@@ -98,6 +104,9 @@ def test_a_path_that_is_too_long_is_shortened_in_its_line(tmp_path, name):
     ("schedule", '{"schema": "\\ud800"}', "schema: must be whole characters (UTF-8)"),
     ("result", '{"schema": NaN}', "schema = nan: must be a finite number"),
     ("litmus", "C x\n{}\nP0(int *x) { WRITE_ONCE(*x, 1); }\nexists " + "(" * 1_500, "nested too deeply"),
+    ("sweep", "policy = 'kick_on_busy'\n[sweep]\n'" + "a." * 1_500 + "b' = [1]", "nested too deep; must be at most 50 levels"),
+    ("sweep", f"policy = 'kick_on_busy'\n[sweep]\nseed = {[*range(200)]}\nduration_s = {[*range(1, 200)]}",
+     "sweep: its lists have 39800 combinations; must be at most 10000"),
     ("litmus", "C a\x1b[31m\n{}\nP0(int *x) { WRITE_ONCE(*x, 1); }\nexists (x=1)", "1:3: the name must be at most 200 printable letters"),
     ("litmus", "C x\n{ int x = " + "9" * 5_000 + "; }", "must be a number of at most 40 digits"),
 ])

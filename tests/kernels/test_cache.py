@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -59,7 +60,7 @@ def test_a_damaged_cache_is_said_not_used_and_made_anew(tmp_path):
         [path] = files(folder, ending)
         path.write_bytes(damage(path.read_bytes()))
         answer, hits, _, said = start(tmp_path)
-        assert (answer, hits) == ("42", "0") and f"{path}: damaged; not used, compiled anew, " in said and said.count("\n") == 1
+        assert (answer, hits) == ("42", "0") and f"{path}: damaged; not used, compiled anew (" in said and said.count("\n") == 1
         assert start(tmp_path)[1::2] == ("1", "")
     [path] = files(folder, "nbc")
     path.chmod(0o666)
@@ -79,6 +80,17 @@ def test_a_cache_that_others_can_write_is_closed_and_made_anew(tmp_path):
         assert (answer, hits) == ("42", "0") and said.count("\n") == 1
         assert f"{opened}: can be written by others; what is in it is not used, and is made anew" in said
         assert not opened.stat().st_mode & 0o022 and start(tmp_path)[1::2] == ("1", "")
+
+
+@pytest.mark.slow
+def test_a_folder_in_which_nothing_can_be_kept_is_said_and_no_other_is_taken_for_it(tmp_path):
+    """(A file stands in its place: no right to write keeps root from writing.)"""
+    [path] = files(start(tmp_path)[2], "nbi")
+    shutil.rmtree(path.parent)
+    path.parent.write_text("mine")
+    answer, hits, _, said = start(tmp_path)
+    assert (answer, hits) == ("42", "0") and f"{path.parent}: File exists; compiled for this run only" in said and said.count("\n") == 1
+    assert path.parent.read_text() == "mine" and not files(Path(__file__).parent, "nb[ic]")
 
 
 def test_where_no_cache_can_be_a_temporary_one_goes_with_the_process(tmp_path):

@@ -123,7 +123,7 @@ def test_a_range_is_counted_exactly_as_often_as_pages_of_all_uses_and_tds_are_in
 
 
 @pytest.mark.parametrize("sets, sentence", [
-    (["machine.placement=pakced"], "must be one of by_use, packed, random; did you mean packed?"),
+    (["machine.placement=pakced"], "did you mean packed? must be one of by_use, packed, random"),
     (["machine.placement=packed", "workload.removal=split", "td.dpamt="], "large pages lie by use"),
     (["machine.placement=packed", "workload.removal=teardown"], "build has one of its own"),
     (["machine.placement=packed", "td.dpamt=dpamt_per_2m"], "deadlocks with machine.placement"),

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from harness.engines.explore import search
+from harness.errors import UsageError
 from harness.experiment import litmus
 from harness.protocol.litmus.functions import PRIMITIVES
 from tests.protocol.constructs import CASES, HELPERS, KERNEL, WORDS
@@ -60,3 +61,41 @@ def test_no_function_is_without_a_case():
     tried = {same(PRIMITIVES[name].write) for name in PRIMITIVES if name in used}
     assert {name for name in PRIMITIVES if same(PRIMITIVES[name].write) not in tried} == {
         "need_resched", "spin_needbreak", "rwlock_needbreak", "cond_resched_lock", "cond_resched_rwlock_read", "cond_resched_rwlock_write"}
+
+
+def process(statements: str):
+    words = "P0(int *x, struct obj *o, int arr[4])"
+    return litmus.parse(f"C t\n{{ }}\n{HELPERS}\n{words}\n{{ {statements} }}\nforall (true)\n", "t")
+
+
+REFUSED = {
+    "int a = 5 / 0;": "`5 / 0`: division by zero", "int a = 1 << 32;": "`1 << 32`: a shift of 32 bits by 32", "u64 a = 1ULL >> -1;": "a shift of 64 bits by -1",
+    "static int s = 3;": "`s`: no static locals", "extern int q;": "`q`: no extern locals", "int a = 'ab';": "'ab': only integers are understood",
+    "again: again: ;": "label `again` is in this function twice", "typeof(*x) a = 3;": "`typeof` is not understood: write the type by its name",
+    "auto a = 3;": "`auto` is not understood", "asm(\"nop\");": "`asm` is not understood", "struct { int p; } s;": "`s`: a local must be an integer or a pointer, struct is",
+    "int s[2]; int a = s[1];": "arrays are shared, one among the locals can only be passed on", "int (*f)(int) = twice;": "no type that is understood",
+    "int a = (*twice)(3);": "functions are called by their names", "char *s = \"abc\";": "only integers are understood", "float a = 1;": "type `float` is not understood",
+    "int s = 3; int *q = &s;": "the address of a local can be passed on, not kept", "struct obj t = *o;": "a local must be an integer or a pointer",
+    "*o = *o;": "struct obj cannot be assigned", "int a = sizeof(int);": "sizeof is not understood", "int a = arr + 1 - arr;": "the difference of pointers",
+    "int i = 9; int a = arr[i];": "points to no shared word", "int a = arr[4] + *(int *)0;": "points to no shared word", "goto nowhere;": "label `nowhere` is not in this function",
+    "case 1: ;": "is not understood", "int n = 2; int s[n];": "an array's length must be a number", "switch (1) { case 1 ... 4: ; }": "`...` here is not C",
+}
+
+
+@pytest.mark.parametrize("statements", REFUSED)
+def test_what_has_no_meaning_here_is_one_line(statements):
+    with pytest.raises(UsageError) as mistake:
+        assert process(statements).program
+    assert str(mistake.value).startswith("t:") and REFUSED[statements] in str(mistake.value) and "\n" not in str(mistake.value)
+
+
+@pytest.mark.parametrize("statements", ["int a = 5 / *x;", "int a = 5 % *x;", "*x = 32; u32 a = 1 << *x;", "*x = -1; u64 a = 1UL >> *x;"])
+def test_what_no_run_may_compute_ends_the_process(statements):
+    found = search.run(process(statements))
+    assert set(found.violations) == {"bug_on"}
+
+
+def test_recursion_is_one_line_through_two_helpers_too():
+    text = "C t\n{ }\nstatic int g(int n);\nstatic int f(int n) { return g(n); }\nstatic int g(int n) { return n ? f(n - 1) : 0; }\nP0() { int a = f(3); }\nforall (true)\n"
+    with pytest.raises(UsageError, match="^t:5:34: f calls itself: recursion is not understood$"):
+        assert litmus.parse(text, "t").program

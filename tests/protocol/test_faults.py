@@ -343,7 +343,7 @@ def test_the_lines_about_a_fault_fit_the_page(fault):
 
 @pytest.mark.parametrize("text, says", [
     ('seamcall = "vmx_of"',
-     "= 'vmx_of': must be one of none, bios_off, vmx_off, not_loaded; did you mean vmx_o"),
+     "= 'vmx_of': did you mean vmx_off? must be one of none, bios_off, vmx_off, not_loaded"),
     ("seamcall_share = 0", "must be more than 0"), ("seamcall_share = 1.5", "must be at most 1"),
     ("rebooting = 1", "must be true or false"), ("seamcal = 1", "did you mean seamcall?"),
     ("no_entropy_share = 0.5", "no call of this run draws a random number; must be 0"),

@@ -378,4 +378,4 @@ def test_a_relocated_page_is_blocked_and_removed_where_it_lies_now():
     ("1.5.07", "1.5.06"), ("1.5.21", "1.5.20"), ("1.5.99", "1.5.34"), ("1.5.00", "1.5.01"), ("2.0.10", "2.0.08"), ("2.0.20", "2.0.18"),
     ("2.0.02", "2.0.08"), ("3.0.1", "2.0.18"), ("3.0", "2.0.18"), ("1.5", "1.5.01"), ("1.4.09", None), ("newst", "newest"), ("0", None)])
 def test_a_release_that_is_not_known_is_answered_by_the_nearest_earlier_one(asked, meant):
-    assert suggestion(asked) == (f"; did you mean {meant}?" if meant else "")
+    assert suggestion(asked) == (f"did you mean {meant}? " if meant else "")

@@ -4,7 +4,7 @@ import pytest
 
 from harness.protocol.releases import BY_NAME, READ, find
 from harness.protocol.seamcalls import seamcalls
-from harness.protocol.sources import Place, in_release, places
+from harness.protocol.sources import DERIVED, TREES, Place, in_release, places
 
 SOURCE = "a.c:10-20; 1.5.05:30; 1.5.24 c1200; 1.5.34 = 2.0.18; 2.0.18 c400; write: src/b.c 1.5.20 c99"
 
@@ -12,7 +12,15 @@ SOURCE = "a.c:10-20; 1.5.05:30; 1.5.24 c1200; 1.5.34 = 2.0.18; 2.0.18 c400; writ
 def test_a_source_is_a_list_of_places():
     assert places(SOURCE) == [
         Place("a.c", "1.5.01", "10-20"), Place("a.c", "1.5.05", "30"), Place("a.c", "1.5.24", "c1200"),
-        Place("a.c", "2.0.18", "c400"), Place("src/b.c", "1.5.20", "c99"), Place("a.c", "1.5.34", "c400", "2.0.18")]
+        Place("a.c", "2.0.18", "c400"), Place("src/b.c", "1.5.20", "c99"), Place("a.c", "1.5.25", "c1200", "1.5.24", TREES),
+        Place("a.c", "1.5.34", "c400", "2.0.18", DERIVED)]
+
+
+def test_two_releases_that_differ_in_one_file_share_the_places_in_all_others():
+    assert [str(place) for place in places("a.c 1.5.25:7; b.c 1.5.24:8; 1.5.25:9; src/pamt_manager.c 1.5.24:3")
+            if place.release in ("1.5.24", "1.5.25")] == [
+        "a.c:7", "b.c:8", "b.c:9", "src/pamt_manager.c:3",
+        "a.c:7 of 1.5.25, the same text (the trees differ in pamt_manager.c only)"]
 
 
 @pytest.mark.parametrize("release, says", [

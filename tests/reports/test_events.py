@@ -1,7 +1,5 @@
 """The first milliseconds of a run as a trace: what is kept is what the run counted, within its spans, and cut where one is full."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ from harness.engines.simulate import simulation
 from harness.experiment.plan import make_plan
 from harness.reports.events import of_run
 from tests.command_line import command
+from tests.reports.chrome_trace import checked
 from tests.stage import config
 
 SMALL = {"engine": "simulate", "duration_s": 0.0003, "warmup_s": 0.0001, "td": {"vcpus": 2, "memory_mib": 2},
@@ -21,7 +20,7 @@ def measured():
 
 
 def spans_of(text: str, category: str) -> list[dict]:
-    return [event for event in json.loads(text)["traceEvents"] if event.get("cat") == category]
+    return [event for event in checked(text) if event.get("cat") == category]
 
 
 def test_every_call_that_was_measured_is_there_with_its_answer(measured):
@@ -59,7 +58,7 @@ def test_run_writes_it_and_only_of_one_run(tmp_path, capsys):
     trace = tmp_path / "t.json"
     settings = ("--set", "engine=simulate", "--set", "duration_s=0.0002", "--set", "warmup_s=0", "--out", str(tmp_path), "-q")
     code, _, err = command(capsys, "run", "kick_vcpus", *settings, "--trace", str(trace))
-    assert code == 0 and f"wrote {trace}" in err and json.loads(trace.read_text())["traceEvents"]
+    assert code == 0 and f"wrote {trace}" in err and checked(trace.read_text())
     code, out, err = command(capsys, "run", "kick_vcpus", *settings, "--trace", str(trace), "--repeats", "2")
     assert code == 2 and not out and "--trace" in err and "of one run, here 2" in err
     code, out, err = command(capsys, "run", "kick_vcpus", *settings, "--trace", str(tmp_path / "no/such/file"))

@@ -12,6 +12,7 @@ from harness.experiment import litmus, scenario_file
 from harness.experiment.schedule import Access, Schedule
 from harness.reports import way
 from tests.command_line import ROOT, command
+from tests.reports.chrome_trace import checked
 
 FILE = "configs/explore/accept_block.toml"
 
@@ -96,8 +97,7 @@ def test_what_comes_from_files_is_escaped(found):
 
 def test_the_trace_has_a_lane_for_each_actor_and_a_span_for_each_call(found):
     schedule, accesses = found
-    document = json.loads(way.trace_events(schedule, accesses))
-    events = document["traceEvents"]
+    events = checked(way.trace_events(schedule, accesses))
     assert {event["args"]["name"] for event in events if event["name"] == "thread_name"} == {"vcpu0", "host0"}
     calls = [event for event in events if "answer" in event.get("args", {})]
     assert {event["name"] for event in calls} == {"tdh_mem_range_block", "tdg_mem_page_accept"}
@@ -110,7 +110,7 @@ def test_explore_and_replay_write_both(tmp_path, capsys):
     page, trace = tmp_path / "way.html", tmp_path / "way.json"
     code, _, err = command(capsys, "explore", ROOT / FILE, "--module", "1.5.05", "--show", "2", "--html", page, "--trace", trace,
                            "--out", tmp_path)
-    assert code == 0 and f"wrote {page}" in err and json.loads(trace.read_text())["traceEvents"]
+    assert code == 0 and f"wrote {page}" in err and checked(trace.read_text())
     [saved] = tmp_path.glob("*.schedule.json")
     again = tmp_path / "again.html"
     assert command(capsys, "replay", saved, "--html", again)[0] == 0

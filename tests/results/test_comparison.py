@@ -55,7 +55,7 @@ def test_rows_columns_sort_and_baseline_choose(two):
 
 
 @pytest.mark.parametrize("keys, says", [
-    ({"baseline": "kick_vcpu"}, "--baseline kick_vcpu: must be one of kick_vcpus, kick_on_busy; did you mean kick_vcpus?"),
+    ({"baseline": "kick_vcpu"}, "--baseline kick_vcpu: did you mean kick_vcpus? must be one of kick_vcpus, kick_on_busy"),
     ({"columns": "removal_per_s"}, "did you mean removals_per_s?"),
     ({"sort": "removals"}, "did you mean removals_per_s?"),
     ({"rows": "retry*"}, "--rows retry*: matches none of kick_vcpus, kick_on_busy"),

@@ -163,7 +163,9 @@ def test_frequent_pages_survive_any_number_of_rare_ones(monkeypatch):
 
 
 @pytest.mark.parametrize("text, arguments, says", [
-    ("nothing\n", [], "no event is known among its 1 lines"), ("", [], "0 lines"),
+    ("nothing\n", [], "no event is known among its 1 lines, such as 'nothing'; must be"),
+    ('{"type": "hist", "data": {"@usecs": [{"min": 0, "max": 0, "count": 5}]}}\n', [], """such as '{"type": "hist", "data": {"@usecs": """),
+    ("", [], "0 lines"),
     (None, [], "no such file"), ("x", ["--policy", "none"], "no such policy")])
 def test_a_mistake_is_one_line(tmp_path, capsys, text, arguments, says):
     path = tmp_path / "trace.txt"

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.errors import UsageError
-from harness.experiment.litmus import Test, endless
+from harness.experiment.litmus import Test
+from harness.experiment.litmus_loops import endless
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE
 from harness.protocol.counters import EVENTS

@@ -19,7 +19,7 @@ import numpy as np
 from harness.protocol import releases
 from harness.experiment import assumed, published
 from harness.experiment.config import Config, Costs, Machine
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, meant
 from harness.files import TOML_MOST, read_text, read_toml
 from harness.experiment.choices import alias_table
 from harness.experiment.plan import Plan
@@ -116,8 +116,8 @@ def make_durations(plan: Plan, machine: Machine) -> durations.Durations:
     known = [*Costs.model_fields, "removal_interval", *assumed.SPREAD]
     for name in machine.distribution:
         if name not in known:
-            raise UsageError(f"{plan.config.name}: machine.distribution.{name}: no such cost; known:"
-                             f" {', '.join(known)}{nearest(name, known)}")
+            raise UsageError(f"{plan.config.name}: machine.distribution.{name}: no such cost; {meant(name, known)}known:"
+                             f" {', '.join(known)}")
     rows, buckets = [], []
     for name, value in zip((*plan.program.costs, "stall_ns"), (*plan.costs_ns(), machine.stall_ns)):
         kind, file = _distribution(plan.config, machine, name.removesuffix("_ns"))

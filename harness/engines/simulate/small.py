@@ -17,7 +17,8 @@ from harness import stops
 from harness.engines.simulate import prices
 from harness.experiment.choices import Choices, alias_table
 from harness.experiment.config import Config
-from harness.experiment.litmus import PROCESS, Test
+from harness.experiment.litmus import Test
+from harness.experiment.litmus_rows import PROCESS
 from harness.experiment.plan import configured_costs
 from harness.memory.block import Memory
 from harness.memory.layout import LINE

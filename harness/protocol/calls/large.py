@@ -30,8 +30,9 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_NDA, page="found"),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_page_promote.c:55-103 and after; 1.5.20 c8000; 1.5.24:50-83; 1.5.28 c7000; 1.5.34 c1400; 2.0.08 c1400;"
-                   " 2.0.12 c1400; 2.0.14 c1400; 2.0.16 c7000",
+            source="tdh_mem_page_promote.c:55-103 and after; 1.5.13 c2000-18000; 1.5.16 c2000-18000; 1.5.20 c8000;"
+                   " 1.5.24:50-83; 1.5.28 c7000; 1.5.34 c1400; 2.0.08 c1400;"
+                   " 2.0.12 c1400; 2.0.14 c1400; 2.0.16 c7000; 2.0.18 c9000-25000",
             levels=(1,),
         ),
         Seamcall(
@@ -50,7 +51,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_EPT),
                 Children(+1),
             ),
-            source="tdh_mem_page_demote.c:405; 1.5.20 c17700; 1.5.24 c17700; 1.5.28 c13000; 1.5.34 c1400; 2.0.08 c8000; 2.0.12 c17500;"
+            source="tdh_mem_page_demote.c:405; 1.5.13 c9000; 1.5.16 c9000; 1.5.20 c17700; 1.5.24 c17700; 1.5.28 c13000;"
+                   " 1.5.34 c1400; 2.0.08 c8000; 2.0.12 c17500;"
                    " 2.0.14 c17300; 2.0.16 c16500; 2.0.18 c19000",
             levels=(1,),
         ),
@@ -69,6 +71,6 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 CountUsed("found", -1),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_page_relocate.c:273-278; 1.5.20 c3700; 2.0.08 c6500; 2.0.12 c7000; 1.5.34 c3500",
+            source="tdh_mem_page_relocate.c:273-278; 1.5.13 c3500; 1.5.16 c5000; 1.5.20 c3700; 2.0.08 c6500; 2.0.12 c7000; 1.5.34 c3500; 2.0.18 c3500",
         ),
     )

@@ -32,7 +32,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 Become(((("FREE",), "NL_MAPPED"),), hpa="new", releases=False),
             ),
-            source="tdh_mem_sept_add.c:476-510; 1.5.05:51-217; 1.5.28 c9700; 2.0.08 c10000; 2.0.12 c10000; 2.0.18 c9000; write:"
+            source="tdh_mem_sept_add.c:476-510; 1.5.05:51-217; 1.5.13 c13000; 1.5.28 c9700; 2.0.08 c10000; 2.0.12 c10000; 2.0.18 c9000; write:"
                    " src/common/memory_handlers/sept_manager.c 1.5.20 c20100; 1.5.24 c20200; 1.5.28 c20200; 1.5.34 c22000;"
                    " 2.0.12 c20200; 2.0.16 c20200",
             order=("SEPT_ENTRY", *PAGE_SIZES, "SEPT_TREE", "OP_STATE", *TDR_SIZES),
@@ -50,7 +50,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 PageBecomes(PT_REG, clear_bepoch=True),
             ),
-            source="tdh_mem_page_add.c; 1.5.05:148-165; 1.5.24:145-198; 2.0.08 c4200; 2.0.12 c4200; 2.0.18 c3500; write:"
+            source="tdh_mem_page_add.c; 1.5.05:148-165; 1.5.13 c2500; 1.5.24:145-198; 2.0.08 c4200; 2.0.12 c4200; 2.0.18 c3500; write:"
                    " src/common/memory_handlers/sept_manager.c:449-456",
         ),
         Seamcall(
@@ -65,7 +65,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1, own_size=True),
                 PageBecomes(PT_REG, clear_bepoch=True, own_size=True),
             ),
-            source="tdh_mem_page_aug.c:66-215; 1.5.28 c5700; 2.0.08 c5500; 2.0.12 c3800; 2.0.18 c1400; 1.5.34 = 2.0.18",
+            source="tdh_mem_page_aug.c:66-215; 1.5.13 c2300; 1.5.28 c5700; 2.0.08 c5500; 2.0.12 c3800; 2.0.18 c1400; 1.5.34 = 2.0.18",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -79,7 +79,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Become(BLOCK, hpa="copy", releases=False),
                 NoteBlocked(),
             ),
-            source="tdh_mem_range_block.c:118-300; 2.0.08 c6300; 2.0.12 c6300; 2.0.14 c6300; 2.0.18 c1400; 1.5.34 = 2.0.18",
+            source="tdh_mem_range_block.c:118-300; 1.5.05 c4700; 1.5.13 c4900; 1.5.16 c4900; 2.0.08 c6300;"
+                   " 2.0.12 c6300; 2.0.14 c6300; 2.0.18 c1400; 1.5.34 = 2.0.18",
             levels=ANY_LEVEL,
         ),
         Seamcall(
@@ -92,7 +93,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Become(UNBLOCK, hpa="copy", releases=True, keeps_counter=True),
                 Count("blocked", -1),
             ),
-            source="tdh_mem_range_unblock.c:90-260; 1.5.20 c6500; 1.5.24 c3600; 1.5.34 c1400; 2.0.08 c3000; 2.0.12 c7000; 2.0.14 c8000; 2.0.18 c3000",
+            source="tdh_mem_range_unblock.c:90-260; 1.5.05 c2300; 1.5.13 c2200; 1.5.16 c5000; 1.5.20 c6500; 1.5.24 c3600;"
+                   " 1.5.34 c1400; 2.0.08 c3000; 2.0.12 c7000; 2.0.14 c8000; 2.0.18 c3000",
             levels=ANY_LEVEL,
         ),
         Seamcall(
@@ -102,7 +104,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 EpochLock(EXCLUSIVE),
                 Advance(),
             ),
-            source="tdh_mem_track.c:60-140; 1.5.20 c2600; 1.5.24 c2600; 2.0.08 c2100",
+            source="tdh_mem_track.c:60-140; 1.5.05 c2100; 1.5.13 c2200; 1.5.20 c2600; 1.5.24 c2600; 2.0.08 c2100",
         ),
         Seamcall(
             "tdh_mem_page_remove", 29, "host", (
@@ -118,7 +120,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(-1, own_size=True),
                 PageBecomes(PT_NDA, page="found"),
             ),
-            source="tdh_mem_page_remove.c:66-265; 1.5.20 c3300; 1.5.24 c3300; 2.0.08 c5500; 2.0.12 c4300; 2.0.14 c5700; 1.5.34 c1400; 2.0.18 c8500",
+            source="tdh_mem_page_remove.c:66-265; 1.5.13 c2000; 1.5.16 c5000; 1.5.20 c3300; 1.5.24 c3300; 2.0.08 c5500;"
+                   " 2.0.12 c4300; 2.0.14 c5700; 1.5.34 c1400; 2.0.18 c8500",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -135,7 +138,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 PageBecomes(PT_NDA, page="found"),
                 Count("blocked", -1, before=ANY_BLOCKED),
             ),
-            source="tdh_mem_sept_remove.c:66-330; 1.5.20 c3900; 1.5.24 c3900; 1.5.28 c9000; 2.0.08 c5500; 2.0.12 c6300; 2.0.14 c9000; 2.0.16 c9000;"
+            source="tdh_mem_sept_remove.c:66-330; 1.5.13 c2500; 1.5.16 c5000; 1.5.20 c3900; 1.5.24 c3900;"
+                   " 1.5.28 c9000; 2.0.08 c5500; 2.0.12 c6300; 2.0.14 c9000; 2.0.16 c9000;"
                    " 1.5.34 c1400; 2.0.18 c1000",
             order=("SEPT_ENTRY", "PAGE", "SEPT_TREE", "OP_STATE", *TDR_SIZES),
             levels=TABLE_LEVELS,

@@ -35,7 +35,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 *([DrawRandom()] if release.lp_init_draws else []),      # where single-stepping's random numbers begin
                 InitProcessor(),
             ),
-            source="tdh_sys_lp_init.c 1.5.01 c17900; 1.5.05 c17900; 1.5.06 c17950; 1.5.13 c18700; 1.5.16 c18650; 1.5.20 c18900; 1.5.24 c18600; 1.5.25:500;"
+            source="tdh_sys_lp_init.c 1.5.01 c17900; 1.5.05 c17900; 1.5.06 c17950; 1.5.13 c18700; 1.5.16 c18650; 1.5.20 c18900;"
+            " 1.5.24 c18600; 1.5.25:500;"
             " 1.5.34 c18600; 2.0.08 c22750; 2.0.18 c22600",
         ),
         Seamcall(

@@ -67,7 +67,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 CountIn(),
                 EntryFilter(),
             ),
-            source="src/td_transitions/tdh_vp_enter.c:553-975; 1.5.05:606; 1.5.24:696; 1.5.28 c29600; 1.5.34 c24000; 2.0.18 c17000;"
+            source="src/td_transitions/tdh_vp_enter.c:553-975; 1.5.05:606; 1.5.06 c27000; 1.5.13 c27500; 1.5.16 c27500; 1.5.24:696;"
+                   " 1.5.28 c29600; 1.5.34 c24000; 2.0.14 c33000; 2.0.16 c30000; 2.0.18 c17000;"
                    " filter: src/td_transitions/td_exit_stepping.c 1.5.20 c11000; 2.0.08 c11000; 2.0.12 c5000",
             order=("TD_EPOCH", "SEPT_TREE", "TD_EPOCH count", "OP_STATE", "TDR", *TDVPR_SIZES),
             keeps=True,
@@ -80,7 +81,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 VcpuComplete(),
                 Dissociate(),
             ),
-            source="tdh_vp_flush.c:124-151; 2.0.08 c3100",
+            source="tdh_vp_flush.c:124-151; 1.5.13 c2200; 2.0.08 c3100",
         ),
         Seamcall(
             "tdh_vp_rd_wr", 26, "host", (

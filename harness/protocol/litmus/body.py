@@ -66,6 +66,7 @@ class Scope:
     breaks: str = ""             # where `break` goes, where this block is a loop's or a switch's
     continues: str = ""
     labels: dict = field(default_factory=dict)   # of a function: name -> (label, blocks around it)
+    placed: set[str] = field(default_factory=set)                # ... and those of them that are written
     assigned: frozenset[str] | None = None       # of a function: names that it assigns to
 
 

@@ -39,6 +39,8 @@ def branch(body: Body, node, yes: str, no: str) -> None:
         branch(body, node.left, between if node.op == "&&" else yes, no if node.op == "&&" else between)
         body.label(between)
         return branch(body, node.right, yes, no)
+    if isinstance(node, c_ast.FuncCall) and isinstance(node.name, c_ast.ID) and node.name.name in ("likely", "unlikely") and node.args:
+        return branch(body, node.args.exprs[0], yes, no)
     body.at(node)
     with body.temporaries():
         found = value(body, node)
@@ -169,9 +171,9 @@ def write(body: Body, found: Local | Shared, what: Value, node) -> Value:
 # --- the kinds of expression ---
 
 def _constant(body: Body, node: c_ast.Constant) -> Value:
-    if node.type == "char":
+    if node.type == "char" and len(node.value[1:-1].encode().decode("unicode_escape")) == 1:
         return number(ord(node.value[1:-1].encode().decode("unicode_escape")))
-    if "int" not in node.type and "long" not in node.type:
+    if not node.value[:1].isdigit() or "int" not in node.type and "long" not in node.type:
         raise body.error(node, f"{node.value}: only integers are understood")
     digits = node.value.rstrip("uUlL")
     octal = digits[0] == "0" and digits.isdigit() and len(digits) > 1
@@ -257,8 +259,34 @@ def combine(body: Body, operator: str, left: Value, right: Value, node) -> Value
             return _moved(body, right, left, node)
         raise body.error(node, f"`{spelled(node)}`: the difference of pointers is not understood")
     of = types.promoted(left.type) if operator in ("<<", ">>") else types.common(left.type, right.type)
+    _defined(body, operator, right, of, node)
     return body.compute(BINARY[operator], body.fitted(left, of, node), right if operator in ("<<", ">>")
                         else body.fitted(right, of, node), of, node)
+
+
+def _defined(body: Body, operator: str, right: Value, of: Type, node) -> None:
+    """Division by zero and a shift by the width or more mean nothing in C: a mistake, or what BUG_ON is where only a run tells."""
+    if operator in ("/", "%"):
+        if right.constant == 0:
+            raise body.error(node, f"`{spelled(node)}`: division by zero")
+        if right.constant is None:
+            _bug_unless(body, right)
+    elif operator in ("<<", ">>"):
+        if right.constant is not None and not 0 <= right.constant < of.bits:
+            raise body.error(node, f"`{spelled(node)}`: a shift of {of.bits} bits by {right.constant}")
+        if right.constant is None:
+            with body.temporaries():
+                _bug_unless(body, body.compute(Operator.LT, right, number(of.bits, types.LONG), types.UNSIGNED_LONG, node))
+
+
+def _bug_unless(body: Body, found: Value) -> None:
+    """BUG_ON where a value is zero: its process ends."""
+    ok, bad = body.fresh("defined"), body.fresh("undefined")
+    decide(body, found, ok, bad)
+    with body.listing.aside(bad):
+        body.violation("bug_on")
+        body.row(Op.STOP)
+    body.label(ok)
 
 
 def _decided(body: Body, node, one: Value, other: Value, of: Type) -> Value:
@@ -277,11 +305,11 @@ def _decided(body: Body, node, one: Value, other: Value, of: Type) -> Value:
 def _ternary(body: Body, node: c_ast.TernaryOp) -> Value:
     yes, no, done = body.fresh("then"), body.fresh("else"), body.fresh("done")
     target = body.take(node)
-    of = None
+    of, signed = None, False
     if isinstance(node.iftrue, c_ast.ID) and node.iftrue.name == IT:         # a ?: b, in which `a` is computed once
         with body.temporaries():
             found = value(body, node.cond)
-            of = found.type
+            of, signed = found.type, types.promoted(found.type).signed
             body.load_value(found, node, target)
         decide(body, Value(of, target), done, no)
     else:
@@ -291,10 +319,13 @@ def _ternary(body: Body, node: c_ast.TernaryOp) -> Value:
         with body.temporaries():
             found = value(body, each)
             of = found.type if of is None else found.type if found.type.kind == "pointer" else types.common(of, found.type)
+            signed |= types.promoted(found.type).signed
             body.load_value(found, node, target)
         if label == yes:
             body.goto(done)
     body.label(done)
+    if signed and types.promoted(of) == types.UNSIGNED:      # -1 beside 1u
+        body.compute(Operator.ADD, Value(of, target), number(0), types.UNSIGNED, node, target)
     return Value(of, target)
 
 

@@ -79,11 +79,11 @@ class _Macros(Preprocessor):
         self.parse(whole)
         return iter(self.token, None)
 
-    def group_lines(self, input, abssource):
+    def group_lines(self, whole, abssource):
         starts = [0]
-        for line in input.splitlines():
+        for line in whole.splitlines():
             starts.append(starts[-1] + len(line.rstrip()) + 1)
-        for line in super().group_lines(input, abssource):
+        for line in super().group_lines(whole, abssource):
             word = next((token.value for token in line if token.value.strip()), "")
             self.line = line[0].lineno
             for token in line if word != "#" else ():
@@ -92,8 +92,8 @@ class _Macros(Preprocessor):
                     self.names.setdefault((token.lineno, token.value), []).append(token.at.column)
             yield line
 
-    def expand_macros(self, tokens, expanding_from=[]):
-        found = super().expand_macros(tokens, expanding_from)
+    def expand_macros(self, tokens, expanding_from=()):
+        found = super().expand_macros(tokens, list(expanding_from))
         if len(found) > TOKENS_MOST:
             raise self.error(self.line, f"the macros come to more than {TOKENS_MOST} words")
         return found

@@ -93,8 +93,9 @@ def _fence(body: Body, node, arguments) -> Value:
     return NOTHING
 
 
-def _same(body: Body, node, arguments) -> Value:
-    return value(body, arguments[0])
+def _truth(body: Body, node, arguments) -> Value:
+    """likely(x) is !!(x); where it decides, `branch` looks at x itself."""
+    return body.compute(Operator.NE, value(body, arguments[0]), number(0), types.LONG, node)._replace(type=types.INT)
 
 
 def _store_mb(body: Body, node, arguments) -> Value:
@@ -394,5 +395,5 @@ ACCESSES: dict[str, Primitive] = {
     "BIT": Primitive(_bit_of), "BIT_ULL": Primitive(_bit_of), "min": Primitive(_of_two(Operator.LE), 2),
     "max": Primitive(_of_two(Operator.GE), 2),
     "test_bit": Primitive(_test_bit, 2), "test_bit_acquire": Primitive(_test_bit, 2),
-    "likely": Primitive(_same), "unlikely": Primitive(_same),
+    "likely": Primitive(_truth), "unlikely": Primitive(_truth),
 }

@@ -12,12 +12,18 @@ from harness.protocol.litmus import kvm, preprocess, types
 from harness.protocol.litmus.text import LitmusError, Place, Text
 from harness.protocol.litmus.types import Type
 
+_TYPE = "write the type by its name"
+REFUSED = {"typeof": _TYPE, "__typeof__": _TYPE, "__auto_type": _TYPE, "auto": _TYPE, "container_of": "pass the object itself",
+           "offsetof": "words of a test have no bytes", "asm": "the module's calls and the kernel's primitives have names",
+           "__asm__": "the module's calls and the kernel's primitives have names", "_Generic": _TYPE, "union": "its members are words of their own"}
+_REFUSED = re.compile(rf"\b({'|'.join(REFUSED)})\b")
 _WHERE = re.compile(r"^(?P<file>.*?):(?P<line>\d+)(?::(?P<column>\d+))?:?\s*(?P<what>.*)$", re.DOTALL)
 
 
 def parse(text: Text) -> c_ast.FileAST:
     """The functions and structs of a file.  Raises LitmusError."""
     prepared = preprocess.prepare(text)
+    _refuse(text, prepared)
     head = "".join(f"typedef int {name};" for name in types.TYPEDEFS)
     parser = c_parser.CParser()
     try:
@@ -30,6 +36,14 @@ def parse(text: Text) -> c_ast.FileAST:
     if prepared.moved:
         _put_back(tree, prepared.moved)
     return tree
+
+
+def _refuse(text: Text, prepared: preprocess.Prepared) -> None:
+    """What pycparser would say less well."""
+    for found in _REFUSED.finditer(prepared.text):
+        before = prepared.text[:found.start()]
+        place = Place(before.count("\n") + 1, found.start() - before.rfind("\n"))
+        raise LitmusError(text.path, prepared.moved.get(place, place), f"`{found[1]}` is not understood: {REFUSED[found[1]]}")
 
 
 def _put_back(node, moved: dict) -> None:
@@ -114,7 +128,7 @@ class Structs:
             if not isinstance(each, c_ast.Decl) or each.name is None:
                 raise self.error(each, "a struct's fields must have names; no unions, no bit fields")
             fields.append((each.name, self.of(each.type)))
-        made = Type(f"struct {node.name}", kind="struct", fields=tuple(fields))
+        made = Type(f"struct {node.name or ''}".strip(), kind="struct", fields=tuple(fields))
         if not made.words:
             raise self.error(node, f"struct {node.name} has no fields")
         self.known[node.name] = made

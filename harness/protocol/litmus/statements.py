@@ -87,6 +87,9 @@ def _declaration(body: Body, node: c_ast.Decl) -> None:
         return
     if isinstance(node.type, c_ast.FuncDecl):
         raise body.error(node, f"`{node.name}`: functions are declared outside processes")
+    for word in ("static", "extern"):
+        if word in node.storage:
+            raise body.error(node, f"`{node.name}`: no {word} locals; what stays lies between the processes")
     of = body.world.structs.of(node.type)
     if of.kind == "array" and (node.init is None or isinstance(node.init, c_ast.InitList)):
         body.scopes[-1].names[node.name] = Value(types.pointer(of.to), constant=0)       # can be passed on, not looked into
@@ -256,6 +259,9 @@ def _goto(body: Body, node: c_ast.Goto) -> None:
 
 def _label(body: Body, node: c_ast.Label) -> None:
     first = body.returns[-1][2]
+    if node.name in body.scopes[first].placed:
+        raise body.error(node, f"label `{node.name}` is in this function twice")
+    body.scopes[first].placed.add(node.name)
     body.label(body.scopes[first].labels[node.name][0])
     if node.stmt is not None:
         statement(body, node.stmt)

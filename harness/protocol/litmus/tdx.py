@@ -12,6 +12,8 @@ TD, each guest page has its physical page, and only the status comes back.  `lev
 import re
 from typing import Callable
 
+from pycparser import c_ast
+
 from harness.memory.layout import ENTRIES, PAMT_BYTES
 from harness.protocol.call import Options
 from harness.protocol.locate import index, locate, locate_page, locate_pair
@@ -20,7 +22,7 @@ from harness.protocol.flows.pamt import GIVE_BACK, SPLIT, USE, locate_crossed_pa
 from harness.protocol.flows.script import ABOUT_PAGES, LEAF_CALLS
 from harness.errors import nearest
 from harness.protocol.litmus import interrupts, locks, types
-from harness.protocol.litmus.body import Body, Shared, Value, number, spelled
+from harness.protocol.litmus.body import Body, Value, number, spelled
 from harness.protocol.litmus.expressions import branch, decide, known, pointed, value, write
 from harness.protocol.litmus.primitives import NOTHING, Primitive
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label
@@ -41,6 +43,16 @@ INIT, INIT_ARGUMENTS = "tdh_vp_init", 3          # with the x2APIC id it is vers
 SEPT = {"SEPT": OPERANDS["SEPT_TREE"]}           # KVM's shorter name of it, arch/x86/kvm/vmx/tdx_errno.h
 NO_VCPUS = "tdh_do_no_vcpus"
 BAR = "wait_for_sept_zap"
+
+
+def called(node) -> set[str]:
+    """Names of the functions that a piece of C calls, also as tdh_do_no_vcpus(function, ...)."""
+    found = {node.name.name} if isinstance(node, c_ast.FuncCall) and isinstance(node.name, c_ast.ID) else set()
+    if NO_VCPUS in found and node.args is not None and isinstance(node.args.exprs[0], c_ast.ID):
+        found.add(node.args.exprs[0].name)
+    for _, child in node.children():
+        found |= called(child)
+    return found
 
 
 def about_entry(name: str) -> bool:

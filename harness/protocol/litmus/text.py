@@ -78,15 +78,20 @@ _QUANTIFIER = re.compile(r"~[ \t]*exists\b|\bexists\b|\bforall\b|\bfinal\b|\bloc
 EMPTY = Part("", 0)
 
 
-def blank(whole: str, start: int, lines_: Text) -> str:
-    """Comments behind `start` as spaces; lines and columns stay.  Raises LitmusError for one that does not end."""
-    pieces, at, depth, opened = [" " * start], start, 0, 0
+def blank(whole: str, start: int, lines_: Text) -> tuple[str, list[str]]:
+    """Comments behind `start` as spaces, so that lines and columns stay; and what `(* ... *)` say.
+
+    Raises LitmusError for one that does not end.
+    """
+    pieces, at, depth, opened, notes = [" " * start], start, 0, 0, []
     while at < len(whole):
         in_body = depth and opened > 1           # of the braces at the outermost level, the first hold the initial state
         found = (_IN_BODY if in_body else _OUTSIDE).match(whole, at)
         if found:
             if found.group() in ("(*", "/*"):
                 raise lines_.error(at, "this comment does not end")
+            if found.group().startswith("(*"):
+                notes.append(found.group()[2:-2].strip())
             pieces.append(re.sub(r"[^\n]", " ", found.group()))
             at = found.end()
             continue
@@ -95,7 +100,7 @@ def blank(whole: str, start: int, lines_: Text) -> str:
         depth += {"{": 1, "}": -1}.get(letter, 0)
         pieces.append(letter)
         at += 1
-    return "".join(pieces)
+    return "".join(pieces), notes
 
 
 def take_apart(whole: str, path: str) -> Text:
@@ -106,8 +111,7 @@ def take_apart(whole: str, path: str) -> Text:
         raise lines_.error(len(whole) - len(whole.lstrip()), "must begin with `C NAME`")
     if len(header[1]) > NAME_MOST or UNSAFE.search(header[1]):
         raise lines_.error(header.start(1), f"the name must be at most {NAME_MOST} printable letters")
-    bare = blank(whole, header.end(), lines_)
-    note = "\n".join(found.group()[2:-2].strip() for found in re.finditer(r"\(\*.*?\*\)", whole, re.DOTALL))
+    bare, notes = blank(whole, header.end(), lines_)
     opening = bare.find("{")
     if opening < 0:
         raise lines_.error(len(whole.rstrip()), "no initial state: `{ }` must follow the name")
@@ -118,7 +122,7 @@ def take_apart(whole: str, path: str) -> Text:
     closing = _matching(bare, opening, lines_)
     end = _functions_end(bare, closing + 1, lines_)
     parts = _tail(bare, end, lines_)
-    return Text(path, whole, header.group(1), note, Part(bare[opening + 1:closing], opening + 1),
+    return Text(path, whole, header.group(1), "\n".join(notes), Part(bare[opening + 1:closing], opening + 1),
                 Part(bare[closing + 1:end], closing + 1), *parts)
 
 
@@ -143,8 +147,7 @@ def _functions_end(bare: str, start: int, lines_: Text) -> int:
     at = end = start
     while True:
         brace = bare.find("{", at)
-        tail = _QUANTIFIER.search(bare, at)
-        if brace < 0 or tail and tail.start() < brace:
+        if brace < 0 or _QUANTIFIER.search(bare, at, brace):
             break
         at = end = _matching(bare, brace, lines_) + 1
         while bare[at:at + 1] in (";", " ", "\n", "\t"):         # a struct's end

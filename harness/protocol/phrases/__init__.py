@@ -8,6 +8,7 @@ takes and how, with
     locks(level, release)      the locks it takes, in order (only phrases that take any)
     operand                    what a lost try of one of them reports (operand_of(lock) where they differ)
 
+    phrase.py     what a phrase is: a value with named fields
     locking.py    pages, op_state, SEPT tree and entry, epoch, KOT, key table, write-back mutex
     pages.py      SEPT entries and PAMT entries: checks and writes; TLB tracking
     nodes.py      Dynamic PAMT: whether a page has a PAMT entry, and how many of its 2 MiB are in use

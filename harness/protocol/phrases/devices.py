@@ -5,7 +5,6 @@ Abstracted away: a TD has one page of one device, assigned to it already and unl
 module's tables of devices (MMIOMT, DEVIFCS, IOMMU) are locked was not read: one try each, exclusively, is derived.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.memory.layout import MMIOMT_MAPPED, PAMT_BEPOCH
@@ -15,14 +14,14 @@ from harness.protocol.locate import write_walk
 from harness.protocol.phrases.guests import stopped_above, violation
 from harness.protocol.phrases.locking import Entry
 from harness.protocol.phrases.pages import write_entry
+from harness.protocol.phrases.phrase import Phrase
 from harness.protocol.releases import DEFAULT, STORE, Release
 from kernels import epoch
 from kernels.ops import Op, Register as R
 from kernels.words import GUEST_ACCESSIBLE, HPA_MASK, PS, STATE, TDHP, states, status
 
 
-@dataclass(frozen=True)
-class DeviceTable:
+class DeviceTable(Phrase):
     """An entry of one of the module's tables of devices: MMIOMT, DEVIFCS, IOMMU."""
 
     table: str
@@ -35,15 +34,13 @@ class DeviceTable:
         call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
 
 
-@dataclass(frozen=True)
-class NotMapped:
+class NotMapped(Phrase):
     def emit(self, call: Call):
         call.row(Op.LOAD, base=R.TD, offset=call.td("mmiomt") + MMIOMT_MAPPED, width=8, mask=-1, text="not mapped yet",
                  otherwise=call.fail("TDX_MMIO_INVALID_PAGE_METADATA", "RCX"))
 
 
-@dataclass(frozen=True)
-class Mapped:
+class Mapped(Phrase):
     """Whether the device's page is mapped."""
 
     value: int
@@ -53,8 +50,7 @@ class Mapped:
                  text="mapped")
 
 
-@dataclass(frozen=True)
-class DeviceEntry:
+class DeviceEntry(Phrase):
     """The entry's new word; `releases`: without TDEL, so that the write is the release."""
 
     state: str
@@ -71,16 +67,14 @@ class DeviceEntry:
             write_entry(call, self.releases, R.HPA if self.hpa == "new" else R.ZERO, word, f"entry as {self.state}", STORE)
 
 
-@dataclass(frozen=True)
-class DevicePage:
+class DevicePage(Phrase):
     """PAMT = the device's page, for Tracked: its bepoch lies where a PAMT entry has it."""
 
     def emit(self, call: Call):
         call.row(Op.LET, register=R.PAMT, source=R.TD, value=call.td("mmiomt"), text="MMIOMT entry of the page")
 
 
-@dataclass(frozen=True)
-class NoteDeviceBlocked:
+class NoteDeviceBlocked(Phrase):
     """bepoch := td_epoch, after the entry is blocked."""
 
     def emit(self, call: Call):
@@ -89,8 +83,7 @@ class NoteDeviceBlocked:
         call.row(Op.STORE, base=R.TD, offset=call.td("mmiomt") + PAMT_BEPOCH, source=R.BEPOCH, text="bepoch")
 
 
-@dataclass(frozen=True)
-class AcceptDevice:
+class AcceptDevice(Phrase):
     """TDG.TDI.MMIO.ACCEPT: "is it a leaf" is kept from the walk without a lock, in every release.
 
     So a page that the host maps in between is refused as TDX_MMIO_ACCEPT_SIZE_MISMATCH, and a second call succeeds.

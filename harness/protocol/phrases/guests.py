@@ -4,7 +4,6 @@ All three walk without any lock, then take the entry's lock on the guest's side,
 in: that is why a host's call on a FREE entry can find it busy.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.memory.layout import ENTRIES
@@ -12,6 +11,7 @@ from harness.protocol.call import Call
 from harness.protocol.locate import write_walk
 from harness.protocol.phrases.locking import INTERRUPT, Entry
 from harness.protocol.phrases.pages import LEAVES, page_mask, write_entry
+from harness.protocol.phrases.phrase import Phrase
 from harness.protocol.releases import DEFAULT, ENTRY, WALK, Release
 from kernels.ops import LEVELS, Op, Register as R
 from kernels.words import (
@@ -45,8 +45,7 @@ def stopped_above(call: Call) -> None:
     call.row(Op.LET, next=exits)
 
 
-@dataclass(frozen=True)
-class Accept:
+class Accept(Phrase):
     """Walk without any lock, lock the entry on the guest's side, decide, zero the page, write.
 
     Up to 1.5.25 the "is it a leaf" of the unlocked walk is kept and used after the entry has been locked and
@@ -136,8 +135,7 @@ class Accept:
         call.listing.answer(EXIT_REASON_EXTERNAL_INTERRUPT, next=call.unwinding())
 
 
-@dataclass(frozen=True)
-class ReadAttributes:
+class ReadAttributes(Phrase):
     """ATTR.RD: the entry at which the walk ends is locked, whatever it is, its state looked at, the answer given.
 
     It takes no level.  Abstracted away: what is read, attributes of L2 VMs.  tdg_mem_page_attr_rd.c:75-79
@@ -164,8 +162,7 @@ class ReadAttributes:
         call.row(Op.IN, source=R.STATE, mask=states(*self.allowed), otherwise=violation(call), text="allowed")
 
 
-@dataclass(frozen=True)
-class WriteAttributes:
+class WriteAttributes(Phrase):
     """ATTR.WR: the entry at a level is locked, its state looked at; from 1.5.20 on it is written, though as it was.
 
     Abstracted away: what is written, attributes of L2 VMs.  tdg_mem_page_attr_wr.c

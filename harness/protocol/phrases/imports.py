@@ -8,7 +8,6 @@ Abstracted away: a list that brings some pages and takes back others.  Each entr
 and given back before the next one's, so a mixed list is the rows' steps one after the other; but no row makes them in one call.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.memory.layout import PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
@@ -57,7 +56,6 @@ class Imported(Pages):
         call.listing.label(before)
 
 
-@dataclass(frozen=True)
 class ImportPages(Imported):
     """IMPORT.MEM: of a FREE or REMOVED entry a new page is mapped; a page that is there is written anew.
 
@@ -150,7 +148,6 @@ class ImportPages(Imported):
         call.row(Op.STORE, base=page, offset=PAMT_BEPOCH, source=R.BEPOCH, text="epoch of the import")
 
 
-@dataclass(frozen=True)
 class CancelPages(Imported):
     """IMPORT.MEM, CANCEL: a page that came in an epoch before is taken back, and its entry is REMOVED.
 

@@ -9,7 +9,6 @@ leaves them FREE there, so that SEPT.ADD, which fills the page in the module, ne
 Abstracted away: 1 GiB pages work the same way one level up, but no flow makes them; L2 SEPT pages.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BYTES, PAMT_LOCK, PAMT_TYPE
@@ -18,6 +17,7 @@ from harness.protocol.call import EXCLUSIVE, Call
 from harness.protocol.phrases.locking import NAMED
 from harness.protocol.phrases.pages import each, page_mask, write_entry
 from harness.protocol.phrases.pairs import NAMES, GivePair, drop_bit, read_pair
+from harness.protocol.phrases.phrase import Phrase
 from harness.protocol.releases import DEFAULT, Release
 from kernels.ops import Op, Register as R
 from kernels.words import ACCESSED, DIRTY, PAIR_USED_MAX, PT_NDA, PT_PAMT, PT_REG, STATE, TDEL, TDHP, states, status
@@ -77,8 +77,7 @@ def _turn_pamt(call: Call, entry: R, large: int, parts: int, clear_bepoch: bool)
     call.drop(lock)
 
 
-@dataclass(frozen=True)
-class Merge:
+class Merge(Phrase):
     """PROMOTE's check of the 512 entries, then the PAMT entries, then the entry itself.
 
     All must be leaves in one state, of pages that follow each other; up to 1.5.16 each entry is locked
@@ -130,8 +129,7 @@ class Merge:
         listing.label(done)
 
 
-@dataclass(frozen=True)
-class Merged:
+class Merged(Phrase):
     """The commit of PROMOTE.  tdh_mem_page_promote.c"""
 
     operand: ClassVar[str] = "RCX"
@@ -151,8 +149,7 @@ class Merged:
             Op.STORE, base=R.CURSOR, value=STATE["FREE"].word(), text="an entry in it"))
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(Phrase):
     """The commit of DEMOTE but for the entry: 512 unblocked entries in the new SEPT page, PAMT entries."""
 
     def emit(self, call: Call):
@@ -178,8 +175,7 @@ class Split:
         each(call, R.CHILDREN, 8, write)
 
 
-@dataclass(frozen=True)
-class SplitPamt:
+class SplitPamt(Phrase):
     """The split page's PAMT entry and those of its parts."""
 
     operand: ClassVar[str] = "RCX"

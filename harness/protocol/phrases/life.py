@@ -9,7 +9,6 @@
 Abstracted away: measurement, the parameters of TDH.MNG.INIT, contents of control pages.
 """
 
-from dataclasses import dataclass
 
 from harness.memory.layout import (
     KOT_PACKAGES, KOT_STATE, LINE, NOTED, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_TDCX, TO_WRITE_BACK, WBT_POINT,
@@ -19,6 +18,7 @@ from harness.protocol.call import Call
 from harness.protocol.faults import draw_random
 from harness.protocol.phrases.locking import INTERRUPT, NAMED, OpState, at_least
 from harness.protocol.phrases.pages import PageBecomes, each
+from harness.protocol.phrases.phrase import Phrase
 from kernels import epoch
 from kernels.ops import Op, Register as R
 from kernels.words import (
@@ -27,15 +27,13 @@ from kernels.words import (
 )
 
 
-@dataclass(frozen=True)
-class NotFatal:
+class NotFatal(Phrase):
     def emit(self, call: Call):
         call.row(Op.LOAD, base=R.TD, offset=call.td("tdr_state") + TDR_FATAL, width=8, mask=-1,
                  otherwise=call.fail("TDX_TD_FATAL"), text="TDR.fatal")
 
 
-@dataclass(frozen=True)
-class Lifecycle:
+class Lifecycle(Phrase):
     """TDR.lifecycle_state must be one of `allowed`."""
 
     allowed: tuple[int, ...]
@@ -47,8 +45,7 @@ class Lifecycle:
                  text="lifecycle_state allowed")
 
 
-@dataclass(frozen=True)
-class LifecycleBecomes:
+class LifecycleBecomes(Phrase):
     state: int
 
     def emit(self, call: Call):
@@ -56,8 +53,7 @@ class LifecycleBecomes:
                  text="lifecycle_state")
 
 
-@dataclass(frozen=True)
-class NewTdr:
+class NewTdr(Phrase):
     """A page becomes a TDR: nothing counted, nothing configured."""
 
     def emit(self, call: Call):
@@ -65,8 +61,7 @@ class NewTdr:
             call.row(Op.STORE, base=R.TD, offset=call.td(word), text=word)
 
 
-@dataclass(frozen=True)
-class DrawRandom:
+class DrawRandom(Phrase):
     """A random number is drawn; without entropy the call ends with `failure`.
 
     last_page   only with the last TDCX page that must be there
@@ -86,8 +81,7 @@ class DrawRandom:
         draw_random(call, self.failure, drawn)
 
 
-@dataclass(frozen=True)
-class HkidIs:
+class HkidIs(Phrase):
     """The HKID's state in the Key Ownership Table must be one."""
 
     state: int
@@ -98,8 +92,7 @@ class HkidIs:
                  otherwise=call.fail(self.wrong), text="state of the HKID")
 
 
-@dataclass(frozen=True)
-class HkidBecomes:
+class HkidBecomes(Phrase):
     """The HKID's state; FLUSHED also marks every package's caches as to be written back."""
 
     state: int
@@ -110,8 +103,7 @@ class HkidBecomes:
                  text="state of the HKID")
 
 
-@dataclass(frozen=True)
-class WrittenBack:
+class WrittenBack(Phrase):
     """Every package must have written its caches back since the HKID was flushed."""
 
     def emit(self, call: Call):
@@ -125,8 +117,7 @@ def _each_hkid(call: Call, write) -> None:
     each(call, R.OLD, LINE, write, count=call.options.layout.tds)
 
 
-@dataclass(frozen=True)
-class BeginWriteBack:
+class BeginWriteBack(Phrase):
     """A session begins: it is about the HKIDs that are flushed now.  Without any there is nothing to be done."""
 
     def emit(self, call: Call):
@@ -153,8 +144,7 @@ class BeginWriteBack:
         listing.label(some)
 
 
-@dataclass(frozen=True)
-class ResumeWriteBack:
+class ResumeWriteBack(Phrase):
     """A session of this package must have been interrupted."""
 
     def emit(self, call: Call):
@@ -165,8 +155,7 @@ class ResumeWriteBack:
         call.listing.label(some)
 
 
-@dataclass(frozen=True)
-class WriteCachesBack:
+class WriteCachesBack(Phrase):
     """This package writes its caches back; then it has done so for the HKIDs that the session is about.
 
     begins   whether the session does: between the two sub-blocks that the model has, an interrupt ends the call,
@@ -194,8 +183,7 @@ class WriteCachesBack:
         _each_hkid(call, done)
 
 
-@dataclass(frozen=True)
-class NoKeyYet:
+class NoKeyYet(Phrase):
     """This package must not have the TD's key yet; the key table is not tried for that."""
 
     def emit(self, call: Call):
@@ -205,8 +193,7 @@ class NoKeyYet:
                  text="key configured?")
 
 
-@dataclass(frozen=True)
-class KeyConfigured:
+class KeyConfigured(Phrase):
     """This package has the TD's key; with the last one the TD's keys are configured."""
 
     state: int
@@ -222,15 +209,13 @@ class KeyConfigured:
         call.listing.label(missing)
 
 
-@dataclass(frozen=True)
-class NobodyAssociated:
+class NobodyAssociated(Phrase):
     def emit(self, call: Call):
         call.row(Op.LOAD, base=R.TD, offset=call.td("num_assoc_vcpus"), mask=-1,
                  otherwise=call.fail("TDX_FLUSHVP_NOT_DONE"), text="num_assoc_vcpus")
 
 
-@dataclass(frozen=True)
-class MoreTdcx:
+class MoreTdcx(Phrase):
     """The TD must still have room for a TDCX page."""
 
     def emit(self, call: Call):
@@ -238,8 +223,7 @@ class MoreTdcx:
                  mask=~at_least(TDCS_PAGES_MAX), otherwise=call.fail("TDX_TDCX_NUM_INCORRECT"), text="num_tdcx")
 
 
-@dataclass(frozen=True)
-class TdcsStillNew:
+class TdcsStillNew(Phrase):
     """A TD that has all the TDCX pages it must have has an op_state by now: it must be a new one."""
 
     def emit(self, call: Call):
@@ -251,14 +235,12 @@ class TdcsStillNew:
         call.listing.label(new)
 
 
-@dataclass(frozen=True)
-class NewTdcx:
+class NewTdcx(Phrase):
     def emit(self, call: Call):
         call.row(Op.ADD, base=R.TD, offset=call.td("tdr_state"), value=1 << 8 * TDR_TDCX, text="num_tdcx")
 
 
-@dataclass(frozen=True)
-class InitTd:
+class InitTd(Phrase):
     """The TDCS as TDH.MNG.INIT leaves it: epoch 1, an empty SEPT.  tdh_mng_init.c:597-599"""
 
     state: int
@@ -273,16 +255,14 @@ class InitTd:
         OpStateBecomes(self.state).emit(call)
 
 
-@dataclass(frozen=True)
-class OpStateBecomes:
+class OpStateBecomes(Phrase):
     state: int
 
     def emit(self, call: Call):
         call.row(Op.STORE, base=R.TD, offset=call.td("op_state"), value=self.state, text="op_state")
 
 
-@dataclass(frozen=True)
-class HasVcpus:
+class HasVcpus(Phrase):
     def emit(self, call: Call):
         none, some = call.fresh("none"), call.fresh("some")
         call.row(Op.LOAD, base=R.TD, offset=call.td("num_vcpus"), register=R.OLD, text="num_vcpus")
@@ -292,8 +272,7 @@ class HasVcpus:
         call.listing.label(some)
 
 
-@dataclass(frozen=True)
-class Reclaimable:
+class Reclaimable(Phrase):
     """The page must be in use.  A TDR is reclaimed at once: it is the last of its TD's pages.
 
     tdh_phymem_page_reclaim.c

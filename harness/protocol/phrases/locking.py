@@ -3,7 +3,6 @@
 Busy is TDX_OPERAND_BUSY with the operand that a phrase names; the call then gets out by itself.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.memory.layout import PAMT_LOCK, PAMT_TYPE, TDR_FATAL, TDR_LIFECYCLE, TDR_READY, TDR_TDCX
@@ -11,6 +10,7 @@ from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, SHARED, Call
 from harness.protocol.locate import write_walk
 from harness.protocol.phrases.nodes import check_no_pamt_page, check_node
+from harness.protocol.phrases.phrase import Phrase
 from harness.protocol.releases import DEFAULT, NOTHING, PRIORITY, Release
 from kernels.ops import Op, Register as R
 from kernels.words import (
@@ -34,8 +34,7 @@ SIZE_NAMES = ("", ".2M", ".1G")
 INTERRUPT = 1                    # bit of the word at Register.KICK: an interrupt is pending
 
 
-@dataclass(frozen=True)
-class Explicit:
+class Explicit(Phrase):
     """A page that the caller names by address: the PAMT entries above its own shared, its own in `mode`.
 
     Then its type must match.  A page of 4 KiB, or with `own_size` of the size of the call's level;
@@ -102,8 +101,7 @@ def below_type(call: Call, size: int) -> tuple[int, str]:
     return (PT_PAMT, "has a pair") if call.dynamic_pamt and size == 1 else (PT_NDA, "no large page")
 
 
-@dataclass(frozen=True)
-class Leaf:
+class Leaf(Phrase):
     """A page that the caller names by address, of whatever size its PAMT entry is: a walk down to the leaf.
 
     then    what is done about it, written once for each size
@@ -147,8 +145,7 @@ class Leaf:
         call.level = level
 
 
-@dataclass(frozen=True)
-class Implicit:
+class Implicit(Phrase):
     """A page that the module itself knows: its own PAMT entry only.  pamt_manager.c:516-538
 
     Before it tries the lock it looks at the page's type by a plain load: one that says that nothing owns the page
@@ -184,8 +181,7 @@ def check_found(call: Call, page: str) -> None:
         call.halt()
 
 
-@dataclass(frozen=True)
-class OpState:
+class OpState(Phrase):
     """The TD must not be fatal, have its keys and its TDCX pages; op_state lock; op_state allowed.
 
     mode   None: the lock is not taken (the TDR is held exclusively)
@@ -249,8 +245,7 @@ def at_least(number: int) -> int:
     return -1 << number
 
 
-@dataclass(frozen=True)
-class TreeLock:
+class TreeLock(Phrase):
     """The SEPT tree lock."""
 
     mode: str
@@ -264,7 +259,6 @@ class TreeLock:
         call.take(self.locks(release=call.release)[0], status("TDX_OPERAND_BUSY", self.operand))
 
 
-@dataclass(frozen=True)
 class Tree(TreeLock):
     """The SEPT tree lock, then the walk to the entry at LEVEL.  helpers.c:705-766"""
 
@@ -273,16 +267,14 @@ class Tree(TreeLock):
         Walk().emit(call)
 
 
-@dataclass(frozen=True)
-class Walk:
+class Walk(Phrase):
     """The walk to the entry at LEVEL, without the tree lock (the TDR is held exclusively)."""
 
     def emit(self, call: Call):
         write_walk(call.listing, stopped=call.fail("TDX_EPT_WALK_FAILED", "RCX"))
 
 
-@dataclass(frozen=True)
-class WalkToLeaf:
+class WalkToLeaf(Phrase):
     """The walk to the leaf that maps PAGE, of whatever size, without any lock; ENTRY is where it lies.
 
     The leaf must be readable, or the call ends with TDX_EPT_ENTRY_NOT_PRESENT.
@@ -303,7 +295,6 @@ class WalkToLeaf:
         call.row(Op.TEST, register=R.COPY, mask=READ, match=READ, otherwise=absent, text="readable")
 
 
-@dataclass(frozen=True)
 class TreeToLeaf(TreeLock):
     """The SEPT tree lock, then the walk to the leaf: a walk that fails gives the tree back first."""
 
@@ -312,8 +303,7 @@ class TreeToLeaf(TreeLock):
         WalkToLeaf().emit(call)
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Phrase):
     """The entry's lock, then the entry is read again and its state checked.
 
     `allowed` are the states of sept_state_lookup; in any other the call ends with
@@ -348,8 +338,7 @@ class Entry:
                  text=" ".join(self.allowed))
 
 
-@dataclass(frozen=True)
-class EpochLock:
+class EpochLock(Phrase):
     """The lock of td_epoch and its counts."""
 
     mode: str
@@ -363,8 +352,7 @@ class EpochLock:
         call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
 
 
-@dataclass(frozen=True)
-class Kot:
+class Kot(Phrase):
     """The lock of the Key Ownership Table, one for the whole machine."""
 
     mode: str
@@ -378,8 +366,7 @@ class Kot:
         call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
 
 
-@dataclass(frozen=True)
-class KeyTable:
+class KeyTable(Phrase):
     """The processor package's key table, which PCONFIG takes for itself.  helpers.c:86-91
 
     A lock of the hardware: modelled as a mutex of the module's kind.
@@ -395,8 +382,7 @@ class KeyTable:
             call.take(lock, status("TDX_OPERAND_BUSY", self.operand))
 
 
-@dataclass(frozen=True)
-class WriteBack:
+class WriteBack(Phrase):
     """The package's entry in the table of cache write-backs."""
 
     operand: ClassVar[str] = "WBCACHE"
@@ -408,8 +394,7 @@ class WriteBack:
         call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
 
 
-@dataclass(frozen=True)
-class Drop:
+class Drop(Phrase):
     """Drop a lock before the end of the call, if the release takes it at all."""
 
     resource: str
@@ -420,16 +405,14 @@ class Drop:
                 call.drop(lock)
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(Phrase):
     """What the call does that has no words here, and takes its time."""
 
     def emit(self, call: Call):
         call.work(call.name + "_ns")
 
 
-@dataclass(frozen=True)
-class GiveWay:
+class GiveWay(Phrase):
     """A long call looks for an interrupt, and for a host that wants the tree exclusively, as far as `how` says.
 
     Abstracted away: interrupts reach a host thread only where a test or an explored scenario sets its

@@ -9,7 +9,6 @@ which is another call here.
 """
 
 import abc
-from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.memory.layout import (
@@ -21,6 +20,7 @@ from harness.protocol.locate import write_walk
 from harness.protocol.phrases.life import OpStateBecomes
 from harness.protocol.phrases.locking import Entry, GiveWay
 from harness.protocol.phrases.pages import page_mask, write_entry
+from harness.protocol.phrases.phrase import Phrase
 from harness.protocol.releases import DEFAULT, Release
 from kernels import epoch
 from kernels.answers import AnswerKind
@@ -49,8 +49,7 @@ BLOCKED_FOR_WRITING = tuple(state for state in MAPPED_STATES + PENDING_STATES if
 
 # --- the context and its streams ---------------------------------------------------------------
 
-@dataclass(frozen=True)
-class Migration:
+class Migration(Phrase):
     """The lock of the TD's migration context.
 
     It cannot be busy: whoever wants it exclusively holds op_state exclusively, whoever wants it shared holds that
@@ -68,8 +67,7 @@ class Migration:
         call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
 
 
-@dataclass(frozen=True)
-class Stream:
+class Stream(Phrase):
     """A migration stream: one bit, set and cleared, no host priority.  Here a byte of its own.
 
     which         BY_PAGE: pages with an even number go through the first, the others through the second;
@@ -103,8 +101,7 @@ class Stream:
             call.row(Op.STORE, base=R.STREAM, offset=MIGSC_INITIALIZED, width=8, value=1, text="initialized")
 
 
-@dataclass(frozen=True)
-class EnoughStreams:
+class EnoughStreams(Phrase):
     """One forward and one backward at the least."""
 
     def emit(self, call: Call):
@@ -112,8 +109,7 @@ class EnoughStreams:
                  otherwise=call.fail("TDX_MIN_MIGS_NOT_CREATED"))
 
 
-@dataclass(frozen=True)
-class RoomForStream:
+class RoomForStream(Phrase):
     """The module has room for 512 streams, the model for STREAMS."""
 
     def emit(self, call: Call):
@@ -121,8 +117,7 @@ class RoomForStream:
                  otherwise=call.fail("TDX_MAX_MIGS_NUM_EXCEEDED"))
 
 
-@dataclass(frozen=True)
-class NewStream:
+class NewStream(Phrase):
     """The new page is the stream's; it is not initialized.  No lock of it: op_state is held exclusively."""
 
     def emit(self, call: Call):
@@ -133,8 +128,7 @@ class NewStream:
         call.row(Op.STORE, base=R.TD, offset=call.td("num_migs"), source=R.OLD, value=1, text="num_migs")
 
 
-@dataclass(frozen=True)
-class StreamsForgotten:
+class StreamsForgotten(Phrase):
     """None of the TD's streams is initialized any more, or the first only."""
 
     first: int = 0
@@ -147,8 +141,7 @@ class StreamsForgotten:
 
 # --- phases --------------------------------------------------------------------------------------
 
-@dataclass(frozen=True)
-class Interruptible:
+class Interruptible(Phrase):
     """Between two pages of what is exported or imported: an interrupt, and in some releases host priority on the tree.
 
     state   what op_state is left as by a session that has begun, in releases that have that state
@@ -162,8 +155,7 @@ class Interruptible:
                 leaves=(OpStateBecomes(self.state),) if begun else ()).emit(call)
 
 
-@dataclass(frozen=True)
-class NothingExported:
+class NothingExported(Phrase):
     """Every page of the session before has been taken back by EXPORT.RESTORE."""
 
     def emit(self, call: Call):
@@ -171,16 +163,14 @@ class NothingExported:
                  otherwise=call.fail("TDX_PREVIOUS_EXPORT_CLEANUP_INCOMPLETE"))
 
 
-@dataclass(frozen=True)
-class ExportBegins:
+class ExportBegins(Phrase):
     def emit(self, call: Call):
         for word in ("mig_epoch", "dirty_count"):
             call.row(Op.STORE, base=R.TD, offset=call.td(word), text=word)
         StreamsForgotten(first=1).emit(call)
 
 
-@dataclass(frozen=True)
-class EpochMoves:
+class EpochMoves(Phrase):
     """td_epoch + 1, without its lock: the TDR is held exclusively, so no vCPU is inside, or the module halts."""
 
     def emit(self, call: Call):
@@ -194,8 +184,7 @@ class EpochMoves:
                  text="td_epoch")
 
 
-@dataclass(frozen=True)
-class NextEpoch:
+class NextEpoch(Phrase):
     """mig_epoch + 1, nobody else being there (op_state or the TDR is held exclusively)."""
 
     def emit(self, call: Call):
@@ -203,8 +192,7 @@ class NextEpoch:
         call.row(Op.STORE, base=R.TD, offset=call.td("mig_epoch"), source=R.OLD, value=1, text="mig_epoch")
 
 
-@dataclass(frozen=True)
-class EpochToken:
+class EpochToken(Phrase):
     """EXPORT.TRACK: of a TD that is exported live, the next epoch; of a paused one, the end of the in-order phase."""
 
     def emit(self, call: Call):
@@ -219,8 +207,7 @@ class EpochToken:
         NextEpoch().emit(call)
 
 
-@dataclass(frozen=True)
-class StartToken:
+class StartToken(Phrase):
     """IMPORT.TRACK: while memory is imported the next epoch; after the TD's state, the end of the in-order phase."""
 
     def emit(self, call: Call):
@@ -232,8 +219,7 @@ class StartToken:
             call.succeed()
 
 
-@dataclass(frozen=True)
-class ExportEnds:
+class ExportEnds(Phrase):
     """EXPORT.ABORT: after the in-order phase only with the abort token, which comes by the backward stream."""
 
     operand: ClassVar[str] = Stream.operand
@@ -256,8 +242,7 @@ class ExportEnds:
         OpStateBecomes(OP_STATE_RUNNABLE).emit(call)
 
 
-@dataclass(frozen=True)
-class NewOrFatal:
+class NewOrFatal(Phrase):
     """A vCPU must be uninitialized, or the session is over."""
 
     def emit(self, call: Call):
@@ -272,8 +257,7 @@ class NewOrFatal:
 
 # --- lists of pages ------------------------------------------------------------------------------
 
-@dataclass(frozen=True)
-class Pages(abc.ABC):
+class Pages(Phrase, abc.ABC):
     """A list of GPAs, one entry after the other: walk, entry lock, look, write, drop.
 
     allowed   states in which the entry may be; another is noted in the list
@@ -388,7 +372,6 @@ EXPORT = ((MAPPED_STATES, "EXP_BLOCKEDW"), (PENDING_STATES, "PEND_EXP_BLOCKEDW")
 RESTORE = ((MAPPED_STATES, "MAPPED"), (PENDING_STATES, "PENDING"))
 
 
-@dataclass(frozen=True)
 class BlockWriting(Pages):
     """EXPORT.BLOCKW: the page cannot be written any more; then bw_epoch := td_epoch, one for all pages of the TD."""
 
@@ -399,7 +382,6 @@ class BlockWriting(Pages):
         call.row(Op.STORE, base=R.TD, offset=call.td("bw_epoch"), source=R.BEPOCH, text="bw_epoch")
 
 
-@dataclass(frozen=True)
 class RestorePages(Pages):
     """EXPORT.RESTORE: what an export that was aborted has left; a count that is 0 already is a halt (306)."""
 
@@ -413,7 +395,6 @@ class RestorePages(Pages):
         self._as(call, RESTORE)
 
 
-@dataclass(frozen=True)
 class ExportPages(Pages):
     """EXPORT.MEM: the page is encrypted under its entry's lock.
 
@@ -451,8 +432,7 @@ class ExportPages(Pages):
         call.work(call.name + "_ns")
 
 
-@dataclass(frozen=True)
-class CountDirty:
+class CountDirty(Phrase):
     """EXPORT.UNBLOCKW: a page that had been exported as it is can be written again."""
 
     def emit(self, call: Call):

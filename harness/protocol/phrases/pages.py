@@ -1,12 +1,12 @@
 """Phrases about SEPT entries and the pages they map: checks, writes, TLB tracking."""
 
-from dataclasses import dataclass
 
 from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
 from harness.protocol.call import Call
 from harness.protocol.locate import hosts_words
 from harness.protocol.phrases.locking import FOUND, NAMED, check_found, with_node
 from harness.protocol.phrases.nodes import check_no_pamt_page, count_used
+from harness.protocol.phrases.phrase import Phrase
 from harness.protocol.releases import CHECKED_SWAP, STORE, SWAP_STORE
 from kernels import epoch
 from kernels.ops import Op, Register as R
@@ -27,8 +27,7 @@ def page_mask(level: int) -> int:
     return HPA_MASK & ~((1 << 12 + 9 * level) - 1)
 
 
-@dataclass(frozen=True)
-class OwnPage:
+class OwnPage(Phrase):
     """PAMT = the PAMT entry, of its own size, of the page that the entry maps.
 
     checked   whether its type is looked at: it must be in use (locking.check_found), or the module halts
@@ -64,8 +63,7 @@ class OwnPage:
             check_found(call, "PAGE")
 
 
-@dataclass(frozen=True)
-class Tracked:
+class Tracked(Phrase):
     """While the TD may run, the page must be blocked, and no TLB may hold a translation to it.
 
     Not of an entry in a state in which the processor cannot have used it.
@@ -103,8 +101,7 @@ class Tracked:
 BUILT = {"none": R.ZERO, "new": R.HPA}
 
 
-@dataclass(frozen=True)
-class Become:
+class Become(Phrase):
     """The new word of the entry.
 
     transitions   ((states before), state after), ...: one write each
@@ -189,8 +186,7 @@ def write_entry(call: Call, releases: bool, source: R = R.NEW, value: int = 0,
         call.listing.release("SEPT_ENTRY")
 
 
-@dataclass(frozen=True)
-class StateIs:
+class StateIs(Phrase):
     """The entry at which a walk has ended (COPY) must be in one of these states."""
 
     allowed: tuple[str, ...]
@@ -202,8 +198,7 @@ class StateIs:
                  text=" ".join(self.allowed))
 
 
-@dataclass(frozen=True)
-class Add:
+class Add(Phrase):
     """The first word of an entry that is not locked: the module halts if it is.
 
     Written by a plain store in every release: a TDHP that is on the entry is lost.  sept_manager.c:449-456
@@ -220,8 +215,7 @@ class Add:
         write_entry(call, False, R.HPA, STATE[self.state].word(access=call.release.access), f"entry as {self.state}", STORE)
 
 
-@dataclass(frozen=True)
-class Children:
+class Children(Phrase):
     """TDR.chldcnt in pages of 4 KiB, counted with a locked add because the TDR is locked shared only."""
 
     change: int
@@ -236,8 +230,7 @@ class Children:
         call.row(Op.ADD, base=R.TD, offset=call.td("chldcnt"), value=self.change * pages, text="TDR.chldcnt")
 
 
-@dataclass(frozen=True)
-class PageType:
+class PageType(Phrase):
     """The type of PAGE is returned, in RCX (R.COPY).  Abstracted away: its owner, size and bepoch."""
 
     def emit(self, call: Call):
@@ -245,8 +238,7 @@ class PageType:
                  text="type of PAGE")
 
 
-@dataclass(frozen=True)
-class TypeIs:
+class TypeIs(Phrase):
     """PAGE, of whatever size, must have a type."""
 
     page_type: int
@@ -257,8 +249,7 @@ class TypeIs:
                  otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", "RCX"), text="type of PAGE")
 
 
-@dataclass(frozen=True)
-class Count:
+class Count(Phrase):
     """One of the counters that releases from 1.5.34 on keep of a TD, in pages of 4 KiB, by a locked add.
 
     name     a word of the layout; or "blocked": blocked_count, or pending_blocked_count of a pending page
@@ -293,8 +284,7 @@ class Count:
         call.row(Op.ADD, base=R.TD, offset=call.td(name), value=self.sign * ENTRIES ** call.level, text=name, **fields)
 
 
-@dataclass(frozen=True)
-class PageBecomes:
+class PageBecomes(Phrase):
     """A page's PAMT entry: its type, and bepoch cleared where it becomes the TD's.
 
     page       one that the caller names (locking.NAMED), or "found" in the SEPT entry
@@ -322,8 +312,7 @@ class PageBecomes:
             CountUsed(self.page, -1 if self.page_type == PT_NDA else +1).emit(call)
 
 
-@dataclass(frozen=True)
-class CountUsed:
+class CountUsed(Phrase):
     """With Dynamic PAMT: one page more, or less, is in use of the 2 MiB around a page (as in PageBecomes)."""
 
     page: str
@@ -338,8 +327,7 @@ class CountUsed:
             count_used(call, NAMED[self.page][1], self.change)
 
 
-@dataclass(frozen=True)
-class NoteBlocked:
+class NoteBlocked(Phrase):
     """bepoch := td_epoch, after the entry is blocked, without the epoch's or any PAMT lock."""
 
     def emit(self, call: Call):
@@ -361,8 +349,7 @@ def each(call: Call, start: R, stride: int, write, offset: int = 0, count: int =
     call.listing.label(done)
 
 
-@dataclass(frozen=True)
-class ChildrenFree:
+class ChildrenFree(Phrase):
     """All 512 entries in the SEPT page must be FREE; in some releases REMOVED will do."""
 
     def emit(self, call: Call):
@@ -377,8 +364,7 @@ class ChildrenFree:
         each(call, R.CHILDREN, 8, check)
 
 
-@dataclass(frozen=True)
-class PagesBelowFree:
+class PagesBelowFree(Phrase):
     """A large page that is added must be free in each of its 512 parts.  tdh_mem_page_aug.c
 
     With Dynamic PAMT none of them may hold PAMT entries: without a pair none can be in use.
@@ -397,8 +383,7 @@ class PagesBelowFree:
                 otherwise=wrong, text="type of a part"))
 
 
-@dataclass(frozen=True)
-class Advance:
+class Advance(Phrase):
     """td_epoch goes up, unless a vCPU still runs that entered before the current epoch."""
 
     def emit(self, call: Call):

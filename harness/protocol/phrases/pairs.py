@@ -10,13 +10,13 @@ Abstracted away: what an address must be like (aligned, without HKID, in a TDMR)
 2 MiB have one place here, whichever pages hold them.
 """
 
-from dataclasses import dataclass
 
 from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BIT, PAMT_BYTES, PAMT_COUNT, PAMT_LOCK, PAMT_PAIR, PAMT_TYPE
 from harness.protocol.assemble import Held
 from harness.protocol.call import SHARED, Call
 from harness.protocol.phrases.locking import NAMED, SIZE_NAMES
 from harness.protocol.phrases.pages import each
+from harness.protocol.phrases.phrase import Phrase
 from harness.protocol.releases import DEFAULT, Release
 from kernels.ops import Op, Register as R
 from kernels.words import PT_NDA, PT_PAMT, status
@@ -26,8 +26,7 @@ TYPE_SHIFT = 8 * PAMT_TYPE
 LOW = (1 << 32) - 1
 
 
-@dataclass(frozen=True)
-class Enabled:
+class Enabled(Phrase):
     """The module has been configured for Dynamic PAMT, or the call ends here."""
 
     def emit(self, call: Call):
@@ -35,8 +34,7 @@ class Enabled:
             call.row(Op.LET, next=call.fail("TDX_OPERAND_INVALID"))
 
 
-@dataclass(frozen=True)
-class GivePair:
+class GivePair(Phrase):
     """The two pages that the caller names become the pair of PAGE's 2 MiB; its own PAMT entry is held exclusively.
 
     operands   that name the two pages
@@ -132,8 +130,7 @@ class GivePair:
         call.row(Op.STORE, base=R.CURSOR, offset=PAMT_BEPOCH, text="bepoch")
 
 
-@dataclass(frozen=True)
-class TakePair:
+class TakePair(Phrase):
     """None of the 512 pages of PAGE's 2 MiB may be in use: then the pair is taken away from them.
 
     Only types are looked at; a count that says otherwise is against all that the module knows.

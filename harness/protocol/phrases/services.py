@@ -7,21 +7,20 @@ Abstracted away: that a call of another TD's vCPU needs none of the target's; ha
 (there is one, and they fit); contents of RTMRs and reports.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.memory.layout import BOUND, NOT_BOUND, PAMT_TYPE, PRE_BOUND, TDR_READY
 from harness.protocol.assemble import Held
 from harness.protocol.call import SHARED, Call
 from harness.protocol.phrases.locking import INTERRUPT, Drop, Explicit, OpState
+from harness.protocol.phrases.phrase import Phrase
 from harness.protocol.releases import DEFAULT, Release
 from kernels.answers import AnswerKind
 from kernels.ops import Op, Register as R
 from kernels.words import EXIT_REASON_EXTERNAL_INTERRUPT, OP_STATE_INITIALIZED, OP_STATE_UNINITIALIZED, PT_TDR, status
 
 
-@dataclass(frozen=True)
-class Rtmr:
+class Rtmr(Phrase):
     """The lock of the run-time measurement registers, held while they are written, copied or hashed."""
 
     mode: str
@@ -41,8 +40,7 @@ class Rtmr:
         call.take(self.locks()[0], busy, refused=refused)
 
 
-@dataclass(frozen=True)
-class Hashed:
+class Hashed(Phrase):
     """A hash under the lock, which is given back at once; with `keeps` at the end of the call."""
 
     keeps: bool = False
@@ -53,8 +51,7 @@ class Hashed:
             Drop("RTMR").emit(call)
 
 
-@dataclass(frozen=True)
-class ReportInterruptible:
+class ReportInterruptible(Phrase):
     """A pending interrupt sends the guest out; it makes the call again.  (Only while the hash is not cached.)"""
 
     def emit(self, call: Call):
@@ -64,8 +61,7 @@ class ReportInterruptible:
         call.row(Op.LOAD, base=R.KICK, mask=INTERRUPT, otherwise=stop, text="interrupt pending?")
 
 
-@dataclass(frozen=True)
-class Bindings:
+class Bindings(Phrase):
     """The lock of the target's table of service TDs."""
 
     mode: str
@@ -79,8 +75,7 @@ class Bindings:
         call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
 
 
-@dataclass(frozen=True)
-class ServiceTdr:
+class ServiceTdr(Phrase):
     """The service TD's TDR, named by the caller: its PAMT entry and those above it, shared."""
 
     operand: str = "RDX"
@@ -96,8 +91,7 @@ class ServiceTdr:
                  otherwise=call.fail("TDX_PAGE_METADATA_INCORRECT", self.operand), text="type of the service TD's TDR")
 
 
-@dataclass(frozen=True)
-class ServiceOpState:
+class ServiceOpState(Phrase):
     """The service TD's op_state, shared, and allowed.  Abstracted away: that it is fatal or has no keys."""
 
     allowed: tuple[int, ...]
@@ -115,8 +109,7 @@ class ServiceOpState:
                  otherwise=call.fail("TDX_OP_STATE_INCORRECT", carries=carries))
 
 
-@dataclass(frozen=True)
-class Bind:
+class Bind(Phrase):
     """The slot is bound; one that is not even prebound only until the target is finalized."""
 
     def emit(self, call: Call):
@@ -130,16 +123,14 @@ class Bind:
         call.row(Op.STORE, base=R.TD, offset=call.td("servtd_binding"), value=BOUND, text="bound")
 
 
-@dataclass(frozen=True)
-class Prebind:
+class Prebind(Phrase):
     def emit(self, call: Call):
         call.row(Op.LOAD_IN, base=R.TD, offset=call.td("servtd_binding"), mask=~(1 << BOUND), text="not bound yet",
                  otherwise=call.fail("TDX_SERVTD_BOUND"))
         call.row(Op.STORE, base=R.TD, offset=call.td("servtd_binding"), value=PRE_BOUND, text="prebound")
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Phrase):
     """From inside a service TD: the target's TDR and op_state, shared, as a guest takes them.
 
     What is wrong with the target ends the service TD's call as a TD exit (TDX_CROSS_TD_TRAP).  So does a refusal
@@ -174,8 +165,7 @@ class Target:
                  otherwise=trap(call), text="op_state allowed")
 
 
-@dataclass(frozen=True)
-class IsBound:
+class IsBound(Phrase):
     def emit(self, call: Call):
         call.row(Op.LOAD, base=R.TD, offset=call.td("servtd_binding"), mask=-1, match=BOUND, otherwise=trap(call),
                  text="bound")

@@ -9,20 +9,19 @@ is busy until the TD exit.  SHUTDOWN counts them.  Abstracted away unless `Optio
 four accesses more, which decide nothing unless another call shuts the module down.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.memory.layout import LINE, SYS_READY, SYS_SHUTDOWN, TDMR_PENDING
 from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, Call
 from harness.protocol.phrases.pages import each
+from harness.protocol.phrases.phrase import Phrase
 from harness.protocol.releases import DEFAULT, Release
 from kernels.ops import Op, Register as R
 from kernels.words import status
 
 
-@dataclass(frozen=True)
-class Global:
+class Global(Phrase):
     """The module's global lock.  A lost try is TDX_SYS_BUSY, which names no operand."""
 
     mode: str
@@ -36,8 +35,7 @@ class Global:
         call.take(self.locks()[0], call.fail("TDX_SYS_BUSY"))
 
 
-@dataclass(frozen=True)
-class SysState:
+class SysState(Phrase):
     """How far the module must be."""
 
     state: int
@@ -48,8 +46,7 @@ class SysState:
                  otherwise=call.fail(self.wrong), text="sys_state")
 
 
-@dataclass(frozen=True)
-class SysStateBecomes:
+class SysStateBecomes(Phrase):
     state: int
 
     def emit(self, call: Call):
@@ -79,8 +76,7 @@ def enter(call: Call) -> None:
     call.listing.label(other)
 
 
-@dataclass(frozen=True)
-class NobodyElseInside:
+class NobodyElseInside(Phrase):
     """Behind the state's store: another processor in the module takes SHUTDOWN back (tdh_sys_shutdown.c 1.5.25:51-139)."""
 
     def emit(self, call: Call):
@@ -97,8 +93,7 @@ class NobodyElseInside:
              count=region.count)
 
 
-@dataclass(frozen=True)
-class ProcessorPending:
+class ProcessorPending(Phrase):
     """This logical processor has not been initialized; leaves where that is noted in R.CURSOR."""
 
     def emit(self, call: Call):
@@ -108,16 +103,14 @@ class ProcessorPending:
                  text="not initialized yet")
 
 
-@dataclass(frozen=True)
-class InitProcessor:
+class InitProcessor(Phrase):
     """Behind ProcessorPending: now it has."""
 
     def emit(self, call: Call):
         call.row(Op.STORE, base=R.CURSOR, text="initialized")
 
 
-@dataclass(frozen=True)
-class ProcessorsReady:
+class ProcessorsReady(Phrase):
     wrong: str
 
     def emit(self, call: Call):
@@ -128,8 +121,7 @@ class ProcessorsReady:
                                                  text="a processor: initialized"), count=region.count)
 
 
-@dataclass(frozen=True)
-class KeyPackage:
+class KeyPackage(Phrase):
     """This package has the module's key, once; with the last one the module is ready.  PCONFIG runs under GLOBAL."""
 
     ready: int
@@ -148,8 +140,7 @@ class KeyPackage:
         call.listing.label(missing)
 
 
-@dataclass(frozen=True)
-class Tdmr:
+class Tdmr(Phrase):
     """A TDMR's own lock: the calls about one exclude each other, those about two do not (the model has one)."""
 
     operand: ClassVar[str] = "RCX"
@@ -161,8 +152,7 @@ class Tdmr:
         call.take(self.locks()[0], status("TDX_OPERAND_BUSY", self.operand))
 
 
-@dataclass(frozen=True)
-class InitTdmr:
+class InitTdmr(Phrase):
     """The next part of the TDMR's PAMT.  Abstracted away: parts; one call does all."""
 
     def emit(self, call: Call):

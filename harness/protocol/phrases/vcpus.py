@@ -1,6 +1,5 @@
 """Phrases about vCPUs: TDH.VP.ENTER and the TD exit, association with a processor, creation."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.memory.layout import TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_STEPPING, TDVPS_TDCX, TDVPS_TLB, TLB_ENTRIES
@@ -8,6 +7,7 @@ from harness.protocol.assemble import Held
 from harness.protocol.call import SHARED, Call
 from harness.protocol.locate import locate_entries, write_walk
 from harness.protocol.phrases.locking import Drop, EpochLock, at_least
+from harness.protocol.phrases.phrase import Phrase
 from harness.protocol.releases import DEFAULT, Release
 from kernels import epoch, stepping
 from kernels.ops import Op, Register as R
@@ -19,8 +19,7 @@ from kernels.words import (
 REFCOUNT = Held("TD_EPOCH count", SHARED, "count", R.REFCOUNT)
 
 
-@dataclass(frozen=True)
-class Associate:
+class Associate(Phrase):
     """The vCPU must be complete and READY, and belong to this processor or to none.  helpers.c:960-1036"""
 
     def emit(self, call: Call):
@@ -40,8 +39,7 @@ class Associate:
         call.listing.label(done)
 
 
-@dataclass(frozen=True)
-class CountIn:
+class CountIn(Phrase):
     """Count this vCPU at the current epoch; if that is another one than last time, flush.
 
     A newly associated vCPU has nothing to flush; flushing it all the same changes nothing here.
@@ -75,8 +73,7 @@ class CountIn:
         call.listing.label(same)
 
 
-@dataclass(frozen=True)
-class EntryFilter:
+class EntryFilter(Phrase):
     """The zero-step mitigation at entry, up to the moment of entry.  td_exit_stepping.c:316-360
 
     With nothing listed: op_state is released and the vCPU becomes ACTIVE.  Otherwise the SEPT tree
@@ -148,8 +145,7 @@ class EntryFilter:
         call.work("td_entry_ns")
 
 
-@dataclass(frozen=True)
-class Exit:
+class Exit(Phrase):
     """TD exit: READY, uncounted, TDR and TDVPR dropped.  td_exit.c:457-535"""
 
     def emit(self, call: Call):
@@ -160,8 +156,7 @@ class Exit:
             Drop(resource).emit(call)
 
 
-@dataclass(frozen=True)
-class VcpuComplete:
+class VcpuComplete(Phrase):
     """The vCPU has its TDCX pages; this is looked at before its state.  helpers.c, map_tdvps"""
 
     def emit(self, call: Call):
@@ -169,8 +164,7 @@ class VcpuComplete:
                  otherwise=call.fail("TDX_TDCX_NUM_INCORRECT"), text="TDCX pages")
 
 
-@dataclass(frozen=True)
-class VcpuIs:
+class VcpuIs(Phrase):
     """The vCPU must be in a state."""
 
     state: int
@@ -181,8 +175,7 @@ class VcpuIs:
                  otherwise=call.fail("TDX_VCPU_STATE_INCORRECT", carries=carries), text="vCPU state")
 
 
-@dataclass(frozen=True)
-class NewVcpu:
+class NewVcpu(Phrase):
     """A TDVPR page becomes a vCPU without TDCX pages, on no processor, suspected of nothing."""
 
     def emit(self, call: Call):
@@ -196,8 +189,7 @@ class NewVcpu:
             call.row(Op.STORE, base=R.TDVPS, offset=offset, width=width, value=value, text=text)
 
 
-@dataclass(frozen=True)
-class MoreVcpuPages:
+class MoreVcpuPages(Phrase):
     """The vCPU must not have all TDCX pages yet that any vCPU can have."""
 
     def emit(self, call: Call):
@@ -205,16 +197,14 @@ class MoreVcpuPages:
                  mask=~at_least(TDVPS_PAGES_MAX - 1), otherwise=call.fail("TDX_TDCX_NUM_INCORRECT"), text="TDCX pages")
 
 
-@dataclass(frozen=True)
-class NewVcpuPage:
+class NewVcpuPage(Phrase):
     """One more TDCX page of the vCPU."""
 
     def emit(self, call: Call):
         call.row(Op.ADD, base=R.TDVPS, offset=TDVPS_TDCX, width=8, value=1, text="TDCX pages")
 
 
-@dataclass(frozen=True)
-class InitVcpu:
+class InitVcpu(Phrase):
     """The vCPU is complete: READY, counted, and associated with the processor that makes the call."""
 
     def emit(self, call: Call):
@@ -224,8 +214,7 @@ class InitVcpu:
         call.row(Op.ADD, base=R.TD, offset=call.td("num_assoc_vcpus"), value=1, text="num_assoc_vcpus")
 
 
-@dataclass(frozen=True)
-class Dissociate:
+class Dissociate(Phrase):
     """The vCPU leaves this processor, which forgets its translations.  tdh_vp_flush.c:124-151"""
 
     def emit(self, call: Call):

@@ -105,6 +105,9 @@ CASES = [
     ("rcu_assign_pointer(*p, x); *x = 5; int *q = rcu_dereference(*p); int a = *q;", (5,)),
     ("*x = 3; int a = smp_cond_load_acquire(x, VAL > 2);", (3,)),
     ("smp_mb__before_atomic(); atomic_inc(v); smp_mb__after_atomic(); cpu_relax(); int a = atomic_read(v);", (1,)),
+    ("int a = likely(5); int b = unlikely(0); int c = !likely(256);", (1, 0, 0)),
+    ("long a = 1 ? -1 : 1u; long b = *x ? 1u : -1; long c = 0 ? 1L : -1;", (4294967295, 4294967295, -1)),
+    ("int s = 2; if (likely(s & 2)) s = 9; int a = s; int t = 4; int b = 9 / t % t; u32 u = 1; u32 c = u << t >> 3;", (9, 2, 2)),
     ("int a = likely(*x == 0); int b = unlikely(*x);", (1, 0)),
     ("int a = min(3, 5) + max(2, 9); u64 b = BIT(40) >> 38;", (12, 4)),
     # xchg and cmpxchg of plain words

@@ -94,7 +94,7 @@ MISTAKES = {
     "#ifdef": "3:1: `#ifdef` must be followed by a name", " #if\n#endif": "3:2: `#if` must be followed by a condition",
     "#if 1": "3:1: unterminated", "#else": "3:1: misplaced #else", "#error old draft": "3:1: #error old draft",
     "#embed 1": "3:1: `#embed` is not understood", "#if 1 +\n#endif": "3:1: ", "#define": "3:1: `#define` must be followed by a name",
-    "static union u { int a; } x;": "no type that is understood", "static struct kvm kvm;": "struct kvm is not declared",
+    "static union u { int a; } x;": "3:8: `union` is not understood: its members are words of their own", "static struct kvm kvm;": "struct kvm is not declared",
     "static int n; static int n;": "`n` is declared twice", "static spinlock_t l = 1;": "3:19: spinlock_t begins unlocked",
     "DEFINE_PER_CPU(int, n);": "3:21: `n` here is not C", "#define TWO TWO\nstatic int f(void) { return TWO; }": "4:29: `TWO` is not declared",
     "#define A B B B B B B B B B B\n#define B C C C C C C C C C C\n#define C D D D D D D D D D D\n#define D E E E E E E E E E E\n"
