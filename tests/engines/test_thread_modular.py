@@ -98,6 +98,7 @@ def test_sizes_rates_and_times_make_no_difference():
         "td": few.td.model_copy(update={"vcpus": 8}), "workload": few.workload.model_copy(update={"hosts": 3})})))
 
 
+@pytest.mark.slow
 def test_one_vcpu_alone_is_never_refused_and_two_are():
     """Who does the same as others meets them only where there are others."""
     one, two = (bound(config("kick_on_busy", td={"vcpus": vcpus}, workload={"hosts": 0})).answers for vcpus in (1, 2))
