@@ -64,7 +64,7 @@ def test_one_policy_may_be_compared_with_another(capsys, sides):
 @pytest.mark.parametrize("arguments, said", [
     (lambda old, new, other: [*old, "--against", *other], "old and new differ in workload: workload.pages None, 8"),
     (lambda old, new, other: [*old, "--against", *new, "--sort", "bugs_per_s"], "--sort: not with --against"),
-    (lambda old, new, other: [*old, "--against", *new, "--columns", "bugs_per"], "--columns bugs_per: must be of"),
+    (lambda old, new, other: [*old, "--against", *new, "--columns", "bugs_per"], "--columns bugs_per: did you mean bugs_per_s? must be of"),
     (lambda old, new, other: [*old, "--against", "nowhere"], "nowhere"),
 ])
 def test_what_cannot_be_compared_is_one_line(capsys, sides, arguments, said):

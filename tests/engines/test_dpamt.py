@@ -122,7 +122,7 @@ def test_under_one_lock_sixteen_tds_install_far_fewer_pages_than_with_a_fast_pat
 
 
 @pytest.mark.parametrize("keys, sentence", [
-    ({"dpamt": "dpamt_v6"}, "no such design; known: dpamt_merged"), ({"dpamt": "dpamt_v4", "dynamic_pamt": False}, "needs td.dynamic_pamt"),
+    ({"dpamt": "dpamt_v6"}, "no such design; did you mean dpamt_v4? known: dpamt_merged"), ({"dpamt": "dpamt_v4", "dynamic_pamt": False}, "needs td.dynamic_pamt"),
 ])
 def test_a_config_must_have_what_a_design_needs(keys, sentence):
     table = {"name": "c", "policy": "kick_on_busy", "module": "1.5.24", "td": {"dynamic_pamt": True} | keys}

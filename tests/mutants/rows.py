@@ -5,7 +5,6 @@
     a call's release order with two resources the other way round, or none of its own
 """
 
-import dataclasses
 from typing import Iterator, NamedTuple
 
 from harness.protocol.phrases import life, locking, pages
@@ -73,15 +72,15 @@ def _of_row(row: Seamcall):
 
 def _said(phrase) -> str:
     """A phrase in a few words."""
-    parts = [str(getattr(phrase, field.name)) for field in dataclasses.fields(phrase)][:2]
+    parts = [str(value) for value in phrase.values()][:2]
     return f"{type(phrase).__name__}({', '.join(part for part in parts if len(part) < 20)})"
 
 
 def _of_phrase(phrase):
-    for field in dataclasses.fields(phrase):
-        value = getattr(phrase, field.name)
-        for other in _others(phrase, field.name, value):
-            yield f"{field.name} = {_short(other, value)}", dataclasses.replace(phrase, **{field.name: other})
+    values = dict(zip(phrase.fields, phrase.values()))
+    for name, value in values.items():
+        for other in _others(phrase, name, value):
+            yield f"{name} = {_short(other, value)}", type(phrase)(**(values | {name: other}))
 
 
 def _short(other, value) -> str:

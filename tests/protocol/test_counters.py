@@ -38,6 +38,7 @@ def programs():
     yield make_plan(config(module="1.5.24", td={"dynamic_pamt": True, "dpamt": "dpamt_merged", "pamt_cache": 5})).program
     yield make_plan(config({"base": "kick_on_busy", "split_lock": "read"}, td={"memory_mib": 4}, workload={"hosts": 1, "removal": "split"})).program
     yield make_plan(config(td={"memory_mib": 4, "large_pages": True}, workload={"hosts": 1, "accept_2m": True, "removal_pages": 512})).program
+    yield make_plan(config(guest="linux_boot", td={"memory_mib": 1024}, workload={"accept_2m": True})).program
     for guest in ("linux_boot", "edk2_release", "tdvf_old_ap"):
         yield make_plan(config(guest=guest, workload={"accept_2m": True})).program
 
