@@ -15,6 +15,7 @@ from tests import stage
 from tests.made import made
 
 
+@pytest.mark.slow
 def test_what_is_measured_here_can_be_used_by_a_config(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(calibrate, "HANDOVERS_S", 0.2)
     path = tmp_path / "costs.toml"

@@ -88,6 +88,7 @@ def test_processes_that_wait_for_one_another_are_counted_and_the_rest_is_given_u
     assert set(psutil.Process().children()) <= set(before)
 
 
+@pytest.mark.slow
 def test_a_process_that_never_ends_is_no_final_state():
     test = litmus.parse("C e\n{ int x = 0; }\nP0(int *x) { while (READ_ONCE(*x) == 0) cpu_relax(); }\nforall (true)\n", "e.litmus")
     ran = cells.run(test, 100, 1)

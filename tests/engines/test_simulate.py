@@ -215,7 +215,7 @@ def test_tds_that_share_nothing_do_what_each_would_do_alone(monkeypatch, policy)
 @pytest.mark.parametrize("machine", [
     pytest.param({}, id="a processor each", marks=pytest.mark.slow),
     pytest.param({"processors": 4}, id="four processors", marks=pytest.mark.slow),
-    pytest.param({"processors": 4, "preempt": "anywhere"}, id="preempted anywhere"),
+    pytest.param({"processors": 4, "preempt": "anywhere"}, id="preempted anywhere", marks=pytest.mark.slow),
 ])
 def test_tds_are_created_run_and_destroyed_side_by_side(machine):
     """configs/td_lives.toml: creations meet on the key table, and nothing of a TD is left in another."""

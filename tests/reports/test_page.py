@@ -132,6 +132,7 @@ def test_the_plots_are_files_too(written):
     assert (folder / "plots" / "pareto.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_the_same_results_make_the_same_page(written, tmp_path):
     results = busy_session("kick_vcpus", 100.0)
     table = make_table(results)
@@ -189,6 +190,7 @@ def test_none_of_n_has_its_bound_on_the_page(tmp_path):
     assert "<td>kick_on_busy</td><td>&lt;0.075</td>" in text and '<td class="interval">0 .. 0.075</td>' in text
 
 
+@pytest.mark.slow
 def test_one_run_beside_two_makes_a_page(tmp_path):
     results = busy_session("kick_vcpus", 100.0)[:1] + busy_session("kick_on_busy", 100.0)[:2]
     page.write(results, str(tmp_path / "report.html"))
