@@ -233,9 +233,9 @@ def known_at(word: int, site: str) -> Errno | None:
 
 
 def errno_name(value: int) -> str:
-    """`-EACCES` for -13, `0` for 0."""
+    """`-EACCES` for -13, `0` for 0; a number without a name (the kernel's own from 512 on, too) stays one."""
     # EOPNOTSUPP and ENOTSUP are one number on Linux; the kernel knows the first.
-    return "-EOPNOTSUPP" if -value == errno.EOPNOTSUPP else f"-{errno.errorcode[-value]}" if value else "0"
+    return "-EOPNOTSUPP" if -value == errno.EOPNOTSUPP else f"-{errno.errorcode.get(-value, -value)}" if value else "0"
 
 
 # --- the one retry in the wrapper --------------------------------------------------------------

@@ -201,3 +201,8 @@ def test_only_the_exact_want_of_entropy_is_retried_and_ten_attempts_are_all(answ
 
     assert with_entropy_retries(call) == last
     assert len(made) == attempts <= ENTROPY_ATTEMPTS == 10
+
+
+def test_an_errno_without_a_name_is_its_number():
+    """ENOTSUPP (524) and others are the kernel's own, which no C library names."""
+    assert [abi.errno_name(value) for value in (0, -22, -95, -524, -2048)] == ["0", "-EINVAL", "-EOPNOTSUPP", "-524", "-2048"]
