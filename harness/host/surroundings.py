@@ -68,7 +68,7 @@ def missing(problem: BaseException) -> str | None:
     no_memory, limit_mib = isinstance(problem, MemoryError) or getattr(problem, "errno", None) == errno.ENOMEM, _address_space_mib()
     if no_memory and limit_mib < math.inf or isinstance(problem, OSError | ImportError) and limit_mib < NEEDED_MIB:
         return (f"address space is limited to {limit_mib} MiB (ulimit -v), which does not hold Numba and this command;"
-                f" allow {NEEDED_MIB} MiB, and give a search a smaller --memory-mib, such as 64")
+                f" allow {'more' if limit_mib >= NEEDED_MIB else f'{NEEDED_MIB} MiB'}, and give a search a smaller --memory-mib, such as 64")
     if isinstance(problem, OSError) and problem.errno in TOO_MANY:
         return TOO_MANY[problem.errno]
     if isinstance(problem, FileNotFoundError) and "temporary directory" in str(problem):        # tempfile's words

@@ -19,7 +19,7 @@ SHORT = {"run": MOMENT, "sweep": ("--set", "duration_s=0.0005", "--set", "warmup
 LITMUS = ("--runs", "100k")
 WHAT_OCCURRED = ("DEGRADED", "KVM_BUG_ONs, ", "    ")         # lines of a shape that are there, or as long, if that occurred
 TRIES = 3                        # of a block of real processes, in which what is shown did not occur
-FOR_A_SHELL = set("|<>&;*?[$`")
+FOR_A_SHELL = set("|<>&;*?[{$`")
 JUDGED = (0, 1, 3, 4)            # exit codes of commands that did what they are for
 HISTOGRAM = '{"type": "hist", "data": {"@ns": {"tdh_mem_track": [{"min": 4096, "max": 8191, "count": 3}]}}}\n'
 # What a reader of a page has recorded.

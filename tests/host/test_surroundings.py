@@ -40,7 +40,7 @@ def test_tables_that_the_address_space_or_the_machine_does_not_hold_are_one_line
     problem = OSError(errno.ENOMEM, "Cannot allocate memory")
     assert surroundings.missing(problem).startswith("out of memory: ")
     monkeypatch.setattr(surroundings, "_address_space_mib", lambda: 4096)
-    assert surroundings.missing(problem).startswith("address space is limited to 4096 MiB")
+    assert surroundings.missing(problem).startswith("address space is limited to 4096 MiB") and "; allow more, and" in surroundings.missing(problem)
     assert surroundings.missing(OSError(errno.EIO, "x")) is None
 
 
