@@ -17,7 +17,7 @@ from tests.tries import LIMIT_S
 MOMENT = ("--set", "duration_s=1", "--set", "warmup_s=0.1")
 SHORT = {"run": MOMENT, "sweep": ("--set", "duration_s=0.0005", "--set", "warmup_s=0", "--set", "repeats=1"), "nightly": ()}
 LITMUS = ("--runs", "100k")
-WHAT_OCCURRED = ("DEGRADED", "KVM_BUG_ONs, ", "    ")         # lines of a shape that are there, or as long, if that occurred
+WHAT_OCCURRED = ("DEGRADED", "KVM_BUG_ONs, ", "blocks that would show ", "    ")         # lines of a shape that are there, or as long, if that occurred
 TRIES = 3                        # of a block of real processes, in which what is shown did not occur
 FOR_A_SHELL = set("|<>&;*?[{$`")
 JUDGED = (0, 1, 3, 4)            # exit codes of commands that did what they are for
@@ -61,6 +61,7 @@ def compared(line: str, how: str) -> str:
     line = re.sub(r"[0-9.]+ m?s$", "", line.rstrip())          # how long a search took
     if how == "shape":
         line = re.sub(r"-{3,}|\(.*?\)", "", line)          # rules; numbers of runs, names
+        line = re.sub(r"\bcommit [0-9a-f]{12}", "commit", line)
         line = re.sub(r"<?[-+.]?\d[\d.]*[MG]?( ?%)?", "", line)
         return " ".join(word for word in line.split() if word not in ("-", "~", "s", "ms", "us"))
     return line
