@@ -17,6 +17,9 @@ into step in virtual time, and then meet always or never.  For the same reason T
 than a BLOCK: a vCPU back from a fault and a host that waited for the same mmu_lock would else race for
 the entry within nanoseconds, which virtual time decides the same way every time.
 
+What only processes do is left out: their look at who caused a BUSY takes lines from the holder, so that a guest that is
+refused goes round half as fast (of ACCEPTs on one page 7 % were BUSY with it and 13 % without, in turns).
+
 Both run releases 1.5.24 and 1.5.34.  Up to 1.5.16 a listed page that is PENDING keeps the only vCPU out for ever,
 and what is measured then is when that happened.
 
@@ -40,7 +43,7 @@ from harness.results.schema import Result
 TRIES = 12                       # in real time, for RUNS that count
 RELEASES = ("1.5.24", "1.5.34")
 WARMUP_S = 0.02
-SETTINGS = ["checks.exclusive_ownership=false", f"duration_s={DURATION_S}", f"warmup_s={WARMUP_S}"]
+SETTINGS = ["checks.exclusive_ownership=false", "checks.attribution=false", f"duration_s={DURATION_S}", f"warmup_s={WARMUP_S}"]
 WORKERS = {2: (1, 1), 4: (3, 1), 8: (6, 2)}      # vCPUs and host threads
 WORKLOADS = {
     "its own workload": [],

@@ -163,7 +163,8 @@ class Checks(Table):
     exclusive_ownership: bool = Field(True, description="a shadow owner for each lock word; a call then takes two thirds more")
     attribution: bool = Field(True,
                               description="look up at each BUSY who caused it (engine processes); costs nothing where there is "
-                                          "none")
+                                          "none, and takes lines from the holder where there is: who tries again at once goes "
+                                          "round half as fast")
     busted: tuple[Literal[BUSTED], ...] = Field((), description="what is broken on purpose, so that a check must find it")
 
     @field_validator("busted", mode="before")

@@ -8,7 +8,7 @@ import pytest
 
 from harness.commands import calibrate, validate
 from harness.engines.simulate import prices
-from harness.experiment import assumed
+from harness.experiment import assumed, config_file, plan
 from harness.reports.validation import validation_report
 from harness.__main__ import main
 from tests import stage
@@ -37,6 +37,12 @@ def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch, arguments, says):
     assert main(["doctor", *(argument.format(tmp_path) for argument in arguments)]) == 2
     printed = capsys.readouterr()
     assert says in printed.err and printed.err.count("\n") == 1 and not printed.out
+
+
+def test_what_only_processes_do_is_not_part_of_what_is_compared():
+    """Looking for a holder halves the pace of a guest that is refused; a shadow owner lengthens each call."""
+    config = config_file.load(validate.shipped()[0], [*validate.SETTINGS, "engine=processes"])
+    assert not plan.attributes(config) and not config.checks.exclusive_ownership
 
 
 def test_a_stop_prints_what_was_compared_as_a_whole(monkeypatch, capsys):
