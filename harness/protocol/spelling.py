@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from harness.errors import UsageError, nearest
 from harness.protocol.leaves import GUEST, HOST, VARIABLES, Leaf, by_name, by_number, names
-from harness.protocol.seamcall_abi import EXIT_REASONS
+from harness.protocol.seamcall_abi import EXIT_REASONS, without_hint
 from harness.protocol.statuses import OP_STATES, VCPU_STATES
 from kernels.statuses import UNINITIALIZED
 from kernels.words import (
@@ -286,7 +286,7 @@ def _try(text: str) -> Asked | None:
 
 def _is_answer(word: int) -> bool:
     """Whether a number in a log is an answer beyond doubt: its upper half is a status other than success."""
-    upper, _ = known_class(word)
+    upper, _ = known_class(without_hint(word)[0])
     return bool(upper) and (upper in NAME_OF_STATUS or upper == SOFTWARE_ERRORS["TDX_SEAMCALL_UD"] & STATUS_CLASS)
 
 
