@@ -106,7 +106,7 @@ HINT = 1 << 60
 def without_hint(word: int) -> tuple[int, bool]:
     """An error without bit 60, if that is the host's hint and no part of a status; and whether it is.
 
-    A TD exit whose own status has bit 60 (TDX_HOST_PRIORITY_BUSY_TIMEOUT, TDX_CROSS_TD_TRAP) ends the guest's TDCALL:
+    A TD exit that is marked with bit 60 itself (TDX_HOST_PRIORITY_BUSY_TIMEOUT, TDX_CROSS_TD_TRAP) ends the guest's TDCALL:
     the TDCALL's status is in the guest's RAX, with bit 60 as the host says at the next TDH.VP.ENTER (RCX, bit 52).
     tdh_vp_enter.c:859-867 of 1.5.01.
     """
