@@ -10,7 +10,7 @@ from harness.protocol.call import Options
 from harness.protocol.dpamt import BY_NAME as DESIGNS
 from harness.protocol.seamcalls import held_by, seamcalls, write_call
 from harness.protocol.releases import FIELDS, RELEASES, Release
-from harness.protocol.sources import alike, in_release
+from harness.protocol.sources import alike, in_release, was_read
 from harness.reports.named import find_release
 from harness.reports.text import WIDTH, count, formatted, laid_out, width, wrap
 from kernels.ops import OP_TABLE, Fact, Op, Register as R
@@ -60,6 +60,7 @@ def seamcall_report(name: str, style: str = "table", calls: list[str] = ()) -> s
     if style != "table":
         return formatted([{"call": row.name, "leaf": row.leaf, "side": row.side,
                            "locks": "; ".join(map(lock_text, held_by(row, row.levels[0], release))),
+                           "derived": not (release.report_only or was_read(row.source, release)),
                            "source": in_release(row.source, release)} for row in chosen], style)
     parts = [head_of(release), ""]
     for row in chosen:
@@ -145,6 +146,11 @@ def contention_report(name: str, resource: str | None = None, under_kvm: bool = 
     found, apart = (contention.conflicts(release, only, under_kvm, apart=each) for each in (False, True))
     head = f"module {release.name}: {len(found)} ways in which two calls can make each other TDX_OPERAND_BUSY"
     head += ",\nafter what KVM 6.16's own locks exclude" if under_kvm else ""
+    rows = () if release.report_only else seamcalls(release)
+    derived = [row.name for row in rows if not was_read(row.source, release)]
+    if derived:
+        head += "\n" + wrap(f"{len(derived)} of its {len(rows)} calls were not read in {alike(release)[0]} itself; that is derived:"
+                            " `seamcalls` says which")
     short = not (only or under_kvm)
     conclusions = [] if only or style != "table" else [_conclusion_lines(release), *_disagreement_lines(release)]
     return _conflict_report(found, apart, head, style, every_pair, short, conclusions)
