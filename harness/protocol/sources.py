@@ -17,6 +17,15 @@ FIRST = "1.5.01"                 # a place without a release has this release's 
 TWINS, OTHERWISE = ("1.5.24", "1.5.25"), "pamt_manager.c"
 DERIVED = "derived"
 TREES = f"the trees differ in {OTHERWISE} only"
+# The releases of which the code of these calls itself was run, each on many inputs, and its results were kept
+# (tests/vectors/module, calls-*): a test holds the rows against them.
+RUN = ("1.5.05", "1.5.20", "1.5.24")
+CALLS_RUN = frozenset((
+    "tdh_vp_enter", "tdh_mng_add_cx", "tdh_mem_page_add", "tdh_mem_sept_add", "tdh_vp_addcx", "tdh_mem_page_relocate",
+    "tdh_mem_page_aug", "tdh_mem_range_block", "tdh_mng_create", "tdh_vp_create", "tdh_mem_page_demote", "tdh_mr_extend",
+    "tdh_mr_finalize", "tdh_vp_flush", "tdh_mng_vpflushdone", "tdh_mng_key_freeid", "tdh_vp_init", "tdh_mem_page_promote",
+    "tdh_phymem_page_rdmd", "tdh_mem_sept_rd", "tdh_phymem_page_reclaim", "tdh_mem_page_remove", "tdh_mem_sept_remove",
+    "tdh_mem_track", "tdh_mem_range_unblock", "tdh_phymem_page_wbinvd", "tdg_mem_page_accept"))
 PLACE = re.compile(r"(?:(?P<what>[\w ,=().]+): )?(?P<file>[\w/.]+\.[ch])?,?:? ?"
                    r"(?P<release>\d\.\d\.\d\d)?(?: = (?P<same>\d\.\d\.\d\d)|[: ]?(?P<at>c?\d[\d-]*))?(?P<rest>.*)$")
 
@@ -81,13 +90,23 @@ def was_read(source: str, release: Release) -> bool:
     return any(not place.part and place.why != DERIVED for place in _here(source, release)[1])
 
 
-def in_release(source: str, release: Release) -> str:
-    """`FILE:LINES`, of the release or of one that shares its row; or that it was not read there, and where it was."""
+def was_run(call: str, release: Release) -> str:
+    """The release of which a call's own code was run beside the row, itself or one that shares it; nothing if there is none."""
+    return next((name for name in alike(release) if name in RUN), "") if call in CALLS_RUN else ""
+
+
+def in_release(source: str, release: Release, call: str = "") -> str:
+    """`FILE:LINES`, of the release or of one that shares its row; or that it was not read there, and where it was.
+
+    call   of which it is the source: if that was run, it is said
+    """
     if release.report_only:
         return source
     first = alike(release)[0]
     name, here = _here(source, release)
+    run = was_run(call, release)
+    how = f"agrees with {run}'s own code, which was run; " if run else f"{DERIVED}, "
     if not here:
-        return f"{DERIVED}, not read in {first} itself: {source}"
+        return f"{how}not read in {first} itself: {source}"
     text = ", ".join(map(str, here)) + (f" (of {name}, which shares this row)" if name != first else "")
-    return text + (f"; the rest {DERIVED}, not read in {first} itself" if all(place.part for place in here) else "")
+    return text + (f"; the rest {how}not read in {first} itself" if all(place.part for place in here) else "")
