@@ -29,7 +29,7 @@ from harness.protocol.seamcall_abi import EXIT_REASONS, without_hint
 from harness.protocol.statuses import OP_STATES, VCPU_STATES
 from kernels.statuses import UNINITIALIZED
 from kernels.words import (
-    NAME_OF_STATUS, OPERANDS, SOFTWARE_ERRORS, STATUS_CLASS, STATUSES, TDX_FATAL, known_class, unsigned,
+    NAME_OF_STATUS, OPERAND_ID, OPERANDS, SOFTWARE_ERRORS, STATUS_CLASS, STATUSES, TDX_FATAL, known_class, unsigned,
 )
 
 ERRNOS = {name: number for number, name in errno.errorcode.items()} | {"EOPNOTSUPP": errno.EOPNOTSUPP}
@@ -268,10 +268,15 @@ def line(text: str) -> list[Asked]:
             words[asked.word] = None
         elif asked and asked.errno and leaf:
             errnos[asked.errno] = None
+    plainly = set(rax)
     for match in _WORD.finditer(left):
         asked = _try(match[0])
         if asked and asked.word is not None and _is_answer(asked.word):
             words[asked.word] = None
+            plainly |= {asked.word} if number(match[0]) else set()
+    # `TDX_OPERAND_BUSY (0x8000020000000080)`: a name is no second answer beside a number that says more.
+    words = {word: None for word in words if word in plainly or word & OPERAND_ID
+             or not any(other & STATUS_CLASS == word for other in plainly)}
     values = tuple(registers.items())
     return [*(Asked(text, word, 0, leaf, values, notes) for word in words),
             *(Asked(text, None, number_of, leaf, values) for number_of in errnos if not words)]
