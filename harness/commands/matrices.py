@@ -216,7 +216,8 @@ def say(found: Matrix, wanted: Wanted, about: str, code: int, labels: dict[str, 
     print(exploration.matrix(found, wanted.style, labels))
     if wanted.style == "table" and wanted.required:
         names = kept_by(found, wanted)
-        none = (f"no {found.by} {'is known to keep' if found.unknown(wanted.required) else 'keeps'}"
+        some = " of these" * (found.by == "module" and bool(wanted.modules))
+        none = (f"no {found.by}{some} {'is known to keep' if found.unknown(wanted.required) else 'keeps'}"
                 f" {'them all' if len(wanted.required) > 1 else 'it'}")
         print("\n" + wrap(f"{', '.join(map(named, wanted.required))}: " + (
             f"kept by {by_line(names) if found.by == 'module' else ', '.join(names)}" if names else none)))
@@ -248,7 +249,7 @@ def print_notes(names: list[str], found: Matrix, wanted: Wanted) -> None:
     if wanted.required:
         newest = {line(name): name for name in names}
         keeping, unknown = found.keeping(wanted.required), found.unknown(wanted.required)
-        print(wrap("newest of each line: " + ", ".join(
+        print(wrap(f"newest of each line{' among these' * bool(wanted.modules)}: " + ", ".join(
             f"{name} {'does' if name in keeping else 'is not known' if name in unknown else 'does not'}"
             for name in newest.values())))
     if any(find(name).derived for name in names):

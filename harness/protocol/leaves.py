@@ -113,6 +113,7 @@ SEPT_ENTRY, LEVEL_STATE = "SEPT entry", "level and state"
 PAGE_TYPE, PAGE_OWNER, PAGE_SIZE, BEPOCH = "page type", "page owner", "page size", "BEPOCH"
 QUALIFICATION, EXTENDED, GPA, INTERRUPTION = "exit qualification", "extended exit qualification", "GPA", "interruption"
 CPUID, FIELD_ID, FIELD, ADDRESS, MEMORY = "CPUID leaf", "field id", "field value", "address", "memory"
+TARGET_STATUS, TARGET_TDR = "target's status", "target's TDR"
 
 _ENTRY = {"RCX": SEPT_ENTRY, "RDX": LEVEL_STATE}
 _FIELD = {"RDX": FIELD_ID, "R8": FIELD}
@@ -132,6 +133,9 @@ RETURNS = {
     "TDH.PHYMEM.PAMT.REMOVE": {"RDX": ADDRESS, "R8": ADDRESS},
     "TDH.SYS.TDMR.INIT": {"RDX": ADDRESS},
 }
+# With which statuses TDH.VP.ENTER returns something else: a service TD's call failed on its target
+# (async_tdexit_cross_td: td_exit.c of 1.5.34, character 18200).
+ALSO_RETURNS = dict.fromkeys(("TDX_CROSS_TD_FAULT", "TDX_CROSS_TD_TRAP"), {"RDX": TARGET_STATUS, "R8": TARGET_TDR})
 # KVM from 6.19 on prints the names of its variables in place of registers (TDX_BUG_ON_2).
 VARIABLES = {"entry": "RCX", "level_state": "RDX"}
 

@@ -294,7 +294,10 @@ def spell(table: dict) -> str:
     except ReleaseError as problem:
         raise ReleaseError("base", base, problem.message) from None
     for key, value in table.items():
-        _value(_known(key, value), _spelled(value))
+        try:
+            _value(_known(key, value), _spelled(value))
+        except ReleaseError as problem:
+            raise ReleaseError(key, value, problem.message) from None        # the value as it was given
     return find("".join([base, *(f"+{key}={_spelled(value)}" for key, value in table.items())])).name
 
 

@@ -26,7 +26,7 @@ from typing import Callable, NamedTuple
 
 from kernels import words
 from kernels.words import (
-    NAME_OF_SOFTWARE_ERROR, OPERAND_ID, STATUS_CLASS, STATUSES, TDX_ERROR, TDX_NON_RECOVERABLE,
+    NAME_OF_SOFTWARE_ERROR, NAME_OF_STATUS, OPERAND_ID, STATUS_CLASS, STATUSES, TDX_ERROR, TDX_NON_RECOVERABLE,
     TDX_SW_ERROR, status, unsigned,
 )
 
@@ -98,6 +98,22 @@ def is_software_error(word: int) -> bool:
 def status_class(word: int) -> int:
     """The half that says what happened (TDX_SEAMCALL_STATUS_MASK)."""
     return word & STATUS_CLASS
+
+
+HINT = 1 << 60
+
+
+def without_hint(word: int) -> tuple[int, bool]:
+    """An error without bit 60, if that is the host's hint and no part of a status; and whether it is.
+
+    A TD exit that is marked with bit 60 itself (TDX_HOST_PRIORITY_BUSY_TIMEOUT, TDX_CROSS_TD_TRAP) ends the guest's TDCALL:
+    the TDCALL's status is in the guest's RAX, with bit 60 as the host says at the next TDH.VP.ENTER (RCX, bit 52).
+    tdh_vp_enter.c:859-867 of 1.5.01.
+    """
+    upper = status_class(word)
+    bare = upper & ~HINT
+    hinted = upper & HINT != 0 and upper not in NAME_OF_STATUS and bare in NAME_OF_STATUS and bare & TDX_ERROR != 0
+    return (word & ~HINT, True) if hinted else (word, False)
 
 
 # Two constants of arch/x86/kvm/vmx/tdx_errno.h that are not the module's.  KVM compares all of 63:32,

@@ -25,11 +25,11 @@ from typing import NamedTuple
 
 from harness.errors import UsageError, nearest
 from harness.protocol.leaves import GUEST, HOST, VARIABLES, Leaf, by_name, by_number, names
-from harness.protocol.seamcall_abi import EXIT_REASONS
+from harness.protocol.seamcall_abi import EXIT_REASONS, without_hint
 from harness.protocol.statuses import OP_STATES, VCPU_STATES
 from kernels.statuses import UNINITIALIZED
 from kernels.words import (
-    NAME_OF_STATUS, OPERANDS, SOFTWARE_ERRORS, STATUS_CLASS, STATUSES, TDX_FATAL, known_class, unsigned,
+    NAME_OF_STATUS, OPERAND_ID, OPERANDS, SOFTWARE_ERRORS, STATUS_CLASS, STATUSES, TDX_FATAL, known_class, unsigned,
 )
 
 ERRNOS = {name: number for number, name in errno.errorcode.items()} | {"EOPNOTSUPP": errno.EOPNOTSUPP}
@@ -268,10 +268,15 @@ def line(text: str) -> list[Asked]:
             words[asked.word] = None
         elif asked and asked.errno and leaf:
             errnos[asked.errno] = None
+    plainly = set(rax)
     for match in _WORD.finditer(left):
         asked = _try(match[0])
         if asked and asked.word is not None and _is_answer(asked.word):
             words[asked.word] = None
+            plainly |= {asked.word} if number(match[0]) else set()
+    # `TDX_OPERAND_BUSY (0x8000020000000080)`: a name is no second answer beside a number that says more.
+    words = {word: None for word in words if word in plainly or word & OPERAND_ID
+             or not any(other & STATUS_CLASS == word for other in plainly)}
     values = tuple(registers.items())
     return [*(Asked(text, word, 0, leaf, values, notes) for word in words),
             *(Asked(text, None, number_of, leaf, values) for number_of in errnos if not words)]
@@ -286,7 +291,7 @@ def _try(text: str) -> Asked | None:
 
 def _is_answer(word: int) -> bool:
     """Whether a number in a log is an answer beyond doubt: its upper half is a status other than success."""
-    upper, _ = known_class(word)
+    upper, _ = known_class(without_hint(word)[0])
     return bool(upper) and (upper in NAME_OF_STATUS or upper == SOFTWARE_ERRORS["TDX_SEAMCALL_UD"] & STATUS_CLASS)
 
 

@@ -51,8 +51,8 @@ MEANING = {
     "TDX_PREVIOUS_TLB_EPOCH_BUSY": "A vCPU that entered before the last TDH.MEM.TRACK is still inside the TD",
     "TDX_SYS_BUSY": "The module's global lock was held, or another processor is inside the module",
     "TDX_RND_NO_ENTROPY": "The processor's random number generator had nothing to give",
-    "TDX_OPERAND_BUSY_HOST_PRIORITY": "A host asked for the lock first, so the guest was refused; the guest itself"
-                                      " sees TDX_OPERAND_BUSY with the same operand",
+    "TDX_OPERAND_BUSY_HOST_PRIORITY": "A host asked for the lock first, so the guest was refused; its TDCALL ends"
+                                      " with TDX_OPERAND_BUSY and the same operand",
     "TDX_HOST_PRIORITY_BUSY_TIMEOUT": "The guest's TDCALLs were refused for host priority longer than the TD's"
                                       " hp_lock_timeout (1 s unless set): the TD exits to tell the host",
     "TDX_INTERRUPTED_BUSY": "The call gave way to a host that wants the SEPT tree exclusively",

@@ -13,7 +13,7 @@ from harness.protocol.leaves import GUEST, Leaf, by_name
 from harness.protocol.releases import DEFAULT, READ, Release
 from harness.protocol.seamcall_abi import (
     BASIC, FIELDS, GUEST_SITES, KVM_STATUSES, NO_REASON, SITES, decode_naive, decode_upstream, errno_name, errno_of,
-    is_software_error, known_at, reason_name, status_class,
+    is_software_error, known_at, reason_name, status_class, without_hint,
 )
 from harness.protocol.spelling import HYPERCALL, Asked, shown
 from harness.protocol.statuses import CLASSES, LOWS, MEANING, OPERAND, SPEAKS_SINCE, again
@@ -27,7 +27,13 @@ from kernels.words import (
 ENTER = "TDH.VP.ENTER"
 HANDLERS = {"nmi": "handled as an NMI or exception", "external_interrupt": "handled as an interrupt",
             "tdcall": "handled as a TDCALL", "other": "not handled as an NMI, interrupt or TDCALL"}
-INTERNAL = ("TDX_OPERAND_BUSY_HOST_PRIORITY",)       # never leaves the module
+INTERNAL = ("TDX_OPERAND_BUSY_HOST_PRIORITY",)       # no call answers it, but for SEEN_ALL_THE_SAME
+# tdg_servtd_rd_wr.c 1.5.25:131-142; async_tdexit_cross_td: td_exit.c of 1.5.34, character 18200.
+SEEN_ALL_THE_SAME = ("No SEAMCALL answers it, as no host is refused for host priority.  One way leads out: a service TD that was"
+                     " refused the op_state of its target.  Then it is in RDX of that service TD's exit"
+                     " (TDX_CROSS_TD_TRAP), and in RAX of its TDG.SERVTD.RD or .WR once it is entered again.")
+HINTED = ("Bit 60 is set besides: the host's hint to the guest, given as the TD was entered again after an exit that"
+          " ended this TDCALL (TDX_HOST_PRIORITY_BUSY_TIMEOUT, TDX_CROSS_TD_TRAP).  Only a guest finds it, in RAX.")
 SOFTWARE = {
     "TDX_SEAMCALL_UD": "SEAMCALL raised #UD: the processor is not in VMX operation",
     "TDX_SEAMCALL_GP": "SEAMCALL raised #GP: the BIOS did not enable TDX",
@@ -43,21 +49,23 @@ def facts(asked: Asked, release: Release | None = None, lines: int = 1) -> dict:
     """
     if asked.word is None:
         return _errno_facts(asked, lines)
-    word = asked.word
+    word, hinted = without_hint(asked.word)
     upper, fatal = known_class(word)
     row = _row(upper, release)
     kind = _kind(word, row, fatal)
     givers = answers.givers(word) if kind == "status" else []
+    givers = [giver for giver in givers if not hinted or giver.leaf.side == GUEST]
     asked_release, release = release, release or _release_of(row, givers)
     locks = answers.holders(word, release, asked.leaf) if kind == "status" else []
     calls = [asked.leaf] if asked.leaf else [by_name(ENTER)] if kind == "exit" else \
         list(dict.fromkeys(giver.leaf for giver in givers))
     sides = {leaf.side for leaf in calls}
     helps, after = again(word, row.name if row else None)
-    entered = kind not in ("hypercall", "mark", "internal") and (not calls or any(leaf.name == ENTER for leaf in calls))
+    entered = not hinted and kind not in ("hypercall", "mark", "internal") and (not calls or any(leaf.name == ENTER for leaf in calls))
     return {
-        "given": shown(asked.given), "lines": lines, "word": f"{word:#018x}", "name": _name(word, kind, row), "kind": kind,
-        "says": _says(word, kind, row, fatal), "notes": _notes(asked, row, sides),
+        "given": shown(asked.given), "lines": lines, "word": f"{asked.word:#018x}", "kind": kind,
+        "name": _name(word, kind, row) + "|HINT" * hinted,
+        "says": [*_says(word, kind, row, fatal), *[HINTED] * hinted], "notes": _notes(asked, row, sides),
         "call": _call(asked.leaf), "module": release.name,
         "low": _low(word, kind, row, release) if kind in ("status", "internal", "exit") else None,
         "releases": _releases(row, asked_release) if row and kind in ("status", "internal", "exit") else None,
@@ -69,7 +77,7 @@ def facts(asked: Asked, release: Release | None = None, lines: int = 1) -> dict:
         "locks": [lock._asdict() for lock in locks],
         "kvm": _sites(word, calls, kind) if kind not in ("success", "hypercall", "mark", "internal") else [],
         "guest": _guest_sites([leaf for leaf in calls if leaf.side == GUEST]) if kind == "status" else [],
-        "fields": {field.name.rstrip("_"): field.of(word) for field in FIELDS},
+        "fields": {field.name.rstrip("_"): field.of(asked.word) for field in FIELDS},
         "entry": _decoded(word) if entered else None,
     }
 
@@ -82,7 +90,7 @@ def _row(upper: int, release: Release | None) -> rows.Status | None:
 
 
 def _kind(word: int, row: rows.Status | None, fatal: bool) -> str:
-    """success, status, internal (a status that never leaves the module), exit (of a TD), software error,
+    """success, status, internal (a status that no call answers), exit (of a TD), software error,
     hypercall (R10 of a TDG.VP.VMCALL), mark, or unknown.
     """
     if word == rows.UNINITIALIZED:
@@ -169,7 +177,7 @@ def _notes(asked: Asked, row: rows.Status | None, sides: set[str]) -> list[str]:
     if word == HYPERCALL["TDVMCALL_STATUS_RETRY"]:
         found.append("If it is R10 of TDG.VP.VMCALL: TDVMCALL_STATUS_RETRY.")
     if row and row.name in INTERNAL:
-        found.append("It never leaves the module.")
+        found.append(SEEN_ALL_THE_SAME)
     if row and row.name == "TDX_OPERAND_BUSY" and GUEST in sides:
         found.append("A guest cannot tell an entry that is held from one that a host has priority for: it gets this"
                      " for both.")

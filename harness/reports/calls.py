@@ -8,13 +8,14 @@ from harness.protocol.calls.without import PARTLY, WITHOUT
 from harness.protocol.leaves import INSTRUCTION, LEAVES, Leaf
 from harness.protocol.releases import BY_NAME, Release
 from harness.protocol.seamcalls import Seamcall, seamcalls
+from harness.protocol.sources import was_read
 from harness.reports.text import markdown
 
 PAGE = Path("docs/calls.md")
 NEWEST = ("1.5.34", "2.0.18")
 INITIALS = {"shared": "SH", "exclusive": "EX"}
 # Leaves that came with the 2.0 line.
-ONLY_2_0 = {"host": {97, *range(128, 167)}, "guest": {33, *range(64, 73)}}
+ONLY_2_0 = {"host": set(range(128, 167)), "guest": set(range(64, 73))}
 
 
 def page() -> str:
@@ -26,7 +27,8 @@ def page() -> str:
         " harness/protocol/calls/ and harness/protocol/leaves.py."
         "  `python -m harness contention` says who can make whom BUSY.", "",
         "SH shared, EX exclusive.  PAMT_2M, PAMT_1G: the PAMT entries above a page.  Where a list is given, what is"
-        " busy is noted in the list.", ""]
+        " busy is noted in the list.  A * marks a release in which the call was not read: what is said of it is derived from the"
+        " places under *source*, which are of other releases.", ""]
     for side, leaves in LEAVES.items():
         parts += [f"## {INSTRUCTION[side]}", "",
                   *markdown(("leaf", "call", "in", "locks, or why none", "source"),
@@ -50,11 +52,12 @@ def rows_of(leaf: Leaf) -> tuple[Release | None, list[Seamcall]]:
 def _line(leaf: Leaf) -> tuple[str, ...]:
     release, rows = rows_of(leaf)
     only = leaf.number in ONLY_2_0[leaf.side]
-    there = NEWEST[1] if only else ", ".join(NEWEST)
+    there = NEWEST[1:] if only else NEWEST
     if release is None:
-        return str(leaf.number), leaf.name, there, WITHOUT[leaf.side][leaf.number], ""
+        return str(leaf.number), leaf.name, ", ".join(there), WITHOUT[leaf.side][leaf.number], ""
     locks = [*(_locks(row, release, len(rows) > 1) for row in rows), *filter(None, [PARTLY[leaf.side].get(leaf.number)])]
-    return (str(leaf.number), leaf.name, there, "<br>".join(locks),
+    marked = ", ".join(name + "*" * (not all(was_read(row.source, BY_NAME[name]) for row in rows)) for name in there)
+    return (str(leaf.number), leaf.name, marked, "<br>".join(locks),
             "<br>".join(dict.fromkeys(row.source for row in rows)))
 
 

@@ -43,7 +43,7 @@ def explanation(name: str, module: str = "1.5.05", level: int | None = None, sty
         seamcalls.write_call(listing, row, options, level)
         head = f"{'SEAMCALL' if row.side == 'host' else 'TDCALL'} leaf {row.leaf}"
         head += f", on an entry at level {level}" if row.leveled else ""
-    source = in_release(row.source, release)
+    source = in_release(row.source, release, row.name)
     program = listing.program()
     rows = []
     for number, (written, linked) in enumerate(zip(program.listing, program.rows)):

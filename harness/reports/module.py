@@ -8,9 +8,9 @@ from harness.protocol import contention, shared_ranges
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
 from harness.protocol.dpamt import BY_NAME as DESIGNS
-from harness.protocol.seamcalls import held_by, seamcalls, write_call
+from harness.protocol.seamcalls import Seamcall, held_by, seamcalls, write_call
 from harness.protocol.releases import FIELDS, RELEASES, Release
-from harness.protocol.sources import alike, in_release
+from harness.protocol.sources import alike, in_release, was_read, was_run
 from harness.reports.named import find_release
 from harness.reports.text import WIDTH, count, formatted, laid_out, width, wrap
 from kernels.ops import OP_TABLE, Fact, Op, Register as R
@@ -26,6 +26,11 @@ def head_of(release: Release) -> str:
     if release.derived:
         lines.append(wrap(f"    not read in it, but derived: {', '.join(release.derived)}"))
     return "\n".join(lines)
+
+
+def is_derived(row: Seamcall, release: Release) -> bool:
+    """Whether a row is not known of a release itself: neither was it read there, nor its code run."""
+    return not (release.report_only or was_read(row.source, release) or was_run(row.name, release))
 
 
 def release_order(row, release: Release) -> list[str]:
@@ -60,13 +65,14 @@ def seamcall_report(name: str, style: str = "table", calls: list[str] = ()) -> s
     if style != "table":
         return formatted([{"call": row.name, "leaf": row.leaf, "side": row.side,
                            "locks": "; ".join(map(lock_text, held_by(row, row.levels[0], release))),
-                           "source": in_release(row.source, release)} for row in chosen], style)
+                           "derived": is_derived(row, release),
+                           "source": in_release(row.source, release, row.name)} for row in chosen], style)
     parts = [head_of(release), ""]
     for row in chosen:
         kind = "SEAMCALL" if row.side == "host" else "TDCALL"
         parts += [f"{row.name}  ({kind} leaf {row.leaf})",
                   wrap("    " + ", ".join(map(lock_text, held_by(row, row.levels[0], release)))),
-                  wrap(f"    {in_release(row.source, release)}")]
+                  wrap(f"    {in_release(row.source, release, row.name)}")]
     return "\n".join([*parts, "", "SH shared, EX exclusive; .2M, .1G: PAMT entries above a page.",
                       "`explain NAME` prints every step of a call."])
 
@@ -145,6 +151,10 @@ def contention_report(name: str, resource: str | None = None, under_kvm: bool = 
     found, apart = (contention.conflicts(release, only, under_kvm, apart=each) for each in (False, True))
     head = f"module {release.name}: {len(found)} ways in which two calls can make each other TDX_OPERAND_BUSY"
     head += ",\nafter what KVM 6.16's own locks exclude" if under_kvm else ""
+    rows = seamcalls(release)
+    if derived := [row.name for row in rows if is_derived(row, release)]:
+        head += "\n" + wrap(f"{len(derived)} of its {len(rows)} calls are derived, neither read in {alike(release)[0]} itself nor run:"
+                            " `seamcalls` says which")
     short = not (only or under_kvm)
     conclusions = [] if only or style != "table" else [_conclusion_lines(release), *_disagreement_lines(release)]
     return _conflict_report(found, apart, head, style, every_pair, short, conclusions)

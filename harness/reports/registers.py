@@ -7,7 +7,7 @@ tdg_mem_page_accept's exit and vmcs_defs.h:410-419 (extended exit qualification)
 from harness.protocol import leaves
 from harness.protocol.seamcall_abi import BASIC
 from harness.protocol.statuses import LEVELS, PAGE_SIZES, PAGE_TYPES, PUBLIC_STATES, name_in
-from kernels.words import HPA_MASK, PS, SVE
+from kernels.words import HPA_MASK, NAME_OF_STATUS, PS, STATUS_CLASS, SVE, status_name
 
 EPT_VIOLATION = 48
 EXTENDED = {0: "none", 1: "an ACCEPT", 2: "GPA details", 3: "an MSR that could not be loaded at entry",
@@ -78,6 +78,8 @@ PLAIN = {
     leaves.FIELD: lambda value: "value of the metadata field",
     leaves.ADDRESS: lambda value: "a physical address",
     leaves.MEMORY: lambda value: "content of the memory",
+    leaves.TARGET_STATUS: lambda value: f"what is wrong with the service TD's target: {status_name(value)}",
+    leaves.TARGET_TDR: lambda value: f"the target's TDR, at physical address {value:#x}",
 }
 OF_AN_EXIT = {leaves.QUALIFICATION: qualification, leaves.EXTENDED: extended}
 
@@ -88,6 +90,8 @@ def register_rows(given, leaf: leaves.Leaf | None, word: int | None) -> list[dic
     One that is 0 and means nothing is left out.
     """
     meaning = leaves.RETURNS.get(leaf.name, {}) if leaf else {}
+    if leaf is None or leaf == leaves.by_name("TDH.VP.ENTER"):
+        meaning = meaning | leaves.ALSO_RETURNS.get(NAME_OF_STATUS.get((word or 0) & STATUS_CLASS, ""), {})
     values = dict(given)
     nowhere = meaning.get("RDX") == leaves.LEVEL_STATE and values.get("RCX") == values.get("RDX") == 0
     rows = []
@@ -109,4 +113,5 @@ def register_rows(given, leaf: leaves.Leaf | None, word: int | None) -> list[dic
     return rows
 
 
-assert PLAIN.keys() | OF_AN_EXIT.keys() == {kind for kinds in leaves.RETURNS.values() for kind in kinds.values()}
+assert PLAIN.keys() | OF_AN_EXIT.keys() == {
+    kind for table in (leaves.RETURNS, leaves.ALSO_RETURNS) for kinds in table.values() for kind in kinds.values()}

@@ -109,8 +109,9 @@ def test_a_search_of_a_release_alone_finds_what_its_row_says(capsys):
     ([], "priority_kept", 1, "priority_kept: kept by 1.5.24, 1.5.25, 1.5.28, 1.5.34; 2.0.14, 2.0.16, 2.0.18"),
     ([], "priority_kept", 1, "newest of each line: 1.5.34 does, 2.0.18 does"),
     (["1.5.24", "2.0.18"], "priority_kept, no_halt", 0, "priority_kept, no_halt: kept by 1.5.24; 2.0.18"),
-    (["1.5.20"], "priority_kept,livelock", 1, "priority_kept, no_livelock: no module keeps them all"),
-    (["1.5.34+entry_write=store"], "priority_kept", 1, "priority_kept: no module keeps it"),
+    (["1.5.20"], "priority_kept,livelock", 1, "priority_kept, no_livelock: no module of these keeps them all"),
+    (["1.5.20"], "priority_kept", 1, "newest of each line among these: 1.5.20 does not"),
+    (["1.5.34+entry_write=store"], "priority_kept", 1, "priority_kept: no module of these keeps it"),
     (["1.5.05+entry_write=swap"], "priority_kept", 0, "kept by 1.5.05+entry_write=swap"),
 ])
 def test_which_module_must_i_have(capsys, modules, required, code, said):
@@ -122,7 +123,7 @@ def test_which_module_must_i_have(capsys, modules, required, code, said):
 def test_what_was_not_searched_completely_is_not_known_and_has_a_code_of_its_own(capsys):
     arguments = ("explore", "--modules", LOST, "--module", "1.5.34", "--random", "20", "--require", "priority_kept")
     code, out, _ = command(capsys, *arguments)
-    assert code == 3 and "no module is known to keep it" in out and "1.5.34 is not known" in out
+    assert code == 3 and "no module of these is known to keep it" in out and "1.5.34 is not known" in out
     code, out, _ = command(capsys, *arguments, "--format", "json")
     document = json.loads(out)
     assert not document["complete"] and document["keep"] == []

@@ -1,7 +1,8 @@
 """`python -m tests.conformance FILE...`: our rows beside results of the module's own code.
 
 Prints, per call or scenario, how many were compared, how many of them agree, differ as an abstraction covers
-(abstractions.py), or differ otherwise, with one example; and how many differences each abstraction covers.  Exit code 0: all agree; 1: some differ; 2: a file cannot be read.
+(abstractions.py), or differ otherwise, with one example; and how many differences each abstraction covers.  Exit code
+0: all agree; 1: some differ; 2: a file cannot be read (the others are compared all the same).
 """
 
 import argparse
@@ -12,13 +13,14 @@ from collections import Counter
 from tabulate import tabulate
 
 from harness.errors import UsageError
-from tests.conformance import calls, interleavings
+from tests.conformance import calls, interleavings, lock_words
 from tests.conformance.dynamic_pamt import calls as dpamt_calls, interleavings as dpamt_interleavings
 from tests.conformance.abstractions import ABSTRACTIONS
-from tests.conformance.reading import CALLS, DPAMT_CALLS, DPAMT_INTERLEAVINGS, INTERLEAVINGS, Vectors, read
+from tests.conformance.reading import CALLS, DPAMT_CALLS, DPAMT_INTERLEAVINGS, INTERLEAVINGS, LOCK_WORDS, Vectors, read
 
 COMPARE = {CALLS: calls.compare, INTERLEAVINGS: interleavings.compare, DPAMT_CALLS: dpamt_calls.compare,
-           DPAMT_INTERLEAVINGS: dpamt_interleavings.compare}
+           DPAMT_INTERLEAVINGS: dpamt_interleavings.compare, LOCK_WORDS: lock_words.compare}
+KIND = {CALLS: "call", DPAMT_CALLS: "call", LOCK_WORDS: "operation"}         # what is compared; else scenarios
 EXAMPLE_WIDTH = 400
 
 
@@ -34,14 +36,14 @@ def report(vectors: Vectors, examples: int = 1) -> int:
         elif each.difference:
             differ[each.group] += 1
             shown.setdefault(each.group, []).append(each.difference)
-    print(f"{vectors.path}: release {vectors.release}, {compared.total()} compared, {differ.total()} differ,"
+    release = f"release {vectors.release}, " if vectors.release else ""
+    print(f"{vectors.path}: {release}{compared.total()} compared, {differ.total()} differ,"
           f" {covered.total()} covered by an abstraction ({time.perf_counter() - began:.0f} s)")
     if not compared:
         raise UsageError(f"{vectors.path}: nothing in it could be compared")
     rows = [(group, count, count - covered[group] - differ[group], covered[group], differ[group])
             for group, count in compared.items()]
-    kind = "call" if vectors.form in (CALLS, DPAMT_CALLS) else "scenario"
-    print(tabulate(rows, headers=(kind, "compared", "agree", "covered", "differ")))
+    print(tabulate(rows, headers=(KIND.get(vectors.form, "scenario"), "compared", "agree", "covered", "differ")))
     for group, differences in shown.items():
         for difference in differences[:examples]:
             print(f"  {group}: {difference[:EXAMPLE_WIDTH]}")
@@ -55,12 +57,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", metavar="FILE")
     parser.add_argument("--examples", type=int, default=1, help="differences to show of each call or scenario")
+    parser.add_argument("--release", default="", metavar="R",
+                        help="of single calls, if not the one that the file's name or explanation says")
     options = parser.parse_args(arguments)
-    try:
-        return int(sum([report(read(path), options.examples) for path in options.files]) > 0)
-    except UsageError as problem:
-        print(f"conformance: {problem}", file=sys.stderr)
-        return 2
+    code = 0
+    for path in options.files:
+        try:
+            code = max(code, int(report(read(path, options.release), options.examples) > 0))
+        except UsageError as problem:
+            sys.stdout.flush()
+            print(f"conformance: {problem}", file=sys.stderr)
+            code = 2
+    return code
 
 
 if __name__ == "__main__":

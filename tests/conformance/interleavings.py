@@ -23,6 +23,7 @@ from tests.ready import BY_VCPU
 
 PAGE_BITS = 12
 ACTORS = ("a", "b", "c")
+SCENARIO = ("release", "scenario", *ACTORS, "start", "listed")
 PRIORITY = status("TDX_OPERAND_BUSY_HOST_PRIORITY", "RCX")
 HALT, UNFINISHED = "halt", "-"
 WORDS = ("entry", "entry_state", "tree", "page_pamt", "page_type", "epoch_lock", "td_epoch", "op_state_lock")
@@ -63,11 +64,11 @@ def made(line: Line, column: str) -> Made:
     return Made(words[0], twice, keys)
 
 
-def group(lines: list[Line]) -> dict[str, list[Line]]:
-    """Lines by scenario."""
-    found: dict[str, list[Line]] = {}
+def group(lines: list[Line]) -> dict[tuple[str, ...], list[Line]]:
+    """Lines by scenario: its number, and what it is, as a file may be of several releases or joined of several."""
+    found: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
-        found.setdefault(line["scenario"], []).append(line)
+        found.setdefault(tuple(line.cells.get(column, "") for column in SCENARIO), []).append(line)
     return found
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.__main__ import COMPARE, main
 from tests.conformance.abstractions import ABSTRACTIONS, FREE, SAME, covering
 from tests.conformance.interleavings import group
-from tests.conformance.reading import CALLS, DPAMT_CALLS, DPAMT_INTERLEAVINGS, Line, read
+from tests.conformance.reading import CALLS, DPAMT_CALLS, DPAMT_INTERLEAVINGS, LOCK_WORDS, Line, read
 
 FILES = sorted(Path("tests/vectors/module").glob("*.csv.gz"))
 EACH_CALL = 40                   # the sample: of the single calls every so many-th,
@@ -147,13 +147,64 @@ def test_an_outcome_that_is_missing_or_too_much_differs(tmp_path, capsys):
     assert "not here:" in capsys.readouterr().out
 
 
+def scenario(number: int, release: str):
+    """Explanation, columns and the lines of a scenario of interleavings-RELEASE."""
+    rows = part(f"interleavings-{release}", 1000)
+    place = rows[1].index("scenario")
+    known = list(dict.fromkeys(row[place] for row in rows[2:]))
+    return [*rows[:2], *(row for row in rows[2:] if row[place] == known[number])]
+
+
+def test_a_file_may_be_of_several_releases(tmp_path, capsys):
+    rows = [*scenario(0, "1.5.05"), *scenario(0, "1.5.34")[2:]]
+    assert main([written(tmp_path / "some.csv", rows)]) == 0
+    assert "release 1.5.05, 1.5.34, 2 compared, 0 differ" in capsys.readouterr().out
+    rows[-1] = [cell.replace("1.5.34", "1.5.35") for cell in rows[-1]]
+    assert main([written(tmp_path / "some.csv", rows)]) == 2
+    assert f"some.csv:{len(rows)}: release = '1.5.35': did you mean 1.5.34? must be one of" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_compared(tmp_path, capsys):
+    good = written(tmp_path / "calls-1.5.24.csv", part("calls-1.5.24", 2))
+    assert main([str(tmp_path / "none.csv"), good]) == 2
+    both = capsys.readouterr()
+    assert "2 compared, 0 differ" in both.out and both.err.count("\n") == 1
+
+
+def test_the_release_of_single_calls_can_be_said(tmp_path, capsys):
+    path = written(tmp_path / "some.csv", part("calls-1.5.24", 2)[1:])
+    assert main(["--release", "1.5.24", path]) == 0 and "release 1.5.24" in capsys.readouterr().out
+    assert main(["--release", "1.5.7", path]) == 2 and "did you mean 1.5.06?" in capsys.readouterr().err
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path):
+    path = Path(written(tmp_path / "calls-1.5.24.csv", part("calls-1.5.24", 2)))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert main([str(path)]) == 0
+
+
+LOCKS = [*LOCK_WORDS], ["sharex", "sharex_acquire_shared", "0x1", "BUSY", "0x3", "0"]
+
+
+@pytest.mark.parametrize("cell, value, code, said", [
+    (3, "BUSY", 0, "1 compared, 0 differ"), (3, "SUCCESS", 1, "cas: result SUCCESS, here BUSY; bts: result"),
+    (4, "0x1", 1, "word_after 0x1, here 0x3"), (5, "1", 1, "halts 1, here 0"),
+    (1, "sharex_take", 2, "operation = 'sharex_take': must be one of"), (2, "0x10000", 2, "does not fit the 16-bit lock word"),
+])
+def test_lock_words_are_read_too(tmp_path, capsys, cell, value, code, said):
+    rows = [list(row) for row in LOCKS]
+    rows[1][cell] = value
+    assert main([written(tmp_path / "locks.csv", rows)]) == code
+    assert said in "".join(capsys.readouterr())
+
+
 @pytest.mark.parametrize("rows, sentence", [
     ([["a", "b"]], "columns = 'a,b': must be those of"),
     ([], "columns = ''"),
     ([list(CALLS), ["tdh_mem_track"]], "some.csv:2: 1 cells: must be 9"),
-    ([list(CALLS)], "release = '': must be one of 1.5.01"),
+    ([list(CALLS)], "neither its name nor its explanation says a release: say --release, one of 1.5.01"),
     ([["# of 1.5.24"], list(CALLS)], "nothing in it could be compared"),
-    ([["# of 1.5.07"], list(CALLS)], "release = '1.5.07': must be one of"),
+    ([["# of 1.5.07"], list(CALLS)], "release = '1.5.07': did you mean 1.5.06? must be one of"),
     ([["# of 1.5.24"], list(CALLS), ["tdh_mem_page_aug", "x", "FREE", "0", "0", "", "0x0", "return", ""]],
      "must be a number"),
     ([["# of 1.5.24"], list(CALLS), ["tdh_mem_page_aug", "0", "FREE", "0", "0", "op_state", "0x0", "return", ""]],

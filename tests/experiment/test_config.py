@@ -47,6 +47,8 @@ def check(plan):
     (OK + 'primitive = "btr"', "primitive = 'btr'", "must be one of cas, bts"),
     (OK + 'engine = "process"', "engine = 'process'", "did you mean processes?"),
     (OK + 'module = "1.5.5"', "module = '1.5.5'", "did you mean 1.5.05?"),
+    (OK + '[module]\nepf_threshold = 0', "module.epf_threshold = 0", "must be a number from 1 to 255"),
+    (OK + '[module]\nepf_list = 1.5', "module.epf_list = 1.5", "must be a number from 1 to 32"),
     (OK + 'name = "../up"', "name = '../up'", "letters, digits"),
     (OK + "td = 5", "td = 5", "must be a table"),
     (OK + "[td]\nvcpus = 0", "td.vcpus = 0", "must be at least 1"),

@@ -13,6 +13,7 @@ from harness.protocol import contention
 from harness.protocol.kvm_locks import CONTEXTS, NOT_MADE
 from harness.protocol.seamcalls import IN_REPORT, held_by, seamcalls
 from harness.protocol.releases import BY_NAME, RELEASES
+from harness.reports.module import is_derived
 
 REPORT, DEFAULT = BY_NAME["report-2024"], BY_NAME["1.5.05"]
 
@@ -262,6 +263,13 @@ def test_a_source_is_of_the_release_or_says_that_it_is_not():
     assert "tdh_mem_page_add.c at character 3500" in line_behind("tdh_mem_page_add", "2.0.18")
     assert "not read in 1.5.34 itself" in line_behind("tdh_mem_page_add", "1.5.34")
     assert "tdg_mem_page_accept.c at character 1400" in line_behind("tdg_mem_page_accept", "1.5.34")
+
+
+def test_contention_says_how_many_of_its_rows_were_not_read_in_that_release():
+    derived = sum(is_derived(row, BY_NAME["1.5.34"]) for row in seamcalls(BY_NAME["1.5.34"]))
+    assert derived and f"\n{derived} of its {len(seamcalls(BY_NAME['1.5.34']))} calls are derived, neither read in 1.5.34 itself nor run" in \
+        run("contention", "--module", "1.5.34").stdout
+    assert "itself" not in run("contention", "--module", "report-2024").stdout
 
 
 @pytest.mark.parametrize("arguments, message", [

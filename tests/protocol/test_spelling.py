@@ -131,6 +131,15 @@ def test_an_errno_in_a_line_counts_where_a_call_is_named():
     assert not line("some driver: probe failed with error -16")
 
 
+@pytest.mark.parametrize("text, words", [
+    ("page 0x123: reclaim -> TDX_OPERAND_BUSY (0x8000020000000080)", [0x8000_0200_0000_0080]),
+    ("reclaim gave TDX_OPERAND_BUSY, then TDX_TD_FATAL (0x8000020000000080)", [0x8000_0200_0000_0080, 0xE000_0604_0000_0000]),
+    ("a 0xc000060800000000 and b 0xc000060800000004", [0xC000_0608_0000_0000, 0xC000_0608_0000_0004]),
+])
+def test_a_name_beside_its_own_number_is_no_second_answer(text, words):
+    assert sorted(asked.word for asked in read(text)) == words
+
+
 def test_several_at_once():
     assert [asked.word for asked in read("0x8000020000000092, 0xc0000b0800000001 TDX_TD_FATAL")] == \
         [TREE, 0xC000_0B08_0000_0001, 0xE000_0604_0000_0000]

@@ -121,6 +121,28 @@ def test_what_kind_of_answer_it_is(text, kind, says):
     assert document["kind"] == kind and says in " ".join(document["says"])
 
 
+def test_a_refusal_for_host_priority_leaves_the_module_in_one_way():
+    text = " ".join(printed("SEAMCALL (0x000000000000001d) failed: 0x8000020400000092", whole=False).split())
+    assert "never leaves" not in text and "One way leads out: a service TD" in text and "TDX_CROSS_TD_TRAP" in text
+
+
+@pytest.mark.parametrize("text, name", [
+    ("0x9000020000000001", "TDX_OPERAND_BUSY|RCX|HINT"), ("0x90000204000000ac", "TDX_OPERAND_BUSY_HOST_PRIORITY|OP_STATE|HINT"),
+    ("TDG_MEM_PAGE_ACCEPT failed: 0x9000020000000001", "TDX_OPERAND_BUSY|RCX|HINT"),
+    ("tdx: err=0xd0000d0400000000", "TDX_SERVTD_UUID_MISMATCH|HINT"),
+])
+def test_a_guest_finds_its_hosts_hint_in_an_error(text, name):
+    document = facts(*read(text))
+    assert document["name"] == name and "Only a guest finds it" in " ".join(document["says"])
+    assert not document["entry"] and all(giver["instruction"] == "TDCALL" for giver in document["given_by"])
+    assert document["fields"]["host_recoverability_hint"] == 1
+
+
+@pytest.mark.parametrize("text", ["0x9000020500000000", "0x9000000900000000", "0x1000000000000030", "0x9000123400000000"])
+def test_bit_60_of_a_status_is_no_hint_and_only_an_error_has_one(text):
+    assert "HINT" not in facts(*read(text))["name"]
+
+
 def test_what_may_have_been_meant_instead_is_noted():
     assert "TDX_OPERAND_BUSY" in facts(*read("0x80000200"))["notes"][0]
     assert "write -16 or EBUSY" in facts(*read("16"))["notes"][0]
@@ -195,10 +217,10 @@ def test_a_call_that_is_not_modelled_or_not_made_is_said_to_be():
     assert by_name("tdh_sys_info").name == "TDH.SYS.INFO" and "Linux 6.16 does not make it" in text
 
 
-def test_a_status_that_never_leaves_the_module_is_nobodys_answer():
+def test_a_status_that_no_call_answers_is_nobodys_answer():
     document = facts(*read("TDX_OPERAND_BUSY_HOST_PRIORITY|RCX"))
     assert not (document["given_by"] or document["kvm"] or document["entry"]) and document["again"]
-    assert "no row" not in explanation(document) and "It never leaves the module." in explanation(document)
+    assert "no row" not in explanation(document) and "No SEAMCALL answers it" in explanation(document)
 
 
 def test_a_status_without_its_operand_says_with_which_it_is_given():

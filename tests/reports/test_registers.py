@@ -42,6 +42,12 @@ def test_an_exit_of_a_td():
     assert said("tdh_vp_enter", 0x4D, RCX=2) == ["exit qualification"]
 
 
+@pytest.mark.parametrize("call", ["tdh_vp_enter", ""])
+def test_what_was_wrong_with_a_service_tds_target(call):
+    status, tdr = said(call, 0x9000_0009_0000_0000, RDX=0x8000_0204_0000_00AC, R8=0x12_3000)
+    assert status.endswith("target: TDX_OPERAND_BUSY_HOST_PRIORITY|OP_STATE") and tdr.endswith("TDR, at physical address 0x123000")
+
+
 def test_a_page_and_a_cpuid_leaf():
     assert said("tdh_phymem_page_reclaim", RCX=3, RDX=0x5000, R8=1) == \
         ["type of the page: 3 REG (data)", "owner of the page: the TDR at physical address 0x5000", "size of the page: 1 2 MiB"]

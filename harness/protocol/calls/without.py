@@ -21,7 +21,7 @@ WITHOUT = {
         42: "no handler in any release that was read",
         44: f"{NO_LOCK}: succeeds and does nothing, for old hosts (tdh_sys_lp_shutdown.c)",
         **dict.fromkeys(range(92, 96), SCAN),
-        97: "its file is empty in the one release that was read (2.0.16)",
+        97: "only a number: no handler in 1.5.34 (tdx_vmm_dispatcher.c, characters 7000 to 28500), and its file is empty in 2.0.16",
         **dict.fromkeys((*range(128, 141), *range(150, 158), *range(161, 167)), CONNECT),
     },
     GUEST: {
@@ -36,7 +36,7 @@ WITHOUT = {
         25: "not modelled: L2 VMs; the vCPU holds what it held",
         26: f"{NO_LOCK}: flushes translations of L2 VMs (tdg_vp_invept.c 2.0.08)",
         27: f"{NO_LOCK}: as TDG.VP.INVEPT; derived",
-        33: "not modelled: TDH.SERVTD.REBIND, its other half, is empty in the release that was read",
+        33: "only a number: no handler in 1.5.34 (tdx_td_dispatcher.c, characters 10000 to 16500), and its file is empty in 2.0.18",
         **dict.fromkeys((*range(64, 71), 72), CONNECT),
     },
 }
