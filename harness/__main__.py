@@ -7,7 +7,8 @@ import _signal               # what the module signal is made of, without the te
 import os
 import sys
 
-CONSOLE = "sept-harness"         # the command of an installed program
+from harness import CONSOLE
+
 EARLY = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT)       # stops.SIGNALS, before that can be loaded
 if __name__ == "__main__" or sys.argv[0].endswith(f"/{CONSOLE}"):      # nothing is there to be kept yet: no word, and the right code
     for number in EARLY:
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from harness import printing, stops
 from harness.errors import (
-    DONE, INTERRUPTED, NOT_PRINTED, READER_GONE, UNEXPECTED, USAGE, UsageError, escaped, shortened,
+    DONE, INTERRUPTED, NOT_PRINTED, READER_GONE, UNEXPECTED, USAGE, UsageError, escaped, program, shortened,
 )
 from harness.host import surroundings
 
@@ -72,8 +73,7 @@ def parser(chosen: str | None, console: bool = False) -> Arguments:
 
     console   named as an installed program is
     """
-    console = console or Path(sys.argv[0]).name == CONSOLE
-    top = Arguments(prog=CONSOLE if console else "python -m harness", description=PURPOSE)
+    top = Arguments(prog=CONSOLE if console else program(), description=PURPOSE)
     top.add_argument("--version", action="store_true", help="version of this program, commit, Numba, newest module known")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Arguments)
     for name, purpose in COMMANDS.items():

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import shtab
 
-from harness.__main__ import CONSOLE, parser
+from harness import CONSOLE
+from harness.__main__ import parser
 
 FOLDER = Path(__file__).parent.parent.parent / "completions"
 FILES = {"bash": f"{CONSOLE}.bash", "zsh": f"_{CONSOLE}"}
