@@ -7,10 +7,10 @@ import _signal               # what the module signal is made of, without the te
 import os
 import sys
 
-from harness import CONSOLE
+import harness
 
 EARLY = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT)       # stops.SIGNALS, before that can be loaded
-if __name__ == "__main__" or sys.argv[0].endswith(f"/{CONSOLE}"):      # nothing is there to be kept yet: no word, and the right code
+if __name__ == "__main__" or sys.argv[0].endswith(f"/{harness.CONSOLE}"):      # nothing is there to be kept yet: no word, and the right code
     for number in EARLY:
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, lambda given, _frame: os._exit(128 + given))
@@ -73,7 +73,7 @@ def parser(chosen: str | None, console: bool = False) -> Arguments:
 
     console   named as an installed program is
     """
-    top = Arguments(prog=CONSOLE if console else program(), description=PURPOSE)
+    top = Arguments(prog=harness.CONSOLE if console else program(), description=PURPOSE)
     top.add_argument("--version", action="store_true", help="version of this program, commit, Numba, newest module known")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Arguments)
     for name, purpose in COMMANDS.items():
@@ -117,7 +117,7 @@ def version() -> str:
     from harness.host.fingerprint import versions
     from harness.protocol.releases import NAMES, NEWEST, find
     two = [name for name in NAMES if name.startswith("2.")][-1]
-    return f"{CONSOLE} {versions()}; newest modules known: {find(NEWEST).name} and {two}"
+    return f"{harness.CONSOLE} {versions()}; newest modules known: {find(NEWEST).name} and {two}"
 
 
 def _chosen(given: list[str]) -> str | None:

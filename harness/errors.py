@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from harness import CONSOLE
+import harness
 
 DONE, FAILED, USAGE, UNTRUSTWORTHY, NOT_SEEN = range(5)
 UNEXPECTED = 70
@@ -43,7 +43,7 @@ UNSAFE = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{FORMATTING}]")
 
 def program() -> str:
     """How this program was started, for a line that says what to type."""
-    return CONSOLE if Path(sys.argv[0]).name == CONSOLE else "python -m harness"
+    return harness.CONSOLE if Path(sys.argv[0]).name == harness.CONSOLE else "python -m harness"
 
 
 def gravest(*codes: int) -> int:

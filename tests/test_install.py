@@ -63,6 +63,7 @@ def test_its_configs_can_be_listed_and_copied_and_run_from_there(installed):
     listed = sept_harness(installed, "configs")
     assert all(shipped.name_of(path) in listed.stdout for path in shipped.all_files())
     assert max(map(len, listed.stdout.splitlines())) <= 100
+    assert "..." not in listed.stdout                # no question is cut off
     assert sept_harness(installed, "configs", "explore/known", "--copy", "mine").returncode == 0
     assert (installed / "empty/mine/explore/known/size_mismatch.toml").is_file()
     again = sept_harness(installed, "configs", "--copy", "mine")
