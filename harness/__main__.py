@@ -25,7 +25,7 @@ from pathlib import Path
 
 from harness import printing, stops
 from harness.errors import (
-    DONE, INTERRUPTED, NOT_PRINTED, READER_GONE, UNEXPECTED, USAGE, UsageError, escaped, program, shortened,
+    DONE, INTERRUPTED, NOT_PRINTED, READER_GONE, UNEXPECTED, USAGE, UsageError, escaped, meant, nearest, program, shortened,
 )
 from harness.host import surroundings
 
@@ -60,6 +60,20 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message):
         raise UsageError(f"{self.prog}: {message}")
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Of a command: what it does not take is a mistake of that command, with the option that was meant."""
+        namespace, left = super().parse_known_args(args, namespace)
+        if left:
+            word = next((word for word in left if word.startswith("-")), left[0])
+            self.error(f"{word}: not an argument of this command{nearest(word.partition('=')[0], self._option_string_actions)}")
+        return namespace, left
+
+    def _check_value(self, action, value):
+        """A choice that is misspelled: what was meant first."""
+        if action.choices is not None and value not in action.choices:
+            said = f"{value!r}: {meant(value, action.choices)}must be {', '.join(map(str, action.choices))}"
+            raise argparse.ArgumentError(action, said)
 
     def _get_value(self, action, arg_string):
         """Of an option that is given "", as by a shell's variable that is not set: refused, and not taken for this folder."""
