@@ -64,3 +64,5 @@ Two rules keep results honest.  A number is either measured or marked as an assu
 config).  And each check is seen to fail: the suite breaks the entry lock, leaves out TRACK, leaves
 out the kick, and expects the run to say so.
 """
+
+CONSOLE = "sept-harness"         # the command of an installed program

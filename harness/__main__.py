@@ -7,9 +7,10 @@ import _signal               # what the module signal is made of, without the te
 import os
 import sys
 
-CONSOLE = "sept-harness"         # the command of an installed program
+import harness
+
 EARLY = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT)       # stops.SIGNALS, before that can be loaded
-if __name__ == "__main__" or sys.argv[0].endswith(f"/{CONSOLE}"):      # nothing is there to be kept yet: no word, and the right code
+if __name__ == "__main__" or sys.argv[0].endswith(f"/{harness.CONSOLE}"):      # nothing is there to be kept yet: no word, and the right code
     for number in EARLY:
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, lambda given, _frame: os._exit(128 + given))
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from harness import printing, stops
 from harness.errors import (
-    DONE, INTERRUPTED, NOT_PRINTED, READER_GONE, UNEXPECTED, USAGE, UsageError, escaped, shortened,
+    DONE, INTERRUPTED, NOT_PRINTED, READER_GONE, UNEXPECTED, USAGE, UsageError, escaped, meant, nearest, program, shortened,
 )
 from harness.host import surroundings
 
@@ -60,6 +61,20 @@ class Arguments(argparse.ArgumentParser):
     def error(self, message):
         raise UsageError(f"{self.prog}: {message}")
 
+    def parse_known_args(self, args=None, namespace=None):
+        """Of a command: what it does not take is a mistake of that command, with the option that was meant."""
+        namespace, left = super().parse_known_args(args, namespace)
+        if left:
+            word = next((word for word in left if word.startswith("-")), left[0])
+            self.error(f"{word}: not an argument of this command{nearest(word.partition('=')[0], self._option_string_actions)}")
+        return namespace, left
+
+    def _check_value(self, action, value):
+        """A choice that is misspelled: what was meant first."""
+        if action.choices is not None and value not in action.choices:
+            said = f"{value!r}: {meant(value, action.choices)}must be {', '.join(map(str, action.choices))}"
+            raise argparse.ArgumentError(action, said)
+
     def _get_value(self, action, arg_string):
         """Of an option that is given "", as by a shell's variable that is not set: refused, and not taken for this folder."""
         if action.option_strings and not arg_string:
@@ -72,8 +87,7 @@ def parser(chosen: str | None, console: bool = False) -> Arguments:
 
     console   named as an installed program is
     """
-    console = console or Path(sys.argv[0]).name == CONSOLE
-    top = Arguments(prog=CONSOLE if console else "python -m harness", description=PURPOSE)
+    top = Arguments(prog=harness.CONSOLE if console else program(), description=PURPOSE)
     top.add_argument("--version", action="store_true", help="version of this program, commit, Numba, newest module known")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Arguments)
     for name, purpose in COMMANDS.items():
@@ -117,7 +131,7 @@ def version() -> str:
     from harness.host.fingerprint import versions
     from harness.protocol.releases import NAMES, NEWEST, find
     two = [name for name in NAMES if name.startswith("2.")][-1]
-    return f"{CONSOLE} {versions()}; newest modules known: {find(NEWEST).name} and {two}"
+    return f"{harness.CONSOLE} {versions()}; newest modules known: {find(NEWEST).name} and {two}"
 
 
 def _chosen(given: list[str]) -> str | None:

@@ -9,6 +9,10 @@ shown `escaped`: it cannot begin a line, move the cursor or turn the direction o
 
 import difflib
 import re
+import sys
+from pathlib import Path
+
+import harness
 
 DONE, FAILED, USAGE, UNTRUSTWORTHY, NOT_SEEN = range(5)
 UNEXPECTED = 70
@@ -35,6 +39,11 @@ WORD = 120                       # of a word, such as a path, in a line that wou
 FORMATTING = "".join(map(chr, (0x61C, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)))
 # What moves the cursor, breaks a line, hides or turns text, or is half a character.
 UNSAFE = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{FORMATTING}]")
+
+
+def program() -> str:
+    """How this program was started, for a line that says what to type."""
+    return harness.CONSOLE if Path(sys.argv[0]).name == harness.CONSOLE else "python -m harness"
 
 
 def gravest(*codes: int) -> int:

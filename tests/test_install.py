@@ -56,12 +56,14 @@ def test_an_installed_program_runs_and_explores_what_is_shipped(installed):
     explored = sept_harness(installed, "explore", "accept_block")
     assert explored.returncode == 0, explored.stderr
     assert sept_harness(installed, "sweep", "--help").stdout.startswith("usage: sept-harness sweep")
+    assert "is a config, not a scenario: sept-harness run " in sept_harness(installed, "explore", "kick_vcpus").stderr
 
 
 def test_its_configs_can_be_listed_and_copied_and_run_from_there(installed):
     listed = sept_harness(installed, "configs")
     assert all(shipped.name_of(path) in listed.stdout for path in shipped.all_files())
     assert max(map(len, listed.stdout.splitlines())) <= 100
+    assert "..." not in listed.stdout                # no question is cut off
     assert sept_harness(installed, "configs", "explore/known", "--copy", "mine").returncode == 0
     assert (installed / "empty/mine/explore/known/size_mismatch.toml").is_file()
     again = sept_harness(installed, "configs", "--copy", "mine")

@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 from harness import stops
 from harness.commands import task as tasks_
 from harness.commands.progress import Sign
-from harness.errors import UsageError
+from harness.errors import UsageError, program
+from harness.host import extras
 
 PORT = 8786
 DEFAULT = f"tcp://127.0.0.1:{PORT}"
@@ -117,13 +118,12 @@ def loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_installed() -> None:
+def check_installed(asked: str = "--cluster") -> None:
     """Raises UsageError where the extra is not there."""
     try:
         import distributed  # noqa: F401
-    except ModuleNotFoundError as missing:
-        raise UsageError(f"{missing.name} is not installed for {sys.executable}: pip install 'tdx-sept-harness[cluster]', or in a"
-                         " checkout: pip install -c requirements.lock -e '.[cluster]'") from None
+    except ModuleNotFoundError:
+        raise extras.missing(asked, "cluster") from None
 
 
 # --- who computes what -------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def connected(where: Address):
     except (OSError, ValueError, TimeoutError) as problem:
         said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise UsageError(f"--cluster {where.url}: no scheduler answers: {said}; start one by"
-                         f" `python -m harness worker {where.url} --scheduler`") from None
+                         f" `{program()} worker {where.url} --scheduler`") from None
     try:
         yield client
     finally:
@@ -323,7 +323,7 @@ def fleet(where: Address, function: Callable, task: tuple) -> Iterator[tuple[str
         cluster = Cluster(client, MACHINE, jobs.source())
         workers = list(cluster.look())
         if not workers:
-            raise UsageError(f"--cluster {where.url}: no worker measures there; start one by `python -m harness worker"
+            raise UsageError(f"--cluster {where.url}: no worker measures there; start one by `{program()} worker"
                              f" {where.url} --machine`")
         names = {address: Named.read(worker["name"]) for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
         hosts = [names[worker].host for worker in workers]

@@ -10,7 +10,6 @@ from harness.files import reason, saved, write_file
 from harness.reports.text import formatted, wrap
 
 COMMENT = re.compile(r"^(?:# ?|\(\* ?|//+ ?)(.*)")
-LONGEST = 48                     # of a question in a table, beside the longest name in 100 columns
 
 
 def add(parser) -> None:
@@ -26,8 +25,7 @@ def do(options) -> int:
         raise UsageError(f"{options.words[0]}: no shipped file has this in its name; `configs` lists them")
     if options.copy:
         return copy(chosen, Path(options.copy))
-    rows = [{"name": shipped.name_of(path), "question": question(path.read_text(encoding="utf-8"), options.format == "table")}
-            for path in chosen]
+    rows = [{"name": shipped.name_of(path), "question": question(path.read_text(encoding="utf-8"))} for path in chosen]
     print(formatted(rows, options.format, words=(0, 1)))
     if options.format == "table":
         print("\n" + wrap("`run NAME` or `explore NAME` takes each from wherever it lies; `configs --copy DIR` writes them out."))
@@ -48,7 +46,7 @@ def copy(chosen: list[Path], target: Path) -> int:
     return DONE
 
 
-def question(text: str, short: bool = False) -> str:
+def question(text: str) -> str:
     """The first sentence of a file's own comment."""
     lines = []
     for line in text.splitlines():
@@ -57,5 +55,4 @@ def question(text: str, short: bool = False) -> str:
             lines.append(found[1].strip(" *)"))
         elif lines:
             break
-    said = re.split(r"(?<=[.?!])\s", " ".join(lines), maxsplit=1)[0].rstrip(".:;")
-    return said if not short or len(said) <= LONGEST else said[:LONGEST - 4].rpartition(" ")[0] + " ..."
+    return re.split(r"(?<=[.?!])\s", " ".join(lines), maxsplit=1)[0].rstrip(".:;")

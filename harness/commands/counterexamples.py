@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.engines.explore.search import Found
-from harness.errors import UsageError
+from harness.errors import UsageError, program
 from harness.files import reason, saved, write_file
 from harness.engines.replay.steps import execute
 from harness.experiment.schedule import Schedule, Turn
@@ -77,7 +77,7 @@ def save(schedule: Schedule, number: int, destination: Destination) -> None:
     path = folder / f"{stem}-{number}.schedule.json"
     try:
         schedule.write(path)
-        print(f"{saved(path)}; {saved(path, 'again: python -m harness replay')}", file=sys.stderr)
+        print(f"{saved(path)}; {saved(path, f'again: {program()} replay')}", file=sys.stderr)
         if test and number == 1:
             write_file(as_test(schedule), test)
             print(saved(test, "wrote"), file=sys.stderr)

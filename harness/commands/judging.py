@@ -129,16 +129,19 @@ def remember(judged: Judged) -> str:
 
 def case_of(judged: Judged) -> Case:
     """The verdict on one config: what was not as expected, what changed, and the night's numbers."""
-    lines = failure_lines(judged)
-    lines += map(alarm_text, judged.night.alarms)
+    failed = [failure for result in judged.results for failure in expectations.failures(result, judged.config.expect)]
+    unseen = expectations.only_unseen(failed) and not judged.night.alarms
+    lines = [*failure_lines(judged), *map(alarm_text, judged.night.alarms)]
+    if unseen:
+        lines[-1] += f" (the last: {expectations.tried(judged.results[-1])})"
     status = FAIL if lines else PASS
     if judged.status() == trust.UNTRUSTWORTHY:
         reasons = [reason for result in judged.results if result.verdict.status == trust.UNTRUSTWORTHY
                    for reason in result.verdict.reasons]
-        status, lines = ERROR, [*dict.fromkeys(reasons), *lines]
+        status, lines, unseen = ERROR, [*dict.fromkeys(reasons), *lines], False
     first = judged.results[0]
     return Case(judged.config.name, status, lines, notes(judged),
-                sum(result.measured_s for result in judged.results), first.engine, first.module, judged.used())
+                sum(result.measured_s for result in judged.results), first.engine, first.module, judged.used(), unseen)
 
 
 def failure_lines(judged: Judged) -> list[str]:

@@ -11,7 +11,7 @@ reported as such and looked at again the next night.  History is written when ev
 night that was interrupted leaves none.
 
 Exit code: 3 if the canary did not fail or a run cannot be believed, 1 for a failed expectation or a
-confirmed change, better or worse, 0 otherwise.
+confirmed change, better or worse, 4 if only something that was expected did not occur, 0 otherwise.
 """
 
 import json
@@ -29,12 +29,12 @@ from typing import NamedTuple
 from harness import stops
 from harness.commands import arguments, cluster, jobs, judging, running, session as sessions
 from harness.commands.judging import Judged, Tonight
-from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, escaped, gravest
+from harness.errors import DONE, INTERRUPTED, UNTRUSTWORTHY, UsageError, escaped, gravest
 from harness.files import read_text, reason, saved, write_file
 from harness.experiment import config_file
 from harness.experiment.config import Config
 from harness.reports import ci
-from harness.reports.ci import ERROR, FAIL, PASS, Case
+from harness.reports.ci import ERROR, PASS, Case
 from harness.reports.text import count, wrap
 from harness.results import expectations
 from harness.results.metrics import WATCHED
@@ -46,7 +46,6 @@ CANARY_RUNS = 5                  # at most
 SHARE_OF_RERUNS = 1 / 3
 BUDGET_KEPT = 0.2                # of a budget, to either side
 COMMIT_MOST = 64                 # characters
-CODES = {PASS: DONE, FAIL: FAILED, ERROR: UNTRUSTWORTHY}
 
 now = time.time                  # a night's clock, by name so that tests can live through weeks
 
@@ -161,7 +160,7 @@ class Runner:
     def run(self, session: sessions.Session) -> Iterator[tuple[sessions.Run, Result]]:
         """Yields (run, result); raises KeyboardInterrupt after a run that was interrupted."""
         for run, result in running.run_session(session, {}, self.budget):
-            self.code = max(self.code, running.keep(result, self.out))
+            self.code = gravest(self.code, running.keep(result, self.out))
             if result.interrupted:
                 raise KeyboardInterrupt
             yield run, result
@@ -239,7 +238,7 @@ def report_on(ran: list[Judged], cases: list[Case], runner: Runner, tonight: Ton
     """Write the history and the files for other tools, and put the night into words."""
     remarks = [problem for each in ran for problem in each.series.problems]
     unwritten = [sentence for each in ran if (sentence := judging.remember(each))]
-    code = max(runner.code, *(CODES[case.status] for case in cases), UNTRUSTWORTHY if unwritten else DONE)
+    code = gravest(runner.code, *(case.code() for case in cases), UNTRUSTWORTHY if unwritten else DONE)
     commit = f"commit {tonight.commit}, " if tonight.commit else ""
     title = f"nightly {tonight.began}, {commit}{count(session.blocks, 'block')}, exit code {code}"
     summary = [*judging.summarize(ran, cases), *kept_budget(runner.budget, session, any(each.reruns for each in ran))]

@@ -37,7 +37,7 @@ def do(options) -> int:
     if cores is not None:
         cores = cores or len(os.sched_getaffinity(0))
         arguments.check_range("--cores", cores, 1, 4096)
-    cluster.check_installed()
+    cluster.check_installed("worker")
     if cores and cores > 1:
         return several(where, cores, options.insecure)
     with tempfile.TemporaryDirectory(prefix="sept-worker-") as folder:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from harness.errors import UsageError, meant
+from harness.errors import UsageError, meant, program
 from harness.experiment.config import Bound, Config, KeyProblem, Table
 from harness.files import DEPTH_MOST, STANDARD_INPUT, from_toml, read_toml, stem
 
@@ -47,7 +47,7 @@ def read(path: str | Path, overrides: list[str] = ()) -> Given:
     """A TOML file with overrides put in.  Raises UsageError."""
     table = read_toml(path)
     if "actors" in table or "pairs" in table:
-        raise UsageError(f"{path}: is a scenario, not a config: python -m harness explore {path}")
+        raise UsageError(f"{path}: is a scenario, not a config: {program()} explore {path}")
     origins = {}
     for override in overrides:
         key, value = parse_override(override)
@@ -89,7 +89,7 @@ def check(given: Given) -> Config:
     """A Config from tables.  Raises UsageError for the first problem found."""
     path = given.path
     if "sweep" in given.table:
-        raise UsageError(f"{path}: sweep: this config is for `python -m harness sweep {path}`")
+        raise UsageError(f"{path}: sweep: this config is for `{program()} sweep {path}`")
     try:
         return Config.model_validate(given.table)
     except ValidationError as errors:

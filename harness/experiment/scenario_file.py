@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.errors import UsageError, meant, nearest
+from harness.errors import UsageError, meant, nearest, program
 from harness.experiment.config import KeyProblem, check_design, check_dynamic_pamt
 from harness.experiment.config_file import explain, mistake
 from harness.protocol.flows.pamt import RANGES
@@ -39,7 +39,7 @@ def load(path: str | Path, modules: list[str] | None = None, policy: str | None 
     """
     table = read_toml(path)
     if "td" in table or "workload" in table:
-        raise UsageError(f"{path}: is a config, not a scenario: python -m harness run {path}")
+        raise UsageError(f"{path}: is a config, not a scenario: {program()} run {path}")
     if policy is not None:
         table["policy"] = policy
     if guest is not None:

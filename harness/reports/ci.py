@@ -11,7 +11,7 @@ import xml.etree.ElementTree as xml
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.errors import escaped
+from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY, escaped
 from harness.files import write_file
 from harness.reports.numbers import events_text, over_runs
 from harness.results import inference
@@ -19,6 +19,7 @@ from harness.results.metrics import COMPARED, FATAL, LESS, MORE, Metric, chosen,
 from harness.results.schema import Result
 
 PASS, FAIL, ERROR = "PASS", "FAIL", "ERROR"
+CODES = {PASS: DONE, FAIL: FAILED, ERROR: UNTRUSTWORTHY}
 SHOWN = chosen("busy_per_attempt_percent", "removals_per_s")      # in a line
 
 # Unit of a metric from the end of its key, as github-action-benchmark shows it.
@@ -32,6 +33,7 @@ class Case:
 
     lines      what failed (or, of a canary, what was seen); notes: what is good to know
     results    those that its numbers are of; none of a canary
+    unseen     nothing else is wrong but that what was to occur did not, or not often enough (of FAIL)
     """
 
     name: str
@@ -42,6 +44,11 @@ class Case:
     engine: str = ""
     module: str = ""
     results: list[Result] = field(default_factory=list)
+    unseen: bool = False
+
+    def code(self) -> int:
+        """The exit code that it deserves."""
+        return NOT_SEEN if self.unseen else CODES[self.status]
 
     def line(self) -> str:
         shown = ", ".join(metric.said(over_runs(metric, self.results)) for metric in SHOWN if values(metric, self.results))

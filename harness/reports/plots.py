@@ -11,7 +11,7 @@ import re
 import statistics
 from typing import NamedTuple
 
-from harness.errors import UsageError
+from harness.host import extras
 
 INK, MUTED, GRID = "#1d2530", "#5b6673", "#d5dae0"
 SERIES = ("#0b6bcb", "#c2410c", "#15803d", "#9333ea", "#a16207", "#0e7490", "#be123c", "#4d7c0f")
@@ -35,8 +35,7 @@ def load_matplotlib(wanted_by: str = "report"):
     try:
         import matplotlib
     except ImportError:
-        raise UsageError(f"{wanted_by}: matplotlib and jinja2 are not installed;"
-                         " `pip install '.[report]'` does it") from None
+        raise extras.missing(wanted_by, "report") from None
     matplotlib.use("Agg")
     matplotlib.rcParams.update(SETTINGS)
     return matplotlib

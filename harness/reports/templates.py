@@ -1,6 +1,6 @@
 """Pages for a browser: a template of this folder, filled in by jinja2 (the extra `report`)."""
 
-from harness.errors import UsageError
+from harness.host import extras
 
 
 def filled(template: str, asked: str, **values) -> str:
@@ -11,7 +11,7 @@ def filled(template: str, asked: str, **values) -> str:
     try:
         import jinja2
     except ImportError:
-        raise UsageError(f"{asked}: jinja2 is not installed; `pip install '.[report]'` does it") from None
+        raise extras.missing(asked, "report") from None
     environment = jinja2.Environment(loader=jinja2.PackageLoader("harness.reports", "."), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template(template).render(**values)

@@ -24,7 +24,7 @@ def prune(out: Path, keep: int) -> list[str]:
             gone += 1
         except OSError as problem:
             lines.append(f"{night}: cannot be deleted: {problem.strerror}")
-    return [*lines, f"deleted {gone} nights before the last {keep}"] if gone else lines
+    return [*lines, f"deleted {gone} night{'s' * (gone != 1)} before the last {keep}"] if gone else lines
 
 
 def _delete(night: Path) -> None:

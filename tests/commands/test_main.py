@@ -35,7 +35,12 @@ def test_help_is_quick():
 
 
 @pytest.mark.parametrize("arguments, says", [
-    (["rum"], "invalid choice: 'rum'"),
+    (["rum"], "'rum': did you mean run? must be run, explore, "),
+    (["xyzzy"], "'xyzzy': must be run, explore, "),
+    (["run", "kick_vcpus", "--formt", "json"], "--formt: not an argument of this command; did you mean --format?"),
+    (["run", "kick_vcpus", "--policy=retry16"], "--policy=retry16: not an argument of this command; did you mean --policies?"),
+    (["compare", "x", "--across", "engin"], "'engin': did you mean engine? must be engine, "),
+    (["schema", "config", "more"], "more: not an argument of this command"),
     (["run"], "CONFIG"),
     (["run", "configs/nowhere.toml"], "no such file"),
     (["run", "configs/kick_vcpus.toml", "--set", "td.vcpus=0"], "td.vcpus = 0: must be at least 1"),

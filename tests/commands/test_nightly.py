@@ -154,6 +154,18 @@ def test_an_expectation_that_fails_is_exit_code_1_and_says_in_how_many_blocks(th
     assert "PASS  other" in report.text                    # expects nothing of bugs
 
 
+def test_what_did_not_occur_is_exit_code_4_as_of_run_and_says_how_much_was_tried(theatre):
+    stage = theatre()
+    (stage.folder / "configs/steady.toml").write_text(CONFIGS["steady"].replace('"bugs.total" = 0', '"bugs.total" = { min = 1 }'))
+    stage.change = lambda result: result.bugs.update({"x: y": 1}) if result.seed == 2 else None
+    report = stage()
+    assert report.code == 4 and "exit code 4" in report.text
+    text = report.text.replace("\n    ", " ")
+    assert "FAIL  steady: expected bugs.total at least 1, got 0 in 4 of 5 runs (the last: " in text and " a run of " in text
+    stage.change = lambda result: result.invariants.update(mirror_agrees=1)
+    assert stage().code == 1                               # something else is wrong, too
+
+
 def test_a_bug_in_one_block_is_a_total_in_the_line_of_its_series(theatre):
     """It fails nothing where nothing is expected of it, and its median is 0."""
     stage = theatre()

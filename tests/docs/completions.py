@@ -5,10 +5,11 @@ from pathlib import Path
 
 import shtab
 
-from harness.__main__ import CONSOLE, parser
+import harness
+from harness.__main__ import parser
 
 FOLDER = Path(__file__).parent.parent.parent / "completions"
-FILES = {"bash": f"{CONSOLE}.bash", "zsh": f"_{CONSOLE}"}
+FILES = {"bash": f"{harness.CONSOLE}.bash", "zsh": f"_{harness.CONSOLE}"}
 # Arguments that name files.
 PATHS = {"CONFIG", "RESULT", "SCHEDULE", "FILE", "NEW", "REAL.json"}
 

@@ -16,7 +16,8 @@ def night(out, day: int, *others):
 def test_the_last_nights_stay(tmp_path):
     nights = [night(tmp_path, day) for day in range(1, 6)]
     (tmp_path / "kick_vcpus-20261101-000000").mkdir()
-    assert prune(tmp_path, 2) == ["deleted 3 nights before the last 2"]
+    assert prune(tmp_path, 4) == ["deleted 1 night before the last 4"]
+    assert prune(tmp_path, 2) == ["deleted 2 nights before the last 2"]
     assert sorted(tmp_path.iterdir()) == [tmp_path / "kick_vcpus-20261101-000000", *nights[3:]]
     assert prune(tmp_path, 2) == []
 
