@@ -29,6 +29,7 @@ it.  In reading order:
     clock_checks.py two processors' clocks compared, and the pace of one (for the coordinator)
     realtime.py   `run`: calls `step` for one actor in real time
     cells.py      one actor of many small worlds, side by side with others in real time
+    cells_logged.py the same with a clock, for a trace
     wheel.py      who is next in virtual time                } for
     lines.py      what it costs to reach a cache line        } simulate.py
     simulate.py   `run`: calls `step` for all actors, in virtual time

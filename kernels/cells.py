@@ -2,7 +2,8 @@
 
 A litmus test is a few accesses long, and what it asks about happens within nanoseconds.  So each process goes through
 the cells one by one, all of them begin each cell together, each a few pauses earlier or later, and what a cell comes
-to is looked at when the batch is over.  Rows are executed by `step` like anywhere else; marks are passed over.  KVM's own
+to is looked at when the batch is over.  Rows are executed by `step` like anywhere else; marks are passed over
+(cells_logged.py notes them, in runs of its own).  KVM's own
 flows choose the pages of their scripts, one after the other, and end then (as in kernels/moves.py); a choice that the
 search tries both ways is drawn.
 
@@ -65,39 +66,86 @@ def choose(row, pc, registers, script, random):
     return pc
 
 
-@kernel
-def one(rows, registers, base, script, random, limit_ns, stopped):
-    """A process in a cell, to its end; `random`: of its free choices; `limit_ns`: how long a row may wait."""
-    pc, tried, since = np.uint32(registers[Register.PC]), 0, 0
-    for _ in range(ROWS_MOST):
-        row = rows[pc]
-        pc, signal = step(rows, pc, registers, base)
-        if signal == CONTINUE:
-            tried = 0
-        elif signal == BLOCKED:
+def walker(clock, access, mark):
+    """`one`, for who notes what a process does, or does not; `to` is for these kernels.
+
+    clock(to)                                      what time it is, when a row is begun
+    access(to, here, row, registers, began)        a row has been executed
+    mark(to, row, signal, registers)               a row that `step` only reports, beside those that are decided here
+    """
+    @kernel
+    def one(rows, registers, base, script, random, limit_ns, stopped, to):
+        """A process in a cell, to its end; `random`: of its free choices; `limit_ns`: how long a row may wait."""
+        pc, tried, since, began = np.uint32(registers[Register.PC]), 0, 0, 0
+        for _ in range(ROWS_MOST):
+            here = pc
+            row = rows[here]
             if tried == 0:
-                since = atomics.monotonic_ns()
-            tried += 1
-            atomics.pause()
-            if tried % LOOK_EVERY == 0:
-                atomics.sleep_us(1)
-                if atomics.monotonic_ns() - since > limit_ns or atomics.load64(stopped) != 0:
-                    return WAITS
-        elif signal == Op.STOP:
-            return DONE
-        elif signal == Op.HALT:
-            return HALTED
-        elif signal == Op.CALL_BEGIN:
-            registers[Register.CALL] = row.value
-        elif signal == Op.CHOOSE:
-            random = mix(random)
-            pc = choose(row, pc, registers, script, random)
-        elif signal == Op.POLL:          # a vCPU stops once it has left, a host before it would choose
-            last = script.values.size - (1 if script.leave == 0 else 0)
-            registers[Register.STOPPING] = 1 if registers[Register.DRAWS] > last else 0
-        elif signal == Op.OVERDUE:
-            registers[row.register] = 0
-    return ENDLESS
+                began = clock(to)
+            pc, signal = step(rows, here, registers, base)
+            if signal == CONTINUE:
+                tried = 0
+                access(to, here, row, registers, began)
+            elif signal == BLOCKED:
+                if tried == 0:
+                    since = atomics.monotonic_ns()
+                tried += 1
+                atomics.pause()
+                if tried % LOOK_EVERY == 0:
+                    atomics.sleep_us(1)
+                    if atomics.monotonic_ns() - since > limit_ns or atomics.load64(stopped) != 0:
+                        return WAITS
+            elif signal == Op.STOP:
+                return DONE
+            elif signal == Op.HALT:
+                return HALTED
+            elif signal == Op.CHOOSE:
+                random = mix(random)
+                pc = choose(row, pc, registers, script, random)
+            elif signal == Op.POLL:          # a vCPU stops once it has left, a host before it would choose
+                last = script.values.size - (1 if script.leave == 0 else 0)
+                registers[Register.STOPPING] = 1 if registers[Register.DRAWS] > last else 0
+            elif signal == Op.OVERDUE:
+                registers[row.register] = 0
+            else:
+                mark(to, row, signal, registers)
+        return ENDLESS
+
+    return one
+
+
+@kernel
+def no_time(to):
+    return 0
+
+
+@kernel
+def no_access(to, here, row, registers, began):
+    pass
+
+
+@kernel
+def no_mark(to, row, signal, registers):
+    if signal == Op.CALL_BEGIN:
+        registers[Register.CALL] = row.value
+
+
+one = walker(no_time, no_access, no_mark)
+
+
+@kernel
+def together(block, processes, cell):
+    """Wait until all processes have come to a cell; False if the batch is given up."""
+    atomics.fetch_add64(block + ARRIVED, 1)
+    looks = 0
+    while atomics.load64(block + ARRIVED) < processes * (cell + 1):
+        atomics.pause()
+        looks += 1
+        if looks % SPINS == 0:
+            atomics.sleep_us(0)
+            if atomics.load64(block + STOPPED) != 0:
+                break
+    return atomics.load64(block + STOPPED) == 0
 
 
 @kernel(entry=True)
@@ -114,21 +162,12 @@ def batch(rows, start, registers, script, block, cells_at, stride, cells, proces
     for cell in range(cells):
         for number in range(start.size):
             registers[number] = start[number]
-        atomics.fetch_add64(block + ARRIVED, 1)
-        looks = 0
-        while atomics.load64(block + ARRIVED) < processes * (cell + 1):
-            atomics.pause()
-            looks += 1
-            if looks % SPINS == 0:
-                atomics.sleep_us(0)
-                if atomics.load64(block + STOPPED) != 0:
-                    break
-        if atomics.load64(block + STOPPED) != 0:
+        if not together(block, processes, cell):
             break
         random = mix(random)
         for _ in range(random >> 20 & spread):
             atomics.pause()
-        ended[cell] = one(rows, registers, block + cells_at + cell * stride, script, random, limit_ns, block + STOPPED)
+        ended[cell] = one(rows, registers, block + cells_at + cell * stride, script, random, limit_ns, block + STOPPED, 0)
         if ended[cell] != DONE:
             stuck += 1
             if stuck == STUCK_MOST:

@@ -9,17 +9,17 @@ from pathlib import Path
 from harness import stops
 from harness.commands import arguments
 from harness.commands.progress import Progress, Sign
-from harness.engines.cells import run as run_cells
+from harness.engines.cells import record, run as run_cells
 from harness.engines.explore import search, tso
 from harness.errors import DONE, FAILED, UNTRUSTWORTHY, UsageError, gravest
 from harness.experiment import config_file, litmus, litmus_loops
-from harness.files import write_file
+from harness.files import saved, write_file
 from harness.reports import events, litmus as reports
 from harness.results import litmus as verdicts
 
 ENGINE = "engine"                # `--set engine=simulate`: in virtual time
 UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
-TRACED = 100                     # runs in virtual time that a trace has
+TRACED = 100                     # runs that a trace has
 RUNS_MOST = 100_000_000_000
 
 
@@ -31,11 +31,13 @@ def runs(text: str) -> int:
     return int(found[1]) * UNITS[found[2]]
 
 
-def run(paths: list[str], count: int, given: str | None, seed: int = 1, style: str = "table") -> int:
+def run(paths: list[str], count: int, given: str | None, seed: int = 1, style: str = "table", trace: str | None = None) -> int:
     """Run every test so often, print its histogram beside what explore finds; returns the exit code.
 
     given   the memory model; None: x86-TSO, or sequential consistency of tests with a TD, for which there is no other
+    trace   where some runs more go, step by step: recording takes longer than the accesses, so none of the histogram's is recorded
     """
+    check_trace(trace, paths)
     if other := next((path for path in paths if not path.endswith(".litmus")), None):
         raise UsageError(f"{other}: is no .litmus file; litmus tests are run apart from configs")
     tests, code = [(path, litmus.load(path)) for path in paths], DONE
@@ -58,9 +60,26 @@ def run(paths: list[str], count: int, given: str | None, seed: int = 1, style: s
                 print(reports.as_litmus(test, verdict, impossible, ran.seconds))
                 print(reports.beside_runs(test, ran, verdict, impossible, known, model, seed) + "\n", flush=True)
             code = gravest(code, FAILED if impossible else UNTRUSTWORTHY if not ran.runs else DONE)
+            if trace is not None and not ran.interrupted:
+                write_trace(test, record(test, TRACED, seed), "processes", seed, trace)
+                print(f"its {TRACED} runs are apart from those of the histogram, and slower: the clock is read around each access",
+                      file=sys.stderr)
     if style == "json":
         print(json.dumps(documents, indent=1))
     return code
+
+
+def check_trace(trace: str | None, paths: list[str]) -> None:
+    """Raises UsageError for a trace of several tests, or a place that cannot be written."""
+    if trace is not None and len(paths) > 1:
+        raise UsageError(f"--trace {trace}: of one test, here {len(paths)}")
+    if trace is not None:
+        arguments.check_file("--trace", Path(trace))
+
+
+def write_trace(test: litmus.Test, traced, engine: str, seed: int, trace: str) -> None:
+    write_file(events.of_litmus(test, traced, engine, seed), Path(trace))
+    print(saved(trace, "wrote"), file=sys.stderr)
 
 
 def simulate(paths: list[str], count: int, overrides: list[str], seed: int = 1, style: str = "table", trace: str | None = None) -> int:
@@ -69,10 +88,7 @@ def simulate(paths: list[str], count: int, overrides: list[str], seed: int = 1, 
     trace   where the calls of the first runs go, one by one
     """
     from harness.engines.simulate import small
-    if trace is not None and len(paths) > 1:
-        raise UsageError(f"--trace {trace}: of one test, here {len(paths)}")
-    if trace is not None:
-        arguments.check_file("--trace", Path(trace))
+    check_trace(trace, paths)
     config, code = machine(overrides), DONE
     documents: list[dict] = []
     tests = [(path, litmus.load(path)) for path in paths]
@@ -81,8 +97,7 @@ def simulate(paths: list[str], count: int, overrides: list[str], seed: int = 1, 
         with stops.noted(), Progress(test.name, number, len(tests)) as progress:
             ran = small.run(test, config, count, seed, progress, TRACED if trace else 0)
             if trace is not None:
-                write_file(events.of_litmus(test, small.program_of(test), ran.logs, small.TICKS_PER_NS, seed), Path(trace))
-                print(f"wrote {trace}", file=sys.stderr)
+                write_trace(test, ran.traced, "simulate", seed, trace)
             verdict = verdicts.judge(test, ran.endings)
             impossible = {tuple(state.values.values()) for state in verdict.states} - known if known is not None else set()
             if style == "json":

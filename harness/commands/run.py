@@ -46,7 +46,7 @@ def add(parser) -> None:
     parser.add_argument("--memory-model", choices=("sc", "tso"), help="of litmus tests: what their outcomes are held against"
                         " (default: tso; sc for tests with a TD)")
     parser.add_argument("--trace", metavar="FILE", help="write the calls of the first measured milliseconds, one by one, as JSON for"
-                        " chrome://tracing and ui.perfetto.dev (of one config)")
+                        " chrome://tracing and ui.perfetto.dev (of one config; of one litmus test, 100 runs apart from the others)")
     parser.add_argument("--check-outcomes", action="store_true",
                         help="fail if a call answered what no interleaving can answer")
 
@@ -67,10 +67,8 @@ def do(options) -> int:
                 raise UsageError(f"--memory-model {options.memory_model}: not in virtual time, which is sequentially consistent")
             return litmus_run.simulate(options.configs, litmus_run.runs(options.runs or "1k"), options.overrides, style=options.format,
                                        trace=options.trace)
-        if options.trace is not None:
-            raise UsageError(f"--trace {options.trace}: not of litmus tests as real processes, in which an access takes some nanoseconds;"
-                             " with --set engine=simulate, or of `explore`")
-        return litmus_run.run(options.configs, litmus_run.runs(options.runs or "1M"), options.memory_model, style=options.format)
+        return litmus_run.run(options.configs, litmus_run.runs(options.runs or "1M"), options.memory_model, style=options.format,
+                              trace=options.trace)
     for option, value in (("--runs", options.runs), ("--memory-model", options.memory_model)):
         if value is not None:
             raise UsageError(f"{option} {value}: is of C litmus tests (FILE.litmus)")

@@ -1,6 +1,7 @@
 """Litmus tests run by real processes, millions of times: how often each final state comes.
 
     run(test, runs, seed, progress) -> Ran        until all runs are done, or a stop is asked for (stops.noted)
+    record(test, runs, seed) -> Traced            some runs more, with the clock read around each access and call
 
 A process for each of the test, pinned to a processor of its own where there are enough, goes through batches of cells
 (kernels/cells.py); this process looks at what each cell has come to, and puts the memory of the start back.  From
@@ -20,25 +21,24 @@ import numpy as np
 
 from harness import stops
 from harness.experiment.litmus import Test
+from harness.experiment.litmus_rows import PROCESS, own_accesses
 from harness.experiment.world import World
+from harness.host import clocks
 from harness.memory.block import Memory
 from harness.memory.layout import LINE, VARIABLE
-from kernels import cells
+from harness.results.measured import Ending, Traced, log_of
+from kernels import cells, cells_logged, record as records
 from kernels.atomics import address_of
 
 CELLS_MOST, BYTES_MOST = 4096, 64 << 20
 SPREADS = (0, 3, 15, 63)         # pauses at most before a cell, by batch
 WAIT_NS = 100_000_000            # a row that waits so long waits for ever
 LOST_S = 60                      # a batch that takes so long has lost a process
+LOG_ROOM = 4096                  # accesses, calls and spans of a process that are kept of recorded runs
+READING, APART = "a reading of the clock takes, ns", "clocks of two processors differ by at least, ns"
+RECORDED_SPREAD = 15             # pauses at most before each of those
 PR_SET_PDEATHSIG = 1
-
-
-class Ending(NamedTuple):
-    """What a cell came to: words as Test.watched() lists them, spelled; how often."""
-
-    kind: str
-    words: tuple[str, ...]
-    count: int
+KINDS = {cells.DONE: "done", cells.WAITS: "deadlock", cells.HALTED: "halt", cells.ENDLESS: "endless"}
 
 
 class Ran(NamedTuple):
@@ -72,6 +72,50 @@ def run(test: Test, runs: int, seed: int, progress: Callable[[float, dict], None
         given_up = world.given_up
     return Ran([Ending(kind, words, count) for (kind, words), count in endings.items()], done, time.monotonic() - began,
                tuple(world.processors), world.processes > len(world.processors), given_up, stops.asked())
+
+
+def record(test: Test, runs: int, seed: int) -> Traced:
+    """Run a test so often (a batch at most) with what each process does noted.  Raises RuntimeError if a process is lost."""
+    world, clock = _World(test), clocks.calibrate()
+    notes, count = _Notes(world), min(world.cells, runs)
+    with _Workers(world, np.random.default_rng(seed), notes) as workers:
+        workers.batch(count, RECORDED_SPREAD)            # no page of the cells is touched for the first time in what is kept
+        if not world.given_up:
+            notes.forget()
+            workers.batch(count, RECORDED_SPREAD)
+    apart = clocks.offset(tuple(world.processors))
+    said = {READING: round(clock.reading_ticks / clock.ticks_per_ns, 1), APART: None if apart is None else round(apart / clock.ticks_per_ns, 1)}
+    return Traced(world.program, notes.spans, notes.logs(), [Ending(*world.came_to(cell), 1) for cell in range(count) if world.was_run(cell)],
+                  clock.ticks_per_ns, LOG_ROOM, said)
+
+
+class _Notes:
+    """A record for each process, shared with it, in which it notes what it does."""
+
+    def __init__(self, world: "_World"):
+        program = world.program
+        self.spans = [*program.spans, PROCESS]
+        self.world, self.at = world, records.tables(len(program.calls), len(program.answers), len(program.counters), len(self.spans), LOG_ROOM)
+        self.words = [np.frombuffer(mmap.mmap(-1, 8 * self.at.words), np.int64) for _ in range(world.processes)]
+        for words in self.words:
+            words[self.at.counts_in:self.at.first_start] = words[self.at.half:].ctypes.data
+        self.kinds = np.array([answer.kind for answer in program.answers], np.int64)
+        self.accesses = own_accesses(program, world.test.shown)
+
+    def of(self, process: int) -> cells_logged.Notes:
+        return cells_logged.Notes(self.words[process].ctypes.data, self.at, self.kinds, self.accesses, self.spans.index(PROCESS), len(self.spans))
+
+    def forget(self) -> None:
+        for words in self.words:
+            words[self.at.log] = 0
+
+    def logs(self) -> dict[str, np.ndarray]:
+        """By process; a span that is a run has the run's number in place of an answer."""
+        found = {script.actor.name: log_of(words, self.at.log) for script, words in zip(self.world.test.scripts, self.words)}
+        for log in found.values():
+            runs = log[:, 2] == -1 - self.spans.index(PROCESS)
+            log[runs, 3] = np.arange(runs.sum())
+        return found
 
 
 class _World:
@@ -126,16 +170,24 @@ class _World:
         run = kinds != cells.NOT_RUN
         columns = [kinds[run]] + [self.memory[run, at:at + 8].copy().view(np.int64).ravel() for at in self.words]
         found, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
-        spelled = {cells.DONE: "done", cells.WAITS: "deadlock", cells.HALTED: "halt", cells.ENDLESS: "endless"}
-        return Counter({(spelled[int(kind)], tuple(self.test.spell(name, int(word)) for name, word in zip(self.names, words))):
-                        int(times) for (kind, *words), times in zip(found, counts)})
+        return Counter({self._spelled(kind, words): int(times) for (kind, *words), times in zip(found, counts)})
+
+    def was_run(self, cell: int) -> bool:
+        return bool(self.ended[:, cell].max() != cells.NOT_RUN)
+
+    def came_to(self, cell: int) -> tuple[str, tuple[str, ...]]:
+        """(kind, words) of one cell."""
+        return self._spelled(self.ended[:, cell].max(), [self.memory[cell, at:at + 8].view(np.int64)[0] for at in self.words])
+
+    def _spelled(self, kind, words) -> tuple[str, tuple[str, ...]]:
+        return KINDS[int(kind)], tuple(self.test.spell(name, int(word)) for name, word in zip(self.names, words))
 
 
 class _Workers:
-    """A process for each of the test's, while a batch of cells is to be run."""
+    """A process for each of the test's, while a batch of cells is to be run; `notes`: where they note what they do."""
 
-    def __init__(self, world: _World, random):
-        self.world, self.batches, self.pids = world, 0, []
+    def __init__(self, world: _World, random, notes: _Notes | None = None):
+        self.world, self.notes, self.batches, self.pids = world, notes, 0, []
         self.order = [int(each) for each in random.permutation(len(world.processors))]
         self.words = [int(each) | 1 for each in random.integers(1, 1 << 62, world.processes)]
 
@@ -143,8 +195,7 @@ class _Workers:
         world, parent = self.world, os.getpid()
         self.shape = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.int64)       # cells and spread of the batch
         # Compiled before the fork, once for all.
-        cells.batch(world.program.rows, world.registers[0], world.registers[0].copy(), world.scripts[0], world.base, world.cells_at - world.first,
-                    world.stride, 0, 1, world.ended[0], 1, 0, WAIT_NS)
+        self._go(0, world.registers[0].copy(), 0, 1, 0)
         for number in range(world.processes):
             pid = os.fork()
             if not pid:
@@ -169,12 +220,17 @@ class _Workers:
                 known = int(world.control[cells.BATCH // 8])
                 place = self.order[(number + known) % len(self.order)]
                 os.sched_setaffinity(0, {world.processors[place]})
-                random = cells.batch(world.program.rows, world.registers[number], registers, world.scripts[number], world.base,
-                                     world.cells_at - world.first, world.stride, int(self.shape[0]), world.processes, world.ended[number], random,
-                                     int(self.shape[1]), WAIT_NS)
+                random = self._go(number, registers, int(self.shape[0]), random, int(self.shape[1]))
             code = 0
         finally:
             os._exit(code)
+
+    def _go(self, number: int, registers: np.ndarray, count: int, random: int, spread: int) -> int:
+        """A process's part of a batch; returns the next random word."""
+        world = self.world
+        given = (world.program.rows, world.registers[number], registers, world.scripts[number], world.base, world.cells_at - world.first,
+                 world.stride, count, world.processes, world.ended[number], random, spread, WAIT_NS)
+        return cells.batch(*given) if self.notes is None else cells_logged.batch(*given, self.notes.of(number))
 
     def batch(self, count: int, spread: int) -> None:
         """Run so many cells.  Raises RuntimeError if a process is lost."""

@@ -3,6 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pycparser import c_ast
 
 from harness.experiment.litmus_processes import parameters
@@ -19,12 +20,13 @@ from harness.protocol.litmus import interrupts, locks, scripted, tdx, types
 from harness.protocol.litmus.body import Body, Value, World
 from harness.protocol.litmus.statements import function
 from harness.protocol.seamcalls import write_call, write_calls
-from kernels.ops import OP_TABLE, REGISTERS, Op, Register as R, registers_of
+from kernels.ops import OP_TABLE, REGISTERS, Op, Order, Register as R, registers_of
 
 if TYPE_CHECKING:
     from harness.experiment.litmus import Test
 
 PROCESS = "process"              # the span of one process
+SCRIPT = "script"                # where the rows of a process in C are
 END = ".over"                    # behind a process's name: the label of its last row
 RESULT = "result."               # before the words in which a process leaves its locals
 # Registers that calls need besides those that their rows name.
@@ -64,7 +66,7 @@ def write(test: "Test") -> tuple[Program, dict, dict]:
         arguments = {name: Value(types.pointer(variables[name][0] if variables[name][0].kind != "array" else variables[name][0].to),
                                  constant=variables[name][1])
                      for name, _ in parameters(test.structs, node)}
-        with listing.within(flow="script"):
+        with listing.within(flow=SCRIPT):
             listing.label(script.label)
             _write_process(test, body, node, arguments)
             listing.flush()
@@ -125,6 +127,12 @@ def _surroundings(test: "Test") -> tuple[Flow, tuple[int, ...]]:
     else:
         flow = Flow(options, test.policy, test.hosts, 0, 1.0, False)
     return flow, tuple(number for number in range(REGISTERS) if number not in TAKEN | used)
+
+
+def own_accesses(program: Program, shown: tuple[str, ...]) -> np.ndarray:
+    """bool (rows,): the accesses of the file's own lines, not those within a call or a flow, nor of locals that are left (`shown`)."""
+    return np.array([row.flow == SCRIPT and not row.call and row.text not in shown and OP_TABLE[row.op].order != Order.NONE
+                     for row in program.listing])
 
 
 def used_registers(program: Program) -> set[int]:

@@ -52,6 +52,7 @@ class Access(NamedTuple):
     bits: int
     status: str = ""             # the call's answer, where one ends
     mark: str = ""               # KVM_BUG_ON, a violation that was counted, time that has run out
+    call: str = ""               # the call of the module that it is a part of
 
 
 @dataclass

@@ -6,15 +6,16 @@
 The page needs no network and no script from elsewhere; everything from files and programs is escaped (autoescape).
 """
 
-import json
 from typing import NamedTuple
 
 from harness.experiment.schedule import Access, Schedule
+from harness.reports.chrome_trace import Lane, Span, written
 from harness.reports.templates import filled
 from kernels.words import spell_entry
 
 TEMPLATE = "way.html.jinja"
 ONE_PATTERN, REPEATED = 2, 16    # accesses of what is repeated, and how many of them are folded
+ACCESS_NS = 1000                 # how long an access lasts in a trace
 SHADOWS = ("owner of", "mmu_owner")      # words of the harness's own checks
 
 
@@ -22,6 +23,7 @@ class Step(NamedTuple):
     """An access, or the end of a call: what the page and the trace show of it.
 
     changes   whether the word became another
+    call      the call of the module that it is a part of
     ends      the answer of a call that ends here, or what else is marked
     """
 
@@ -34,6 +36,7 @@ class Step(NamedTuple):
     changes: bool
     ends: str = ""
     bad: bool = False
+    call: str = ""
 
 
 def steps_of(accesses: list[Access]) -> list[Step]:
@@ -46,7 +49,7 @@ def steps_of(accesses: list[Access]) -> list[Step]:
                               bool(access.mark)))
             continue
         found.append(Step(len(found) + 1, access.actor, access.text, access.word, _value(access, access.before),
-                          _value(access, access.after), access.after != access.before))
+                          _value(access, access.after), access.after != access.before, call=access.call))
     return found
 
 
@@ -118,19 +121,19 @@ def _about(scenario) -> str:
 def trace_events(schedule: Schedule, accesses: list[Access]) -> str:
     """The JSON text."""
     scenario = schedule.scenario
-    lanes = {script.actor.name: number for number, script in enumerate(scenario.scripts)}
-    events = [{"ph": "M", "pid": 0, "name": "process_name", "args": {"name": f"{scenario.name}, module {scenario.module}"}},
-              *({"ph": "M", "pid": 0, "tid": lane, "name": "thread_name", "args": {"name": name}} for name, lane in lanes.items())]
-    began: dict[str, int] = {}
-    for step in steps_of(accesses):
-        at, lane = step.number, lanes[step.actor]
+    spans: dict[str, list[Span]] = {script.actor.name: [] for script in scenario.scripts}
+    began: dict[str, tuple[int, str]] = {}       # by actor: the first access of the call that it is in
+    steps = steps_of(accesses)
+    for step in steps:
+        at, mine = ACCESS_NS * step.number, spans[step.actor]
         if step.ends:
-            start = began.pop(step.actor, at)
-            events.append({"ph": "X", "pid": 0, "tid": lane, "ts": start, "dur": max(1, at - start), "name": step.text,
-                           "args": {"answer": step.ends}})
+            start, _ = began.pop(step.actor, (at, ""))
+            mine.append(Span(start, max(start + ACCESS_NS, at), {"name": step.text, "args": {"answer": step.ends}}))
             continue
-        began.setdefault(step.actor, at)
-        events.append({"ph": "X", "pid": 0, "tid": lane, "ts": at, "dur": 1, "name": step.text,
-                       "args": {"word": step.word, "before": step.before, "after": step.after}})
-    return json.dumps({"traceEvents": events, "displayTimeUnit": "ns",
-                       "otherData": {"reason": schedule.reason, "a microsecond here": "is one access"}}, indent=1) + "\n"
+        if step.call:
+            began.setdefault(step.actor, (at, step.call))
+        mine.append(Span(at, at + ACCESS_NS, {"name": step.text, "args": {"word": step.word, "before": step.before, "after": step.after}}))
+    for actor, (start, call) in began.items():
+        spans[actor].append(Span(start, ACCESS_NS * (len(steps) + 1), {"name": call, "args": {"answer": "none until the end"}}))
+    return written(f"{scenario.name}, module {scenario.module}", [Lane(name, place, mine) for place, (name, mine) in enumerate(spans.items())],
+                   {"reason": schedule.reason, "a microsecond here": "is one access"})

@@ -8,6 +8,33 @@ import numpy as np
 from kernels import record
 
 
+class Ending(NamedTuple):
+    """What runs of a litmus test came to: words as Test.watched() lists them, spelled; how often."""
+
+    kind: str
+    words: tuple[str, ...]
+    count: int
+
+
+class Traced(NamedTuple):
+    """Runs of a litmus test, of which each step that matters has its time.
+
+    spans     names by number; behind them, a row of the program by its number: an access (in place of an answer, what it has read)
+    logs      by process, as Measured.logs, one run behind another; one span of each run is the run itself, with its number in place of an answer
+    endings   of each run, as they came
+    room      ends that a process can keep; 0: all are there
+    said      what else is to be known, by its name
+    """
+
+    program: Any
+    spans: list[str]
+    logs: dict[str, np.ndarray]
+    endings: list[Ending]
+    ticks_per_ns: float
+    room: int
+    said: dict[str, Any]
+
+
 class Hang(NamedTuple):
     """When a TD was found hanging (seconds since the measurement began), and the last answer of each vCPU.
 

@@ -7,6 +7,7 @@ import pytest
 
 from kernels.atomics import X86
 from tests.command_line import ROOT, command
+from tests.reports.chrome_trace import checked
 
 SB, MBS = (str(ROOT / f"configs/litmus/classic/{name}.litmus") for name in ("SB", "SB+mbs"))
 FAST = ("--runs", "20k")
@@ -31,6 +32,14 @@ def test_what_only_store_buffers_explain_fails_against_sequential_consistency(ca
     assert "NOT as explore finds (sequentially consistent): 1 of" in out
 
 
+def test_a_trace_is_of_runs_apart_from_the_histogram_and_says_so(tmp_path, capsys):
+    code, out, err = command(capsys, "run", SB, "--runs", "5k", "--trace", tmp_path / "t.json")
+    assert code == 0 and sum(int(line.split()[0]) for line in out.splitlines() if re.match(r"\d+ +[*:]>", line)) == 5000
+    assert "100 runs are apart from those of the histogram" in err
+    runs = [event for event in checked((tmp_path / "t.json").read_text()) if event.get("cat") == "run"]
+    assert len(runs) == 200
+
+
 def test_explore_has_both_memory_models(capsys):
     code, out, _ = command(capsys, "explore", SB, "--memory-model", "tso")
     assert code == 0 and "Observation SB Sometimes 1 3" in out and "x86-TSO" in out and "becomes visible" in out
@@ -41,7 +50,8 @@ def test_explore_has_both_memory_models(capsys):
 @pytest.mark.parametrize("arguments, said", [
     (["run", SB, "--runs", "ten"], "--runs ten: must be a number from 1 to 100G"),
     (["run", SB, "--runs", "0"], "--runs 0: must be"),
-    (["run", SB, "--trace", "x.json"], "--trace x.json: not of litmus tests as real processes"),
+    (["run", SB, MBS, "--trace", "x.json"], "--trace x.json: of one test, here 2"),
+    (["run", SB, "--trace", "no/such/x.json"], "--trace no/such/x.json"),
     (["run", SB, MBS, "--set", "engine=simulate", "--trace", "x.json"], "--trace x.json: of one test, here 2"),
     (["run", SB, "--repeats", "3"], "--repeats: not of C litmus tests"),
     (["run", SB, "configs/kick_on_busy.toml"], "kick_on_busy.toml: is no .litmus file"),

@@ -8,9 +8,11 @@ import pytest
 from harness.engines import cells
 from harness.engines.explore import search, tso
 from harness.experiment import litmus
+from harness.reports.events import of_litmus
 from harness.results.litmus import judge
 from kernels.atomics import X86
 from tests.command_line import ROOT
+from tests.reports.chrome_trace import checked
 
 RUNS, TRIES = 100_000, 20
 SEVERAL = len(os.sched_getaffinity(0)) > 1
@@ -65,6 +67,42 @@ def test_the_modules_calls_run_too(name):
     ran = cells.run(test, 2_000, 1)
     assert ran.runs == 2_000 and seen(test, ran) <= {
         tuple(state.values.values()) for state in judge(test, search.run(test).endings).states}
+
+
+def spans(test, traced, process: str) -> list[dict]:
+    events = checked(of_litmus(test, traced, "processes", 1))
+    lane = next(event["tid"] for event in events if event["name"] == "thread_name" and event["args"]["name"] == process)
+    return [event for event in events if event["ph"] == "X" and event["tid"] == lane]
+
+
+def test_recorded_runs_have_each_access_of_the_file_within_its_run():
+    test = load(CLASSIC / "SB.litmus")
+    traced = cells.record(test, 30, 1)
+    assert len(traced.endings) == 30 and {ending.kind for ending in traced.endings} == {"done"}
+    for place, (process, store, load_) in enumerate((("P0", "P0:15 WRITE_ONCE(*x, 1)", "P0:16 READ_ONCE(*y)"),
+                                                     ("P1", "P1:23 WRITE_ONCE(*y, 1)", "P1:24 READ_ONCE(*x)"))):
+        events = spans(test, traced, process)
+        assert [event["name"] for event in events] == [name for run in range(1, 31) for name in (f"run {run}", store, load_)]
+        whole, reads = events[::3], events[2::3]
+        assert [event["args"]["read"] for event in reads] == [ending.words[place] for ending in traced.endings]
+        assert all(f"{place}:r0={read['args']['read']};" in run["args"]["came to"] for run, read in zip(whole, reads))
+        assert all(run["ts"] <= step["ts"] and step["ts"] + step["dur"] <= run["ts"] + run["dur"] + 1e-6
+                   for run, *steps in zip(*(events[part::3] for part in range(3))) for step in steps)
+
+
+def test_recorded_runs_have_the_modules_calls_with_their_answers():
+    test = load(KVM / "mirror-race.litmus")
+    events = spans(test, cells.record(test, 10, 1), "P0")
+    called = [event for event in events if event["name"] == "tdh_mem_page_aug"]
+    assert len(called) == 10 and all(event["args"]["answer"].startswith("TDX_") for event in called)
+    assert {event["cat"] for event in events} == {"run", "call", "access"}
+
+
+def test_a_recorded_run_that_does_not_end_is_the_last():
+    test = litmus.parse(CROSSED, "crossed.litmus")
+    traced = cells.record(test, 10, 1)
+    kinds = [ending.kind for ending in traced.endings]
+    assert kinds == ["deadlock"] and spans(test, traced, "P0")[0]["args"]["came to"].startswith("deadlock")
 
 
 # Each waits until the other has its first lock.

@@ -39,12 +39,26 @@ def test_waiting_for_another_takes_its_time():
 def test_a_trace_has_the_first_runs_one_behind_another():
     test = litmus.load(ROOT / "configs/litmus/kvm/mirror-race.litmus")
     ran = small.run(test, machine(COSTS), 5, 7, traced=3)
-    events = checked(of_litmus(test, small.program_of(test), ran.logs, small.TICKS_PER_NS, 7))
-    for place, actor in enumerate(script.actor for script in test.scripts):
-        spans = [each for each in events if each.get("cat") == "span" and each["tid"] == actor.number]
+    events = checked(of_litmus(test, ran.traced, "simulate", 7))
+    lanes = {event["args"]["name"]: event["tid"] for event in events if event["name"] == "thread_name"}
+    for place, lane in enumerate(lanes[name] for name in ("P0", "P1")):
+        spans = [each for each in events if each.get("cat") == "run" and each["tid"] == lane]
+        assert [(each["name"], each["args"]["came to"]) for each in spans] == [
+            (f"run {number + 1}", " ".join(f"{name}={word};" for (name, _), word in zip(test.watched(), ending.words)))
+            for number, ending in enumerate(ran.traced.endings)]
         assert [each["dur"] for each in spans] == pytest.approx([took / 1000 for took in ran.took_ns[:3, place]], abs=1e-3)
         assert all(one["ts"] + one["dur"] < other["ts"] for one, other in zip(spans, spans[1:]))
     assert [each["name"] for each in events if each.get("cat") == "call"].count("tdh_mem_page_aug") == 3
+
+
+def test_a_run_that_does_not_end_has_no_span_but_the_others_keep_their_numbers():
+    text = "C t\n{ }\nP0(spinlock_t *l) { int r = need_resched(); if (r) { spin_lock(l); spin_lock(l); } }\nlocations [0:r]\nforall (true)\n"
+    test = litmus.parse(text, "t")
+    ran = small.run(test, machine(COSTS), 12, 1, traced=12)
+    kinds = [ending.kind for ending in ran.traced.endings]
+    assert set(kinds) == {"done", "deadlock"} and kinds.index("deadlock") < 11 - kinds[::-1].index("done")
+    runs = [event["name"] for event in checked(of_litmus(test, ran.traced, "simulate", 1)) if event.get("cat") == "run"]
+    assert runs == [f"run {number}" for number, kind in enumerate(kinds, 1) if kind == "done"]
 
 
 def test_the_same_seed_gives_the_same_times():
@@ -81,9 +95,10 @@ def test_kvms_own_flows_do_their_pages_one_after_the_other_and_end():
     ran = small.run(test, machine(COSTS), 5, 7, traced=1)
     assert [(ending.kind, ending.words) for ending in ran.endings] == [("done", ("0", "MAPPED", "MAPPED", "FREE", "FREE", "FREE"))]
     assert (ran.took_ns[:, [0, 1, 3]] > 1000).all() and (ran.took_ns[:, 1] > ran.took_ns[:, 3]).all()
-    made = [(each["tid"], each["name"]) for each in checked(of_litmus(test, small.program_of(test), ran.logs, small.TICKS_PER_NS, 7))
-            if each.get("cat") == "call" and each["args"]["answer"] == "TDX_SUCCESS"]
-    actors = [script.actor.number for script in test.scripts]
+    events = checked(of_litmus(test, ran.traced, "simulate", 7))
+    made = [(each["tid"], each["name"]) for each in events if each.get("cat") == "call" and each["args"]["answer"] == "TDX_SUCCESS"]
+    lanes = {event["args"]["name"]: event["tid"] for event in events if event["name"] == "thread_name"}
+    actors = [lanes[script.actor.name] for script in test.scripts]
     for name, counts in (("tdh_mem_page_aug", (2, 0, 0, 0)), ("tdg_mem_page_accept", (2, 0, 0, 0)), ("tdh_mem_page_remove", (0, 2, 0, 1))):
         assert [made.count((actor, name)) for actor in actors] == list(counts)
 

@@ -91,7 +91,7 @@ def _accesses(replay: Replay, turn: Turn, number: int, pc: int, where: int, bits
         if turn.branch == moves.HOLD and replay.world.arrays.order[pc] == Order.STORE and before == after:
             text += ": held back"
         found.append(Access(number, name, text, replay.scenario.layout.name_of(where), unsigned(before),
-                            unsigned(after), bits))
+                            unsigned(after), bits, call=row.call))
     elif row.op == Op.CALL_END:
         found.append(Access(number, name, row.text, "", 0, 0, 0, replay.program.answers[after].name))
     elif row.op == Op.OVERDUE and after:

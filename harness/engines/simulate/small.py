@@ -23,7 +23,7 @@ from harness.experiment.plan import configured_costs
 from harness.memory.block import Memory
 from harness.memory.layout import LINE
 from harness.protocol.flows.flow import IN_GUEST, REQUEST
-from harness.results.measured import log_of
+from harness.results.measured import Ending, Traced, log_of
 from kernels import lines, record, simulate, wheel
 from kernels.dice import WEIGHTED, Dice
 from kernels.record import HISTOGRAM, SUM
@@ -37,21 +37,13 @@ LOG_ROOM = 256                   # calls and spans of a process that are kept of
 ENDLESS_MOST = 20                # after so many runs that do not end no more are made
 
 
-class Ending(NamedTuple):
-    """What a run came to; words as Test.watched() lists them, spelled."""
-
-    kind: str
-    words: tuple[str, ...]
-    count: int
-
-
 class Ran(NamedTuple):
     """What came of all runs that were made.
 
     given_up  so many runs did not end that no more were made
     took_ns   float64 (runs that ended, processes): how long each process took
     whole_ns  float64 (runs that ended,): from the first that begins to the last that ends
-    logs      by process, as Measured.logs: calls and spans of the first runs, laid one behind another
+    traced    the first runs, laid one behind another
     """
 
     endings: list[Ending]
@@ -60,7 +52,7 @@ class Ran(NamedTuple):
     given_up: bool
     took_ns: np.ndarray
     whole_ns: np.ndarray
-    logs: dict[str, np.ndarray]
+    traced: Traced
 
 
 class _Plan(NamedTuple):
@@ -84,7 +76,7 @@ def run(test: Test, config: Config, runs: int, seed: int, progress: Callable[[fl
     """
     world, random = _World(test, config, LOG_ROOM if traced else 0), np.random.default_rng(seed)
     counts, took, whole, began, endless = {}, [], [], time.monotonic(), 0
-    logs, behind = [], 0
+    logs, firsts, behind = [], [], 0
     with stops.noted():
         for number in range(runs):
             if stops.asked() or endless == ENDLESS_MOST:
@@ -95,7 +87,8 @@ def run(test: Test, config: Config, runs: int, seed: int, progress: Callable[[fl
             counts[key] = counts.get(key, 0) + 1
             endless += kind == "endless"
             if number < traced:
-                logs.append(world.logs(behind))
+                logs.append(world.logs(number, behind))
+                firsts.append(Ending(*key, 1))
                 behind = max((int(log[:, 1].max()) for log in logs[-1] if len(log)), default=behind) + prices.ticks(APART_NS)
             if kind == "done":
                 ticks = world.took()
@@ -105,16 +98,14 @@ def run(test: Test, config: Config, runs: int, seed: int, progress: Callable[[fl
                 progress(number / runs, {})
     return Ran([Ending(*key, count) for key, count in counts.items()], sum(counts.values()), time.monotonic() - began, endless == ENDLESS_MOST,
                np.array(took, float).reshape(-1, world.count) / prices.TICKS_PER_NS, np.array(whole, float) / prices.TICKS_PER_NS,
-               {script.actor.name: np.concatenate(parts) for script, parts in zip(test.scripts, zip(*logs))})
+               Traced(world.test.program, list(world.test.program.spans),
+                      {script.actor.name: np.concatenate(parts) for script, parts in zip(test.scripts, zip(*logs))},
+                      firsts, prices.TICKS_PER_NS, 0, {}))
 
 
 def _timed(test: Test) -> Test:
     """As it is run: with a span around each process, and what is shown of it left in memory."""
     return replace(test, timed=True, leaves=True)
-
-
-def program_of(test: Test):
-    return _timed(test).program
 
 
 class _World:
@@ -189,11 +180,12 @@ class _World:
     def words(self) -> tuple[str, ...]:
         return tuple(self.test.spell(name, self.memory.word(offset)) for name, offset in self.test.watched())
 
-    def logs(self, behind: int) -> list[np.ndarray]:
-        """What each process has called in the run that has ended, as if that had begun `behind` ticks later."""
+    def logs(self, number: int, behind: int) -> list[np.ndarray]:
+        """What each process has called in the run that has ended, the `number`-th, as if that had begun `behind` ticks later."""
         found = [log_of(words, self.tables.log) for words in self.records]
         for log in found:
             log[:, :2] += behind
+            log[log[:, 2] == -1 - self.test.program.spans.index(PROCESS), 3] = number
         return found
 
     def took(self) -> np.ndarray:
