@@ -22,7 +22,6 @@ from harness.experiment.scenario_scripts import lacks, make_scripts
 from harness.files import read_toml, stem
 from harness.memory.layout import Layout
 from harness.memory.placement import BY_USE
-from harness.protocol.flows.script import LEAF_CALLS
 from harness.protocol.releases import BY_NAME as RELEASES, between, find
 from kernels.moves import ACTORS_MAX
 from kernels.ops import LEVELS
@@ -255,16 +254,14 @@ def _check_design(file: File, scripts: tuple[Script, ...]) -> None:
 
 
 def _check_placed(file: File, scripts: tuple[Script, ...]) -> None:
-    """With a placement all pages are of 4 KiB, and where the pair of a range lies is the placement's to say."""
+    """With a placement no page is of 1 GiB, and where the pair of a range lies is the placement's to say."""
     if file.placement == BY_USE:
         return
-    large = [key for key, state in file.start.pages.items() if " level " in key and STATE[_state(f"start.pages.{key}", state, 1).partition("+")[0]].leaf]
-    at_level = [str(step) for script in scripts for step in script.steps if step.level and (
-        step.call in LEAF_CALLS or "promote" in step.call or "demote" in step.call) and "pamt" not in step.call]
-    split = [script.actor.name for script in scripts if script.uses == "split"]
-    for found, what in ((large, "large pages at the start"), (at_level, "calls on large pages"), (split, "an actor that splits"),
-                        ([True] * file.large_pages, "large_pages"), ([True] * file.crossed, "crossed"),
-                        ([True] * bool(file.pairs), "pairs")):
+    large = [key for key, state in file.start.pages.items()
+             if key.endswith(" level 2") and STATE[_state(f"start.pages.{key}", state, 2).partition("+")[0]].leaf]
+    at_level = [str(step) for script in scripts for step in script.steps if step.large and step.level > 1]
+    for found, what in ((large, "pages of 1 GiB at the start"), (at_level, "calls on pages of 1 GiB"),
+                        ([True] * file.crossed, "crossed"), ([True] * bool(file.pairs), "pairs")):
         if found:
             raise KeyProblem("placement", file.placement, f"cannot be together with {what}"
                              + (f" ({found[0]})" if found[0] is not True else "") + "; allowed there: by_use")
