@@ -113,7 +113,7 @@ def _scenario(file: File, module: str) -> Scenario:
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
     _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt, pairs=any(script.uses for script in scripts),
                                  placement=file.placement))
-    _check_placed(file, scripts)
+    _check_placed(file)
     _check_listed(file, scripts)
     _check_flows(file, scripts)
     _check_design(file, scripts)
@@ -253,15 +253,13 @@ def _check_design(file: File, scripts: tuple[Script, ...]) -> None:
         raise KeyProblem("actors", sorted(file.actors), "those that use page pairs stand beside nobody else")
 
 
-def _check_placed(file: File, scripts: tuple[Script, ...]) -> None:
-    """With a placement no page is of 1 GiB, and where the pair of a range lies is the placement's to say."""
+def _check_placed(file: File) -> None:
+    """With a placement no page is of 1 GiB (no call makes one), and where the pair of a range lies is the placement's to say."""
     if file.placement == BY_USE:
         return
     large = [key for key, state in file.start.pages.items()
              if key.endswith(" level 2") and STATE[_state(f"start.pages.{key}", state, 2).partition("+")[0]].leaf]
-    at_level = [str(step) for script in scripts for step in script.steps if step.large and step.level > 1]
-    for found, what in ((large, "pages of 1 GiB at the start"), (at_level, "calls on pages of 1 GiB"),
-                        ([True] * file.crossed, "crossed"), ([True] * bool(file.pairs), "pairs")):
+    for found, what in ((large, "pages of 1 GiB at the start"), ([True] * file.crossed, "crossed"), ([True] * bool(file.pairs), "pairs")):
         if found:
             raise KeyProblem("placement", file.placement, f"cannot be together with {what}"
                              + (f" ({found[0]})" if found[0] is not True else "") + "; allowed there: by_use")

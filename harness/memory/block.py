@@ -91,7 +91,12 @@ class Memory:
         if layout.whole_from and "inhibited" in layout.by_name:
             self.view("inhibited", td=td)[:layout.whole_from // ENTRIES, 0] = 1
 
-    def _single_frames(self, td: int) -> np.ndarray:
+    def spare_frames(self) -> tuple[np.ndarray, np.ndarray]:
+        """With WholeFrames, what the host has to spare at the start: single frames, and 2 MiB by their first; before 2 MiB are scattered."""
+        frames = self.layout.frames
+        return frames.single(frames.spare + np.arange(SLOTS)), frames.spare_ranges(self.layout.tds)
+
+    def single_frames(self, td: int) -> np.ndarray:
         """How far the guest pages of a TD that lie by themselves are from the first of its 2 MiB, int64."""
         frames, numbers = self.layout.frames, np.arange(self.layout.whole_from)
         places = td * frames.each_td + frames.first[SINGLE] + numbers
@@ -100,11 +105,10 @@ class Memory:
     def format_host(self) -> None:
         """With a placement: what the host has to spare.  With Dynamic PAMT: the 2 MiB that have a page in use, or all, have their pair."""
         if self.layout.whole:
-            frames = self.layout.frames
-            self.view("frame_slot", np.int64)[:, 0] = frames.single(frames.spare + np.arange(SLOTS))
-            self.view("range_slot", np.int64)[:, 0] = frames.spare_ranges(self.layout.tds)
+            for name, frames in zip(("frame_slot", "range_slot"), self.spare_frames()):
+                self.view(name, np.int64)[:, 0] = frames
             for td in range(self.layout.tds):
-                Memory.view(self, "frame", np.int64, td)[:self.layout.whole_from] = self._single_frames(td)
+                Memory.view(self, "frame", np.int64, td)[:self.layout.whole_from] = self.single_frames(td)
         if self.layout.dynamic_pamt and self.layout.frames:
             self.count_host(pairs=not self.layout.counted_pairs)
 
@@ -125,12 +129,12 @@ class Memory:
         for number in range(len(used)):
             node = layout.at(f"pamt_2m.{HOST}", number)
             entries = [layout.at(f"pamt_4k.{HOST}", 2 * number + half) for half in (0, 1)]
-            if self.word(node + PAMT_TYPE, 8) == PT_REG:
-                continue                 # one page
-            if used[number] or pairs:
+            large = self.word(node + PAMT_TYPE, 8) == PT_REG
+            if not large and (used[number] or pairs):
                 self._give(node, int(used[number]), entries)
-            else:
-                self._take(node, entries)
+                continue
+            self._take(node, entries)
+            self.set_word(node + PAMT_TYPE, PT_REG if large else PT_NDA, 8)
 
     def frames_of(self, group: str, numbers: np.ndarray, td: int = 0) -> np.ndarray:
         """The frames in which pages of a group lie now, int64."""

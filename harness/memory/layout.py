@@ -24,7 +24,7 @@ so nothing can be left behind.
 from typing import NamedTuple
 
 
-from harness.memory.placement import BY_USE, SLOTS, Frames, WholeFrames, lay_out, lay_out_whole
+from harness.memory.placement import BY_USE, RANGE_SLOTS, SLOTS, Frames, WholeFrames, lay_out, lay_out_whole
 from kernels import realtime, stepping
 from kernels.ops import REGISTERS
 from kernels.words import (
@@ -264,7 +264,7 @@ class Layout:
         if self.passing:
             self._add("frame_slot", SLOTS, LINE)
         if self.whole:
-            self._add("range_slot", SLOTS, LINE)
+            self._add("range_slot", RANGE_SLOTS, LINE)
         words = self.size - start
         assert words <= self.shadow_delta, "the shadows of the host's words would lie among them"
         self.size = start + self.shadow_delta + words

@@ -39,6 +39,7 @@ PAGES_PER_MIB = 256               # of 4 KiB
 BY_USE, PACKED, RANDOM = "by_use", "packed", "random"
 PLACEMENTS = (BY_USE, PACKED, RANDOM)
 SLOTS = 64                       # frames to spare of a host on which frames pass on
+RANGE_SLOTS = 8                  # the same of 2 MiB, where those of guests are whole ones of the host
 SCATTER = 0x9E37_79B1            # odd; 2**32 divided by the golden ratio: consecutive multiples lie as far apart as can be
 
 
@@ -77,7 +78,7 @@ class WholeFrames(NamedTuple):
     each_td    places of a TD
     spare      the first of the places that the host has to spare
     small      2 MiB for single pages, a power of two: the first ones, before 2 MiB are scattered
-    whole      2 MiB of guest memory of a TD; behind those of all TDs the host has SLOTS more to spare
+    whole      2 MiB of guest memory of a TD; behind those of all TDs the host has RANGE_SLOTS more to spare
     bits       the host has 2**bits frames
     factor     by which the numbers of single pages' frames are multiplied, and those of 2 MiB
 
@@ -108,7 +109,7 @@ class WholeFrames(NamedTuple):
 
     def spare_ranges(self, tds: int) -> np.ndarray:
         """The 2 MiB to spare, by their first frame."""
-        return self.data + tds * self.data_each + (np.arange(SLOTS) << 9)
+        return self.data + tds * self.data_each + (np.arange(RANGE_SLOTS) << 9)
 
     def single(self, place):
         """The frame at a place for single pages, before 2 MiB are scattered."""
@@ -138,7 +139,7 @@ def lay_out_whole(placement: str, counts: dict[str, int], tds: int, pages: int, 
     for group, count in counts.items():
         first[group], end = end, end + count
     single, whole, bits, small = tds * end + SLOTS, pages >> 9, 18, 0
-    while not small or small + tds * whole + SLOTS > 1 << bits - 9:
+    while not small or small + tds * whole + RANGE_SLOTS > 1 << bits - 9:
         bits += small > 0
         frames = 2 * max(single, pairs << bits - 8)
         small = max(64 if placement == RANDOM else 4, 1 << (frames - 1 >> 9).bit_length())

@@ -119,7 +119,7 @@ def _pass_on_whole(listing: Listing, layout: Layout, slot: str, unit: int) -> No
 def _exchange(listing: Listing, layout: Layout, slot: str, unit: int) -> None:
     """The slot of PAGE, or of its 2 MiB, gets the frame in NEW; OLD = what it had."""
     again = listing.fresh("frame.slot")
-    listing.row(Op.INDEX, register=R.TARGET_2M, offset=layout.at(slot), source=R.PAGE, width=unit, mask=SLOTS - 1, match=LINE,
+    listing.row(Op.INDEX, register=R.TARGET_2M, offset=layout.at(slot), source=R.PAGE, width=unit, mask=layout.by_name[slot].count - 1, match=LINE,
                 text="where the host keeps one")
     listing.label(again)
     listing.row(Op.LOAD, base=R.TARGET_2M, register=R.OLD, text="frame to spare")

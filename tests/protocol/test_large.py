@@ -204,7 +204,7 @@ def test_a_run_keeps_the_invariants_and_meets_what_it_is_about(policy, workload,
 
 @pytest.mark.parametrize("keys, part", [
     ({"workload": {"removal": "build"}}, "a workload.removal other than build"),
-    ({"machine": {"placement": "packed"}}, "machine.placement = 'by_use'"),
+    ({"machine": {"placement": "packed"}, "td": {"memory_mib": 2}}, "td.memory_mib of at least 4"),
     ({"td": {"dynamic_pamt": True}, "module": "1.5.24"}, "td.dpamt where td.dynamic_pamt is on"),
     ({"policy": {"base": "kick_on_busy", "zap_lock": "read"}}, "zap_lock = 'write'"),
 ])
