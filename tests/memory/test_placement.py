@@ -202,7 +202,7 @@ def test_2_mib_that_were_one_page_come_back_to_another_td_which_maps_them_in_par
             used = memory.view("pamt_4k.data", np.uint8, td)[first:first + ENTRIES, PAMT_TYPE] != PT_NDA
             passed += number in began
             parts += number in began and used.any() and memory.word(made.at(f"pamt_2m.{HOST}", number) + PAMT_TYPE, 8) == PT_PAMT
-    assert passed > 1 and parts > 1
+    assert passed > 1 and parts > 0
 
 
 @pytest.mark.parametrize("removal", ["punch_hole", "build"])
