@@ -6,6 +6,7 @@ owner are not counted where `checks.exclusive_ownership` is off.
 
 import numpy as np
 
+from harness.engines import frames
 from harness.protocol import releases
 from harness.memory.layout import HOST, LINE, PAGE, PAMT_LOCK, PAMT_TYPE
 from harness.memory.block import Memory
@@ -55,6 +56,7 @@ def check(plan: Plan, memory: Memory, records: list[np.ndarray], quiet: bool) ->
     found["conservation"] = conservation(plan, records)
     found["quiet_locks"] = locks_held(plan, memory)
     found["quiet_counts"] = counts_left(plan, memory)
+    found["quiet_frames"] = frames.misplaced(memory, entries=True)
     tds = range(plan.layout.tds)
     found["quiet_tree"] = sum(orphaned_entries(memory, td) for td in tds)
     found["single_mapping"] += sum(pages_mapped_twice(memory, td) for td in tds)

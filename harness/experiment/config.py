@@ -323,7 +323,8 @@ class Config(Table):
             raise KeyProblem("workload.accept_parts", workload.accept_parts, "needs td.large_pages and workload.accept_2m")
         wrong = td.large_pages and next((message for bad, message in (
             (workload.removal in ("split", "build"), f"a workload.removal other than {workload.removal}"),
-            (self.machine.placement != BY_USE, "machine.placement = 'by_use': large pages lie by use"),
+            (self.machine.placement != BY_USE and td.memory_mib < 4, "td.memory_mib of at least 4 with a machine.placement: the first 2 MiB"
+             " are of single pages"),
             (td.dynamic_pamt and not td.dpamt, "td.dpamt where td.dynamic_pamt is on: no large page has a pair"),
             (policy.zap_lock != "write" or not policy.freeze, "a policy with zap_lock = 'write' and freeze = true"),
         ) if bad), "")
@@ -336,14 +337,12 @@ class Config(Table):
         placement, pamt = self.machine.placement, self.td.dynamic_pamt
         if placement == BY_USE:
             return self
-        if self.workload.removal == "split":
-            raise KeyProblem("machine.placement", placement, "needs a workload.removal other than split: large pages lie by use")
         if pamt and not (self.costs_ns.tdh_phymem_pamt_add and self.costs_ns.tdh_phymem_pamt_remove):
             raise KeyProblem("machine.placement", placement, "with td.dynamic_pamt needs costs_ns.tdh_phymem_pamt_add and _remove:"
                              " the calls are not modelled entry by entry")
-        if pamt and (self.restart_on_bug or self.workload.removal == "teardown"):
+        if pamt and (self.restart_on_bug or self.workload.removal in ("teardown", "split")):
             raise KeyProblem("machine.placement", placement, "with td.dynamic_pamt needs restart_on_bug = false, and a"
-                             " workload.removal other than teardown (build has one of its own)")
+                             " workload.removal other than teardown and split (build has one of its own)")
         if self.td.dpamt and dpamt.BY_NAME[self.td.dpamt].breaks == ("deadlock",):
             raise KeyProblem("td.dpamt", self.td.dpamt, "deadlocks with machine.placement other than by_use: see explore")
         return self

@@ -148,6 +148,7 @@ def _layout(config: Config, actors, record_words: int = 0) -> Layout:
                   tds=config.td.count, created=config.workload.removal != "build",
                   dynamic_pamt=config.td.dynamic_pamt, accepting=config.guest.one_at_a_time, counted_pairs=bool(config.td.dpamt),
                   placement=config.machine.placement, passing=True, inhibits=config.td.large_pages,
+                  whole_from=FIRST_LARGE if config.td.large_pages or config.workload.removal == "split" else None,
                   large_from=FIRST_LARGE if config.workload.removal == "split" else None)
 
 

@@ -264,10 +264,19 @@ class Scenario:
         """Whether the kernel counts the pages of each range for its pair."""
         return self.uses_pairs and BY_NAME[self.file.dpamt].counts
 
+    @property
+    def whole_from(self) -> int | None:
+        """With a placement: the first page whose 2 MiB are 2 MiB of the host; None: all lie by themselves, as nothing is large."""
+        if any(script.uses == "split" for script in self.scripts):
+            return ENTRIES               # pages of other TDs lie by themselves
+        large = self.file.large_pages or any(level and STATE[state.partition("+")[0]].leaf for _, level, state in self.pages)
+        return 0 if large or any(step.large for script in self.scripts for step in script.steps) else None
+
     @functools.cached_property
     def layout(self) -> Layout:
         return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt, self.uses_flows and self.file.guest.one_at_a_time,
-                         self.uses_pairs, inhibits=self.uses_flows and self.file.large_pages, placement=self.file.placement)
+                         self.uses_pairs, inhibits=self.uses_flows and self.file.large_pages, placement=self.file.placement,
+                         whole_from=self.whole_from)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -285,7 +294,7 @@ class Scenario:
                         self.policy if self.uses_flows else None, self.file.accept_first, labels, self.behaviour_of_guest(),
                         BY_NAME[self.file.dpamt] if self.uses_pairs else None, self.file.crossed,
                         tuple(sorted({script.uses for script in self.scripts if script.uses})), self.tso and self.uses_flows,
-                        self.file.placement)
+                        self.file.placement, self.whole_from)
 
     def behaviour_of_guest(self) -> Behaviour:
         if self.uses_flows:
@@ -359,7 +368,7 @@ class Scenario:
         elif layout.dynamic_pamt:
             memory.give_pairs(data=self.file.start.pairs and not self.uses_pairs)
         for page in [page for script in self.scripts if script.uses == "split" for page in script.flow]:
-            memory.set_word(layout.at("pamt_2m.data", page // ENTRIES) + PAMT_TYPE, PT_REG, 8)
+            memory.set_word(layout.pamt("2m", "data", page) + PAMT_TYPE, PT_REG, 8)
         for name, pages in self.file.start.listed.items():
             place = layout.at("tdvps", int(name.removeprefix("vcpu"))) + TDVPS_STEPPING
             memory.set_word(place + stepping.EPF_LENGTH, len(pages), 8)
@@ -442,9 +451,9 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
             large = MMU_LARGE if at_level and leaf else 0
             memory.set_word(layout.at(f"mirror.{at_level}", index), hpa | MMU_PRESENT | large)
         if used:
-            size, place = (("4k", "2m", "1g")[at_level], number >> 9 * at_level) if leaf else ("4k", index)
+            size, place = (("4k", "2m", "1g")[at_level], number) if leaf else ("4k", index)
             page_type = PT_REG if leaf else PT_EPT
-            memory.set_word(layout.at(f"pamt_{size}.{group}", place) + PAMT_TYPE, page_type, 8)
+            memory.set_word(layout.pamt(size, group, place) + PAMT_TYPE, page_type, 8)
 
     if tables:
         for above in range(level + 1, 3):
@@ -458,18 +467,19 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
 # --- programs --------------------------------------------------------------------------------
 
 def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False, ranges: int = 0,
-              inhibits: bool = False, placement: str = BY_USE) -> Layout:
+              inhibits: bool = False, placement: str = BY_USE, whole_from: int | None = None) -> Layout:
     """`ranges` of 512 pages; 0: as many as users of page pairs want, or one."""
     return Layout(vcpus, vcpus + hosts, PAGES * (ranges or (RANGES if pairs else 1)), record_words=0, content_bytes=8,
-                  dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs, inhibits=inhibits, placement=placement)
+                  dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs, inhibits=inhibits, placement=placement,
+                  whole_from=whole_from)
 
 
 @functools.lru_cache(maxsize=64)
 def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, busted, policy, accept_first,
-             scripts, behaviour, design, crossed, users, plain_mode, placement) -> Program:
+             scripts, behaviour, design, crossed, users, plain_mode, placement, whole_from) -> Program:
     """Kept, as many scenarios have the same."""
     layout = layout_of(vcpus, hosts, dynamic_pamt, policy is not None and behaviour.guest.one_at_a_time, design is not None,
-                       inhibits=behaviour.large_pages, placement=placement)
+                       inhibits=behaviour.large_pages, placement=placement, whole_from=whole_from)
     # The calls go by the count then, not entry by entry (phrases/pairs.py).
     costs = frozenset({"tdh_phymem_pamt_add_ns", "tdh_phymem_pamt_remove_ns"} if layout.frames and dynamic_pamt else ())
     options = Options(layout, primitive, owners, costs=costs, busted=busted, release=releases.find(module), attribution=False,

@@ -9,13 +9,14 @@ import mmap
 import numpy as np
 
 from harness.memory.layout import (
-    ENTRIES, GROUPS, HOST, MMU_NONPRESENT, PAIRS, PAMT_BIT, PAMT_BYTES, PAMT_COUNT, PAMT_PAIR, PAMT_TYPE, TDR_READY, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX, Layout,
+    ENTRIES, GROUPS, HOST, MMU_NONPRESENT, PAIRS, PAMT_BIT, PAMT_BYTES, PAMT_COUNT, PAMT_PAIR, PAMT_TYPE, SINGLE, TDR_READY, TDVPS_EPOCH, TDVPS_LP, TDVPS_STATE, TDVPS_TDCX, Layout,
 )
+from harness.memory.placement import SLOTS
 from kernels import epoch, guest
 from kernels.atomics import address_of
 from kernels.ops import LEVELS
 from kernels.words import (
-    HKID_ASSIGNED, NO_LP, OP_STATE_RUNNABLE, PT_NDA, PT_PAMT, PT_TDCX, PT_TDR, PT_TDVPR, STATE, TDCS_PAGES, TDVPS_PAGES,
+    HKID_ASSIGNED, NO_LP, OP_STATE_RUNNABLE, PT_NDA, PT_PAMT, PT_REG, PT_TDCX, PT_TDR, PT_TDVPR, STATE, TDCS_PAGES, TDVPS_PAGES,
     VCPU_READY, signed,
 )
 
@@ -87,9 +88,27 @@ class Memory:
             self._format_created(td)
         if layout.dynamic_pamt and not layout.frames:
             self.give_pairs(td, data=not layout.counted_pairs)
+        if layout.whole_from and "inhibited" in layout.by_name:
+            self.view("inhibited", td=td)[:layout.whole_from // ENTRIES, 0] = 1
+
+    def spare_frames(self) -> tuple[np.ndarray, np.ndarray]:
+        """With WholeFrames, what the host has to spare at the start: single frames, and 2 MiB by their first; before 2 MiB are scattered."""
+        frames = self.layout.frames
+        return frames.single(frames.spare + np.arange(SLOTS)), frames.spare_ranges(self.layout.tds)
+
+    def single_frames(self, td: int) -> np.ndarray:
+        """How far the guest pages of a TD that lie by themselves are from the first of its 2 MiB, int64."""
+        frames, numbers = self.layout.frames, np.arange(self.layout.whole_from)
+        places = td * frames.each_td + frames.first[SINGLE] + numbers
+        return frames.single(places) - (frames.data + td * frames.data_each + numbers)
 
     def format_host(self) -> None:
-        """With Dynamic PAMT and a placement: the 2 MiB that have a page in use, or all, have their pair."""
+        """With a placement: what the host has to spare.  With Dynamic PAMT: the 2 MiB that have a page in use, or all, have their pair."""
+        if self.layout.whole:
+            for name, frames in zip(("frame_slot", "range_slot"), self.spare_frames()):
+                self.view(name, np.int64)[:, 0] = frames
+            for td in range(self.layout.tds):
+                Memory.view(self, "frame", np.int64, td)[:self.layout.whole_from] = self.single_frames(td)
         if self.layout.dynamic_pamt and self.layout.frames:
             self.count_host(pairs=not self.layout.counted_pairs)
 
@@ -110,10 +129,12 @@ class Memory:
         for number in range(len(used)):
             node = layout.at(f"pamt_2m.{HOST}", number)
             entries = [layout.at(f"pamt_4k.{HOST}", 2 * number + half) for half in (0, 1)]
-            if used[number] or pairs:
+            large = self.word(node + PAMT_TYPE, 8) == PT_REG
+            if not large and (used[number] or pairs):
                 self._give(node, int(used[number]), entries)
-            else:
-                self._take(node, entries)
+                continue
+            self._take(node, entries)
+            self.set_word(node + PAMT_TYPE, PT_REG if large else PT_NDA, 8)
 
     def frames_of(self, group: str, numbers: np.ndarray, td: int = 0) -> np.ndarray:
         """The frames in which pages of a group lie now, int64."""

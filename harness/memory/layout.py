@@ -24,7 +24,7 @@ so nothing can be left behind.
 from typing import NamedTuple
 
 
-from harness.memory.placement import BY_USE, SLOTS, Frames, lay_out
+from harness.memory.placement import BY_USE, RANGE_SLOTS, SLOTS, Frames, WholeFrames, lay_out, lay_out_whole
 from kernels import realtime, stepping
 from kernels.ops import REGISTERS
 from kernels.words import (
@@ -83,6 +83,7 @@ WBT_LOCK, WBT_POINT = 0, 8
 HPA_STEP, TD_HPA_STEP = 1 << 40, 1 << 44
 GROUPS = ("control", "pd_pages", "pt_pages", "data", "tdcx", "service")
 PAIRS = "pamt_pages"             # a group of pages that the host gives for PAMT entries, with Dynamic PAMT
+SINGLE = "single"                # of a TD, with WholeFrames: guest pages that lie by themselves
 HOST = "host"                    # in place of a group: the 2 MiB and 1 GiB of all of them (placement.py)
 SIZE_SHIFTS = {"4k": 0, "2m": 9, "1g": 18}
 TDS_MAX = 128
@@ -124,12 +125,14 @@ class Layout:
     counted_pairs   whether the host counts the pages of each 2 MiB of data for their pair, which none has at the start
     placement       where physical pages lie (placement.py)
     passing         whether frames pass on, with a placement other than by_use
+    whole_from      with a placement: the first guest page whose 2 MiB are whole 2 MiB of the host (0 or 512); None: every page
+                    lies by itself
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
     """
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
                  created=True, variables=(), dynamic_pamt=False,
-                 large_from=None, accepting=False, counted_pairs=False, placement=BY_USE, passing=False, inhibits=False):
+                 large_from=None, accepting=False, counted_pairs=False, placement=BY_USE, passing=False, inhibits=False, whole_from=None):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
@@ -138,6 +141,7 @@ class Layout:
         self.content_bytes, self.dynamic_pamt = content_bytes, dynamic_pamt
         self.counted_pairs = counted_pairs
         self.large_from = pages if large_from is None else large_from
+        self.whole_from = whole_from if placement != BY_USE else None
         self.regions: list[Region] = []
         self.by_name: dict[str, Region] = {}
         self.size = 0
@@ -182,7 +186,9 @@ class Layout:
         self._add("gpa_list", actors // tds, LINE)
         self._add("tdvps", vcpus, TDVPS_BYTES)
         self.data_frames = pages + max(1, self.hosts)          # data pages and spare ones
-        homes = self.data_frames * (1 if placement == BY_USE else 2)
+        if self.whole:
+            self.data_frames = -(-self.data_frames // ENTRIES) * ENTRIES
+        homes = self.data_frames * (1 if placement == BY_USE or self.whole else 2)
         tdcx = TDCS_PAGES + vcpus * (TDVPS_PAGES - 1)
         counts = dict(zip(GROUPS, (1 + vcpus, directories, tables, homes, tdcx, 1)))
         if dynamic_pamt:
@@ -190,7 +196,10 @@ class Layout:
         if dynamic_pamt and placement == BY_USE:
             counts[PAIRS] = 2 * (ranges + ranges // 255 + 2) + ENTRIES    # for its own too, and some to spare
             counts = {group: -(-count // ENTRIES) * ENTRIES for group, count in counts.items()}
-        self.frames: Frames | None = lay_out(placement, counts, tds, passing) if placement != BY_USE else None
+        self.frames: Frames | WholeFrames | None = lay_out(placement, counts, tds, passing) if placement != BY_USE else None
+        if self.whole:
+            single = {group: count for group, count in counts.items() if group != "data"} | {SINGLE: self.whole_from}
+            self.frames = lay_out_whole(placement, single, tds, self.data_frames, dynamic_pamt)
         for group, count in counts.items():
             for size, shift in (("4k", 0), ("2m", 9), ("1g", 18)):
                 align = PAGE if (size, group) == ("4k", "data") else LINE
@@ -211,7 +220,7 @@ class Layout:
         self.size = max(self.size, self.td_start + self.by_name["tdvps"].offset)
         self._add("shadow", 1, self.td_bytes)
         self.shadow_delta = self.by_name["shadow"].offset - self.td_start
-        self.passing = passing and placement != BY_USE
+        self.passing = placement != BY_USE and (passing or self.whole)
         if self.passing:                 # not of a fresh TD: what it gives back does not come back with it
             self._add("frame", homes, 8, LINE)
         self._add("content", pages, content_bytes, PAGE)
@@ -233,6 +242,11 @@ class Layout:
         self._add("records", actors, -(-8 * record_words // PAGE) * PAGE, PAGE)
         self._align(PAGE)
 
+    @property
+    def whole(self) -> bool:
+        """Whether guest memory comes in whole 2 MiB of the host."""
+        return self.whole_from is not None
+
     def _add_host_words(self) -> None:
         """The PAMT entries of the host's 2 MiB and 1 GiB, and their shadows as far away as a TD's.
 
@@ -249,6 +263,8 @@ class Layout:
             self._add(name, ranges, LINE)
         if self.passing:
             self._add("frame_slot", SLOTS, LINE)
+        if self.whole:
+            self._add("range_slot", RANGE_SLOTS, LINE)
         words = self.size - start
         assert words <= self.shadow_delta, "the shadows of the host's words would lie among them"
         self.size = start + self.shadow_delta + words

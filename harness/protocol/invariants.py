@@ -41,6 +41,8 @@ INVARIANTS = (
     Invariant("quiet_counts", "", "quiet", "with everybody done, no vCPU is counted as running"),
     Invariant("quiet_mirror", "I1", "quiet",
               "with everybody done and the VM alive, KVM's mirror says what the SEPT says; none is frozen"),
+    Invariant("quiet_frames", "", "quiet",
+              "with everybody done, no frame of the host's is lost or owned twice; 2 MiB that are one page have no other in use"),
     Invariant("mirror_race", "I1", "running", "a page that has just been put into the SEPT is in the mirror too"),
     Invariant("one_freezer", "I2", "owners", "between freeze and publish a mirror entry is one actor's"),
     Invariant("seamcall_covered", "I3", "owners",

@@ -3,9 +3,9 @@
 `locate` is written once before a call, by whoever makes it; `write_walk` and `locate_entries` also inside one.
 """
 
-from harness.memory.layout import HOST, LINE, PAIRS, PAMT_BYTES, SIZE_SHIFTS, TD_HPA_STEP, Layout
-from harness.memory.placement import SLOTS
+from harness.memory.layout import HOST, PAIRS, PAMT_BYTES, Layout
 from harness.protocol.assemble import Listing
+from harness.protocol.frames import entries_around, frame_of_pairs_page, home_of_now, hosts_words
 from kernels.ops import LEVELS, Op, Register as R
 
 SIZES = (("4k", 0, R.TARGET_4K), ("2m", 9, R.TARGET_2M), ("1g", 18, R.TARGET_1G))
@@ -29,10 +29,10 @@ def locate(listing: Listing, layout: Layout, level: int, leaf: bool | None = Non
     listing.row(Op.LET, register=R.LEVEL, value=level)
     if layout.frames:
         source = R.PAGE
-        if comes_back:
+        if comes_back and not layout.whole:
             home_of_now(listing, layout)
             source = R.TARGET_4K
-        _locate_placed(listing, layout, group, source, unit)
+        _locate_placed(listing, layout, group, source, unit, aligned=9 * level if group == "data" else 0)
         return
     first = 9 * level if group == "data" else 0      # a large page begins at a multiple of its size
     for size, shift, register in SIZES:
@@ -43,73 +43,16 @@ def locate(listing: Listing, layout: Layout, level: int, leaf: bool | None = Non
           text="its physical address")
 
 
-def home_of_now(listing: Listing, layout: Layout) -> None:
-    """TARGET_4K = the number of the one of PAGE's two homes that it has now (memory/placement.py)."""
-    index(listing, R.TARGET_4K, layout.at("generation"), 0, LINE)
-    listing.row(Op.LOAD, base=R.TARGET_4K, register=R.TARGET_4K, text="page's generation")
-    listing.row(Op.INDEX, register=R.TARGET_4K, base=R.PAGE, source=R.TARGET_4K, mask=1, match=layout.data_frames,
-                text="which of its two homes")
+def _locate_placed(listing: Listing, layout: Layout, group: str, source: R, unit: int = 0, number: int = 0, aligned: int = 0) -> None:
+    """HPA and the TARGET registers of a page, number (source >> unit) + number of its group, that a placement says.
 
-
-def _locate_placed(listing: Listing, layout: Layout, group: str, source: R, unit: int = 0, number: int = 0) -> None:
-    """HPA and the TARGET registers of a page, number (source >> unit) + number of its group, that a placement says."""
+    aligned   of a large page: log2 of how many pages it has
+    """
     hosts_words(listing, layout, (R.TARGET_2M, R.TARGET_1G), group, source, unit, number)
-    index(listing, R.HPA, layout.hpa(group, number), unit, 4096, source=source, base=R.TD_HPA, text="its physical address")
-    index(listing, R.TARGET_4K, layout.at(f"pamt_4k.{group}", number), unit, PAMT_BYTES, source=source,
+    index(listing, R.HPA, layout.hpa(group, number), unit + aligned, 4096 << aligned, source=source, base=R.TD_HPA,
+          text="its physical address")
+    index(listing, R.TARGET_4K, layout.at(f"pamt_4k.{group}", number), unit + aligned, PAMT_BYTES << aligned, source=source,
           text="PAMT 4K entry of the page")
-
-
-def hosts_words(listing: Listing, layout: Layout, registers: tuple[R, R], group: str, source: R, unit: int = 0,
-                number: int = 0, mask: int = -1) -> None:
-    """Registers for the PAMT 2M and 1G entries around a page: see memory/placement.py.
-
-    One register twice: the 2M entry only.
-    """
-    two_m, one_g = registers
-    frames, moved = layout.frames, R.ZERO
-    if layout.passing and group == "data":
-        moved = one_g
-        listing.row(Op.INDEX, register=one_g, base=R.TD, offset=layout.at("frame", number), source=source, width=unit, mask=mask, match=8)
-        listing.row(Op.LOAD, base=one_g, register=one_g, text="how far its frame is from its first")
-    listing.row(Op.INDEX, register=one_g, base=moved, offset=frames.first[group] + number, source=R.TD_HPA,
-                width=TD_HPA_STEP.bit_length() - 1, mask=-1, match=frames.each_td, text="first frame of the group")
-    listing.row(Op.INDEX, register=one_g, base=one_g, source=source, width=unit, mask=mask, match=1, text="its frame")
-    _entries_around(listing, layout, two_m, one_g)
-
-
-def pass_on(listing: Listing, layout: Layout) -> None:
-    """PAGE is given back: the frame of its home goes to the host, and the home gets the one that the host has in its place.
-
-    OLD, NEW, CURSOR and the TARGET registers are lost.
-    """
-    frames, again = layout.frames, listing.fresh("frame.slot")
-    home_of_now(listing, layout)
-    # TARGET_1G = how far the slot's first frame is from the home's first one.
-    listing.row(Op.INDEX, register=R.TARGET_1G, offset=frames.spare - frames.first["data"], source=R.TD_HPA,
-                width=TD_HPA_STEP.bit_length() - 1, mask=-1, match=-frames.each_td)
-    listing.row(Op.INDEX, register=R.TARGET_1G, base=R.TARGET_1G, source=R.TARGET_4K, mask=-1, match=-1)
-    listing.row(Op.INDEX, register=R.TARGET_1G, base=R.TARGET_1G, source=R.PAGE, mask=SLOTS - 1, match=1, text="from its frame to the slot's")
-    index(listing, R.CURSOR, layout.at("frame"), 0, 8, source=R.TARGET_4K)
-    listing.row(Op.LOAD, base=R.CURSOR, register=R.NEW, text="frame of the page")
-    listing.row(Op.INDEX, register=R.NEW, base=R.NEW, source=R.TARGET_1G, mask=-1, match=-1)
-    listing.row(Op.INDEX, register=R.TARGET_2M, offset=layout.at("frame_slot"), source=R.PAGE, mask=SLOTS - 1, match=LINE,
-                text="where the host keeps one")
-    listing.label(again)
-    listing.row(Op.LOAD, base=R.TARGET_2M, register=R.OLD, text="frame to spare")
-    listing.row(Op.SWAP, base=R.TARGET_2M, register=R.OLD, source=R.NEW, otherwise=again, text="frame to spare: the page's")
-    listing.row(Op.INDEX, register=R.OLD, base=R.OLD, source=R.TARGET_1G, mask=-1, match=1)
-    listing.row(Op.STORE, base=R.CURSOR, source=R.OLD, text="frame of the page: the spare one")
-
-
-def _entries_around(listing: Listing, layout: Layout, two_m: R, one_g: R) -> None:
-    """The PAMT 2M and 1G entries around the frame that `one_g` numbers, before it is scattered."""
-    frames = layout.frames
-    if frames.factor != 1:
-        listing.row(Op.INDEX, register=one_g, source=one_g, mask=-1, match=frames.factor, text="scattered")
-    for register, size in ((two_m, "2m"), (one_g, "1g"))[:1 if two_m == one_g else 2]:
-        shift = SIZE_SHIFTS[size]
-        listing.row(Op.INDEX, register=register, offset=layout.at(f"pamt_{size}.{HOST}"), source=one_g, width=shift,
-                    mask=(1 << frames.bits - shift) - 1, match=PAMT_BYTES, text=f"PAMT {size.upper()} entry around the page")
 
 
 def locate_entries(listing: Listing, layout: Layout) -> None:
@@ -146,12 +89,12 @@ def locate_pair(listing: Listing, layout: Layout) -> None:
                   text=f"PAMT {size.upper()} entry of page {number} of its pair")
 
 
-def locate_placed_pair(listing: Listing, layout: Layout, pool: bool) -> None:
-    """The same for the 2 MiB that have the PAMT entry at TARGET_2M; with `pool`, in 2 MiB that have no other pages."""
+def locate_placed_pair(listing: Listing, layout: Layout, pool: bool, around: R = R.TARGET_2M) -> None:
+    """The same for the 2 MiB that have the PAMT entry at `around`; with `pool`, in 2 MiB that have no other pages."""
     frames = layout.frames
     two_m, pages = layout.at(f"pamt_2m.{HOST}"), layout.at(f"pamt_4k.{HOST}")
     for number, (four_k, two, one) in enumerate(PAIR_REGISTERS):
-        listing.row(Op.INDEX, register=four_k, offset=pages + number * PAMT_BYTES - 2 * two_m, source=R.TARGET_2M, mask=-1,
+        listing.row(Op.INDEX, register=four_k, offset=pages + number * PAMT_BYTES - 2 * two_m, source=around, mask=-1,
                     match=2, text=f"PAMT 4K entry of page {number} of its pair")
         if pool:
             listing.row(Op.INDEX, register=one, offset=-(pages // PAMT_BYTES), source=four_k, width=4, mask=-1, match=1,
@@ -160,9 +103,14 @@ def locate_placed_pair(listing: Listing, layout: Layout, pool: bool) -> None:
                         match=PAMT_BYTES, text="PAMT 2M entry around it")
             listing.row(Op.LET, register=one, value=layout.at(f"pamt_1g.{HOST}", layout.by_name[f"pamt_1g.{HOST}"].count - 1))
             continue
-        listing.row(Op.INDEX, register=one, offset=frames.pairs - pages // PAMT_BYTES, source=four_k, width=4, mask=-1, match=1,
-                    text="its frame")
-        _entries_around(listing, layout, two, one)
+        frame_of_pairs_page(listing, layout, one, four_k)
+        entries_around(listing, layout, two, one, single=True)
+
+
+def locate_parts_pair(listing: Listing, layout: Layout, pool: bool = False) -> None:
+    """The same, with a placement, for the 2 MiB around PAGE that are one page and are to be split; OWN_SIZE = their PAMT entry."""
+    hosts_words(listing, layout, (R.OWN_SIZE, R.OWN_SIZE), "data", R.PAGE)
+    locate_placed_pair(listing, layout, pool, R.OWN_SIZE)
 
 
 def write_walk(listing: Listing, stopped: str) -> None:

@@ -1,5 +1,7 @@
 """Scenarios with a placement: uses share the host's 2 MiB, and what is not modelled there is refused."""
 
+import tomllib
+
 import pytest
 
 from harness.engines.explore import search
@@ -7,7 +9,7 @@ from harness.errors import UsageError
 from harness.experiment.scenario_file import load, parse
 from harness.memory.block import Memory
 from harness.memory.layout import HOST, PAMT_COUNT, PAMT_TYPE
-from kernels.words import PT_PAMT, TDCS_PAGES, TDVPS_PAGES
+from kernels.words import PT_PAMT, PT_REG, TDCS_PAGES, TDVPS_PAGES
 from tests.engines.test_simulate import ROOT
 
 PLACED = {"module": "1.5.24", "placement": "packed"}
@@ -56,11 +58,42 @@ def test_kvms_flows_run_on_placed_pages():
         assert found.complete and not found.violations and len(found.endings) == 2
 
 
+@pytest.mark.parametrize("design, broken", [
+    ("dpamt_merged", set()), ("dpamt_demote_bare", {"pamt_get", "pamt_put", "pamt_busy", "pamt_priority"}),
+    ("dpamt_demote_tries", {"pamt_get", "pamt_put", "pamt_priority"})])
+def test_demote_meets_add_and_remove_of_another_td_where_its_pair_lies_beside_that_ones_pages(design, broken):
+    for placement in ("random", "packed"):               # packed, the pair lies beside control pages, which keep theirs
+        table = tomllib.loads((ROOT / "configs/explore/placed_split.toml").read_text()) | {"dpamt": design, "placement": placement, "expect": []}
+        found = search.run(parse(table, "split")[0])
+        assert found.complete and set(found.violations) == (broken if placement == "random" else set())
+
+
+@pytest.mark.parametrize("placement", ["packed", "random"])
+def test_large_pages_of_kvms_flows_come_to_the_same_on_placed_memory(placement):
+    """The words around them are the host's; what can happen is the same."""
+    table = tomllib.loads((ROOT / "configs/explore/huge/remove_part.toml").read_text())
+    by_use, placed = (search.run(parse(table | more, "part")[0]) for more in ({}, {"placement": placement}))
+    assert placed.complete and not placed.violations and placed.states == by_use.states > 100
+    assert [ending.words for ending in placed.endings] == [ending.words for ending in by_use.endings]
+
+
+@pytest.mark.parametrize("placement", ["packed", "random"])
+def test_calls_on_a_large_page_take_the_hosts_words_and_demote_a_pair_of_another_2_mib(placement):
+    table = PLACED | {"placement": placement, "dynamic_pamt": True, "start": {"pages": {"0 level 1": "MAPPED"}},
+                      "actors": {"host0": ["tdh_mem_range_block 0 level 1", "tdh_mem_track", "tdh_mem_page_demote 0 level 1"]}}
+    scenario = parse(table, "demote")[0]
+    layout, own = scenario.layout, scenario.layout.pamt("2m", "data", 0)
+    memory = Memory(layout)
+    scenario.start(memory)
+    assert memory.word(own + PAMT_TYPE, 8) == PT_REG and layout.name_of(own).startswith("PAMT 2M entry of the host's")
+    found = search.run(scenario)
+    assert {answer for call, answer in found.answered if "demote" in call} == {"TDX_SUCCESS"}
+    [ending] = search.run(parse(table | {"watch": [f"pamt_2m.host {(own - layout.at('pamt_2m.host')) // 16} type"]}, "demote")[0]).endings
+    assert ending.words[-1] == f"{PT_PAMT:#x}"
+
+
 @pytest.mark.parametrize("keys, part", [
-    ({"start": {"pages": {"0 level 1": "MAPPED"}}, "actors": PAGES["actors"]}, "large pages at the start (0 level 1)"),
-    ({"actors": {"host0": "tdh_mem_page_aug 0 level 1"}}, "calls on large pages"),
-    ({"actors": {"host0": {"split": [512]}}, "dpamt": "dpamt_merged"}, "an actor that splits (host0)"),
-    ({"actors": {"vcpu0": {"touch": [3]}}, "large_pages": True}, "large_pages"),
+    ({"start": {"pages": {"0 level 2": "MAPPED"}}, "actors": {"host0": "tdh_mem_track"}}, "pages of 1 GiB at the start (0 level 2)"),
     ({"actors": {"host0": {"use": [3]}}, "dpamt": "dpamt_merged", "crossed": True}, "crossed"),
 ])
 def test_what_is_not_modelled_with_a_placement_is_refused(keys, part):

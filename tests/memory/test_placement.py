@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 
+from harness.engines.frames import misplaced
 from harness.engines.simulate import simulation
 from harness.errors import UsageError
 from harness.experiment import config_file
 from harness.experiment.plan import make_plan
+from harness.memory.block import Memory
 from harness.memory.layout import ENTRIES, GROUPS, HOST, PAMT_COUNT, PAMT_TYPE, Layout
 from harness.memory.placement import BY_USE, PACKED, RANDOM, SLOTS
 from harness.results import document
-from kernels.words import PT_NDA, PT_PAMT
+from kernels.words import PT_NDA, PT_PAMT, PT_REG
 from tests.engines.test_simulate import ROOT
 
 
@@ -122,9 +124,127 @@ def test_a_range_is_counted_exactly_as_often_as_pages_of_all_uses_and_tds_are_in
     assert ((nodes[:, PAMT_TYPE] == PT_PAMT) == (used > 0)).all()
 
 
+# --- where 2 MiB of a guest are 2 MiB of the host ---------------------------------------------------
+
+def whole(placement: str, whole_from: int = ENTRIES, **more) -> Layout:
+    return Layout(2, 6, ENTRIES * 4, 0, 8, tds=2, placement=placement, passing=True, whole_from=whole_from, inhibits=True, **more)
+
+
+def large(*sets: str, seed: int = 1) -> simulation.Simulation:
+    """configs/huge_pages.toml, two TDs for 1 ms, to its end."""
+    given = config_file.read(ROOT / "configs/huge_pages.toml", [
+        "engine=simulate", "td.count=2", "duration_s=0.001", "warmup_s=0", f"seed={seed}", *sets])
+    given.table.pop("expect")
+    done = simulation.Simulation(make_plan(config_file.check(given)))
+    done.run(lambda *_: None)
+    return done
+
+
+PAIRS = ("td.dynamic_pamt=true", "td.dpamt=dpamt_merged", "costs_ns.tdh_phymem_pamt_add=4000", "costs_ns.tdh_phymem_pamt_remove=2000",
+         "workload.removal=punch_hole", "workload.removal_pages=4", "workload.removals_per_s=20000")
+
+
+READ = 'policy={ base = "do_no_vcpus_619", split_lock = "read" }'
+
+
+@pytest.mark.parametrize("placement", [PACKED, RANDOM])
+def test_2_mib_of_a_guest_are_2_mib_of_the_host_and_all_else_lies_in_others(placement):
+    made = whole(placement, dynamic_pamt=True)
+    memory = Memory(made)
+    frames, single = made.frames, set(made.frames.of_pairs().tolist())
+    assert len(single) == 2 * frames.ranges
+    for td in range(2):
+        lie = memory.frames_of("data", np.arange(made.data_frames), td)
+        assert (lie[ENTRIES:].reshape(-1, ENTRIES) - lie[ENTRIES::ENTRIES, None] == np.arange(ENTRIES)).all()
+        assert (lie[ENTRIES::ENTRIES] % ENTRIES == 0).all()
+        alone = {int(frame) for group in GROUPS if group != "data" for frame in frames.of(group, np.arange(made.by_name[f"pamt_4k.{group}"].count), td)}
+        alone |= {int(frame) for frame in lie[:ENTRIES]}
+        assert not alone & single
+        single |= alone
+        assert not {frame >> 9 for frame in single} & {int(frame) >> 9 for frame in lie[ENTRIES:]}
+    users = {frame >> 9 for frame in single}
+    assert len(users) <= frames.small and misplaced(memory, entries=True) == 0
+    ranges = made.pamt("2m", "data", 2 * ENTRIES), made.pamt("2m", "data", 2 * ENTRIES + 511), made.pamt("2m", "data", 3 * ENTRIES)
+    assert ranges[0] == ranges[1] != ranges[2]
+
+
+def test_single_pages_of_two_tds_and_pairs_of_both_share_2_mib():
+    made = whole(PACKED, dynamic_pamt=True)
+    memory, frames = Memory(made), made.frames
+    alone = [{int(frame) >> 9 for frame in memory.frames_of("data", np.arange(ENTRIES), td)} for td in range(2)]
+    pairs = frames.of_pairs().reshape(-1, 2) >> 9
+    of_other = {int(pairs[memory.frames_of("data", np.array([number * ENTRIES]), 1)[0] >> 9][0]) for number in range(1, 4)}
+    assert alone[0] & alone[1] and of_other & alone[0]
+
+
+@pytest.mark.parametrize("placement", [PACKED, RANDOM])
+@pytest.mark.parametrize("sets", [(), ("workload.removal=conversion", "workload.removal_pages=64"), PAIRS,
+                                  (*PAIRS, "td.dpamt=dpamt_fast_v6", "td.pamt_cache=5", READ)])
+def test_large_pages_on_placed_memory_keep_every_invariant(placement, sets):
+    done = large(f"machine.placement={placement}", *sets)
+    result = document.from_measured(done.measured())
+    assert result.counters["large_installs"] and result.counters["splits"] and result.counters["large_accepts"]
+    assert not result.bugs and not any(result.invariants.values()) and result.invariants["quiet_frames"] == 0
+    if PAIRS[0] in sets:
+        assert result.seamcalls["tdh_phymem_pamt_add"].success > 3
+
+
+@pytest.mark.parametrize("placement", [PACKED, RANDOM])
+def test_2_mib_that_were_one_page_come_back_to_another_td_which_maps_them_in_parts(placement):
+    """What one TD has given back is another's later, in pages of 4 KiB with a pair of their own too."""
+    done = large(f"machine.placement={placement}", *PAIRS, "workload.removals_per_s=0", "workload.removal=conversion",
+                 "workload.removal_pages=512", "duration_s=0.002", "td.memory_mib=32", seed=3)
+    made, memory = done.plan.layout, done.memory
+    firsts, passed, parts = np.arange(ENTRIES, made.pages, ENTRIES), 0, 0
+    for td in range(2):
+        began = set((made.frames.of("data", firsts, 1 - td) >> 9).tolist())
+        for first, number in zip(firsts, (memory.frames_of("data", firsts, td) >> 9).tolist()):
+            used = memory.view("pamt_4k.data", np.uint8, td)[first:first + ENTRIES, PAMT_TYPE] != PT_NDA
+            passed += number in began
+            parts += number in began and used.any() and memory.word(made.at(f"pamt_2m.{HOST}", number) + PAMT_TYPE, 8) == PT_PAMT
+    assert passed > 1 and parts > 0
+
+
+@pytest.mark.parametrize("removal", ["punch_hole", "build"])
+def test_a_frame_that_is_owned_twice_is_seen_and_so_are_2_mib_that_are_one_page_for_nobody(removal):
+    made = whole(RANDOM) if removal == "punch_hole" else layout(RANDOM, passing=True)
+    memory = Memory(made)
+    assert misplaced(memory, entries=True) == 0
+    memory.view("frame", np.int64)[ENTRIES + 5] += 1
+    assert misplaced(memory, entries=True) == 2          # one has two owners, one none
+    memory.view("frame", np.int64)[ENTRIES + 5] -= 1
+    if made.whole:
+        memory.set_word(made.pamt("2m", "data", ENTRIES) + PAMT_TYPE, PT_REG, 8)
+        assert misplaced(memory, entries=True) == 1 and misplaced(memory, entries=False) == 0
+        memory.set_word(made.at("pamt_4k.data", ENTRIES + 7) + PAMT_TYPE, PT_REG, 8)
+        assert misplaced(memory, entries=False) == 1
+
+
+def test_in_a_run_demote_without_the_lock_meets_another_tds_add_on_one_range_and_with_it_nobody():
+    """No kick of a TD's vCPUs helps: BUSY behind the bar, or a get that fails."""
+    met = {}
+    for design in ("dpamt_demote_bare", "dpamt_merged"):
+        done = large("machine.placement=packed", *PAIRS, f"td.dpamt={design}", "td.count=4", "td.vcpus=2", "td.memory_mib=128",
+                     "workload.accept_parts=1.0", "workload.removal=conversion")
+        result = document.from_measured(done.measured())
+        busy = {call: result.seamcalls[call].busy for call in ("tdh_phymem_pamt_add", "tdh_mem_page_demote")}
+        assert result.counters["splits"] > 20 and result.seamcalls["tdh_phymem_pamt_add"].success > 20
+        met[design] = sum(busy.values()), sum(result.bugs.values()) + result.invariants["pamt_get"]
+    assert min(met["dpamt_demote_bare"]) > 0 and met["dpamt_merged"] == (0, 0)
+
+
+def test_splits_of_placed_pages_run_too():
+    given = config_file.read(ROOT / "configs/huge_page_split.toml", ["engine=simulate", "duration_s=0.001", "warmup_s=0", "machine.placement=random",
+                                                                     "workload.removals_per_s=5000", "workload.spammers=0"])
+    given.table.pop("expect", None)
+    result = document.from_measured(simulation.run(make_plan(config_file.check(given))))
+    assert result.counters["splits"] == result.counters["rebuilds"] > 0 and not result.bugs and not any(result.invariants.values())
+
+
 @pytest.mark.parametrize("sets, sentence", [
     (["machine.placement=pakced"], "did you mean packed? must be one of by_use, packed, random"),
-    (["machine.placement=packed", "workload.removal=split", "td.dpamt="], "large pages lie by use"),
+    (["machine.placement=packed", "workload.removal=split", "td.memory_mib=8", "workload.hosts=1"], "other than teardown and split"),
+    (["machine.placement=packed", "td.large_pages=true", "td.memory_mib=2"], "td.memory_mib of at least 4 with a machine.placement"),
     (["machine.placement=packed", "workload.removal=teardown"], "build has one of its own"),
     (["machine.placement=packed", "td.dpamt=dpamt_per_2m"], "deadlocks with machine.placement"),
     (["machine.placement=packed", "costs_ns.tdh_phymem_pamt_add=0"], "needs costs_ns.tdh_phymem_pamt_add"),

@@ -204,7 +204,7 @@ def test_a_run_keeps_the_invariants_and_meets_what_it_is_about(policy, workload,
 
 @pytest.mark.parametrize("keys, part", [
     ({"workload": {"removal": "build"}}, "a workload.removal other than build"),
-    ({"machine": {"placement": "packed"}}, "machine.placement = 'by_use'"),
+    ({"machine": {"placement": "packed"}, "td": {"memory_mib": 2}}, "td.memory_mib of at least 4"),
     ({"td": {"dynamic_pamt": True}, "module": "1.5.24"}, "td.dpamt where td.dynamic_pamt is on"),
     ({"policy": {"base": "kick_on_busy", "zap_lock": "read"}}, "zap_lock = 'write'"),
 ])
@@ -229,6 +229,15 @@ def test_a_touch_below_a_large_page_is_modelled_or_refused_and_never_a_bug_of_kv
     found = search.run(scenario_file.parse(START | {"large_pages": True}, "large")[0])
     assert found.complete and not found.violations
     assert [ending.words for ending in found.endings] == [("MAPPED",)]
+
+
+@pytest.mark.parametrize("more", [{"large_pages": True}, {}])
+def test_kvms_flows_below_a_page_of_1_gib_are_refused(more):
+    """KVM was accused of a KVM_BUG_ON."""
+    with pytest.raises(UsageError, match="have none of 1 GiB, nor has KVM's series for TDX; allowed there: NL_MAPPED") as refused:
+        scenario_file.parse(START | {"start": {"pages": {"0 level 2": "PENDING"}}} | more, "large")
+    assert "\n" not in str(refused.value) and "start.pages.0 level 2 = 'PENDING'" in str(refused.value)
+    scenario_file.parse(START | {"start": {"pages": {"0 level 2": "NL_MAPPED"}}} | more, "large")
 
 
 @pytest.mark.parametrize("keys, part", [

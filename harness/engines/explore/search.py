@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.engines import checks
+from harness.engines import checks, frames
 from harness.engines.explore import checkpoint, fairness, lock_order
 from harness.engines.explore.tables import BUFFER_MOST, CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
 from harness.engines.explore.threads import TICK_S
@@ -357,6 +357,8 @@ def checked(scenario: Scenario) -> tuple[str, ...]:
         names = tuple(name for name in names if name not in ("pamt_counted", "pamt_priority"))
     if not scenario.uses_flows:
         names = tuple(name for name in names if name not in ("no_bug", "quiet_mirror"))
+    if not scenario.layout.passing:
+        names = tuple(name for name in names if name != "quiet_frames")
     return names
 
 
@@ -368,6 +370,7 @@ QUIET = {
     if search.scenario.counts_pairs else 0,
     "pamt_priority": lambda search, memory: checks.priority_on_ranges(memory) if search.scenario.uses_pairs else 0,
     "quiet_mirror": lambda search, memory: checks.mirror_differs(memory),
+    "quiet_frames": lambda search, memory: frames.misplaced(memory, entries=not search.scenario.uses_pairs),
 }
 
 

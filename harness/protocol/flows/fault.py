@@ -159,7 +159,7 @@ def install(flow: Flow, level: int, large: bool = False, out: str = "", retry: s
                  text="mirror entry: published at once")
     seam.own_mirror(flow, taking=True)
     seam.covered(flow)
-    pairs = seam.page_pairs(flow, data=level == 0)        # 2 MiB have no pair
+    pairs = None if large else seam.page_pairs(flow, data=level == 0)        # 2 MiB have no pair
     if pairs:
         no_pair = flow.fresh("fault.no_pair")
         pairs.get(failed=no_pair, cached=True)

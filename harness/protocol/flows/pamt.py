@@ -26,7 +26,7 @@ x86's tdx_pamt_get and tdx_pamt_put; who calls them: KVM's faults before AUG, it
 from harness.memory.layout import ENTRIES, HOST, KICK_PAIRS, LINE, PAMT_BYTES, Layout
 from harness.protocol.assemble import Listing
 from harness.protocol.call import Options
-from harness.protocol.locate import PAIR_REGISTERS, index, locate, locate_pair, locate_placed_pair
+from harness.protocol.locate import PAIR_REGISTERS, index, locate, locate_pair, locate_parts_pair, locate_placed_pair
 from harness.protocol.calls.row import Seamcall
 from harness.protocol.counters import violation
 from harness.protocol.dpamt import Design
@@ -77,6 +77,7 @@ class Writer:
         self.crossed = self.may_cross = crossed and not design.own_pool
         self.row, self.label, self.fresh = listing.row, listing.label, listing.fresh
         self.rows, self.calls, self.cache = by_name(options.release), calls, cache
+        self.around = R.TARGET_2M        # with a placement: which register has the PAMT entry of the range
 
     def write(self, users: tuple[str, ...] = ("use",)) -> None:
         for user in users:
@@ -187,7 +188,7 @@ class Writer:
 
     def _pair(self) -> None:
         if self.placed:
-            return locate_placed_pair(self.listing, self.layout, self.design.own_pool)
+            return locate_placed_pair(self.listing, self.layout, self.design.own_pool, self.around)
         if not self.crossed:
             return locate_pair(self.listing, self.layout)
         return locate_crossed_pair(self.listing, self.layout)
@@ -196,7 +197,7 @@ class Writer:
         """The word of PAGE's range, its place in a register; a call in between loses it."""
         if self.placed:
             two_m = self.layout.at(f"pamt_2m.{HOST}") // PAMT_BYTES
-            index(self.listing, register, self.layout.at(name) - two_m * LINE, 4, LINE, source=R.TARGET_2M, base=R.ZERO, text=name)
+            index(self.listing, register, self.layout.at(name) - two_m * LINE, 4, LINE, source=self.around, base=R.ZERO, text=name)
         else:
             index(self.listing, register, self.layout.at(name), 9, LINE, text=name)
         return {"base": register, "text": name}
@@ -342,13 +343,20 @@ class Writer:
         self.label(taken)
 
     def take_for_split(self, empty: str) -> None:
-        """The pair that DEMOTE is given."""
+        """The pair that DEMOTE is given, for the 2 MiB around PAGE; with a placement the new SEPT page's range gets its own first.
+
+        The TARGET registers are the SEPT page's, before and after; OWN_SIZE is then the PAMT entry of the 2 MiB.
+        """
+        if self.placed:
+            self.get(failed=empty, cached=True)
+            locate_parts_pair(self.listing, self.layout, self.design.own_pool)
         if self.cache:
             self._take(empty)
 
     def demote(self, make, behind: str) -> None:
         """One try of DEMOTE, as the design has it; `make(label)` writes the call, which comes back there."""
         tried = self.fresh("pamt.tried")
+        self.around = R.OWN_SIZE if self.placed else self.around
         if self.design.demote == "bare":
             return make(behind)
         if self.design.demote == "tries":
@@ -364,7 +372,8 @@ class Writer:
         return None
 
     def count_parts(self) -> None:
-        """Once a large page is split, its range counts as many pages as it has."""
+        """Once a large page is split, its range counts as many pages as it has; with a placement, OWN_SIZE still says which range."""
+        self.around = R.OWN_SIZE if self.placed else self.around
         if self.design.counts:
             self._store(ENTRIES)
 

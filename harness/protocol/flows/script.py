@@ -12,7 +12,7 @@ from typing import NamedTuple
 from harness.memory.layout import Layout
 from harness.protocol.assemble import Held, Listing, Program
 from harness.protocol.call import Call, Options
-from harness.protocol.locate import locate, locate_page, locate_pair
+from harness.protocol.locate import locate, locate_page, locate_pair, locate_parts_pair
 from harness.protocol.dpamt import Design
 from harness.protocol.flows import pamt, write_flows
 from harness.protocol.flows.flow import Behaviour, Flow
@@ -48,6 +48,12 @@ class Step(NamedTuple):
     level: int = 0
     retries: int = 0             # on BUSY; FOREVER: no limit
     word: str = ""               # of a lock step
+
+    @property
+    def large(self) -> bool:
+        """Whether it is about a large page, by what it says."""
+        return self.level > 0 and "pamt" not in self.call and (
+            self.call in LEAF_CALLS or "promote" in self.call or "demote" in self.call)
 
     def __str__(self):
         if self.word:
@@ -130,7 +136,7 @@ def _write_operands(listing: Listing, layout: Layout, step: Step) -> None:
     if step.call == "tdh_mem_page_relocate":
         locate_page(listing, layout, "data", layout.pages)               # to the first spare page
     if layout.dynamic_pamt and step.call in PAIR_CALLS:
-        locate_pair(listing, layout)
+        (locate_parts_pair if layout.frames and "demote" in step.call else locate_pair)(listing, layout)
 
 
 def _write_call(listing: Listing, options: Options, place: str, step: Step) -> None:

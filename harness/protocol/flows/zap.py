@@ -18,7 +18,8 @@ SEPT that the mirror says is gone (sources: Sean Christopherson, 19 Jan 2023).
 from harness.memory.layout import (
     ENTRIES, INVALIDATE_COUNT, INVALIDATE_END, INVALIDATE_SEQUENCE, INVALIDATE_START, LINE, MMU_NONPRESENT,
 )
-from harness.protocol.locate import index, locate, pass_on
+from harness.protocol.frames import pass_on, pass_on_range
+from harness.protocol.locate import index, locate
 from harness.protocol.flows import large, seam
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT, SIGN, Flow
 from harness.protocol.flows.steps import REMOVAL_SITES, bar, bar_is_off, step, yield_lock
@@ -100,13 +101,25 @@ def _page(flow: Flow, mode: str) -> None:
     _take_away(flow, mode, 0, "zap", taken)
     if pairs := seam.page_pairs(flow):
         pairs.put()
-    if flow.layout.passing:
-        pass_on(flow.listing, flow.layout)
+    _pass_on(flow)
     flow.row(Op.ADD, base=R.PAGE_GENERATION, value=1, text="page's generation")
     flow.row(Op.STORE, base=R.CONTENT, value=POISON, text="page is the host's again")
     flow.count("removals")
     _finish(flow, "zap", freezes)
     flow.label("zap.page_done")
+
+
+def _pass_on(flow: Flow) -> None:
+    """The frame of PAGE passes on; where guest memory comes in whole 2 MiB, only of a page that lies by itself."""
+    layout = flow.layout
+    if layout.whole and layout.whole_from:
+        single, kept = flow.fresh("zap.single"), flow.fresh("zap.kept")
+        flow.row(Op.TEST, register=R.PAGE, mask=-layout.whole_from, next=single, otherwise=kept, text="a page that lies by itself")
+        flow.label(single)
+        pass_on(flow.listing, layout)
+        flow.label(kept)
+    elif layout.passing and not layout.whole:
+        pass_on(flow.listing, layout)
 
 
 def _find_page(flow: Flow) -> None:
@@ -175,6 +188,8 @@ def _whole(flow: Flow, mode: str) -> None:
     locate(flow.listing, flow.layout, 1, leaf=True)
     _find_page(flow)
     _take_away(flow, mode, 1, WHOLE, FROZEN_SPTE)
+    if flow.layout.whole:
+        pass_on_range(flow.listing, flow.layout)
     again, done = flow.label(flow.fresh(f"{WHOLE}.part")), flow.fresh(f"{WHOLE}.taken")
     flow.row(Op.ADD, base=R.PAGE_GENERATION, value=1, text="page's generation")
     flow.row(Op.STORE, base=R.CONTENT, value=POISON, text="page is the host's again")

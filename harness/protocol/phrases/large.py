@@ -15,7 +15,7 @@ from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BYTES, PAMT_LOCK, P
 from harness.protocol.assemble import Held
 from harness.protocol.call import EXCLUSIVE, Call
 from harness.protocol.phrases.locking import NAMED
-from harness.protocol.phrases.pages import each, page_mask, write_entry
+from harness.protocol.phrases.pages import each, large_entry, page_mask, write_entry
 from harness.protocol.phrases.pairs import NAMES, GivePair, drop_bit, read_pair
 from harness.protocol.phrases.phrase import Phrase
 from harness.protocol.releases import DEFAULT, Release
@@ -32,10 +32,8 @@ def _turn_pamt(call: Call, entry: R, large: int, parts: int, clear_bepoch: bool)
     With Dynamic PAMT the 2 MiB lose their pair, or get one.  pamt_manager.c, pamt_promote and pamt_demote
     """
     above = PT_PAMT if call.dynamic_pamt else PT_NDA
-    size, part = (("4k", "2m", "1g")[level] for level in (call.level, call.level - 1))
-    call.row(Op.INDEX, register=R.OWN_SIZE, base=R.TD, offset=call.td(f"pamt_{size}.data"), source=entry,
-             width=12 + 9 * call.level, mask=(1 << 28) - 1 >> 9 * call.level, match=PAMT_BYTES,
-             text="PAMT entry of the large page")
+    part = ("4k", "2m")[call.level - 1]
+    large_entry(call, R.OWN_SIZE, entry, "PAMT entry of the large page")
     halts = call.fresh("halts")
     with call.listing.aside(halts):
         call.halt()

@@ -3,7 +3,7 @@
 
 from harness.memory.layout import ENTRIES, PAMT_BEPOCH, PAMT_BYTES, PAMT_TYPE
 from harness.protocol.call import Call
-from harness.protocol.locate import hosts_words
+from harness.protocol.frames import hosts_words
 from harness.protocol.phrases.locking import FOUND, NAMED, check_found, with_node
 from harness.protocol.phrases.nodes import check_no_pamt_page, count_used
 from harness.protocol.phrases.phrase import Phrase
@@ -27,6 +27,16 @@ def page_mask(level: int) -> int:
     return HPA_MASK & ~((1 << 12 + 9 * level) - 1)
 
 
+def large_entry(call: Call, register: R, entry: R, text: str) -> None:
+    """register = the PAMT entry of the page, of the call's level, that an SEPT entry (in a register) maps."""
+    layout, level = call.options.layout, call.level
+    if layout.whole and level == 1:
+        hosts_words(call.listing, layout, (register, register), "data", entry, 12, mask=PAGE_NUMBER)
+        return
+    call.row(Op.INDEX, register=register, base=R.TD, offset=call.td(f"pamt_{('4k', '2m', '1g')[level]}.data"), source=entry,
+             width=12 + 9 * level, mask=PAGE_NUMBER >> 9 * level, match=PAMT_BYTES, text=text)
+
+
 class OwnPage(Phrase):
     """PAMT = the PAMT entry, of its own size, of the page that the entry maps.
 
@@ -39,7 +49,6 @@ class OwnPage(Phrase):
     leveled = True
 
     def emit(self, call: Call):
-        size = ("4k", "2m", "1g")[call.level]
         if call.level:
             sept_page, found = call.fresh("sept_page"), call.fresh("found")
             call.row(Op.IN, source=R.STATE, mask=states(*LEAVES), otherwise=sept_page, text="leaf")
@@ -47,9 +56,7 @@ class OwnPage(Phrase):
                 if call.dynamic_pamt:
                     call.row(Op.LET, register=R.NODE, source=R.TARGET_2M, text="and its node")
                 call.row(Op.LET, register=R.PAMT, source=R.TARGET_4K, next=found, text="SEPT page")
-        call.row(Op.INDEX, register=R.PAMT, base=R.TD, offset=call.td(f"pamt_{size}.data"), source=R.COPY,
-                 width=12 + 9 * call.level, mask=PAGE_NUMBER >> 9 * call.level, match=PAMT_BYTES,
-                 text="PAMT entry of the page")
+        large_entry(call, R.PAMT, R.COPY, "PAMT entry of the page")
         if call.dynamic_pamt and call.level:
             call.row(Op.LET, register=R.NODE, text="no node")
         elif call.dynamic_pamt and call.options.layout.frames:
