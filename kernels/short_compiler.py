@@ -32,13 +32,15 @@ import sys
 import types as python_types
 
 from numba import _dynfunc
-from numba.core import ir, typed_passes, types, untyped_passes
+from numba import extending
+from numba.core import cgutils, errors, interpreter, ir, typed_passes, typeinfer, types, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase
 from numba.core.lowering import Lower
 from numba.core.datamodel import models, register_default
-from numba.core.compiler_machinery import FunctionPass, LoweringPass, PassManager, register_pass
+from numba.core.compiler_machinery import FunctionPass, LoweringPass, register_pass
 from numba.core.ir_utils import build_definitions
+from numba.core.targetconfig import ConfigStack
 
 from kernels.compiling import Deferred
 
@@ -77,6 +79,28 @@ for of_numba, of_types in ((models.TupleModel, [types.NamedTuple]), (models.Arra
                            (models.UniTupleModel, [types.UniTuple, types.NamedUniTuple])):
     for each in of_types:
         register_default(each)(type(f"Whole{of_numba.__name__}", (HandedWhole, of_numba), {}))
+
+
+class KernelInterpreter(interpreter.Interpreter):
+    """Numba's reader of bytecode, without its search for what a `with`, a `try` and a dict leave behind."""
+
+    def post_process(self, _peepholes, func_ir):
+        return super().post_process((interpreter.peep_hole_list_to_tuple,
+                                     interpreter.peep_hole_call_function_ex_to_call_function_kw), func_ir)
+
+
+class ReadByteCode(FunctionPass):
+    """From Python's bytecode to Numba's instructions."""
+
+    _name = "kernels_read_byte_code"
+
+    def __init__(self):                                  # abstract in Numba
+        super().__init__()
+
+    def run_pass(self, state):
+        state.func_ir = KernelInterpreter(state.func_id).interpret(state.bc)
+        state.func_ir.generator_info = None
+        return True
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
@@ -122,9 +146,9 @@ class LookUpNames(FunctionPass):
 
 
 class RememberingContext:
-    """Numba's typing context, but what an operator makes of integers is worked out once.
+    """Numba's typing context, but what an operator or an intrinsic makes of integers is worked out once.
 
-    By default each + walks through all overloads of +.
+    By default each + walks through all overloads of +, and each intrinsic through all registries of Numba.
     """
 
     known = {}                       # signature, by operator and types of operands
@@ -136,7 +160,7 @@ class RememberingContext:
         return getattr(self._context, name)
 
     def resolve_function_type(self, function, arguments, keywords):
-        if keywords or not is_operator(function) or not all(type(one) in PLAIN for one in arguments):
+        if keywords or not is_remembered(function) or not all(type(one) in PLAIN for one in arguments):
             return self._context.resolve_function_type(function, arguments, keywords)
         key = function, tuple(arguments)
         if key not in self.known:
@@ -144,11 +168,45 @@ class RememberingContext:
         return self.known[key]
 
 
-def is_operator(function) -> bool:
-    """Whether Numba's type of a function is that of an operator, or of the bool() behind each `if`."""
+def is_remembered(function) -> bool:
+    """Whether Numba's type of a function is that of an operator, of an intrinsic, or of the bool() behind each `if`."""
     if not isinstance(function, types.Function):
         return False
-    return function.typing_key is bool or getattr(function.typing_key, "__module__", "") == "_operator"
+    key = function.typing_key
+    return key is bool or isinstance(key, extending._Intrinsic) or getattr(key, "__module__", "") == "_operator"
+
+
+class KernelConstraints(typeinfer.ConstraintNetwork):
+    """What Numba knows of the types of a kernel's variables, without a search for warnings at each instruction."""
+
+    def propagate(self, inferer):
+        failed = []
+        for constraint in self.constraints:
+            try:
+                constraint(inferer)
+            except errors.TypingError as problem:
+                failed.append(problem)
+        return failed
+
+
+class InferTypes(FunctionPass):
+    """Numba's inference of types."""
+
+    _name = "kernels_infer_types"
+
+    def __init__(self):                                  # abstract in Numba
+        super().__init__()
+
+    def run_pass(self, state):
+        inferer = typeinfer.TypeInferer(state.typingctx, state.func_ir, errors.WarningsFixer(errors.NumbaWarning))
+        inferer.constraints = KernelConstraints()
+        with state.typingctx.callstack.register(state.targetctx.target, inferer, state.func_id, state.args):
+            for index, (name, type_) in enumerate(zip(state.func_ir.arg_names, state.args)):
+                inferer.seed_argument(name, index, type_)
+            inferer.build_constraint()
+            inferer.propagate()
+            state.typemap, state.return_type, state.calltypes = inferer.unify(raise_errors=True)
+        return True
 
 
 class KernelLower(Lower):
@@ -163,6 +221,21 @@ class KernelLower(Lower):
         super().pre_lower()
         if self.flags.no_compile and not self.flags.forceinline:         # LLVM would inline what has one caller
             self.function.attributes.add("noinline")
+
+    def lower_block(self, block):
+        for instruction in block.body:
+            self.loc = instruction.loc
+            self.lower_inst(instruction)
+
+    def alloca_lltype(self, name, lltype, datamodel=None):
+        return cgutils.alloca_once(self.builder, lltype, name=name, zfill=False)
+
+    def storevar(self, value, name, argidx=None):
+        if name in self._singly_assigned_vars:
+            self._blk_local_varmap[name] = value
+        else:
+            self._alloca_var(name, self.typeof(name))
+            self.builder.store(value, self.getvar(name))
 
     def code_of(self, op, signature):
         function = self.context.typing_context.resolve_value_type(op)
@@ -257,6 +330,14 @@ class EntryLibrary(TidyLibrary):
         super().finalize()
 
 
+@functools.cache
+def passes(entry: bool) -> tuple:
+    """What is done with a kernel, in turn."""
+    return tuple(step() for step in (
+        ReadByteCode, untyped_passes.FixupArgs, LookUpNames, InferTypes, typed_passes.NoPythonSupportedFeatureValidation, LowerKernel,
+        *(() if entry else (LeaveForEntries,)), typed_passes.NoPythonBackend))
+
+
 class KernelCompiler(CompilerBase):
     """The passes that a kernel needs; an entry is a kernel with a way in from Python."""
 
@@ -266,39 +347,23 @@ class KernelCompiler(CompilerBase):
 
     def _compile_core(self):
         """No garbage collection meanwhile: it would walk a growing tree of live objects again and again for nothing."""
-        if not gc.isenabled():                           # a kernel inside an entry
-            return super()._compile_core()
+        collecting = gc.isenabled()                      # not of a kernel inside an entry
         gc.disable()
         try:
-            return super()._compile_core()
+            return self._through_passes()
         finally:
-            gc.enable()
+            if collecting:
+                gc.enable()
 
-    def define_pipelines(self):
-        state = self.state
-        is_entry = not state.flags.no_cpython_wrapper
+    def _through_passes(self):
+        state, is_entry = self.state, not self.state.flags.no_cpython_wrapper
         state.flags.no_compile = not is_entry
         made = (EntryLibrary if is_entry else KernelLibrary)(state.targetctx.codegen(), state.func_id.func_qualname)
         made.enable_object_caching()
         state["library"] = made
-
         state.typingctx = RememberingContext(state.typingctx)
         state.type_annotation = None
-
-        passes = PassManager("kernel")
-        for step in (
-            untyped_passes.TranslateByteCode,
-            untyped_passes.FixupArgs,
-            untyped_passes.IRProcessing,
-            LookUpNames,
-            untyped_passes.ReconstructSSA,
-            typed_passes.NopythonTypeInference,
-            typed_passes.PreLowerStripPhis,
-            typed_passes.NoPythonSupportedFeatureValidation,
-            LowerKernel,
-            *(() if is_entry else (LeaveForEntries,)),
-            typed_passes.NoPythonBackend,
-        ):
-            passes.add_pass(step, step._name)
-        passes.finalize()
-        return [passes]
+        with ConfigStack().enter(state.flags.copy()):
+            for step in passes(is_entry):
+                step.run_pass(state)
+        return state.cr
