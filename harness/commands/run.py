@@ -1,5 +1,6 @@
 """The command `run`: configs in interleaved blocks; of one run a summary, of several the comparison."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,11 +147,11 @@ def elsewhere(session: sessions.Session, done: dict, where: jobs.Where) -> Itera
 def shown(result: Result, several: bool, wanted: Wanted) -> str:
     """What is printed of a run as it ends: nothing of one among several, which are compared at the end.
 
-    A format for other programs has every table of one run, and json every result.
+    A format for other programs has every table of one run; of several, csv and json are one document, at the end.
     """
-    if wanted.quiet or several and wanted.style == "csv":
+    if wanted.quiet or several and wanted.style in ("csv", "json"):
         return ""
-    if wanted.verbose or wanted.style == "json" or not several and wanted.style != "table":
+    if wanted.verbose or not several and wanted.style != "table":
         return run_report(result, wanted.style)
     return "" if several else summary(result)
 
@@ -181,9 +182,9 @@ def run(session: sessions.Session, done: dict, results: Iterator[tuple], out: Pa
         code = INTERRUPTED
         if several:
             print("interrupted; the same command with --resume goes on", file=sys.stderr)
-    if several and finished and wanted.style != "json" and not wanted.quiet:
-        ordered = sorted(finished, key=lambda which: (which.config, which.block))
-        print(overview([finished[which] for which in ordered], wanted.style))
+    if several and finished and not wanted.quiet:
+        ordered = [finished[which] for which in sorted(finished, key=lambda which: (which.config, which.block))]
+        print(json.dumps([result.document() for result in ordered], indent=1) if wanted.style == "json" else overview(ordered, wanted.style))
     return code
 
 

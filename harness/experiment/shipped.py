@@ -67,7 +67,7 @@ def _named(word: str) -> str:
     known = {name_of(path): path for path in all_files()}
     if asked in known:
         return str(known[asked])
-    alike = [name for name in known if name.rpartition("/")[2].removesuffix(".litmus") == asked]
+    alike = [name for name in known if f"/{name}".removesuffix(".litmus").endswith(f"/{asked.removesuffix('.litmus')}")]
     if len(alike) == 1:
         return str(known[alike[0]])
     if alike:

@@ -41,10 +41,12 @@ def comparison_report(table: Table, style: str = "table") -> str:
         notes.append("one block each cannot show a difference from chance; `run --repeats 7` can")
     elif planned := planner_line(table):
         notes.append(planned)
-    # What simulated results rest on stands under every table of them.
-    assumed = dict.fromkeys(line for group in table.groups for result in group.results
-                            for line in assumption_lines(result))
-    return "\n".join([*parts, *map(wrap, notes), *assumed])
+    return "\n".join([*parts, *map(wrap, notes), *assumed_lines(table)])
+
+
+def assumed_lines(table: Table) -> list[str]:
+    """What simulated results rest on: stands under every table of them."""
+    return list(dict.fromkeys(line for group in table.groups for result in group.results for line in assumption_lines(result)))
 
 
 def overview(results: Sequence[Result], style: str = "table") -> str:

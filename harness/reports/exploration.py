@@ -8,6 +8,7 @@ from harness.results.grading import Verdict
 from harness.results.matrix import BROKEN, HOLDS, OPEN, Matrix, named
 
 OP_WIDTH, WORD_WIDTH = 22, 27
+MANY = 100                       # scenarios: of more, those that passed are counted and not shown
 
 
 VERBS = {"use": "uses", "control": "uses for control pages", "split": "splits"}      # of users of page pairs
@@ -94,15 +95,22 @@ def seconds(value: float) -> str:
 
 
 def summary(results: list) -> str:
-    """Many scenarios, a line each: (found, verdict)."""
-    rows = []
+    """Many scenarios, a line each: (found, verdict); of more than MANY only those that did not pass, and what the others come to."""
+    rows, unseen = [], []
     for found, verdict in results:
         grades = [grade for grade, _ in verdict.grades]
         good = [grades.count(grade) for grade in ("acceptable", "interesting")]
         rows.append([found.scenario.name, found.scenario.module, found.states, len(found.endings),
                      *(number or "" for number in (*good, len(grades) - sum(good))),
                      "FAILED" if verdict.failures else "ok" if found.complete else "part"])
-    return laid_out(["scenario", "module", "states", "outcomes", "acceptable", "interesting", "other", ""], rows)
+    if len(rows) > MANY:
+        unseen, rows = [row for row in rows if row[-1] == "ok"], [row for row in rows if row[-1] != "ok"]
+    lines = [laid_out(["scenario", "module", "states", "outcomes", "acceptable", "interesting", "other", ""], rows)] if rows else []
+    if unseen:
+        outcomes, acceptable, interesting, other = (sum(row[column] or 0 for row in unseen) for column in range(3, 7))
+        lines.append(wrap(f"{len(unseen)} that passed are not shown, with {count(outcomes, 'outcome')}: {acceptable} acceptable,"
+                          f" {interesting} interesting, {other} other (--format json has each)"))
+    return "\n".join(lines)
 
 
 def passed(results: list) -> str:

@@ -55,6 +55,11 @@ def reasons_of(results: Sequence[Result]) -> list[tuple[str, int]]:
     return [(_as_one(said), len(said)) for said in alike.values()]
 
 
+def kind_of(reason: str) -> str:
+    """A reason of `reasons_of` without its numbers: the same of one run and of several."""
+    return NUMBER.sub("#", reason).replace("# to #", "#")
+
+
 def _as_one(sentences: list[str]) -> str:
     """Sentences that differ in numbers only, with the least and the greatest where they differ."""
     places = iter(zip(*(NUMBER.findall(sentence) for sentence in sentences)))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from harness.errors import UsageError
 from harness.files import reason, saved, write_file
 from harness.reports import comparison, plots
-from harness.reports.numbers import NUMBER, events_text, reasons_of
+from harness.reports.numbers import events_text, kind_of, reasons_of
 from harness.reports.run import PERCENTILES, invariant_line
 from harness.reports.templates import as_it_is, filled
 from harness.reports.text import count, one_line
@@ -27,16 +27,28 @@ from harness.results.schema import Result
 
 TEMPLATE = "page.html.jinja"
 PANELS_MAX = 6                   # calls in a plot of distributions, busiest first
-SERIES_MAX = 12                  # series of nights
+SERIES_MAX = 12                  # series of nights that are drawn
 HISTORY_METRICS = ("removals_per_s", "busy_per_attempt_percent")
+HISTORY_TEXT = ("Each dot is a night; the level lines are medians between change points (dotted), the band around them is two standard"
+                " deviations from night to night. A solid vertical line is the night of an alarm, which was confirmed by a rerun. Dates"
+                " and commits are those of the first and last night, of changes (the first night behind each) and, where there is room,"
+                " of alarms.")
 ARMED, LOST, RETRIES = (BY_KEY[key] for key in (
     "armed_per_million_faults", "guest_time_lost_percent", "busy_per_1000_operations"))
+
+
+# What of the numbers is a model's, by engine: the caption of the page.
+MODEL = {
+    "processes": "Real processes of this machine run the module's and KVM's lock protocol on shared memory, and were timed. What is compared"
+                 " is policies; no absolute time is a TDX host's.",
+    "simulate": "Virtual time: every number comes from a model, with costs that are listed below the comparison.",
+}
 
 
 class Plot(NamedTuple):
     name: str                    # of its file, and prefix of its ids
     title: str
-    text: str                    # what to look for
+    text: str                    # what to look for; "" of one that goes on with what the one before it shows, without a heading
     draw: Callable[..., Any]     # a function of plots.py; takes the width
 
 
@@ -71,27 +83,34 @@ def page(table: Table, made: list[Plot]) -> str:
              for plot in made]
     overview = comparison.overview_rows(table)
     return filled(
-        TEMPLATE, "report", title=comparison.title(table).replace("\n   ", ""), verdicts=verdict_rows(table),
+        TEMPLATE, "report", title=comparison.title(table).replace("\n   ", ""), model=model_lines(table), verdicts=verdict_rows(table),
         together=[reason.partition(": ")[2] for reason in common_reasons(table).values()],
         overview=[{one_line(heading): value for heading, value in row.items()} for row in overview],
-        differences=difference_sections(table), notes=[*table.notes, comparison.planner_line(table)],
+        differences=difference_sections(table), notes=[*table.notes, comparison.planner_line(table), *(line.replace("\n   ", "") for line in comparison.assumed_lines(table))],
         means=comparison.mean_lines(table), baseline=table.baselines[0].label, plots=drawn,
         machines=machine_rows(table), variables=plots.VARIABLES)
+
+
+def model_lines(table: Table) -> list[str]:
+    """What of the numbers is a model's."""
+    return [MODEL[engine] for engine in dict.fromkeys(result.engine for group in table.groups for result in group.results)]
 
 
 # --- tables ----------------------------------------------------------------------------------
 
 def common_reasons(table: Table) -> dict[str, str]:
-    """{reason without its numbers: reason} of what every run of several policies says: of the machine, not of a policy."""
+    """{reason without its numbers: reason, and in how many runs} of what runs of several policies say: of the machine, not of a policy."""
     results = [result for group in table.groups for result in group.results]
-    return {NUMBER.sub("#", reason): reason for reason, runs in reasons_of(results) if runs == len(results) and len(table.groups) > 1}
+    policies = Counter(kind_of(reason) for group in table.groups for reason, _ in reasons_of(group.results))
+    return {kind: reason + f" ({runs} of {len(results)} runs)" * (runs < len(results))
+            for reason, runs in reasons_of(results) if policies[kind := kind_of(reason)] > 1}
 
 
 def verdict_rows(table: Table) -> list[dict]:
     """A row per policy: what it did to the VM, by what; the worst verdict of its runs, with reasons of its own; invariants."""
     rows, common = [], common_reasons(table)
     for group in table.groups:
-        reasons = [reason.partition(": ")[2] for reason, _ in reasons_of(group.results) if NUMBER.sub("#", reason) not in common]
+        reasons = [reason.partition(": ")[2] for reason, _ in reasons_of(group.results) if kind_of(reason) not in common]
         causes: Counter = Counter()
         for result in group.results:
             causes.update(result.bugs)
@@ -151,7 +170,7 @@ def machine_rows(table: Table) -> list[tuple[str, str]]:
 def make_plots(table: Table, series: list[history.Series]) -> list[Plot]:
     """The plots that these results have something to show in, in the page's order."""
     made = [busy_map(table), distribution(table, "latency_ns"), distribution(table, "retries"),
-            zero_step(table), kick_cost(table), night_plot(series)]
+            zero_step(table), kick_cost(table), *night_plots(series)]
     return [plot for plot in made if plot is not None]
 
 
@@ -240,22 +259,23 @@ def kick_cost(table: Table) -> Plot | None:
                 partial(plots.pareto, points, RETRIES.name, LOST.name, labels(table)))
 
 
-def night_plot(series: list[history.Series]) -> Plot | None:
-    panels = []
+def night_plots(series: list[history.Series]) -> list[Plot]:
+    """A plot per series, so that none is longer than a sheet of paper; the first has the heading."""
+    made: list[Plot] = []
     for each in series:
-        for key in HISTORY_METRICS:
-            known = each.known(key)
-            if len(known) < 2 or len(panels) >= SERIES_MAX:
-                continue
-            numbers = [value for _, value in known]
-            alarms = [place for place, (night, _) in enumerate(known) if any(alarm.metric == key for alarm in night.alarms)]
-            panels.append(plots.Nights(f"{each.key.name}, module {each.key.module}: {BY_KEY[key].name}", numbers,
-                                       [f"{night.night[:10]}\n{night.commit[:9]}" for night, _ in known],
-                                       changes.change_points(numbers), alarms, changes.noise_floor(numbers)))
-    if not panels:
-        return None
-    return Plot("history", "History",
-                "Each dot is a night; the level lines are medians between change points (dotted), the band around them is"
-                " two standard deviations from night to night. A solid vertical line is the night of an alarm, which was"
-                " confirmed by a rerun. Dates and commits are those of the first and last night, of alarms and of changes.",
-                partial(plots.nights, panels))
+        panels = [_nights(each, key) for key in HISTORY_METRICS if len(each.known(key)) > 1]
+        if not panels or len(made) == SERIES_MAX:
+            continue
+        draw = partial(plots.nights, panels)
+        made.append(Plot(f"history-{len(made) + 1}", f"History of {each.key.name}", "", draw) if made
+                    else Plot("history", "History", HISTORY_TEXT, draw))
+    return made
+
+
+def _nights(series: history.Series, key: str) -> plots.Nights:
+    known = series.known(key)
+    numbers = [value for _, value in known]
+    alarms = [place for place, (night, _) in enumerate(known) if any(alarm.metric == key for alarm in night.alarms)]
+    return plots.Nights(f"{series.key.name}, module {series.key.module}: {BY_KEY[key].name}", numbers,
+                        [f"{night.night[:10]}\n{night.commit[:9]}" for night, _ in known],
+                        changes.change_points(numbers), alarms, changes.noise_floor(numbers))

@@ -111,11 +111,16 @@ def curves(panels: list[tuple[str, str, list[tuple[str, list[tuple]]]]], x_name:
             drawn = [(x if counted else steps.index(x), statistics.median(ys), min(ys), max(ys))
                      for x, ys in line if ys]
             xs, middle, least, most = zip(*drawn) if drawn else ([], [], [], [])
+            # (Without a point it is clipped, as the layout would make room for it at the figure's corner.)
             behind = len(lines) - 1 - number                 # its markers stand around those of the lines before it
             axis.plot(xs, middle, label=label, **style(number), markersize=3.5 + behind * min(1.8, 9 / len(lines)), fillstyle="none",
-                      clip_on=False, zorder=2 + number / 100)
+                      clip_on=not xs, zorder=2 + number / 100)
             axis.fill_between(xs, least, most, color=style(number)["color"], alpha=0.15, linewidth=0)
-        _scale_y(axis, scale, [y for _, line in lines for _, ys in line for y in ys if y])
+        known = [y for _, line in lines for _, ys in line for y in ys]
+        _scale_y(axis, scale, [y for y in known if y])
+        if not known:
+            axis.set_xlim(*((min(steps), 2 * max(steps)) if counted else (0, len(steps))))
+            axis.text(0.5, 0.5, "no run has it", transform=axis.transAxes, ha="center", va="center", color=MUTED)
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value) if value >= 1 else f"{value:g}"))
         if counted:
             axis.set_xscale("log", base=2)
@@ -205,7 +210,7 @@ def quantiles(panels: list[tuple[str, list[tuple[str, list[float | None]]]]], na
                 [seen[policy]] = axis.plot(*zip(*points), label=policy, **style(colors.index(policy)))
         axis.set_yscale("symlog", linthresh=1)
         plain_ticks(axis.yaxis)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(bottom=0, top=max(1.05, axis.get_ylim()[1]))
         axis.set_xticks(range(len(names)), names)
         axis.set_title(call)
         axis.set_ylabel(unit)
@@ -248,10 +253,14 @@ def pareto(points: list[tuple[str, float, float]], x_name: str, y_name: str, col
         [seen[policy + ("" if kept else " (dominated)")]] = axis.plot(
             x, y, linestyle="none", markersize=9, fillstyle="full" if kept else "none",
             **style(colors.index(policy)))
-    axis.set_xscale("symlog", linthresh=max(1e-3, min((x for _, x, _ in points if x > 0), default=1)))
+    least = max(1e-3, min((x for _, x, _ in points if x > 0), default=1))
+    axis.set_xscale("symlog", linthresh=least)
     plain_ticks(axis.xaxis)
     axis.margins(0.1)
     axis.set_xlim(left=0)
+    decades = range(math.ceil(math.log10(least)), math.floor(math.log10(axis.get_xlim()[1])) + 1)
+    if decades:                                                # none between 0 and the first, where there is no room
+        axis.set_xticks([0, *(10.0 ** decade for decade in decades)])
     axis.set_ylim(bottom=0)
     axis.set_xlabel(x_name)
     axis.set_ylabel(y_name)
@@ -293,7 +302,7 @@ def nights(panels: list[Nights], width: float = WIDE):
             axis.axvline(point + 0.5, color=SERIES[1], linestyle=":", linewidth=1)
         for alarm in panel.alarms:
             axis.axvline(alarm + 1, color=SERIES[6], linewidth=1.4)
-        shown = _apart([0, last - 1, *panel.alarms, *panel.points], last / (width - 1) * 0.9)
+        shown = _apart([0, last - 1, *panel.points, *panel.alarms], last / (width - 1) * 0.9)
         axis.set_xticks([night + 1 for night in shown], [panel.names[night] for night in shown], fontsize=8)
         axis.set_title(panel.title, fontsize=9)
         axis.grid(axis="y")

@@ -12,15 +12,18 @@ from harness.results.metrics import BY_KEY
 from harness.results.schema import Result
 
 LINES = 25                       # of a summary, the last of them what to look at next
-CALLS, OPERANDS, REASONS = 5, 3, 3      # at most so many are shown
+CALLS, OPERANDS = 5, 3          # at most so many are shown
+VERDICT_LINES = 4                # of reasons; none is cut off in its middle
+BESIDE_CALLS = 5                 # lines of the table of calls but its rows: two of the head, two that are empty, how many more
 
 
 def summary(result: Result) -> str:
     """What one run came to."""
-    shown = [*title(result).splitlines(), *_verdict(result), *_busy(result), *_numbers(result),
-             *_first(bug_lines(result), 2), *_first(death_lines(result), 1), *_first(hang_lines(result), 1),
-             *_first(invariant_line(result).splitlines(), 2)]
-    return "\n".join([*shown[:LINES - 1], _next(result)])
+    above = [*title(result).splitlines(), *_verdict(result)]
+    below = [*_numbers(result), *_first(bug_lines(result), 2), *_first(death_lines(result), 1), *_first(hang_lines(result), 1),
+             *invariant_line(result).splitlines()[:2], *wrap(_next(result)).splitlines()]
+    room = LINES - len(above) - len(below) - BESIDE_CALLS
+    return "\n".join([*above, *_busy(result, max(1, min(CALLS, room))), *below])
 
 
 def _first(lines: list[str], most: int) -> list[str]:
@@ -32,12 +35,16 @@ def _verdict(result: Result) -> list[str]:
     reasons = [reason for reason, _ in reasons_of([result])]
     if not reasons:
         return [result.verdict.status]
-    more = [f"  and {count(len(reasons) - REASONS, 'more reason')}"] if len(reasons) > REASONS else []
-    return [*_first([wrap(reason) for reason in reasons], REASONS), *more]
+    lines, said = [], 0
+    for reason in map(wrap, reasons):
+        if said and len(lines) + reason.count("\n") + 1 > VERDICT_LINES:
+            break
+        lines, said = [*lines, *reason.splitlines()], said + 1
+    return [*lines, *([f"  and {count(len(reasons) - said, 'more reason')}"] if said < len(reasons) else [])]
 
 
-def _busy(result: Result) -> list[str]:
-    """The calls that were BUSY most often, and for which operands."""
+def _busy(result: Result, calls: int) -> list[str]:
+    """The calls that were BUSY most often, at most so many, and for which operands."""
     busy = sorted((item for item in result.seamcalls.items() if item[1].busy), key=lambda item: -item[1].busy)
     if not busy:
         return [f"BUSY: none of {number(sum(call.attempts for call in result.seamcalls.values()))} attempts"]
@@ -45,8 +52,8 @@ def _busy(result: Result) -> list[str]:
              "BUSY %": share_of(call.busy, call.attempts), "most retries": number(call.retries.max),
              "BUSY by operand": ", ".join(f"{operand} {number(times)}" for operand, times in
                                           Counter(call.busy_by_operand).most_common(OPERANDS))}
-            for name, call in busy[:CALLS]]
-    more = [f"and {count(len(busy) - CALLS, 'more call')} that were BUSY"] if len(busy) > CALLS else []
+            for name, call in busy[:calls]]
+    more = [f"and {count(len(busy) - calls, 'more call')} that were BUSY"] if len(busy) > calls else []
     return ["", *formatted(rows, "table").splitlines(), *more, ""]
 
 

@@ -24,11 +24,12 @@ Runs = list[tuple[dict, Result]]                              # (the values that
 
 def sweep_report(keys: list[str], runs: Runs, style: str = "table") -> str:
     """All runs of a sweep as one table, with what made it and what it rests on."""
-    first = runs[0][1]
+    first, table = runs[0][1], table_of(rows(keys, runs), style)
+    if style in ("csv", "json"):                              # for a program: nothing beside it
+        return table
     reasons = [reason for reason, _ in reasons_of([result for _, result in runs])]
-    lines = [] if style == "csv" else [*map(wrap, reasons), *assumption_lines(first)]
-    table = table_of(rows(keys, runs), style)
-    return table if style == "csv" else "\n".join([summary(keys, first), table, wrap(f"{legend(_shown(runs))}; 2/5: in 2 of 5 runs"), *lines])
+    means = f"{legend(_shown(runs))}; 2/5: in 2 of 5 runs; -: no run has enough of it to say"
+    return "\n".join([summary(keys, first), table, wrap(means), *map(wrap, reasons), *assumption_lines(first)])
 
 
 def rows(keys: list[str], runs: Runs) -> list[dict]:

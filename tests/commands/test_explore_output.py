@@ -11,7 +11,7 @@ from harness.engines.explore.ways import Unproved
 from harness.experiment.scenario_file import load, parse
 from harness.protocol import seamcalls
 from harness.protocol.releases import READ, find
-from harness.reports import listing
+from harness.reports import exploration, listing
 from kernels.ops import OP_TABLE
 from tests.command_line import ROOT, command
 
@@ -52,6 +52,17 @@ def test_the_last_line_says_how_many_scenarios_passed_and_failed(capsys, tmp_pat
     whole = [each for each in found if each.scenario.scripts]
     assert given == code
     assert out.splitlines()[-1] == last.format(states=sum(each.states for each in whole), scenarios=len(whole))
+
+
+def test_of_very_many_scenarios_those_that_passed_are_counted(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(exploration, "MANY", 10)
+    code, out, _ = command(capsys, "explore", LOST, "--out", str(tmp_path))
+    first, *_, last = out.splitlines()
+    passed = last.split()[0]
+    assert code == 0 and first.startswith(f"{passed} that passed are not shown, with ") and len(out.splitlines()) <= 3
+    monkeypatch.setattr(exploration, "MANY", 100)
+    _, shown, _ = command(capsys, "explore", LOST, "--out", str(tmp_path))
+    assert len(shown.splitlines()) == int(passed) + 3                # two of the head, the last line
 
 
 @pytest.mark.parametrize("tests, last", [

@@ -40,6 +40,25 @@ def test_what_is_printed_is_one_document(capsys, arguments, keys):
     assert code == 0 and keys <= first.keys(), first.keys()
 
 
+SHORT = ("--set", "engine=simulate", "--set", "duration_s=0.0002", "--set", "warmup_s=0")
+
+
+@pytest.mark.parametrize("arguments, documents", [
+    (("run", "kick_vcpus", *SHORT), 1), (("run", "kick_vcpus", "retry16", *SHORT), 2), (("run", "kick_vcpus", *SHORT, "--repeats", "2"), 2),
+    (("sweep", "scale/policies", "--policies", "kick_vcpus", "--set", "sweep.td.vcpus=[2, 4]", "--set", "repeats=1", *SHORT), 2)])
+def test_several_runs_are_one_document_too(capsys, tmp_path, arguments, documents):
+    code, out, _ = command(capsys, *arguments, "--out", str(tmp_path), "--format", "json")
+    found = json.loads(out)
+    assert code == 0 and (len(found) == documents if isinstance(found, list) else documents == 1)
+
+
+def test_what_was_there_already_is_in_the_document(capsys, tmp_path):
+    asked = ("run", "kick_vcpus", *SHORT, "--out", str(tmp_path), "--format", "json", "--repeats")
+    command(capsys, *asked, "1")
+    _, out, _ = command(capsys, *asked, "2", "--resume")
+    assert [result["seed"] for result in json.loads(out)] == [1, 2]
+
+
 def test_a_search_as_json_has_each_outcome_with_answers_words_and_grade(capsys):
     _, out, _ = command(capsys, "explore", "configs/explore/accept_block.toml", "--module", "1.5.05", "--format", "json")
     [found] = json.loads(out)

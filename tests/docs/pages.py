@@ -22,7 +22,7 @@ BLOCK = re.compile(r"(?:<!-- (?P<what>sample|file): (?P<how>[^>]*) -->\n)?^(?P<i
                    re.DOTALL | re.MULTILINE)
 BARE = "python -m harness "
 PROMPT = f"$ {BARE}"
-NOTE = re.compile(r"\s{2,}(\(.*\)|#.*)$")        # behind a command
+NOTE = re.compile(r"\s{2,}#.*$")                # behind a command
 INLINE = re.compile(rf"`{BARE}([^`]+)`")
 MEASURE = ("run", "sweep", "nightly", "doctor")          # those in lines of text are slow
 MADE_UP = re.compile(r"\b[A-Z]{3,}\b(?!_)|\.\.\.")       # `run --out DIR` stands for many commands

@@ -22,6 +22,8 @@ def names(words):
 def test_a_name_a_path_and_a_pattern_find_what_is_shipped_from_anywhere(empty):
     assert names(["kick_vcpus"]) == names(["configs/kick_vcpus.toml"]) == names(["kick_vcpus.toml"]) == ["kick_vcpus.toml"]
     assert names(["explore/pairs"]) == names(["pairs"]) == ["explore/pairs.toml"]
+    assert names(["guests/accept_zap"]) == names(["guests/accept_zap.toml"]) == ["explore/guests/accept_zap.toml"]
+    assert names(["classic/SB"]) == names(["classic/SB.litmus"]) == ["litmus/classic/SB.litmus"]
     assert names(["SB"]) if (shipped.folder() / "litmus/SB.litmus").exists() else True
     assert names(["configs/broken/*.toml"]) == sorted(f"broken/{path.name}" for path in (shipped.folder() / "broken").glob("*.toml"))
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.engines import RUN_A_PLAN
 from harness.results import store, history
 from harness.results.comparison import make_table
-from harness.results.schema import Summary, Verdict
+from harness.results.schema import Assumption, Simulation, Summary, Verdict
 from harness.reports import page, plots
 from harness.__main__ import main
 from tests.made import made, meet_busy
@@ -160,7 +161,23 @@ def test_what_a_machine_did_to_all_runs_is_said_once_and_what_killed_a_vm_first(
     assert calm["reasons"] == ["late"] and not killed["reasons"] and not calm["fatal"] and calm["none"].startswith("KVM_BUG_ONs, ")
     text = page.page(table, [])
     assert text.count("another load took") == 1 and text.index("KVM_BUG_ONs: 8 in 4 of 4 runs") < text.index("none: dead guests")
+    results[1].verdict = Verdict(status="DEGRADED", reasons=["steal time 2 %"])       # of some runs of both: once, too, with how many
+    results[6].verdict = Verdict(status="DEGRADED", reasons=["steal time 3 %"])
+    assert list(page.common_reasons(make_table(results)).values()) == ["DEGRADED: another load took 70 to 77 % of it (6 of 8 runs)",
+                                                                      "DEGRADED: steal time 2 to 3 % (2 of 8 runs)"]
     assert not page.common_reasons(make_table(results[:4]))          # of one policy all stands with it
+
+
+def test_a_caption_says_what_is_a_models_and_costs_stand_below_the_comparison():
+    real, virtual = busy_session("kick_vcpus", 100.0), busy_session("kick_on_busy", 100.0)
+    for result in virtual:
+        result.engine = "simulate"
+        result.simulation = Simulation(micro_ops=1, turns=1, wakes=1, ended_at_s=1.0, assumptions=[
+            Assumption(key="machine.ipi_ns", value=1000.0, unit="ns", provenance="an assumption")])
+    said = page.page(make_table([*real, *virtual], across=("engine",)), [])
+    assert page.MODEL["simulate"] in said and "no absolute time is a TDX host" in said
+    assert said.index("every number comes from a model") < said.index("Comparison") < said.index("assumptions (ns): ipi_ns 1000")
+    assert "from a model" not in page.page(make_table(real), []) and {*page.MODEL} == {*RUN_A_PLAN}
 
 
 def test_on_a_telephone_panels_stand_below_each_other_and_a_row_is_a_list(written):
@@ -172,13 +189,22 @@ def test_on_a_telephone_panels_stand_below_each_other_and_a_row_is_a_list(writte
 
 def test_nights_have_dates_commits_and_a_band(tmp_path):
     series = history.folder_series(history_folder(tmp_path))
-    panel = page.night_plot(series).draw.args[0][0]
+    panel = page.night_plots(series)[0].draw.args[0][0]
     night, _ = series[0].known(page.HISTORY_METRICS[0])[0]
     assert panel.names[0] == f"{night.night[:10]}\n{night.commit[:9]}" and panel.points and panel.noise > 0
     [axis, *_] = plots.nights([panel]).axes
     shown = [label.get_text() for label in axis.get_xticklabels()]
     assert panel.names[0] in shown and panel.names[-1] in shown and panel.names[panel.points[0]] in shown
     assert len(axis.collections) == 1 + len(panel.points)
+
+
+def test_each_series_of_nights_is_a_plot_that_fits_a_sheet_and_the_first_has_the_heading(tmp_path):
+    series = history.folder_series(history_folder(tmp_path))
+    made = page.night_plots([series[0], series[0]])
+    assert [plot.name for plot in made] == ["history", "history-2"] and made[0].text and not made[1].text
+    assert made[0].draw().get_figheight() < 8
+    made = [plot._replace(draw=lambda **_: plots.figure(height=1)[0]) for plot in made]
+    assert page.page(make_table(busy_session("kick_vcpus", 100.0)), made).count(">History</h2>") == 1
 
 
 def test_none_of_n_has_its_bound_on_the_page(tmp_path):
@@ -224,7 +250,7 @@ def test_without_matplotlib_it_says_what_to_install():
     assert found.returncode == 2 and "no such file" in found.stderr      # the argument is looked at first
     code = "import sys; sys.modules['matplotlib'] = None\nfrom harness.reports import plots; plots.load_matplotlib()"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert "pip install '.[report]'" in found.stderr.splitlines()[-1]
+    assert "jinja2 and matplotlib are not installed" in found.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("plotted", [True, False])

@@ -22,6 +22,29 @@ def test_a_plot_is_over_numbers_or_words_and_shows_a_zero_on_a_scale_of_decades(
     assert {*map(str, steps), "steps", "a title", "a line", "0", "0.01", "10"} <= set(texts)
 
 
+def test_a_panel_of_which_no_run_has_a_number_says_so_and_keeps_its_place():
+    """The layout would make room at the figure's corner for a line without points."""
+    panels = [("known", "linear", [("a", [(2, [1.0]), (32, [2.0])]), ("b", [(2, [])])]), ("missing", "log", [("a", [(2, []), (32, [])])])]
+    made = plots.curves(panels, "vCPUs", "x", text.number)
+    made.draw_without_rendering()
+    known, missing, _ = made.axes
+    assert missing.get_position().width == pytest.approx(known.get_position().width) and missing.get_position().width > 0.2
+    assert [each.get_text() for each in missing.texts] == ["no run has it"] and not known.texts
+
+
+def test_quantiles_below_1_have_an_edge_of_1_and_a_front_has_no_decade_beside_its_zero():
+    made = plots.quantiles([("call", [("a", [0.0, 0.5])])], ["p50", "max"], "retries", ["a"])
+    assert made.axes[0].get_ylim()[1] == 1.05
+    [axis] = plots.pareto([("a", 0.9, 1), ("b", 0, 23), ("c", 200, 2)], "x", "y", ["a", "b", "c"]).axes
+    assert list(axis.get_xticks()) == [0, 1, 10, 100]
+
+
+def test_of_a_change_and_its_alarm_a_night_later_the_first_bad_commit_is_named():
+    names = [f"c{night}" for night in range(40)]
+    [axis] = plots.nights([plots.Nights("x", [1.0] * 20 + [2.0] * 20, names, [20], [21], 0.1)]).axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["c0", "c20", "c39"]
+
+
 def test_lines_that_coincide_have_markers_around_each_other():
     made = plots.curves([("x", "linear", [(name, [(1, [0.0]), (2, [0.0])]) for name in "abc"])], "x", "x")
     sizes = [line.get_markersize() for line in made.axes[0].lines]

@@ -1,9 +1,11 @@
 """One run in at most 25 lines."""
 
+import pytest
+
 from harness.protocol.guest_policies import STATUS
+from harness.reports import text
 from harness.reports.run import run_report
 from harness.reports.summary import CALLS, LINES, summary
-from harness.reports.text import WIDTH
 from harness.results.schema import Verdict
 from tests.made import made, meet_busy
 
@@ -21,22 +23,33 @@ def worst():
     return result
 
 
-def test_the_worst_run_has_a_summary_of_25_lines_that_ends_with_what_to_look_at_next():
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_worst_run_has_a_summary_of_25_lines_that_ends_with_what_to_look_at_next(columns, monkeypatch):
+    monkeypatch.setattr(text, "width", lambda: columns)
     result = worst()
     lines = summary(result).splitlines()
     assert len(run_report(result).splitlines()) > 3 * LINES
-    assert len(lines) <= LINES and max(map(len, lines)) <= WIDTH
-    assert lines[-1].startswith("next: an invariant is violated")
+    assert len(lines) <= LINES and max(map(len, lines)) <= columns
+    assert "next: an invariant is violated: -v says which and how often; explain CALL shows the call" in " ".join(" ".join(lines).split())
     assert any("KVM_BUG_ON: 20000" in line for line in lines) and any("VIOLATED 100 times" in line for line in lines)
-    assert "  and 5 more reasons" in lines
-    assert f"and {len(result.seamcalls) - CALLS} more calls that were BUSY" in lines
+    assert "  and 4 more reasons" in lines
+    [more] = [int(line.split()[1]) for line in lines if line.endswith(" more calls that were BUSY")]
+    assert len(result.seamcalls) - CALLS <= more < len(result.seamcalls)
+
+
+def test_a_reason_is_never_cut_off_in_its_middle(monkeypatch):
+    monkeypatch.setattr(text, "width", lambda: 80)
+    long = "5 workers share 2 processors: BUSY includes lock holders that were preempted"
+    result = made(verdict=Verdict(status="DEGRADED", reasons=[long, long.replace("5", "five"), long.replace("5", "V")]))
+    said = " ".join(summary(result).split())
+    assert said.count(long[1:]) == 2 and "preempted and 1 more reason" in said
 
 
 def test_calls_are_those_most_often_busy_with_their_operands():
     result = made()
     meet_busy(result, "tdh_mem_track", attempts=1000, busy=40)
-    text = summary(result)
-    assert "TD_EPOCH 40" in text and "next: -v prints every table" in text
+    said = summary(result)
+    assert "TD_EPOCH 40" in said and "next: -v prints every table" in said
 
 
 def test_a_run_without_busy_says_of_how_many_attempts():
