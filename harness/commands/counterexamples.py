@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.engines.explore.search import Found
-from harness.errors import UsageError, program
+from harness.errors import UsageError, escaped, program
 from harness.files import reason, saved, write_file
 from harness.engines.replay.steps import execute
 from harness.experiment.schedule import Schedule, Turn
@@ -18,9 +18,16 @@ class Destination(NamedTuple):
     """Where counterexamples are kept."""
 
     folder: Path
-    test: Path | None = None     # the first of each scenario as a pytest file, too ...
+    test: Path | None = None     # the first of all as a pytest file, too ...
     html: Path | None = None     # ... as a page ...
     trace: Path | None = None    # ... as Chrome's and Perfetto's trace
+
+    def say_unwritten(self) -> None:
+        """On stderr, when all ways have been shown: which of the files there are not."""
+        for option, path in (("--as-test", self.test), ("--html", self.html), ("--trace", self.trace)):
+            if path is not None:
+                print(f"{option} {escaped(str(path))}: not written, as there was no way to show; --show N shows the way to the Nth outcome",
+                      file=sys.stderr)
 
 
 class Way(NamedTuple):
@@ -49,9 +56,9 @@ def ways(found: Found, judged: grading.Verdict, show: int | None) -> list[Way]:
     return chosen
 
 
-def present(found: Found, judged: grading.Verdict, show: int | None, destination: Destination, say: bool = True) -> None:
-    """Print each way access by access (`say`), and save it."""
-    present_ways(found.scenario, ways(found, judged, show), destination, say)
+def present(found: Found, judged: grading.Verdict, show: int | None, destination: Destination, say: bool = True) -> Destination:
+    """Print each way access by access (`say`), and save it; returns what is left to be written."""
+    return present_ways(found.scenario, ways(found, judged, show), destination, say)
 
 
 def _repeats(steps: int) -> str:
@@ -59,15 +66,16 @@ def _repeats(steps: int) -> str:
     return "" if not steps else "\nthe last step repeats for ever" if steps == 1 else f"\nthe last {steps} steps repeat for ever"
 
 
-def present_ways(scenario, chosen: list[Way], destination: Destination, say: bool = True) -> None:
+def present_ways(scenario, chosen: list[Way], destination: Destination, say: bool = True) -> Destination:
     for number, each in enumerate(chosen, 1):
         schedule = Schedule(scenario, each.turns, each.reason)
         accesses, schedule.final = execute(schedule)
         if say:
             print("\n" + exploration.trace(schedule, accesses) + _repeats(each.repeated))
         save(schedule, number, destination)
-        if number == 1:
-            show_elsewhere(schedule, accesses, destination.html, destination.trace)
+        show_elsewhere(schedule, accesses, destination.html, destination.trace)
+        destination = Destination(destination.folder)
+    return destination
 
 
 def save(schedule: Schedule, number: int, destination: Destination) -> None:
@@ -78,7 +86,7 @@ def save(schedule: Schedule, number: int, destination: Destination) -> None:
     try:
         schedule.write(path)
         print(f"{saved(path)}; {saved(path, f'again: {program()} replay')}", file=sys.stderr)
-        if test and number == 1:
+        if test:
             write_file(as_test(schedule), test)
             print(saved(test, "wrote"), file=sys.stderr)
     except OSError as problem:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from harness.commands import arguments, cluster, counterexamples, jobs, litmus, matrices
 from harness.commands.progress import Sign
-from harness.engines.explore import kept, search as engine, tso
+from harness.engines.explore import kept, search as engine
 from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, gravest
 from harness.experiment import shipped
 from harness.experiment.scenario import Scenario
@@ -264,7 +264,6 @@ def _check_together(given: dict, of_litmus: bool) -> None:
             (sampled, FULL_SEARCH, "not together with --random or --pct"), (not sampled, ("seed",), "only together with --random or --pct"),
             (under, (*SAMPLING, "preemptions"), "not together with --memory-model tso"),
             (not under, ("seamcall_drains",), "only together with --memory-model tso"),
-            (under and of_litmus, (*FULL_SEARCH, *WAYS), "not of C litmus tests under x86-TSO"),
             (of_litmus, (*MATRICES, "resume", "list"), "not of C litmus tests"),
             (matrix, ("show", *WAYS), "not together with --policies, --guests or --modules, which show no single way"),
             (not matrix, ("require",), "only together with --policies, --guests or --modules"),
@@ -338,12 +337,8 @@ def litmus_task(path: str, text: str, given: dict, method: Bounds | Sampling):
 
 
 def in_litmus(path: str, test, method: Bounds | Sampling, about: str = "", sign: Sign | None = None, how: Here = Here()):
-    """What is found in a litmus test, by the engine of its memory model: one of its own where there are store buffers and no TD."""
-    sign = sign or Sign()
-    if test.file.memory_model == SC or test.of_td:
-        return search(path, test, about, method=method, sign=sign, how=how)
-    with sign.about(f"{about}: {test.name}" if about else test.name):
-        return tso.run(test, tick=partial(sign, of="states"))
+    """What is found in a litmus test."""
+    return search(path, test, about, method=method, sign=sign or Sign(), how=how)
 
 
 def search_derived(scenario: Scenario, preemptions: int) -> engine.Found:
@@ -378,10 +373,10 @@ def explore(files: Files, each, show: int | None, destination: counterexamples.D
             found, judged = outcome
             results.append((found, judged))
             if style == "json":
-                counterexamples.present(found, judged, show, destination, say=False)
+                destination = counterexamples.present(found, judged, show, destination, say=False)
             elif judged.failures or not brief:
                 print(exploration.scenario_report(found, judged))
-                counterexamples.present(found, judged, show, destination)
+                destination = counterexamples.present(found, judged, show, destination)
                 print(flush=True)
             code = gravest(code, FAILED if judged.failures else DONE)
             if found.interrupted:
@@ -391,6 +386,7 @@ def explore(files: Files, each, show: int | None, destination: counterexamples.D
     except KeyboardInterrupt:
         code = INTERRUPTED
         print(f"interrupted in scenario {max(1, came)} of {len(scenarios)}", file=sys.stderr)
+    destination.say_unwritten()
     if style == "json":
         print(json.dumps([exploration.plain(*each) for each in results], indent=1))
         return code

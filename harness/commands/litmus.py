@@ -78,7 +78,7 @@ def explore(of: list[Asked], each, show: int | None, destination: counterexample
         else:
             print(reports.as_herd(test, judged.verdict, found.seconds))
             print(reports.besides(test, judged.verdict, found, judged.unexpected, model))
-        present(judged, show, destination, say=style == "table")
+        destination = present(judged, show, destination, say=style == "table")
         print(end="" if style == "json" else "\n", flush=True)
         failed += [test.name] if judged.unexpected else []
         part += not found.complete and not judged.unexpected
@@ -89,6 +89,7 @@ def explore(of: list[Asked], each, show: int | None, destination: counterexample
     if done < len(tests) and code == DONE:
         print(f"interrupted behind test {done} of {len(tests)}", file=sys.stderr)
         code = INTERRUPTED
+    destination.say_unwritten()
     if style == "json":
         print(json.dumps(documents, indent=1))
         return code or (FAILED if failed else DONE)
@@ -97,8 +98,8 @@ def explore(of: list[Asked], each, show: int | None, destination: counterexample
     return code or (FAILED if failed else DONE)
 
 
-def present(judged: Judged, show: int | None, destination: counterexamples.Destination, say: bool = True) -> None:
-    """The way to each violated invariant, and to the first state that the condition is about."""
+def present(judged: Judged, show: int | None, destination: counterexamples.Destination, say: bool = True) -> counterexamples.Destination:
+    """The way to each violated invariant, and to the first state that the condition is about; returns what is left to be written."""
     found, chosen = judged.found, []
     for name, turns in found.violations.items():
         cycle = found.cycles.get(name, [])
@@ -113,8 +114,4 @@ def present(judged: Judged, show: int | None, destination: counterexamples.Desti
         if show is not None or state.satisfies == wanted:
             chosen.append(counterexamples.Way(reports.spelled(judged.test, state.values) or "the end", state.ending.turns))
             break
-    if judged.model == verdicts.TSO and not judged.test.of_td:       # in words: engines/explore/tso.py
-        for way in chosen * say:
-            print("\n" + reports.way_under_tso(way.reason, way.turns))
-        return
-    counterexamples.present_ways(getattr(found, "scenario", judged.test), chosen, destination, say)
+    return counterexamples.present_ways(judged.test, chosen, destination, say)

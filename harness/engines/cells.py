@@ -36,7 +36,8 @@ WAIT_NS = 100_000_000            # a row that waits so long waits for ever
 LOST_S = 60                      # a batch that takes so long has lost a process
 LOG_ROOM = 4096                  # accesses, calls and spans of a process that are kept of recorded runs
 READING, APART = "a reading of the clock takes, ns", "clocks of two processors differ by at least, ns"
-RECORDED_SPREAD = 15             # pauses at most before each of those
+RECORDED_SPREAD = 15             # pauses at most before each of those ...
+RECORDED_BATCHES = 10            # ... in one of so many batches
 PR_SET_PDEATHSIG = 1
 KINDS = {cells.DONE: "done", cells.WAITS: "deadlock", cells.HALTED: "halt", cells.ENDLESS: "endless"}
 
@@ -75,18 +76,24 @@ def run(test: Test, runs: int, seed: int, progress: Callable[[float, dict], None
 
 
 def record(test: Test, runs: int, seed: int) -> Traced:
-    """Run a test so often (a batch at most) with what each process does noted.  Raises RuntimeError if a process is lost."""
+    """Run a test so often (a batch at most) with what each process does noted.  Raises RuntimeError if a process is lost.
+
+    Of several batches the one that took least is kept: there a process is least likely to have lost its processor.
+    """
     world, clock = _World(test), clocks.calibrate()
     notes, count = _Notes(world), min(world.cells, runs)
+    kept, least = None, None
     with _Workers(world, np.random.default_rng(seed), notes) as workers:
-        workers.batch(count, RECORDED_SPREAD)            # no page of the cells is touched for the first time in what is kept
-        if not world.given_up:
-            notes.forget()
+        for _ in range(RECORDED_BATCHES):
             workers.batch(count, RECORDED_SPREAD)
+            logs, took = notes.taken()
+            if least is None or took < least or world.given_up:
+                kept, least = (logs, [Ending(*world.came_to(cell), 1) for cell in range(count) if world.was_run(cell)]), took
+            if world.given_up:
+                break
     apart = clocks.offset(tuple(world.processors))
     said = {READING: round(clock.reading_ticks / clock.ticks_per_ns, 1), APART: None if apart is None else round(apart / clock.ticks_per_ns, 1)}
-    return Traced(world.program, notes.spans, notes.logs(), [Ending(*world.came_to(cell), 1) for cell in range(count) if world.was_run(cell)],
-                  clock.ticks_per_ns, LOG_ROOM, said)
+    return Traced(world.program, notes.spans, *kept, clock.ticks_per_ns, LOG_ROOM, said)
 
 
 class _Notes:
@@ -105,17 +112,18 @@ class _Notes:
     def of(self, process: int) -> cells_logged.Notes:
         return cells_logged.Notes(self.words[process].ctypes.data, self.at, self.kinds, self.accesses, self.spans.index(PROCESS), len(self.spans))
 
-    def forget(self) -> None:
-        for words in self.words:
-            words[self.at.log] = 0
+    def taken(self) -> tuple[dict[str, np.ndarray], int]:
+        """(what the processes have noted of a batch, by process; ticks from the first to the last), and forget it.
 
-    def logs(self) -> dict[str, np.ndarray]:
-        """By process; a span that is a run has the run's number in place of an answer."""
+        A span that is a run has the run's number in place of an answer.
+        """
         found = {script.actor.name: log_of(words, self.at.log) for script, words in zip(self.world.test.scripts, self.words)}
-        for log in found.values():
+        for words, log in zip(self.words, found.values()):
+            words[self.at.log] = 0
             runs = log[:, 2] == -1 - self.spans.index(PROCESS)
             log[runs, 3] = np.arange(runs.sum())
-        return found
+        whole = np.concatenate(list(found.values()))
+        return found, int(whole[:, 1].max() - whole[:, 0].min()) if len(whole) else 0
 
 
 class _World:

@@ -30,6 +30,7 @@
     exploration.py   What `explore` and `replay` found
     way.py           A way to an outcome as a page, or as Chrome's and Perfetto's trace
     events.py        The first milliseconds of a run, call by call, as such a trace
+    chrome_trace.py  The format of those traces, as its viewers take it
     ci.py            What other tools read of a night: JUnit, KTAP, a step summary, benchmark JSON
     page.py          Results as one HTML page that needs nothing else
     templates.py     Pages for a browser: a template, filled in

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kernels.words import STATUS_CLASS, STATUSES, status_name, unsigned
-from harness.reports.text import count, number, table_of, wrap
+from harness.reports.text import number, table_of, wrap
 from harness.results.litmus import HEADINGS, MODEL_NAMES, SC, Verdict, allowed
 
 KNOWN = {word & STATUS_CLASS for word in STATUSES.values()} - {0}
@@ -127,8 +127,3 @@ def _not_ended(endings) -> list[str]:
         if count := sum(ending.count for ending in endings if ending.kind == kind):
             said.append(f"{kind.capitalize()}: in {count} runs {meaning}; they are not among the states above")
     return said
-
-
-def way_under_tso(reason: str, turns: list[str]) -> str:
-    """The moves to a final state, one a line."""
-    return "\n".join([f"{reason}: {count(len(turns), 'move')}", *(f"{place:4}  {turn}" for place, turn in enumerate(turns, 1))])

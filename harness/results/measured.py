@@ -8,7 +8,8 @@ import numpy as np
 from kernels import record
 
 
-class Ending(NamedTuple):
+@dataclass(frozen=True)
+class Ending:
     """What runs of a litmus test came to: words as Test.watched() lists them, spelled; how often."""
 
     kind: str

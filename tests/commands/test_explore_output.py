@@ -6,7 +6,7 @@ import pytest
 
 from harness.commands import explore as exploring
 from harness.commands.progress import Sign
-from harness.engines.explore import search, tso
+from harness.engines.explore import search
 from harness.engines.explore.ways import Unproved
 from harness.experiment.scenario_file import load, parse
 from harness.protocol import seamcalls
@@ -14,6 +14,7 @@ from harness.protocol.releases import READ, find
 from harness.reports import exploration, listing
 from kernels.ops import OP_TABLE
 from tests.command_line import ROOT, command
+from tests.reports.chrome_trace import checked
 
 TWO_HOSTS = str(ROOT / "configs/explore/two_hosts.toml")
 LOST = str(ROOT / "configs/explore/known/priority_lost.toml")
@@ -72,6 +73,27 @@ def test_the_last_line_of_litmus_tests_says_it_too(capsys, tmp_path, tests, last
     for model in ("sc", "tso"):
         code, out, _ = command(capsys, "explore", *tests, "--memory-model", model, "--out", str(tmp_path))
         assert code == 0 and out.splitlines()[-1] == last
+
+
+def test_a_way_under_x86_tso_is_a_schedule_a_test_a_page_and_a_trace_too(capsys, tmp_path):
+    written = {option: tmp_path / f"way{option}" for option in ("--as-test", "--html", "--trace")}
+    code, out, _ = command(capsys, "explore", SB, "--memory-model", "tso", "--out", tmp_path, *sum(([*each] for each in written.items()), []))
+    assert code == 0 and "its store arrives" in out and all(path.stat().st_size for path in written.values())
+    [saved] = tmp_path.glob("*.schedule.json")
+    code, out, _ = command(capsys, "replay", saved)
+    assert code == 0 and "held back" in out and "all as saved" in out
+    names = [event["name"] for event in checked(written["--trace"].read_text()) if event["ph"] == "X"]
+    assert names.count("its store arrives") == 2
+
+
+def test_a_file_for_a_way_that_was_not_shown_is_said_and_one_of_several_is_the_first(capsys, tmp_path):
+    for config in (MP, ROOT / "configs/explore/accept_block.toml"):
+        code, _, err = command(capsys, "explore", config, "--trace", tmp_path / "no.json", "--out", tmp_path)
+        assert code == 0 and f"--trace {tmp_path}/no.json: not written, as there was no way to show; --show N" in err
+        assert not (tmp_path / "no.json").exists()
+    several = [str(ROOT / f"configs/litmus/{name}.litmus") for name in ("kvm/mirror-race", "kvm/track-no-requests")]
+    code, _, err = command(capsys, "explore", *several, "--trace", tmp_path / "way.json", "--out", tmp_path)
+    assert code == 0 and err.count("wrote") == 1 and checked((tmp_path / "way.json").read_text())[0]["args"]["name"].startswith("mirror-race")
 
 
 def test_the_last_line_of_a_table_counts_the_scenarios_behind_it(capsys):
@@ -152,10 +174,6 @@ def test_a_part_of_a_scenario_that_has_store_buffers_by_its_file_is_refused(caps
     (["--modules"], "--modules: not of C litmus tests"), (["--policies"], "--policies: not of C litmus tests"),
     (["--guests"], "--guests: not of C litmus tests"), (["--resume"], "--resume: not of C litmus tests"),
     (["--policy", "retry16"], "--policy retry16: of tests with fault() or zap(), which follow it"),
-    (["--memory-model", "tso", "--html", "x.html"], "--html x.html: not of C litmus tests under x86-TSO"),
-    (["--memory-model", "tso", "--trace", "x.json"], "--trace x.json: not of C litmus tests under x86-TSO"),
-    (["--memory-model", "tso", "--as-test", "x.py"], "--as-test x.py: not of C litmus tests under x86-TSO"),
-    (["--memory-model", "tso", "--no-reduction"], "--no-reduction: not of C litmus tests under x86-TSO"),
     (["--memory-model", "tso", "--preemptions", "2"], "--preemptions 2: not together with --memory-model tso"),
     (["--memory-model", "tso", "--random", "2"], "--random 2: not together with --memory-model tso"),
     ([MP, "--show", "1"], "--show 1: these are 2 litmus tests"),
@@ -212,8 +230,7 @@ def refused(capsys, monkeypatch, arguments, sentence) -> None:
     def never(*_, **__):
         raise AssertionError("searched")
 
-    for module in (search, tso):
-        monkeypatch.setattr(module, "run", never)
+    monkeypatch.setattr(search, "run", never)
     monkeypatch.setattr(search, "sample", never)
     code, out, err = command(capsys, "explore", *arguments)
     assert code == 2 and sentence in err and len(err.splitlines()) == 1 and not out

@@ -42,7 +42,7 @@ def test_a_trace_is_of_runs_apart_from_the_histogram_and_says_so(tmp_path, capsy
 
 def test_explore_has_both_memory_models(capsys):
     code, out, _ = command(capsys, "explore", SB, "--memory-model", "tso")
-    assert code == 0 and "Observation SB Sometimes 1 3" in out and "x86-TSO" in out and "becomes visible" in out
+    assert code == 0 and "Observation SB Sometimes 1 3" in out and "x86-TSO" in out and "its store arrives" in out
     code, out, _ = command(capsys, "explore", SB)
     assert code == 0 and "Observation SB Never 0 3" in out
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from harness.engines.explore import search, tso
+from harness.engines.explore import search
 from harness.errors import UsageError
 from harness.experiment import litmus
 from harness.experiment.litmus_names import StatusClass
@@ -250,8 +250,8 @@ def test_an_interrupt_comes_between_two_accesses_of_its_processor(one, other, sh
 def test_the_kernels_own_form_runs_unchanged(path, model):
     """Headers with and without `void`, comments in both places, generators' lines, volatile, filter, pointers to pointers,
     words that only the initial state names, RCU under both memory models, and the `DEADLOCK` that some files promise."""
-    test = litmus.load(path)
-    found = search.run(test) if model == verdicts.SC else tso.run(test)
+    test = litmus.load(path, {"memory_model": model})
+    found = search.run(test)
     verdict = verdicts.judge(test, found.endings)
     assert verdict.observation == "Never" and not verdicts.unexpected(test, verdict, found.violations, model)
 

@@ -8,7 +8,6 @@
     search.py     The engine that tries every interleaving of a scenario: breadth-first, states kept whole
     stored.py     What a search stores: its tables as arrays, how wide each number is in them, and how to read them
     threads.py    One search by several threads: a level's states are shared out, and the next level begins when all of them are expanded
-    tso.py        C litmus tests under x86-TSO, with store buffers
     ways.py       Ways through a finished search, as schedules with each actor's true number
     tables.py     A search in progress: its tables, the world it takes place in, and how to read what it has found
 """

@@ -5,9 +5,9 @@ left the buffer.  A locked instruction and a full barrier wait until the buffer 
 a writer is a plain store on x86, so it waits there as well.  (Owens, Sarkar, Sewell: A better x86 memory model: x86-TSO,
 TPHOLs 2009; Linux arch/x86/include/asm, kernel/locking/qspinlock.c.)
 
-Of tests without a TD, and in Python: ways come out in words.  Scenarios, and tests with a TD, have their store buffers in the
-compiled search (search.py, kernels/buffers.py), which finds the same final states of these tests.  States are kept whole; the
-rows are executed by `step` like anywhere else, an actor's own registers' rows as part of the access before them.
+In Python, of tests without a TD: what the compiled search (engines/explore/search.py, kernels/buffers.py) finds is held against
+it.  States are kept whole; the rows are executed by `step` like anywhere else, an actor's own registers' rows as part of the
+access before them.  Ways come out in words.
 """
 
 import time
