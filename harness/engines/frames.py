@@ -1,4 +1,4 @@
-"""Whose the host's frames are, once everybody is done: where frames pass on (memory/placement.py), none is lost or owned twice."""
+"""Who owns the host's frames, once everybody is done: where frames pass on (memory/placement.py), none is lost or owned twice."""
 
 import numpy as np
 
