@@ -7,6 +7,7 @@
     replay/      a scenario as real processes: by the turns of a schedule, or all at once
     cells.py         C litmus tests as real processes, millions of times
     whereabouts.py   what an actor is doing, and what it holds
+    frames.py        who owns the host's frames at the end: one of the invariants
     checks.py        the invariants, looked up in a run's counters, answers and memory
 
 An engine decides when which actor's `step` is called, and what time means.  It knows no call and no

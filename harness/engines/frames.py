@@ -1,9 +1,10 @@
-"""Whose the host's frames are, once everybody is done: where frames pass on (memory/placement.py), none is lost or owned twice."""
+"""Who owns the host's frames, once everybody is done: where frames pass on (memory/placement.py), none is lost or owned twice."""
 
 import numpy as np
 
 from harness.memory.block import Memory
 from harness.memory.layout import ENTRIES, HOST, PAMT_TYPE
+from harness.memory.placement import WholeFrames
 from kernels.ops import LEVELS
 from kernels.words import ENTRY_STATES, PT_NDA, PT_REG, STATE_MASK
 
@@ -37,7 +38,7 @@ def _frames(memory: Memory, moved: bool) -> np.ndarray:
                 single = numbers < layout.whole_from
                 away[single] = memory.single_frames(td)[numbers[single]]
         found.append(frames.of("data", numbers, td, away))
-    if not layout.whole:
+    if not isinstance(frames, WholeFrames):
         spare = frames.spare - frames.first["data"] + np.arange(len(slots))
         return np.concatenate([*found, frames.of("data", spare, moved=slots * moved)])
     single, ranges = (slots, memory.view("range_slot", np.int64)[:, 0]) if moved else memory.spare_frames()

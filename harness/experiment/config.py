@@ -126,7 +126,8 @@ class Machine(Table):
                                    "published: costs_ns that were published")
     placement: Literal[PLACEMENTS] = Field(BY_USE,
                                            description="where physical pages lie: by_use, no 2 MiB shared; packed, TD after TD; "
-                                                       "random, scattered over the host's 2 MiB, which all share")
+                                                       "random, scattered over the host's 2 MiB, which all share; with large pages 2 MiB of a guest "
+                                                       "are 2 MiB of the host")
     processors: int = Field(0, ge=0, le=4160, description="0: one for each vCPU and host thread")
     sockets: int = Field(1, ge=1, le=64, description="sockets among which the processors are divided")
     preempt: Literal["outside", "anywhere", "yielding"] = Field("outside",

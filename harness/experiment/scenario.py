@@ -266,7 +266,7 @@ class Scenario:
 
     @property
     def whole_from(self) -> int | None:
-        """With a placement: the first page whose 2 MiB are 2 MiB of the host; None: all lie by themselves, as nothing is large."""
+        """With a placement: from which page on a guest's 2 MiB are 2 MiB of the host; None: all pages lie by themselves, as nothing is large."""
         if any(script.uses == "split" for script in self.scripts):
             return ENTRIES               # pages of other TDs lie by themselves
         large = self.file.large_pages or any(level and STATE[state.partition("+")[0]].leaf for _, level, state in self.pages)

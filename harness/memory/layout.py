@@ -13,8 +13,8 @@ A row names a TD's word as it lies in the first block; Register.TD is how far th
 Pages of one use lie together in physical memory, unless a placement says otherwise (placement.py): the TD's control pages (TDR, one TDVPR per vCPU),
 the TDCX pages behind them, the SEPT pages of each level, the data pages and a spare one per host
 thread.  Each such group has PAMT words of its own for the 1G, 2M and 4K entries above its pages.  A
-guest page always gets the same physical page, as with guest_memfd, or with a placement another one each time, until
-TDH.MEM.PAGE.RELOCATE takes a spare one; what can be distinguished is its *generation* (kernels/guest.py).  Contents are kept by guest
+guest page always gets the same physical page, as with guest_memfd, or with a placement another one each time (2 MiB of a guest that are
+2 MiB of the host, once they were taken back as one page), until TDH.MEM.PAGE.RELOCATE takes a spare one; what can be distinguished is its *generation* (kernels/guest.py).  Contents are kept by guest
 page, not by physical page.
 
 Nothing is named in the file system: the block is an anonymous mapping that forked workers inherit,
@@ -125,7 +125,7 @@ class Layout:
     counted_pairs   whether the host counts the pages of each 2 MiB of data for their pair, which none has at the start
     placement       where physical pages lie (placement.py)
     passing         whether frames pass on, with a placement other than by_use
-    whole_from      with a placement: the first guest page whose 2 MiB are whole 2 MiB of the host (0 or 512); None: every page
+    whole_from      with a placement: from which guest page on 2 MiB are whole 2 MiB of the host (0 or 512); None: every page
                     lies by itself
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
     """

@@ -6,6 +6,7 @@
     phrases/       the words of that table, and the micro-ops each becomes
     call.py        a call while it is written: taking locks, checking owners, getting out
     locate.py      registers that a call finds set: where the words of a page are
+    frames.py      the same of the host's 2 MiB and 1 GiB around it, where a placement says which; what is given back passes on
     flows/         what KVM and the guest do around the calls
     seamcall_abi.py   what an answer means: layout, errno, decoding of TDH.VP.ENTER's, retries, faults
     statuses.py    what each status and operand id means, and whether trying again can help

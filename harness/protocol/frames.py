@@ -5,7 +5,7 @@ frame is from the first one that it had.
 """
 
 from harness.memory.layout import ENTRIES, HOST, LINE, PAMT_BYTES, PAMT_TYPE, SIZE_SHIFTS, TD_HPA_STEP, Layout
-from harness.memory.placement import SLOTS
+from harness.memory.placement import SLOTS, WholeFrames
 from harness.protocol.assemble import Listing
 from kernels.ops import Op, Register as R
 
@@ -32,7 +32,7 @@ def hosts_words(listing: Listing, layout: Layout, registers: tuple[R, R], group:
         moved = one_g
         listing.row(Op.INDEX, register=one_g, base=R.TD, offset=layout.at("frame", number), source=source, width=unit, mask=mask, match=8)
         listing.row(Op.LOAD, base=one_g, register=one_g, text="how far its frame is from its first")
-    if layout.whole:
+    if isinstance(frames, WholeFrames):
         first, each, step = (frames.data, frames.data_each, 1) if data else (2 * frames.first[group], 2 * frames.each_td, 2)
     else:
         first, each, step = frames.first[group], frames.each_td, 1
@@ -50,7 +50,7 @@ def entries_around(listing: Listing, layout: Layout, two_m: R, one_g: R, single:
     frames, shift_of = layout.frames, dict(SIZE_SHIFTS)
     if frames.factor != 1 and (single or not layout.whole):
         listing.row(Op.INDEX, register=one_g, source=one_g, mask=-1, match=frames.factor, text="scattered")
-    if layout.whole:
+    if isinstance(frames, WholeFrames):
         listing.row(Op.INDEX, register=one_g, source=one_g, width=9, mask=frames.small - 1 if single else -1, match=frames.factor,
                     text="its 2 MiB, scattered" if frames.factor != 1 else "its 2 MiB")
         shift_of = {size: shift - 9 for size, shift in SIZE_SHIFTS.items()}
@@ -61,7 +61,8 @@ def entries_around(listing: Listing, layout: Layout, two_m: R, one_g: R, single:
 
 def frame_of_pairs_page(listing: Listing, layout: Layout, register: R, four_k: R) -> None:
     """register = the frame, before it is scattered, of a page of a pair, from its PAMT 4K entry."""
-    first, step = (1, 2) if layout.whole else (layout.frames.pairs, 1)
+    frames = layout.frames
+    first, step = (1, 2) if isinstance(frames, WholeFrames) else (frames.pairs, 1)
     listing.row(Op.INDEX, register=register, offset=first - step * (layout.at(f"pamt_4k.{HOST}") // PAMT_BYTES), source=four_k,
                 width=PAMT_BYTES.bit_length() - 1, mask=-1, match=step, text="its frame")
 
@@ -107,6 +108,7 @@ def pass_on_range(listing: Listing, layout: Layout) -> None:
 def _pass_on_whole(listing: Listing, layout: Layout, slot: str, unit: int) -> None:
     """CURSOR = the word of PAGE's frame, or of that of the first page of its 2 MiB; OLD = what is to be written there."""
     frames, step = layout.frames, 1 << unit
+    assert isinstance(frames, WholeFrames)
     listing.row(Op.INDEX, register=R.TARGET_1G, offset=frames.data, source=R.TD_HPA, width=TD_SHIFT, mask=-1, match=frames.data_each)
     listing.row(Op.INDEX, register=R.TARGET_1G, base=R.TARGET_1G, source=R.PAGE, width=unit, mask=-1, match=step, text="its first frame")
     listing.row(Op.INDEX, register=R.CURSOR, base=R.TD, offset=layout.at("frame"), source=R.PAGE, width=unit, mask=-1, match=8 * step)

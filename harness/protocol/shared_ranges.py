@@ -9,6 +9,9 @@ Against them stand, shared:
     pair   PAMT.ADD(Y) and DEMOTE of Y, where the pages of Y's pair lie in X: of another TD, as a rule, so that only a lock of
            the host, or pairs in memory of their own, keeps them apart
 
+A large page's own calls (AUG, PAGE.REMOVE and RECLAIM of 2 MiB) take X exclusively too, but X is then that page: no other page, and no
+page of a pair, lies in it (memory/placement.py, WholeFrames), so they meet nobody.
+
 Two of the three on one X: ADD and REMOVE are kept apart by the design's lock; while X is one large page neither is made.  What a
 design's lock covers is in dpamt.py; which words each call takes, in the rows.  Pages lie by_use (no pair in a range with
 other pages) or share ranges (memory/placement.py).  That counts are right is taken for granted here: `explore` says whether they are.
