@@ -82,6 +82,7 @@ class Release(NamedTuple):
     list_gives_way       the same of calls about lists of pages (EXPORT.*, IMPORT.*), between two entries
     list_count_in_rax    whether such a call answers how many entries were wrong in RAX (later in R8)
     cancel_counts        whether a page that TDH.IMPORT.MEM takes back (CANCEL) is no longer counted, if there is no list to note it in
+    servtd_tdr_exits     whether a service TD exits that is refused its target's TDR for host priority, as it does for its op_state
     removed_children     whether TDH.MEM.SEPT.REMOVE counts REMOVED entries as free
     unblock_operand      operand of TDH.MEM.RANGE.UNBLOCK's TDX_TLB_TRACKING_NOT_DONE
     init_apicid_tdr      mode in which TDH.VP.INIT version 1 (with an x2APIC id) takes the TDR
@@ -125,6 +126,7 @@ class Release(NamedTuple):
     list_gives_way: str = INTERRUPT
     list_count_in_rax: bool = True
     cancel_counts: bool = False
+    servtd_tdr_exits: bool = True
     removed_children: bool = False
     unblock_operand: str = "RCX"
     init_apicid_tdr: str = EXCLUSIVE
@@ -147,41 +149,43 @@ _COPY = "one public copy (murrowow/tdx-concurrency)"
 _STORED = "stored files of intel/tdx-module, commit {}"
 
 _01 = Release("1.5.01", "intel/tdx-module, tag TDX_1.5.01", unblock_operand="SEPT_TREE", init_apicid_tdr=SHARED)
-_05 = Release("1.5.05", "intel/tdx-module, branch tdx_1.5, release 1.5.05", also=("1.5.06", "1.5.08", "1.5.09"))
+_05 = Release("1.5.05", "intel/tdx-module, branch tdx_1.5, release 1.5.05", also=("1.5.06", "1.5.08", "1.5.09"),
+              derived=("servtd_tdr_exits",))
 _13 = _05._replace(
-    name="1.5.13", source=f"release 1.5.13, {_COPY}", also=(), access=RWX | XU, add_cx_drops_first=PAGE,
+    name="1.5.13", source=f"release 1.5.13, {_COPY}", also=(), derived=(), access=RWX | XU, add_cx_drops_first=PAGE,
     rd_wr_drops_first="entry")
 _16 = _13._replace(name="1.5.16", source=f"release 1.5.16, {_COPY}", vcpu_state_status=True,
-                   lp_init_draws=False)
+                   lp_init_draws=False, servtd_tdr_exits=False)
 _20 = _16._replace(
     name="1.5.20", source=f"release 1.5.20, {_COPY}", op_state_status=True, tree="hp", filter_tree=SHARED,
     filter_pending=False, entry_write=SWAP_STORE, attr_wr_writes=True, promote_tree=EXCLUSIVE, promote_children=False,
     promote_masks=True, promote_gives_way=PRIORITY, demote_gives_way=PRIORITY, list_gives_way=PRIORITY,
-    dynamic_pamt=True)
+    dynamic_pamt=True, derived=("servtd_tdr_exits",))
 _24 = _20._replace(
-    name="1.5.24", source=f"release 1.5.24, {_COPY}", also=("1.5.25",), entry_write=SWAP, op_states=12)
+    name="1.5.24", source=f"release 1.5.24, {_COPY}", also=("1.5.25",), derived=(), entry_write=SWAP, op_states=12)
 _28 = _24._replace(
     name="1.5.28", source=_STORED.format("30d22188"), also=(), entry_write=CHECKED_SWAP, guest_shared=LOOK_ADD,
     accept_leaf=ENTRY, promote_gives_way=INTERRUPT, demote_gives_way=NOTHING, cancel_counts=True, removed_children=True,
     derived=("filter_pending", "init_apicid_tdr", "unblock_operand", "list_gives_way",
-             "list_count_in_rax", "lp_init_draws"))
+             "list_count_in_rax", "lp_init_draws", "servtd_tdr_exits"))
 _34 = _28._replace(
     name="1.5.34", source=_STORED.format("9fd3c8b1"), guest_entry=LOOK_SET, op_states=13,
     counters=True, mr_key_get=True, list_count_in_rax=False,
-    derived=("filter_pending", "init_apicid_tdr"))
+    derived=("filter_pending", "init_apicid_tdr", "servtd_tdr_exits"))
 # The 2.0 line: each is the counterpart of a release of the 1.5 line.
 _2_08 = _16._replace(
     name="2.0.08", source=_STORED.format("1666adc4"), dynamic_pamt=True, connect=True,
     derived=("op_state_status",))
 _2_12 = _20._replace(
     name="2.0.12", source=_STORED.format("a56a9173"), connect=True,
-    derived=("init_apicid_tdr", "lp_init_draws"))
+    derived=("init_apicid_tdr", "lp_init_draws", "servtd_tdr_exits"))
 _2_14 = _24._replace(
     name="2.0.14", source=_STORED.format("db57c638"), also=(), connect=True,
     derived=("init_apicid_tdr", "attr_wr_writes", "list_gives_way", "filter_pending", "guest_entry",
-             "guest_shared", "accept_leaf", "cancel_counts", "lp_init_draws"))
+             "guest_shared", "accept_leaf", "cancel_counts", "lp_init_draws", "servtd_tdr_exits"))
 _2_16 = _28._replace(
-    name="2.0.16", source=_STORED.format("6e66b9d2"), connect=True, derived=(*_28.derived, "accept_leaf"))
+    name="2.0.16", source=_STORED.format("6e66b9d2"), connect=True,
+    derived=(*(name for name in _28.derived if name not in ("init_apicid_tdr", "servtd_tdr_exits")), "accept_leaf"))
 _2_18 = _34._replace(
     name="2.0.18", source=_STORED.format("e69a4391"), connect=True,
     derived=("filter_pending", "init_apicid_tdr"))

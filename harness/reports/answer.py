@@ -28,9 +28,9 @@ ENTER = "TDH.VP.ENTER"
 HANDLERS = {"nmi": "handled as an NMI or exception", "external_interrupt": "handled as an interrupt",
             "tdcall": "handled as a TDCALL", "other": "not handled as an NMI, interrupt or TDCALL"}
 INTERNAL = ("TDX_OPERAND_BUSY_HOST_PRIORITY",)       # no call answers it, but for SEEN_ALL_THE_SAME
-# tdg_servtd_rd_wr.c 1.5.25:131-142; async_tdexit_cross_td: td_exit.c of 1.5.34, character 18200.
+# tdg_servtd_rd_wr.c 1.5.25:131-142, 1.5.13 c4900; async_tdexit_cross_td: td_exit.c of 1.5.34, character 18200.
 SEEN_ALL_THE_SAME = ("No SEAMCALL answers it, as no host is refused for host priority.  One way leads out: a service TD that was"
-                     " refused the op_state of its target.  Then it is in RDX of that service TD's exit"
+                     " refused the op_state of its target (up to 1.5.13 also its TDR).  Then it is in RDX of that service TD's exit"
                      " (TDX_CROSS_TD_TRAP), and in RAX of its TDG.SERVTD.RD or .WR once it is entered again.")
 HINTED = ("Bit 60 is set besides: the host's hint to the guest, given as the TD was entered again after an exit that"
           " ended this TDCALL (TDX_HOST_PRIORITY_BUSY_TIMEOUT, TDX_CROSS_TD_TRAP).  Only a guest finds it, in RAX.")

@@ -12,7 +12,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
             "tdg_mem_page_accept", 6, "guest", (
                 Accept(),
             ),
-            source="src/td_dispatcher/vm_exits/tdg_mem_page_accept.c:49-326; 1.5.28 c1400; 2.0.08 c6000; 2.0.12 c6000; 2.0.18 c1400;"
+            source="src/td_dispatcher/vm_exits/tdg_mem_page_accept.c:49-326; 1.5.06 c2600; 1.5.28 c1400; 2.0.08 c6000; 2.0.12 c6000; 2.0.18 c1400;"
                    " 1.5.34 = 2.0.18",
             levels=LEAF_LEVELS,
         ),
@@ -27,8 +27,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
             "tdg_mem_page_attr_wr", 24, "guest", (
                 WriteAttributes(("MAPPED", "EXP_DIRTY", "PENDING", "PEND_EXP_DIRTY")),
             ),
-            source="src/td_dispatcher/vm_exits/tdg_mem_page_attr_wr.c; 1.5.05:273-277; 1.5.20 c10400; 1.5.24:367; 1.5.34 c1400;"
-                   " 2.0.08 c9000; 2.0.12 c12000",
+            source="src/td_dispatcher/vm_exits/tdg_mem_page_attr_wr.c; 1.5.05:273-277; 1.5.20 c10400; 1.5.24:367; 1.5.28 c5000;"
+                   " 1.5.34 c1400; 2.0.08 c9000; 2.0.12 c12000; 2.0.18 c9800",
             levels=LEAF_LEVELS,
         ),
     )

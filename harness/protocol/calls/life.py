@@ -43,7 +43,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 PageBecomes(PT_TDCX),
             ),
-            source="tdh_mng_add_cx.c:69-206; 1.5.05:88-93; 1.5.24:189-204; 2.0.08 c2400",
+            source="tdh_mng_add_cx.c:69-206; 1.5.05:88-93; 1.5.24:189-204; 2.0.08 c2400; 2.0.12 c2300; 2.0.14 c2700",
             order=(*TDR_SIZES, *PAGE_SIZES) if release.add_cx_drops_first == TDR else (*PAGE_SIZES, *TDR_SIZES),
         ),
         Seamcall(
@@ -66,7 +66,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 OpState(None, NEW),
                 InitTd(OP_STATE_INITIALIZED),
             ),
-            source="tdh_mng_init.c 1.5.05 c25500; 2.0.08 c28600",
+            source="tdh_mng_init.c 1.5.05 c25500; 1.5.28 c29000; 2.0.08 c28600; 2.0.12 c29300; 2.0.18 c29000",
         ),
         Seamcall(
             "tdh_mng_rdwr", 11, "host", (
@@ -82,7 +82,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 WalkToLeaf(),
                 StateIs(("MAPPED",), "TDX_EPT_ENTRY_NOT_PRESENT"),
             ),
-            source="tdh_mr_extend.c 1.5.06 c3500; 1.5.24:119-139; 2.0.08 c4000",
+            source="tdh_mr_extend.c 1.5.06 c3500; 1.5.24:119-139; 2.0.08 c4000; 2.0.14 c2900; 2.0.18 c2600",
         ),
         Seamcall(
             "tdh_mr_finalize", 17, "host", (
@@ -91,7 +91,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 HasVcpus(),
                 OpStateBecomes(OP_STATE_RUNNABLE),
             ),
-            source="tdh_mr_finalize.c 1.5.05 c2500; 2.0.08 c2700",
+            source="tdh_mr_finalize.c 1.5.05 c2500; 1.5.28 c2200; 2.0.08 c2700; 2.0.14 c2600",
         ),
         Seamcall(
             "tdh_mng_vpflushdone", 19, "host", (

@@ -32,7 +32,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 Become(((("FREE",), "NL_MAPPED"),), hpa="new", releases=False),
             ),
-            source="tdh_mem_sept_add.c:476-510; 1.5.05:51-217; 1.5.13 c13000; 1.5.28 c9700; 2.0.08 c10000; 2.0.12 c10000; 2.0.18 c9000; write:"
+            source="tdh_mem_sept_add.c:476-510; 1.5.05:51-217; 1.5.13 c13000; 1.5.28 c9700; 2.0.08 c10000; 2.0.12 c10000; 2.0.14 c9800; 2.0.18 c9000; write:"
                    " src/common/memory_handlers/sept_manager.c 1.5.20 c20100; 1.5.24 c20200; 1.5.28 c20200; 1.5.34 c22000;"
                    " 2.0.12 c20200; 2.0.16 c20200",
             order=("SEPT_ENTRY", *PAGE_SIZES, "SEPT_TREE", "OP_STATE", *TDR_SIZES),
@@ -50,7 +50,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1),
                 PageBecomes(PT_REG, clear_bepoch=True),
             ),
-            source="tdh_mem_page_add.c; 1.5.05:148-165; 1.5.13 c2500; 1.5.24:145-198; 2.0.08 c4200; 2.0.12 c4200; 2.0.18 c3500; write:"
+            source="tdh_mem_page_add.c; 1.5.05:148-165; 1.5.13 c2500; 1.5.24:145-198; 2.0.08 c4200; 2.0.12 c4200; 2.0.14 c4400; 2.0.18 c3500; write:"
                    " src/common/memory_handlers/sept_manager.c:449-456",
         ),
         Seamcall(
@@ -65,7 +65,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Children(+1, own_size=True),
                 PageBecomes(PT_REG, clear_bepoch=True, own_size=True),
             ),
-            source="tdh_mem_page_aug.c:66-215; 1.5.13 c2300; 1.5.28 c5700; 2.0.08 c5500; 2.0.12 c3800; 2.0.18 c1400; 1.5.34 = 2.0.18",
+            source="tdh_mem_page_aug.c:66-215; 1.5.13 c2300; 1.5.28 c5700; 2.0.08 c5500; 2.0.12 c3800; 2.0.14 c3300; 2.0.18 c1400;"
+                   " 1.5.34 = 2.0.18",
             levels=LEAF_LEVELS,
         ),
         Seamcall(
@@ -104,7 +105,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 EpochLock(EXCLUSIVE),
                 Advance(),
             ),
-            source="tdh_mem_track.c:60-140; 1.5.05 c2100; 1.5.13 c2200; 1.5.20 c2600; 1.5.24 c2600; 2.0.08 c2100",
+            source="tdh_mem_track.c:60-140; 1.5.05 c2100; 1.5.13 c2200; 1.5.20 c2600; 1.5.24 c2600; 2.0.08 c2100; 2.0.14 c2000",
         ),
         Seamcall(
             "tdh_mem_page_remove", 29, "host", (
@@ -150,7 +151,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                 Tree(SHARED),
                 Entry(ALL_STATES + DEVICE_STATES * release.connect),
             ),
-            source="tdh_mem_sept_rd.c 1.5.01 c3700; 1.5.34 c1300; 2.0.08 c5200",
+            source="tdh_mem_sept_rd.c 1.5.01 c3700; 1.5.28 c3300; 1.5.34 c1300; 2.0.08 c5200; 2.0.12 c3500",
             levels=ANY_LEVEL,
         ),
         *(

@@ -53,7 +53,7 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                     PageType(),
                 )),
             ),
-            source="tdh_phymem_page_rdmd.c:46-110; 1.5.20 c3400; 2.0.08 c3700",
+            source="tdh_phymem_page_rdmd.c:46-110; 1.5.20 c3400; 2.0.08 c3700; 2.0.12 c2500",
         ),
         *(_dynamic_pamt() if release.dynamic_pamt else ()),
     )
@@ -68,7 +68,7 @@ def _dynamic_pamt() -> tuple[Seamcall, ...]:
                 Explicit("PAGE", EXCLUSIVE, "RCX", PT_NDA, own_size=True, wrong="TDX_HPA_RANGE_NOT_FREE"),
                 GivePair(("RDX", "R8"), PT_NDA, 0, own=True, node=R.TARGET_2M, first=R.TARGET_4K),
             ),
-            source="tdh_phymem_pamt_add.c 1.5.20 c4100; 2.0.12 c4200; walk: src/common/memory_handlers/pamt_manager.c 1.5.24:378-440; 2.0.08 c15000",
+            source="tdh_phymem_pamt_add.c 1.5.20 c4100; 2.0.08 c1500; 2.0.12 c4200; walk: src/common/memory_handlers/pamt_manager.c 1.5.24:378-440; 2.0.08 c15000",
             levels=(1,),
         ),
         Seamcall(
@@ -77,7 +77,7 @@ def _dynamic_pamt() -> tuple[Seamcall, ...]:
                 Explicit("PAGE", EXCLUSIVE, "RCX", PT_PAMT, own_size=True, wrong="TDX_NO_PAMT_PAGE_PAIR"),
                 TakePair(),
             ),
-            source="tdh_phymem_pamt_remove.c 1.5.24:119; 2.0.12 c2600; walk: src/common/memory_handlers/pamt_manager.c 2.0.08 c15000",
+            source="tdh_phymem_pamt_remove.c 1.5.24:119; 2.0.08 c1500; 2.0.12 c2600; walk: src/common/memory_handlers/pamt_manager.c 2.0.08 c15000",
             levels=(1,),
         ),
     )

@@ -55,7 +55,8 @@ def rows(release: Release) -> tuple[Seamcall, ...]:
                     Rtmr(SHARED),
                     Hashed(),
                 ),
-                source="tdg_servtd_rd_wr.c 1.5.25:93-290",
+                source="tdg_servtd_rd_wr.c 1.5.01 c2300; 1.5.13 c4400; 1.5.16 c1900; 1.5.25:93-290; 2.0.08 c4200; 2.0.16 c4000;"
+                       " 2.0.18 c4200",
             )
             for name, leaf, allowed in (("tdg_servtd_rd", 18, read), ("tdg_servtd_wr", 20, written))
         ),

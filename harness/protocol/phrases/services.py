@@ -134,8 +134,9 @@ class Target(Phrase):
     """From inside a service TD: the target's TDR and op_state, shared, as a guest takes them.
 
     What is wrong with the target ends the service TD's call as a TD exit (TDX_CROSS_TD_TRAP).  So does a refusal
-    for host priority by its op_state: the guest gets a plain BUSY only.  Of the TDR it gets both.
-    tdg_servtd_rd_wr.c 1.5.25:93-290
+    for host priority by its op_state: the guest gets a plain BUSY only.  Of the TDR it gets both, from 1.5.16 on
+    (Release.servtd_tdr_exits).
+    tdg_servtd_rd_wr.c 1.5.25:93-290; 1.5.13 c4900; 1.5.16 c5000
     """
 
     allowed: tuple[int, ...]
@@ -155,7 +156,8 @@ class Target(Phrase):
     def emit(self, call: Call):
         *tdr, op_state = self.locks(call.level, call.release)
         for lock in tdr:
-            call.take(lock, status("TDX_OPERAND_BUSY", self.operand))
+            call.take(lock, status("TDX_OPERAND_BUSY", self.operand),
+                      refused=trap(call) if call.release.servtd_tdr_exits else "")
         call.row(Op.LOAD, base=R.TDR_4K, offset=PAMT_TYPE, width=8, mask=-1, match=PT_TDR, otherwise=trap(call),
                  text="type of the target's TDR")
         call.row(Op.LOAD, base=R.TD, offset=call.td("tdr_state"), mask=-1, match=TDR_READY, otherwise=trap(call),
