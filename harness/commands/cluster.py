@@ -29,6 +29,7 @@ from harness.commands import task as tasks_
 from harness.commands.progress import Sign
 from harness.errors import UsageError, program
 from harness.host import extras
+from harness.reports.text import count
 
 PORT = 8786
 DEFAULT = f"tcp://127.0.0.1:{PORT}"
@@ -345,7 +346,7 @@ def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: lis
                     cluster.forget(worker)
                     yield from _died(dispatch, worker, dispatch.lost(worker), "its worker died", names, cluster.in_parts)
                 _give(cluster, dispatch, workers, works)
-                sign(len(works) - dispatch.left, len(works), f"tasks done, {len(workers)} workers")
+                sign(len(works) - dispatch.left, len(works), f"tasks done, {count(len(workers), 'worker')}")
                 if not (ended := cluster.next()):
                     continue
                 worker, place, future = ended
@@ -370,7 +371,7 @@ def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: lis
             with contextlib.suppress(Exception):         # no scheduler is left that could know
                 cluster.forget(worker)
     if beside := beside_ms(spans):
-        print(f"cluster: {len(works)} tasks on {len(spans)} workers; beside their work {statistics.median(beside):.1f} ms a task"
+        print(f"cluster: {count(len(works), 'task')} on {count(len(spans), 'worker')}; beside their work {statistics.median(beside):.1f} ms a task"
               f" (median; most {max(beside):.1f} ms)", file=sys.stderr)
 
 

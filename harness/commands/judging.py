@@ -179,7 +179,7 @@ def direction(alarm: history.Alarm) -> str:
 def notes(judged: Judged) -> list[str]:
     """How much history there is, its noise, and what was suspected in vain."""
     nights = len(judged.series.nights) + 1
-    lines = [count(nights, "night"), noise_note(judged.series)]
+    lines = [count(nights, "night"), noise_note(judged.series, judged.disturbed())]
     if nights == 1 and (others := nights_elsewhere(judged.series)):
         lines.append(f"a new series: {others} nights of this config are of another machine, workload, policy or"
                      " release")
@@ -196,11 +196,14 @@ def notes(judged: Judged) -> list[str]:
     return [line for line in lines if line]
 
 
-def noise_note(series: history.Series) -> str:
-    """How much a number differs from night to night, or from when on that is known; "" of a number that is 0."""
+def noise_note(series: history.Series, disturbed: bool) -> str:
+    """How much a number differs from night to night, or from when on that is known; "" of a number that is 0.
+
+    disturbed   whether this night counts for nothing, as others in the series may
+    """
     numbers = [value for _, value in series.known(NOISE_METRIC)]
     if len(numbers) < changes.MIN_NIGHTS:
-        return f"changes are looked for from night {changes.MIN_NIGHTS} on"
+        return f"changes are looked for from night {changes.MIN_NIGHTS + len(series.nights) - len(numbers) + disturbed} on"
     middle = sorted(numbers)[len(numbers) // 2]
     if not middle:
         return ""

@@ -93,7 +93,8 @@ def check(given: Given) -> Config:
     try:
         return Config.model_validate(given.table)
     except ValidationError as errors:
-        error = errors.errors(include_url=False)[0]
+        # What is missing may be there under a name that is misspelled, which is the better thing to say.
+        error = min(errors.errors(include_url=False), key=lambda error: error["type"] == "missing")
     key, value, message = explain(error)
     if error["type"] == "missing":
         raise UsageError(f"{path}: {key}: is missing; {message}")

@@ -78,7 +78,11 @@ def assumption_lines(result: Result) -> list[str]:
     """What a simulated result rests on; nothing for one that was measured."""
     numbers = result.simulation.assumptions if result.simulation else []
     assumed = [item for item in numbers if "assumption" in item.provenance or item.provenance == "this config"]
-    measured = [item for item in numbers if item not in assumed]
+    others: dict[str, list] = {}                          # by where they come from; published ones together, as each has a source of its own
+    for item in numbers:
+        if item not in assumed:
+            published = item.provenance.startswith("published: ")
+            others.setdefault("published, result.json names the source of each" if published else item.provenance, []).append(item)
 
     def listed(items):
         return ", ".join(f"{item.key.removeprefix('machine.')} {item.value:g}"
@@ -89,7 +93,7 @@ def assumption_lines(result: Result) -> list[str]:
     if assumed and (threads := threads_of(result)) > VALIDATED_PROCESSORS:
         lines.append(wrap(f"{threads} threads: virtual time was held beside real processes on {VALIDATED_PROCESSORS} only; sweep CONFIG"
                           " --sensitivity says which assumption decides a number, and how far it goes"))
-    return lines + ([wrap(f"{measured[0].provenance} (ns): {listed(measured)}")] if measured else [])
+    return [*lines, *(wrap(f"{where} (ns): {listed(items)}") for where, items in others.items())]
 
 
 def threads_of(result: Result) -> int:

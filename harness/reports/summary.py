@@ -3,6 +3,7 @@
 Every table of a run is in reports/run.py (`run -v`), every number in its result.
 """
 
+import itertools
 from collections import Counter
 
 from harness.reports.numbers import over_runs, reasons_of
@@ -14,7 +15,6 @@ from harness.results.schema import Result
 LINES = 25                       # of a summary, the last of them what to look at next
 CALLS, OPERANDS = 5, 3          # at most so many are shown
 VERDICT_LINES = 4                # of reasons; none is cut off in its middle
-BESIDE_CALLS = 5                 # lines of the table of calls but its rows: two of the head, two that are empty, how many more
 
 
 def summary(result: Result) -> str:
@@ -22,8 +22,11 @@ def summary(result: Result) -> str:
     above = [*title(result).splitlines(), *_verdict(result)]
     below = [*_numbers(result), *_first(bug_lines(result), 2), *_first(death_lines(result), 1), *_first(hang_lines(result), 1),
              *invariant_line(result).splitlines()[:2], *wrap(_next(result)).splitlines()]
-    room = LINES - len(above) - len(below) - BESIDE_CALLS
-    return "\n".join([*above, *_busy(result, max(1, min(CALLS, room))), *below])
+    for operands, calls in itertools.product(range(OPERANDS, 0, -1), range(CALLS, 0, -1)):        # as much of the table as there is room for
+        lines = [*above, *_busy(result, calls, operands), *below]
+        if len(lines) <= LINES:
+            break
+    return "\n".join(lines)
 
 
 def _first(lines: list[str], most: int) -> list[str]:
@@ -43,15 +46,15 @@ def _verdict(result: Result) -> list[str]:
     return [*lines, *([f"  and {count(len(reasons) - said, 'more reason')}"] if said < len(reasons) else [])]
 
 
-def _busy(result: Result, calls: int) -> list[str]:
-    """The calls that were BUSY most often, at most so many, and for which operands."""
+def _busy(result: Result, calls: int, operands: int) -> list[str]:
+    """The calls that were BUSY most often, at most so many, and for which operands, at most so many."""
     busy = sorted((item for item in result.seamcalls.items() if item[1].busy), key=lambda item: -item[1].busy)
     if not busy:
         return [f"BUSY: none of {number(sum(call.attempts for call in result.seamcalls.values()))} attempts"]
     rows = [{"call": name, "tries": number(call.attempts), "BUSY": number(call.busy),
              "BUSY %": share_of(call.busy, call.attempts), "most retries": number(call.retries.max),
              "BUSY by operand": ", ".join(f"{operand} {number(times)}" for operand, times in
-                                          Counter(call.busy_by_operand).most_common(OPERANDS))}
+                                          Counter(call.busy_by_operand).most_common(operands))}
             for name, call in busy[:calls]]
     more = [f"and {count(len(busy) - calls, 'more call')} that were BUSY"] if len(busy) > calls else []
     return ["", *formatted(rows, "table").splitlines(), *more, ""]

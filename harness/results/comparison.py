@@ -21,6 +21,9 @@ from harness.results.metrics import BY_KEY, COMPARED, Events, Metric, events, no
 from harness.results.schema import UNTRUSTWORTHY, Result
 
 
+APART_MOST = 2                   # settings of a workload in a label
+
+
 @dataclass
 class Group:
     """The runs of one config, in order of time; `key` tells it from all others."""
@@ -138,13 +141,27 @@ def differing(groups: list[Group], key: str) -> str:
 
 
 def _labels(groups: list[Group]) -> list[str]:
-    """The shortest of policy, config name, both, or both with a digest that tells all groups apart."""
-    for label in (lambda g: g.policy, lambda g: g.name, lambda g: f"{g.name}/{g.policy}",
+    """The shortest of policy, config name, both, policy and what differs, or all with a digest that tells all groups apart."""
+    apart = _apart(groups)
+    for label in (lambda g: g.policy, lambda g: g.name, lambda g: f"{g.name}/{g.policy}", lambda g: f"{g.policy}/{apart[g.key]}",
                   lambda g: f"{g.name}/{g.policy}/{identity.digest(g.key)[:4]}"):
         labels = [label(group) for group in groups]
         if max(Counter(labels).values()) == 1:
             return labels
     raise AssertionError("groups differ in their keys")
+
+
+def _apart(groups: list[Group]) -> dict[tuple, str]:
+    """What differs between groups, of each by its key: `simulate`, `1.5.24`, `vcpus=64`."""
+    named = {group.key: {key: getattr(group.identity, key) for key in ("engine", "module", "primitive")} for group in groups}
+    work = {group.key: dict(dotted(identity.workload(group.results[0]))) for group in groups}
+
+    def differ(tables) -> list[str]:
+        return [key for key in dict.fromkeys(key for table in tables.values() for key in table)
+                if len({str(table.get(key)) for table in tables.values()}) > 1]
+    names, keys = differ(named), differ(work)
+    return {group.key: ",".join([*(named[group.key][name] for name in names),
+                                 *(f"{key.rpartition('.')[2]}={work[group.key].get(key)}" for key in keys[:APART_MOST])]) for group in groups}
 
 
 # --- the table -------------------------------------------------------------------------------

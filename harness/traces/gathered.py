@@ -22,16 +22,17 @@ EXAMPLES, EXAMPLE_LENGTH = 5, 90
 SHARED_BITS = 1 << 47 | 1 << 51  # of a GPA: which one depends on the guest's width
 BATCH_NS = 1_000_000             # a removal goes on while the next pages follow within this time
 LEAF = 1 << 7
+PARTS = 32                       # of a power of two, so that a median is within 1/32 of its value
 
 
 class Times:
-    """A histogram of durations by powers of two, each in four parts; or of the buckets of another tool."""
+    """A histogram of durations by powers of two, each in PARTS; or of the buckets of another tool."""
 
     def __init__(self):
         self.buckets: Counter[tuple[int, int]] = Counter()
 
     def add(self, value_ns: int) -> None:
-        part = max(1, 1 << max(0, value_ns.bit_length() - 3))
+        part = 1 << max(0, value_ns.bit_length() - PARTS.bit_length())
         begin = value_ns // part * part
         self.buckets[begin, begin + part - 1] += 1
 

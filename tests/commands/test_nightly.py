@@ -145,6 +145,19 @@ def test_a_night_beside_another_load_is_marked_says_so_everywhere_and_does_not_a
     assert 1 in [stage().code for _ in range(5)]             # the same step in quiet nights is an alarm
 
 
+def test_a_night_that_does_not_count_puts_off_the_night_from_which_changes_are_looked_for(theatre):
+    stage = theatre()
+
+    def loaded(result):
+        result.conditions = Conditions(**GOOD_CONDITIONS | {"other_load_share": 0.5})
+        result.measured_s, result.workers.processors = 5.0, [0, 1]
+    said = []
+    for change in (lambda result: None, loaded, loaded, lambda result: None):
+        stage.change = change
+        said.append(stage().text.replace("\n    ", " ").split("changes are looked for from night ")[1].split()[0])
+    assert said == ["8", "9", "10", "10"]
+
+
 def test_an_expectation_that_fails_is_exit_code_1_and_says_in_how_many_blocks(theatre):
     stage = theatre()
     stage.change = lambda result: result.bugs.update({"x: y": 2}) if result.seed == 2 else None

@@ -33,7 +33,7 @@ def check(plan):
 
 
 @pytest.mark.parametrize("text, key, says", [
-    ("", "policy", "is missing"),
+    ("", "policy", "is missing"), ('polcy = "kick_vcpus"', "polcy = 'kick_vcpus'", "did you mean policy?"),
     ('policy = "kick_vcpu"', "policy = 'kick_vcpu'", "did you mean kick_vcpus?"),
     ("policy = 7", "policy = 7", "must be the name of a policy, or a table"),
     (OK + "duration_ms = 5", "duration_ms = 5", "did you mean duration_s?"),

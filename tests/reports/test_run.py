@@ -136,7 +136,13 @@ def test_conditions_and_assumptions_are_said_where_there_are_any(busy):
         Assumption(key="machine.ipi_ns", value=1000.0, unit="ns", provenance="assumption: as published"),
         Assumption(key="machine.local_ns", value=0.5, unit="ns", provenance="measured here"),
         Assumption(key="costs_ns.kick", value="exponential", unit="ns", provenance="this config")])
+    published = [Assumption(key=f"costs_ns.{name}", value=value, unit="ns", provenance=f"published: {name} by a test")
+                 for name, value in (("seamcall", 1000), ("td_exit", 800))]
     busy.config["td"]["vcpus"], busy.config["workload"]["hosts"] = 1, 1
+    busy.simulation.assumptions += published
+    assert run.assumption_lines(busy)[1:] == [
+        "measured here (ns): local_ns 0.5", "published, result.json names the source of each (ns): costs_ns.seamcall 1000, costs_ns.td_exit 800"]
+    busy.simulation.assumptions = busy.simulation.assumptions[:-2]
     assert run.assumption_lines(busy) == ["assumptions (ns): ipi_ns 1000, costs_ns.kick exponential", "measured here (ns): local_ns 0.5"]
     busy.config["td"]["vcpus"] = 64                      # more than virtual time was held beside reality with
     assert run.assumption_lines(busy)[1].startswith("65 threads: virtual time was held beside real processes on 2 only")

@@ -128,3 +128,15 @@ def test_over_several_workloads_the_geometric_mean_is_that_of_the_ratios():
     [(policy, mean, count)] = [mean[1:] for mean in table.means if mean[0].key == "removals_per_s"]
     assert (policy, count) == ("kick_on_busy", 2) and mean == pytest.approx(4, rel=1e-3)
     assert "geometric mean over 2 workloads, removals per s: kick_on_busy +300.0 %" in "\n".join(mean_lines(table))
+
+
+def test_results_of_one_policy_are_named_by_what_differs_and_by_a_digest_where_that_does_not_tell_them_apart():
+    results = [made("retry16", "w"), made("retry16", "w", engine="simulate"), made("retry16", "w", engine="simulate")]
+    results[2].config["td"]["vcpus"] = 64
+    vcpus = results[0].config["td"]["vcpus"]
+    groups, _ = comparison.select(results, ("engine", "workload"))
+    assert [group.label for group in groups] == [
+        f"retry16/processes,vcpus={vcpus}", f"retry16/simulate,vcpus={vcpus}", "retry16/simulate,vcpus=64"]
+    results[1].config["policy"] = {"name": "retry16", "block": ["retry 3"]}                  # another policy of that name
+    groups, _ = comparison.select([results[1], made("retry16", "w", engine="simulate")])
+    assert all(group.label.startswith("w/retry16/") for group in groups) and groups[0].label != groups[1].label

@@ -221,3 +221,11 @@ def test_a_number_that_bpftrace_cannot_have_costs_its_line(damaged, tmp_path, ca
     (tmp_path / "t.json").write_text('{"type": "map", "data": {"@page_faults": {"5": 2}}}\n' + damaged)
     code, out, err = command(capsys, "import-trace", tmp_path / "t.json", "--out", tmp_path / "out")
     assert (code, err) == (0, "") and "1 used, 1 not known" in out
+
+
+@pytest.mark.parametrize("value_ns", [0, 1, 31, 33, 646, 4000, 10**7])
+def test_a_median_of_times_is_within_a_32nd_of_them(value_ns):
+    times = gathered.Times()
+    for _ in range(100):
+        times.add(value_ns)
+    assert abs(times.quantile(0.5) - value_ns) <= value_ns / 32
