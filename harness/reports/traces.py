@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.files import saved
-from harness.reports.text import formatted, number, table_of, wrap
+from harness.reports.text import count, formatted, number, table_of, wrap
 from harness.results.metrics import METRICS, values
 from harness.results.schema import Result
 
@@ -15,10 +15,10 @@ def trace_report(gathered, real: dict, paths: list[Path], style: str = "table") 
     """A table of calls, and what was not read; `json`: what is in real.json, and the files."""
     if style == "json":
         return json.dumps(real | {"examples": list(gathered.examples), "written": list(map(str, paths))}, indent=1)
-    lines = [f"{real['lines']} lines in {real['seconds']:g} s of trace: {real['used']} used, {real['unknown']} not known;"
-             f" {real['vcpus']} vCPUs"]
-    lines.append(f"{real['faults']} faults on {real['pages']} private pages ({real['faults_of_shared_pages']} on shared"
-                 f" pages left out), {sum(real['removal_pages'].values())} removals")
+    lines = [f"{count(real['lines'], 'line')} in {real['seconds']:g} s of trace: {real['used']} used, {real['unknown']} not known;"
+             f" {count(real['vcpus'], 'vCPU')}"]
+    lines.append(f"{count(real['faults'], 'fault')} on {count(real['pages'], 'private page')} ({real['faults_of_shared_pages']} on shared"
+                 f" pages left out), {count(sum(real['removal_pages'].values()), 'removal')}")
     if real["calls"]:
         lines.append("\n" + table_of([{
             "call": call, "answers": row["tries"], "BUSY": row["busy"], "BUSY %": number(real["numbers"].get(f"busy_percent.{call}")),
