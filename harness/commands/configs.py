@@ -7,7 +7,7 @@ from harness.commands import arguments
 from harness.errors import DONE, UsageError
 from harness.experiment import shipped
 from harness.files import reason, saved, write_file
-from harness.reports.text import formatted, wrap
+from harness.reports.text import count, formatted, wrap
 
 COMMENT = re.compile(r"^(?:# ?|\(\* ?|//+ ?)(.*)")
 
@@ -42,7 +42,7 @@ def copy(chosen: list[Path], target: Path) -> int:
             write_file(path.read_text(encoding="utf-8"), to)
     except OSError as problem:
         raise UsageError(f"--copy {target}: {problem.filename or target}: {reason(problem)}") from None
-    print(saved(target, f"{len(chosen)} files in"))
+    print(saved(target, f"{count(len(chosen), 'file')} in"))
     return DONE
 
 

@@ -31,7 +31,7 @@ from harness.errors import ResultError, UsageError
 from harness.experiment.config import Config
 from harness.files import read_text
 from harness.host import fingerprint
-from harness.reports.text import table_of
+from harness.reports.text import count, table_of
 from harness.results import store
 from harness.results.schema import Result
 
@@ -177,7 +177,7 @@ def _in_processes(jobs: int, function: Callable, tasks: list[tuple]) -> Iterator
     """Where a process is killed, as where memory is short, what may have been at work is computed again, one after the
     other; what is killed then, too, is given up."""
     left, alone = dict(enumerate(tasks)), False
-    with stops.noted(), Sign().about(f"{len(tasks)} tasks") as sign:
+    with stops.noted(), Sign().about(count(len(tasks), "task")) as sign:
         def look() -> bool:
             sign(len(tasks) - len(left), len(tasks), "tasks")
             return stops.asked()

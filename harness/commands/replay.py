@@ -10,6 +10,7 @@ from harness.engines.replay.steps import execute
 from harness.errors import DONE, FAILED
 from harness.experiment.schedule import Schedule
 from harness.reports import exploration
+from harness.reports.text import count
 
 NO_CHANGE = "as at the start"
 
@@ -43,7 +44,7 @@ def replay(schedule: Schedule, everything: bool, html: Path | None = None, trace
         code, ended[how] = code if same else FAILED, {"as_saved": same, "words": words}
         if style == "json":
             continue
-        print(f"{how}: {len(words)} words differ from the start, {'all as saved' if same else 'NOT as saved'}")
+        print(f"{how}: {count(len(words), 'word')} {'differs' if len(words) == 1 else 'differ'} from the start, {'all as saved' if same else 'NOT as saved'}")
         for name in sorted(words.keys() | saved.keys()):
             if words.get(name) != saved.get(name):
                 print(f"  {name}: {words.get(name, NO_CHANGE)}, saved was {saved.get(name, NO_CHANGE)}")

@@ -75,9 +75,9 @@ def _narrow(text: str) -> str:
 def coverage(found) -> str:
     """How much of everything was looked at."""
     if found.runs:
-        return f"not complete: {found.how}; {found.transitions} steps in {found.seconds:.2f} s. {found.stopped}".rstrip()
-    counts = (f"{found.states} states, {round(found.bytes / max(1, found.states))} B each,"
-              f" {found.transitions} transitions, depth {found.depth}, {seconds(found.seconds)}")
+        return f"not complete: {found.how}; {count(found.transitions, 'step')} in {found.seconds:.2f} s. {found.stopped}".rstrip()
+    counts = (f"{count(found.states, 'state')}, {round(found.bytes / max(1, found.states))} B each,"
+              f" {count(found.transitions, 'transition')}, depth {found.depth}, {seconds(found.seconds)}")
     counts += "".join(f"; {', '.join(names)} are alike: one order of them" for names in found.alike)
     counts += f"; at most {count(found.buffered, 'store')} in a store buffer" * found.scenario.tso
     if found.complete:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kernels.words import STATUS_CLASS, STATUSES, status_name, unsigned
-from harness.reports.text import number, table_of, wrap
+from harness.reports.text import count, number, table_of, wrap
 from harness.results.litmus import HEADINGS, MODEL_NAMES, SC, Verdict, allowed
 
 KNOWN = {word & STATUS_CLASS for word in STATUSES.values()} - {0}
@@ -49,12 +49,11 @@ def plain(test, verdict: Verdict, model: str, seconds: float) -> dict:
 
 def besides(test, verdict: Verdict, found, unexpected: list[str], model: str = SC) -> str:
     """What herd7 does not say: how far the search went, invariants, deadlocks, and whether all is as the file says."""
-    lines = [f"Searched: {found.how}, {found.states} states, {MODEL_NAMES[model]}, module {test.module}"
+    lines = [f"Searched: {found.how}, {count(found.states, 'state')}, {MODEL_NAMES[model]}, module {test.module}"
              + ("" if found.complete else f"; NOT complete ({found.stopped})")]
     lines += test.remarks
     if verdict.deadlocks:
-        lines.append(f"Deadlock: {verdict.deadlocks} state{'s' * (verdict.deadlocks != 1)} in which processes wait for one"
-                     " another; they are not among the states above")
+        lines.append(f"Deadlock: {count(verdict.deadlocks, 'state')} in which processes wait for one another, not among the states above")
     if order := getattr(found, "lock_order", ""):
         lines.append(f"Lock order: {order}")
     violated = [f"{name} ({'expected' if name in allowed(test) else 'VIOLATED'})" for name in found.violations]
@@ -82,19 +81,19 @@ def as_litmus(test, verdict: Verdict, impossible: set[tuple], seconds: float) ->
 def beside_runs(test, ran, verdict: Verdict, impossible: set[tuple], known, model: str, seed: int) -> str:
     """What litmus7 does not say: how it was run, deadlocks, and how it compares with the search (`known`: its states)."""
     processors = ", ".join(map(str, ran.processors))
-    lines = [f"Ran: {ran.runs} runs of {len(test.scripts)} processes on processors {processors}, seed {seed},"
+    lines = [f"Ran: {count(ran.runs, 'run')} of {of_processes(test)} on processors {processors}, seed {seed},"
              f" {number(ran.runs / ran.seconds)} runs a second", *test.remarks]
     if ran.crowded:
-        lines.append(f"DEGRADED: {len(test.scripts)} processes share {len(ran.processors)} processors: most orders need two at once")
+        lines.append(f"DEGRADED: {of_processes(test)} share {count(len(ran.processors), 'processor')}: most orders need two at once")
     lines += _not_ended(ran.endings)
     if ran.given_up:
         lines.append("Given up there: so many runs did not end")
     if known is None:
         lines.append(f"Not held against explore ({MODEL_NAMES[model]}): that search was not complete")
     elif impossible:
-        lines.append(f"NOT as explore finds ({MODEL_NAMES[model]}): {len(impossible)} of {len(verdict.states)} states")
+        lines.append(f"NOT as explore finds ({MODEL_NAMES[model]}): {len(impossible)} of {count(len(verdict.states), 'state')}")
     else:
-        lines.append(f"As explore finds ({MODEL_NAMES[model]}): {len(verdict.states)} of its {len(known)} states were seen")
+        lines.append(f"As explore finds ({MODEL_NAMES[model]}): {len(verdict.states)} of its {count(len(known), 'state')} {were(verdict)} seen")
     return "\n".join(map(wrap, lines))
 
 
@@ -103,14 +102,23 @@ def in_virtual_time(test, ran, verdict: Verdict, known, seed: int, config) -> st
     rows = [{head: value if head == "process" else number(value) for head, value in row.items()} for row in times_in_virtual_time(test, ran)]
     lines = [table_of(rows, "table")] * bool(rows)
     given = sorted(key for key in config.machine.model_fields_set if key != "distribution")
-    lines.append(wrap(f"Simulated: {ran.runs} runs of {len(test.scripts)} processes, a processor each, begun up to 200 ns apart, seed {seed};"
+    lines.append(wrap(f"Simulated: {count(ran.runs, 'run')} of {of_processes(test)}, a processor each, begun up to 200 ns apart, seed {seed};"
                       f" costs of the machine are assumptions{f', but for {chr(44).join(given)}' * bool(given)} (docs/virtual_time.md)"))
     lines += map(wrap, _not_ended(ran.endings))
     if ran.given_up:
         lines.append("Given up there: so many runs did not end")
     lines.append(wrap("Not held against explore: that search was not complete" if known is None else
-                      f"Of the {len(known)} states that explore finds (sequentially consistent) {len(verdict.states)} were seen"))
+                      f"Of the {count(len(known), 'state')} that explore finds (sequentially consistent) {len(verdict.states)} {were(verdict)} seen"))
     return "\n".join(lines)
+
+
+def of_processes(test) -> str:
+    """`1 process`, `2 processes`."""
+    return f"{len(test.scripts)} process{'es' * (len(test.scripts) != 1)}"
+
+
+def were(verdict: Verdict) -> str:
+    return "was" if len(verdict.states) == 1 else "were"
 
 
 def times_in_virtual_time(test, ran) -> list[dict]:
@@ -124,6 +132,6 @@ def _not_ended(endings) -> list[str]:
     said = []
     for kind, meaning in (("deadlock", "processes waited for one another"), ("halt", "a check of the module failed"),
                           ("endless", "a process went round for ever")):
-        if count := sum(ending.count for ending in endings if ending.kind == kind):
-            said.append(f"{kind.capitalize()}: in {count} runs {meaning}; they are not among the states above")
+        if times := sum(ending.count for ending in endings if ending.kind == kind):
+            said.append(f"{kind.capitalize()}: in {count(times, 'run')} {meaning}, not among the states above")
     return said

@@ -15,7 +15,7 @@ def trace_report(gathered, real: dict, paths: list[Path], style: str = "table") 
     """A table of calls, and what was not read; `json`: what is in real.json, and the files."""
     if style == "json":
         return json.dumps(real | {"examples": list(gathered.examples), "written": list(map(str, paths))}, indent=1)
-    lines = [f"{real['lines']} lines in {real['seconds']:g} s of trace: {real['used']} used, {real['unknown']} not known;"
+    lines = [f"{count(real['lines'], 'line')} in {real['seconds']:g} s of trace: {real['used']} used, {real['unknown']} not known;"
              f" {count(real['vcpus'], 'vCPU')}"]
     lines.append(f"{count(real['faults'], 'fault')} on {count(real['pages'], 'private page')} ({real['faults_of_shared_pages']} on shared"
                  f" pages left out), {count(sum(real['removal_pages'].values()), 'removal')}")

@@ -40,6 +40,16 @@ def test_a_trace_is_of_runs_apart_from_the_histogram_and_says_so(tmp_path, capsy
     assert len(runs) == 200
 
 
+def test_one_of_a_kind_is_said_in_the_singular(tmp_path, capsys):
+    path = tmp_path / "t.litmus"
+    path.write_text("C t\n{ }\nP0(int *x) { WRITE_ONCE(*x, 1); }\nforall (x=1)\n")
+    for arguments, said in ((["explore", path], "every interleaving, 1 state,"), (["run", path, "--runs", "1"], "Ran: 1 run of 1 process on"),
+                            (["run", path, "--runs", "1"], "1 of its 1 state was seen"),
+                            (["run", path, "--runs", "1", "--set", "engine=simulate"], "Simulated: 1 run of 1 process, a processor each")):
+        code, out, _ = command(capsys, *arguments)
+        assert code == 0 and said in " ".join(out.split())
+
+
 def test_explore_has_both_memory_models(capsys):
     code, out, _ = command(capsys, "explore", SB, "--memory-model", "tso")
     assert code == 0 and "Observation SB Sometimes 1 3" in out and "x86-TSO" in out and "its store arrives" in out

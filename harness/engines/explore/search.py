@@ -166,7 +166,7 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     """
     search = Search(scenario, memory_mib)
     search.scout()
-    found = Found(scenario, f"{runs} random runs, seed {seed}", False)
+    found = Found(scenario, f"{runs} random run{'s' * (runs != 1)}, seed {seed}", False)
     source, began, longest, cut, newest = np.random.default_rng(seed), time.perf_counter(), 1, 0, 0
     endings: dict[tuple, Ending] = {}
     room = search.settle() == kernel.RUN_ENDED
@@ -191,7 +191,7 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
     found.stopped = _sampled(found, newest, cut) + ("" if room else f"; {_why(moves.FULL, memory_mib)}")
     if depth:
         times = "once" if depth == 2 else f"{depth - 1} times"
-        found.how = f"{runs} runs by priorities that change {times}, seed {seed}"
+        found.how = f"{runs} run{'s' * (runs != 1)} by priorities that change {times}, seed {seed}"
         found.stopped += _bound(search.actors, longest, depth, found.runs)
     return found
 
@@ -199,7 +199,7 @@ def sample(scenario: Scenario, runs: int, seed: int, depth: int = 0, memory_mib:
 def _sampled(found: Found, newest: int, cut: int) -> str:
     """What runs say of all that can happen.  newest: the last run with an ending that was new; cut: so many cut off."""
     share = _share([ending.count for ending in found.endings])
-    says = (f"{len(found.endings)} endings, the last new one in run {newest}; {share} of runs would end in one"
+    says = (f"{len(found.endings)} ending{'s' * (len(found.endings) != 1)}, the last new one in run {newest}; {share} of runs would end in one"
             " not seen yet")
     if cut:
         says += f"; {cut} of the runs {'was' if cut == 1 else 'were'} cut off after {RUN_MOVES_MAX} steps"
