@@ -3,8 +3,8 @@
     get         before AUG, in a fault
     put         after REMOVE, in a removal; after an AUG that failed
 
-With a placement (memory/placement.py) ranges are the host's, and every page is counted: also before SEPT.ADD, PAGE.ADD and
-each control page (tdx_alloc_control_page), and after each RECLAIM.
+With a placement (memory/placement.py) ranges are the host's, and every page is counted: also before SEPT.ADD, PAGE.ADD, a
+split's DEMOTE (its new SEPT page) and each control page (tdx_alloc_control_page), and after each RECLAIM.
 
     pamt.user      a host thread that gets the pair of PAGE's range, has the page used as a fault does, given back as a
                    removal does, and puts the pair
