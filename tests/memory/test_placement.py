@@ -217,7 +217,7 @@ def test_with_large_pages_too_a_range_is_counted_as_often_as_its_pages_are_in_us
     """New SEPT pages of splits among them; 2 MiB that are one page have no pair."""
     done = large("machine.placement=random", *PAIRS, "td.memory_mib=32", *sets)
     used, counted, types = counts_of(done)
-    assert document.from_measured(done.measured()).counters["splits"] and (types == PT_REG).any() and used.max() > 100
+    assert document.from_measured(done.measured()).counters["splits"] and (types == PT_REG).any() and used.sum() > 50
     assert (done.memory.view("dpamt_ref")[:, 0] == used).all() and (counted == used).all()
     assert ((types == PT_PAMT) == (used > 0)).all() and not used[types == PT_REG].any()
 
