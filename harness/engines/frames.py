@@ -18,31 +18,32 @@ def misplaced(memory: Memory, entries: bool) -> int:
     """
     if not memory.layout.passing:
         return 0
-    now, began = _frames(memory, moved=True), _frames(memory, moved=False)
-    lost = len(np.setdiff1d(began, now)) + len(now) - len(np.unique(now))
+    now, began = _frames(memory)
+    lost = len(np.setxor1d(began, now)) + len(now) - len(np.unique(now))
     return int(lost + (_large(memory, entries) if memory.layout.whole else 0))
 
 
-def _frames(memory: Memory, moved: bool) -> np.ndarray:
-    """The frames of all homes of guest pages, and those that the host has to spare: as they are, or as they began."""
-    layout, found = memory.layout, []
+def _frames(memory: Memory) -> tuple[np.ndarray, np.ndarray]:
+    """The frames that have moved, as they are and as they began: of homes of guest pages, and what the host has to spare."""
+    layout, now, began = memory.layout, [], []
     frames, slots = layout.frames, memory.view("frame_slot", np.int64)[:, 0]
     for td in range(layout.tds):
         away = memory.view("frame", np.int64, td)
-        numbers = np.arange(layout.by_name["frame"].count)
+        numbers, first = np.arange(layout.by_name["frame"].count), np.zeros_like(away)
         if len(away) < len(numbers):     # of a large TD the view is of touched pages only
             numbers = np.concatenate([memory.page_numbers(td), numbers[layout.pages:]])
-        if not moved:
-            away = np.zeros_like(away)
-            if layout.whole_from:
-                single = numbers < layout.whole_from
-                away[single] = memory.single_frames(td)[numbers[single]]
-        found.append(frames.of("data", numbers, td, away))
+        if layout.whole_from:
+            single = numbers < layout.whole_from
+            first[single] = memory.single_frames(td)[numbers[single]]
+        moved = away != first
+        now.append(frames.of("data", numbers[moved], td, away[moved]))
+        began.append(frames.of("data", numbers[moved], td, first[moved]))
     if not isinstance(frames, WholeFrames):
         spare = frames.spare - frames.first["data"] + np.arange(len(slots))
-        return np.concatenate([*found, frames.of("data", spare, moved=slots * moved)])
-    single, ranges = (slots, memory.view("range_slot", np.int64)[:, 0]) if moved else memory.spare_frames()
-    return np.concatenate([*found, frames.scattered(single), frames.scattered((ranges[:, None] + np.arange(ENTRIES)).ravel())])
+        return np.concatenate([*now, frames.of("data", spare, moved=slots)]), np.concatenate([*began, frames.of("data", spare)])
+    for found, (single, ranges) in ((now, (slots, memory.view("range_slot", np.int64)[:, 0])), (began, memory.spare_frames())):
+        found += frames.scattered(single), frames.scattered((ranges[:, None] + np.arange(ENTRIES)).ravel())
+    return np.concatenate(now), np.concatenate(began)
 
 
 def _large(memory: Memory, entries: bool) -> int:

@@ -118,7 +118,9 @@ class Listing:
         return f"{stem}.{self._names}"
 
     def row(self, op: Op, **fields) -> None:
-        """Add one micro-op; see Row for the fields."""
+        """Add one micro-op; see Row for the fields.  INDEX shifts by nothing unless it says so: by 64 is undefined."""
+        if op == Op.INDEX:
+            fields.setdefault("width", 0)
         self.rows.append(Row(op, held=self.held, call=self.call, flow=self.flow, labels=self._pending, **fields))
         self._pending = []
 

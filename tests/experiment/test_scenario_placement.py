@@ -60,7 +60,7 @@ def test_kvms_flows_run_on_placed_pages():
 
 @pytest.mark.parametrize("design, broken", [
     ("dpamt_merged", set()), ("dpamt_demote_bare", {"pamt_get", "pamt_put", "pamt_busy", "pamt_priority"}),
-    ("dpamt_demote_tries", {"pamt_get", "pamt_put", "pamt_priority"})])
+    ("dpamt_demote_tries", {"pamt_get", "pamt_put", "pamt_priority"}), ("dpamt_per_2m", set())])
 def test_demote_meets_add_and_remove_of_another_td_where_its_pair_lies_beside_that_ones_pages(design, broken):
     for placement in ("random", "packed"):               # packed, the pair lies beside control pages, which keep theirs
         table = tomllib.loads((ROOT / "configs/explore/placed_split.toml").read_text()) | {"dpamt": design, "placement": placement, "expect": []}

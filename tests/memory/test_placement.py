@@ -101,12 +101,8 @@ def test_a_run_with_placed_pages_keeps_every_invariant(placement):
     assert result["counters"]["removals"] > 20 and not result["bugs"] and not any(result["invariants"].values())
 
 
-@pytest.mark.parametrize("placement, removal", [(PACKED, "conversion"), (RANDOM, "conversion"), (RANDOM, "build")])
-def test_a_range_is_counted_exactly_as_often_as_pages_of_all_uses_and_tds_are_in_use(placement, removal):
-    """The kernel's counts, the module's, and the pages' own types, after a run, range by range."""
-    done = ran(f"machine.placement={placement}", f"workload.removal={removal}",
-               *(["workload.removal_pages=1", "workload.build_pages=8"] if removal == "build" else []))
-    calls = document.from_measured(done.measured()).seamcalls
+def counts_of(done) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each 2 MiB of the host: pages in use, by their own PAMT entries; what the module has counted; the type."""
     made, memory = done.plan.layout, done.memory
     used = np.zeros(made.frames.ranges, np.int64)
     for td in range(made.tds):
@@ -115,13 +111,24 @@ def test_a_range_is_counted_exactly_as_often_as_pages_of_all_uses_and_tds_are_in
             used += np.bincount(memory.frames_of(group, np.flatnonzero(types != PT_NDA), td) >> 9, minlength=len(used))
     nodes = memory.view(f"pamt_2m.{HOST}", np.uint8)[:len(used)]
     counted = nodes[:, PAMT_COUNT:PAMT_COUNT + 2].copy().view(np.uint16)[:, 0]
+    return used, counted * (nodes[:, PAMT_TYPE] == PT_PAMT), nodes[:, PAMT_TYPE]
+
+
+@pytest.mark.parametrize("placement, removal", [(PACKED, "conversion"), (RANDOM, "conversion"), (RANDOM, "build")])
+def test_a_range_is_counted_exactly_as_often_as_pages_of_all_uses_and_tds_are_in_use(placement, removal):
+    """The kernel's counts, the module's, and the pages' own types, after a run, range by range."""
+    done = ran(f"machine.placement={placement}", f"workload.removal={removal}",
+               *(["workload.removal_pages=1", "workload.build_pages=8"] if removal == "build" else []))
+    calls = document.from_measured(done.measured()).seamcalls
+    used, counted, types = counts_of(done)
+    memory = done.memory
     assert calls["tdh_phymem_pamt_add"].success > (2 if placement == PACKED else 20)
     if removal == "build":               # all TDs have been torn down: everything has come back
         assert calls["tdh_phymem_page_reclaim"].success > 20 and used.sum() == 0
     else:
         assert used.sum() > 50
     assert (memory.view("dpamt_ref")[:, 0] == used).all() and (counted == used).all()
-    assert ((nodes[:, PAMT_TYPE] == PT_PAMT) == (used > 0)).all()
+    assert ((types == PT_PAMT) == (used > 0)).all()
 
 
 # --- where 2 MiB of a guest are 2 MiB of the host ---------------------------------------------------
@@ -203,6 +210,16 @@ def test_2_mib_that_were_one_page_come_back_to_another_td_which_maps_them_in_par
             passed += number in began
             parts += number in began and used.any() and memory.word(made.at(f"pamt_2m.{HOST}", number) + PAMT_TYPE, 8) == PT_PAMT
     assert passed > 1 and parts > 0
+
+
+@pytest.mark.parametrize("sets", [(), ("workload.removal_pages=512", "td.dpamt=dpamt_fast_v6", READ)])
+def test_with_large_pages_too_a_range_is_counted_as_often_as_its_pages_are_in_use(sets):
+    """New SEPT pages of splits among them; 2 MiB that are one page have no pair."""
+    done = large("machine.placement=random", *PAIRS, "td.memory_mib=32", *sets)
+    used, counted, types = counts_of(done)
+    assert document.from_measured(done.measured()).counters["splits"] and (types == PT_REG).any() and used.sum() > 50
+    assert (done.memory.view("dpamt_ref")[:, 0] == used).all() and (counted == used).all()
+    assert ((types == PT_PAMT) == (used > 0)).all() and not used[types == PT_REG].any()
 
 
 @pytest.mark.parametrize("removal", ["punch_hole", "build"])

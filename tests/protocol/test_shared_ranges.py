@@ -13,7 +13,7 @@ from harness.protocol.shared_ranges import ADD, DEMOTE, OF_RANGES, REMOVE, confl
 from tests.engines.test_simulate import ROOT
 
 MODULE = "1.5.24"
-FILES = ("pamt_crossed", "pamt_demote", "pamt_one_range")
+FILES = ("pamt_crossed", "pamt_demote", "pamt_one_range", "placed_split")
 PARTS = {"large_page_split": DEMOTE}             # of the search, by the call that they are of
 
 

@@ -183,8 +183,9 @@ def under_write(flow: Flow, stem: str) -> None:
     if pairs := seam.page_pairs(flow):
         no_pair = flow.fresh(f"{stem}.no_pair")
         pairs.take_for_split(empty=no_pair)
-        with flow.aside(no_pair):
-            flow.kill(f"{stem}.failed")
+        if pairs.cache or pairs.placed:
+            with flow.aside(no_pair):
+                flow.kill(f"{stem}.failed")
     make("remove", "tdh_mem_page_demote", level=1, attempt=_demote)
     _publish(flow)
     flow.count("splits")
@@ -238,18 +239,20 @@ def under_read(flow: Flow, stem: str, out: str) -> None:
     locate(flow.listing, flow.layout, 1)
     if flow.layout.dynamic_pamt and not flow.layout.frames:
         locate_pair(flow.listing, flow.layout)
-    if pairs := seam.page_pairs(flow):
-        pairs.take_for_split(empty=f"{stem}.unblock")
-    _once(flow, "tdh_mem_page_demote", busy=f"{stem}.puts", attempt=_demote)
+    pairs, busy = seam.page_pairs(flow), f"{stem}.unblock"
+    if pairs:
+        pairs.take_for_split(empty=busy)
+    if pairs and flow.layout.frames:
+        busy = f"{stem}.puts"
+        with flow.aside(busy):               # the pair of the SEPT page that was not needed
+            seam.page_pairs(flow).put(used=False)
+            flow.goto(f"{stem}.unblock")
+    _once(flow, "tdh_mem_page_demote", busy=busy, attempt=_demote)
     _publish(flow)
     flow.count("splits")
     flow.label(f"{stem}.finish")
     seam.own_mirror(flow, taking=False)
     flow.end("split")
-    with flow.aside(f"{stem}.puts"):
-        if pairs and flow.layout.frames:
-            seam.page_pairs(flow).put(used=False)            # of the SEPT page that was not needed
-        flow.goto(f"{stem}.unblock")
     with flow.aside(f"{stem}.unblock"):
         locate(flow.listing, flow.layout, 1, leaf=True)
         _once(flow, "tdh_mem_range_unblock", busy=f"{stem}.failed")

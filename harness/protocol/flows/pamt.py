@@ -3,8 +3,8 @@
     get         before AUG, in a fault
     put         after REMOVE, in a removal; after an AUG that failed
 
-With a placement (memory/placement.py) ranges are the host's, and every page is counted: also before SEPT.ADD, PAGE.ADD and
-each control page (tdx_alloc_control_page), and after each RECLAIM.
+With a placement (memory/placement.py) ranges are the host's, and every page is counted: also before SEPT.ADD, PAGE.ADD, a
+split's DEMOTE (its new SEPT page) and each control page (tdx_alloc_control_page), and after each RECLAIM.
 
     pamt.user      a host thread that gets the pair of PAGE's range, has the page used as a fault does, given back as a
                    removal does, and puts the pair
@@ -193,11 +193,12 @@ class Writer:
             return locate_pair(self.listing, self.layout)
         return locate_crossed_pair(self.listing, self.layout)
 
-    def _at(self, name: str, register: R = R.CURSOR) -> dict:
-        """The word of PAGE's range, its place in a register; a call in between loses it."""
+    def _at(self, name: str, register: R = R.CURSOR, around: R | None = None) -> dict:
+        """The word of PAGE's range (with a placement: of the one that has the PAMT entry at `around`), its place in a register; a
+        call in between loses it."""
         if self.placed:
             two_m = self.layout.at(f"pamt_2m.{HOST}") // PAMT_BYTES
-            index(self.listing, register, self.layout.at(name) - two_m * LINE, 4, LINE, source=self.around, base=R.ZERO, text=name)
+            index(self.listing, register, self.layout.at(name) - two_m * LINE, 4, LINE, source=around or self.around, base=R.ZERO, text=name)
         else:
             index(self.listing, register, self.layout.at(name), 9, LINE, text=name)
         return {"base": register, "text": name}
@@ -258,10 +259,24 @@ class Writer:
                  text="where this ticket waits")
 
     def _pairs_range(self, take: bool) -> None:
-        """While a pair is given, the range in which its pages lie is read-locked."""
-        if self.design.lock != "range" or not self.crossed:
+        """While a pair is given, the ranges in which its pages lie are read-locked, but for the one that it is for."""
+        if self.design.lock != "range":
             return
-        at = self._range_word("dpamt_range_lock", True)
+        if self.placed and not self.design.own_pool:
+            locked = [self.around]
+            for _, two_m, _ in PAIR_REGISTERS:
+                behind = self.fresh("pamt.locked_range")
+                for range_ in locked:
+                    other = self.fresh("pamt.other_range")
+                    self.row(Op.TEST, register=two_m, source=range_, mask=-1, next=behind, otherwise=other, text="locked already?")
+                    self.label(other)
+                locked.append(two_m)
+                self._read_lock(self._at("dpamt_range_lock", around=two_m), take)
+                self.label(behind)
+        elif self.crossed:
+            self._read_lock(self._range_word("dpamt_range_lock", True), take)
+
+    def _read_lock(self, at: dict, take: bool) -> None:
         if not take:
             self.row(Op.MMU_DROP_SHARED, **at)
             return
