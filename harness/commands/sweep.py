@@ -75,6 +75,8 @@ def do(options) -> int:
     if options.picture:
         check_picture(options.picture)
         arguments.check_file("--picture", Path(options.picture))
+    if options.resume:
+        print(f"{sum(key in done for key in keys_of)} of {len(keys_of)} runs are there already", file=sys.stderr)
     code, found = run(plans, out, keys_of, done, where)
     if not found:                        # all were given up
         return code
@@ -129,6 +131,7 @@ def run(plans: list, out: Path, keys: list[str], done: dict[str, Result], where:
             code = gravest(code, running.keep(result, out, key=keys[place], settings=settings), running.exit_code(result, plans[place][1].config.expect))
         if stops.asked() and (len(found) < len(plans) or where.here):
             code = INTERRUPTED
+            print(f"interrupted: {len(found)} of {len(plans)} runs are there; the same command with --resume goes on", file=sys.stderr)
         return code, [(plans[place][0], result) for place, result in sorted(found.items())]
 
 

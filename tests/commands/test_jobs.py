@@ -127,7 +127,8 @@ def test_a_request_to_stop_leaves_nothing_running_and_no_helper_complains(tmp_pa
         mine = children(process.pid)
         os.killpg(process.pid, number)                   # as a terminal does
         _, said = process.communicate(timeout=60)
-        assert (process.returncode, said) == (128 + number, "")
+        assert process.returncode == 128 + number
+        assert re.fullmatch(r"(interrupted: \d of 3 runs are there; the same command with --resume goes on\n)?", said), said
         for pid in mine:
             for _ in range(100):
                 if not os.path.exists(f"/proc/{pid}"):
@@ -182,12 +183,19 @@ def test_what_is_there_is_not_run_again_but_after_a_change_of_config_or_source(t
         before = len(saved(tmp_path))
         code, out, err = command(capsys, "sweep", CONFIG, *GRID, "--set", "duration_s=0.002", "--out", tmp_path, "--resume", *more)
         assert code == 0, err
-        return len(saved(tmp_path)) - before, out
-    first, table = runs()
-    again, same = runs("--jobs", "2")
+        return len(saved(tmp_path)) - before, out, next(line for line in err.splitlines() if "already" in line)
+    first, table, none = runs()
+    again, same, all_of_them = runs("--jobs", "2")
     assert (first, again) == (3, 0) and table == same
+    assert (none, all_of_them) == ("0 of 3 runs are there already", "3 of 3 runs are there already")
     assert runs("--set", "sweep={seed=[3, 4]}")[0] == 1
     listed = command(capsys, "sweep", CONFIG, *GRID, "--set", "sweep={seed=[1, 9]}", "--set", "duration_s=0.002", "--out", tmp_path, "--list")
     assert listed[0] == 0 and [row.split()[-1] for row in listed[1].splitlines()[2:]] == ["yes", "no"]
     monkeypatch.setattr("harness.commands.jobs.source", lambda: "another")
     assert runs()[0] == 3
+
+
+def test_a_sweep_that_was_interrupted_says_how_it_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("harness.commands.sweep.stops.asked", lambda: True)
+    code, _, err = command(capsys, "sweep", CONFIG, *GRID, "--set", "duration_s=0.002", "--out", tmp_path)
+    assert code == 130 and re.search(r"^interrupted: [0-3] of 3 runs are there; the same command with --resume goes on$", err, re.MULTILINE)

@@ -39,7 +39,10 @@ def page() -> str:
              " Numba, newest modules known. [Exit codes](exit_codes.md) and [files](files.md) have pages of their own.", "",
              *markdown(("command", "what it does"), [(f"[{name}](#{name})", purpose) for name, purpose in COMMANDS.items()]),
              "Completions for bash and zsh are in [completions/](../completions): `source completions/sept-harness.bash`, or put"
-             " `_sept-harness` into a folder of `$fpath`. A wheel puts both where the shells look, below `share/` of what it is installed into.", ""]
+             " `_sept-harness` into a folder of `$fpath`. A wheel puts both below `share/` of what it is installed into"
+             " (`share/bash-completion/completions/sept-harness`, `share/zsh/site-functions/_sept-harness`): where the shells look, if that is"
+             " the system or `~/.local`. With pipx it is `$(pipx environment --value PIPX_LOCAL_VENVS)/tdx-sept-harness`, with uv"
+             " `$(uv tool dir)/tdx-sept-harness`: source the file from there.", ""]
     for name, purpose in COMMANDS.items():
         lines += [f"## {name}", "", f"{purpose[0].upper()}{purpose[1:]}. {GUIDES[name]}", "",
                   *markdown(("argument", "meaning"), [
