@@ -268,8 +268,8 @@ def _parse(whole: str, path: str, given: dict) -> Test:
                 functions[node.decl.name] = node
         elif isinstance(node, c_ast.Decl) and isinstance(node.type, (c_ast.Struct, c_ast.Enum)) and node.name is None:
             structs.of(node.type)
-        elif isinstance(node, c_ast.Decl) and isinstance(node.type, c_ast.FuncDecl):
-            continue                             # declared beforehand
+        elif isinstance(node, c_ast.StaticAssert) or isinstance(node, c_ast.Decl) and isinstance(node.type, c_ast.FuncDecl):
+            continue                             # looked at when rows are written; declared beforehand
         elif isinstance(node, c_ast.Decl) and node.name is not None:
             declared.append(_declared(text, structs, node, {name for name, *_ in declared}))
         else:

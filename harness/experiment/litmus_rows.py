@@ -17,6 +17,7 @@ from harness.protocol.flows import write_flows
 from harness.protocol.flows.flow import Flow
 from harness.protocol.flows.script import write_leave
 from harness.protocol.litmus import interrupts, locks, scripted, tdx, types
+from harness.protocol.litmus.assertions import static_assert
 from harness.protocol.litmus.body import Body, Value, World
 from harness.protocol.litmus.statements import function
 from harness.protocol.seamcalls import write_call, write_calls
@@ -53,6 +54,9 @@ def write(test: "Test") -> tuple[Program, dict, dict]:
                   {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
                   tdx.called(test.tree), constants, len(test.scripts), test.file_scope,
                   {name: test.at(name) for name in test.of_vm}, tdx.Calls(flow.options, flow, test.file.crossed) if test.of_td else None)
+    for node in test.tree.ext:
+        if isinstance(node, c_ast.StaticAssert):
+            static_assert(Body(world, 0), node)
     registers, held = {}, {}
     for place, script in enumerate(test.scripts):
         if script.flow is not None:

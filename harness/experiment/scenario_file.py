@@ -131,6 +131,8 @@ def start_of(table: dict, scripts: tuple[Script, ...], path: str) -> tuple[File,
     kinds = [script.actor.kind for script in scripts]
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
     try:
+        if file.dynamic_pamt:
+            check_dynamic_pamt("dynamic_pamt", file.module[0])
         _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt, ranges=RANGES if file.dynamic_pamt else 1))
         for name, pages in file.start.listed.items():
             if not all(0 <= page < PAGES for page in pages) or len(pages) > EPF_LIST_SIZE:

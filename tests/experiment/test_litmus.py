@@ -405,7 +405,7 @@ MISTAKES = {
     "C t\n{}\nP0()\n{\n}\nexists (x=1)": "6:9: `x` is no shared word: no process", "C t {} P0() { int r; r = READ_ONCE(1, 2); }": "takes 1 argument",
     "C t {} P0() { break; }": "stands in no loop", "C t {} P0() { goto out; }": "label `out`", "C t {} P0() { /* }": "does not end",
     "C t { int x = 99999999999999999999; } P0(int *x) {}": "64 bits", "C t { page 3 = GONE; } P0() {}": "no such state",
-    "C t { module = 9.9; } P0() {}": "module", "C t {} P0() { tdh_mem_page_aug(td, 0x3001, 0); }": "address of a page",
+    "C t { module = 9.9; } P0() {}": "module", "C t {\n dynamic_pamt = true; } P0() { u64 e = tdh_phymem_pamt_add(0); }": "2:2: dynamic_pamt = true: 1.5.05 has no", "C t {} P0() { tdh_mem_page_aug(td, 0x3001, 0); }": "address of a page",
     "C t {} static int f(int a) { return f(a); } P0() { int r; r = f(1); }": "recursion",
     "C t {} P0() { __int128 r; }": "1:15: type `__int128`", "C t { P1 interrupts P0; } P0() {}": "1:7: `P1 interrupts P0`: there is no P1",
     "C t {} P0(int *x) {\n WRITE_ONC(*x, 1); }": "2:2: function `WRITE_ONC` is not known; did you mean WRITE_ONCE?",

@@ -76,8 +76,11 @@ REFUSED = {
     "int s[2]; int a = s[1];": "arrays are shared, one among the locals can only be passed on", "int (*f)(int) = twice;": "no type that is understood",
     "int a = (*twice)(3);": "functions are called by their names", "char *s = \"abc\";": "only integers are understood", "float a = 1;": "type `float` is not understood",
     "int s = 3; int *q = &s;": "the address of a local can be passed on, not kept", "struct obj t = *o;": "a local must be an integer or a pointer",
-    "*o = *o;": "struct obj cannot be assigned", "int a = sizeof(int);": "sizeof is not understood", "int a = arr + 1 - arr;": "the difference of pointers",
+    "*o = *o;": "struct obj cannot be assigned", "int a = sizeof(*x);": "sizeof is understood of an integer type's name only", "int a = sizeof(struct obj);": "words of a test have no size", "int a = arr + 1 - arr;": "the difference of pointers",
     "int i = 9; int a = arr[i];": "points to no shared word", "int a = arr[4] + *(int *)0;": "points to no shared word", "goto nowhere;": "label `nowhere` is not in this function",
+    "BUILD_BUG_ON(2 > 1);": "`2 > 1` is true: the kernel would not be built", "BUILD_BUG_ON(*x);": "`*x` is not known before a run",
+    "static_assert(1 == 2, \"no\");": "`1 == 2` is false", "union u { int a; } v;": "`union` is not understood",
+    "struct obj *q = container_of(x, struct obj, f);": "`container_of` is not understood: pass the object itself",
     "case 1: ;": "is not understood", "int n = 2; int s[n];": "an array's length must be a number", "switch (1) { case 1 ... 4: ; }": "`...` here is not C",
 }
 
@@ -89,7 +92,18 @@ def test_what_has_no_meaning_here_is_one_line(statements):
     assert str(mistake.value).startswith("t:") and REFUSED[statements] in str(mistake.value) and "\n" not in str(mistake.value)
 
 
-@pytest.mark.parametrize("statements", ["int a = 5 / *x;", "int a = 5 % *x;", "*x = 32; u32 a = 1 << *x;", "*x = -1; u64 a = 1UL >> *x;"])
+def test_an_assertion_between_the_processes_is_looked_at_too():
+    for claim, said in (("sizeof(u64) == 8", ""), ("0", "t:3:1: `0` is false: the kernel would not be built")):
+        test = litmus.parse(f"C t\n{{ }}\nstatic_assert({claim});\nP0(int *x) {{ *x = 1; }}\nforall (x=1)\n", "t")
+        if said:
+            with pytest.raises(UsageError) as mistake:
+                assert test.program
+            assert str(mistake.value) == said
+        else:
+            assert search.run(test).endings[0].words == ("1",)
+
+
+@pytest.mark.parametrize("statements", ["BUG();", "int a = 5 / *x;", "int a = 5 % *x;", "*x = 32; u32 a = 1 << *x;", "*x = -1; u64 a = 1UL >> *x;"])
 def test_what_no_run_may_compute_ends_the_process(statements):
     found = search.run(process(statements))
     assert set(found.violations) == {"bug_on"}

@@ -1,12 +1,13 @@
 """Assertions in C, and what only prints: the kernel's functions as rows of one table.
 
 WARN_ON_ONCE, WARN_ON and relatives answer whether it was so and go on; BUG_ON ends its process.  Each is an invariant.
-(include/asm-generic/bug.h, include/linux/mmdebug.h, arch/x86/kvm/mmu/mmu_internal.h)
+BUILD_BUG_ON and static_assert are looked at when the file is read.
+(include/asm-generic/bug.h, include/linux/build_bug.h, mmdebug.h, arch/x86/kvm/mmu/mmu_internal.h)
 """
 
 from harness.protocol.litmus import types
-from harness.protocol.litmus.body import Body, Value
-from harness.protocol.litmus.expressions import branch
+from harness.protocol.litmus.body import Body, Value, spelled
+from harness.protocol.litmus.expressions import branch, value
 from harness.protocol.litmus.primitives import NOTHING, Primitive
 from kernels.ops import Op
 
@@ -36,6 +37,24 @@ def _bug_on(body: Body, node, arguments) -> Value:
     return NOTHING
 
 
+def known_beforehand(body: Body, node, claim, holds: bool) -> Value:
+    """BUILD_BUG_ON (`holds`: False) and static_assert: what a compiler looks at.  Raises LitmusError where it fails, or where only a run tells."""
+    found = value(body, claim).constant
+    if found is None:
+        raise body.error(node, f"`{spelled(claim)}` is not known before a run")
+    if bool(found) != holds:
+        raise body.error(node, f"`{spelled(claim)}` is {'false' if holds else 'true'}: the kernel would not be built")
+    return NOTHING
+
+
+def static_assert(body: Body, node) -> None:
+    known_beforehand(body, node, node.cond, True)
+
+
+def _build_bug_on(body: Body, node, arguments) -> Value:
+    return known_beforehand(body, node, arguments[0], False)
+
+
 def _printed(body: Body, node, arguments) -> Value:
     """pr_warn and relatives: what they print is not looked at."""
     return NOTHING
@@ -45,6 +64,7 @@ ASSERTIONS: dict[str, Primitive] = {
     **{name: Primitive(_warn_on) for name in ("WARN_ON_ONCE", "WARN_ON", "KVM_MMU_WARN_ON", "VM_WARN_ON_ONCE", "VM_WARN_ON")},
     **{name: Primitive(_warn_on, 1, ARGUMENTS_MOST) for name in ("WARN", "WARN_ONCE")},
     "BUG_ON": Primitive(_bug_on), "VM_BUG_ON": Primitive(_bug_on),
+    "BUILD_BUG_ON": Primitive(_build_bug_on), "BUILD_BUG_ON_MSG": Primitive(_build_bug_on, 2),
     **{name: Primitive(_printed, 0, ARGUMENTS_MOST) for name in (
         "pr_err", "pr_warn", "pr_info", "pr_debug", "pr_err_ratelimited", "pr_warn_ratelimited", "pr_warn_once", "printk",
         "pr_tdx_error", "pr_tdx_error_1", "pr_tdx_error_2", "pr_tdx_error_3")},

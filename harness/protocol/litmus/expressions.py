@@ -210,7 +210,10 @@ def _unary(body: Body, node: c_ast.UnaryOp) -> Value:
     if node.op in ("p++", "p--", "++", "--"):
         return _step(body, node)
     if node.op == "sizeof":
-        raise body.error(node, "sizeof is not understood: words of a test have no size in bytes")
+        of = body.world.structs.of(node.expr) if isinstance(node.expr, c_ast.Typename) else None
+        if of is None or of.kind != "integer":
+            raise body.error(node, "sizeof is understood of an integer type's name only: words of a test have no size in bytes")
+        return number(of.bits // 8, types.UNSIGNED_LONG)
     found = value(body, node.expr)
     if node.op == "!":
         return body.compute(Operator.EQ, found, number(0), types.LONG, node)._replace(type=types.INT)

@@ -63,6 +63,15 @@
 /* include/linux/cleanup.h: statements.py knows the `if` */
 #define scoped_guard(...) if (__guard__(__VA_ARGS__))
 
+/* include/asm-generic/bug.h, include/linux/build_bug.h: _Static_assert is C's */
+#define BUG() BUG_ON(1)
+#define static_assert(claim, ...) _Static_assert(claim, "")
+
+/* include/linux/err.h; minmax.h: what is swapped has 64 bits at most */
+#define IS_ERR_VALUE(x) ((u64)(x) >= (u64)-4095)
+#define abs(x) ((x) < 0 ? -(x) : (x))
+#define swap(a, b) do { u64 __swapped = (a); (a) = (b); (b) = __swapped; } while (0)
+
 /* include/linux/minmax.h, align.h, math.h, bits.h */
 #define min_t(type, a, b) min((type)(a), (type)(b))
 #define max_t(type, a, b) max((type)(a), (type)(b))

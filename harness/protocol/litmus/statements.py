@@ -3,6 +3,7 @@
 from pycparser import c_ast
 
 from harness.protocol.litmus import types
+from harness.protocol.litmus.assertions import static_assert
 from harness.protocol.litmus.body import Body, Scope, Value, number
 from harness.protocol.litmus.expressions import branch, known, value
 from harness.protocol.litmus.preprocess import SCOPED
@@ -285,5 +286,5 @@ _WRITERS = {
     c_ast.Decl: _declaration, c_ast.DeclList: _declarations, c_ast.Compound: block, c_ast.If: _if, c_ast.While: _while,
     c_ast.DoWhile: _do, c_ast.For: _for, c_ast.Switch: _switch, c_ast.Break: _jump("break"),
     c_ast.Continue: _jump("continue"), c_ast.Goto: _goto, c_ast.Label: _label, c_ast.Return: _return,
-    c_ast.EmptyStatement: lambda body, node: None,
+    c_ast.EmptyStatement: lambda body, node: None, c_ast.StaticAssert: static_assert,
 }

@@ -174,6 +174,9 @@ CASES = [
     # assertions
     ("spin_lock(l); lockdep_assert_held(l); spin_unlock(l); lockdep_assert_not_held(l); BUG_ON(*x); int a = 1;", (1,)),
     ("int a = WARN_ON_ONCE(*x); int b = WARN_ON(*x > 3); int c = WARN(*x, \"%d\", 3);", (0, 0, 0)),
+    ("BUILD_BUG_ON(sizeof(u64) != 8); BUILD_BUG_ON_MSG(sizeof(s8) == 2, \"no\"); static_assert(1 + 1 == 2, \"two\"); static_assert(sizeof(int) == 4);"
+     " if (*x) BUG(); int a = sizeof(u16) + sizeof(unsigned long);", (10,)),
+    ("int a = abs(-3); int b = 4; swap(a, b); int c = IS_ERR_VALUE((long)-EBUSY) + IS_ERR_VALUE(0UL);", (4, 3, 1)),
     ("pr_warn(\"x is %d\\n\", *x); int a = -EBUSY; int b = a == -EAGAIN; int c = true + false;", (-16, 0, 1)),
 ]
 CASES = [case for case in CASES if case[1] is not None]

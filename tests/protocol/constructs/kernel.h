@@ -34,6 +34,13 @@ struct srcu_struct { int depth; };
 #define BIT(n) (1UL << (n))
 #define min(a, b) ({ __auto_type _a = (a); __auto_type _b = (b); _a < _b ? _a : _b; })
 #define max(a, b) ({ __auto_type _a = (a); __auto_type _b = (b); _a > _b ? _a : _b; })
+#define BUG() __builtin_trap()
+#define BUILD_BUG_ON(c) _Static_assert(!(c), "")
+#define BUILD_BUG_ON_MSG(c, message) _Static_assert(!(c), message)
+#define static_assert(c, ...) _Static_assert(c, "")
+#define abs(x) __builtin_abs(x)
+#define swap(a, b) do { __auto_type _s = (a); (a) = (b); (b) = _s; } while (0)
+#define IS_ERR_VALUE(x) ((unsigned long)(x) >= (unsigned long)-4095)
 #define EBUSY 16
 #define EAGAIN 11
 
