@@ -226,6 +226,7 @@ class Layout:
         self._add("content", pages, content_bytes, PAGE)
         self.td_stride = self._align(PAGE) - self.first_td
         self.size += (tds - 1) * self.td_stride
+        self.host_words = range(0)       # where the host's own lie, with a placement
         if self.frames:
             self._add_host_words()
         if counted_pairs:                # not before the TDs: their words lie before the first TD's shadow
@@ -266,6 +267,7 @@ class Layout:
         if self.whole:
             self._add("range_slot", RANGE_SLOTS, LINE)
         words = self.size - start
+        self.host_words = range(start, self.size)
         assert words <= self.shadow_delta, "the shadows of the host's words would lie among them"
         self.size = start + self.shadow_delta + words
 
@@ -307,7 +309,7 @@ class Layout:
         td, within = divmod(offset - self.first_td, self.td_stride)
         if 0 < td < self.tds:
             return f"{self.name_of(self.first_td + within)}, TD {td}"
-        if self.td_start <= offset - self.shadow_delta < self.td_end:
+        if self.td_start <= offset - self.shadow_delta < self.td_end or offset - self.shadow_delta in self.host_words:
             return f"owner of {self.name_of(offset - self.shadow_delta)}"
         for region in self.regions:
             if region.offset <= offset < region.end:

@@ -68,6 +68,14 @@ def test_demote_meets_add_and_remove_of_another_td_where_its_pair_lies_beside_th
         assert found.complete and set(found.violations) == (broken if placement == "random" else set())
 
 
+@pytest.mark.parametrize("design, broken", [("dpamt_per_2m", {"deadlock"}), ("dpamt_merged", set()), ("dpamt_pool", set())])
+def test_a_lock_for_each_range_deadlocks_where_the_pairs_of_two_scattered_ranges_lie_in_each_other(design, broken):
+    """Of the host's 2 MiB number 63 and 497, where pages 482 and 872 lie, nothing arranged."""
+    table = PLACED | {"placement": "random", "dpamt": design, "actors": {"host0": {"use": [482]}, "host1": {"use": [872]}}}
+    found = search.run(parse(table, "crossed")[0])
+    assert found.complete and set(found.violations) == broken
+
+
 @pytest.mark.parametrize("placement", ["packed", "random"])
 def test_large_pages_of_kvms_flows_come_to_the_same_on_placed_memory(placement):
     """The words around them are the host's; what can happen is the same."""

@@ -175,6 +175,13 @@ def test_2_mib_of_a_guest_are_2_mib_of_the_host_and_all_else_lies_in_others(plac
     assert ranges[0] == ranges[1] != ranges[2]
 
 
+def test_words_of_the_host_and_their_owners_have_names():
+    made = whole(RANDOM, dynamic_pamt=True)
+    entry = made.pamt("2m", "data", ENTRIES)
+    assert made.name_of(entry).startswith("PAMT 2M entry of the host's 2 MiB number ")
+    assert made.name_of(entry + made.shadow_delta) == f"owner of {made.name_of(entry)}"
+
+
 def test_single_pages_of_two_tds_and_pairs_of_both_share_2_mib():
     made = whole(PACKED, dynamic_pamt=True)
     memory, frames = Memory(made), made.frames
