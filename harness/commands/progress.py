@@ -29,6 +29,19 @@ def interval(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
+class Silence:
+    """In place of Progress where nothing is to be said."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __call__(self, share: float, counters: dict) -> None:
+        pass
+
+
 class Progress:
     """A bar for one run, in a log a sign of life; an engine calls it with (share done, counters so far by name).
 

@@ -104,7 +104,7 @@ def do(options) -> int:
             raise UsageError(f"--trace {trace}: not together with --jobs or --cluster")
         return run(session, done, elsewhere(session, done, where), out, wanted)
     with running.only_one(session.configs, "run " + " ".join(config.name for config in session.configs)):
-        return run(session, done, running.run_session(session, done, sessions.Budget(budget_s), trace, plans), out, wanted)
+        return run(session, done, running.run_session(session, done, sessions.Budget(budget_s), trace, plans, options.quiet), out, wanted)
 
 
 def resume(session: sessions.Session, out: Path) -> tuple[sessions.Session, dict]:

@@ -17,7 +17,7 @@ from typing import Sequence
 
 from harness import engines, stops
 from harness.commands import jobs
-from harness.commands.progress import Progress
+from harness.commands.progress import Progress, Silence
 from harness.commands.session import REAL_TIME, SEEDS, Budget, Run, Session, run_s
 from harness.errors import DONE, FAILED, NOT_SEEN, UNTRUSTWORTHY, UsageError
 from harness.files import reason, saved, write_file
@@ -89,11 +89,12 @@ def only_one(configs: tuple[Config, ...], what: str):
 
 
 def run_session(session: Session, done: dict[Run, Result], budget: Budget, trace: Path | None = None,
-                plans: Sequence = ()) -> Iterator[tuple[Run, Result]]:
+                plans: Sequence = (), quiet: bool = False) -> Iterator[tuple[Run, Result]]:
     """Run what is not done, block by block, as long as the budget lasts; yields (run, result).
 
     trace   where the calls and spans of the first milliseconds of the last run go, one by one
     plans   of the configs, where they have been made: the first block has their seeds
+    quiet   without a line of progress
     """
     from harness.experiment.plan import make_plan
     left = [run for run in session.runs if run not in done]
@@ -108,7 +109,7 @@ def run_session(session: Session, done: dict[Run, Result], budget: Budget, trace
                 there = plans and not (run.block or trace)
                 plan = plans[run.config] if there else make_plan(session.config(run), LOG_ROOM if trace else 0)
                 began = time.monotonic()
-                with _progress(session, run, left) as progress:
+                with Silence() if quiet else _progress(session, run, left) as progress:
                     result = provoke(plan, progress, partial(write_trace, path=trace) if trace else None)
                 result.block = session.mark(run)
                 took_s = time.monotonic() - began

@@ -17,6 +17,7 @@ import time
 import pytest
 
 from harness.__main__ import main
+from harness.commands import running
 from harness.reports.text import WIDTH
 from harness.results import store
 from harness.results.schema import Verdict
@@ -207,3 +208,11 @@ def test_one_run_is_a_summary_several_are_the_comparison_and_more_or_less_on_req
     code, out, error = command(capsys, "run", one, two, *SIMULATED, "-q", "--out", tmp_path / "none")
     assert code == 0 and not out and not error
     assert len(list((tmp_path / "none").glob("*/result.json"))) == 2
+
+
+@pytest.mark.parametrize("more, said", [((), True), (("-q",), False)])
+def test_quiet_has_no_line_of_progress_either(tmp_path, capsys, monkeypatch, more, said):
+    asked, make = [], running._progress
+    monkeypatch.setattr(running, "_progress", lambda *given: asked.append(given) or make(*given))
+    code, out, err = command(capsys, "run", str(ROOT / "configs/kick_on_busy.toml"), *SIMULATED, "--out", str(tmp_path), *more)
+    assert code == 0 and bool(asked) == said == bool(out + err)
