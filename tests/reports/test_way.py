@@ -63,6 +63,21 @@ def test_the_page_is_whole_and_needs_nothing_else(found):
     assert "both are refused" in text and "PENDING+EL+HP" in text and not any(step.word.startswith("owner") for step in steps)
 
 
+def test_the_key_home_goes_to_the_start_before_the_first_step(found):
+    """go(-1) shows the words of the start, and step 0 (looked at in Chromium)."""
+    assert re.search(r"Home: (-?\d+)", way.page(*found))[1] == "-1"
+
+
+def test_a_call_of_a_c_test_begins_behind_the_accesses_before_it():
+    test = litmus.load(ROOT / "configs/litmus/kvm/mirror-race.litmus")
+    ending = next(each for each in search.run(test).endings if each.kind == "done")
+    schedule = Schedule(test, ending.turns, "one end")
+    events = [event for event in checked(way.trace_events(schedule, execute(schedule)[0])) if event["ph"] == "X"]
+    [call] = [event for event in events if event["name"] == "tdh_mem_page_aug"]
+    before = next(event for event in events if "P0:20 cmpxchg64" in event["name"])
+    assert before["ts"] + before["dur"] <= call["ts"]
+
+
 def test_the_words_behind_each_step_are_those_of_the_accesses(found):
     schedule, accesses = found
     page = way.page(schedule, accesses)
