@@ -11,6 +11,7 @@ from harness.commands import arguments, cluster, jobs, running, session as sessi
 from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, gravest
 from harness.experiment import shipped
 from harness.experiment.config import Config
+from harness.memory.placement import BY_USE
 from harness.reports.comparison import overview
 from harness.reports.run import run_report
 from harness.reports.summary import summary
@@ -52,6 +53,13 @@ def add(parser) -> None:
                         help="fail if a call answered what no interleaving can answer")
 
 
+def outcomes_can_be_found(config: Config) -> None:
+    """What no interleaving can answer is found for pages that lie by use, of 4 KiB or of a workload that splits; UsageError if not."""
+    for key, value, allowed in (("machine.placement", config.machine.placement, BY_USE), ("td.large_pages", config.td.large_pages, False)):
+        if value != allowed:
+            raise UsageError(f"{config.name}: {key} = {value!r}: not together with --check-outcomes; allowed there: {allowed!r}")
+
+
 def do(options) -> int:
     arguments.check_range("--repeats", options.repeats, 1, 10_000)
     options.configs = shipped.paths(options.configs)
@@ -81,6 +89,9 @@ def do(options) -> int:
         jobs.check(where, session.configs)
     if not where.here and options.budget:
         raise UsageError(f"--budget {options.budget}: not together with --jobs or --cluster")
+    if options.check_outcomes:
+        for config in session.configs:
+            outcomes_can_be_found(config)
     plans = [running.prepare(config) for config in session.configs]
     arguments.check_folder("--out", out)
     trace = None

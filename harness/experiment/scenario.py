@@ -117,7 +117,7 @@ class File(Table):
     crossed: bool = Field(False, description="the pair of each 2 MiB lies in the other 2 MiB; with split, that of those 2 MiB only")
     dynamic_pamt: bool = Field(False, description="PAMT entries of 4 KiB pages in pages that the host gives")
     placement: Literal[PLACEMENTS] = Field(BY_USE, description="where physical pages lie, as machine.placement; not by_use: uses share 2 MiB "
-                                                               "and 1 GiB, named pamt_2m.host and pamt_1g.host")
+                                                               "and 1 GiB, named pamt_2m.host and pamt_1g.host; with large pages 2 MiB of the TD are 2 MiB of the host")
     timeouts: bool = Field(False, description="the guest's time for host priority may run out")
     exclusive_ownership: bool = Field(True, description="check that no lock has two exclusive holders")
     busted: list[Literal[(*BUSTED, NO_BARRIER)]] = Field([], description="what is broken on purpose")

@@ -40,6 +40,7 @@ BY_USE, PACKED, RANDOM = "by_use", "packed", "random"
 PLACEMENTS = (BY_USE, PACKED, RANDOM)
 SLOTS = 64                       # frames to spare of a host on which frames pass on
 RANGE_SLOTS = 8                  # the same of 2 MiB, where those of guests are whole ones of the host
+SINGLE_RANGES = {PACKED: 4, RANDOM: 64}    # 2 MiB for single pages there, at least: scattered, so many that some hold no page that stays
 SCATTER = 0x9E37_79B1            # odd; 2**32 divided by the golden ratio: consecutive multiples lie as far apart as can be
 
 
@@ -142,7 +143,7 @@ def lay_out_whole(placement: str, counts: dict[str, int], tds: int, pages: int, 
     while not small or small + tds * whole + RANGE_SLOTS > 1 << bits - 9:
         bits += small > 0
         frames = 2 * max(single, pairs << bits - 8)
-        small = max(64 if placement == RANDOM else 4, 1 << (frames - 1 >> 9).bit_length())
+        small = max(SINGLE_RANGES[placement], 1 << (frames - 1 >> 9).bit_length())
     return WholeFrames(first, end, tds * end, small, whole, bits, SCATTER if placement == RANDOM else 1)
 
 

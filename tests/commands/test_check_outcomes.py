@@ -9,11 +9,12 @@ import pytest
 
 from harness import engines
 from harness.commands import check_outcomes, run
-from harness.errors import DONE, FAILED
+from harness.errors import DONE, FAILED, UsageError
 from harness.experiment import config_file
 from harness.experiment.plan import make_plan
 from harness.protocol.policies import BY_NAME, POLICIES
 from harness.results import document
+from tests.stage import config
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = 512                      # of the TD of these configs
@@ -126,3 +127,13 @@ def test_a_run_that_violates_what_is_taken_for_granted_is_not_judged(measured, c
     assert run.outcomes_code(broken, config) == DONE
     assert capsys.readouterr().err == ("fault_vs_zap: outcomes are not judged, as they take for granted what was violated:"
                                        " exclusive_ownership 3, no_halt 1\n")
+
+
+@pytest.mark.parametrize("setting, allowed", [({"machine": {"placement": "packed"}}, "machine.placement = 'packed'"),
+                                              ({"td": {"large_pages": True, "memory_mib": 4}}, "td.large_pages = True")])
+def test_what_it_cannot_follow_is_refused_before_the_run(setting, allowed):
+    """It came as a fault of the program after the run, or did not come to its end."""
+    with pytest.raises(UsageError, match=f"{allowed}: not together with --check-outcomes; allowed there: ") as refused:
+        run.outcomes_can_be_found(config("do_no_vcpus_619", **setting))
+    assert "\n" not in str(refused.value)
+    run.outcomes_can_be_found(config("do_no_vcpus_619"))
