@@ -43,6 +43,7 @@ ONE_OF = {
     "kernels/test_ops.py::test_the_op_in_python_comes_to_what_the_compiled_one_does": 4,
     "kernels/test_ops.py::test_what_the_table_says_of_an_op_is_true": 3,
     "kernels/test_wheel.py::test_nodes_come_out_in_the_order_of_time_and_then_of_asking": 4,
+    "protocol/test_allowed.py::test_a_call_that_asks_for_tracking_leaves_the_epoch_as_it_is": 4,
     "protocol/test_allowed.py::test_a_call_is_allowed_in_the_op_states_of_the_modules_table": 4,
     "protocol/test_allowed.py::test_an_sept_page_is_removed_only_if_all_its_entries_are_free": 3,
     "protocol/test_allowed.py::test_tracking_is_asked_for_while_the_td_may_run": 4,
