@@ -50,7 +50,7 @@ STEPS = (
     (r"steps .* tdg_mem_page_accept.level1: .* IN PENDING .*: behind the next", "the next row looks at the actor's own copy"),
     (r"steps .* tdh_mem_page_promote.*: .* ADD pending_blocked_count: ", "a page table is never pending"),
     (r"steps .* tdh_mem_sept_remove.*: .* IN pending: its test never passed", "the same"),
-    (r"steps .* tdh_mem_page_remove.*: .* IN TD is imported: mask with bit [67] changed", "in these op_states the call has been refused"),
+    (r"steps .* tdh_mem_page_remove.*: .* IN TD is imported: mask (without its lowest bit|with bit [67] changed)", "in these op_states the call has been refused"),
     (r"steps .* tdh_mem_page_relocate: .* IN pending: mask without", "of the states that are blocked one is pending, and its bit is in the middle"),
     (r"steps .* tdg_mem_page_accept.*: .* ZERO_PAGE .*: behind the next", "the next row looks at the actor's own copy"),
     (r"steps .* tdg_mem_page_attr_rd: .* LET: behind the next", "the walk looks at no address of an entry but its own"),
