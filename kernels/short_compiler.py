@@ -3,16 +3,18 @@
 Numba compiles any Python function; a kernel is integers, arrays of them, loops, and calls of other
 kernels.  Most of what compiling one costs by default is spent on what a kernel cannot have, and on
 optimizing and loading dozens of functions that are never called as such, as all are inlined.
-So there are six differences:
+So there are seven differences:
 
 * Passes that only matter to closures, generators, array expressions, literals, reference counts (where a
-  variable dies) and the like are left out.  Source that needs one does not compile.
+  variable dies) and the like are left out.  Source that needs one does not compile.  So is the static single
+  assignment form: a variable of a kernel has one type wherever it is set, and LLVM makes that form itself.
 * A name that stands for a number (locks.BUSY, Op.LOAD), or for something in a module, is looked up
   once, before types are inferred, and a number is then an ordinary 64-bit integer.  By default an
   IntEnum member has a type of its own, and each integer another one; each comparison with them
   walks through the overloads of == again.
-* What an operator makes of integers is worked out once and remembered, not at every + again; so is which code
-  an operator is.
+* What an operator or an intrinsic makes of integers is worked out once and remembered, not at every + again; so
+  is which code an operator is.
+* What is said of each instruction for errors, warnings and debuggers (where it is, how large a variable is) is not.
 * A kernel is translated to LLVM's language, tidied and left there.  LLVM optimizes, and makes machine
   code of, an entry with all its kernels inside: once, not once for each kernel on the way.
 * One pass manager tidies all functions of a module, and no garbage is collected until an entry is compiled.
@@ -206,6 +208,9 @@ class InferTypes(FunctionPass):
             inferer.build_constraint()
             inferer.propagate()
             state.typemap, state.return_type, state.calltypes = inferer.unify(raise_errors=True)
+        for name, type_ in state.typemap.items():        # what a variable has to be that is set to both
+            if isinstance(type_, types.Float):
+                raise errors.TypingError(f"{name} is floating point: signed and unsigned are mixed", loc=state.func_ir.loc)
         return True
 
 
@@ -328,6 +333,11 @@ class EntryLibrary(TidyLibrary):
                 libraries += [other for other in library._linking_libraries if other not in libraries]
         self._linking_libraries = libraries
         super().finalize()
+
+    def _optimize_final_module(self):
+        """Once and not twice, as nothing is counted that could be pruned in between; no loop of a kernel is for vectors."""
+        passes, builder = self.codegen._module_pass_manager(opt=2, loop_vectorize=False, slp_vectorize=False)
+        passes.run(self._final_module, builder)
 
 
 @functools.cache

@@ -54,8 +54,7 @@ def simulated(name: str, *overrides: str):
 
 
 @pytest.mark.parametrize("name, duration_s", [
-    pytest.param(name, duration_s, marks=[] if name == "teardown" else pytest.mark.slow)
-    for name, duration_s in (
+    pytest.param(name, duration_s, marks=pytest.mark.slow) for name, duration_s in (
         ("string_instruction", 0.001), ("teardown", 0.01), ("accept_spam", 0.001), ("conversion_storm", 0.01),
         ("memslot_delete", 0.01), ("huge_page_split", 0.03), ("build_race", 0.02), ("td_lives", 0.02),
         ("boot_storm", 0.01), ("zero_step_selftest", 0.01), ("faults/machine_check", 0.005), ("faults/vmx_off", 0.01),

@@ -139,6 +139,7 @@ def test_a_request_to_stop_leaves_nothing_running_and_no_helper_complains(tmp_pa
         process.kill()
 
 
+@pytest.mark.slow
 def test_what_has_ended_behind_a_task_that_has_not_is_kept_at_a_request_to_stop(tmp_path):
     tasks = [("__import__('time').sleep(600)",), *((f"open({str(tmp_path / name)!r}, 'w').close() or {name!r}",) for name in "ab")]
 

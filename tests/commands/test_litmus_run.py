@@ -10,14 +10,14 @@ from tests.command_line import ROOT, command
 from tests.reports.chrome_trace import checked
 
 SB, MBS = (str(ROOT / f"configs/litmus/classic/{name}.litmus") for name in ("SB", "SB+mbs"))
-FAST = ("--runs", "20k")
+FAST = ("--runs", "2k")
 
 
 def test_a_histogram_is_printed_beside_what_explore_finds(capsys):
     code, out, _ = command(capsys, "run", SB, MBS, *FAST)
     assert code == 0 and out.count("As explore finds (x86-TSO)") == 2
     counts = [int(line.split()[0]) for line in out.splitlines() if re.match(r"\d+ +[*:]>", line)]
-    assert sum(counts) == 40_000 and "Observation SB+mbs Never 0 20000" in out
+    assert sum(counts) == 4_000 and "Observation SB+mbs Never 0 2000" in out
 
 
 def test_what_only_store_buffers_explain_fails_against_sequential_consistency(capsys):

@@ -126,6 +126,7 @@ def test_progress_is_quiet_in_a_log(tmp_path):
     assert run.stderr.count("\n") == 1 and "\r" not in run.stderr    # where the result was saved
 
 
+@pytest.mark.slow
 def test_progress_is_drawn_on_a_terminal(tmp_path):
     terminal, inside = pty.openpty()
     termios.tcsetwinsize(inside, (24, 100))

@@ -36,6 +36,7 @@ def test_no_row_is_free():
     assert (sequences.fit(rows, rows @ np.array([3.0, -2.0]) + 25, np.array([3.0, 3.0]))[0] > 0).all()
 
 
+@pytest.mark.slow
 def test_a_repetition_executes_the_same_rows(sequence):
     """Timed or counted, together or again: actors end at the same rows with the same registers, and records alike."""
     def end(driver):
@@ -48,6 +49,7 @@ def test_a_repetition_executes_the_same_rows(sequence):
     assert one[0, Register.DRAWS] > sequences.BLOCKS
 
 
+@pytest.mark.slow
 def test_what_is_counted_is_what_a_vcpu_and_a_host_do(sequence):
     """Each row has its kind; each turn moves lines; faults and removals come."""
     assert sequence.rows.shape == (sequences.BLOCKS, len(sequences.KINDS)) and (sequence.rows[1:].sum(axis=1) > 20).all()

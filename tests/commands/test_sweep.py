@@ -1,8 +1,6 @@
 """Sweeps: every combination of the values of a config, as one table and one picture."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -12,7 +10,6 @@ from harness.experiment import assumed
 from harness.experiment.plan import make_plan
 from harness.reports import text
 from tests.command_line import ROOT, command
-from tests.tries import LIMIT_S
 
 SCALE = sorted(ROOT.glob("configs/scale/*.toml"))
 SMALL = 'engine = "simulate"\nduration_s = 0.001\nwarmup_s = 0\n[costs_ns]\nguest_work = 1000\n' \
@@ -113,12 +110,10 @@ def test_a_config_with_a_sweep_is_refused_as_one_run(small, tmp_path, capsys):
     assert capsys.readouterr().err == f"{small}: sweep: this config is for `python -m harness sweep {small}`\n"
 
 
-def test_a_log_is_spared_the_line_of_progress(small, tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-m", "harness", "sweep", str(small), "--set", "sweep.policy=['kick_vcpus']",
-         "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
-    assert run.returncode == 0
-    assert [line.split()[0] for line in run.stderr.splitlines()] == ["saved", "saved"]
+def test_a_log_is_spared_the_line_of_progress(small, tmp_path, capsys):
+    code, _, err = command(capsys, "sweep", small, "--set", "sweep.policy=['kick_vcpus']", "--out", tmp_path)
+    assert code == 0
+    assert [line.split()[0] for line in err.splitlines()] == ["saved", "saved"]
 
 
 def test_a_sweep_of_which_all_runs_were_given_up_says_so_and_shows_no_table(tmp_path, capsys, monkeypatch):

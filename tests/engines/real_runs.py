@@ -12,7 +12,7 @@ from tests.stage import config
 from tests.tries import until
 
 
-BUSY_LOOP = {"duration_s": 0.2, "warmup_s": 0.05, "restart_on_bug": True,
+BUSY_LOOP = {"duration_s": 0.1, "warmup_s": 0.03, "restart_on_bug": True,
              "workload": {"removals_per_s": 200_000.0, "accept_first": 0.5}, "costs_ns": {"invalidate": 2000}}
 
 

@@ -20,7 +20,7 @@ from harness.reports.run import fact_rows
 from harness.results import document
 from kernels.ops import Op
 from kernels.words import PT_PAMT
-from tests.command_line import harness
+from tests.command_line import inside
 from tests.engines.test_simulate import ROOT
 from tests.scene import Scene
 
@@ -75,7 +75,7 @@ def test_pairs_in_each_others_range_deadlock_only_where_each_range_has_a_lock_an
 
 
 def test_policies_compares_designs_where_files_have_one():
-    run = harness("explore", "--policies", str(ROOT / "configs/explore/pamt_crossed.toml"), "--require", "no_deadlock")
+    run = inside("explore", "--policies", str(ROOT / "configs/explore/pamt_crossed.toml"), "--require", "no_deadlock")
     lines = {line.split()[0]: line.split()[1:] for line in run.stdout.splitlines() if line.startswith("dpamt_")}
     assert run.returncode == 1 and list(lines) == [design.name for design in DESIGNS]
     assert lines["dpamt_per_2m"][0].isdecimal() and lines["dpamt_pool"][0] == lines["dpamt_merged"][0] == "holds"

@@ -49,6 +49,7 @@ def test_ctrl_c_prints_what_is_known_of_the_scenario_so_far(tmp_path):
     assert done.stderr.splitlines()[-1] == "interrupted in scenario 1 of 1"
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_the_line_of_every_scenario_that_was_searched():
     files = [str(ROOT / f"configs/explore/{name}.toml") for name in ("accept_block", "fault_zap", "two_hosts")]
     done = interrupted(2, *files)

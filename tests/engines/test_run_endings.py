@@ -147,6 +147,7 @@ def test_a_run_that_is_stopped_and_goes_on_says_so_and_for_how_long(started):
     assert "the run was stopped from outside for " in stderr and not result.hangs.count
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_stop_is_named_and_ended(started):
     started.work()[1].suspend()
     started.process.send_signal(signal.SIGINT)

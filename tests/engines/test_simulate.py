@@ -178,7 +178,8 @@ def run_here(name) -> str:
     return lasting(json.loads(json.dumps(document.from_measured(simulate.run(plan)).document())))
 
 
-@pytest.mark.parametrize("name", ["kick_on_busy", pytest.param("td_lives", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kick_on_busy", "td_lives"])
 def test_another_process_with_another_hash_seed_gives_the_same_result(tmp_path, name):
     other = str(int(os.environ.get("PYTHONHASHSEED", "0") == "0"))
     assert run_apart(tmp_path, name, PYTHONHASHSEED=other) == run_here(name)

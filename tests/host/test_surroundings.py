@@ -22,6 +22,7 @@ def harness(*arguments, python=(), environment=None, before=None) -> subprocess.
                           env=os.environ | (environment or {}), preexec_fn=before)
 
 
+@pytest.mark.slow
 def test_without_compiled_code_one_line_says_so():
     ended = harness(*EXPLORE, environment={"NUMBA_DISABLE_JIT": "1"})
     assert (ended.returncode, ended.stderr) == (2, "NUMBA_DISABLE_JIT=1: this program runs compiled code only; unset it\n")
@@ -80,6 +81,7 @@ def test_no_work_stands_in_an_assert_and_no_output_needs_a_locale():
         [line for line in usual.stdout.splitlines() if " s" not in line]
 
 
+@pytest.mark.slow
 def test_on_one_processor_a_run_and_a_search_come_to_their_end(tmp_path):
     one = {min(os.sched_getaffinity(0))}
     ended = harness("run", "configs/kick_vcpus.toml", "--set", "duration_s=0.1", "--set", "warmup_s=0", "--out", str(tmp_path),

@@ -164,6 +164,7 @@ def test_what_cannot_be_kept_is_said_with_the_real_reason(tmp_path, monkeypatch,
     assert caplog.messages == [f"compiled code: {tmp_path}/x.nbc: No space left on device; compiled for this run only (said once for all such files)"]
 
 
+@pytest.mark.slow
 def test_of_processes_that_begin_at_once_one_compiles_and_the_others_wait_for_it(tmp_path):
     code = CODE.replace("from tests", "print(input(), flush=True)\nfrom tests")
     environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"} | {"XDG_CACHE_HOME": str(tmp_path)}

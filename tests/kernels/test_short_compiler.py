@@ -104,7 +104,14 @@ def needs_a_context(word):
         return word
 
 
-@pytest.mark.parametrize("function", [needs_a_closure, needs_an_array, needs_a_list, needs_a_context],
+def needs_a_float(word):
+    kept = word
+    if word > 3:
+        kept = np.uint64(word)
+    return kept & 1
+
+
+@pytest.mark.parametrize("function", [needs_a_closure, needs_an_array, needs_a_list, needs_a_context, needs_a_float],
                          ids=lambda one: one.__name__)
 def test_source_that_needs_what_is_left_out_does_not_compile(function):
     with pytest.raises(numba.core.errors.NumbaError):

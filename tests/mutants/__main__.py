@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.mutants import calls, equivalents, rows, sources, steps
-from tests.mutants.running import KILLED, SAME, SURVIVED, Verdict, in_forks
+from tests.mutants.running import KILLED, SAME, SURVIVED, UNMADE, Verdict, in_forks
 
 LIMIT_S = 300
 
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
             elif options.verbose:
                 print(f"{outcome:10}{verdict.name}: {known or verdict.by}", flush=True)
         print(f"{kind:10}{sum(count for (each, _), count in tally.items() if each == kind)} tried: "
-              + ", ".join(f"{tally[kind, outcome]} {outcome}" for outcome in (KILLED, SAME, "equivalent", SURVIVED))
+              + ", ".join(f"{tally[kind, outcome]} {outcome}" for outcome in (KILLED, SAME, UNMADE, "equivalent", SURVIVED))
               + (f"; a sample, seed {options.seed}" if options.sample else ""), flush=True)
     if not options.list:
         print(f"{time.monotonic() - started:.0f} s")

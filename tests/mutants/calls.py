@@ -4,7 +4,7 @@ import harness.protocol.seamcalls as table
 import tests.stage as stage
 from tests.mutants import judges
 from tests.mutants.rows import RowMutant
-from tests.mutants.running import KILLED, SAME, SURVIVED
+from tests.mutants.running import KILLED, SAME, SURVIVED, UNMADE
 from tests.mutants.steps import StepMutant, needed
 
 # What is asked, with --thorough, about a mutant that the tests of single calls let through: half a minute each.
@@ -19,8 +19,12 @@ def judge(mutant: RowMutant | StepMutant, thorough: bool = False) -> tuple[str, 
     stage.ONLY = needed(mutant.call)
     stage.stage_program.cache_clear()
     before = _micro_ops(mutant.release)
-    make(mutant)
-    if _micro_ops(mutant.release) == before:
+    try:
+        make(mutant)
+        after = _micro_ops(mutant.release)
+    except Exception as failure:                         # no test has seen it
+        return UNMADE, f"{type(failure).__name__}: {failure}"
+    if after == before:
         return SAME, "the same micro-ops"
     if failed := judges.about(mutant.release, mutant.call):
         return KILLED, failed

@@ -7,11 +7,11 @@ import signal
 import time
 from typing import Callable, Iterable, Iterator, NamedTuple
 
-KILLED, SAME, SURVIVED = "killed", "the same", "survived"
+KILLED, SAME, SURVIVED, UNMADE = "killed", "the same", "survived", "not made"
 
 
 class Verdict(NamedTuple):
-    """Of a mutant: KILLED, SAME or SURVIVED, and by what."""
+    """Of a mutant: KILLED, SAME, SURVIVED, or UNMADE where no program comes of it, and by what."""
 
     name: str
     verdict: str
@@ -56,8 +56,8 @@ def _start(mutant, judge) -> tuple[int, int]:
     os.dup2(quiet, 2)
     try:
         answer = judge(mutant)
-    except BaseException as failure:                     # it cannot even be made
-        answer = KILLED, f"{type(failure).__name__}: {failure}"
+    except BaseException as failure:                     # no judge could look at it
+        answer = UNMADE, f"{type(failure).__name__}: {failure}"
     os.write(writer, pickle.dumps(answer))
     os._exit(0)
 

@@ -45,9 +45,12 @@ class StepMutant(NamedTuple):
         return f"steps {self.release} {self.call}{level}: {self.place} {self.said}: {self.what}"
 
     def edit(self, listing: Listing) -> None:
+        """Changes the row; a listing that has another one there, as other options have, stays as it is."""
         rows = listing.rows
         place = next(number for number, row in enumerate(rows) if self.label in row.labels) + self.place
-        dict(_changes(rows, place))[self.what](rows)
+        change = dict(_changes(rows, place)).get(self.what) if _said(rows[place]) == self.said else None
+        if change:
+            change(rows)
 
 
 def mutants(releases: tuple[str, ...]) -> Iterator[StepMutant]:

@@ -115,6 +115,17 @@ def test_tracking_is_asked_for_while_the_td_may_run(release, call, level):
         assert answer.startswith("TDX_TLB_TRACKING_NOT_DONE" if op_state in MAY_RUN else "TDX_SUCCESS"), (op_state, answer)
 
 
+@pytest.mark.parametrize("call, level", TRACKING)
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+def test_a_call_that_asks_for_tracking_leaves_the_epoch_as_it_is(release, call, level):
+    """Also where the compare-and-swap that reads it with its counts succeeds."""
+    for word in (0, 1, epoch_word(5)):
+        tried = Try(release, call, level)
+        tried.stage.set_word("epoch", word, width=64)
+        tried.run()
+        assert tried.stage.word("epoch", width=64) == word
+
+
 # --- lifecycle states ---
 
 # HKID_ASSIGNED 0, KEYS_CONFIGURED 1, BLOCKED 2, TEARDOWN 3.

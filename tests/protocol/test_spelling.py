@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from hypothesis import given, strategies
+from hypothesis import given, settings, strategies
 
 from harness.errors import UsageError
 from harness.protocol.leaves import by_name
@@ -208,6 +208,7 @@ PIECES = strategies.sampled_from([
     "٣", "ULL", "'", "`", "\udc80", "vp_enter_ret", "0", "9" * 30, "entry", "FATAL"])
 
 
+@settings(max_examples=20)
 @given(strategies.one_of(strategies.text(), strategies.lists(PIECES).map("".join), strategies.lists(PIECES).map(" ".join)))
 def test_any_text_is_answers_or_one_line(text):
     try:

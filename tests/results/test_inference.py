@@ -111,7 +111,7 @@ def test_p_is_that_of_counting_where_nothing_is_tied(numbers, size):
     assert s.p_value(np.array(baseline), np.array(other)) == pytest.approx(by_counting(baseline, other))
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.lists(st.integers(0, 2).map(float), max_size=4), st.lists(st.integers(0, 2).map(float), max_size=4),
                           st.booleans()), max_size=4))
 def test_whatever_few_values_there_are_something_is_said_of_them(pairs):

@@ -102,7 +102,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("line", MISTAKES)
+@pytest.mark.parametrize("line", [pytest.param(line, marks=[pytest.mark.slow] if "100000" in says else []) for line, says in MISTAKES.items()])
 def test_what_is_not_understood_has_its_place(line):
     with pytest.raises(UsageError) as mistake:
         assert litmus.parse(f"C t\n{{ }}\n{line}\nP0() {{ int r = {'f()' * ('f(void)' in line) or '1'}; }}\nforall (true)\n", "t").program
