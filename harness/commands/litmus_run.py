@@ -15,6 +15,7 @@ from harness.errors import DONE, FAILED, UNTRUSTWORTHY, UsageError, gravest
 from harness.experiment import config_file, litmus, litmus_loops
 from harness.files import saved, write_file
 from harness.reports import events, litmus as reports
+from harness.reports.text import count as count_of
 from harness.results import litmus as verdicts
 
 ENGINE = "engine"                # `--set engine=simulate`: in virtual time
@@ -61,9 +62,10 @@ def run(paths: list[str], count: int, given: str | None, seed: int = 1, style: s
                 print(reports.beside_runs(test, ran, verdict, impossible, known, model, seed) + "\n", flush=True)
             code = gravest(code, FAILED if impossible else UNTRUSTWORTHY if not ran.runs else DONE)
             if trace is not None and not ran.interrupted:
-                write_trace(test, record(test, TRACED, seed), "processes", seed, trace)
-                print(f"its {TRACED} runs are apart from those of the histogram, and slower: the clock is read around each access",
-                      file=sys.stderr)
+                traced = record(test, TRACED, seed)
+                write_trace(test, traced, "processes", seed, trace)
+                print(f"{count_of(len(traced.endings), 'run')} apart from those of the histogram, and slower: the clock is read around"
+                      " each access", file=sys.stderr)
     if style == "json":
         print(json.dumps(documents, indent=1))
     return code
