@@ -229,11 +229,10 @@ def test_a_difference_names_fields_release_orders_and_what_was_not_read(tmp_path
     text = run("seamcalls", "--diff", "1.5.09", "1.5.13").stdout
     assert "the same in all that is modelled: 1.5.05, 1.5.06, 1.5.08" in text
     assert "locks given back" in text and "tdh_mng_add_cx" in text and "0x407" in text
-    assert "yes (derived)" not in text and "not read in it, but derived" not in text
+    assert "(derived)" not in text and text.count("not read in it, but derived") == 1        # a field that both have alike
     text = " ".join(run("seamcalls", "--diff", "1.5.25", "1.5.34").stdout.split())
     assert "field guest_entry set, look look, set" in text and "not read in it, but derived: filter_pending" in text
-    text = " ".join(run("seamcalls", "--diff", "1.5.24", "1.5.05").stdout.split())
-    assert "(derived)" not in text
+    assert "derived" not in run("seamcalls", "--diff", "1.5.24", "1.5.13").stdout
     text = " ".join(run("seamcalls", "--diff", "1.5.16", "1.5.28").stdout.split())
     assert "field filter_pending true false (derived)" in text
 
