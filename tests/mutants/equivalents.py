@@ -34,6 +34,7 @@ STEPS = (
     (r"steps .* tdh_vp_enter: .* WALK SEPT, level [01]: value", "the filter looks at the entry at which its walk has ended, whatever the level"),
     (r"steps .* tdh_mr_extend: .* LOAD_IN op_state allowed: behind the next", "the next row sets a register of the actor's own"),
     (r"steps .* IN TD may run: mask with bit 0 changed", "in op_state 0 each of these calls has been refused"),
+    (r"steps (1.5.05|1.5.24) .* IN TD may run: mask without its highest bit", "the highest is START_EXPORT, which 1.5.34 has first"),
     (r"steps .* tdh_mem_page_relocate: 46 IN PEND_BLOCKEDW: mask with bit 9 changed", "that state has gone another way before"),
     (r"steps .* TEST readable: behind the next", "the next row looks at the actor's own copy"),
     (r"steps .* IN TD may run: behind the next", "bepoch is read once more, and nothing is made of it"),
