@@ -35,6 +35,8 @@ STEPS = (
     (r"steps .* tdh_mr_extend: .* LOAD_IN op_state allowed: behind the next", "the next row sets a register of the actor's own"),
     (r"steps .* tdh_mem_page_promote.*: .* MERGE as the first entry: value = 0", "the first entry is read while it is locked"),
     (r"steps .* tdh_mem_range_unblock: .* IN TD may run: mask with bit (6|7|10) changed", "in these op_states the call has been refused"),
+    (r"steps .* tdh_mem_range_block: .* IN: mask with bit 2 changed", "a table that is mapped may be blocked, and does not get there"),
+    (r"steps .* tdh_phymem_page_reclaim: .* TEST the first of it: mask with a higher bit", "the one page of 1 GiB of a stage begins lower"),
     (r"steps .* IN TD may run: mask with bit 0 changed", "in op_state 0 each of these calls has been refused"),
     (r"steps (1.5.05|1.5.24) .* IN TD may run: mask without its highest bit", "the highest is START_EXPORT, which 1.5.34 has first"),
     (r"steps .* tdh_mem_page_relocate: 46 IN PEND_BLOCKEDW: mask with bit (9|10) changed", "that state has gone another way before"),
