@@ -49,6 +49,7 @@ ONE_OF = {
     "protocol/test_allowed.py::test_tracking_is_asked_for_while_the_td_may_run": 4,
     "protocol/test_c_constructs.py::test_each_construct_and_function_does_what_it_does_in_c": 2,
     "protocol/test_counted_answers.py::test_what_is_busy_in_a_program_is_a_lost_lock_and_nothing_else_is": 3,
+    "protocol/test_entries.py::test_an_entry_that_a_call_has_locked_is_locked_for_all_until_it_is_given_back": 3,
     "protocol/test_fields.py::test_a_call_reads_no_register_that_it_was_not_given": 4,
     "protocol/test_fields.py::test_a_new_entry_is_written_over_what_the_call_has_read_from_1_5_28_on": 4,
     "protocol/test_fields.py::test_each_word_is_as_wide_as_it_is_and_all_of_it_is_compared": 4,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.memory.layout import PAMT_BEPOCH
+from harness.memory.layout import PAMT_BEPOCH, TDVPS_TLB, TLB_ENTRIES
 from kernels.epoch import epoch_word
-from kernels.ops import Register as R
-from kernels.words import HPA_MASK, PT_EPT, PT_REG, STATE, TDEL, TDHP, status_name
+from kernels.ops import Op, Register as R
+from kernels.words import HPA_MASK, PT_EPT, PT_NDA, PT_REG, STATE, TDEL, TDHP, status_name
 from tests.protocol.alone import Try, list_pages
 from tests.protocol.order_lines import LOOK
 from tests.protocol.test_orders import LINES, line_of
@@ -38,6 +38,44 @@ def test_what_counts_is_the_page_that_the_entry_maps_when_it_is_locked(call):
         its = {tried.stage.layout.at("pamt_4k.data", ANOTHER) + offset for offset in (0, 2, PAMT_BEPOCH)}
         touched = {access.offset for access in accesses}
         assert touched & its and not touched & own, release
+
+
+LOCKING = [(release, call) for release in ("1.5.05", "1.5.24", "1.5.34")
+           for call in sorted({order.call for each, order, _ in LINES if each == release and " ENT" in order.take and "," not in order.call})]
+
+
+@pytest.mark.parametrize("release, call", LOCKING)
+def test_an_entry_that_a_call_has_locked_is_locked_for_all_until_it_is_given_back(release, call):
+    """Also where it is written in between."""
+    for level in [level for each, order, level in LINES if (each, order.call) == (release, call)]:
+        tried = Try(release, call, level)
+        actor, rows = tried.actor.begin(call, tried.begins_with, level), 0
+        while actor.row.op != Op.CALL_END:
+            for held in actor.row.held:
+                if (held.resource, held.mode) == ("SEPT_ENTRY", "exclusive"):
+                    rows += 1
+                    assert tried.stage.memory.word(int(actor.registers[held.base]) + held.offset) & TDEL, actor
+            actor.step()
+        assert rows, level
+
+
+@pytest.mark.parametrize("call", ["tdh_mem_page_remove"])
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+def test_a_large_page_is_given_back_in_its_own_pamt_entry(release, call):
+    stage, page = Stage(release=release), 512                    # not the first, of which a sum of nothing is right
+    stage.map_page(page, "BLOCKED", 1)
+    stage.set_word("epoch", epoch_word(5), width=64)
+    assert status_name(stage.actor("host0").call(call, page, 1)) == "TDX_SUCCESS" and stage.type_of("data", 1, "2m") == PT_NDA
+
+
+@pytest.mark.parametrize("call", ["tdh_vp_flush"])
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+def test_translations_are_forgotten_where_a_vcpu_leaves_its_processor(release, call):
+    tried = Try(release, call, 0)
+    kept = [tried.stage.layout.at("tdvps") + TDVPS_TLB + 8 * index for index in range(TLB_ENTRIES)]
+    for offset in kept:
+        tried.stage.memory.set_word(offset, 1)
+    assert tried.run()[1] == "TDX_SUCCESS" and not any(map(tried.stage.memory.word, kept))
 
 
 # --- the epoch at which something was blocked, and its address ---
