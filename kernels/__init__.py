@@ -37,6 +37,8 @@ it.  In reading order:
     in_turn.py    `timed`: calls `step` for actors that take turns, which never meet        } calibration
     symmetry.py   actors that may change places              } for
     buffers.py    store buffers of x86-TSO, behind an actor's registers
+    contexts.py   which registers are still read, by row and return address
+    independence.py accesses in an order that nobody can tell any more
     moves.py      one move of an actor; `take`: one turn     } search.py
     interned.py   tables of rows, each once, to which several threads may add
     packed.py     rows of small numbers in few words

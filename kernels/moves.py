@@ -24,7 +24,9 @@ import numpy as np
 from kernels import atomics, buffers, marks, record, stepping
 from kernels.buffers import HELD
 from kernels.compiling import kernel
+from kernels.contexts import ANSWERED_BITS, EXIT_AT, EXIT_STATE, Contexts, forget_own
 from kernels.guest import PAGE_MASK
+from kernels.independence import note_touch
 from kernels.machine import BLOCKED, load_word, step
 from kernels.marks import MEASURED, STOP
 from kernels.packed import ALONE, SHARED, WHAT
@@ -52,8 +54,11 @@ COUNTED = 8                      # first of the flags of `violations`, one each
 PAUSE, PREEMPTIONS, MOVES, FORGET, WORDS, ALIKE, BUFFER, SPARE, BYTES, UNTIL, WIDE = range(11)
 LIMITS = 11
 
-# What nobody can tell any more, as bits of limits[FORGET]: the counts that lost tries leave in a lock word; the RIP of an entry.
-LOST_TRIES, ENTRIES = 1, 2
+# What nobody can tell any more, as bits of limits[FORGET]: the counts that lost tries leave in a lock word; the RIP of an entry;
+# registers that are not read where an actor goes on from here, though they may be elsewhere (kernels/contexts.py).
+LOST_TRIES, ENTRIES, CONTEXTS = 1, 2, 4
+# Of the same: orders of accesses that nobody else can still tell (kernels/independence.py).
+ORDERS = 8
 
 ACTORS_MAX = 8
 BRANCHES_MAX = 64                # outcomes of one choice
@@ -77,7 +82,7 @@ class World(NamedTuple):
     """A scenario: what is the same in all of its states.
 
     rows           (R,) of ops.ROW
-    live           int64 (R,): bit r is set where register r is still read, at or behind the row
+    live           int64 (R,): bit r is set where register r is still read, at or behind the row; contexts: the same, closer
     base           address of memory; its words are changed
     start          int64: memory as it was at the start, as words
     scripts        int64 (actors, 2): where an actor's script lies in `values`, and its length
@@ -93,6 +98,7 @@ class World(NamedTuple):
 
     rows: np.ndarray
     live: np.ndarray
+    contexts: Contexts
     base: int
     start: np.ndarray
     scripts: np.ndarray
@@ -121,6 +127,7 @@ class Known(NamedTuple):
     cell_at        int64: where they lie; cell_of: int32 (words of memory), the place in cell_at + 1
     initial        int64: their values at the start
     asks           int64 (ASKS,), of packed.py
+    names ..       of kernels/independence.py
     """
 
     contested: np.ndarray
@@ -138,6 +145,11 @@ class Known(NamedTuple):
     cell_of: np.ndarray
     initial: np.ndarray
     asks: np.ndarray
+    names: np.ndarray
+    named: np.ndarray
+    touches: np.ndarray
+    future: np.ndarray
+    halves: np.ndarray
 
 
 class Dice(NamedTuple):
@@ -449,6 +461,7 @@ def move(world, known, registers, actor, branch, limits):
     pc, ending = np.uint32(registers[Register.PC]), FINISHED
     executed, read = 0, np.int64(NOTHING_READ)
     fresh = branch != SETTLE             # the one contested access is still to come
+    began = np.int64(-1)                 # the row of that access
     buffered = limits[BUFFER] != 0
     if branch == DRAIN:
         return drain(world, known, registers, actor, limits)
@@ -499,6 +512,15 @@ def move(world, known, registers, actor, branch, limits):
             forget_lost_try(row, op, world.base + where, after)
         if span == STEPPING and limits[FORGET] & ENTRIES:
             stepping.forget_entry(world.base + where, op == Op.STEPPING_LOG)
+        if limits[FORGET] & (CONTEXTS | ORDERS):
+            if op == Op.ANSWER and registers[row.source] & ~ANSWERED_BITS != 0:
+                return pc, False, executed, UNKNOWN
+            if (op == Op.STORE and row.base == Register.TDVPS and row.offset == world.contexts.exits[EXIT_AT]
+                    and row.value == world.contexts.exits[EXIT_STATE] and registers[Register.DRAWS] > world.scripts[actor, 1]):
+                forget_own(world, known, registers[Register.TDVPS], actor)
+            began = np.int64(pc) if contests else began
+            if limits[FORGET] & ORDERS and began >= 0 and span > 0 and (contests or known.ghosts[where] == GHOST):
+                note_touch(world, known, pc, began, where, span, actor)
         changed = note_changes(world, known, first, words, before)
         if span > 0 and note_bytes(world, known, where, span, actor, 1 if changed else 0,
                                    1 if shows_order(row, op, signal, after) else 0):

@@ -18,9 +18,11 @@ import numpy as np
 from kernels import atomics
 from kernels.buffers import HELD
 from kernels.compiling import kernel
+from kernels.contexts import clear, context_at
+from kernels.independence import alone
 from kernels.interned import ABSENT, fold, intern
 from kernels.moves import (
-    ACTORS_MAX, ALIKE, BUFFER, BYTES, CANNOT, DIFFER, DRAIN, FINISHED, FULL, HALTED, MOVES, PAUSE, PREEMPTIONS, SPARE, UNKNOWN, UNTIL,
+    ACTORS_MAX, ALIKE, BUFFER, BYTES, CANNOT, DIFFER, DRAIN, FINISHED, FORGET, FULL, HALTED, MOVES, ORDERS, PAUSE, PREEMPTIONS, SPARE, UNKNOWN, UNTIL,
     WIDE, move, outcomes, read_flags,
 )
 from kernels.ops import REGISTERS, Op, Register
@@ -37,7 +39,8 @@ from kernels.states import (
 PAUSED, RUN_ENDED, ASKING, CROWDED, BROAD, STOPPED = range(UNKNOWN + 1, UNKNOWN + 7)
 
 BREADTH, READ, RANDOM, PCT, GIVEN = range(5)     # schedulers
-ARC = WAY, MOVE, THEN = range(3)                 # of a move, in `found`: the actor and so on, its row, the state that it leads to
+ARC = WAY, MOVE, THEN, MORE = range(4)           # of a move, in `found`: the actor and so on, its row, the state that it leads to, further rows
+RUNS, ROWS_SHIFT, AT_ONCE_MOST = ACTORS_MAX, 32, 512       # of accesses that are made at once; the last: in one state (see states.ALIKE_ROOM)
 CHUNK, LOOK_EVERY = 64, 16       # states that a worker takes at once; states between its looks at how full tables are
 MIX = -7046029254386353131
 PICK_SHIFT = 11                  # of a way: an outcome, the actor, and how far behind the vCPU stands that its loop goes on with
@@ -51,13 +54,17 @@ class Run(NamedTuple):
     dice         int64 (3 + ACTORS_MAX + depth,): random state, then PCT's priorities and change points
     events       int64 (flags, 3): the first state (run: step) in which a move had the flag, + 1; its way, its move
     registers    int64 (REGISTERS,) scratch; candidates: int64 (ALIKE_ROOM, 5): way, move, and what `list_candidates` says;
-                 after `reach` way, move, the state behind it
+                 after `reach` way, move, the state behind it, what else the chain of independent accesses has
+    chain        int64 (4,): of the accesses that were made at once: rows of the actor itself, flags; an ending of the search; how many
+                 may be made still in this state
+    further      int64 (RUNS,): and then of others, one after the other: place << ROWS_SHIFT | rows
     who          int64 (actors,): after `state_behind`, which place each actor of the new state had in the one before
     mine         int64 (2,): of a level's states those from here to here are this worker's to expand
     made         int64 (2,): moves made and left out that `counts` does not have yet
 
     Of READ: the states, and what is filled with what can be done there:
     asked        int64 (states,); first: int64 (states + 1,): where each one's arcs begin
+    turns        int64 (arcs, RUNS): `further` of each arc, if there is room
     found        int64 (arcs, ARC); came: int8 (arcs, actors): which place each actor of the state behind an arc has here
     """
 
@@ -68,11 +75,14 @@ class Run(NamedTuple):
     events: np.ndarray
     registers: np.ndarray
     candidates: np.ndarray
+    chain: np.ndarray
+    further: np.ndarray
     who: np.ndarray
     mine: np.ndarray
     made: np.ndarray
     asked: np.ndarray
     first: np.ndarray
+    turns: np.ndarray
     found: np.ndarray
     came: np.ndarray
 
@@ -98,9 +108,14 @@ def put(world, known, tables, registers, local, memory):
 def keep_locals(world, known, tables, registers, actor, pc):
     """The row of the locals that an actor has come to, but for registers that are not read any more."""
     given = tables.locals.table.given
+    context = np.int64(-1)
+    if world.contexts.live.shape[0] > 0:
+        context = context_at(world.contexts, pc, registers, world.scripts[actor, 1])
     for register in range(REGISTERS):
         keep = world.live[pc] >> register & 1 != 0 if register < 64 else register != Register.CONTENDED
         given[register] = registers[register] if keep else 0
+    if context >= 0:
+        clear(world.contexts, context, given)
     given[REGISTERS] = actor
     for column in range(HELD, given.shape[0]):
         given[column] = registers[column]
@@ -108,7 +123,8 @@ def keep_locals(world, known, tables, registers, actor, pc):
     row = world.rows[pc]
     fanout = OVER if row.op == Op.STOP else DOWN if row.op == Op.HALT else outcomes(world, row, np.int64(row.op))
     tables.locals.fanout[local] = fanout + (1 if row.op != Op.HALT and holds_stores(tables, local) else 0)
-    tables.locals.kicked[local] = kicked_up_to(world, known, registers, pc)
+    tables.locals.context[local] = context
+    tables.locals.kicked[local] = kicked_up_to(known, given[Register.CURSOR], pc)
     if new:
         put_number(tables.locals, local, actor)
     return local
@@ -210,9 +226,9 @@ def is_down(tables, here, actors):
 
 
 @kernel
-def find_candidates(scheduler, world, known, tables, run, limits):
-    """(how many moves can be made here, ending); run.candidates are these."""
-    listed, found = list_candidates(scheduler, world, known, tables, run, limits), 0
+def find_candidates(scheduler, world, known, tables, run, limits, only):
+    """(how many moves can be made here, ending); run.candidates are these.  only: of this actor, or -1: of all."""
+    listed, found = list_candidates(scheduler, world, known, tables, run, limits, only), 0
     if tables.asks[WHAT] != NOTHING:
         return found, ASKING
     for each in range(listed):
@@ -234,7 +250,7 @@ def keep_candidate(tables, run, found, way, move_row):
 
 
 @kernel
-def list_candidates(scheduler, world, known, tables, run, limits):
+def list_candidates(scheduler, world, known, tables, run, limits, only):
     """How many moves there are to be tried here; run.candidates are these: way, -, place of the actor, its locals, memory."""
     actors, here = world.scripts.shape[0], run.here
     memory, listed = np.int64(here[actors]), 0
@@ -242,6 +258,8 @@ def list_candidates(scheduler, world, known, tables, run, limits):
         return listed
     for actor in range(actors):
         local = np.int64(here[actor])
+        if only >= 0 and actor != only:
+            continue
         if scheduler == GIVEN:
             way = np.int64(run.path[tables.counts[STEPS]])
             if way >> 8 == actor and tables.locals.fanout[local] > 0:
@@ -321,10 +339,10 @@ def actor_of(way):
 
 
 @kernel
-def state_behind(world, known, tables, run, limits, way, move_row, note):
+def state_behind(world, known, tables, run, limits, way, move_row, note, others):
     """(the state that a move leads to from run.here, whether it is new); ABSENT if something is asked for.
 
-    run.who says who is where.
+    run.who says who is where.  others: whether further accesses of others may be made at once, too
     """
     rows, actors, moves = tables.states.rows, world.scripts.shape[0], tables.moves
     stand(tables, run, actors)
@@ -336,11 +354,48 @@ def state_behind(world, known, tables, run, limits, way, move_row, note):
     rows[0, actor] = local_behind(moves, move_row)
     rows[0, actors] = memory_behind(moves, move_row)
     rows[0, actors + 1] = note
+    run.chain[0], run.chain[1] = 0, 0
+    if limits[FORGET] & ORDERS:
+        for number in range(RUNS):
+            run.further[number] = 0
+        if alone(world.rows, tables.locals, known.touches, known.future, rows[0], actor, others) >= 0:
+            go_on_at_once(world, known, tables, run, limits, actor, others)
+        if run.chain[2] != FINISHED:
+            return np.int64(ABSENT), False
     if limits[ALIKE] != 0:
         put_in_order(world.alike, tables, known, run.who)
         if tables.asks[WHAT] != NOTHING:
             return np.int64(ABSENT), False
     return intern_state(tables)
+
+
+@kernel(inline=False)
+def go_on_at_once(world, known, tables, run, limits, actor, others):
+    """Make the accesses that follow in the state that is being made and that nobody else can tell when they are made: first of the
+    actor that has moved, and then, as it may have come further, of others."""
+    rows, actors, moves, runs, now = tables.states.rows, world.scripts.shape[0], tables.moves, 0, np.int64(actor)
+    while run.chain[3] > 0:
+        run.chain[3] -= 1
+        if is_down(tables, rows[0], actors):
+            return
+        then = alone(world.rows, tables.locals, known.touches, known.future, rows[0], now, others and runs < RUNS)
+        if then < 0:
+            return
+        if then != now:
+            now, runs = then, runs + 1
+            run.further[runs - 1] = run.who[now] << ROWS_SHIFT
+        row, ending = find_move(world, known, tables, run.registers, limits, now, np.int64(rows[0, now]), np.int64(rows[0, actors]), 0)
+        if ending != FINISHED:
+            run.chain[2] = ending
+            return
+        if flags_of(moves, row) & CANNOT != 0:
+            return
+        if runs == 0:
+            run.chain[0] += rows_of(moves, row)
+        else:
+            run.further[runs - 1] += rows_of(moves, row)
+        run.chain[1] |= flags_of(moves, row)
+        rows[0, now], rows[0, actors] = local_behind(moves, row), memory_behind(moves, row)
 
 
 @kernel
@@ -362,7 +417,7 @@ def note_behind(limits, actor, last, used, could):
 
 
 @kernel
-def reach(world, known, tables, run, limits, at, found, keeps):
+def reach(world, known, tables, run, limits, at, found, keeps, others):
     """Make all the moves that can be made in a state, but for those that would be a preemption too many: what is left of
     run.candidates has the states behind them.
 
@@ -377,15 +432,19 @@ def reach(world, known, tables, run, limits, at, found, keeps):
         note = note_behind(limits, actor_of(way), last, used, could)
         if note == ABSENT:
             continue
-        then, new = state_behind(world, known, tables, run, limits, way, move_row, note)
+        then, new = state_behind(world, known, tables, run, limits, way, move_row, note, others)
         if then == ABSENT:
             return np.int64(ABSENT)
         if new:
             tables.states.parents[then] = at
         run.candidates[left, 0], run.candidates[left, 1], run.candidates[left, 2] = way, move_row, then
+        run.candidates[left, 3], run.candidates[left, 4] = run.chain[0], run.chain[1]
         if keeps:
             for place in range(actors):
                 run.came[arc + left, place] = run.who[place]
+            if run.turns.shape[0] > 0:
+                for number in range(RUNS):
+                    run.turns[arc + left, number] = run.further[number]
         left += 1
     return np.int64(left)
 
@@ -400,7 +459,7 @@ def note_arcs(tables, run, at, found, made):
         of.first[at] = begins if made > 0 else ABSENT
     for arc in range(made):
         way, move_row, then = run.candidates[arc, 0], run.candidates[arc, 1], run.candidates[arc, 2]
-        flags = flags_of(moves, move_row) >> 1
+        flags = (flags_of(moves, move_row) | run.candidates[arc, 4]) >> 1
         if flags != 0:
             note_events(run, flags, at, way, move_row)
         if then <= at:
@@ -419,7 +478,7 @@ def copy_arcs(run, made):
     number = run.mine[0]
     first = run.first[number]
     for arc in range(made):
-        for column in range(3):
+        for column in range(4):
             run.found[first + arc, column] = run.candidates[arc, column]
     run.first[number + 1] = first + made
 
@@ -515,13 +574,24 @@ def search_on(scheduler, world, known, tables, run, limits):
                 return ending
         if scheduler == BREADTH and at == 0 and limits[ALIKE] != 0 and not starts_alike(world, known, tables, run.here):
             return ASKING if tables.asks[WHAT] != NOTHING else DIFFER
-        found, ending = find_candidates(scheduler, world, known, tables, run, limits)
+        only = np.int64(-1)
+        if scheduler <= READ and limits[FORGET] & ORDERS:
+            only, run.chain[3] = alone(world.rows, tables.locals, known.touches, known.future, run.here, -1, True), AT_ONCE_MOST
+        found, ending = find_candidates(scheduler, world, known, tables, run, limits, only)
         if ending != FINISHED:
             return ending
         if scheduler <= READ:
-            made = reach(world, known, tables, run, limits, at, found, scheduler == READ)
+            made = reach(world, known, tables, run, limits, at, found, scheduler == READ, only < 0)
+            if made != ABSENT and only >= 0 and (made == 0 or run.candidates[0, 2] <= at):
+                # Nobody may be kept from moving for ever: where it leads back, or nowhere, all moves are tried.
+                found, ending = find_candidates(scheduler, world, known, tables, run, limits, np.int64(-1))
+                if ending != FINISHED:
+                    return ending
+                made = reach(world, known, tables, run, limits, at, found, scheduler == READ, False)
             if made == ABSENT:
-                return ASKING
+                ending = run.chain[2]
+                run.chain[2] = FINISHED
+                return ASKING if ending == FINISHED else ending
             expanded += 1
             if scheduler == READ:
                 copy_arcs(run, made)

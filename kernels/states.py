@@ -61,6 +61,7 @@ class Locals(NamedTuple):
     of       int32 (actors, rows): and which row that is;  met: int64 (actors,), how many an actor has
     twins    int32 (rows, actors), of actors that are alike: see `add_twins`; 0 where not known
     kicked   int64: see `kicked_up_to`
+    context  int32: the context it stands in, or -1 (kernels/contexts.py)
     """
 
     table: Table
@@ -71,6 +72,7 @@ class Locals(NamedTuple):
     met: np.ndarray
     twins: np.ndarray
     kicked: np.ndarray
+    context: np.ndarray
 
 
 class Memories(NamedTuple):
@@ -227,11 +229,10 @@ def load_state(tables, at, here):
 # --- actors that are alike ----------------------------------------------------------------------
 
 @kernel
-def kicked_up_to(world, known, registers, pc):
+def kicked_up_to(known, cursor, pc):
     """Where a loop over all vCPUs stands that an actor is in, or 0: twice the place of the next one's word, + 1
-    if the loop has begun with that one."""
-    cursor = registers[Register.CURSOR]
-    if world.live[pc] >> Register.CURSOR & 1 == 0 or not in_kicks(known, cursor):
+    if the loop has begun with that one.  cursor: 0 where it is not read any more."""
+    if not in_kicks(known, cursor):
         return np.int64(0)
     return 2 * cursor + (0 if known.loops[pc] == PICKS else 1)
 
@@ -256,7 +257,7 @@ def add_twins(local, alike, table):
                     given[OWN[number]] = alike[place, OWN_AT + number]
             given[REGISTERS] = place
             row, new = intern(table.table, True)
-            table.fanout[row], table.kicked[row] = table.fanout[local], table.kicked[local]
+            table.fanout[row], table.kicked[row], table.context[row] = table.fanout[local], table.kicked[local], table.context[local]
             if new:
                 put_number(table, row, place)
         put_twin(twins, local, place, row + 1)

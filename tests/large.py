@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 LARGE = "configs/explore/large"
 MEMORY_MIB = 14_000
 
-ROWS = [("four_vcpus", "1.5.34"), ("four_vcpus_kicked", "1.5.24"), ("four_vcpus_kicked", "1.5.34"), ("three_vcpus", "1.5.24"),
+ROWS = [("four_vcpus", "1.5.24"), ("four_vcpus", "1.5.34"), ("four_vcpus_kicked", "1.5.24"), ("four_vcpus_kicked", "1.5.34"), ("three_vcpus", "1.5.24"),
         ("three_vcpus", "1.5.34"), ("three_vcpus_again", "1.5.34"), ("three_vcpus_suspected", "1.5.24"), ("pamt_two_each", "1.5.24")]        # file, release
 
 

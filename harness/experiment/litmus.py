@@ -130,6 +130,9 @@ class Test(Scenario):
                 for place, script in enumerate(self.scripts) if script.flow is None}
         return live_registers(self.program, (labels[LEAVE],) if LEAVE in labels else (), kept)
 
+    def contexts(self, registers) -> None:
+        """Not looked for: what a process shows in the end is read by no row."""
+
     @property
     def held_locks(self) -> dict[int, tuple[int, dict]]:
         return self.written[2]

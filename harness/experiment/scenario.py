@@ -52,9 +52,11 @@ from harness.protocol.flows.script import ABOUT_PAGES, ANSWER_BITS, LEAVE, Step,
 from harness.protocol.guest_policies import DEFAULT as DEFAULT_GUEST
 from harness.protocol.invariants import NAMES, OF_GUESTS, OF_OUTCOMES, OF_PAMT
 from harness.protocol.liveness import live_registers
+from harness.protocol.contexts import CONTROL, contexts
 from harness.protocol.policies import Policy
 from harness.protocol.seamcalls import TD_EXIT, by_name
 from kernels import stepping
+from kernels.contexts import OVER, Contexts
 from kernels.ops import Register as R
 from kernels.words import PT_EPT, PT_REG, STATE, spell_entry
 
@@ -315,6 +317,14 @@ class Scenario:
     @functools.cached_property
     def live(self) -> np.ndarray:
         return _live(self.program)
+
+    def contexts(self, registers: list[np.ndarray]) -> Contexts | None:
+        """Where its actors can stand, that begin with these registers; None where that is not to be looked for."""
+        entries = {(int(each[R.PC]), tuple(0 if register == OVER else int(each[register]) for register in CONTROL)) for each in registers}
+        found = contexts(self.program, frozenset(entries), self.program.labels.get(LEAVE, 0), self.live.tobytes())
+        own = self.layout.by_name["tdvps"]
+        shown = any(own.offset <= offset < own.end for _, offset in self.watched())
+        return found._replace(exits=np.full(len(found.exits), -1)) if shown else found
 
     def watched(self) -> list[tuple[str, int]]:
         """(name, offset) of the words of an outcome: the entries that scripts are about, and `watch`."""

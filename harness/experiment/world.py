@@ -8,6 +8,7 @@ import numpy as np
 from harness.experiment.scenario import Scenario
 from harness.memory.block import Memory
 from harness.memory.tables import zeros
+from harness.protocol import contexts
 from harness.protocol.counters import EVENTS
 from harness.protocol.flows.script import LEAVE
 from harness.protocol.store_buffers import orders
@@ -37,7 +38,7 @@ class World:
             scripts[place] = len(values), len(script.flow or ())
             values += script.flow or ()
         self.arrays = moves.World(
-            rows=program.rows, live=scenario.live, base=self.memory.base, start=self.start,
+            rows=program.rows, live=scenario.live, contexts=contexts.none(len(program.rows)), base=self.memory.base, start=self.start,
             scripts=scripts, values=_int64(values),
             branches=_int64([2 if name in TRIED else 0 for name in program.choices] or [0]),
             timeouts=2 if scenario.file.timeouts else 1,

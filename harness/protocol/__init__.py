@@ -21,6 +21,7 @@
     assemble.py    from rows with names to rows with numbers
     litmus/        C litmus tests as programs
     liveness.py    which registers may still be read at a row
+    contexts.py    the same by what decides where an actor goes on, too
     store_buffers.py  which stores wait in a store buffer (x86-TSO)
     contention.py  which calls can make each other BUSY, read off the rows
     shared_ranges.py  the same of PAMT entries of ranges that TDs share, under a design of Dynamic PAMT

@@ -20,7 +20,7 @@ ALWAYS = (R.PC, R.ME, R.DRAWS)             # R.OUTCOMES, beyond the 64 bits, is 
 ALWAYS_DEAD = (R.LOST_SWAPS, R.SINK)
 
 
-def _bits(row, fields) -> int:
+def row_bits(row, fields) -> int:
     return sum(1 << register for register in registers_of(row, fields))
 
 
@@ -31,9 +31,9 @@ def live_registers(program: Program, leave: tuple[int, ...] = (), kept: dict[int
     kept    by row: further registers that are looked at when an actor has come there
     """
     rows, kept = [dict(zip(ROW.names, values)) for values in program.rows.tolist()], kept or {}
-    reads = [_bits(row, OP_TABLE[row["op"]].reads) | sum(1 << register for register in kept.get(number, ()))
+    reads = [row_bits(row, OP_TABLE[row["op"]].reads) | sum(1 << register for register in kept.get(number, ()))
              for number, row in enumerate(rows)]
-    writes = [_bits(row, OP_TABLE[row["op"]].writes) for row in rows]
+    writes = [row_bits(row, OP_TABLE[row["op"]].writes) for row in rows]
     # A driver that leaves instead of making a choice writes nothing.
     instead = [list(leave) if row["op"] == Op.CHOOSE else [] for row in rows]
     behind = all_successors(program)

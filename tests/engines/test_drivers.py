@@ -13,6 +13,7 @@ from harness.engines.processes.worker import Drive
 from harness.engines.simulate.simulation import Simulation
 from harness.experiment import plan as plans
 from harness.memory.block import Memory
+from harness.protocol import contexts
 from harness.protocol.assemble import Listing
 from kernels import marks, moves, realtime, record, symmetry
 from kernels.answers import AnswerKind
@@ -95,7 +96,7 @@ def as_a_search_does(monkeypatch, end: Op) -> Came:
     at = record.tables(len(code.calls), len(code.answers), len(code.counters), len(code.spans))
     own, memory = np.zeros(at.words, np.int64), np.zeros(8, np.int64)
     world = moves.World(
-        rows=code.rows, live=np.full(len(code.rows), -1), base=memory.ctypes.data, start=memory.copy(),
+        rows=code.rows, live=np.full(len(code.rows), -1), contexts=contexts.none(len(code.rows)), base=memory.ctypes.data, start=memory.copy(),
         scripts=np.array([[0, 1]]), values=np.array([1]), branches=np.zeros(1, np.int64), timeouts=2,
         leave=np.zeros(1, np.int64), alike=np.zeros((1, len(symmetry.COLUMNS)), np.int64), order=np.zeros(1, np.int64),
         own=own.ctypes.data, at=at,

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from harness.memory.layout import TLB_ENTRIES
+from harness.protocol import contexts
 from kernels import moves, record, rwlock, symmetry
 from kernels.compiling import for_python
 from kernels.guest import PAGE_MASK
@@ -492,7 +493,7 @@ def driven(given: Sample, registers: np.ndarray, branch: int) -> Outcome:
     own = np.zeros(at.words, np.int64)
     own[at.counts_in:at.counts_in + COUNTS] = own.ctypes.data        # as if each call had begun
     world = moves.World(
-        rows=given.rows, live=np.zeros(len(given.rows), np.int64), base=0, start=np.zeros(1, np.int64),
+        rows=given.rows, live=np.zeros(len(given.rows), np.int64), contexts=contexts.none(len(given.rows)), base=0, start=np.zeros(1, np.int64),
         scripts=np.array([[0, len(SCRIPT)]]), values=SCRIPT, branches=np.array([0, 2]), timeouts=2,
         leave=np.array([ELSEWHERE]), alike=np.zeros((1, len(symmetry.COLUMNS)), np.int64), order=np.zeros(1, np.int64),
         own=own.ctypes.data, at=at,

@@ -2,6 +2,7 @@
 
     checkpoint.py A search that was interrupted, as a file: `--resume` goes on from it
     fairness.py   Runs that never end although everybody who can move does, again and again: cycles of a finished search
+    forgetting.py What a large search does not distinguish
     kept.py       What a search has found, as JSON that is read back
     lock_order.py The order in which processes of C litmus tests take their locks, and a cycle in it
     owned.py      Which actors are alike, and which words are an actor's own

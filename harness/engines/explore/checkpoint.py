@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from harness.engines.explore import forgetting
 from harness.errors import UsageError
 from harness.experiment.schedule import Turn
 from kernels import interned, states, symmetry
+from kernels.moves import ORDERS
 
-KNOWN = "contested", "accessors", "changed", "ordered", "cells", "cell_at", "cell_of", "initial"
+KNOWN = "contested", "accessors", "changed", "ordered", "cells", "cell_at", "cell_of", "initial", "names", "named", "touches"
 DICTIONARY = "fields", "end", "codes", "values"
 
 
@@ -25,7 +27,7 @@ def _arrays(search) -> dict[str, tuple[np.ndarray, int]]:
     rows = {"locals": tables.locals.table, "memories": tables.memories.table, "moves": tables.moves, "states": tables.states.table}
     count = {name: int(counts[kind]) for kind, name in enumerate(rows)}
     found = {name: (table.rows, count[name]) for name, table in rows.items()}
-    found |= {f"locals.{name}": (getattr(tables.locals, name), count["locals"]) for name in ("fanout", "number", "twins", "kicked")}
+    found |= {f"locals.{name}": (getattr(tables.locals, name), count["locals"]) for name in ("fanout", "number", "twins", "kicked", "context")}
     found |= {f"memories.{name}": (getattr(tables.memories, name), count["memories"]) for name in ("swapped", "ordered")}
     arcs = 0 if counts[states.NO_ARCS] else int(counts[states.N_ARCS])
     found |= {"states.parents": (tables.states.parents, count["states"]), "states.arcs": (tables.states.arcs, arcs),
@@ -46,7 +48,7 @@ def keep(search, path: Path) -> None:
     """Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     begun = path.with_suffix(".begun")
-    about = np.array([search.room, search.stored.note_bits, search.seconds])
+    about = np.array([search.room, search.stored.note_bits, search.seconds, search.more, search.news_at])
     with open(begun, "wb") as file:
         used: dict[str, Any] = {name: array[:count] for name, (array, count) in _arrays(search).items()}
         np.savez(file, about=about, leaders=search.world.arrays.alike[:, symmetry.LEADER], settling=np.array(search.settling, np.int64), **used)
@@ -65,7 +67,10 @@ def resume(search, path: Path) -> bool:
         return False
     try:
         with np.load(path) as kept:
-            room, note_bits, seconds = kept["about"].tolist()
+            room, note_bits, seconds, more, news_at = kept["about"].tolist()
+            if search.more and not more:
+                forgetting.forget(search, search.more)
+                search.more = 0
             search.are_alike(_groups(kept["leaders"].tolist()))
             search.room = int(room)
             search.allocate()
@@ -85,5 +90,7 @@ def resume(search, path: Path) -> bool:
     for kind, table in enumerate(stored.tables_by_kind()):
         slots[kind] = min(slots[kind], len(table.index))
         interned.index_anew(table, int(slots[kind]))
-    search.seconds = seconds
+    if search.forget & ORDERS:
+        forgetting.foresee(search)
+    search.seconds, search.news_at = seconds, int(news_at)
     return True

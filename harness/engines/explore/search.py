@@ -78,7 +78,7 @@ def run(scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True, p
     tick     called now and then with how many states are done and how many are known (`of`: what they are, if not searched)
     reduce   whether accesses without a visible order are part of the step before
     forget   bits: what of that which nobody can tell any more is not distinguished, moves.LOST_TRIES, moves.ENTRIES (default:
-             both, if `reduce`)
+             both, if `reduce`), and from the first state on moves.CONTEXTS, moves.ORDERS (default: both once there are many states)
     symmetry whether of actors that are alike one order is enough (default: as `reduce`)
     jobs     threads that share each level that is worth it: of actors that are alike, one
     spill    a folder for files in which the tables lie, so that they may be larger than the memory
@@ -345,7 +345,7 @@ def _starvation(ways: Ways, found: Found, cyclic: np.ndarray) -> bool:
         state, stands = graph.state_of(int(members[0]))
         found.violations[STARVATION], _ = ways.walk_to(state, lambda who: who == (stands or who))
         trip = fairness.round_trip(graph.first_arc, graph.arcs, graph.movers, members)
-        found.cycles[STARVATION] = [ways.turn(*graph.state_of(node), place) for node, place in trip]
+        found.cycles[STARVATION] = [turn for node, place in trip for turn in ways.turns(*graph.state_of(node), place)]
     return True
 
 
@@ -437,10 +437,10 @@ def _cycle(ways: Ways, state: int) -> tuple[list[Turn], list[Turn]]:
     last = -1
     while (state, stands, last) not in seen:
         seen[state, stands, last] = len(turns)
-        moves = {turn.actor: (turn, then, after) for turn, then, after in reversed([*ways.moves(state, stands)])}
+        moves = {made[0].actor: (made, then, after) for made, then, after in reversed([*ways.moves(state, stands)])}
         last = next(actor for actor in [*range(last + 1, len(stands)), *range(last + 1)] if actor in moves)
-        turn, state, stands = moves[last]
-        turns.append(turn)
+        made, state, stands = moves[last]
+        turns += made
     begin = seen[state, stands, last]
     return turns[:begin], turns[begin:]
 

@@ -48,7 +48,7 @@ class Stored:
         parents, ended, first, arcs = (self.zeros(length, np.int32) for length in (most, most, most, min(ARCS_MAX, ARCS_EACH * most)))
         self.tables = states.Tables(
             states.Locals(locals_, locals_.rows, zeros(count, np.int8), zeros(count, np.int32), zeros((actors, count), np.int32),
-                          np.zeros(ACTORS_MAX, np.int64), zeros((count, actors), np.int32), zeros(count, np.int64)),
+                          np.zeros(ACTORS_MAX, np.int64), zeros((count, actors), np.int32), zeros(count, np.int64), zeros(count, np.int32)),
             states.Memories(memories, self.dictionary, zeros((memories.rows.shape[0], actors), np.int32),
                             zeros((memories.rows.shape[0], actors), np.int8), np.zeros(WORDS_MAX, np.int64)),
             moves._replace(columns=1, spare=states.FLAGS_LOW),
@@ -66,7 +66,7 @@ class Stored:
     def _weigh(self) -> None:
         """Of each table how many bytes a row has."""
         tables, exchanged = self.tables, self.actors * self.alike
-        self.tables.row_bytes[:] = (tables.locals.rows[0].nbytes + 1 + 4 + 4 + 8 + 4 * exchanged,
+        self.tables.row_bytes[:] = (tables.locals.rows[0].nbytes + 1 + 4 + 4 + 8 + 4 + 4 * exchanged,
                                     tables.memories.table.rows[0].nbytes + 5 * exchanged,
                                     tables.moves.rows[0].nbytes, tables.states.table.rows[0].nbytes + 4)
 

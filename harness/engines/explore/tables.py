@@ -17,7 +17,7 @@ from harness.memory.block import Memory
 from harness.experiment.scenario import HALT, NOT_MADE, Scenario, answers_of
 from harness.experiment.schedule import Turn
 from harness.experiment.world import World
-from harness.engines.explore import owned, threads
+from harness.engines.explore import forgetting, owned, threads
 from harness.engines.explore.stored import MEMORY_SPARE, WORDS_MAX, Stored
 from harness.memory.tables import free_bytes, zeros
 from kernels import buffers, judging, moves, packed, search as kernel, states, symmetry as alike
@@ -33,6 +33,8 @@ SCOUT_MOVES = 2_000              # of a run that is made only to learn about wor
 BUFFER_STORES = 2                # that a store buffer has room for at first; doubled when there are more ...
 BUFFER_MOST = 64                 # ... up to so many
 DISK_SHARE = 0.8                 # of what is free, for tables in files: a page that finds no room on the disk would end the process
+LARGE_STATES = 500_000           # from so many on, more is forgotten: a search that small takes about a second
+AGAIN = -1                       # in place of an ending: the search begins again, as it is to forget more or foresees more
 LEVEL_SHARED = 8_000             # states of a level that are worth several threads
 CHANGES_MAX = 64                 # of priorities, in a run by PCT
 
@@ -56,7 +58,7 @@ class Search:
     def __init__(self, scenario: Scenario, memory_mib: int = MEMORY_MIB, reduce: bool = True,
                  preemptions: int = -1, forget: int | None = None, symmetry: bool | None = None, spill: Path | None = None):
         self.scenario, self.preemptions, self.spill = scenario, preemptions, spill
-        self.forget = (moves.LOST_TRIES | moves.ENTRIES) * reduce if forget is None else forget
+        self.forget = (moves.LOST_TRIES | moves.ENTRIES) * reduce if forget is None else forget & ~forgetting.MORE
         self.world = World(scenario)
         self.actors, self.memory, self.violations = self.world.actors, self.world.memory, self.world.violations
         layout, block = scenario.layout, self.world.block
@@ -65,7 +67,8 @@ class Search:
         self.known = moves.Known(
             *np.zeros((5, len(block) * 8), np.uint8), *np.zeros((2, len(block)), np.int32), owned.words(scenario, self.world),
             owned.loops(scenario.program), owned.kicks(scenario), np.zeros(1, np.int64), cell_at,
-            np.zeros(len(block), np.int32), initial, np.zeros(len(packed.ASKS), np.int64))
+            np.zeros(len(block), np.int32), initial, np.zeros(len(packed.ASKS), np.int64),
+            *forgetting.NOTHING)
         for region in (layout.by_name["shadow"], layout.by_name["mmu_owner"]):
             self.known.ghosts[region.offset:region.end] = alike.GHOST
         if not reduce:
@@ -79,6 +82,10 @@ class Search:
         self.workers: threads.Workers | None = None
         self.allocate()
         self.seconds, self.interrupted = 0.0, False
+        # What else to forget once there are many states; at once, if it is asked for.
+        self.more, self.news_at = forgetting.MORE * reduce if forget is None else 0, 0
+        if forget is not None:
+            forgetting.forget(self, forget & forgetting.MORE)
 
     # --- actors that are alike (kernels/symmetry.py) ---
 
@@ -102,6 +109,19 @@ class Search:
         for noted in (self.known.contested, self.known.accessors, self.known.changed, self.known.ordered):
             noted[:] = 0
 
+    def _has_to_begin_again(self) -> bool:
+        """Whether there are so many states that more is to be forgotten; or rows have touched what they were not known to (this a while
+        later, as there may be more of that)."""
+        count = int(self.counts[states.N_STATES])
+        if self.more and count >= LARGE_STATES:
+            more, self.more = self.more, 0
+            forgetting.forget(self, more)
+            self.scout()
+            return True
+        if self.known.named[1] and not self.news_at:
+            self.news_at = count
+        return bool(self.news_at) and count > 2 * self.news_at
+
     def stands(self, local: int, place: int) -> int:
         """Where an actor stands, as a number that is the same for all those that are alike."""
         if not self.groups:
@@ -123,8 +143,8 @@ class Search:
         self.run = kernel.Run(
             np.zeros(self.actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
             np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
-            np.zeros((states.ALIKE_ROOM, 5), np.int64), np.zeros(self.actors, np.int64), *np.zeros((2, 2), np.int64),
-            *np.zeros((2, 1), np.int64), np.zeros((1, len(kernel.ARC)), np.int64), np.zeros((1, self.actors), np.int8))
+            np.zeros((states.ALIKE_ROOM, 5), np.int64), np.zeros(4, np.int64), np.zeros(kernel.RUNS, np.int64), np.zeros(self.actors, np.int64), *np.zeros((2, 2), np.int64),
+            *np.zeros((2, 1), np.int64), np.zeros((0, kernel.RUNS), np.int64), np.zeros((1, len(kernel.ARC)), np.int64), np.zeros((1, self.actors), np.int8))
 
     def _forget_read(self) -> None:
         """What has been read of the tables last is not there any more: the words of a memory, a state."""
@@ -146,11 +166,11 @@ class Search:
             self.tables.locals.fanout[place] = 1
         self.stored.hold_first()
 
-    def _limits(self, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX, wide: int = 0) -> np.ndarray:
-        return np.array([pause, self.preemptions, length, self.forget, WORDS_MAX, self.actors if self.groups else 0, self.room,
-                         states.ALIKE_ROOM if self.groups else states.ROOM, self.memory_bytes, 0, wide], np.int64)
+    def _limits(self, pause: int | None = None, length: int = RUN_MOVES_MAX, wide: int = 0) -> np.ndarray:
+        return np.array([PAUSE_STATES if pause is None else pause, self.preemptions, length, self.forget, WORDS_MAX, self.actors if self.groups else 0, self.room,
+                         states.ALIKE_ROOM if self.groups or self.forget & moves.ORDERS else states.ROOM, self.memory_bytes, 0, wide], np.int64)
 
-    def _call(self, scheduler: int, pause: int = PAUSE_STATES, length: int = RUN_MOVES_MAX, wide: int = 0) -> int:
+    def _call(self, scheduler: int, pause: int | None = None, length: int = RUN_MOVES_MAX, wide: int = 0) -> int:
         limits, ending = self._limits(pause, length, wide), kernel.ASKING
         while ending == kernel.ASKING:
             ending = kernel.search(scheduler, self.world.arrays, self.known, self.tables, self.run, limits)
@@ -169,20 +189,22 @@ class Search:
 
     def _begins_again(self, ending: int) -> bool:
         """Whether a search has to begin again, for which all is ready then; what it has learned is kept."""
+        if ending in (moves.RESTART, moves.DIFFER):
+            self.known.touches[:] = 0            # steps are others now, and so is what each touches
         if ending == moves.DIFFER:
             self.fewer_are_alike(int(self.run.registers[R.ME]))          # who has just been at work
         elif ending == moves.CRAMPED and self.room < BUFFER_MOST:
             self.room *= 2
             self.allocate()
             return True
-        return ending in (moves.RESTART, moves.DIFFER)
+        return ending in (moves.RESTART, moves.DIFFER, AGAIN)
 
     def settle(self) -> int:
         """Each actor up to its first contested access; `first` is then the state to start from.
 
         Returns RUN_ENDED, or what has kept the search from coming so far: FULL or ENDLESS.
         """
-        ending = moves.RESTART
+        ending = AGAIN
         while self._begins_again(ending):
             self._reset()
             self.run.here[:] = [*range(self.actors), 0, 0]
@@ -199,7 +221,7 @@ class Search:
 
     def scout(self, runs: int = 16) -> None:
         """Random runs, only to learn which words there are and which are contested."""
-        ending = moves.RESTART
+        ending = AGAIN
         for seed in range(runs):
             while True:
                 if self._begins_again(ending):
@@ -223,12 +245,15 @@ class Search:
 
         goes_on   whether another search has begun it (checkpoint.py)
         """
-        began, ending, self.spare = time.perf_counter() - self.seconds * goes_on, moves.RESTART, 0
+        began, ending, self.spare = time.perf_counter() - self.seconds * goes_on, AGAIN, 0
         try:
             while goes_on or self._begins_again(ending):
                 ending = kernel.PAUSED if goes_on else self._begin()
                 goes_on = False
                 while ending == kernel.PAUSED:
+                    if self._has_to_begin_again():
+                        ending = AGAIN
+                        break
                     with stops.noted():          # so that no table is left half made
                         ending = self._go_on(jobs, tick)
                     if stops.asked() and not stops.raised():
@@ -237,6 +262,8 @@ class Search:
                         self.stored.grow_large()
                         self.stored.drop_arcs()
                         tick(int(self.counts[states.NEXT]), int(self.counts[states.N_STATES]))
+                if ending == moves.FINISHED and self.known.named[1]:
+                    ending = AGAIN
         except KeyboardInterrupt:
             self.interrupted, ending = True, kernel.PAUSED
         finally:
@@ -249,6 +276,9 @@ class Search:
         ending = self.settle()
         if ending != kernel.RUN_ENDED:
             return ending
+        if self.forget & moves.ORDERS:
+            forgetting.foresee(self)
+            self.known.named[1] = self.news_at = 0
         self.stored.hold_state(self.first)
         return kernel.PAUSED
 
@@ -338,20 +368,22 @@ class Search:
             self._looked_at = number, self.stored.rows(slice(number, number + 1))[0]
         return self._looked_at[1]
 
-    def successors(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def successors(self, numbers: np.ndarray, turns: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(first, arcs, came) of some states that have been expanded, as kernels/search.py READ finds them.
 
-        Each move and each state is there already: that none is new says that no arc is lost.
+        turns: whether `turns_read` is then to have Run.turns.  Each move and each state is there already: that none is new says that no arc is lost.
         """
         room, before = states.ROOM + int(self.counts[states.TRANSITIONS]), self.counts[:states.TABLES].copy()
+        self.turns_read = zeros((room, kernel.RUNS), np.int64) if turns else np.zeros((0, kernel.RUNS), np.int64)
         run = self.run._replace(
-            asked=np.asarray(numbers, np.int64), first=np.zeros(len(numbers) + 1, np.int64), found=zeros((room, len(kernel.ARC)), np.int64),
+            turns=self.turns_read, asked=np.asarray(numbers, np.int64), first=np.zeros(len(numbers) + 1, np.int64), found=zeros((room, len(kernel.ARC)), np.int64),
             came=zeros((room, self.actors), np.int8))
         run.mine[:] = 0
         ending = kernel.search(kernel.READ, self.world.arrays, self.known, self.tables, run, self._limits(pause=-1))
         assert ending == moves.FINISHED and (self.counts[:states.TABLES] == before).all(), (
             f"{self.scenario.name}: what a search has made is not in its tables")
         count = int(run.first[-1])
+        self.turns_read = self.turns_read[:count]
         return run.first, run.found[:count], run.came[:count]
 
     def ended(self) -> np.ndarray:

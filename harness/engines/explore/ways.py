@@ -28,11 +28,12 @@ class Unproved(Exception):
 class Arc(NamedTuple):
     """A move out of a state of the search.
 
-    turn   by places;  then: the state it leads to;  came: by place of that state, the place here
+    turns  by places: of the actor that moves, and then of others at accesses that nobody can tell any more when they are made
+    then: the state it leads to;  came: by place of that state, the place here
     alone  places of which the actor with the lowest number has to be at `picked`, or none: for what a loop comes to next
     """
 
-    turn: Turn
+    turns: tuple[Turn, ...]
     then: int
     came: tuple[int, ...]
     alone: tuple[int, ...]
@@ -41,6 +42,10 @@ class Arc(NamedTuple):
     def is_own(self, stands: Stands) -> bool:
         """Whether a loop itself would make this move."""
         return not self.alone or stands[self.picked] == min(stands[place] for place in self.alone)
+
+    def by(self, stands: Stands) -> list[Turn]:
+        """Its turns, by actors."""
+        return [turn._replace(actor=stands[turn.actor]) for turn in self.turns]
 
     def after(self, stands: Stands) -> Stands:
         return tuple(stands[place] for place in self.came)
@@ -85,13 +90,13 @@ class Ways:
         noted, arcs = self._found(state)
         return arcs[noted.index(way)]
 
-    def moves(self, state: int, stands: Stands) -> Iterator[tuple[Turn, int, Stands]]:
-        """What the actors can do there: the turn, by actors; the state that it leads to, and who is where in it."""
+    def moves(self, state: int, stands: Stands) -> Iterator[tuple[list[Turn], int, Stands]]:
+        """What the actors can do there: the turns, by actors; the state that it leads to, and who is where in it."""
         for arc in self.arcs(state):
             if arc.is_own(stands):
-                yield arc.turn._replace(actor=stands[arc.turn.actor]), arc.then, arc.after(stands)
+                yield arc.by(stands), arc.then, arc.after(stands)
 
-    def turn(self, state: int, stands: Stands, number: int) -> Turn:
+    def turns(self, state: int, stands: Stands, number: int) -> list[Turn]:
         """One of `moves`."""
         return list(self.moves(state, stands or tuple(range(self.actors))))[number][0]
 
@@ -118,19 +123,22 @@ class Ways:
     def _look_up(self, numbers: list[int]) -> None:
         """Note the arcs of some states."""
         search = self.search
-        first, arcs, came = search.successors(np.array(numbers, np.int64))
-        executed = search.stored.moves(arcs[:, kernel.MOVE]).tolist()
-        made = [*zip(arcs[:, kernel.WAY].tolist(), arcs[:, kernel.THEN].tolist(), executed, map(tuple, came.tolist()))]
+        first, arcs, came = search.successors(np.array(numbers, np.int64), turns=True)
+        made_of = search.stored.moves(arcs[:, kernel.MOVE])
+        made_of[:, 1] += arcs[:, kernel.MORE]
+        executed = made_of.tolist()
+        made = [*zip(arcs[:, kernel.WAY].tolist(), arcs[:, kernel.THEN].tolist(), executed, map(tuple, came.tolist()), search.turns_read.tolist())]
         for state, begin, end in zip(numbers, first.tolist(), first[1:].tolist()):
             found = [self._arc(state, *each) for each in made[begin:end]]
             self._arcs[state] = [way for way, *_ in made[begin:end]], found
 
-    def _arc(self, state: int, way: int, then: int, executed: list[int], came: tuple[int, ...]) -> Arc:
+    def _arc(self, state: int, way: int, then: int, executed: list[int], came: tuple[int, ...], further: list[int]) -> Arc:
         search, actor, branch, (local, rows) = self.search, way >> 8 & moves.ACTORS_MAX - 1, way & 0xFF, executed
         if search.room and search.held(local) > search.held(int(search.state(state)[actor])):
             branch = moves.HOLD
         alone = self._alone(state, actor) if search.groups else ()
-        return Arc(Turn(actor, rows, branch), then, came, alone, alone[way >> kernel.PICK_SHIFT] if alone else 0)
+        others = [Turn(each >> kernel.ROWS_SHIFT, each & (1 << kernel.ROWS_SHIFT) - 1, 0) for each in further if each]
+        return Arc((Turn(actor, rows, branch), *others), then, came, alone, alone[way >> kernel.PICK_SHIFT] if alone else 0)
 
     def is_in_loop(self, state: int) -> bool:
         """Whether actors are alike and one of all actors is in a loop over all vCPUs there."""
@@ -208,7 +216,7 @@ class Ways:
             return self.walk_to(state)[0]
         arc = self.arc(state, way)
         turns, stands = self.walk_to(state, arc.is_own)
-        return turns + [arc.turn._replace(actor=stands[arc.turn.actor])]
+        return turns + arc.by(stands)
 
     def _chain(self, state: int) -> list[Arc]:
         """The moves by which the search has come to a state first."""
@@ -226,7 +234,7 @@ class Ways:
         for arc in chain:
             if not arc.is_own(stands):
                 return None
-            turns.append(arc.turn._replace(actor=stands[arc.turn.actor]))
+            turns += arc.by(stands)
             stands = arc.after(stands)
         return turns, stands
 
@@ -265,15 +273,15 @@ class Ways:
                 if suits(stands):
                     return self.search.settling + self._back(came, here), stands
                 continue
-            for turn, then, after in self.moves(at, stands):
+            for made, then, after in self.moves(at, stands):
                 if leading[then] and self._level(then) > self._level(at) and (then, after) not in came:
-                    came[then, after] = (turn, here)
+                    came[then, after] = (made, here)
                     waiting.append((then, after))
         raise Unproved
 
     def _back(self, came: dict, here: tuple[int, Stands]) -> list[Turn]:
         turns = []
         while came[here]:
-            turn, here = came[here]
-            turns.append(turn)
+            made, here = came[here]
+            turns += reversed(made)
         return turns[::-1]

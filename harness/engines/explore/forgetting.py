@@ -1,0 +1,39 @@
+"""What a large search does not distinguish: contexts (kernels/contexts.py), and orders that nobody can tell (kernels/independence.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.protocol.contexts import halves
+from kernels import contexts, independence, moves
+
+if TYPE_CHECKING:
+    from harness.engines.explore.tables import Search
+
+MORE = moves.CONTEXTS | moves.ORDERS
+# Known.names, named, touches, future, halves, of a search that has no use for them.
+NOTHING = np.zeros(1, np.int32), np.zeros(2, np.int64), *np.zeros((2, 1, 1, independence.TOUCHES), np.int64), np.zeros(1, np.uint8)
+
+
+def forget(search: Search, more: int) -> None:
+    """From now on: the tables have to be empty, or what is in them has been found so.  more: bits of MORE."""
+    scenario = search.scenario
+    found = scenario.contexts(search.world.start_registers) if more else None
+    if not found:
+        return
+    search.world.arrays = search.world.arrays._replace(contexts=found)
+    search.forget |= more & ~(moves.ORDERS * (search.preemptions >= 0 or scenario.tso))
+    if search.forget & moves.ORDERS:
+        search.known = search.known._replace(
+            names=np.zeros(2 * len(search.world.block), np.int32), named=np.zeros(2, np.int64), halves=halves(scenario.program, scenario.live),
+            touches=np.zeros((search.actors, len(scenario.program.rows), independence.TOUCHES), np.int64))
+
+
+def foresee(search: Search) -> None:
+    """What each actor may still touch, by what has been noted so far."""
+    found = search.world.arrays.contexts
+    future = np.zeros((search.actors, max(1, len(found.live)), independence.TOUCHES), np.int64)
+    contexts.find_future(found, search.known.touches, future)
+    search.known = search.known._replace(future=future)
