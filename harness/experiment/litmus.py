@@ -24,7 +24,8 @@ from harness.errors import UsageError
 from harness.experiment import litmus_names, litmus_processes, litmus_rows, scenario_file
 from harness.experiment.litmus_names import EXITS, FLAGS, HALTED, StatusClass
 from harness.experiment.litmus_rows import END, RESULT
-from harness.experiment.litmus_start import INTERRUPTS, Variable, initial, placed
+from harness.experiment.litmus_start import Variable, initial, placed
+from harness.experiment.litmus_td import INTERRUPTS
 from harness.experiment.scenario import PAGES, Scenario, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
