@@ -9,10 +9,10 @@ from harness.experiment import litmus
 from harness.experiment.litmus_refused import Refused, refused
 from tests.command_line import ROOT, command
 
-AUG = "C t\n{ %s }\nP0()\n{\n\tu64 err;\n\n\terr = tdh_mem_page_aug(td, 0x3000, 0, page, NULL, NULL);\n}\nforall (true)\n"
+BLOCK = "C t\n{ %s }\nP0()\n{\n\tu64 err;\n\n\terr = tdh_mem_range_block(td, 0x3000, 0, NULL, NULL);\n}\nforall (true)\n"
 ADDS = ("C t\n{ module = 1.5.24; dynamic_pamt = true; %s }\nstatic int add(void)\n{\n\treturn !!tdh_phymem_pamt_add(0x3000);\n}\n"
         "P0() { int a = add(); }\nP1() { int a = add(); u64 b = tdh_phymem_pamt_add(0x3000); }\nforall (true)\n")
-WALK = "TDX_EPT_WALK_FAILED|RCX"
+FREE = "TDX_EPT_ENTRY_STATE_INCORRECT|RCX"
 
 
 def never(text: str) -> list[Refused]:
@@ -21,8 +21,13 @@ def never(text: str) -> list[Refused]:
 
 
 def test_a_call_that_never_succeeds_is_told_with_its_process_its_line_and_its_answers():
-    assert never(AUG % "page 4 = FREE;") == [] == never(AUG % "page 3 = FREE;")
-    assert never(AUG % "") == [Refused("tdh_mem_page_aug", ("P0",), (7,), (WALK,))]
+    assert never(BLOCK % "page 3 = MAPPED;") == []
+    assert never(BLOCK % "page 3 = FREE;") == [Refused("tdh_mem_range_block", ("P0",), (7,), (FREE,))]
+
+
+def test_a_page_that_is_not_named_is_free_whether_others_are_or_not():
+    """Without any there was no page table, and each call failed in its walk."""
+    assert never(BLOCK % "") == never(BLOCK % "page 4 = MAPPED;") == never(BLOCK % "page 3 = FREE;")
 
 
 def test_a_helper_is_of_every_process_that_calls_it_and_busy_stands_behind():
