@@ -1,4 +1,4 @@
-"""Calls of a litmus test that never succeed: told with who makes them, where, and with all that they answer."""
+"""Calls of a litmus test that never succeed: listed with who makes them, where, and with all that they answer."""
 
 import json
 
@@ -20,7 +20,7 @@ def never(text: str) -> list[Refused]:
     return refused(test, search.run(test).answered)
 
 
-def test_a_call_that_never_succeeds_is_told_with_its_process_its_line_and_its_answers():
+def test_a_call_that_never_succeeds_is_listed_with_its_process_its_line_and_its_answers():
     assert never(BLOCK % "page 3 = MAPPED;") == []
     assert never(BLOCK % "page 3 = FREE;") == [Refused("tdh_mem_range_block", ("P0",), (7,), (FREE,))]
 
@@ -36,7 +36,7 @@ def test_a_helper_is_of_every_process_that_calls_it_and_busy_stands_behind():
     assert never(ADDS % "") == [Refused("tdh_phymem_pamt_add", ("P0", "P1"), (5, 8), ("TDX_HPA_RANGE_NOT_FREE|RCX", "TDX_OPERAND_BUSY|RCX"))]
 
 
-def test_what_is_made_by_a_macro_of_the_kernel_is_a_call_and_what_is_never_made_is_not_told():
+def test_what_is_made_by_a_macro_of_the_kernel_is_a_call_and_what_is_never_made_is_not_listed():
     made = "tdh_do_no_vcpus(tdh_mem_range_block, kvm, td, 0x3000, 0, NULL, NULL)"
     text = "C t\n{ }\nP0() { int r = 0; u64 err; if (%s) err = %s; }\nforall (true)\n"
     assert [each.call for each in never(text % ("!r", made))] == ["tdh_mem_range_block"]
