@@ -411,6 +411,9 @@ def test_a_condition_may_ask_whether_the_module_has_shut_down():
     found = search.run(test)
     verdict = verdicts.judge(test, found.endings)
     assert verdict.observation == "Sometimes" and not verdicts.unexpected(test, verdict, found.violations)
+    other = litmus.parse(text.replace("must_violate = {no_halt};", ""), "t")
+    [said] = verdicts.unexpected(other, verdict, found.violations)
+    assert said == "no_halt is violated, which `must_violate = {no_halt};` in the initial state expects"
 
 
 def test_500_lines_are_assembled():
