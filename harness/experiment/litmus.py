@@ -207,6 +207,8 @@ class Test(Scenario):
             found = values.get(name, name)
             if right and found in EXITS:
                 return EXITS[found]
+            if right and isinstance(found, str) and "|" in found:
+                return signed(litmus_names.exact(self.text, found, self.text.condition.start))
             if right and found in STATUSES:
                 return StatusClass(signed(STATUSES[found]))
             return int(found) if isinstance(found, str) and re.fullmatch(r"-?\d+", found) else found
@@ -292,6 +294,8 @@ def _parse(whole: str, path: str, given: dict) -> Test:
     filter_ = conditions.parse(text, text.filter) if text.filter.text.strip() else None
     named = conditions.names(proposition) + conditions.names(filter_) + conditions.listed(text, text.locations)
     shown = litmus_names.shown(text, named, processes, {each.name: each for each in variables})
+    for part in (proposition, filter_):
+        litmus_names.check_values(text, part, {each.name: each for each in variables})
     scripts = litmus_processes.scripts(structs, processes)
     kinds = [script.actor.kind for script in scripts]
     try:

@@ -299,6 +299,11 @@ def test_statuses_are_printed_by_their_names_and_exit_reasons_have_theirs():
     test = litmus.parse(text, "t")
     verdict = verdicts.judge(test, search.run(test).endings)
     said = reports.as_herd(test, verdict, 0)
+    hits = {}
+    for status in ("TDX_PAGE_ALREADY_ACCEPTED|level 0", "TDX_PAGE_ALREADY_ACCEPTED|level 1", "TDX_PAGE_ALREADY_ACCEPTED"):       # as they are printed
+        pasted = litmus.parse(re.sub(r"exists.*", f"exists (0:a={status} || 1:b=TDX_SUCCESS)", text), "t")
+        hits[status] = verdicts.judge(pasted, search.run(pasted).endings).hits
+    assert hits["TDX_PAGE_ALREADY_ACCEPTED|level 0"] == hits["TDX_PAGE_ALREADY_ACCEPTED"] > hits["TDX_PAGE_ALREADY_ACCEPTED|level 1"] == 0
     assert "0:a=TDX_PAGE_ALREADY_ACCEPTED|level 0; 1:b=TDX_GPA_RANGE_NOT_BLOCKED|RCX;" in said and verdict.hits
 
 
@@ -306,6 +311,11 @@ WRONG_WORDS = {
     "exists (0:err=TDX_OPERAND_BUSSY)": "`TDX_OPERAND_BUSSY` is no status and no state of an entry; did you mean TDX_OPERAND_BUSY",
     "exists (sept[3]=MAPED)": "`MAPED` is no status", "exists (0:err=0 /\\ FOO=1)": "`FOO` is no status", "exists (pamt[1]=PAIRED)": "`dynamic_pamt = true;`",
     "exists (pamt[2]=PAIRED)": "`pamt[2]` is no shared word",
+    "exists (sept[3]=PRESENT)": "`sept[3]=PRESENT`: must be a state that it can have: FREE, REMOVED, NL_MAPPED,",
+    "exists (~(mirror[3]!=MAPPED))": "`mirror[3]!=MAPPED`: must be a state that it can have: PRESENT, NONPRESENT, FROZEN",
+    "exists (sept[3]=0)": "`sept[3]=0`: must be a state", "exists (page 3=TDX_SUCCESS)": "must be a state", "exists (0:err=MAPPED)": "MAPPED is a state of an entry",
+    "exists (0:err=TDX_OPERAND_BUSY|FOO)": "'FOO' is no operand; must be a name such as RCX",
+    "exists (0:err=TDX_OPERAND_BUSSY|RCX)": "is no status with its operand; did you mean TDX_OPERAND_BUSY?",
 }
 
 
