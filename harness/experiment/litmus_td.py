@@ -7,6 +7,7 @@ mistake: as a shared word that no process has it would say nothing.
 import difflib
 import re
 
+from harness.experiment.scenario import File, Start
 from harness.protocol.litmus.text import LitmusError, Text
 
 INTERRUPTS = "interrupts"        # who interrupts whom, beside what a scenario's table has
@@ -18,6 +19,7 @@ FORMS = {
     "primitive": "`primitive = cas` or `primitive = bts`", "must_violate": "`must_violate = {no_halt}`", "may_violate": "`may_violate = {no_halt}`",
     **{key: f"`{key} = true` or `{key} = false`" for key in SWITCHES},
 }
+OF_SCENARIOS = {*File.model_fields, *Start.model_fields} - FORMS.keys()          # in TOML, where a litmus test has no word for it
 INTERRUPT = "`P1 interrupts P0`"
 SHARED = "`int x = 1`, `x=1`, `y=&x`, `int a[2]={1,2}`, `0:r1=1`"
 ABOUT_TD = ("`page N = STATE`, `module = RELEASE`, `pairs = false`, `listed vcpuN = {PAGES}`, `word \"NAME N\" = NUMBER`,"
@@ -78,6 +80,8 @@ def not_understood(text: Text, item: str, offset: int) -> LitmusError:
 
 def check_unnamed(text: Text, name: str, bare: bool, offset: int, shared: set[str]) -> None:
     """Refuse a word that nothing names, where it is nearly one of the `shared` ones that are named, or (`bare`, without a type) a key."""
+    if bare and name in OF_SCENARIOS:
+        raise text.error(offset, f"`{name}`: a key of scenarios in TOML, not of a litmus test; of the TD {ABOUT_TD} are understood")
     keys = _near(name, FORMS) if bare else ""
     near = keys or _near(name, [each for each in shared if _letters(each) != _letters(name)])
     if near:

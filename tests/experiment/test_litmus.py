@@ -8,6 +8,7 @@ from hypothesis import given, settings, strategies as st
 from harness.engines.explore import search
 from harness.errors import UsageError
 from harness.experiment import litmus, litmus_td
+from harness.experiment.litmus_loops import endless
 from harness.experiment.litmus_names import StatusClass
 from harness.engines.replay.steps import execute
 from harness.experiment.schedule import Schedule
@@ -278,6 +279,17 @@ def test_a_promise_of_the_kernels_own_model_is_told_from_one_of_this_model():
         assert ("allows more" in said) == weaker
 
 
+def test_a_helper_functions_lines_have_its_name():
+    test = litmus.parse("C t\n{ }\nstatic void get(int *x)\n{\n\t*x = 1;\n}\nP0(int *x)\n{\n\tget(x);\n\t*x = 2;\n}\nforall (true)\n", "t")
+    texts = {row.text for row in test.program.listing}
+    assert {"P0:5 get: *x = 1", "P0:10 *x = 2"} <= texts
+
+
+def test_a_loop_of_a_helper_function_is_named_without_it():
+    with pytest.raises(UsageError, match="^t:5:9: P0 goes round at `r` for ever"):
+        raise endless(litmus.parse("C t\n{ }\nstatic void get(int r)\n{\n\twhile (r)\n\t\tr = 1;\n}\nP0(int *x)\n{\n\tget(*x);\n}\nforall (true)\n", "t"))
+
+
 @pytest.mark.parametrize("model", ["sc", pytest.param("tso", marks=pytest.mark.slow)])
 def test_a_loop_that_accesses_nothing_is_a_mistake_with_its_line(tmp_path, capsys, model):
     path = tmp_path / "t.litmus"
@@ -358,7 +370,7 @@ MISSPELT = {
     "start.pairs = false;": "`start.pairs = false`: must be `pairs = true`", "page3 = FREE;": "did you mean `page 3 = FREE`",
     "pages 3 = MAPPED;": "not understood in an initial state; did you mean `page 3 = FREE` or `page 0 level 1 = MAPPED`? Of the TD `page N = STATE`, `mod",
     "!!;": "`page N = STATE`, `module = RELEASE`, `pairs = false`, `listed vcpuN", "must_violate = no_halt;": "must be `must_violate = {no_halt}`",
-    "P1 interrupt P0;": "must be `P1 interrupts P0`", "int refcont = 1;": "did you mean `refcount`?", "z = 1; refcont = 1;": "did you mean `refcount`?",
+    "large_pages = true;": "`large_pages`: a key of scenarios in TOML, not of a litmus test", "P1 interrupt P0;": "must be `P1 interrupts P0`", "int refcont = 1;": "did you mean `refcount`?", "z = 1; refcont = 1;": "did you mean `refcount`?",
     "pairs = false;": "start.pairs = false: only together with dynamic_pamt = true", "crossed = true;": "crossed = true: only together with",
 }
 
