@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.commands import arguments, cluster, counterexamples, jobs, litmus, matrices
-from harness.commands.progress import Sign
+from harness.commands.progress import Sign, say_compiling
 from harness.engines.explore import kept, search as engine
 from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError, gravest
 from harness.experiment import shipped
@@ -20,6 +20,7 @@ from harness.reports import exploration
 from harness.reports.named import find_release
 from harness.results import grading
 from harness.results.litmus import MODELS, SC, TSO
+from kernels.search import search as compiled_search
 
 KEPT = "explored"                # a folder of --out
 BRIEF = 4                        # more scenarios than that get a line each
@@ -144,6 +145,8 @@ class Searching(NamedTuple):
             print(f"{len(there)} of {len(scenarios)} searches are there already", file=sys.stderr)
         yield from there.items()
         left, sign = [place for place in range(len(scenarios)) if place not in there], Sign()
+        if left:
+            say_compiling(compiled_search, "the search")
         tasks = [(path, replace(scenario), self.method, self.judge) for path, scenario, _ in (scenarios[place] for place in left)]
         names = [f"{scenarios[place][1].name}, module {scenarios[place][1].module}" for place in left]
         if self.where.here or len(left) == 1 and self.where.jobs > 1:    # Ctrl-C ends a search, which says what it has
@@ -317,6 +320,7 @@ def searched(path: str, scenario: Scenario, method: Bounds | Sampling, judge: bo
 def each_litmus(of: list[litmus.Asked], method: Bounds | Sampling, where: jobs.Where, tests: list) -> Iterator[tuple[int, object]]:
     """(place, what is found in a litmus test) as they end; of a single one --jobs are threads."""
     alone = len(of) == 1 and where.cluster is None
+    say_compiling(compiled_search, "the search")
     if alone or where.here:
         for number, (one, test) in enumerate(zip(of, tests)):
             yield number, in_litmus(one.path, test, method, f"{number + 1} of {len(of)}" * (not alone), Sign(), Here(where.jobs))

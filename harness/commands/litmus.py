@@ -7,7 +7,7 @@ from typing import NamedTuple
 from harness.commands import counterexamples, jobs
 from harness.engines.explore.search import PRIVATE_LOOP
 from harness.errors import DONE, FAILED, INTERRUPTED, UNTRUSTWORTHY, UsageError
-from harness.experiment import litmus, litmus_loops
+from harness.experiment import litmus, litmus_loops, litmus_refused
 from harness.reports import litmus as reports
 from harness.reports.text import count
 from harness.results import litmus as verdicts
@@ -27,6 +27,12 @@ class Judged(NamedTuple):
     def unexpected(self) -> list[str]:
         """What is not as the file says, in words."""
         return verdicts.unexpected(self.test, self.verdict, self.found.violations, self.model)
+
+
+    @property
+    def never(self) -> list[litmus_refused.Refused]:
+        """Calls of the module that succeed in no interleaving; a search that is not complete cannot tell."""
+        return litmus_refused.refused(self.test, self.found.answered) if self.found.complete else []
 
 
 class Asked(NamedTuple):
@@ -74,10 +80,11 @@ def explore(of: list[Asked], each, show: int | None, destination: counterexample
         if style == "json":
             documents.append(reports.plain(test, judged.verdict, model, found.seconds) | {
                 "complete": found.complete, "states_searched_count": found.states, "deadlocks_count": judged.verdict.deadlocks,
-                "violated": list(found.violations), "unexpected": judged.unexpected})
+                "violated": list(found.violations), "unexpected": judged.unexpected,
+                "never_succeeds": [each._asdict() for each in judged.never]})
         else:
             print(reports.as_herd(test, judged.verdict, found.seconds))
-            print(reports.besides(test, judged.verdict, found, judged.unexpected, model))
+            print(reports.besides(test, judged.verdict, found, judged.unexpected, model, judged.never))
         destination = present(judged, show, destination, say=style == "table")
         print(end="" if style == "json" else "\n", flush=True)
         failed += [test.name] if judged.unexpected else []

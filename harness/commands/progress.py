@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 COUNTERS = ("touches", "removals")
 LOG_S = 30.0                     # at the least between two lines in a log
@@ -20,6 +21,15 @@ def draw(text: str = "") -> None:
     except (OSError, ValueError):        # it has gone
         columns = 0
     print(f"\r{text[:columns - 1] if columns else text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def say_compiling(entry, what: str) -> None:
+    """Says that compiled code (a kernel's `entry`) has to be made first, where neither this process nor its cache has it."""
+    made = entry.made
+    folder = Path(made._cache.cache_path) if hasattr(made, "_cache") else None
+    name = f"{entry.py_func.__module__.rpartition('.')[2]}.{entry.py_func.__name__}-"
+    if folder and not made.signatures and not any(folder.glob(f"{name}*.nbi")):
+        print(f"compiling {what}, once for this version of the program: about half a minute", file=sys.stderr, flush=True)
 
 
 def interval(seconds: float) -> str:

@@ -18,7 +18,9 @@
     litmus_processes.py  Its processes: kinds of actors, who interrupts whom
     litmus_rows.py       Its processes as rows, with the calls that they make
     litmus_loops.py      A process that goes round for ever on its own
+    litmus_refused.py    The module's calls that succeed in no interleaving of one
     litmus_start.py      The initial state of a C litmus test
+    litmus_td.py         What it says of the TD; words that are nearly known ones
     world.py             A scenario's world as arrays: memory at its start, its actors' registers, what each is to do
     schedule.py          Schedules: who executes how many rows, in which order, as a file
 """

@@ -13,7 +13,7 @@ runs (`leaves`) it leaves the locals that are named in words of their own when i
 
 import functools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,8 @@ from harness.errors import UsageError
 from harness.experiment import litmus_names, litmus_processes, litmus_rows, scenario_file
 from harness.experiment.litmus_names import EXITS, FLAGS, HALTED, StatusClass
 from harness.experiment.litmus_rows import END, RESULT
-from harness.experiment.litmus_start import INTERRUPTS, Variable, initial, placed
+from harness.experiment.litmus_start import Variable, initial, placed
+from harness.experiment.litmus_td import INTERRUPTS
 from harness.experiment.scenario import PAGES, Scenario, calls_of
 from harness.memory.block import Memory
 from harness.memory.layout import VARIABLE, Layout
@@ -40,6 +41,7 @@ from kernels.ops import Register as R
 from kernels.words import STATUSES, signed, spell_entry, unsigned
 
 BYTES_MOST = 1 << 20
+UNNAMED = ((0, 0, "FREE"),)      # pages where a file names none and calls are about some: one page table holds all, and all are FREE
 GIVEN = ("module", "policy", "memory_model", "seamcall_drains")  # keys of the initial state that a command may give instead
 # Functions beside the module's calls for which there has to be a TD.
 TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending",
@@ -205,6 +207,8 @@ class Test(Scenario):
             found = values.get(name, name)
             if right and found in EXITS:
                 return EXITS[found]
+            if right and isinstance(found, str) and "|" in found:
+                return signed(litmus_names.exact(self.text, found, self.text.condition.start))
             if right and found in STATUSES:
                 return StatusClass(signed(STATUSES[found]))
             return int(found) if isinstance(found, str) and re.fullmatch(r"-?\d+", found) else found
@@ -290,6 +294,8 @@ def _parse(whole: str, path: str, given: dict) -> Test:
     filter_ = conditions.parse(text, text.filter) if text.filter.text.strip() else None
     named = conditions.names(proposition) + conditions.names(filter_) + conditions.listed(text, text.locations)
     shown = litmus_names.shown(text, named, processes, {each.name: each for each in variables})
+    for part in (proposition, filter_):
+        litmus_names.check_values(text, part, {each.name: each for each in variables})
     scripts = litmus_processes.scripts(structs, processes)
     kinds = [script.actor.kind for script in scripts]
     try:
@@ -299,10 +305,14 @@ def _parse(whole: str, path: str, given: dict) -> Test:
     for name, offset in named:
         if (litmus_names.pamt(name) or 0) and not file.dynamic_pamt:
             raise text.error(offset, f"`{name}`: the second 2 MiB are there with `dynamic_pamt = true;`")
-    return Test(name=text.name, module=file.module[0], policy=file.policy, primitive=file.primitive, scripts=scripts,
+    test = Test(name=text.name, module=file.module[0], policy=file.policy, primitive=file.primitive, scripts=scripts,
                 file=file, pages=pages, vcpus=max(1, kinds.count("vcpu")), hosts=max(1, kinds.count("host")), text=text,
                 variables=tuple(variables), tree=tree, proposition=proposition, filter=filter_, shown=shown,
-                registers=tuple(registers), structs=structs, interrupts=tuple(pairs), file_scope=frozenset(name for name, *_ in declared), table={"litmus": whole, "path": path} | given)
+                registers=tuple(registers), structs=structs, interrupts=tuple(pairs), file_scope=frozenset(name for name, *_ in declared),
+                table={"litmus": whole, "path": path} | given)
+    if not pages and any(map(tdx.about_entry, test.calls)):
+        return replace(test, pages=UNNAMED)
+    return test
 
 
 def _declared(text: Text, structs, node: c_ast.Decl, known: set[str]) -> tuple[str, Type, str | None, int]:

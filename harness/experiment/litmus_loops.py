@@ -46,7 +46,7 @@ def _private(rows, number: int) -> list[int]:
 def endless(test: "Test") -> UsageError:
     """What is to be said of a test with a process that goes round for ever on its own."""
     text = private_loop(test)
-    found = re.match(r"P(\d+):\d+ ?(.*)", text, re.DOTALL)
+    found = re.match(r"P(\d+):\d+ (?:\w+: )?(.*)", text, re.DOTALL)
     if not found:
         return UsageError(f"{test.table['path']}: must access shared memory, or end")
     return LitmusError(test.table["path"], test.structs.places[text],

@@ -4,12 +4,14 @@ import re
 
 from pycparser import c_ast
 
-from harness.errors import nearest
+from harness.errors import UsageError, nearest
 from harness.experiment.litmus_start import Variable
 from harness.experiment.scenario import PAGES
 from harness.memory.layout import PAMT_TYPE
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT
 from harness.protocol.flows.pamt import RANGES
+from harness.protocol import spelling
+from harness.protocol.litmus import conditions
 from harness.protocol.litmus.body import REGISTER
 from harness.protocol.litmus.text import Text
 from harness.protocol.litmus.types import Type
@@ -18,8 +20,12 @@ from kernels.words import EXIT_REASONS, HP, PT_PAMT, STATE, STATUS_CLASS, STATUS
 HALTED = "halted"                # whether a check of the module has failed, which shuts it down
 EXITS = {name: word for word, name in EXIT_REASONS.items()}      # what a call that leaves the guest answers
 FLAGS = {"bugged": "vm_dead"}    # words of the VM that a condition may name
-# What a name may be compared with beside numbers and names.
-VALUES = {*STATUSES, *EXITS, "FROZEN", "PRESENT", "NONPRESENT", *(f"{state}{locks}" for state in (*STATE, "PAIRED", "UNPAIRED") for locks in ("", "+EL", "+HP", "+EL+HP"))}
+# What entries may be compared with: those of the SEPT, KVM's own of the mirror, and of PAMT.
+STATES = {f"{state}{locks}" for state in STATE for locks in ("", "+EL", "+HP", "+EL+HP")}
+OF_MIRROR = {"FROZEN", "PRESENT", "NONPRESENT"}
+OF_PAMT = {f"{state}{lock}" for state in ("PAIRED", "UNPAIRED") for lock in ("", "+HP")}
+# What anything may be compared with beside numbers and names.
+VALUES = {*STATUSES, *EXITS, *STATES, *OF_MIRROR, *OF_PAMT}
 
 
 class StatusClass(int):
@@ -42,14 +48,40 @@ def shown(text: Text, named, processes: dict, variables: dict[str, Variable]) ->
             if local not in _locals(processes[int(process)].body):
                 raise text.error(offset, f"`{name}`: P{process} has no local `{local}`"
                                          f"{nearest(local, _locals(processes[int(process)].body))}")
-        elif word_of(variables, name) is None and name.isupper() and len(name) > 1:
-            if name not in VALUES:
+        elif word_of(variables, name) is None and name.partition("|")[0].isupper() and len(name) > 1:
+            if "|" in name:
+                exact(text, name, offset)
+            elif name not in VALUES:
                 raise text.error(offset, f"`{name}` is no status and no state of an entry{nearest(name, VALUES)}")
             continue                             # a value
         elif word_of(variables, name) is None and not (entry(name) or pamt(name) is not None or mirror(name) is not None or name in FLAGS or name == HALTED):
             raise text.error(offset, f"`{name}` is no shared word: no process has it as a parameter{nearest(name, variables)}")
         found[name] = offset
     return tuple(sorted(found, key=lambda name: (":" not in name, name)))
+
+
+def exact(text: Text, name: str, offset: int) -> int:
+    """The status word that a status with its operand is, as states print it: TDX_OPERAND_BUSY|RCX.  Raises LitmusError."""
+    try:
+        found = spelling.one(name)
+    except UsageError as problem:
+        raise text.error(offset, f"`{name}`: {problem}") from None
+    if found is None or found.word is None:
+        raise text.error(offset, f"`{name}` is no status with its operand{nearest(name.partition('|')[0], STATUSES)}")
+    return found.word
+
+
+def check_values(text: Text, proposition, variables: dict[str, Variable]) -> None:
+    """Refuse a comparison that can never be true: of an entry with what is no state of it, of anything else with a state."""
+    for atom in conditions.atoms(proposition):
+        own = word_of(variables, atom.left) is not None
+        of, known, most = next((kind for kind in _KINDS if not own and kind[0](atom.left) is not None), (None, set(), ""))
+        says = f"`{atom.left}{'=' if atom.equal else '!='}{atom.right}`"
+        right = atom.right if isinstance(atom.right, int) or word_of(variables, atom.right) is None else None
+        if of and right not in known and (isinstance(right, int) or right is not None and right.partition("|")[0] in VALUES):
+            raise text.error(atom.offset, f"{says}: must be a state that it can have: {most}")
+        if not of and right in VALUES - STATUSES.keys() - EXITS.keys():
+            raise text.error(atom.offset, f"{says}: {right} is a state of an entry, such as `sept[3]`, `mirror[3]` or `pamt[0]`")
 
 
 def entry(name: str) -> tuple[int, int] | None:
@@ -80,6 +112,11 @@ def pamt(name: str) -> int | None:
 def spell_pamt(word: int) -> str:
     """Whether a PAMT entry of 2 MiB has a pair, and with +HP whether its lock keeps a host's priority: PAIRED+HP."""
     return ("PAIRED" if word >> 8 * PAMT_TYPE & 0xFF == PT_PAMT else "UNPAIRED") + "+HP" * bool(word & HP)
+
+
+# (what a name of the kind is, what it may be compared with, that in words)
+_KINDS = ((entry, STATES, f"{', '.join(state for state in STATE if 'EXP' not in state)}, those of export; behind it +EL, +HP"),
+          (mirror, OF_MIRROR, "PRESENT, NONPRESENT, FROZEN"), (pamt, OF_PAMT, "PAIRED, UNPAIRED; behind it +HP"))
 
 
 def _locals(node) -> set[str]:

@@ -4,13 +4,12 @@ import errno
 import re
 from dataclasses import dataclass
 
-
 from harness.errors import UsageError, nearest
+from harness.experiment import litmus_td
 from harness.protocol.litmus import kvm, types
 from harness.protocol.litmus.text import Text
 from harness.protocol.litmus.types import Type
 
-INTERRUPTS = "interrupts"        # who interrupts whom, beside what a scenario's table has
 CONSTANTS = {"true": 1, "false": 0, "NULL": 0}
 CONSTANTS |= {f"E{name}": getattr(errno, f"E{name}") for name in "AGAIN BUSY INVAL IO NOMEM EXIST FAULT NOENT PERM INTR".split()}
 
@@ -32,34 +31,6 @@ _ITEM = re.compile(r"""\s*(?:
 )\s*\Z""", re.VERBOSE | re.DOTALL)
 
 
-# What the initial state may say of the TD, as a scenario's table has it.
-_TD_ITEM = re.compile(r"""
-    (?P<list>must_violate|may_violate)\s*=\s*\{(?P<names>[\w,\s]*)\}
-  | (?P<key>module|policy|primitive|timeouts|dynamic_pamt|crossed|pairs|memory_model|seamcall_drains)\s*=\s*"?(?P<setting>[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*)"?
-  | P(?P<interrupt>\d+)\s+interrupts\s+P(?P<interrupted>\d+)
-  | page\s+(?P<page>\d+(?:\s+level\s+\d)?)\s*=\s*"?(?P<state>[A-Za-z_]\w*)"?
-  | listed\s+(?P<vcpu>vcpu\d+|P\d+)\s*=\s*\{(?P<pages>[\d,\s]*)\}
-  | word\s+"(?P<word>[^"\n]+)"\s*=\s*(?P<number>0[xX][0-9a-fA-F]+|\d+)
-""", re.VERBOSE)
-
-
-def _about_td(table: dict, found, offset: int) -> None:
-    """Put an item about the TD where a scenario file has it."""
-    start = table.setdefault("start", {})
-    if found["interrupt"]:
-        table.setdefault(INTERRUPTS, []).append((int(found["interrupt"]), int(found["interrupted"]), offset))
-    elif found["list"]:
-        table[found["list"]] = [name.strip() for name in found["names"].split(",") if name.strip()]
-    elif found["key"]:
-        (start if found["key"] == "pairs" else table)[found["key"]] = {"true": True, "false": False}.get(found["setting"], found["setting"])
-    elif found["page"]:
-        start.setdefault("pages", {})[" ".join(found["page"].split())] = found["state"]
-    elif found["vcpu"]:
-        start.setdefault("listed", {})[found["vcpu"]] = [int(page) for page in found["pages"].split(",") if page.strip()]
-    else:
-        start.setdefault("words", {})[found["word"]] = int(found["number"], 0)
-
-
 def initial(text: Text, structs, parameters: dict[str, Type], declared=()):
     """(variables, registers, what is said of the TD, as a scenario's table) of the initial state and the parameters.
 
@@ -67,15 +38,14 @@ def initial(text: Text, structs, parameters: dict[str, Type], declared=()):
     """
     variables: dict[str, Variable] = {name: Variable(name, of) for name, of, _, _ in declared}
     registers, later, table = [], list(declared), {}
+    named, unnamed = litmus_td.words_named(text), []
     for item, offset in _items(text):
-        about_td = _TD_ITEM.fullmatch(item)
-        if about_td:
-            _about_td(table, about_td, offset)
+        if litmus_td.take(table, item, offset):
             continue
+        litmus_td.check_form(text, item, offset, named)
         found = _ITEM.match(item)
         if not found:
-            raise text.error(offset, f"`{' '.join(item.split())}`: not understood in an initial state; `x=1`, `int x = 1`,"
-                                     " `0:r1=1`, `y=&x`, `int a[2]={1,2}` are")
+            raise litmus_td.not_understood(text, item, offset)
         if found["process"]:
             registers.append((int(found["process"]), found["local"], _scalar(text, found["given"], offset)))
             continue
@@ -86,8 +56,13 @@ def initial(text: Text, structs, parameters: dict[str, Type], declared=()):
         value = found["value"] or found["bare_value"]
         later.append((name, type_, value, offset))
         variables[name] = Variable(name, type_)
+        named |= set(re.findall(r"[A-Za-z_]\w*", value or ""))
+        unnamed.append((name, found["bare"] is not None, offset))
     for name, of in parameters.items():
         variables.setdefault(name, Variable(name, of))
+    for name, bare, offset in unnamed:
+        if name not in named:
+            litmus_td.check_unnamed(text, name, bare, offset, named & variables.keys())
     for name, type_, value, offset in later:
         variables[name] = Variable(name, type_, _values(text, type_, value, offset, variables))
     for process, local, value in registers:
@@ -157,6 +132,8 @@ def _scalar(text: Text, given: str, offset: int):
         if not -(1 << 63) <= value < 1 << 64:
             raise text.error(offset, f"`{given:.40}`: must fit 64 bits")
         return value
+    if given in CONSTANTS:
+        return CONSTANTS[given]
     name = given.removeprefix("&").strip()
     if re.fullmatch(r"[A-Za-z_]\w*", name):
         return name

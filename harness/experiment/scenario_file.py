@@ -133,6 +133,9 @@ def start_of(table: dict, scripts: tuple[Script, ...], path: str) -> tuple[File,
     try:
         if file.dynamic_pamt:
             check_dynamic_pamt("dynamic_pamt", file.module[0])
+        for key, given, usual in (("start.pairs", file.start.pairs, True), ("crossed", file.crossed, False)):
+            if given != usual and not file.dynamic_pamt:
+                raise KeyProblem(key, given, "only together with dynamic_pamt = true, without which PAMT needs no pairs")
         _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt, ranges=RANGES if file.dynamic_pamt else 1))
         for name, pages in file.start.listed.items():
             if not all(0 <= page < PAGES for page in pages) or len(pages) > EPF_LIST_SIZE:

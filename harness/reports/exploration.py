@@ -8,6 +8,7 @@ from harness.results.grading import Verdict
 from harness.results.matrix import BROKEN, HOLDS, OPEN, Matrix, named
 
 OP_WIDTH, WORD_WIDTH = 22, 27
+SHADOWS = ("owner of", "mmu_owner")      # words of the harness's own checks
 MANY = 100                       # scenarios: of more, those that passed are counted and not shown
 
 
@@ -129,16 +130,27 @@ def kept(found: Matrix) -> str:
             + f", {tally[OPEN]} not known" * bool(tally[OPEN]))
 
 
+def step_numbers(scenario, accesses: list[Access]) -> list[int]:
+    """By access: the number, from 1, of the step that it begins, or 0: of each turn the first access that is not of the harness's
+    own checks, but for the turns before any has begun, in which actors come to their first step."""
+    numbers, steps, last = [], 0, -1
+    for access in accesses:
+        shown = bool(access.bits) and not access.word.startswith(SHADOWS)
+        begins = shown and access.turn != last and access.turn >= len(scenario.scripts)
+        last = access.turn if shown else last
+        steps += begins
+        numbers.append(steps if begins else 0)
+    return numbers
+
+
 def trace(schedule: Schedule, accesses: list[Access], everything: bool = False) -> str:
     """A schedule as a table: the contested access of each step, the answers of calls, what went wrong."""
-    rows, step, last = [], 0, -1
-    for access in accesses:
-        if access.word.startswith("owner of") or access.word.startswith("mmu_owner"):
+    rows, step = [], 0
+    for access, number in zip(accesses, step_numbers(schedule.scenario, accesses)):
+        if access.word.startswith(SHADOWS):
             continue
         if access.bits:
-            first = access.turn != last
-            last = access.turn
-            if not first and not everything or access.turn < len(schedule.scenario.scripts) and not everything:
+            if not number and not everything:
                 continue
             step += 1
             digits = access.bits // 4

@@ -47,8 +47,11 @@ def plain(test, verdict: Verdict, model: str, seconds: float) -> dict:
                         "satisfies": bool(state.satisfies)} for state in verdict.states]}
 
 
-def besides(test, verdict: Verdict, found, unexpected: list[str], model: str = SC) -> str:
-    """What herd7 does not say: how far the search went, invariants, deadlocks, and whether all is as the file says."""
+def besides(test, verdict: Verdict, found, unexpected: list[str], model: str = SC, never=()) -> str:
+    """What herd7 does not say: how far the search went, invariants, deadlocks, and whether all is as the file says.
+
+    never   calls of the module that succeed in no interleaving (litmus_refused.Refused)
+    """
     lines = [f"Searched: {found.how}, {count(found.states, 'state')}, {MODEL_NAMES[model]}, module {test.module}"
              + ("" if found.complete else f"; NOT complete ({found.stopped})")]
     lines += test.remarks
@@ -56,10 +59,18 @@ def besides(test, verdict: Verdict, found, unexpected: list[str], model: str = S
         lines.append(f"Deadlock: {count(verdict.deadlocks, 'state')} in which processes wait for one another, not among the states above")
     if order := getattr(found, "lock_order", ""):
         lines.append(f"Lock order: {order}")
+    lines += [f"Never succeeds: {_never(each)}" for each in never]
     violated = [f"{name} ({'expected' if name in allowed(test) else 'VIOLATED'})" for name in found.violations]
     lines.append(f"Invariants: {', '.join(violated) or 'all hold'}")
     lines.append("As the file says" if not unexpected else f"NOT as the file says: {'; '.join(unexpected)}")
     return "\n".join(map(wrap, lines))
+
+
+def _never(refused) -> str:
+    """`P0's and P1's tdh_mem_page_aug (lines 12, 14): TDX_EPT_WALK_FAILED|RCX`."""
+    who = " and ".join(f"{process}'s" for process in refused.processes)
+    where = f"line{'s' * (len(refused.lines) > 1)} {', '.join(map(str, refused.lines))}"
+    return f"{who} {refused.call} ({where}): {', '.join(refused.answers)}"
 
 
 def as_litmus(test, verdict: Verdict, impossible: set[tuple], seconds: float) -> str:

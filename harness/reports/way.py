@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from harness.experiment.schedule import Access, Schedule
 from harness.reports.chrome_trace import Lane, Span, written
+from harness.reports.exploration import SHADOWS, step_numbers
 from harness.reports.templates import filled
 from kernels.words import spell_entry
 
 TEMPLATE = "way.html.jinja"
 ONE_PATTERN, REPEATED = 2, 16    # accesses of what is repeated, and how many of them are folded
 ACCESS_NS = 1000                 # how long an access lasts in a trace
-SHADOWS = ("owner of", "mmu_owner")      # words of the harness's own checks
 
 
 class Step(NamedTuple):
@@ -24,6 +24,7 @@ class Step(NamedTuple):
 
     changes   whether the word became another
     call      the call of the module that it is a part of
+    step      the number of the step that it begins, as the text has it, or 0
     ends      the answer of a call that ends here, or what else is marked
     """
 
@@ -37,11 +38,12 @@ class Step(NamedTuple):
     ends: str = ""
     bad: bool = False
     call: str = ""
+    step: int = 0
 
 
-def steps_of(accesses: list[Access]) -> list[Step]:
+def steps_of(scenario, accesses: list[Access]) -> list[Step]:
     found: list[Step] = []
-    for access in accesses:
+    for access, step in zip(accesses, step_numbers(scenario, accesses)):
         if access.word.startswith(SHADOWS):
             continue
         if not access.bits:
@@ -49,7 +51,7 @@ def steps_of(accesses: list[Access]) -> list[Step]:
                               bool(access.mark)))
             continue
         found.append(Step(len(found) + 1, access.actor, access.text, access.word, _value(access, access.before),
-                          _value(access, access.after), access.after != access.before, call=access.call))
+                          _value(access, access.after), access.after != access.before, call=access.call, step=step))
     return found
 
 
@@ -71,7 +73,8 @@ def folded(steps: list[Step]) -> list[Step]:
             end += 1
         if end - at >= REPEATED:
             more = end - at - ONE_PATTERN
-            found += [*steps[at:at + ONE_PATTERN], steps[end - 1]._replace(text=f"{more} more like that, of other words", word="", before="", after="")]
+            found += [*steps[at:at + ONE_PATTERN], steps[end - 1]._replace(text=f"{more} more like that, of other words", word="", before="", after="",
+                                                                           step=max(step.step for step in steps[at + ONE_PATTERN:end]))]
             at = end
         else:
             found.append(steps[at])
@@ -95,7 +98,7 @@ def inside(steps: list[Step]) -> list[set[str]]:
 
 def page(schedule: Schedule, accesses: list[Access]) -> str:
     """The page as text.  Raises UsageError if jinja2 is not installed."""
-    scenario, whole = schedule.scenario, steps_of(accesses)
+    scenario, whole = schedule.scenario, steps_of(schedule.scenario, accesses)
     steps = folded(whole)
     actors = [script.actor.name for script in scenario.scripts]
     words = list(dict.fromkeys(step.word for step in steps if step.changes))
@@ -106,7 +109,7 @@ def page(schedule: Schedule, accesses: list[Access]) -> str:
             now = now | {step.word: step.after}
         states.append([now[word] for word in words])
     return filled(
-        TEMPLATE, "--html", name=scenario.name, about=_about(scenario), reason=schedule.reason, actors=actors, count=len(whole), steps=steps,
+        TEMPLATE, "--html", name=scenario.name, about=_about(scenario), reason=schedule.reason, actors=actors, rows=len(whole), numbered=max((step.step for step in whole), default=0), steps=steps,
         inside=inside(steps), words=words, first=[first[word] for word in words], states=states)
 
 
@@ -123,7 +126,7 @@ def trace_events(schedule: Schedule, accesses: list[Access]) -> str:
     scenario = schedule.scenario
     spans: dict[str, list[Span]] = {script.actor.name: [] for script in scenario.scripts}
     began: dict[str, tuple[int, str]] = {}       # by actor: the first access of the call that it is in
-    steps = steps_of(accesses)
+    steps = steps_of(scenario, accesses)
     for step in steps:
         at, mine = ACCESS_NS * step.number, spans[step.actor]
         if step.ends:

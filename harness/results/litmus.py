@@ -85,9 +85,10 @@ def unexpected(test, verdict: Verdict, violations, model: str = SC) -> list[str]
         found.append(f"observation {verdict.observation}, the file says {wanted}{WEAKER * weaker}")
     elif not wanted and not verdict.ok:
         found.append("the condition does not hold")
-    for name in violations:
-        if name not in allowed(test):
-            found.append(f"{name} is violated")
+    broken = [name for name in violations if name not in allowed(test)]
+    found += [f"{name} is violated" for name in broken]
+    if broken:
+        found[-1] += f", which `must_violate = {{{', '.join([*test.must_violate, *broken])}}};` in the initial state expects"
     return found + [f"{name} is not violated, as it must be" for name in test.must_violate if name not in violations]
 
 

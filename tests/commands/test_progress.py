@@ -2,10 +2,11 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from harness.commands.progress import Progress, Sign, interval
+from harness.commands.progress import Progress, Sign, interval, say_compiling
 
 
 @pytest.mark.parametrize("arguments, says", [
@@ -98,3 +99,16 @@ def test_a_bar_is_drawn_on_a_terminal_in_its_width_and_is_gone_in_the_end(capsys
 
 def test_hours_are_said_where_there_are_some():
     assert [interval(seconds) for seconds in (0, 72.9, 3723)] == ["00:00", "01:12", "1:02:03"]
+
+
+@pytest.mark.parametrize("kept, signatures, said", [("", (), True), ("search.search-5.nbi", (), False), ("search.searches-5.nbi", (), True),
+                                                    ("", ("known",), False)])
+def test_that_compiled_code_has_to_be_made_is_said_where_it_is_not_there(tmp_path, capsys, kept, signatures, said):
+    """It takes as long as many a search, and nothing else is printed meanwhile."""
+    def search():
+        pass
+    search.__module__ = "kernels.search"
+    if kept:
+        (tmp_path / kept).touch()
+    say_compiling(SimpleNamespace(py_func=search, made=SimpleNamespace(signatures=signatures, _cache=SimpleNamespace(cache_path=str(tmp_path)))), "it")
+    assert capsys.readouterr().err == "compiling it, once for this version of the program: about half a minute\n" * said

@@ -10,7 +10,7 @@ from harness.engines.explore import search
 from harness.engines.replay.steps import execute
 from harness.experiment import litmus, scenario_file
 from harness.experiment.schedule import Access, Schedule
-from harness.reports import way
+from harness.reports import exploration, way
 from tests.command_line import ROOT, command
 from tests.reports.chrome_trace import checked
 
@@ -57,7 +57,7 @@ def test_the_page_is_whole_and_needs_nothing_else(found):
     schedule, accesses = found
     page = way.page(schedule, accesses)
     text = read(page)
-    steps = way.steps_of(accesses)
+    steps = way.steps_of(schedule.scenario, accesses)
     assert page.count("<tr data-step=") == len(steps) and "TDX_OPERAND_BUSY_HOST_PRIORITY|RCX" in text
     assert not re.search(r"(src|href)=|https?:|url\(|@import", page)
     assert "both are refused" in text and "PENDING+EL+HP" in text and not any(step.word.startswith("owner") for step in steps)
@@ -82,7 +82,7 @@ def test_the_words_behind_each_step_are_those_of_the_accesses(found):
     schedule, accesses = found
     page = way.page(schedule, accesses)
     states = json.loads(re.search(r"states = (\[\[.*?\]\]);", page)[1])
-    steps = way.steps_of(accesses)
+    steps = way.steps_of(schedule.scenario, accesses)
     words = list(dict.fromkeys(step.word for step in steps if step.changes))
     assert len(states) == len(steps)
     for step, state in zip(steps, states):
@@ -93,13 +93,24 @@ def test_the_words_behind_each_step_are_those_of_the_accesses(found):
 
 
 def test_a_call_is_a_span_from_its_first_access_to_its_answer(found):
-    _, accesses = found
-    steps = way.steps_of(accesses)
+    schedule, accesses = found
+    steps = way.steps_of(schedule.scenario, accesses)
     within = way.inside(steps)
     end = next(number for number, step in enumerate(steps) if step.actor == "host0" and step.ends)
     first = next(number for number, step in enumerate(steps) if step.actor == "host0")
     assert all("host0" in within[number] for number in range(first, end + 1))
     assert not any("host0" in each for each in within[end + 1:])
+
+
+def test_steps_have_the_numbers_that_the_text_has(found):
+    """A page of 1735 rows was called that many steps, where the text said 68."""
+    schedule, accesses = found
+    page, text = way.page(schedule, accesses), exploration.trace(schedule, accesses)
+    shown = [(int(row[0]), row[1]) for line in text.splitlines() if (row := line.split()) and row[0].isdigit()]
+    steps = way.steps_of(schedule.scenario, accesses)
+    assert [(step.step, step.actor) for step in steps if step.step] == shown and len(shown) < len(steps)
+    assert [int(number) for number in re.findall(r'<td class="step">(\d+)</td>', page)] == [number for number, _ in shown]
+    assert f"{len(shown)} steps, with the numbers that the text has, in {len(steps)} rows: " in read(page)
 
 
 def test_what_comes_from_files_is_escaped(found):
@@ -138,6 +149,8 @@ def test_what_is_done_over_and_over_is_shown_once():
     whole = [step._replace(number=number, text=("store a new PAMT entry", "store bepoch")[number % 2]) for number in range(1, 1025)]
     whole = [step._replace(text="lock", changes=True, number=0), *whole, step._replace(number=1025, text="add", ends="TDX_SUCCESS")]
     shown = way.folded(whole)
+    numbered = way.folded([step._replace(number=number, text="load", step=number % 9) for number in range(20)])
+    assert [each.step for each in numbered] == [0, 1, 8]
     assert [(each.number, each.text) for each in shown] == [
         (0, "lock"), (1, "store bepoch"), (2, "store a new PAMT entry"), (1024, "1022 more like that, of other words"), (1025, "add")]
     few = [step._replace(number=number, text="load") for number in range(way.REPEATED - 1)]

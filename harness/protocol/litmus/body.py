@@ -133,7 +133,8 @@ class Body:
     def at(self, node) -> None:
         """The rows that follow are of this piece of C."""
         place = place_of(node)
-        self.where = f"P{self.number}:{place.line} {spelled(node)}"
+        function = f"{self.inlined[-1]}: " if self.inlined else ""
+        self.where = f"P{self.number}:{place.line} {function}{spelled(node)}"
         self.world.structs.places.setdefault(self.where, place)
 
     def row(self, op: Op, text: str = "", **fields) -> None:

@@ -3,7 +3,7 @@
     PROP    PROP \\/ PROP | PROP /\\ PROP | PROP => PROP | ~PROP | not PROP | (PROP) | true | false | ATOM
     ATOM    NAME = VALUE | NAME == VALUE | NAME != VALUE | NAME <> VALUE
     NAME    0:r1   x   [x]   a[1]   p->f   page 3
-    VALUE   a number, a NAME, or a word such as PENDING or TDX_OPERAND_BUSY
+    VALUE   a number, a NAME, or a word such as PENDING, TDX_OPERAND_BUSY or TDX_OPERAND_BUSY|RCX
 
 `~` binds tightest, then `/\\`, then `\\/`, then `=>`, which goes to the right.
 """
@@ -18,7 +18,8 @@ _TOKEN = re.compile(r"""\s*(?:
     (?P<symbol> /\\ | \\/ | => | == | != | <> | && | \|\| | [=~!()] )
   | (?P<register> \d+ \s* : \s* [A-Za-z_]\w* (?: (?:->|\.) \w+ | \[ \s* \d+ \s* \] )* )
   | (?P<number> -? (?: 0[xX][0-9a-fA-F]+ | \d+ ) )
-  | (?P<name> \[ \s* [A-Za-z_]\w* \s* \]
+  | (?P<name> [A-Z][A-Z0-9_]+ \|(?!\|) (?: level [ \t]+ \d+ | \w+ )
+            | \[ \s* [A-Za-z_]\w* \s* \]
             | [A-Za-z_][\w+]* (?: \s*(?:->|\.)\s*\w+ | \[ \s* \d+ \s* \] )* (?: [ \t]+ \d+ (?: [ \t]+ level [ \t]+ \d+ )? )? )
 )""", re.VERBOSE)
 # `int x`, `x int`, `int *p`: in `locations`, before or behind a name.
@@ -138,14 +139,16 @@ def normal(name: str) -> str:
     return re.sub(r"\s+", " ", name[1:-1] if name.startswith("[") else name.replace("->", "."))
 
 
+def atoms(proposition) -> list[Atom]:
+    """All comparisons of a proposition, in order."""
+    if isinstance(proposition, (All, Any)):
+        return [atom for part in proposition.parts for atom in atoms(part)]
+    return [proposition] if isinstance(proposition, Atom) else atoms(proposition.part) if isinstance(proposition, Not) else []
+
+
 def names(proposition) -> list[tuple[str, int]]:
     """(name, offset) of all that a proposition looks at, in order."""
-    if isinstance(proposition, Atom):
-        return [(proposition.left, proposition.offset)] + [
-            (proposition.right, proposition.offset)] * isinstance(proposition.right, str)
-    if isinstance(proposition, (All, Any)):
-        return [name for part in proposition.parts for name in names(part)]
-    return names(proposition.part) if isinstance(proposition, Not) else []
+    return [(name, atom.offset) for atom in atoms(proposition) for name in (atom.left, atom.right) if isinstance(name, str)]
 
 
 def holds(proposition, value_of: Callable) -> bool:

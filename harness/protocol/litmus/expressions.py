@@ -67,7 +67,8 @@ def place(body: Body, node, assigned: bool = False) -> Local | Shared:
             raise _unknown(body, node)
         if found.type.kind == "pointer" and found.constant == 0:
             raise body.error(node, f"`{node.name}`: an array or a struct among the locals can be passed on, not looked into")
-        raise body.error(node, f"`{node.name}` is a pointer to a shared word and stays so; its word is `*{node.name}`")
+        raise body.error(node, f"`{node.name}` is a pointer to a shared word and stays so; its word is `*{node.name}`,"
+                               f" its address `{node.name}`, without `&`")
     if isinstance(node, c_ast.UnaryOp) and node.op == "*":
         return pointed(body, value(body, node.expr), node)
     if isinstance(node, c_ast.StructRef):
@@ -76,6 +77,9 @@ def place(body: Body, node, assigned: bool = False) -> Local | Shared:
         return _element(body, node)
     if isinstance(node, c_ast.Cast):
         return place(body, node.expr)
+    if isinstance(node, c_ast.UnaryOp) and node.op == "&":
+        word = f"*{node.expr.name}" if isinstance(node.expr, c_ast.ID) and isinstance(body.find(node.expr.name), Value) else spelled(node.expr)
+        raise body.error(node, f"`{spelled(node)}` is an address, where the word itself is wanted: write `{word}`")
     raise body.error(node, f"`{spelled(node)}` is nothing that can be assigned to or pointed to")
 
 

@@ -36,7 +36,8 @@ def shared(body: Body, argument, node) -> Shared:
     """The shared word that a pointer argument points to."""
     found = pointed(body, value(body, argument), argument)
     if isinstance(found, Local):
-        raise body.error(node, f"`{spelled(argument)}` must point to a shared word")
+        already = f"; `{found.name}` does: write it without `&`" * (found.type.kind == "pointer")
+        raise body.error(node, f"`{spelled(argument)}` must point to a shared word{already}")
     return found
 
 

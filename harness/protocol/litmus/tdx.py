@@ -47,11 +47,17 @@ BAR = "wait_for_sept_zap"
 
 def called(node) -> set[str]:
     """Names of the functions that a piece of C calls, also as tdh_do_no_vcpus(function, ...)."""
+    found = called_here(node)
+    for _, child in node.children():
+        found |= called(child)
+    return found
+
+
+def called_here(node) -> set[str]:
+    """The same of a node itself, without what is in it."""
     found = {node.name.name} if isinstance(node, c_ast.FuncCall) and isinstance(node.name, c_ast.ID) else set()
     if NO_VCPUS in found and node.args is not None and isinstance(node.args.exprs[0], c_ast.ID):
         found.add(node.args.exprs[0].name)
-    for _, child in node.children():
-        found |= called(child)
     return found
 
 

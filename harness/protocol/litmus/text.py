@@ -118,7 +118,9 @@ def take_apart(whole: str, path: str) -> Text:
     before = re.sub(r'"[^"\n]*"|^[\w-]+=.*$', "", bare[header.end():opening], flags=re.MULTILINE)
     if before.strip():
         at = bare.index(before.strip().split()[0], header.end())
-        raise lines_.error(at, "only comments, a quoted line and KEY=VALUE lines may stand before the initial state")
+        directive = before.strip().startswith("#")
+        raise lines_.error(at, "only comments, a quoted line and KEY=VALUE lines may stand before the initial state"
+                               + "; `#define` and relatives go behind its `}`, before the processes" * directive)
     closing = _matching(bare, opening, lines_)
     end = _functions_end(bare, closing + 1, lines_)
     parts = _tail(bare, end, lines_)
@@ -135,7 +137,9 @@ def _matching(bare: str, opening: int, lines_: Text) -> int:
             depth.append((pairs[letter], offset))
         elif depth and letter in pairs.values():
             if letter != depth[-1][0]:
-                raise lines_.error(offset, f"`{letter}` here, where `{depth[-1][0]}` closes what is open")
+                wanted, opened = depth[-1][0], lines_.place(depth[-1][1])
+                raise lines_.error(offset, f"`{letter}` here, where `{wanted}` closes what is open: the `{bare[depth[-1][1]]}` in line"
+                                           f" {opened.line}, column {opened.column}")
             depth.pop()
             if not depth:
                 return offset
