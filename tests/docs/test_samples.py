@@ -62,6 +62,7 @@ def compared(line: str, how: str) -> str:
     if how == "shape":
         line = re.sub(r"-{3,}|\(.*?\)", "", line)          # rules; numbers of runs, names
         line = re.sub(r"\bcommit [0-9a-f]{12}", "commit", line)
+        line = re.sub(r"\b(?:vcpu|host)\d+\b", "actor", line)        # who was first
         line = re.sub(r"<?[-+.]?\d[\d.]*[MG]?( ?%)?", "", line)
         return " ".join(word for word in line.split() if word not in ("-", "~", "s", "ms", "us"))
     return line
@@ -107,6 +108,7 @@ def test_a_line_that_is_not_printed_is_seen():
     assert missing(["one", "three"], "one\nthree 3\n", "lines") == "three"
     shown = ["a rate  12.5 %  <.01", "BUSY, most: 4"]
     assert missing(shown, "a rate   3  2.4\nBUSY, most: 77M\n", "shape") == ""
+    assert missing(["the first 2 s into it on host0"], "the first 3 s into it on vcpu2\n", "shape") == ""
     assert missing(shown, "no rate  3  2.4\nBUSY, most: 77M\n", "shape") != ""
 
 
