@@ -26,7 +26,7 @@ MISSPELT = {
 def test_what_is_nearly_a_word_of_the_initial_state_is_a_mistake(items):
     """As a shared word that nothing names it would leave another world than is meant, without a word about it."""
     with pytest.raises(UsageError) as mistake:
-        litmus.parse(f"C t\n{{\n\t{items}\n}}\nP0(atomic_t *refcount) {{ u64 err = tdh_mem_track(td); }}\nforall (true)\n", "t")
+        litmus.parse(f"C t\n{{\n\t{items}\n}}\nP0(atomic_t *refcount) {{ int pairs, page; u64 err = tdh_mem_track(td); }}\nforall (true)\n", "t")
     assert str(mistake.value).startswith(f"t:3:{2 + items.find('refcont =') if items.startswith('z') else 2}: ") and MISSPELT[items] in str(mistake.value)
 
 
@@ -35,6 +35,11 @@ def test_a_word_that_nothing_names_is_allowed_where_it_is_near_nothing():
     test = litmus.parse("C t\n{ z = 1; x1 = 1; x2 = 3; int listd; y = &fresh; fresh = 5; spinlock_t pair; }\n"
                         "static void f(void) { spin_lock(&pair); }\nP0(int *x1, int **y) { f(); }\nexists (x1=1)\n", "t")
     assert {each.name for each in test.variables} == {"z", "x1", "x2", "listd", "y", "fresh", "pair"}
+
+
+def test_a_word_about_the_td_may_be_a_shared_word_by_its_type_or_as_a_parameter():
+    test = litmus.parse("C t\n{ int pairs = 3; page = 4; }\nP0(int *page) { int r = *page; }\nlocations [pairs; page]\nforall (true)\n", "t")
+    assert [ending.words for ending in search.run(test).endings] == [("4", "3")]
 
 
 def test_true_and_null_are_values_and_no_words():
