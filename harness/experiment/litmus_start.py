@@ -42,7 +42,7 @@ def initial(text: Text, structs, parameters: dict[str, Type], declared=()):
     for item, offset in _items(text):
         if litmus_td.take(table, item, offset):
             continue
-        litmus_td.check_form(text, item, offset, named)
+        litmus_td.check_form(text, item, offset, parameters.keys() | variables.keys())
         found = _ITEM.match(item)
         if not found:
             raise litmus_td.not_understood(text, item, offset)

@@ -63,11 +63,11 @@ def words_named(text: Text) -> set[str]:
     return {word for part in parts for word in re.findall(r"[A-Za-z_]\w*", part.text)}
 
 
-def check_form(text: Text, item: str, offset: int, named: set[str]) -> None:
-    """Refuse an item that begins as one about the TD and goes on otherwise, unless it is a shared word that is `named`."""
+def check_form(text: Text, item: str, offset: int, shared: set[str]) -> None:
+    """Refuse an item that begins as one about the TD and goes on otherwise, unless it is a `shared` word; with a type it is one."""
     word = re.match(r"(?:start\.)?(\w*)", item)[1]
     form = INTERRUPT if re.match(r"P\d+\s", item) else FORMS.get(word)
-    if form and word not in named:
+    if form and word not in shared:
         raise text.error(offset, f"`{_line(item)}`: must be {form}")
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from harness.engines.explore import search
 from harness.errors import UsageError
-from harness.experiment import litmus, litmus_td
+from harness.experiment import litmus
 from harness.experiment.litmus_loops import endless
 from harness.experiment.litmus_names import StatusClass
 from harness.engines.replay.steps import execute
@@ -361,43 +361,6 @@ def test_what_the_initial_state_says_of_the_td_has_its_place(item, said):
         litmus.parse(f"C t\n{{\n\t{item}\n}}\nP0() {{ u64 err = tdh_mem_track(td); }}\nforall (true)\n", "t")
     with pytest.raises(UsageError, match="^t: module = '8.8'"):              # it is not the file that says it
         litmus.parse("C t\n{\n\tmodule = 1.5.05;\n}\nP0() { u64 err = tdh_mem_track(td); }\nforall (true)\n", "t", {"module": "8.8"})
-
-
-MISSPELT = {
-    "pair = false;": "`pair`: no process, condition or `locations` names it; did you mean `pairs = true` or `pairs = false`?",
-    "dynamic_pmat = true;": "did you mean `dynamic_pamt = true`", "modul = 1.5.24;": "did you mean `module = 1.5.24`?",
-    "pairs = 0;": "`pairs = 0`: must be `pairs = true` or `pairs = false`", "page 3 = 5;": "must be `page 3 = FREE`",
-    "start.pairs = false;": "`start.pairs = false`: must be `pairs = true`", "page3 = FREE;": "did you mean `page 3 = FREE`",
-    "pages 3 = MAPPED;": "not understood in an initial state; did you mean `page 3 = FREE` or `page 0 level 1 = MAPPED`? Of the TD `page N = STATE`, `mod",
-    "!!;": "`page N = STATE`, `module = RELEASE`, `pairs = false`, `listed vcpuN", "must_violate = no_halt;": "must be `must_violate = {no_halt}`",
-    "large_pages = true;": "`large_pages`: a key of scenarios in TOML, not of a litmus test", "P1 interrupt P0;": "must be `P1 interrupts P0`", "int refcont = 1;": "did you mean `refcount`?", "z = 1; refcont = 1;": "did you mean `refcount`?",
-    "pairs = false;": "start.pairs = false: only together with dynamic_pamt = true", "crossed = true;": "crossed = true: only together with",
-}
-
-
-@pytest.mark.parametrize("items", MISSPELT)
-def test_what_is_nearly_a_word_of_the_initial_state_is_a_mistake(items):
-    """As a shared word that nothing names it would leave another world than is meant, without a word about it."""
-    with pytest.raises(UsageError) as mistake:
-        litmus.parse(f"C t\n{{\n\t{items}\n}}\nP0(atomic_t *refcount) {{ u64 err = tdh_mem_track(td); }}\nforall (true)\n", "t")
-    assert str(mistake.value).startswith(f"t:3:{2 + items.find('refcont =') if items.startswith('z') else 2}: ") and MISSPELT[items] in str(mistake.value)
-
-
-def test_a_word_that_nothing_names_is_allowed_where_it_is_near_nothing():
-    """As herd7 has it; words that differ in a digit are two on purpose, one that is pointed to is named, a helper's too."""
-    test = litmus.parse("C t\n{ z = 1; x1 = 1; x2 = 3; int listd; y = &fresh; fresh = 5; spinlock_t pair; }\n"
-                        "static void f(void) { spin_lock(&pair); }\nP0(int *x1, int **y) { f(); }\nexists (x1=1)\n", "t")
-    assert {each.name for each in test.variables} == {"z", "x1", "x2", "listd", "y", "fresh", "pair"}
-
-
-def test_true_and_null_are_values_and_no_words():
-    assert outcomes("C t\n{ bool no = false; bool yes = true; int *p = NULL; }\nP0(bool *no) { }\nlocations [no; yes; p]\nforall (true)\n") == {("0", "0", "1")}
-
-
-def test_the_form_of_each_word_about_the_td_is_understood():
-    for key, forms in litmus_td.FORMS.items():
-        for form in re.findall("`([^`]*)`", forms):
-            assert form.startswith(key) and litmus_td.take({}, form, 0)
 
 
 @pytest.mark.parametrize("shown", ["x; 0:r", "int x; 0:r int;", "int x; int 0:r", "x int; 0:r"])
