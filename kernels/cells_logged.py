@@ -17,7 +17,7 @@ from kernels.record import WORD
 class Notes(NamedTuple):
     """Where a process notes what it does.
 
-    own           address of its record; at: record.Tables
+    own           address of its record; at: record.Tables, with room for all but whole runs; whole: with room for those too
     answer_kinds  int64 (answers,): AnswerKind
     accesses      bool (rows,): the rows that are logged
     run           the number of the span that is a whole run
@@ -26,6 +26,7 @@ class Notes(NamedTuple):
 
     own: int
     at: record.Tables
+    whole: record.Tables
     answer_kinds: np.ndarray
     accesses: np.ndarray
     run: int
@@ -82,9 +83,9 @@ def batch(rows, start, registers, script, block, cells_at, stride, count, proces
         random = cells.mix(random)
         for _ in range(random >> 20 & spread):
             atomics.pause()
-        record.begin_span(notes.own, notes.at, notes.run, atomics.ticks())
+        record.begin_span(notes.own, notes.whole, notes.run, atomics.ticks())
         ended[cell] = _one(rows, registers, block + cells_at + cell * stride, script, random, limit_ns, block + cells.STOPPED, notes)
-        record.end_span(notes.own, notes.own + WORD * notes.at.half, notes.at, notes.run, atomics.ticks())
+        record.end_span(notes.own, notes.own + WORD * notes.at.half, notes.whole, notes.run, atomics.ticks())
         if ended[cell] != cells.DONE:            # one is enough to be seen
             atomics.store64(block + cells.STOPPED, 1)
     atomics.fetch_add64(block + cells.FINISHED, 1)

@@ -34,7 +34,8 @@ CELLS_MOST, BYTES_MOST = 4096, 64 << 20
 SPREADS = (0, 3, 15, 63)         # pauses at most before a cell, by batch
 WAIT_NS = 100_000_000            # a row that waits so long waits for ever
 LOST_S = 60                      # a batch that takes so long has lost a process
-LOG_ROOM = 4096                  # accesses, calls and spans of a process that are kept of recorded runs
+LOG_ROOM = 4096                  # accesses, calls and spans of a process that are kept of recorded runs ...
+RUNS_ROOM = 256                  # ... so many of them whole runs, which no loop in one can keep out
 READING, APART = "a reading of the clock takes, ns", "clocks of two processors differ by at least, ns"
 RECORDED_SPREAD = 15             # pauses at most before each of those ...
 RECORDED_BATCHES = 10            # ... in one of so many batches
@@ -110,7 +111,9 @@ class _Notes:
         self.accesses = own_accesses(program, world.test.shown)
 
     def of(self, process: int) -> cells_logged.Notes:
-        return cells_logged.Notes(self.words[process].ctypes.data, self.at, self.kinds, self.accesses, self.spans.index(PROCESS), len(self.spans))
+        within = self.at._replace(log_room=LOG_ROOM - RUNS_ROOM)
+        return cells_logged.Notes(self.words[process].ctypes.data, within, self.at, self.kinds, self.accesses, self.spans.index(PROCESS),
+                                  len(self.spans))
 
     def taken(self) -> tuple[dict[str, np.ndarray], int]:
         """(what the processes have noted of a batch, by process; ticks from the first to the last), and forget it.

@@ -111,6 +111,17 @@ def test_a_recorded_run_that_does_not_end_is_the_last():
     assert kinds == ["deadlock"] and spans(test, traced, "P0")[0]["args"]["came to"].startswith("deadlock")
 
 
+def test_a_loop_of_accesses_keeps_no_run_out_of_the_log():
+    test = litmus.parse("""C long
+{ int x = 0; }
+P0(int *x) { int i = 0; int r0; while (i < 5000) { r0 = READ_ONCE(*x); i++; } }
+P1(int *x) { WRITE_ONCE(*x, 1); }
+forall (true)
+""", "long.litmus")
+    names = [event["name"] for event in spans(test, cells.record(test, 3, 1), "P0") if event["cat"] == "run"]
+    assert names == ["run 1", "run 2", "run 3"]
+
+
 # Each waits until the other has its first lock.
 CROSSED = """C crossed
 { spinlock_t a; spinlock_t b; int x = 0; int y = 0; }
