@@ -405,7 +405,7 @@ def test_a_real_night_judges_the_shipped_configs(tmp_path, capsys):
     code = main(["nightly", str(ROOT / "configs/nightly"), "--blocks", "1", "--set", "duration_s=0.1", "--set",
                  "warmup_s=0.05", "--history", str(tmp_path / "history"), "--out", str(tmp_path / "results"),
                  "--commit", "abc"])
-    assert code in (0, 1, 3)                                 # a busy machine may miss what is expected
+    assert code in (0, 1, 3, 4)                              # a busy machine may miss what is expected
     text = capsys.readouterr().out
     assert "commit abc, 1 block," in text
     names = {path.stem for path in ROOT.glob("configs/nightly/*.toml")}
