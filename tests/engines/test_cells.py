@@ -1,7 +1,9 @@
 """Litmus tests by real processes: the outcomes are those that the search has, the processor's weak one among them."""
 
 import os
+import time
 
+import numpy as np
 import psutil
 import pytest
 
@@ -10,6 +12,7 @@ from harness.engines.explore import search
 from harness.experiment import litmus
 from harness.reports.events import of_litmus
 from harness.results.litmus import judge
+from kernels import cells as kernels_cells
 from kernels.atomics import X86
 from tests.command_line import ROOT
 from tests.reports.chrome_trace import checked
@@ -42,6 +45,24 @@ def test_a_store_is_seen_late_without_a_fence_and_never_with_one():
     if X86 and SEVERAL:
         assert weak("SB", TRIES)
     assert weak("SB+mbs", 1) == 0
+
+
+def test_what_cells_come_to_is_counted_as_by_the_order_of_whole_rows():
+    random = np.random.default_rng(3)
+    for columns in (1, 2, 11, 300):                    # 300: more than there are words to tell rows apart by
+        rows = random.integers(-2, 2, (500, 3))[:, np.arange(columns) % 3]
+        assert counted(*cells._distinct(rows)) == counted(*np.unique(rows, axis=0, return_counts=True))
+
+
+def test_two_rows_of_one_word_are_not_one_row():
+    first, second = (int(each) for each in cells._ODD[:2])
+    rows = np.array([[second, 0], [0, first], [second, 0]])
+    assert len(set(rows @ cells._ODD[:2])) == 1        # so the shorter way would take the two for one
+    assert counted(*cells._distinct(rows)) == {(second, 0): 2, (0, first): 1}
+
+
+def counted(rows, counts) -> dict:
+    return {tuple(row): times for row, times in zip(rows.tolist(), counts.tolist())}
 
 
 @pytest.mark.slow
@@ -161,6 +182,22 @@ def test_a_lost_process_is_an_error_and_leaves_none_behind(monkeypatch):
     with pytest.raises(RuntimeError, match="is gone"):
         cells.run(test, 1000, 1)
     assert set(psutil.Process().children()) <= set(before)
+
+
+def test_of_a_batch_that_is_given_up_one_process_may_go_before_another(monkeypatch):
+    test, work = litmus.parse(CROSSED, "crossed.litmus"), cells._Workers._go
+
+    def late(self, number, *given):
+        random = work(self, number, *given)
+        if number == 1 and given[1]:                       # not when it is compiled
+            self.world.control[kernels_cells.FINISHED // 8] -= 1
+            time.sleep(0.3)                                # its fellow has seen the end of the batch and is gone
+            self.world.control[kernels_cells.FINISHED // 8] += 1
+        return random
+
+    monkeypatch.setattr(cells._Workers, "_go", late)
+    ran = cells.run(test, 1000, 1)
+    assert ran.given_up and {ending.kind for ending in ran.endings} == {"deadlock"}
 
 
 def test_kvms_own_flows_run_to_the_end_of_their_scripts():
