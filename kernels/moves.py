@@ -62,7 +62,7 @@ ORDERS = 8
 
 ACTORS_MAX = 8
 BRANCHES_MAX = 64                # outcomes of one choice
-ROWS_MAX = 50_000                # rows of one move; more is a loop that no other actor can end
+ROWS_MAX = 16_383                # rows of one move; more is a loop that no other actor can end
 SETTLE = BRANCHES_MAX            # a move that makes no access of its own: up to the first contested one
 # Of store buffers, in place of an outcome: the oldest store leaves the buffer; the first row's store goes into it (schedules).
 DRAIN, HOLD = SETTLE + 1, SETTLE + 2

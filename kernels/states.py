@@ -23,7 +23,7 @@ import numpy as np
 from kernels import atomics
 from kernels.compiling import kernel
 from kernels.interned import ABSENT, Table, index_again, intern
-from kernels.moves import ACTORS_MAX, BRANCHES_MAX, in_kicks
+from kernels.moves import ACTORS_MAX, BRANCHES_MAX, ROWS_MAX, in_kicks
 from kernels.ops import REGISTERS, Register
 from kernels.packed import BITS, SHIFT, WHAT, WIDER_STATE, WORD, Dictionary, pack, unpack
 from kernels.symmetry import KICK_AT, LEADER, LEFT, NAME, OWN, OWN_AT, PICKS, ROLE, exchanged
@@ -47,9 +47,11 @@ assert ACTORS_MAX * ALIKE_BRANCHES_MAX * (ACTORS_MAX + ACTORS_MAX * ACTORS_MAX) 
 LAST = 1 << 30                   # of an arc: it is the last of its state; states have lower numbers
 SELF = 0x7FFF                    # in place of an actor's own name
 
-# A row of the table of moves is two words of numbers: memory, locals, branch and 12 flags; locals, memory, rows and 2 flags.
-MEMORY_BITS, LOCAL_BITS, BRANCH_BITS, ROWS_BITS = 28, 17, 7, 17
-FLAGS_LOW, FLAGS_HIGH = 12, 2
+# A row of the table of moves is two words of numbers: memory, locals, branch and 12 flags; locals, memory, rows and 4 flags.
+MEMORY_BITS, LOCAL_BITS, BRANCH_BITS, ROWS_BITS = 28, 17, 7, 15
+FLAGS_LOW, FLAGS_HIGH = 12, 4
+assert 2 * ROWS_MAX + 1 < 1 << ROWS_BITS
+assert MEMORY_BITS + LOCAL_BITS + BRANCH_BITS + FLAGS_LOW == MEMORY_BITS + LOCAL_BITS + ROWS_BITS + FLAGS_HIGH == 64
 MOVE_WORDS = 2
 
 

@@ -113,8 +113,8 @@ class File(Table):
                                                          description="whether a guest ACCEPTs before its first touch; either: "
                                                                      "both are tried")
     pending_ve: bool = Field(True, description="a touch of a PENDING page is a #VE for the guest")
-    dpamt: str = Field("", description="how the kernel gets and puts page pairs (use = [PAGE]); implies dynamic_pamt")
-    pamt_cache: int = Field(0, ge=0, le=8, description="with dpamt: page pairs to which each user's cache is topped up before a fault (KVM: "
+    dpamt: str = Field("", description="how the kernel gets and puts page pairs (use = [PAGE], and KVM's flows); implies dynamic_pamt")
+    pamt_cache: int = Field(0, ge=0, le=8, description="with dpamt: page pairs to which each user's or vCPU's cache is topped up before a fault (KVM: "
                                                        "5); 0: there always is a pair")
     crossed: bool = Field(False, description="the pair of each 2 MiB lies in the other 2 MiB; with split, that of those 2 MiB only")
     dynamic_pamt: bool = Field(False, description="PAMT entries of 4 KiB pages in pages that the host gives")
@@ -264,12 +264,12 @@ class Scenario:
     @property
     def counts_pairs(self) -> bool:
         """Whether the kernel counts the pages of each range for its pair."""
-        return self.uses_pairs and BY_NAME[self.file.dpamt].counts
+        return bool(self.file.dpamt) and BY_NAME[self.file.dpamt].counts
 
     @property
     def whole_from(self) -> int | None:
         """With a placement: from which page on a guest's 2 MiB are 2 MiB of the host; None: all pages lie by themselves, as nothing is large."""
-        if any(script.uses == "split" for script in self.scripts):
+        if any(script.uses == "split" for script in self.scripts) or self.uses_pairs and self.file.large_pages:
             return ENTRIES               # pages of other TDs lie by themselves
         large = self.file.large_pages or any(level and STATE[state.partition("+")[0]].leaf for _, level, state in self.pages)
         return 0 if large or any(step.large for script in self.scripts for step in script.steps) else None
@@ -277,7 +277,7 @@ class Scenario:
     @functools.cached_property
     def layout(self) -> Layout:
         return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt, self.uses_flows and self.file.guest.one_at_a_time,
-                         self.uses_pairs, inhibits=self.uses_flows and self.file.large_pages, placement=self.file.placement,
+                         bool(self.file.dpamt), inhibits=self.uses_flows and self.file.large_pages, placement=self.file.placement,
                          whole_from=self.whole_from)
 
     @functools.cached_property
@@ -294,14 +294,15 @@ class Scenario:
         return _program(self.vcpus, self.hosts, self.module, self.primitive, self.file.exclusive_ownership,
                         self.file.pending_ve, self.file.dynamic_pamt, busted,
                         self.policy if self.uses_flows else None, self.file.accept_first, labels, self.behaviour_of_guest(),
-                        BY_NAME[self.file.dpamt] if self.uses_pairs else None, self.file.crossed,
+                        BY_NAME[self.file.dpamt] if self.file.dpamt else None, self.file.crossed,
                         tuple(sorted({script.uses for script in self.scripts if script.uses})), self.tso and self.uses_flows,
                         self.file.placement, self.whole_from)
 
     def behaviour_of_guest(self) -> Behaviour:
         if self.uses_flows:
             return Behaviour(guest=self.file.guest, accept_2m=bool(self.file.accept_2m), large_pages=self.file.large_pages,
-                             accept_parts=0.5 if self.file.accept_2m == "either" else 0.0)
+                             accept_parts=0.5 if self.file.accept_2m == "either" else 0.0,
+                             design=BY_NAME[self.file.dpamt] if self.file.dpamt else None, pamt_cache=self.file.pamt_cache, pamt_queue=False)
         return Behaviour(pamt_cache=self.file.pamt_cache)
 
     def behaviour(self) -> str:
@@ -374,9 +375,9 @@ class Scenario:
             for part in range(first, first + (1 << 9 * level), 1 << 9 * (level - 1)):
                 _set_page(memory, part, level - 1, state, False, releases.find(self.module).access)
         if layout.dynamic_pamt and layout.frames:
-            memory.count_host(pairs=self.file.start.pairs and not self.uses_pairs)
+            memory.count_host(pairs=self.file.start.pairs and not self.file.dpamt)
         elif layout.dynamic_pamt:
-            memory.give_pairs(data=self.file.start.pairs and not self.uses_pairs)
+            memory.give_pairs(data=self.file.start.pairs and not self.file.dpamt)
         for page in [page for script in self.scripts if script.uses == "split" for page in script.flow]:
             memory.set_word(layout.pamt("2m", "data", page) + PAMT_TYPE, PT_REG, 8)
         for name, pages in self.file.start.listed.items():

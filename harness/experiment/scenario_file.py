@@ -106,12 +106,12 @@ def _file(table: dict, name: str, path: str) -> File:
 def _scenario(file: File, module: str) -> Scenario:
     if not file.actors:
         raise KeyProblem("actors", {}, "must name actors such as vcpu0 and host0, with their scripts")
-    scripts = make_scripts(file.actors, module)
+    scripts = make_scripts(file.actors, module, pages_of(file))
     if len(scripts) > ACTORS_MAX:
         raise KeyProblem("actors", sorted(file.actors), f"at most {ACTORS_MAX} actors are explored")
     kinds = [script.actor.kind for script in scripts]
     vcpus, hosts = max(1, kinds.count("vcpu")), max(1, kinds.count("host"))
-    _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt, pairs=any(script.uses for script in scripts),
+    _check_words(file, layout_of(vcpus, hosts, file.dynamic_pamt, pairs=bool(file.dpamt),
                                  placement=file.placement))
     _check_placed(file)
     _check_listed(file, scripts)
@@ -167,11 +167,16 @@ def _check_model(file: File) -> None:
 
 # --- the start -------------------------------------------------------------------------------
 
+def pages_of(file: File) -> int:
+    """How many pages its TD has: with a design of Dynamic PAMT two ranges of them."""
+    return PAGES * (RANGES if file.dpamt else 1)
+
+
 def _pages(file: File, scripts: tuple[Script, ...]) -> tuple[tuple[int, int, str], ...]:
     """(page, level, state) of what the file says, and of all pages that scripts name."""
     pages = []
     for key, state in file.start.pages.items():
-        page, level = _page_and_level(f"start.pages.{key}", key)
+        page, level = _page_and_level(f"start.pages.{key}", key, pages_of(file))
         pages.append((page, level, _state(f"start.pages.{key}", state, level)))
     large = {(page >> 9 * level, level): f"{page} level {level}" for page, level, state in pages
              if level and STATE[state.partition("+")[0]].leaf}
@@ -204,12 +209,12 @@ def _children(file: File) -> tuple[tuple[int, int, str], ...]:
     return tuple(children)
 
 
-def _page_and_level(key: str, text: str) -> tuple[int, int]:
+def _page_and_level(key: str, text: str, pages: int = PAGES) -> tuple[int, int]:
     words = text.split()
-    if words and words[0].isdecimal() and int(words[0]) < PAGES and (
+    if words and words[0].isdecimal() and int(words[0]) < pages and (
             len(words) == 1 or len(words) == 3 and words[1] == "level" and words[2] in ("0", "1", "2")):
         return int(words[0]), int(words[2]) if len(words) == 3 else 0
-    raise KeyProblem(key, text, f"must be a page number below {PAGES}, or 'PAGE level N'")
+    raise KeyProblem(key, text, f"must be a page number below {pages}, or 'PAGE level N'")
 
 
 def _state(key: str, name: str, level: int) -> str:
@@ -230,7 +235,7 @@ def _check_words(file: File, layout: Layout) -> None:
             raise KeyProblem(f"start.words.{name}", value, "must be at least 0 and below 2^64")
     for name in file.watch:
         if name.startswith("page "):
-            _page_and_level("watch", name.removeprefix("page "))
+            _page_and_level("watch", name.removeprefix("page "), layout.pages)
         else:
             _check_word(layout, "watch", name)
 
@@ -246,16 +251,25 @@ def _check_word(layout: Layout, key: str, name: str) -> None:
 
 
 def _check_design(file: File, scripts: tuple[Script, ...]) -> None:
-    """Who uses page pairs needs a design for them, and what has a design is about nothing else."""
+    """Who uses page pairs needs a design for them.  KVM's flows may have one; users beside them are other TDs."""
     users = [script for script in scripts if script.uses]
     if file.dpamt:
         check_design("dpamt", file.dpamt)
-    if bool(users) != bool(file.dpamt):
-        raise KeyProblem("dpamt", file.dpamt, "must be given exactly where an actor is { use = [PAGE, ...] }")
-    if file.pamt_cache and not users:
-        raise KeyProblem("pamt_cache", file.pamt_cache, "needs an actor { use = [PAGE, ...] }")
-    if users and len(users) < len(scripts):
-        raise KeyProblem("actors", sorted(file.actors), "those that use page pairs stand beside nobody else")
+    flows = [script for script in scripts if script.flow is not None and not script.uses]
+    if users and not file.dpamt or file.dpamt and not (users or flows):
+        raise KeyProblem("dpamt", file.dpamt, "must be given where an actor is { use = [PAGE, ...] }, and may be with KVM's flows (touch, remove)")
+    if file.pamt_cache and not file.dpamt:
+        raise KeyProblem("pamt_cache", file.pamt_cache, "needs dpamt, and an actor { use = [PAGE, ...] } or KVM's flows")
+    if users and len(users) + len(flows) < len(scripts):
+        raise KeyProblem("actors", sorted(file.actors), "those that use page pairs stand beside nobody else but KVM's flows (touch, remove)")
+    own = {page for script in flows for page in script.flow}
+    for script in users if flows else ():
+        wrong = [page for page in script.flow if page in own or file.large_pages and page >= PAGES or script.uses == "split"]
+        if wrong:
+            raise KeyProblem(f"actors.{script.actor.name}.{script.uses}", wrong[0], "must be another TD's page: one that KVM's flows do not"
+                             f" name, with large_pages below {PAGES}; and beside them no split")
+    if flows and file.crossed:
+        raise KeyProblem("crossed", True, "not together with KVM's flows (touch, remove); a placement scatters pairs")
 
 
 def _check_placed(file: File) -> None:
@@ -282,13 +296,13 @@ def _check_flows(file: File, scripts: tuple[Script, ...]) -> None:
     if file.large_pages:
         wrong = next((message for bad, message in (
             (not flows, "an actor with KVM's flows: { touch = [PAGE] } or { remove = [PAGE] }"),
-            (file.dynamic_pamt, "dynamic_pamt = false: td.dpamt of a config gets and puts the pairs of parts"),
+            (file.dynamic_pamt and not file.dpamt, "dpamt where dynamic_pamt is on: no large page has a pair"),
             (file.policy.zap_lock != "write" or not file.policy.freeze, "a policy with zap_lock = 'write' and freeze = true"),
         ) if bad), "")
         if wrong:
             raise KeyProblem("large_pages", True, f"needs {wrong}")
     for key, state in file.start.pages.items():
-        page, level = _page_and_level(f"start.pages.{key}", key)
+        page, level = _page_and_level(f"start.pages.{key}", key, pages_of(file))
         if level < 2 and file.large_pages:
             continue
         below = [each for script in scripts for each in script.flow or () if each >> 9 * level == page >> 9 * level]

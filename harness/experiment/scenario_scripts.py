@@ -20,8 +20,8 @@ OPERANDS = re.compile(r"(?: (?P<page>[0-9]+))?(?: level (?P<level>[012]))?(?: re
 FORM = "write CALL [PAGE] [level N] [retry N | retry forever]"
 
 
-def make_scripts(actors: dict, module: str) -> tuple[Script, ...]:
-    """A script for each actor: vCPUs, then host threads, in the order of their numbers."""
+def make_scripts(actors: dict, module: str, pages: int = PAGES) -> tuple[Script, ...]:
+    """A script for each actor: vCPUs, then host threads, in the order of their numbers; KVM's flows name pages below `pages`."""
     numbers: dict[str, list[int]] = {kind: [] for kind in FLOW_KEYS}
     for name, words in actors.items():
         named = NAME.fullmatch(name)
@@ -32,14 +32,14 @@ def make_scripts(actors: dict, module: str) -> tuple[Script, ...]:
         if sorted(given) != list(range(len(given))):
             raise KeyProblem("actors", sorted(actors), f"{kind}s must be numbered from 0 without gaps")
     first_host = max(1, len(numbers["vcpu"]))
-    return tuple(make_script(Actor(first + index, f"{kind}{index}", kind, index), actors[f"{kind}{index}"], module)
+    return tuple(make_script(Actor(first + index, f"{kind}{index}", kind, index), actors[f"{kind}{index}"], module, pages)
                  for kind, first in (("vcpu", 0), ("host", first_host)) for index in sorted(numbers[kind]))
 
 
-def make_script(actor: Actor, words, module: str) -> Script:
+def make_script(actor: Actor, words, module: str, pages: int = PAGES) -> Script:
     key = f"actors.{actor.name}"
     if isinstance(words, dict):
-        return Script(actor, flow=_pages(key, actor.kind, words), uses=next((key for key in USERS if key in words), ""))
+        return Script(actor, flow=_pages(key, actor.kind, words, pages), uses=next((key for key in USERS if key in words), ""))
     items = [words] if isinstance(words, str) else words
     if not isinstance(items, list) or not items or not all(isinstance(item, str) for item in items):
         raise KeyProblem(key, words, "must be a call, or a list of calls")
@@ -49,13 +49,13 @@ def make_script(actor: Actor, words, module: str) -> Script:
     return Script(actor, steps)
 
 
-def _pages(key: str, kind: str, words: dict) -> tuple[int, ...]:
+def _pages(key: str, kind: str, words: dict, below: int) -> tuple[int, ...]:
     """The pages that KVM's flow is about."""
     flow = next(iter(words), "")
     if len(words) != 1 or flow not in FLOW_KEYS[kind]:
         forms = " or ".join(f"{{ {each} = [PAGE, ...] }}" for each in FLOW_KEYS[kind])
         raise KeyProblem(key, words, f"must be a list of calls, or {forms}")
-    pages, most = words[flow], PAGES * (RANGES if flow in USERS else 1)
+    pages, most = words[flow], PAGES * RANGES if flow in USERS else below
     if not isinstance(pages, list) or not all(isinstance(page, int) and 0 <= page < most for page in pages):
         raise KeyProblem(f"{key}.{flow}", pages, f"must be a list of page numbers below {most}")
     return tuple(pages)

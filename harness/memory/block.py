@@ -162,13 +162,18 @@ class Memory:
     def give_pairs(self, td: int = 0, data: bool = True) -> None:
         """With Dynamic PAMT: each 2 MiB have a pair of pages of the group PAIRS, unless they are a large page.
 
-        data   whether those of data pages have one
+        data   whether those of data pages have one of which no page is in use
         """
         layout = self.layout
         for number, (group, place) in enumerate(layout.ranges()):
-            large = group == "data" and (not data or layout.large_from <= place * ENTRIES < layout.pages)
-            if not large and self.word(layout.at(f"pamt_2m.{group}", place, td) + PAMT_TYPE, 8) == PT_NDA:
+            large = group == "data" and layout.large_from <= place * ENTRIES < layout.pages
+            if large or self.word(layout.at(f"pamt_2m.{group}", place, td) + PAMT_TYPE, 8) != PT_NDA:
+                continue
+            used = self.used_of(group, place, td)
+            if data or used or group != "data":
                 self.give_pair(group, place, (2 * number, 2 * number + 1), td)
+            if layout.counted_pairs and group == "data" and used:
+                self.set_word(layout.at("dpamt_ref", place, td), used)
 
     def take_pairs(self) -> None:
         """No 2 MiB of the first TD have a pair."""
@@ -182,8 +187,11 @@ class Memory:
         """2 MiB have a pair of PAMT pages (of the group PAIRS); the pages of them that are in use are counted."""
         layout = self.layout
         node = layout.at(f"pamt_2m.{group}", place, td)
-        types = self.view(f"pamt_4k.{group}", np.uint8, td)[place * ENTRIES:(place + 1) * ENTRIES, PAMT_TYPE]
-        self._give(node, np.count_nonzero(types), [layout.at(f"pamt_4k.{PAIRS}", page, td) for page in pages])
+        self._give(node, self.used_of(group, place, td), [layout.at(f"pamt_4k.{PAIRS}", page, td) for page in pages])
+
+    def used_of(self, group: str, place: int, td: int = 0) -> int:
+        """How many pages of 2 MiB are in use, by use."""
+        return int(np.count_nonzero(self.view(f"pamt_4k.{group}", np.uint8, td)[place * ENTRIES:(place + 1) * ENTRIES, PAMT_TYPE]))
 
     def _take(self, node: int, entries=()) -> None:
         for offset, width in ((PAMT_TYPE, 8), (PAMT_COUNT, 16), (PAMT_PAIR, 64)):

@@ -20,7 +20,7 @@ def scenario_report(found, verdict: Verdict) -> str:
     scenario = found.scenario
     lines = [f"{scenario.name}: module {scenario.module}, primitive {scenario.primitive}"
              + f", x86-TSO{'' if scenario.file.seamcall_drains else ', SEAMCALLs do not drain'}" * scenario.tso
-             + f", policy {scenario.policy.name}" * scenario.uses_flows + f", {scenario.file.dpamt}" * scenario.uses_pairs]
+             + f", policy {scenario.policy.name}" * scenario.uses_flows + f", {scenario.file.dpamt}" * bool(scenario.file.dpamt)]
     for script in scenario.scripts:
         verb = VERBS[script.uses] if script.uses else "touches" if script.actor.kind == "vcpu" else "removes"
         what = (f"{verb} {', '.join(map(str, script.flow))}"

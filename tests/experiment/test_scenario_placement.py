@@ -68,6 +68,49 @@ def test_demote_meets_add_and_remove_of_another_td_where_its_pair_lies_beside_th
         assert found.complete and set(found.violations) == (broken if placement == "random" else set())
 
 
+FLOW = tomllib.loads((ROOT / "configs/explore/placed_split_flow.toml").read_text())
+
+
+@pytest.mark.parametrize("design, broken", [
+    ("dpamt_merged", set()), ("dpamt_fast_v6", set()), ("dpamt_per_2m", set()), ("dpamt_pool", set()),
+    ("dpamt_demote_bare", {"pamt_get", "pamt_put", "pamt_priority", "no_bug", "barred_retry"}),
+    ("dpamt_demote_tries", {"pamt_get", "pamt_put", "pamt_priority"})])
+def test_kvms_own_split_meets_another_tds_get_and_put_as_its_part_does(design, broken):
+    found = search.run(parse(FLOW | {"dpamt": design}, "flow")[0])
+    assert found.complete and set(found.violations) == broken and 10 < found.states < 2_000
+    assert "no_bug" in broken or {ending.words[0] for ending in found.endings} == {"MAPPED"}
+
+
+def test_kvms_flows_get_and_put_pairs_of_pages_in_use_at_the_start_too():
+    """By use and placed: whoever comes last, a range has a pair exactly if a page of it is in use."""
+    for placement, at in (("by_use", "data 0"), ("packed", "host 0")):
+        table = {"module": "1.5.24", "dpamt": "dpamt_fast_v6", "pamt_cache": 3, "placement": placement, "guest": "svsm", "watch": [f"pamt_2m.{at} type"],
+                 "start": {"pages": {"4": "MAPPED"}}, "actors": {"vcpu0": {"touch": [3]}, "host0": {"remove": [4]}}}
+        found = search.run(parse(table, "flows")[0])
+        assert found.complete and not found.violations and {"pamt_counted", "pamt_get", "pamt_cached"} <= set(found.checked)
+        assert {ending.words[-1] for ending in found.endings} == {f"{PT_PAMT:#x}"}
+
+
+def test_more_invariants_than_a_search_tells_apart_are_one_line():
+    with pytest.raises(UsageError, match="flow: moves can violate 15 invariants, and a search tells at most 13 apart; exclusive_ownership = false"):
+        search.run(parse(FLOW | {"pamt_cache": 5, "actors": FLOW["actors"] | {"host1": {"control": [25]}}}, "flow")[0])
+
+
+@pytest.mark.parametrize("keys, sentence", [
+    ({"large_pages": True, "dynamic_pamt": True, "actors": {"vcpu0": {"touch": [3]}}}, "large_pages = true: needs dpamt where dynamic_pamt is on"),
+    ({"dpamt": "dpamt_merged", "actors": {"host0": "tdh_mem_track"}}, "dpamt = 'dpamt_merged': must be given where"),
+    ({"dpamt": "dpamt_merged", "actors": {"vcpu0": {"touch": [3]}, "host0": {"use": [3]}}}, "actors.host0.use = 3: must be another TD's page"),
+    ({"dpamt": "dpamt_merged", "large_pages": True, "actors": {"vcpu0": {"touch": [3]}, "host0": {"use": [600]}}}, "with large_pages below 512"),
+    ({"dpamt": "dpamt_merged", "actors": {"vcpu0": {"touch": [3]}, "host0": {"split": [512]}}}, "beside them no split"),
+    ({"dpamt": "dpamt_merged", "crossed": True, "actors": {"vcpu0": {"touch": [3]}}}, "crossed = true: not together with KVM's flows"),
+    ({"actors": {"vcpu0": {"touch": [600]}}}, "must be a list of page numbers below 512"),
+])
+def test_what_kvms_flows_cannot_do_with_page_pairs_is_one_line(keys, sentence):
+    with pytest.raises(UsageError) as refused:
+        parse({"module": "1.5.24"} | keys, "flows")
+    assert sentence in str(refused.value) and "\n" not in str(refused.value) and len(str(refused.value)) <= 300
+
+
 @pytest.mark.parametrize("design, broken", [("dpamt_per_2m", {"deadlock"}), ("dpamt_merged", set()), ("dpamt_pool", set())])
 def test_a_lock_for_each_range_deadlocks_where_the_pairs_of_two_scattered_ranges_lie_in_each_other(design, broken):
     """Of the host's 2 MiB number 63 and 497, where pages 482 and 872 lie, nothing arranged."""

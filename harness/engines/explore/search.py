@@ -353,7 +353,7 @@ def checked(scenario: Scenario) -> tuple[str, ...]:
     """The invariants that a search of every interleaving looks for."""
     counted = tuple(EVENTS[name] for name in scenario.program.counters if name in EVENTS)
     names = ("no_bug", "no_halt", DEADLOCK, *CYCLES, *[LOCK_ORDER] * bool(scenario.held_locks), *counted, *QUIET)
-    if not scenario.uses_pairs:
+    if not scenario.file.dpamt:
         names = tuple(name for name in names if name not in ("pamt_counted", "pamt_priority"))
     if not scenario.uses_flows:
         names = tuple(name for name in names if name not in ("no_bug", "quiet_mirror"))
@@ -368,9 +368,9 @@ QUIET = {
     "quiet_counts": lambda search, memory: checks.counts_left(search.scenario, memory),
     "pamt_counted": lambda search, memory: checks.pairs_miscounted(search.scenario, memory)
     if search.scenario.counts_pairs else 0,
-    "pamt_priority": lambda search, memory: checks.priority_on_ranges(memory) if search.scenario.uses_pairs else 0,
+    "pamt_priority": lambda search, memory: checks.priority_on_ranges(memory) if search.scenario.file.dpamt else 0,
     "quiet_mirror": lambda search, memory: checks.mirror_differs(memory),
-    "quiet_frames": lambda search, memory: frames.misplaced(memory, entries=not search.scenario.uses_pairs),
+    "quiet_frames": lambda search, memory: frames.misplaced(memory, entries=search.scenario.uses_flows),
 }
 
 

@@ -13,6 +13,7 @@ from typing import Callable
 import numpy as np
 
 from harness import stops
+from harness.errors import UsageError
 from harness.memory.block import Memory
 from harness.experiment.scenario import HALT, NOT_MADE, Scenario, answers_of
 from harness.experiment.schedule import Turn
@@ -36,6 +37,7 @@ DISK_SHARE = 0.8                 # of what is free, for tables in files: a page 
 LARGE_STATES = 500_000           # from so many on, more is forgotten: a search that small takes about a second
 AGAIN = -1                       # in place of an ending: the search begins again, as it is to forget more or foresees more
 LEVEL_SHARED = 8_000             # states of a level that are worth several threads
+VIOLATIONS_MAX = states.FLAGS_LOW + states.FLAGS_HIGH - 3      # beside no_bug, no_halt, and that a move cannot be made
 CHANGES_MAX = 64                 # of priorities, in a run by PCT
 
 DONE, HALTED, DEADLOCK = "done", "halted", "deadlock"        # how a schedule ends
@@ -75,6 +77,9 @@ class Search:
             self.known.contested[:size] = 1 - self.known.ghosts[:size]
         symmetry = reduce if symmetry is None else symmetry
         self._tell_alike(owned.groups(scenario, self.world, self.known) if symmetry and preemptions < 0 else [])
+        if len(self.violations) > VIOLATIONS_MAX:
+            raise UsageError(f"{scenario.name}: moves can violate {len(self.violations)} invariants, and a search tells at most {VIOLATIONS_MAX} apart;"
+                             " exclusive_ownership = false leaves out three, a guest that never ends itself three")
         self.events = np.zeros((2 + len(self.violations), 3), np.int64)
         self.room, self.memory_bytes, self.spare = BUFFER_STORES if scenario.tso else 0, memory_mib << 20, MEMORY_SPARE
         if spill:

@@ -69,6 +69,7 @@ class Behaviour(NamedTuple):
     guest            what the guest makes of the answers of ACCEPT
     design           how page pairs of data pages are got and put (dpamt.py); None: every 2 MiB keep theirs
     pamt_cache       page pairs to which a vCPU's cache is topped up before each try of a fault; 0: there always is a pair
+    pamt_queue       whether who waits for pamt_lock queues, as many processors do; otherwise it is a plain word
     loop             "closed", or "open": touches and removals arrive, instead of following each other
     """
 
@@ -90,6 +91,7 @@ class Behaviour(NamedTuple):
     guest: GuestPolicy = GUESTS[DEFAULT]
     design: Design | None = None
     pamt_cache: int = 0
+    pamt_queue: bool = True
     loop: str = "closed"
 
 

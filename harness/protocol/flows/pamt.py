@@ -69,17 +69,20 @@ class Writer:
     crossed   the pair of each of a scenario's two ranges lies in the other one
     calls     where the calls are noted that are made, of a flow that has them written
     cache     pairs to which a vCPU's cache is topped up; 0: none is modelled
+    queue     whether who waits for the global lock queues
     """
 
-    def __init__(self, listing: Listing, options: Options, design: Design, crossed: bool, calls: list | None = None, cache: int = 0):
+    def __init__(self, listing: Listing, options: Options, design: Design, crossed: bool, calls: list | None = None, cache: int = 0,
+                 queue: bool = False):
         self.listing, self.options, self.layout, self.design = listing, options, options.layout, design
         self.placed = self.layout.frames is not None
         self.crossed = self.may_cross = crossed and not design.own_pool
         self.row, self.label, self.fresh = listing.row, listing.label, listing.fresh
-        self.rows, self.calls, self.cache = by_name(options.release), calls, cache
+        self.rows, self.calls, self.cache, self.queue = by_name(options.release), calls, cache, queue
         self.around = R.TARGET_2M        # with a placement: which register has the PAMT entry of the range
 
-    def write(self, users: tuple[str, ...] = ("use",)) -> None:
+    def write(self, users: tuple[str, ...], calls: bool = True) -> None:
+        """calls: whether ADD and REMOVE are written here."""
         for user in users:
             # No page of a pair lies in what is a large page.
             self.crossed = self.may_cross and (user == "split" or "split" not in users)
@@ -94,7 +97,7 @@ class Writer:
         self.row(Op.STOP)
         self.listing.flush()
         made = {"use": (USE, GIVE_BACK), "control": (CONTROL_USE, RECLAIM), "split": (SPLIT,)}
-        for row in [row for user in users for row in made[user]] + [self.rows[ADD], self.rows[REMOVE]]:
+        for row in [row for user in users for row in made[user]] + [self.rows[ADD], self.rows[REMOVE]] * calls:
             write_call(self.listing, row, self.options, row.levels[-1])
 
     def _user(self) -> None:
@@ -216,7 +219,7 @@ class Writer:
         design = self.design
         if design.lock != "none":
             self.listing.begin("pamt_wait")
-        if design.lock == "global" and self.calls is not None:
+        if design.lock == "global" and self.queue:
             self._queue()
         elif design.lock == "global":
             again = self.label(self.fresh("pamt.lock"))
@@ -230,7 +233,7 @@ class Writer:
             self.listing.end("pamt_wait")
 
     def _unlock(self) -> None:
-        if self.design.lock == "global" and self.calls is not None:
+        if self.design.lock == "global" and self.queue:
             self._leave_queue()
         elif self.design.lock == "global":
             self.row(Op.STORE, base=R.ZERO, offset=self.layout.at("dpamt_lock"), text="dpamt_lock")
@@ -381,7 +384,9 @@ class Writer:
                      text="TDX_OPERAND_BUSY")
             self.label(locks)
         self._lock()
+        self._pairs_range(True)
         make(behind)
+        self._pairs_range(False)
         self._unlock()
         self.label(tried)
         return None

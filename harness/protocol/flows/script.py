@@ -69,7 +69,7 @@ def write_program(options: Options, policy: Policy | None, hosts: int, accept_fi
     """A program of scripts, each begun by its label; with a policy, of KVM's flows too ("vcpu", "host").
 
     hosts, accept_first, behaviour   as write_flows wants them
-    design, crossed, users           users of page pairs too (flows/pamt.py), of these kinds
+    design, crossed, users           users of page pairs too (flows/pamt.py), of these kinds; KVM's flows have the design in `behaviour`
     """
     steps = [step for _, script in scripts for step in script]
     calls = [(step.call, step.level) for step in steps if step.call != TD_EXIT and not step.word]
@@ -81,9 +81,9 @@ def write_program(options: Options, policy: Policy | None, hosts: int, accept_fi
     else:
         listing = Listing()
         write_calls(listing, options, calls)
-    if design:
+    if users:
         with listing.within(flow="pamt"):
-            pamt.Writer(listing, options, design, crossed, cache=behaviour.pamt_cache).write(users)
+            pamt.Writer(listing, options, design, crossed, cache=behaviour.pamt_cache).write(users, calls=not policy)
     with listing.within(flow="script"):
         for label, script in scripts:
             _write_script(listing, options, label, script)

@@ -47,7 +47,8 @@ def attempt(flow: Flow, name: str, behind: str, level: int = 0) -> None:
 def page_pairs(flow: Flow, data: bool = True) -> pamt.Writer | None:
     """Get and put of a page's PAMT page pair, where they are modelled: without a placement only of data pages."""
     design = flow.behaviour.design if data or flow.layout.frames else None
-    return pamt.Writer(flow.listing, flow.options, design, False, flow.calls, flow.behaviour.pamt_cache) if design else None
+    behaviour = flow.behaviour
+    return pamt.Writer(flow.listing, flow.options, design, False, flow.calls, behaviour.pamt_cache, behaviour.pamt_queue) if design else None
 
 
 def put_after_failure(flow: Flow, pairs: pamt.Writer | None) -> None:
