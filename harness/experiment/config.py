@@ -310,11 +310,8 @@ class Config(Table):
             raise KeyProblem("td.pamt_cache", self.td.pamt_cache, "needs td.dpamt: without it all 2 MiB keep their pairs")
         if self.td.dpamt:
             check_design("td.dpamt", self.td.dpamt)
-            by_use = self.machine.placement == BY_USE
-            counts = dpamt.BY_NAME[self.td.dpamt].counts or by_use and self.workload.removal != "split"
-            if not self.td.dynamic_pamt or not counts or by_use and self.workload.removal == "build":
-                raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a machine.placement other than by_use for"
-                                 " workload.removal = 'build', and, with a placement or split, a design that counts")
+            if not self.td.dynamic_pamt:
+                raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt")
         return self
 
     @model_validator(mode="after")

@@ -276,9 +276,9 @@ def test_hints_run_in_virtual_time_each_get_adds_and_only_a_hint_removes():
     assert 0 < remove.success < result.counters["removals"] and add.success - remove.success in (0, 1)
 
 
-@pytest.mark.parametrize("more", [{"machine": {"placement": "packed"}}, {"td": {"memory_mib": 4}, "workload": {"removal": "split"}}])
-def test_hints_are_refused_where_they_are_not_modelled(more):
-    table = {"name": "c", "policy": "kick_on_busy", "module": "1.5.24", "engine": "simulate",
-             "td": {"dynamic_pamt": True, "dpamt": "dpamt_hints"} | more.pop("td", {})} | more
-    with pytest.raises(UsageError, match="^c.toml: td.dpamt = 'dpamt_hints': needs .*a design that counts"):
-        config_file.check(config_file.Given(table, "c.toml"))
+@pytest.mark.parametrize("more", [("machine.placement=packed",), ("machine.placement=random", "workload.removal=split", "td.memory_mib=8")])
+def test_hints_run_on_placed_pages_and_with_splits_too(more):
+    result = storm("dpamt_hints", 2, "workload.removal_pages=1", "workload.removals_per_s=20000", *more)
+    add, remove = (result.seamcalls[f"tdh_phymem_pamt_{name}"] for name in ("add", "remove"))
+    assert add.success > 5 and "TDX_HPA_RANGE_NOT_FREE|RCX" in add.other_by_status and not result.bugs and not result.invariants["quiet_frames"]
+    assert remove.success > 5 or "workload.removal=split" not in more
