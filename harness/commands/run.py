@@ -54,8 +54,9 @@ def add(parser) -> None:
 
 
 def outcomes_can_be_found(config: Config) -> None:
-    """What no interleaving can answer is found for pages that lie by use, of 4 KiB or of a workload that splits; UsageError if not."""
-    for key, value, allowed in (("machine.placement", config.machine.placement, BY_USE), ("td.large_pages", config.td.large_pages, False)):
+    """What no interleaving can answer is found for pages that lie by use, of 4 KiB or of a workload that splits, and that nobody counts; UsageError if not."""
+    for key, value, allowed in (("machine.placement", config.machine.placement, BY_USE), ("td.large_pages", config.td.large_pages, False),
+                                ("td.dynamic_pamt", config.td.dynamic_pamt, False)):
         if value != allowed:
             raise UsageError(f"{config.name}: {key} = {value!r}: not together with --check-outcomes; allowed there: {allowed!r}")
 

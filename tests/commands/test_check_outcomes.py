@@ -129,7 +129,8 @@ def test_a_run_that_violates_what_is_taken_for_granted_is_not_judged(measured, c
 
 
 @pytest.mark.parametrize("setting, allowed", [({"machine": {"placement": "packed"}}, "machine.placement = 'packed'"),
-                                              ({"td": {"large_pages": True, "memory_mib": 4}}, "td.large_pages = True")])
+                                              ({"td": {"large_pages": True, "memory_mib": 4}}, "td.large_pages = True"),
+                                              ({"module": "1.5.24", "td": {"dynamic_pamt": True}}, "td.dynamic_pamt = True")])
 def test_what_it_cannot_follow_is_refused_before_the_run(setting, allowed):
     """It came as a fault of the program after the run, or did not come to its end."""
     with pytest.raises(UsageError, match=f"{allowed}: not together with --check-outcomes; allowed there: ") as refused:
