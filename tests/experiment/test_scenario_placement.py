@@ -91,6 +91,15 @@ def test_kvms_flows_get_and_put_pairs_of_pages_in_use_at_the_start_too():
         assert {ending.words[-1] for ending in found.endings} == {f"{PT_PAMT:#x}"}
 
 
+@pytest.mark.parametrize("placement, words", [("by_use", ["dpamt_ref 0", "pamt_2m.data 0 type"]), ("packed", [])])
+def test_a_large_page_of_kvms_flows_has_a_pair_once_it_is_split(placement, words):
+    """And is counted as often as it has parts, but for the one that was removed."""
+    table = tomllib.loads((ROOT / "configs/explore/huge/remove_part.toml").read_text())
+    found = search.run(parse(table | {"module": "1.5.24", "dpamt": "dpamt_merged", "placement": placement, "watch": ["page 0 level 1", *words]}, "part")[0])
+    [ending] = found.endings
+    assert found.complete and not found.violations and ending.words == ("MAPPED", "FREE", "NL_MAPPED", *(["0x1ff", "0xf"] if words else []))
+
+
 def test_more_invariants_than_a_search_tells_apart_are_one_line():
     with pytest.raises(UsageError, match="flow: moves can violate 15 invariants, and a search tells at most 13 apart; exclusive_ownership = false"):
         search.run(parse(FLOW | {"pamt_cache": 5, "actors": FLOW["actors"] | {"host1": {"control": [25]}}}, "flow")[0])
