@@ -241,7 +241,7 @@ def test_kvms_flows_below_a_page_of_1_gib_are_refused(more):
 
 
 @pytest.mark.parametrize("keys, part", [
-    ({"dynamic_pamt": True, "module": "1.5.24"}, "dynamic_pamt = false"),
+    ({"dynamic_pamt": True, "module": "1.5.24"}, "needs dpamt where dynamic_pamt is on"),
     ({"policy": {"base": BASE, "zap_lock": "read"}}, "zap_lock = 'write'"),
     ({"actors": {"vcpu0": "tdg_mem_page_accept 0 level 1"}}, "an actor with KVM's flows"),
 ])
