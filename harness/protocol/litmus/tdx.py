@@ -108,10 +108,10 @@ def _pamt(name: str) -> Callable:
         def made() -> None:
             if name in PARTS:
                 calls.parts.add(name)
-                body.row(Op.CALL, next=entry_label(PARTS[name], PARTS[name].levels[-1]), otherwise=behind, text=name)
+                body.row(Op.CALL, next=entry_label(PARTS[name], PARTS[name].levels[-1]), otherwise=behind)
                 body.label(behind)
             else:
-                calls.flow.call(name, behind, 1)
+                calls.flow.call(name, behind, 1, body.where)
         interrupts.gated(body, made)
         body.row(Op.LET, register=answer, source=R.STATUS)
         if len(arguments) > 1 and not whole:
@@ -275,7 +275,7 @@ def _call(called: str) -> Callable:
                 locate(listing, layout, level, leaf=True if name in LEAF_CALLS else None)
             if name == "tdh_mem_page_relocate":
                 locate_page(listing, layout, "data", layout.pages)
-        interrupts.gated(body, lambda: calls.flow.call(name, body.fresh("answered"), level))
+        interrupts.gated(body, lambda: calls.flow.call(name, body.fresh("answered"), level, body.where))
         answer = body.take(node)
         body.row(Op.LET, register=answer, source=R.STATUS)
         return Value(types.UNSIGNED_LONG, answer)
