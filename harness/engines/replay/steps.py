@@ -95,6 +95,8 @@ def _accesses(replay: Replay, turn: Turn, number: int, pc: int, where: int, bits
                             unsigned(after), bits, call=row.call))
     elif row.op == Op.CALL:
         replay.made[turn.actor] = row.text
+    elif row.op in (Op.CALL_BEGIN, Op.CALL_END) and not row.text:        # a note of what was answered, no call
+        pass
     elif row.op == Op.CALL_BEGIN:
         found.append(Access(number, name, row.text, "", 0, 0, 0, begins=replay.made.get(turn.actor, row.text)))
     elif row.op == Op.CALL_END:
