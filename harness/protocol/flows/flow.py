@@ -145,14 +145,14 @@ class Flow:
         if self.costs(cost):
             self.listing.spend(cost, **fields)
 
-    def call(self, name: str, behind: str, level: int = 0) -> None:
-        """Make a call on an entry at `level`; it comes back at `behind`, the label of the next row."""
+    def call(self, name: str, behind: str, level: int = 0, text: str = "") -> None:
+        """Make a call on an entry at `level`; it comes back at `behind`, the label of the next row.  `text`: what makes it."""
         self.calls.append((name, level))
         entry = entry_label(self.rows[name], level)
         if self.options.faults.no_entropy_share and draws_random(name):
             call_with_entropy_retries(self.listing, name, entry, behind)
             return
-        self.row(Op.CALL, next=entry, otherwise=behind, text=name)
+        self.row(Op.CALL, next=entry, otherwise=behind, text=text or name)
         self.label(behind)
 
     def succeeded(self, otherwise: str) -> None:
