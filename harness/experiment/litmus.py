@@ -78,20 +78,24 @@ class Test(Scenario):
         return any(script.flow is not None for script in self.scripts)
 
     @functools.cached_property
+    def called(self) -> set[str]:
+        """Names of all functions that the file calls."""
+        return tdx.called(self.tree)
+
+    @functools.cached_property
     def calls(self) -> tuple[str, ...]:
         """The module's calls that the file makes."""
-        return tuple(sorted({row for name in tdx.called(self.tree) for row in tdx.rows_of(name)} & set(calls_of(self.module))))
+        return tuple(sorted({row for name in self.called for row in tdx.rows_of(name)} & set(calls_of(self.module))))
 
     @functools.cached_property
     def parts(self) -> tuple[str, ...]:
         """The parts of calls that use a page and give it back, which the file calls (Dynamic PAMT)."""
-        return tuple(sorted(tdx.called(self.tree) & set(tdx.PARTS))) if self.file.dynamic_pamt else ()
+        return tuple(sorted(self.called & set(tdx.PARTS))) if self.file.dynamic_pamt else ()
 
     @functools.cached_property
     def of_td(self) -> bool:
         """Whether there is a TD in this world at all."""
-        called = tdx.called(self.tree)
-        return bool(self.parts or self.uses_flows or called & TD_WORDS or self.pages or any(name.startswith(TD_CALLS) for name in called))
+        return bool(self.parts or self.uses_flows or self.called & TD_WORDS or self.pages or any(name.startswith(TD_CALLS) for name in self.called))
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -265,14 +269,16 @@ def _parse(whole: str, path: str, given: dict) -> Test:
     processes, functions, declared = {}, {}, []
     for node in tree.ext:
         if isinstance(node, c_ast.Typedef):
-            if node.name not in types.TYPEDEFS:
+            if node.name not in types.TYPEDEFS and not source.made_up(node.name):
                 structs.typedefs[node.name] = structs.of(node.type)
+        elif isinstance(node, c_ast.FuncDef) and (of := source.TYPEOF.fullmatch(node.decl.name)):
+            structs.typeofs[of[1]] = node.body.block_items[0].expr
         elif isinstance(node, c_ast.FuncDef):
             found = re.fullmatch(r"P(\d+)", node.decl.name)
-            if found:
-                processes[int(found[1])] = node
-            else:
-                functions[node.decl.name] = node
+            known, key = (processes, int(found[1])) if found else (functions, node.decl.name)
+            if key in known:
+                raise structs.error(node, f"`{node.decl.name}` is there twice, first in line {source.place_of(known[key]).line}")
+            known[key] = node
         elif isinstance(node, c_ast.Decl) and isinstance(node.type, (c_ast.Struct, c_ast.Enum)) and node.name is None:
             structs.of(node.type)
         elif isinstance(node, c_ast.StaticAssert) or isinstance(node, c_ast.Decl) and isinstance(node.type, c_ast.FuncDecl):
@@ -282,7 +288,7 @@ def _parse(whole: str, path: str, given: dict) -> Test:
         else:
             raise structs.error(node, "not understood between processes; functions, structs, enums and shared words are")
     litmus_processes.check(text, processes, structs)
-    parameters = {name: of for number in sorted(processes) for name, of in litmus_processes.parameters(structs, processes[number])}
+    parameters = litmus_processes.shared(structs, processes)
     variables, registers, table = initial(text, structs, parameters, declared)
     pairs = litmus_processes.interrupts(text, table.pop(INTERRUPTS, []), processes)
     variables += [Variable(f"{interrupts.IRQ}{other}", types.NAMES["spinlock_t"]) for other in sorted({other for _, other in pairs})]
@@ -290,12 +296,15 @@ def _parse(whole: str, path: str, given: dict) -> Test:
         variables.append(Variable(tdx.BAR, types.BOOL))
     if tdx.called(tree) & rcu.names():
         variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
-    proposition = conditions.parse(text, text.condition) if text.quantifier else None
-    filter_ = conditions.parse(text, text.filter) if text.filter.text.strip() else None
+    by_name = {each.name: each for each in variables}
+    litmus_processes.check_types(structs, processes, by_name)
+    of_name = litmus_names.types_of(structs, processes, by_name)
+    proposition = conditions.fitted(conditions.parse(text, text.condition), of_name) if text.quantifier else None
+    filter_ = conditions.fitted(conditions.parse(text, text.filter), of_name) if text.filter.text.strip() else None
     named = conditions.names(proposition) + conditions.names(filter_) + conditions.listed(text, text.locations)
-    shown = litmus_names.shown(text, named, processes, {each.name: each for each in variables})
+    shown = litmus_names.shown(text, named, processes, by_name)
     for part in (proposition, filter_):
-        litmus_names.check_values(text, part, {each.name: each for each in variables})
+        litmus_names.check_values(text, part, by_name)
     scripts = litmus_processes.scripts(structs, processes)
     kinds = [script.actor.kind for script in scripts]
     try:

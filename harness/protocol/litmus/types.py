@@ -99,6 +99,12 @@ def lock_words(of: Type) -> list[int]:
     return found
 
 
+def within(of: Type) -> list[tuple[Type, int]]:
+    """(type, words before it) of an object and of all that is in it."""
+    parts = [(of.to, place * of.to.words) for place in range(of.count)] if of.count else [(each, of.field_at(name)[0]) for name, each in of.fields]
+    return [(of, 0)] + [(inner, before + more) for part, before in parts for inner, more in within(part)]
+
+
 def word_name(of: Type, word: int) -> str:
     """What stands behind an object's name for one of its words: "", `[1]`, `.f`."""
     if of.count:
@@ -123,6 +129,12 @@ def enum(name: str) -> Type:
 
 PG_LEVEL = enum("pg_level")      # arch/x86/include/asm/pgtable_types.h
 PG_LEVELS = {"PG_LEVEL_4K": 1, "PG_LEVEL_2M": 2, "PG_LEVEL_1G": 3}
+
+
+def alike(one: Type, other: Type) -> bool:
+    """Whether a word of one type may be taken for one of the other: where both are numbers, of as many bits and of one sign, if that shows."""
+    numbers = [each for each in (one, other) if each.kind in ("integer", "atomic")]
+    return len(numbers) < 2 or one.bits == other.bits and (one.signed == other.signed or one.bits == 64)
 
 
 def array(of: Type, count: int) -> Type:
