@@ -62,3 +62,10 @@ def test_an_array_among_the_parameters_has_all_of_its_words():
     assert observed("C t\n{ }\nP0(int *x, int a[16], int *y) { a[8] = 1; a[15] = 2; }\nexists (y=1 \\/ y=2 \\/ x!=0)\n") == "Never"
     assert observed("C t\n{ }\n#define N 3\nP0(int a[2][N + 1]) { a[1][3] = 7; int r = a[1][3] + a[0][3]; }\nexists (0:r=7 /\\ a[1][3]=7)\n") == "Always"
     assert observed("C t\n{ int a[2] = {4, 5}; }\nP0(int a[]) { int r = a[1]; }\nexists (0:r=5)\n") == "Always"
+
+
+def test_a_file_with_a_byte_order_mark_and_carriage_returns_is_read(tmp_path):
+    """As editors of Windows leave it: `must begin with C NAME`, which it did."""
+    path = tmp_path / "t.litmus"
+    path.write_bytes(b"\xef\xbb\xbfC t\r\n{ }\r\nP0(int *x) { *x = 1; }\r\nexists (x=1)\r\n")
+    assert litmus.load(path).name == "t"
