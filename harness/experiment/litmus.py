@@ -32,7 +32,7 @@ from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Program
 from harness.protocol.flows.pamt import RANGES
 from harness.protocol.flows.script import LEAVE
-from harness.protocol.litmus import conditions, interrupts, kvm, rcu, scripted, source, tdx, types
+from harness.protocol.litmus import conditions, interrupts, kvm, locks, rcu, scripted, source, tdx, types
 from harness.protocol.litmus.body import spelled
 from harness.protocol.litmus.text import Text, take_apart
 from harness.protocol.litmus.types import Type
@@ -43,6 +43,7 @@ from kernels.words import STATUSES, signed, spell_entry, unsigned
 BYTES_MOST = 1 << 20
 UNNAMED = ((0, 0, "FREE"),)      # pages where a file names none and calls are about some: one page table holds all, and all are FREE
 GIVEN = ("module", "policy", "memory_model", "seamcall_drains")  # keys of the initial state that a command may give instead
+OF_VM = {tdx.BAR: types.BOOL, locks.MMU_LOCK: types.NAMES["rwlock_t"]}       # words of KVM's flows that a file may name as well
 # Functions beside the module's calls for which there has to be a TD.
 TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending",
             "kvm_make_request", "kvm_check_request", "kvm_test_request", "vcpu_mode", tdx.TD_EXIT}
@@ -109,7 +110,8 @@ class Test(Scenario):
     @functools.cached_property
     def of_vm(self) -> set[str]:
         """Shared words of the file that are the VM's own, at which KVM's flows look too."""
-        return {each.name for each in self.variables if each.name == tdx.BAR} if self.of_td else set()
+        own = OF_VM if self.uses_flows else (tdx.BAR,) if self.of_td else ()
+        return {each.name for each in self.variables if each.name in own}
 
     def at(self, name: str, word: int = 0) -> int:
         """Where a shared object lies in memory."""
@@ -290,11 +292,14 @@ def _parse(whole: str, path: str, given: dict) -> Test:
     litmus_processes.check(text, processes, structs)
     parameters = litmus_processes.shared(structs, processes)
     variables, registers, table = initial(text, structs, parameters, declared)
+    called = tdx.called(tree)
     pairs = litmus_processes.interrupts(text, table.pop(INTERRUPTS, []), processes)
     variables += [Variable(f"{interrupts.IRQ}{other}", types.NAMES["spinlock_t"]) for other in sorted({other for _, other in pairs})]
-    if any(kvm.is_kvm(each.type) and each.type.field_at(tdx.BAR) for each in variables) and tdx.BAR not in {each.name for each in variables}:
-        variables.append(Variable(tdx.BAR, types.BOOL))
-    if tdx.called(tree) & rcu.names():
+    for name, of in OF_VM.items():
+        if any(kvm.is_kvm(each.type) and each.type.field_at(name) for each in variables) and name not in {each.name for each in variables}:
+            if name == tdx.BAR or called & set(tdx.FLOWS):
+                variables.append(Variable(name, of))
+    if called & rcu.names():
         variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
     by_name = {each.name: each for each in variables}
     litmus_processes.check_types(structs, processes, by_name)
