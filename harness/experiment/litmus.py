@@ -111,11 +111,13 @@ class Test(Scenario):
     def of_vm(self) -> set[str]:
         """Shared words of the file that are the VM's own, at which KVM's flows look too."""
         own = OF_VM if self.uses_flows else (tdx.BAR,) if self.of_td else ()
-        return {each.name for each in self.variables if each.name in own}
+        mirrors = [each.name for each in self.variables if self.uses_flows and litmus_names.is_mirror(each)]
+        return {*mirrors, *[each.name for each in self.variables if each.name in own]}
 
     def at(self, name: str, word: int = 0) -> int:
         """Where a shared object lies in memory."""
-        return self.layout.at(name if name in self.of_vm else f"{VARIABLE}{name}", word)
+        of_vm = "mirror.0" if name == litmus_names.MIRROR else name
+        return self.layout.at(of_vm if name in self.of_vm else f"{VARIABLE}{name}", word)
 
     @functools.cached_property
     def written(self) -> tuple[Program, dict, dict]:
@@ -162,7 +164,8 @@ class Test(Scenario):
                      for name, offset in self.watched())
 
     def by_name(self) -> dict[str, Variable]:
-        return {each.name: each for each in self.variables}
+        """Shared objects of the file, as conditions name them; `mirror[3]` is KVM's entry, also where C names it."""
+        return {each.name: each for each in self.variables if each.name != litmus_names.MIRROR or each.name not in self.of_vm}
 
     @functools.cached_property
     def names_of_addresses(self) -> dict[int, str]:
@@ -293,16 +296,17 @@ def _parse(whole: str, path: str, given: dict) -> Test:
     parameters = litmus_processes.shared(structs, processes)
     variables, registers, table = initial(text, structs, parameters, declared)
     called = tdx.called(tree)
+    of_flows = bool(called & set(tdx.FLOWS))
     pairs = litmus_processes.interrupts(text, table.pop(INTERRUPTS, []), processes)
     variables += [Variable(f"{interrupts.IRQ}{other}", types.NAMES["spinlock_t"]) for other in sorted({other for _, other in pairs})]
     for name, of in OF_VM.items():
         if any(kvm.is_kvm(each.type) and each.type.field_at(name) for each in variables) and name not in {each.name for each in variables}:
-            if name == tdx.BAR or called & set(tdx.FLOWS):
+            if name == tdx.BAR or of_flows:
                 variables.append(Variable(name, of))
     if called & rcu.names():
         variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
-    by_name = {each.name: each for each in variables}
-    litmus_processes.check_types(structs, processes, by_name)
+    by_name = {each.name: each for each in variables if not (of_flows and litmus_names.is_mirror(each))}
+    litmus_processes.check_types(structs, processes, {each.name: each for each in variables})
     of_name = litmus_names.types_of(structs, processes, by_name)
     proposition = conditions.fitted(conditions.parse(text, text.condition), of_name) if text.quantifier else None
     filter_ = conditions.fitted(conditions.parse(text, text.filter), of_name) if text.filter.text.strip() else None

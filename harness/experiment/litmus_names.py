@@ -19,6 +19,7 @@ from harness.protocol.litmus.text import Text
 from harness.protocol.litmus.types import Type
 from kernels.words import EXIT_REASONS, HP, PT_PAMT, STATE, STATUS_CLASS, STATUSES
 
+MIRROR = "mirror"                # KVM's own entries of 4 KiB pages
 HALTED = "halted"                # whether a check of the module has failed, which shuts it down
 EXITS = {name: word for word, name in EXIT_REASONS.items()}      # what a call that leaves the guest answers
 FLAGS = {"bugged": "vm_dead"}    # words of the VM that a condition may name
@@ -96,6 +97,11 @@ def entry(name: str) -> tuple[int, int] | None:
         return None
     page = int(found[1] or found[2])
     return (page, int(found[3] or 0)) if page < PAGES else None
+
+
+def is_mirror(variable: Variable) -> bool:
+    """Whether a shared object of a file is KVM's own mirror beside KVM's flows: `u64 mirror[512]`."""
+    return variable.name == MIRROR and variable.type.kind == "array"
 
 
 def mirror(name: str) -> int | None:

@@ -54,7 +54,8 @@ def write(test: "Test") -> tuple[Program, dict, dict]:
                   max((each.end for each in regions), default=0),
                   {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
                   test.called, constants, len(test.scripts), test.file_scope, litmus_refused.noted(test),
-                  {name: test.at(name) for name in test.of_vm}, tdx.Calls(flow.options, flow, test.file.crossed) if test.of_td else None)
+                  {name: test.at(name) for name in test.of_vm},
+                  frozenset(test.at(name, word) for name in test.of_vm for word in range(variables[name][0].words)), tdx.Calls(flow.options, flow, test.file.crossed) if test.of_td else None)
     for node in test.tree.ext:
         if isinstance(node, c_ast.StaticAssert):
             static_assert(Body(world, 0), node)

@@ -3,6 +3,7 @@
 import pytest
 
 from harness.engines.explore import search
+from harness.errors import UsageError
 from harness.experiment import litmus
 from harness.results.litmus import judge
 
@@ -22,3 +23,46 @@ def test_mmu_lock_keeps_a_fault_of_kvm_s_out(declared, parameter, lock):
 def test_another_lock_does_not():
     test = litmus.parse(HELD % ("", "rwlock_t *other", "other", "other"), "t")
     assert judge(test, search.run(test).endings).observation == "Sometimes"
+
+
+DRAFT = """C t
+{ page 3 = MAPPED; policy = kick_on_busy; }
+P0() { fault(0x3000); }
+P1(struct kvm *kvm, u64 mirror[512])
+{
+	u64 err = 0, *sptep = &mirror[%s];
+
+	write_lock(&kvm->mmu_lock);
+	if (is_shadow_present_pte(READ_ONCE(*sptep))) {
+		%s;
+		err = tdh_do_no_vcpus(tdh_mem_range_block, kvm, td, 0x3000, 0, NULL, NULL);
+		if (!err) {
+			tdh_do_no_vcpus(tdh_mem_track, kvm, td);
+			kvm_make_all_cpus_request(kvm, KVM_REQ_OUTSIDE_GUEST_MODE);
+			err = tdh_do_no_vcpus(tdh_mem_page_remove, kvm, td, 0x3000, 0, NULL, NULL);
+		}
+		KVM_BUG_ON(err, kvm);
+		%s;
+	}
+	write_unlock(&kvm->mmu_lock);
+}
+exists (mirror[3]=PRESENT)
+"""
+FREEZE, CLEAR = "WRITE_ONCE(*sptep, FROZEN_SPTE)", "WRITE_ONCE(*sptep, SHADOW_NONPRESENT_VALUE)"
+
+
+def test_a_draft_takes_a_page_away_beside_a_fault_of_kvm_s_with_kvm_s_mirror():
+    test = litmus.parse(DRAFT % ("3", FREEZE, CLEAR), "t")
+    found = search.run(test)
+    assert judge(test, found.endings).observation == "Sometimes" and not found.violations       # touched before, or again behind
+    assert {ending.words for ending in found.endings} == {("PRESENT",), ("NONPRESENT",)}
+
+
+def test_a_draft_that_leaves_the_mirror_as_it_is_is_accused():
+    found = search.run(litmus.parse(DRAFT % ("3", ";", ";"), "t"))
+    assert set(found.violations) == {"livelock", "quiet_mirror"}
+
+
+def test_an_entry_of_the_mirror_that_only_a_run_knows_is_a_mistake():
+    with pytest.raises(UsageError, match="^t:6:.*which entry of KVM's mirror must be known beforehand"):
+        assert litmus.parse(DRAFT % ("kvm->mmu_invalidate_seq", FREEZE, CLEAR), "t").program

@@ -78,7 +78,7 @@ class World:
     variables   shared objects by name: (type, where they lie in memory)
     first, end  the stretch of memory that pointers may point into
     functions   helper functions by name
-    of_vm       words of the file that are the VM's own, by name: where they lie
+    of_vm       words of the file that are the VM's own, by name: where they lie, and where all of their words do (vm_words)
     file_scope  shared objects that are declared between the processes, which every function sees
     free        registers that processes may use, in order
     names_used  names of all functions that the file calls anywhere
@@ -100,6 +100,7 @@ class World:
     file_scope: frozenset[str] = frozenset()
     noted: frozenset[str] = frozenset()
     of_vm: dict[str, int] = field(default_factory=dict)
+    vm_words: frozenset[int] = frozenset()
     calls: object = None         # tdx.Calls, or nothing where the test makes none
 
     def objects(self) -> list[tuple[Type, int]]:
@@ -325,7 +326,7 @@ class Body:
             raise self.error(node, "a local is no shared word")
         if pointer.constant is not None:
             where = pointer.constant + offset
-            if not self.world.first <= where < self.world.end and where not in self.world.of_vm.values():
+            if not self.world.first <= where < self.world.end and where not in self.world.vm_words:
                 raise self.error(node, "points to no shared word; arrays are shared, one among the locals can only be passed on")
             return Shared(type_, R.ZERO, where)
         inside, bad = self.fresh("inside"), self.fresh("nowhere")

@@ -143,6 +143,8 @@ def _moved(body: Body, pointer: Value, by: Value, node, sign: int = 1) -> Value:
     stride = sign * _stride(body, of)
     if by.constant is not None and pointer.constant is not None:
         return Value(to, constant=pointer.constant + stride * by.constant)
+    if pointer.constant in body.world.vm_words:
+        raise body.error(node, f"`{spelled(node)}`: which entry of KVM's mirror must be known beforehand")
     bytes_ = body.compute(Operator.MUL, by, number(stride, types.LONG), types.LONG, node)
     return body.compute(Operator.ADD, pointer, bytes_, types.LONG, node)._replace(type=to)
 
