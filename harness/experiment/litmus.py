@@ -43,7 +43,10 @@ from kernels.words import STATUSES, signed, spell_entry, unsigned
 BYTES_MOST = 1 << 20
 UNNAMED = ((0, 0, "FREE"),)      # pages where a file names none and calls are about some: one page table holds all, and all are FREE
 GIVEN = ("module", "policy", "memory_model", "seamcall_drains")  # keys of the initial state that a command may give instead
-OF_VM = {tdx.BAR: types.BOOL, locks.MMU_LOCK: types.NAMES["rwlock_t"]}       # words of KVM's flows that a file may name as well
+# Words of the VM's that a file may name as well: its own calls have those (KVM_BUG_ON), or only KVM's flows.
+OF_CALLS = {tdx.BAR: types.BOOL, "vm_bugged": types.BOOL, "vm_dead": types.BOOL}
+OF_VM = OF_CALLS | {locks.MMU_LOCK: types.NAMES["rwlock_t"]}
+IN_LAYOUT = {litmus_names.MIRROR: "mirror.0", "vm_bugged": "vm_dead"}            # where the layout has another name
 # Functions beside the module's calls for which there has to be a TD.
 TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending",
             "kvm_make_request", "kvm_check_request", "kvm_test_request", "vcpu_mode", tdx.TD_EXIT}
@@ -110,14 +113,13 @@ class Test(Scenario):
     @functools.cached_property
     def of_vm(self) -> set[str]:
         """Shared words of the file that are the VM's own, at which KVM's flows look too."""
-        own = OF_VM if self.uses_flows else (tdx.BAR,) if self.of_td else ()
+        own = OF_VM if self.uses_flows else OF_CALLS if self.of_td else ()
         mirrors = [each.name for each in self.variables if self.uses_flows and litmus_names.is_mirror(each)]
         return {*mirrors, *[each.name for each in self.variables if each.name in own]}
 
     def at(self, name: str, word: int = 0) -> int:
         """Where a shared object lies in memory."""
-        of_vm = "mirror.0" if name == litmus_names.MIRROR else name
-        return self.layout.at(of_vm if name in self.of_vm else f"{VARIABLE}{name}", word)
+        return self.layout.at(IN_LAYOUT.get(name, name) if name in self.of_vm else f"{VARIABLE}{name}", word)
 
     @functools.cached_property
     def written(self) -> tuple[Program, dict, dict]:
@@ -301,7 +303,7 @@ def _parse(whole: str, path: str, given: dict) -> Test:
     variables += [Variable(f"{interrupts.IRQ}{other}", types.NAMES["spinlock_t"]) for other in sorted({other for _, other in pairs})]
     for name, of in OF_VM.items():
         if any(kvm.is_kvm(each.type) and each.type.field_at(name) for each in variables) and name not in {each.name for each in variables}:
-            if name == tdx.BAR or of_flows:
+            if name in OF_CALLS or of_flows:
                 variables.append(Variable(name, of))
     if called & rcu.names():
         variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))

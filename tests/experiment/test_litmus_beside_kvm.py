@@ -66,3 +66,11 @@ def test_a_draft_that_leaves_the_mirror_as_it_is_is_accused():
 def test_an_entry_of_the_mirror_that_only_a_run_knows_is_a_mistake():
     with pytest.raises(UsageError, match="^t:6:.*which entry of KVM's mirror must be known beforehand"):
         assert litmus.parse(DRAFT % ("kvm->mmu_invalidate_seq", FREEZE, CLEAR), "t").program
+
+
+@pytest.mark.parametrize("field", ["vm_bugged", "vm_dead"])
+def test_a_bug_of_the_vm_is_in_its_struct(field):
+    """KVM_BUG_ON of one process was nothing that another saw there."""
+    text = f"C t\n{{ may_violate = {{no_bug}}; }}\nP0(struct kvm *kvm) {{ int r = KVM_BUG_ON(1, kvm); int a = kvm->{field}; }}\nexists (0:a=1 /\\ bugged=1)\n"
+    test = litmus.parse(text, "t")
+    assert judge(test, search.run(test).endings).observation == "Always"
