@@ -14,7 +14,7 @@ from harness.protocol.flows.pamt import RANGES
 from harness.protocol import spelling
 from harness.protocol.litmus import conditions, types
 from harness.protocol.litmus.body import REGISTER
-from harness.protocol.litmus.source import place_of
+from harness.protocol.litmus.source import made_up, place_of
 from harness.protocol.litmus.text import Text
 from harness.protocol.litmus.types import Type
 from kernels.words import EXIT_REASONS, HP, PT_PAMT, STATE, STATUS_CLASS, STATUSES
@@ -157,6 +157,8 @@ def types_of(structs, processes: dict, variables: dict[str, Variable]) -> Callab
         process, _, local = name.rpartition(":")
         if process:
             declared = locals_.get(int(process), {}).get(local)
+            if declared and made_up(declared[0]):
+                return types.LONG                # known when rows are written
             return structs.of(declared[0].type) if declared else types.INT if declared is not None else types.LONG
         found = word_of(variables, name)
         return found[2] if found and found[2].kind in ("integer", "atomic") else types.LONG

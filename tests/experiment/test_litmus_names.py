@@ -69,3 +69,7 @@ def test_a_file_with_a_byte_order_mark_and_carriage_returns_is_read(tmp_path):
     path = tmp_path / "t.litmus"
     path.write_bytes(b"\xef\xbb\xbfC t\r\n{ }\r\nP0(int *x) { *x = 1; }\r\nexists (x=1)\r\n")
     assert litmus.load(path).name == "t"
+
+
+def test_a_local_of_auto_or_typeof_may_be_named_in_a_condition():
+    assert observed("C t\n{ }\nP0(u8 *x) { auto a = *x + 1; typeof(*x) b = 255; typeof(x) *c; }\nexists (0:a=1 /\\ 0:b=255 /\\ 0:c!=5)\n") == "Always"

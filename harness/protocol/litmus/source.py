@@ -85,9 +85,14 @@ def _types_of_expressions(text: Text, prepared: preprocess.Prepared) -> tuple[pr
     return prepared._replace(text=whole), found
 
 
-def made_up(name: str) -> bool:
-    """Whether a type's name stands for `auto` or a typeof."""
-    return name == AUTO or TYPEOF.fullmatch(f"{name}_") is not None
+def made_up(of: str | c_ast.Decl) -> bool:
+    """Whether a type's name, or that of a declaration, stands for `auto` or a typeof."""
+    if isinstance(of, str):
+        return of == AUTO or TYPEOF.fullmatch(f"{of}_") is not None
+    of = of.type
+    while isinstance(of, (c_ast.PtrDecl, c_ast.ArrayDecl, c_ast.TypeDecl)):
+        of = of.type
+    return any(made_up(name) for name in getattr(of, "names", ()))
 
 
 def _put_back(node, moved: dict) -> None:

@@ -91,7 +91,7 @@ def _declaration(body: Body, node: c_ast.Decl) -> None:
     for word in ("static", "extern"):
         if word in node.storage:
             raise body.error(node, f"`{node.name}`: no {word} locals; what stays lies between the processes")
-    auto = isinstance(node.type, c_ast.TypeDecl) and getattr(node.type.type, "names", None) == [AUTO] and node.init is not None
+    auto = node.init is not None and getattr(getattr(node.type, "type", None), "names", None) == [AUTO]
     of = body.type_of(node.init) if auto else body.world.structs.of(node.type)
     if of.kind in ("array", "opaque") and (node.init is None or isinstance(node.init, c_ast.InitList)):
         body.scopes[-1].names[node.name] = Value(types.pointer(of.to or of), constant=0)         # can be passed on, not looked into
