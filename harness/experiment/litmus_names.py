@@ -46,6 +46,8 @@ def shown(text: Text, named, processes: dict, variables: dict[str, Variable]) ->
     for name, offset in named:
         process, _, local = name.rpartition(":")
         if process:
+            if not process.isdecimal():
+                raise text.error(offset, f"`{name}` is not understood; a local is `0:r1`, a shared word `x`")
             if int(process) not in processes:
                 raise text.error(offset, f"`{name}`: there is no P{process}")
             declared = _locals_of(processes[int(process)])

@@ -49,8 +49,8 @@ def _kind(structs, node: c_ast.FuncDef) -> tuple[str, tuple[int, ...] | None]:
 
 def _gpa(structs, item: c_ast.FuncCall) -> int:
     arguments = item.args.exprs if item.args else []
-    if len(arguments) == 1 and isinstance(arguments[0], c_ast.Constant) and "int" in arguments[0].type:
-        gpa = int(arguments[0].value.rstrip("uUlL"), 0)
+    if len(arguments) == 1 and isinstance(arguments[0], c_ast.Constant) and (written := types.literal(arguments[0].value)):
+        gpa = written[0]
         if gpa % 4096 == 0 and gpa >> 12 < PAGES:
             return gpa >> 12
     raise structs.error(item, f"{item.name.name} takes the address of one guest page, a number such as 0x3000")
@@ -105,6 +105,8 @@ def parameters(structs, node: c_ast.FuncDef):
         of = structs.parameter(each)
         if of.kind == "void" and not isinstance(each, c_ast.Decl):
             continue
+        if each.name is None:
+            raise structs.error(each, "parameters of processes are shared words, by their names")
         if of.kind not in ("pointer", "array"):
             raise structs.error(each, f"`{each.name}`: parameters of processes are pointers to shared words, by their names")
         yield each.name, of if of.kind == "array" else of.to

@@ -35,6 +35,13 @@ MISTAKES = {
     "static int f(void) { return 1; }\nstatic int f(void) { return 2; }\nP0(int *x) { *x = f(); }\n": "t:4:12: `f` is there twice, first in line 3",
     "struct s { int f; };\nstruct s { u64 f; };\nP0(struct s *x) { x->f = 1; }\n": "t:4:8: struct s is declared twice, first in line 3",
     "P0(int *x) { *x = -1; }\nP1(u64 *x) { u64 r = *x; }\n": "t:4:1: P1's `x` points to u64, elsewhere in the file it is int",
+    "P0(int *x) { *x = 1; }\nexists (x=01)\n": "t:4:11: `01`: a number does not begin with 0 here, which herd7 reads as decimal and C as octal",
+    "P0(int a[09]) { a[1] = 1; }\n": "t:3:10: Invalid octal constant",
+    "P0(int *x) { local_irq_save(*x); }\n": "t:3:14: local_irq_save: `*x` must be a local",
+    "P0(spinlock_t *l) { guard()(l); }\n": "t:3:21: guard()(): guard(KIND)(LOCK)",
+    "P0(int *) { int r = y; }\n": "t:3:4: parameters of processes are shared words, by their names",
+    "static int f(int) { return 1; }\nP0(int *x) { *x = f(y); }\n": "t:3:14: f: a parameter without a name",
+    "P0(int *x) { int r = 1; }\nlocations [a b:r]\nexists (x=0)\n": "t:4:12: `a b:r` is not understood; a local is `0:r1`, a shared word `x`",
     "P0(int *x) { if (*x) { int r = 1; } else { int r = 2; } }\nexists (0:r=1)\n": "t:4:9: `0:r`: P0 declares `r` more than once, in lines 3, 3",
 }
 
@@ -73,3 +80,8 @@ def test_a_file_with_a_byte_order_mark_and_carriage_returns_is_read(tmp_path):
 
 def test_a_local_of_auto_or_typeof_may_be_named_in_a_condition():
     assert observed("C t\n{ }\nP0(u8 *x) { auto a = *x + 1; typeof(*x) b = 255; typeof(x) *c; }\nexists (0:a=1 /\\ 0:b=255 /\\ 0:c!=5)\n") == "Always"
+
+
+def test_what_stands_before_the_initial_state_beside_a_quoted_line_has_its_place():
+    with pytest.raises(UsageError, match="^t:2:5: only comments"):
+        litmus.parse('C t\n"q" )(\n{ }\nP0(int *x) { }\nforall (true)\n', "t")

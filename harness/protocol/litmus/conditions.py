@@ -134,6 +134,8 @@ def _unary(reader):
     kind, value, at = reader.peek()
     if kind not in ("number", "register", "name"):
         raise reader.wrong("a number or a name")
+    if kind == "number" and re.match(r"-?0\d", value):
+        raise reader.text.error(at, f"`{value}`: a number does not begin with 0 here, which herd7 reads as decimal and C as octal")
     reader.at += 1
     return Atom(normal(word), symbol == "=", int(value, 0) if kind == "number" else normal(value), offset)
 

@@ -1,7 +1,5 @@
 """C expressions -> rows.  `value` writes the rows that compute one; `branch` those that decide by it."""
 
-import re
-
 from pycparser import c_ast
 
 from harness.protocol.litmus import kvm, types
@@ -13,7 +11,6 @@ from kernels.ops import Op, Register as R
 
 BINARY = {"+": Operator.ADD, "-": Operator.SUB, "*": Operator.MUL, "/": Operator.DIV, "%": Operator.MOD,
           "&": Operator.AND, "|": Operator.OR, "^": Operator.XOR, "<<": Operator.SHL, ">>": Operator.SHR}
-_INTEGER = re.compile(r"(?P<digits>0[xX][0-9a-fA-F]+|0[bB][01]+|(?P<octal>0[0-7]+)|(?P<decimal>[0-9]+))(?P<suffix>[uU]?[lL]{0,2}|[lL]{1,2}[uU])")
 COMPARED = {"==": Operator.EQ, "!=": Operator.NE, "<": Operator.LT, "<=": Operator.LE, ">": Operator.GT, ">=": Operator.GE}
 
 
@@ -199,14 +196,12 @@ def write(body: Body, found: Local | Shared, what: Value, node) -> Value:
 def _constant(body: Body, node: c_ast.Constant) -> Value:
     if node.type == "char" and len(node.value[1:-1].encode().decode("unicode_escape")) == 1:
         return number(types.NAMES["char"].fit(ord(node.value[1:-1].encode().decode("unicode_escape"))))
-    written = _INTEGER.fullmatch(node.value)
-    if not written:
+    written = types.literal(node.value)
+    if written is None:
         raise body.error(node, f"{node.value}: only integers are understood")
-    octal, decimal = bool(written["octal"]), bool(written["decimal"])
-    found = int(written["digits"], 8 if octal else 0)
+    found, decimal, suffix = written
     if found >> 64:
         raise body.error(node, f"{node.value}: must fit 64 bits")
-    suffix = written["suffix"].lower()
     of = types.UNSIGNED if "u" in suffix else types.INT
     if "l" in suffix or found >> 32 or (found >> 31 and of.signed and decimal):
         of = types.UNSIGNED_LONG if "u" in suffix or found >> 63 else types.LONG

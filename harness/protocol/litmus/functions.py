@@ -24,6 +24,8 @@ def call(body: Body, node: c_ast.FuncCall) -> Value:
     """A call: of a helper function of the file, of a primitive, or of the module.  Raises LitmusError."""
     arguments = list(node.args.exprs) if node.args else []
     if isinstance(node.name, c_ast.FuncCall) and isinstance(node.name.name, c_ast.ID) and node.name.name.name == "guard":
+        if node.name.args is None:
+            raise body.error(node, "guard()(): guard(KIND)(LOCK), such as guard(spinlock)(&lock)")
         guard(body, node.name.args.exprs[0], arguments, node)            # guard(kind)(lock)
         return NOTHING
     if not isinstance(node.name, c_ast.ID):
@@ -55,6 +57,9 @@ def _helper(body: Body, node, function: c_ast.FuncDef, arguments: list) -> Value
                   if not (isinstance(each, c_ast.Typename) and body.world.structs.of(each).kind == "void")]
     if len(parameters) != len(arguments):
         raise body.error(node, f"{name} takes {len(parameters)} argument{'s' * (len(parameters) != 1)}, here {len(arguments)}")
+    unnamed = next((each for each in parameters if each.name is None), None)
+    if unnamed is not None:
+        raise body.error(unnamed, f"{name}: a parameter without a name")
     bound = {}
     of = body.world.structs.of(function.decl.type.type)
     result = None if of.kind == "void" else Value(of, body.take(node))

@@ -229,8 +229,8 @@ class Structs:
 
     def _length(self, node) -> int:
         """Of an array: a number, or what is computed from numbers, enumerators and macros."""
-        if isinstance(node, c_ast.Constant) and node.type != "char":
-            return int(node.value.rstrip("uUlL"), 0)
+        if isinstance(node, c_ast.Constant) and (written := types.literal(node.value)):
+            return written[0]
         if isinstance(node, c_ast.ID) and node.name in self.enumerators:
             given, more, _ = self.enumerators[node.name]
             return self._length(given) + more

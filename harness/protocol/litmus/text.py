@@ -120,9 +120,9 @@ def take_apart(whole: str, path: str) -> Text:
     opening = bare.find("{")
     if opening < 0:
         raise lines_.error(len(whole.rstrip()), "no initial state: `{ }` must follow the name")
-    before = re.sub(r'"[^"\n]*"|^[\w-]+=.*$', "", bare[header.end():opening], flags=re.MULTILINE)
+    before = re.sub(r'"[^"\n]*"|^[\w-]+=.*$', lambda known: " " * len(known[0]), bare[header.end():opening], flags=re.MULTILINE)
     if before.strip():
-        at = bare.index(before.strip().split()[0], header.end())
+        at = header.end() + len(before) - len(before.lstrip())
         directive = before.strip().startswith("#")
         raise lines_.error(at, "only comments, a quoted line and KEY=VALUE lines may stand before the initial state"
                                + "; `#define` and relatives go behind its `}`, before the processes" * directive)
