@@ -301,10 +301,10 @@ def _parse(whole: str, path: str, given: dict) -> Test:
     of_flows = bool(called & set(tdx.FLOWS))
     pairs = litmus_processes.interrupts(text, table.pop(INTERRUPTS, []), processes)
     variables += [Variable(f"{interrupts.IRQ}{other}", types.NAMES["spinlock_t"]) for other in sorted({other for _, other in pairs})]
-    for name, of in OF_VM.items():
+    for name, kind in OF_VM.items():
         if any(kvm.is_kvm(each.type) and each.type.field_at(name) for each in variables) and name not in {each.name for each in variables}:
             if name in OF_CALLS or of_flows:
-                variables.append(Variable(name, of))
+                variables.append(Variable(name, kind))
     if called & rcu.names():
         variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
     by_name = {each.name: each for each in variables if not (of_flows and litmus_names.is_mirror(each))}
