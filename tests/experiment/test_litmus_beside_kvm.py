@@ -74,3 +74,10 @@ def test_a_bug_of_the_vm_is_in_its_struct(field):
     text = f"C t\n{{ may_violate = {{no_bug}}; }}\nP0(struct kvm *kvm) {{ int r = KVM_BUG_ON(1, kvm); int a = kvm->{field}; }}\nexists (0:a=1 /\\ bugged=1)\n"
     test = litmus.parse(text, "t")
     assert judge(test, search.run(test).endings).observation == "Always"
+
+
+def test_to_kvm_tdx_may_be_pasted_too():
+    text = ("C t\n{ }\nstatic struct kvm_tdx *to_kvm_tdx(struct kvm *kvm)\n{\n\treturn container_of(kvm, struct kvm_tdx, kvm);\n}\n"
+            "P0(struct kvm *kvm) { struct kvm_tdx *t = to_kvm_tdx(kvm); t->state = 5; int a = to_kvm_tdx(kvm)->state; }\nexists (0:a=5)\n")
+    test = litmus.parse(text, "t")
+    assert judge(test, search.run(test).endings).observation == "Always"

@@ -386,6 +386,8 @@ def _call(body: Body, node: c_ast.FuncCall) -> Value:
 def container_of(body: Body, node, arguments) -> Value:
     """container_of(pointer, type, member), as kernel.h has it: (pointer, &((type *)0)->member)."""
     found, (of, before, member) = value(body, arguments[0]), _member(body, arguments[1].expr)
+    if kvm.is_kvm(of) and member == of and found.type.kind == "pointer" and kvm.is_kvm(found.type.to):
+        return found._replace(type=types.pointer(of))            # to_kvm_tdx
     if found.local is not None or found.type.kind != "pointer" or found.type.to.kind != "void" and found.type.to != member:
         raise body.error(node, f"container_of: `{spelled(arguments[0])}` must point to a shared {member}, as the member is one")
     if found.constant is not None and not any(each == of and place == found.constant - WORD * before for each, place in body.world.objects()):
@@ -403,7 +405,7 @@ def _member(body: Body, node) -> tuple[Type, int, Type]:
         before = 0
     else:
         whole, before, of = _member(body, node.name)
-    found = of.field_at(node.field.name)
+    found = (0, of) if kvm.is_kvm(of) and node.field.name == "kvm" else of.field_at(node.field.name)
     if found is None:
         raise _no_field(body, node, of)
     return whole, before + found[0], found[1]
