@@ -177,9 +177,9 @@ def read_toml(path: str | Path, named: str = "") -> dict:
 
 
 def read_text(path: str | Path, error: type[UsageError], named: str = "", pattern: str = "", most: int = BYTES_MOST) -> str:
-    """The text of a file.  Raises `error`; where there is no such file, with the nearest of those like `pattern`."""
+    """The text of a file, without a byte order mark.  Raises `error`; where there is no such file, with the nearest of those like `pattern`."""
     try:
-        return read_bytes(path, error, named, pattern, most).decode("utf-8")
+        return read_bytes(path, error, named, pattern, most).decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise error(f"{named or path}: cannot be read: {problem}; must be text in UTF-8") from None
 

@@ -32,7 +32,7 @@ from harness.memory.layout import VARIABLE, Layout
 from harness.protocol.assemble import Program
 from harness.protocol.flows.pamt import RANGES
 from harness.protocol.flows.script import LEAVE
-from harness.protocol.litmus import conditions, interrupts, kvm, rcu, scripted, source, tdx, types
+from harness.protocol.litmus import conditions, interrupts, kvm, locks, rcu, scripted, source, tdx, types
 from harness.protocol.litmus.body import spelled
 from harness.protocol.litmus.text import Text, take_apart
 from harness.protocol.litmus.types import Type
@@ -43,6 +43,10 @@ from kernels.words import STATUSES, signed, spell_entry, unsigned
 BYTES_MOST = 1 << 20
 UNNAMED = ((0, 0, "FREE"),)      # pages where a file names none and calls are about some: one page table holds all, and all are FREE
 GIVEN = ("module", "policy", "memory_model", "seamcall_drains")  # keys of the initial state that a command may give instead
+# Words of the VM's that a file may name as well: its own calls have those (KVM_BUG_ON), or only KVM's flows.
+OF_CALLS = {tdx.BAR: types.BOOL, "vm_bugged": types.BOOL, "vm_dead": types.BOOL}
+OF_VM = OF_CALLS | {locks.MMU_LOCK: types.NAMES["rwlock_t"]}
+IN_LAYOUT = {litmus_names.MIRROR: "mirror.0", "vm_bugged": "vm_dead"}            # where the layout has another name
 # Functions beside the module's calls for which there has to be a TD.
 TD_WORDS = {"kick", "KVM_BUG_ON", "kvm_make_all_cpus_request", "enter_guest_mode", "leave_guest_mode", "kvm_request_pending",
             "kvm_make_request", "kvm_check_request", "kvm_test_request", "vcpu_mode", tdx.TD_EXIT}
@@ -78,20 +82,24 @@ class Test(Scenario):
         return any(script.flow is not None for script in self.scripts)
 
     @functools.cached_property
+    def called(self) -> set[str]:
+        """Names of all functions that the file calls."""
+        return tdx.called(self.tree)
+
+    @functools.cached_property
     def calls(self) -> tuple[str, ...]:
         """The module's calls that the file makes."""
-        return tuple(sorted({row for name in tdx.called(self.tree) for row in tdx.rows_of(name)} & set(calls_of(self.module))))
+        return tuple(sorted({row for name in self.called for row in tdx.rows_of(name)} & set(calls_of(self.module))))
 
     @functools.cached_property
     def parts(self) -> tuple[str, ...]:
         """The parts of calls that use a page and give it back, which the file calls (Dynamic PAMT)."""
-        return tuple(sorted(tdx.called(self.tree) & set(tdx.PARTS))) if self.file.dynamic_pamt else ()
+        return tuple(sorted(self.called & set(tdx.PARTS))) if self.file.dynamic_pamt else ()
 
     @functools.cached_property
     def of_td(self) -> bool:
         """Whether there is a TD in this world at all."""
-        called = tdx.called(self.tree)
-        return bool(self.parts or self.uses_flows or called & TD_WORDS or self.pages or any(name.startswith(TD_CALLS) for name in called))
+        return bool(self.parts or self.uses_flows or self.called & TD_WORDS or self.pages or any(name.startswith(TD_CALLS) for name in self.called))
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -105,11 +113,13 @@ class Test(Scenario):
     @functools.cached_property
     def of_vm(self) -> set[str]:
         """Shared words of the file that are the VM's own, at which KVM's flows look too."""
-        return {each.name for each in self.variables if each.name == tdx.BAR} if self.of_td else set()
+        own = OF_VM if self.uses_flows else OF_CALLS if self.of_td else ()
+        mirrors = [each.name for each in self.variables if self.uses_flows and litmus_names.is_mirror(each)]
+        return {*mirrors, *[each.name for each in self.variables if each.name in own]}
 
     def at(self, name: str, word: int = 0) -> int:
         """Where a shared object lies in memory."""
-        return self.layout.at(name if name in self.of_vm else f"{VARIABLE}{name}", word)
+        return self.layout.at(IN_LAYOUT.get(name, name) if name in self.of_vm else f"{VARIABLE}{name}", word)
 
     @functools.cached_property
     def written(self) -> tuple[Program, dict, dict]:
@@ -156,7 +166,8 @@ class Test(Scenario):
                      for name, offset in self.watched())
 
     def by_name(self) -> dict[str, Variable]:
-        return {each.name: each for each in self.variables}
+        """Shared objects of the file, as conditions name them; `mirror[3]` is KVM's entry, also where C names it."""
+        return {each.name: each for each in self.variables if each.name != litmus_names.MIRROR or each.name not in self.of_vm}
 
     @functools.cached_property
     def names_of_addresses(self) -> dict[int, str]:
@@ -265,14 +276,16 @@ def _parse(whole: str, path: str, given: dict) -> Test:
     processes, functions, declared = {}, {}, []
     for node in tree.ext:
         if isinstance(node, c_ast.Typedef):
-            if node.name not in types.TYPEDEFS:
+            if node.name not in types.TYPEDEFS and not source.made_up(node.name):
                 structs.typedefs[node.name] = structs.of(node.type)
+        elif isinstance(node, c_ast.FuncDef) and (of := source.TYPEOF.fullmatch(node.decl.name)):
+            structs.typeofs[of[1]] = node.body.block_items[0].expr
         elif isinstance(node, c_ast.FuncDef):
             found = re.fullmatch(r"P(\d+)", node.decl.name)
-            if found:
-                processes[int(found[1])] = node
-            else:
-                functions[node.decl.name] = node
+            known, key = (processes, int(found[1])) if found else (functions, node.decl.name)
+            if key in known:
+                raise structs.error(node, f"`{node.decl.name}` is there twice, first in line {source.place_of(known[key]).line}")
+            known[key] = node
         elif isinstance(node, c_ast.Decl) and isinstance(node.type, (c_ast.Struct, c_ast.Enum)) and node.name is None:
             structs.of(node.type)
         elif isinstance(node, c_ast.StaticAssert) or isinstance(node, c_ast.Decl) and isinstance(node.type, c_ast.FuncDecl):
@@ -282,20 +295,27 @@ def _parse(whole: str, path: str, given: dict) -> Test:
         else:
             raise structs.error(node, "not understood between processes; functions, structs, enums and shared words are")
     litmus_processes.check(text, processes, structs)
-    parameters = {name: of for number in sorted(processes) for name, of in litmus_processes.parameters(structs, processes[number])}
+    parameters = litmus_processes.shared(structs, processes)
     variables, registers, table = initial(text, structs, parameters, declared)
+    called = tdx.called(tree)
+    of_flows = bool(called & set(tdx.FLOWS))
     pairs = litmus_processes.interrupts(text, table.pop(INTERRUPTS, []), processes)
     variables += [Variable(f"{interrupts.IRQ}{other}", types.NAMES["spinlock_t"]) for other in sorted({other for _, other in pairs})]
-    if any(kvm.is_kvm(each.type) and each.type.field_at(tdx.BAR) for each in variables) and tdx.BAR not in {each.name for each in variables}:
-        variables.append(Variable(tdx.BAR, types.BOOL))
-    if tdx.called(tree) & rcu.names():
+    for name, kind in OF_VM.items():
+        if any(kvm.is_kvm(each.type) and each.type.field_at(name) for each in variables) and name not in {each.name for each in variables}:
+            if name in OF_CALLS or of_flows:
+                variables.append(Variable(name, kind))
+    if called & rcu.names():
         variables.append(Variable(rcu.RCU, types.STRUCTS["srcu_struct"]))
-    proposition = conditions.parse(text, text.condition) if text.quantifier else None
-    filter_ = conditions.parse(text, text.filter) if text.filter.text.strip() else None
+    by_name = {each.name: each for each in variables if not (of_flows and litmus_names.is_mirror(each))}
+    litmus_processes.check_types(structs, processes, {each.name: each for each in variables})
+    of_name = litmus_names.types_of(structs, processes, by_name)
+    proposition = conditions.fitted(conditions.parse(text, text.condition), of_name) if text.quantifier else None
+    filter_ = conditions.fitted(conditions.parse(text, text.filter), of_name) if text.filter.text.strip() else None
     named = conditions.names(proposition) + conditions.names(filter_) + conditions.listed(text, text.locations)
-    shown = litmus_names.shown(text, named, processes, {each.name: each for each in variables})
+    shown = litmus_names.shown(text, named, processes, by_name)
     for part in (proposition, filter_):
-        litmus_names.check_values(text, part, {each.name: each for each in variables})
+        litmus_names.check_values(text, part, by_name)
     scripts = litmus_processes.scripts(structs, processes)
     kinds = [script.actor.kind for script in scripts]
     try:

@@ -1,6 +1,7 @@
 """The names of a final state: what a condition and `locations` may name, and what their values are."""
 
 import re
+from typing import Callable
 
 from pycparser import c_ast
 
@@ -11,12 +12,14 @@ from harness.memory.layout import PAMT_TYPE
 from harness.protocol.flows.flow import FROZEN_SPTE, MMU_PRESENT
 from harness.protocol.flows.pamt import RANGES
 from harness.protocol import spelling
-from harness.protocol.litmus import conditions
+from harness.protocol.litmus import conditions, types
 from harness.protocol.litmus.body import REGISTER
+from harness.protocol.litmus.source import made_up, place_of
 from harness.protocol.litmus.text import Text
 from harness.protocol.litmus.types import Type
 from kernels.words import EXIT_REASONS, HP, PT_PAMT, STATE, STATUS_CLASS, STATUSES
 
+MIRROR = "mirror"                # KVM's own entries of 4 KiB pages
 HALTED = "halted"                # whether a check of the module has failed, which shuts it down
 EXITS = {name: word for word, name in EXIT_REASONS.items()}      # what a call that leaves the guest answers
 FLAGS = {"bugged": "vm_dead"}    # words of the VM that a condition may name
@@ -43,11 +46,16 @@ def shown(text: Text, named, processes: dict, variables: dict[str, Variable]) ->
     for name, offset in named:
         process, _, local = name.rpartition(":")
         if process:
+            if not process.isdecimal():
+                raise text.error(offset, f"`{name}` is not understood; a local is `0:r1`, a shared word `x`")
             if int(process) not in processes:
                 raise text.error(offset, f"`{name}`: there is no P{process}")
-            if local not in _locals(processes[int(process)].body):
-                raise text.error(offset, f"`{name}`: P{process} has no local `{local}`"
-                                         f"{nearest(local, _locals(processes[int(process)].body))}")
+            declared = _locals_of(processes[int(process)])
+            if local not in declared:
+                raise text.error(offset, f"`{name}`: P{process} has no local `{local}`{nearest(local, declared)}")
+            if len(declared[local]) > 1:
+                lines = ", ".join(str(place_of(each).line) for each in declared[local])
+                raise text.error(offset, f"`{name}`: P{process} declares `{local}` more than once, in lines {lines}: give each a name of its own")
         elif word_of(variables, name) is None and name.partition("|")[0].isupper() and len(name) > 1:
             if "|" in name:
                 exact(text, name, offset)
@@ -93,6 +101,11 @@ def entry(name: str) -> tuple[int, int] | None:
     return (page, int(found[3] or 0)) if page < PAGES else None
 
 
+def is_mirror(variable: Variable) -> bool:
+    """Whether a shared object of a file is KVM's own mirror beside KVM's flows: `u64 mirror[512]`."""
+    return variable.name == MIRROR and variable.type.kind == "array"
+
+
 def mirror(name: str) -> int | None:
     """The page of `mirror[3]`: KVM's own mirror entry of 4 KiB, at which its flows look."""
     found = re.fullmatch(r"mirror\[(\d{1,3})\]", name)
@@ -119,14 +132,39 @@ _KINDS = ((entry, STATES, f"{', '.join(state for state in STATE if 'EXP' not in 
           (mirror, OF_MIRROR, "PRESENT, NONPRESENT, FROZEN"), (pamt, OF_PAMT, "PAIRED, UNPAIRED; behind it +HP"))
 
 
-def _locals(node) -> set[str]:
-    """The locals of a process, with those of REGISTER that it only assigns to."""
-    found = {node.name} if isinstance(node, c_ast.Decl) and node.name else set()
+def _locals(node) -> dict[str, list[c_ast.Decl]]:
+    """The locals of a process by name, with where each is declared; also those of REGISTER that it only assigns to, declared nowhere."""
+    found: dict[str, list[c_ast.Decl]] = {}
+    if isinstance(node, c_ast.Decl) and node.name and not isinstance(node.type, c_ast.FuncDecl):
+        found[node.name] = [node]
     if isinstance(node, c_ast.Assignment) and isinstance(node.lvalue, c_ast.ID) and REGISTER.fullmatch(node.lvalue.name):
-        found.add(node.lvalue.name)
+        found.setdefault(node.lvalue.name, [])
     for _, child in node.children():
-        found |= _locals(child)
+        for name, places in _locals(child).items():
+            found.setdefault(name, []).extend(places)
     return found
+
+
+def _locals_of(process: c_ast.FuncDef) -> dict[str, list[c_ast.Decl]]:
+    """The locals that a condition may name; one of the outermost block goes before those of blocks within that are called so."""
+    outermost = {each.name: [each] for each in process.body.block_items or () if isinstance(each, c_ast.Decl)}
+    return _locals(process.body) | outermost
+
+
+def types_of(structs, processes: dict, variables: dict[str, Variable]) -> Callable[[str], Type]:
+    """name -> the type in which a number is compared with it; 64 bits where the file says none."""
+    locals_ = {number: _locals_of(node) for number, node in processes.items()}
+
+    def of(name: str) -> Type:
+        process, _, local = name.rpartition(":")
+        if process:
+            declared = locals_.get(int(process), {}).get(local)
+            if declared and made_up(declared[0]):
+                return types.LONG                # known when rows are written
+            return structs.of(declared[0].type) if declared else types.INT if declared is not None else types.LONG
+        found = word_of(variables, name)
+        return found[2] if found and found[2].kind in ("integer", "atomic") else types.LONG
+    return of
 
 
 def word_of(variables: dict[str, Variable], name: str) -> tuple[str, int, Type] | None:

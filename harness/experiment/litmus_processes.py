@@ -6,7 +6,7 @@ from pycparser import c_ast
 
 from harness.experiment.plan import Actor
 from harness.experiment.scenario import PAGES, Script
-from harness.protocol.litmus import tdx
+from harness.protocol.litmus import tdx, types
 from harness.protocol.litmus.text import Text
 from kernels.moves import ACTORS_MAX
 
@@ -49,8 +49,8 @@ def _kind(structs, node: c_ast.FuncDef) -> tuple[str, tuple[int, ...] | None]:
 
 def _gpa(structs, item: c_ast.FuncCall) -> int:
     arguments = item.args.exprs if item.args else []
-    if len(arguments) == 1 and isinstance(arguments[0], c_ast.Constant) and "int" in arguments[0].type:
-        gpa = int(arguments[0].value.rstrip("uUlL"), 0)
+    if len(arguments) == 1 and isinstance(arguments[0], c_ast.Constant) and (written := types.literal(arguments[0].value)):
+        gpa = written[0]
         if gpa % 4096 == 0 and gpa >> 12 < PAGES:
             return gpa >> 12
     raise structs.error(item, f"{item.name.name} takes the address of one guest page, a number such as 0x3000")
@@ -81,12 +81,32 @@ def interrupts(text: Text, given: list, processes: dict) -> list[tuple[int, int]
     return pairs
 
 
+def shared(structs, processes: dict) -> dict[str, types.Type]:
+    """What the parameters of all processes point to, by name."""
+    found: dict[str, types.Type] = {}
+    for number in sorted(processes):
+        for name, of in parameters(structs, processes[number]):
+            found[name] = of if name not in found or of.kind == "array" else found[name]
+    return found
+
+
+def check_types(structs, processes: dict, variables: dict) -> None:
+    """A shared word is of one type, in the initial state and in every process."""
+    for number in sorted(processes):
+        for name, of in parameters(structs, processes[number]):
+            has = variables[name].type
+            if not types.alike(*(each.to if each.kind == "array" else each for each in (has, of))):
+                raise structs.error(processes[number], f"P{number}'s `{name}` points to {of}, elsewhere in the file it is {has}")
+
+
 def parameters(structs, node: c_ast.FuncDef):
-    """(name, type of what it points to) of a process's parameters."""
+    """(name, type of what it points to) of a process's parameters; `int a[4]` is an array of four."""
     for each in (node.decl.type.args.params if node.decl.type.args else ()):
-        of = structs.of(each)
+        of = structs.parameter(each)
         if of.kind == "void" and not isinstance(each, c_ast.Decl):
             continue
+        if each.name is None:
+            raise structs.error(each, "parameters of processes are shared words, by their names")
         if of.kind not in ("pointer", "array"):
             raise structs.error(each, f"`{each.name}`: parameters of processes are pointers to shared words, by their names")
-        yield each.name, of.to
+        yield each.name, of if of.kind == "array" else of.to

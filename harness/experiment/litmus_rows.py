@@ -53,8 +53,9 @@ def write(test: "Test") -> tuple[Program, dict, dict]:
     world = World(test.text, test.structs, listing, variables, min((each.offset for each in regions), default=0),
                   max((each.end for each in regions), default=0),
                   {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
-                  tdx.called(test.tree), constants, len(test.scripts), test.file_scope, litmus_refused.noted(test),
-                  {name: test.at(name) for name in test.of_vm}, tdx.Calls(flow.options, flow, test.file.crossed) if test.of_td else None)
+                  test.called, constants, len(test.scripts), test.file_scope, litmus_refused.noted(test),
+                  {name: test.at(name) for name in test.of_vm},
+                  frozenset(test.at(name, word) for name in test.of_vm for word in range(variables[name][0].words)), tdx.Calls(flow.options, flow, test.file.crossed) if test.of_td else None)
     for node in test.tree.ext:
         if isinstance(node, c_ast.StaticAssert):
             static_assert(Body(world, 0), node)

@@ -56,8 +56,8 @@ def _pages(key: str, kind: str, words: dict, below: int) -> tuple[int, ...]:
         forms = " or ".join(f"{{ {each} = [PAGE, ...] }}" for each in FLOW_KEYS[kind])
         raise KeyProblem(key, words, f"must be a list of calls, or {forms}")
     pages, most = words[flow], PAGES * RANGES if flow in USERS else below
-    if not isinstance(pages, list) or not all(isinstance(page, int) and 0 <= page < most for page in pages):
-        raise KeyProblem(f"{key}.{flow}", pages, f"must be a list of page numbers below {most}")
+    if not isinstance(pages, list) or not pages or not all(type(page) is int and 0 <= page < most for page in pages):
+        raise KeyProblem(f"{key}.{flow}", pages, f"must be a list of page numbers below {most}, at least one")
     return tuple(pages)
 
 

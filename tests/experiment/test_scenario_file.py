@@ -70,6 +70,8 @@ BAD = [
     ({"actors": {"host0": "tdh_mem_track 0 retry 100001"}}, "at most 100000"),
     ({"actors": {"host0": "tdh_mem_page_demote 3"}}, "tdh_mem_page_demote is about an entry at level 1: write 'level N'"),
     ({"actors": {"vcpu0": "tdh_vp_enter"}, "start": {"listed": {"vcpu0": [512]}}}, "page numbers below 512"),
+    ({"actors": {"host0": {"remove": []}}}, "page numbers below 512, at least one"),
+    ({"actors": {"vcpu0": {"touch": [True]}}}, "page numbers below 512, at least one"),
     ({"actors": {"vcpu0": "tdh_vp_enter"}, "start": {"listed": {"vcpu0": list(range(33))}}}, "at most 32 page numbers"),
     ({"actors": {"host0": "tdh_mem_track"}, "start": {"listed": {"host0": [3]}}}, "is no vCPU"),
     ({"actors": {"host0": "tdh_mem_track"}, "start": {"words": {"epoch": 1 << 64}}}, "below 2^64"),

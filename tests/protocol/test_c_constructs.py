@@ -64,24 +64,32 @@ def test_no_function_is_without_a_case():
 
 
 def process(statements: str):
-    words = "P0(int *x, struct obj *o, int arr[4])"
+    words = "P0(int *x, struct obj *o, int arr[4], atomic64_t *v)"
     return litmus.parse(f"C t\n{{ }}\n{HELPERS}\n{words}\n{{ {statements} }}\nforall (true)\n", "t")
 
 
 REFUSED = {
     "int a = 5 / 0;": "`5 / 0`: division by zero", "int a = 1 << 32;": "`1 << 32`: a shift of 32 bits by 32", "u64 a = 1ULL >> -1;": "a shift of 64 bits by -1",
     "static int s = 3;": "`s`: no static locals", "extern int q;": "`q`: no extern locals", "int a = 'ab';": "'ab': only integers are understood",
-    "again: again: ;": "label `again` is in this function twice", "typeof(*x) a = 3;": "`typeof` is not understood: write the type by its name",
-    "auto a = 3;": "`auto` is not understood", "asm(\"nop\");": "`asm` is not understood", "struct { int p; } s;": "`s`: a local must be an integer or a pointer, struct is",
+    "again: again: ;": "label `again` is in this function twice",
+    "auto *a = x;": "write the type by its name", "switch (*x) { case 1: case 1: ; }": "`case 1` is in this switch twice",
+    "switch (*x) { default: ; default: ; }": "`default` is in this switch twice", "int a = 1'000;": "1'000: only integers are understood", "asm(\"nop\");": "`asm` is not understood", "struct { int p; } s;": "`s`: a local must be an integer or a pointer, struct is",
     "int s[2]; int a = s[1];": "arrays are shared, one among the locals can only be passed on", "int (*f)(int) = twice;": "no type that is understood",
     "int a = (*twice)(3);": "functions are called by their names", "char *s = \"abc\";": "only integers are understood", "float a = 1;": "type `float` is not understood",
     "int s = 3; int *q = &s;": "the address of a local can be passed on, not kept", "struct obj t = *o;": "a local must be an integer or a pointer",
-    "*o = *o;": "struct obj cannot be assigned", "int a = sizeof(*x);": "sizeof is understood of an integer type's name only", "int a = sizeof(struct obj);": "words of a test have no size", "int a = arr + 1 - arr;": "the difference of pointers",
+    "*o = *o;": "`*o` is a struct obj: name one of its fields, or its address with `&`", "int a = sizeof(*o);": "sizeof is understood of integers only", "int a = sizeof(struct obj);": "words of a test have no size", "int a = arr - &o->in;": "two pointers to the same type may be subtracted",
     "int i = 9; int a = arr[i];": "points to no shared word", "int a = arr[4] + *(int *)0;": "points to no shared word", "goto nowhere;": "label `nowhere` is not in this function",
     "BUILD_BUG_ON(2 > 1);": "`2 > 1` is true: the kernel would not be built", "BUILD_BUG_ON(*x);": "`*x` is not known before a run",
     "static_assert(1 == 2, \"no\");": "`1 == 2` is false", "union u { int a; } v;": "`union` is not understood",
-    "struct obj *q = container_of(x, struct obj, f);": "`container_of` is not understood: pass the object itself",
-    "case 1: ;": "is not understood", "int n = 2; int s[n];": "an array's length must be a number", "switch (1) { case 1 ... 4: ; }": "`...` here is not C",
+    "struct obj *q = container_of(x, struct obj, id);": "container_of: `x` is not that member of a struct obj",
+    "struct obj *q = container_of(v, struct obj, id);": "container_of: `v` must point to a shared int, as the member is one",
+    "struct obj *q = container_of(x, struct obj, f);": "`f`: struct obj has the fields id, in, many, next",
+    "u8 *q = (u8 *)x;": "int * as u8 *: a shared word is of one type, and has no parts", "u64 *q = x;": "int * as u64 *: a shared word is of one type",
+    "int a = READ_ONCE(x);": "an address (int *) where a number (int) is wanted", "*x = o;": "an address (struct obj *) where a number (int) is wanted",
+    "int a = twice(arr);": "an address (int *) where a number (int) is wanted", "int a = twice;": "`twice` is a function, which can only be called",
+    "int a = *o;": "`*o` is a struct obj: name one of its fields, or its address with `&`", "struct bits { int f:3; } *q;": "no unions, no bit fields",
+    "struct own { struct own f; } *q;": "`f`: a struct own within itself", "atomic_add(x, 1);": "`1` must be a pointer to a shared word",
+    "case 1: ;": "`case` and `default` stand in a switch", "int n = 2; int s[n];": "an array's length must be a number", "switch (1) { case 1 ... 4: ; }": "`...` here is not C",
 }
 
 

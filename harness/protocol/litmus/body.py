@@ -65,6 +65,7 @@ class Scope:
     node: object = None
     breaks: str = ""             # where `break` goes, where this block is a loop's or a switch's
     continues: str = ""
+    cases: dict = field(default_factory=dict)    # of a switch: its `case` and `default` -> their labels
     labels: dict = field(default_factory=dict)   # of a function: name -> (label, blocks around it)
     placed: set[str] = field(default_factory=set)                # ... and those of them that are written
     assigned: frozenset[str] | None = None       # of a function: names that it assigns to
@@ -77,7 +78,7 @@ class World:
     variables   shared objects by name: (type, where they lie in memory)
     first, end  the stretch of memory that pointers may point into
     functions   helper functions by name
-    of_vm       words of the file that are the VM's own, by name: where they lie
+    of_vm       words of the file that are the VM's own, by name: where they lie, and where all of their words do (vm_words)
     file_scope  shared objects that are declared between the processes, which every function sees
     free        registers that processes may use, in order
     names_used  names of all functions that the file calls anywhere
@@ -99,7 +100,12 @@ class World:
     file_scope: frozenset[str] = frozenset()
     noted: frozenset[str] = frozenset()
     of_vm: dict[str, int] = field(default_factory=dict)
+    vm_words: frozenset[int] = frozenset()
     calls: object = None         # tdx.Calls, or nothing where the test makes none
+
+    def objects(self) -> list[tuple[Type, int]]:
+        """(type, where it lies) of all shared objects, and of those within them."""
+        return [(of, place + WORD * before) for whole, place in self.variables.values() for of, before in types.within(whole)]
 
 
 class Body:
@@ -118,6 +124,7 @@ class Body:
         self.where = ""
         self.gate: int | None = None             # where the word of its processor lies, if it may be interrupted ...
         self.interrupts: int | None = None       # ... or if it is the interrupt (interrupts.py)
+        world.structs.of_expression = self.type_of
 
     @property
     def interrupted(self) -> bool:
@@ -186,8 +193,9 @@ class Body:
             raise self.error(node, f"`{name}` is declared twice")
         local = Local(name, type_, self.take(node))
         self.scopes[-1].names[name] = local
-        if not self.inlined:
-            self.kept.setdefault(name, local)
+        outermost = len(self.scopes) == 2        # a function's, and its block's
+        if not self.inlined and (outermost or name not in self.kept):
+            self.kept[name] = local
         return local
 
     def undeclared(self, node) -> Local | None:
@@ -246,6 +254,20 @@ class Body:
         of, place = self.world.variables[name]
         return Shared(of, R.ZERO, place)
 
+    def type_of(self, node) -> Type:
+        """The type of an expression, or of a type's name; its rows are thrown away."""
+        from harness.protocol.litmus.expressions import place, value
+        if isinstance(node, c_ast.Typename):
+            return self.world.structs.of(node)
+        listing, where, self.listing = self.listing, self.where, Listing()
+        try:
+            with self.temporaries():
+                if isinstance(node, (c_ast.StructRef, c_ast.ArrayRef)) or isinstance(node, c_ast.UnaryOp) and node.op == "*":
+                    return place(self, node).type
+                return value(self, node).type
+        finally:
+            self.listing, self.where = listing, where
+
     # --- values ---
 
     def load_value(self, value: Value, node, register: int | None = None) -> int:
@@ -280,6 +302,8 @@ class Body:
     def fitted(self, value: Value, type_: Type, node) -> Value:
         """A value as it is in another type."""
         if value.local is not None or type_.kind in ("pointer", "void", "opaque"):
+            if type_.kind == "pointer" and value.type.kind == "pointer" and not types.alike(value.type.to, type_.to):
+                raise self.error(node, f"{value.type} as {type_}: a shared word is of one type, and has no parts")
             return value._replace(type=type_) if type_.kind == "pointer" else value
         if value.constant is not None:
             return number(bool(value.constant) if type_.name in ("bool", "_Bool") else value.constant, type_)
@@ -290,13 +314,19 @@ class Body:
             return value._replace(type=type_)
         return self.compute(Operator.ADD, value, number(0), type_, node)
 
+    def converted(self, value: Value, type_: Type, node) -> Value:
+        """What is assigned, passed or returned: as it is in that type; an address is a number by a cast only."""
+        if type_.kind == "integer" and value.type.kind == "pointer" and type_.name not in ("bool", "_Bool") and value.type.to.kind not in ("opaque", "void"):
+            raise self.error(node, f"an address ({value.type}) where a number ({type_}) is wanted: `*` before it is its word, a cast a number on purpose")
+        return self.fitted(value, type_, node)
+
     def word(self, pointer: Value, type_: Type, node, offset: int = 0) -> Shared:
         """What a pointer points to, `offset` bytes further; looked at first, where it is not known."""
         if pointer.local is not None:
             raise self.error(node, "a local is no shared word")
         if pointer.constant is not None:
             where = pointer.constant + offset
-            if not self.world.first <= where < self.world.end and where not in self.world.of_vm.values():
+            if not self.world.first <= where < self.world.end and where not in self.world.vm_words:
                 raise self.error(node, "points to no shared word; arrays are shared, one among the locals can only be passed on")
             return Shared(type_, R.ZERO, where)
         inside, bad = self.fresh("inside"), self.fresh("nowhere")

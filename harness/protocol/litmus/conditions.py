@@ -85,14 +85,19 @@ class _Reader:
 def parse(text: Text, part: Part):
     """A proposition.  Raises LitmusError."""
     reader = _Reader(text, part)
-    found = _implication(reader)
+    found = _proposition(reader)
     if reader.peek()[0] != "end":
         raise reader.wrong("`/\\`, `\\/`, `=>` or the end")
     return found
 
 
+def _proposition(reader):
+    return _chain(reader, "\\/", Any, lambda: _chain(reader, "/\\", All, lambda: _implication(reader)))
+
+
 def _implication(reader):
-    left = _chain(reader, "\\/", Any, lambda: _chain(reader, "/\\", All, lambda: _unary(reader)))
+    """`a => b` binds tighter than `/\\`, as herd7 has it (lib/stateParser.mly)."""
+    left = _unary(reader)
     if reader.take("=>"):
         return Any((Not(left), _implication(reader)))
     return left
@@ -109,7 +114,7 @@ def _unary(reader):
     if reader.take("~", "not"):
         return Not(_unary(reader))
     if reader.take("("):
-        inside = _implication(reader)
+        inside = _proposition(reader)
         if not reader.take(")"):
             raise reader.wrong("`)`")
         return inside
@@ -129,6 +134,8 @@ def _unary(reader):
     kind, value, at = reader.peek()
     if kind not in ("number", "register", "name"):
         raise reader.wrong("a number or a name")
+    if kind == "number" and re.match(r"-?0\d", value):
+        raise reader.text.error(at, f"`{value}`: a number does not begin with 0 here, which herd7 reads as decimal and C as octal")
     reader.at += 1
     return Atom(normal(word), symbol == "=", int(value, 0) if kind == "number" else normal(value), offset)
 
@@ -137,6 +144,15 @@ def normal(name: str) -> str:
     """A name as it is kept: `0:r1`, `x`, `a[1]`, `page 3`."""
     name = re.sub(r"\s*(->|\.|:|\[|\])\s*", r"\1", name.strip())
     return re.sub(r"\s+", " ", name[1:-1] if name.startswith("[") else name.replace("->", "."))
+
+
+def fitted(proposition, type_of: Callable):
+    """The same with each number as it is in the type of what it is compared with: 0xffffffff of a u32 is -1 of it, too."""
+    if isinstance(proposition, Atom) and isinstance(proposition.right, int):
+        return proposition._replace(right=type_of(proposition.left).fit(proposition.right))
+    if isinstance(proposition, (All, Any)):
+        return type(proposition)(tuple(fitted(part, type_of) for part in proposition.parts))
+    return Not(fitted(proposition.part, type_of)) if isinstance(proposition, Not) else proposition
 
 
 def atoms(proposition) -> list[Atom]:

@@ -88,6 +88,8 @@ def _unknown(body: Body, node):
     names = body.names() | set(body.world.variables)
     if node.name in body.world.variables:
         return body.error(node, f"`{node.name}` is a shared word, but no parameter of P{body.number}")
+    if node.name in body.world.functions:
+        return body.error(node, f"`{node.name}` is a function, which can only be called")
     return body.error(node, f"`{node.name}` is not declared{nearest(node.name, names)}")
 
 
@@ -110,30 +112,43 @@ def _field(body: Body, node: c_ast.StructRef) -> Shared:
         if isinstance(inside, Local):
             raise body.error(node, f"`{spelled(node.name)}`: structs are shared words, not locals")
         pointer, of = address_of(body, inside, node), inside.type
+    of = body.world.structs.whole(of)
     found = of.field_at(node.field.name) if of.kind == "struct" else None
     if found is None:
-        names = ", ".join(name for name, _ in of.fields) or "none that are known"
-        raise body.error(node, f"`{node.field.name}`: {of} has the fields {names}")
+        raise _no_field(body, node, of)
     if node.field.name in body.world.of_vm and kvm.is_kvm(of):
         return Shared(found[1], R.ZERO, body.world.of_vm[node.field.name])
     return body.word(pointer, found[1], node, WORD * found[0])
 
 
+def _no_field(body: Body, node: c_ast.StructRef, of: Type):
+    return body.error(node, f"`{node.field.name}`: {of} has the fields {', '.join(name for name, _ in of.fields) or 'none that are known'}")
+
+
 def _element(body: Body, node: c_ast.ArrayRef) -> Shared:
-    pointer = value(body, node.name)
-    if pointer.type.kind not in ("pointer", "array"):
+    pointer, by = value(body, node.name), value(body, node.subscript)
+    if by.type.kind in ("pointer", "array"):     # 1[a]
+        pointer, by = by, pointer
+    if pointer.type.kind not in ("pointer", "array") or by.type.kind in ("pointer", "array"):
         raise body.error(node, f"`{spelled(node.name)}` is no array")
-    return pointed(body, _moved(body, pointer, value(body, node.subscript), node), node)
+    return pointed(body, _moved(body, pointer, by, node), node)
 
 
 def _moved(body: Body, pointer: Value, by: Value, node, sign: int = 1) -> Value:
     of = pointer.type.to
     to = types.pointer(of)
-    stride = sign * WORD * max(1, of.words)
+    stride = sign * _stride(body, of)
     if by.constant is not None and pointer.constant is not None:
         return Value(to, constant=pointer.constant + stride * by.constant)
+    if pointer.constant in body.world.vm_words:
+        raise body.error(node, f"`{spelled(node)}`: which entry of KVM's mirror must be known beforehand")
     bytes_ = body.compute(Operator.MUL, by, number(stride, types.LONG), types.LONG, node)
     return body.compute(Operator.ADD, pointer, bytes_, types.LONG, node)._replace(type=to)
+
+
+def _stride(body: Body, of: Type) -> int:
+    """Bytes from an object of a type to the next one."""
+    return WORD * max(1, body.world.structs.whole(of).words)
 
 
 def address_of(body: Body, found: Local | Shared, node) -> Value:
@@ -153,8 +168,10 @@ def read(body: Body, found: Local | Shared, node) -> Value:
     """A plain load, or a local."""
     if isinstance(found, Local):
         return Value(found.type, found.register)
-    if found.type.kind == "array" or found.type.kind == "struct":
-        return address_of(body, found, node)._replace(type=types.pointer(found.type.to or found.type))
+    if found.type.kind == "struct":
+        raise body.error(node, f"`{spelled(node)}` is a {found.type}: name one of its fields, or its address with `&`")
+    if found.type.kind == "array":
+        return address_of(body, found, node)._replace(type=types.pointer(found.type.to))
     target = body.take(node)
     body.row(Op.LOAD, base=found.base, offset=found.offset, register=target)
     return Value(found.type, target)
@@ -162,7 +179,7 @@ def read(body: Body, found: Local | Shared, node) -> Value:
 
 def write(body: Body, found: Local | Shared, what: Value, node) -> Value:
     """A plain store, or a local; the value as it then is."""
-    what = body.fitted(what, found.type, node)
+    what = body.converted(what, found.type, node)
     if isinstance(found, Local):
         if what.local is not None:
             raise body.error(node, "the address of a local can be passed on, not kept")
@@ -178,17 +195,15 @@ def write(body: Body, found: Local | Shared, what: Value, node) -> Value:
 
 def _constant(body: Body, node: c_ast.Constant) -> Value:
     if node.type == "char" and len(node.value[1:-1].encode().decode("unicode_escape")) == 1:
-        return number(ord(node.value[1:-1].encode().decode("unicode_escape")))
-    if not node.value[:1].isdigit() or "int" not in node.type and "long" not in node.type:
+        return number(types.NAMES["char"].fit(ord(node.value[1:-1].encode().decode("unicode_escape"))))
+    written = types.literal(node.value)
+    if written is None:
         raise body.error(node, f"{node.value}: only integers are understood")
-    digits = node.value.rstrip("uUlL")
-    octal = digits[0] == "0" and digits.isdigit() and len(digits) > 1
-    found = int(digits, 8 if octal else 0)
+    found, decimal, suffix = written
     if found >> 64:
         raise body.error(node, f"{node.value}: must fit 64 bits")
-    suffix = node.value[len(digits):].lower()
     of = types.UNSIGNED if "u" in suffix else types.INT
-    if "l" in suffix or found >> 32 or (found >> 31 and of.signed is not False and digits.isdigit()):
+    if "l" in suffix or found >> 32 or (found >> 31 and of.signed and decimal):
         of = types.UNSIGNED_LONG if "u" in suffix or found >> 63 else types.LONG
     elif found >> 31:
         of = types.UNSIGNED
@@ -214,9 +229,9 @@ def _unary(body: Body, node: c_ast.UnaryOp) -> Value:
     if node.op in ("p++", "p--", "++", "--"):
         return _step(body, node)
     if node.op == "sizeof":
-        of = body.world.structs.of(node.expr) if isinstance(node.expr, c_ast.Typename) else None
-        if of is None or of.kind != "integer":
-            raise body.error(node, "sizeof is understood of an integer type's name only: words of a test have no size in bytes")
+        of = body.type_of(node.expr)
+        if of.kind != "integer":
+            raise body.error(node, "sizeof is understood of integers only: other words of a test have no size in bytes")
         return number(of.bits // 8, types.UNSIGNED_LONG)
     found = value(body, node.expr)
     if node.op == "!":
@@ -266,7 +281,10 @@ def combine(body: Body, operator: str, left: Value, right: Value, node) -> Value
             return _moved(body, left, right, node, 1 if operator == "+" else -1)
         if pointers == [False, True] and operator == "+":
             return _moved(body, right, left, node)
-        raise body.error(node, f"`{spelled(node)}`: the difference of pointers is not understood")
+        if pointers == [True, True] and operator == "-" and left.type.to == right.type.to:
+            apart = body.compute(Operator.SUB, left, right, types.LONG, node)
+            return body.compute(Operator.DIV, apart, number(_stride(body, left.type.to), types.LONG), types.LONG, node)
+        raise body.error(node, f"`{spelled(node)}`: two pointers to the same type may be subtracted, a number added to one or subtracted")
     of = types.promoted(left.type) if operator in ("<<", ">>") else types.common(left.type, right.type)
     _defined(body, operator, right, of, node)
     return body.compute(BINARY[operator], body.fitted(left, of, node), right if operator in ("<<", ">>")
@@ -363,6 +381,34 @@ def _comma(body: Body, node: c_ast.ExprList) -> Value:
 def _call(body: Body, node: c_ast.FuncCall) -> Value:
     from harness.protocol.litmus import functions
     return functions.call(body, node)
+
+
+def container_of(body: Body, node, arguments) -> Value:
+    """container_of(pointer, type, member), as kernel.h has it: (pointer, &((type *)0)->member)."""
+    found, (of, before, member) = value(body, arguments[0]), _member(body, arguments[1].expr)
+    if kvm.is_kvm(of) and member == of and found.type.kind == "pointer" and kvm.is_kvm(found.type.to):
+        return found._replace(type=types.pointer(of))            # to_kvm_tdx
+    if found.local is not None or found.type.kind != "pointer" or found.type.to.kind != "void" and found.type.to != member:
+        raise body.error(node, f"container_of: `{spelled(arguments[0])}` must point to a shared {member}, as the member is one")
+    if found.constant is not None and not any(each == of and place == found.constant - WORD * before for each, place in body.world.objects()):
+        raise body.error(node, f"container_of: `{spelled(arguments[0])}` is not that member of a {of}")
+    return body.compute(Operator.SUB, found, number(WORD * before, types.LONG), types.LONG, node)._replace(type=types.pointer(of))
+
+
+def _member(body: Body, node) -> tuple[Type, int, Type]:
+    """(struct, words before the member, the member's type) of ((type *)0)->member, which may be one of a member."""
+    if isinstance(node, c_ast.ArrayRef):
+        whole, before, of = _member(body, node.name)
+        return whole, before + known(body, node.subscript, "which of them") * _stride(body, of.to) // WORD, of.to
+    if node.type == "->":
+        whole = of = body.world.structs.whole(body.world.structs.of(node.name.to_type).to)
+        before = 0
+    else:
+        whole, before, of = _member(body, node.name)
+    found = (0, of) if kvm.is_kvm(of) and node.field.name == "kvm" else of.field_at(node.field.name)
+    if found is None:
+        raise _no_field(body, node, of)
+    return whole, before + found[0], found[1]
 
 
 def _block(body: Body, node: c_ast.Compound) -> Value:

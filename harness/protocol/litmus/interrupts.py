@@ -13,7 +13,7 @@ interrupt holds it from its beginning to its end.  Both are on one processor, wh
 from typing import Callable
 
 from harness.protocol.litmus import types
-from harness.protocol.litmus.body import Body, Value, number
+from harness.protocol.litmus.body import Body, Local, Value, number, spelled
 from harness.protocol.litmus.primitives import NOTHING, Primitive
 from harness.protocol.litmus.expressions import place, value
 from kernels.arithmetic import Operator
@@ -107,7 +107,10 @@ def on(body: Body, kept: int | None = None) -> None:
 
 
 def _off(body: Body, node, arguments) -> Value:
-    off(body, place(body, arguments[0]).register if arguments else None)
+    kept = place(body, arguments[0]) if arguments else None
+    if kept is not None and not isinstance(kept, Local):
+        raise body.error(node, f"{node.name.name}: `{spelled(arguments[0])}` must be a local")
+    off(body, kept.register if kept is not None else None)
     return NOTHING
 
 

@@ -67,6 +67,9 @@
 #define BUG() BUG_ON(1)
 #define static_assert(claim, ...) _Static_assert(claim, "")
 
+/* include/linux/container_of.h: expressions.py */
+#define container_of(ptr, type, member) container_of(ptr, &((type *)0)->member)
+
 /* include/linux/err.h; minmax.h: what is swapped has 64 bits at most */
 #define IS_ERR_VALUE(x) ((u64)(x) >= (u64)-4095)
 #define abs(x) ((x) < 0 ? -(x) : (x))

@@ -14,7 +14,7 @@ RUNNABLE = 2                     # TD_STATE_RUNNABLE of kernel.h; tests/protocol
 # include/linux/kvm_host.h; arch/x86/include/asm/kvm_host.h; arch/x86/kvm/vmx/tdx.h.
 FIELDS = {
     "mmu_lock": types.NAMES["rwlock_t"], "slots_lock": types.STRUCTS["mutex"], "lock": types.STRUCTS["mutex"],
-    "mmu_invalidate_seq": types.UNSIGNED_LONG, "mmu_invalidate_in_progress": types.LONG, "vm_bugged": types.BOOL,
+    "mmu_invalidate_seq": types.UNSIGNED_LONG, "mmu_invalidate_in_progress": types.LONG, "vm_bugged": types.BOOL, "vm_dead": types.BOOL,
     "state": types.INT, "hkid": types.INT, "nr_premapped": types.NAMES["atomic64_t"], "page_add_src": types.pointer(types.VOID),
     "td": types.UNSIGNED_LONG, "wait_for_sept_zap": types.BOOL,
     "arch": Type("struct kvm_arch", kind="struct", fields=(("pre_fault_allowed", types.BOOL),)),

@@ -336,6 +336,8 @@ def assert_held(body: Body, found: Shared, node, *modes: str, negated: bool = Fa
 
 def mmu_lock(world) -> Shared | None:
     """KVM's mmu_lock, in a file that has one: a word of that name, or of its struct kvm."""
+    if MMU_LOCK in world.of_vm:
+        return Shared(world.variables[MMU_LOCK][0], R.ZERO, world.of_vm[MMU_LOCK])
     for name, (of, place_) in world.variables.items():
         found = (0, of) if name == MMU_LOCK else of.field_at(MMU_LOCK) if kvm.is_kvm(of) else None
         if found:

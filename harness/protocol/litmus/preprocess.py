@@ -20,7 +20,7 @@ from harness.protocol.litmus.text import LitmusError, Place, Text
 KERNEL = Path(__file__).with_name("kernel.h")
 IT = "__it__"
 SCOPED = "__guard__"             # what scoped_guard(kind, lock) is for statements.py
-TOKENS_MOST = 100_000            # to which a file's macros may expand
+TOKENS_MOST = 100_000            # that a file's macros may bring
 SKIPPED = ("include", "pragma", "line", "warning", "ident")
 KNOWN = ("define", "undef", "ifdef", "ifndef", "if", "elif", "else", "endif")
 
@@ -103,8 +103,9 @@ class _Macros(Preprocessor):
             yield line
 
     def expand_macros(self, tokens, expanding_from=()):
+        before = len(tokens)
         found = super().expand_macros(tokens, list(expanding_from))
-        if len(found) > TOKENS_MOST:
+        if len(found) - before > TOKENS_MOST:
             raise self.error(self.line, f"the macros come to more than {TOKENS_MOST} words")
         return found
 

@@ -34,7 +34,10 @@ class Primitive(NamedTuple):
 
 def shared(body: Body, argument, node) -> Shared:
     """The shared word that a pointer argument points to."""
-    found = pointed(body, value(body, argument), argument)
+    given = value(body, argument)
+    if given.type.kind not in ("pointer", "array"):
+        raise body.error(node, f"`{spelled(argument)}` must be a pointer to a shared word")
+    found = pointed(body, given, argument)
     if isinstance(found, Local):
         already = f"; `{found.name}` does: write it without `&`" * (found.type.kind == "pointer")
         raise body.error(node, f"`{spelled(argument)}` must point to a shared word{already}")

@@ -4,10 +4,10 @@ from pycparser import c_ast
 
 from harness.protocol.litmus import types
 from harness.protocol.litmus.assertions import static_assert
-from harness.protocol.litmus.body import Body, Scope, Value, number
+from harness.protocol.litmus.body import Body, Scope, Value, number, spelled
 from harness.protocol.litmus.expressions import branch, known, value
 from harness.protocol.litmus.preprocess import SCOPED
-from harness.protocol.litmus.source import assigned
+from harness.protocol.litmus.source import AUTO, assigned
 from kernels.ops import Op
 
 INLINED_MOST = 32                # helper functions within one another
@@ -91,7 +91,8 @@ def _declaration(body: Body, node: c_ast.Decl) -> None:
     for word in ("static", "extern"):
         if word in node.storage:
             raise body.error(node, f"`{node.name}`: no {word} locals; what stays lies between the processes")
-    of = body.world.structs.of(node.type)
+    auto = node.init is not None and getattr(getattr(node.type, "type", None), "names", None) == [AUTO]
+    of = body.type_of(node.init) if auto else body.world.structs.of(node.type)
     if of.kind in ("array", "opaque") and (node.init is None or isinstance(node.init, c_ast.InitList)):
         body.scopes[-1].names[node.name] = Value(types.pointer(of.to or of), constant=0)         # can be passed on, not looked into
         return
@@ -106,7 +107,7 @@ def _declaration(body: Body, node: c_ast.Decl) -> None:
         local = body.declare(node, node.name, of)
         body.at(node)
         mark = body.used
-        given = body.fitted(value(body, node.init), of, node)
+        given = body.converted(value(body, node.init), of, node)
         if given.local is not None:
             raise body.error(node, "the address of a local can be passed on, not kept")
         if given.constant is not None and body.stays(node.name):     # known beforehand wherever it is read
@@ -205,33 +206,42 @@ def _for(body: Body, node: c_ast.For) -> None:
 
 
 def _switch(body: Body, node: c_ast.Switch) -> None:
-    done = body.fresh("send")
-    items = node.stmt.block_items if isinstance(node.stmt, c_ast.Compound) else [node.stmt]
-    mark = body.used
+    done, mark = body.fresh("send"), body.used
     found = value(body, node.cond)
-    register = body.load_value(found, node)
-    body.scopes.append(Scope(node=node.stmt, breaks=done))
-    parts, otherwise = [], done
-    for each in items or ():
-        label = body.fresh("case")
-        if isinstance(each, c_ast.Case):
-            number_, inside = known(body, each.expr, "a case"), body.fresh("cases")
-            body.row(Op.TEST, register=register, mask=-1, match=number_, next=label, otherwise=inside)
-            body.label(inside)
-        elif isinstance(each, c_ast.Default):
+    register, of = body.load_value(found, node), types.promoted(found.type)
+    cases, numbers, otherwise = {}, set(), done
+    for each in _cases(node.stmt):
+        cases[each] = label = body.fresh("case")
+        number_ = None if isinstance(each, c_ast.Default) else of.fit(known(body, each.expr, "a case"))
+        if number_ in numbers:
+            raise body.error(each, f"`{'default' if number_ is None else f'case {spelled(each.expr)}'}` is in this switch twice")
+        numbers.add(number_)
+        if number_ is None:
             otherwise = label
         else:
-            raise body.error(each, "a switch begins with `case` or `default`")
-        parts.append((label, each.stmts))
+            inside = body.fresh("cases")
+            body.row(Op.TEST, register=register, mask=-1, match=number_, next=label, otherwise=inside)
+            body.label(inside)
     body.goto(otherwise)
+    body.label(body.fresh("unreached"))
     body.used = mark
-    for label, statements in parts:
-        body.label(label)
-        for each in statements or ():
-            statement(body, each)
-    body.leave(len(body.scopes) - 1)
-    body.scopes.pop()
+    _inside(body, node.stmt, breaks=done, cases=cases)
     body.label(done)
+
+
+def _cases(node) -> list:
+    """The `case` and `default` of a switch, wherever they stand in it, but for those of a switch within."""
+    own = [node] if isinstance(node, (c_ast.Case, c_ast.Default)) else []
+    return own + [each for _, child in node.children() if not isinstance(child, c_ast.Switch) for each in _cases(child)]
+
+
+def _case(body: Body, node) -> None:
+    label = next((scope.cases[node] for scope in reversed(body.scopes) if node in scope.cases), None)
+    if label is None:
+        raise body.error(node, "`case` and `default` stand in a switch")
+    body.label(label)
+    for each in node.stmts or ():
+        statement(body, each)
 
 
 def _jump(kind: str):
@@ -274,7 +284,7 @@ def _return(body: Body, node: c_ast.Return) -> None:
         with body.temporaries():
             found = value(body, node.expr)
             if result is not None:
-                body.load_value(body.fitted(found, result.type, node), node, result.register)
+                body.load_value(body.converted(found, result.type, node), node, result.register)
     elif result is not None:
         raise body.error(node, "this function must return a value")
     body.leave(depth)
@@ -286,5 +296,5 @@ _WRITERS = {
     c_ast.Decl: _declaration, c_ast.DeclList: _declarations, c_ast.Compound: block, c_ast.If: _if, c_ast.While: _while,
     c_ast.DoWhile: _do, c_ast.For: _for, c_ast.Switch: _switch, c_ast.Break: _jump("break"),
     c_ast.Continue: _jump("continue"), c_ast.Goto: _goto, c_ast.Label: _label, c_ast.Return: _return,
-    c_ast.EmptyStatement: lambda body, node: None, c_ast.StaticAssert: static_assert,
+    c_ast.Case: _case, c_ast.Default: _case, c_ast.EmptyStatement: lambda body, node: None, c_ast.StaticAssert: static_assert,
 }

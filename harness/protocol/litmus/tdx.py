@@ -48,9 +48,13 @@ BAR = "wait_for_sept_zap"
 
 def called(node) -> set[str]:
     """Names of the functions that a piece of C calls, also as tdh_do_no_vcpus(function, ...)."""
-    found = called_here(node)
-    for _, child in node.children():
-        found |= called(child)
+    found: set[str] = set()
+    left = [node]
+    while left:
+        each = left.pop()
+        if isinstance(each, c_ast.FuncCall):
+            found |= called_here(each)
+        left += [child for _, child in each.children()]
     return found
 
 

@@ -1,7 +1,7 @@
 """The parts of a .litmus file: name, initial state, processes, locations, filter and condition.
 
 Comments are blanked out, not cut, so that every part keeps its lines and columns.  Outside functions a
-comment is `(* ... *)` or C's, inside them it is C's.
+comment is `(* ... *)` or C's, inside them and in a #define it is C's.
 """
 
 import re
@@ -73,6 +73,7 @@ class Text:
 
 _OUTSIDE = re.compile(r"\(\*.*?\*\)|/\*.*?\*/|//[^\n]*|\(\*|/\*", re.DOTALL)
 _IN_BODY = re.compile(r"/\*.*?\*/|//[^\n]*|/\*", re.DOTALL)
+_DIRECTIVE = re.compile(r"^[ \t]*#(?:\\\n|[^\n])*", re.MULTILINE)
 _HEADER = re.compile(r"\s*C[ \t]+([^\s{]+)[^\n{]*")
 _QUANTIFIER = re.compile(r"~[ \t]*exists\b|\bexists\b|\bforall\b|\bfinal\b|\blocations\b|\bfilter\b")
 EMPTY = Part("", 0)
@@ -84,12 +85,16 @@ def blank(whole: str, start: int, lines_: Text) -> tuple[str, list[str]]:
     Raises LitmusError for one that does not end.
     """
     pieces, at, depth, opened, notes = [" " * start], start, 0, 0, []
+    directive = start                            # the end of a `#define` or its like: what is behind it is C's, as in (*(x))
     while at < len(whole):
-        in_body = depth and opened > 1           # of the braces at the outermost level, the first hold the initial state
+        if opened and at >= directive and (found := _DIRECTIVE.match(whole, at)):
+            directive = found.end()
+        in_body = depth and opened > 1 or at < directive         # of the braces at the outermost level, the first hold the initial state
         found = (_IN_BODY if in_body else _OUTSIDE).match(whole, at)
         if found:
             if found.group() in ("(*", "/*"):
-                raise lines_.error(at, "this comment does not end")
+                function = "; pointers to functions are not understood" * (found.group() == "(*" and opened > 0)
+                raise lines_.error(at, f"the comment that `{found.group()}` begins does not end{function}")
             if found.group().startswith("(*"):
                 notes.append(found.group()[2:-2].strip())
             pieces.append(re.sub(r"[^\n]", " ", found.group()))
@@ -115,9 +120,9 @@ def take_apart(whole: str, path: str) -> Text:
     opening = bare.find("{")
     if opening < 0:
         raise lines_.error(len(whole.rstrip()), "no initial state: `{ }` must follow the name")
-    before = re.sub(r'"[^"\n]*"|^[\w-]+=.*$', "", bare[header.end():opening], flags=re.MULTILINE)
+    before = re.sub(r'"[^"\n]*"|^[\w-]+=.*$', lambda known: " " * len(known[0]), bare[header.end():opening], flags=re.MULTILINE)
     if before.strip():
-        at = bare.index(before.strip().split()[0], header.end())
+        at = header.end() + len(before) - len(before.lstrip())
         directive = before.strip().startswith("#")
         raise lines_.error(at, "only comments, a quoted line and KEY=VALUE lines may stand before the initial state"
                                + "; `#define` and relatives go behind its `}`, before the processes" * directive)

@@ -5,6 +5,7 @@ takes 64 bits of memory whatever its type, so that no two share one; what is sto
 to fit its type.
 """
 
+import re
 from dataclasses import dataclass, field
 
 
@@ -80,10 +81,17 @@ STRUCTS = {"mutex": Type("struct mutex", kind="mutex"), "srcu_struct": Type("str
            "rw_semaphore": Type("struct rw_semaphore", kind="rwsem")}
 NAMES["tdp_ptep_t"] = Type("tdp_ptep_t", 64, False, "pointer", NAMES["u64"])       # arch/x86/kvm/mmu/spte.h
 PAGE = Type("struct page", kind="opaque")        # stands for the number of its frame
+_INTEGER = re.compile(r"(?P<digits>0[xX][0-9a-fA-F]+|0[bB][01]+|(?P<octal>0[0-7]+)|(?P<decimal>[0-9]+))(?P<suffix>[uU]?[lL]{0,2}|[lL]{1,2}[uU])")
 LOCKS = ("spinlock", "rwlock", "mutex", "rwsem")
 # Names that pycparser must know as types.
 TYPEDEFS = tuple(name for name in NAMES if name.isidentifier() and name not in (
     "char", "short", "int", "unsigned", "signed", "long", "void", "_Bool"))
+
+
+def literal(written: str) -> tuple[int, bool, str] | None:
+    """(value, whether it is decimal, suffix in small letters) of an integer constant of C; None of what is none."""
+    found = _INTEGER.fullmatch(written)
+    return (int(found["digits"], 8 if found["octal"] else 0), bool(found["decimal"]), found["suffix"].lower()) if found else None
 
 
 def lock_words(of: Type) -> list[int]:
@@ -97,6 +105,12 @@ def lock_words(of: Type) -> list[int]:
         found += [before + word for word in lock_words(each)]
         before += each.words
     return found
+
+
+def within(of: Type) -> list[tuple[Type, int]]:
+    """(type, words before it) of an object and of all that is in it."""
+    parts = [(of.to, place * of.to.words) for place in range(of.count)] if of.count else [(each, of.field_at(name)[0]) for name, each in of.fields]
+    return [(of, 0)] + [(inner, before + more) for part, before in parts for inner, more in within(part)]
 
 
 def word_name(of: Type, word: int) -> str:
@@ -123,6 +137,12 @@ def enum(name: str) -> Type:
 
 PG_LEVEL = enum("pg_level")      # arch/x86/include/asm/pgtable_types.h
 PG_LEVELS = {"PG_LEVEL_4K": 1, "PG_LEVEL_2M": 2, "PG_LEVEL_1G": 3}
+
+
+def alike(one: Type, other: Type) -> bool:
+    """Whether a word of one type may be taken for one of the other: where both are numbers, of as many bits and of one sign, if that shows."""
+    numbers = [each for each in (one, other) if each.kind in ("integer", "atomic")]
+    return len(numbers) < 2 or one.bits == other.bits and (one.signed == other.signed or one.bits == 64)
 
 
 def array(of: Type, count: int) -> Type:

@@ -17,13 +17,14 @@ WORDS = {"x": "int", "y": "u64", "b8": "u8", "h": "s16", "u": "u32", "p": "int *
 
 HELPERS = """
 struct inner { int first; u64 second; };
-struct obj { int id; struct inner in; int many[3]; };
+struct obj { int id; struct inner in; int many[1 + 2]; struct obj *next; };
 static int twice(int n) { return n * 2; }
 static int fact(int n) { int f = 1; while (n > 1) f *= n--; return f; }
 static void put(int *where, int what) { WRITE_ONCE(*where, what); }
 static int early(spinlock_t *l, int n) { guard(spinlock)(l); if (n) return spin_is_locked(l); return 7; }
 static bool both(u64 one, u64 other) { return one && other; }
 static u8 narrow(int n) { return n; }
+static int nth(int a[], int n) { return a[n]; }
 static int sum(int *a, int n) { int i, s = 0; for (i = 0; i < n; i++) s += a[i]; return s; }
 """
 
@@ -43,6 +44,18 @@ CASES = [
     ("long a = 0x7fffffffffffffff; u64 s = a; s += 1; int b = s >> 63;", (9223372036854775807, 1)),
     ("gfn_t s = 3; gpa_t a = s << 12;", (12288,)),
     ("int64_t a = -5; uint64_t s = a; int b = s > 5;", (-5, 1)),
+    ("int a = '\\377'; int b = -020000000000 > 0; int c = 2147483648 > 0x80000000 - 1L;", (-1, 1, 1)),
+    ("signed long a = -3; long signed int b = 4; signed short c = 70000;", (-3, 4, 4464)),
+    ("short unsigned s = -1; long a = s; int unsigned long t = -1; int b = t == s; int c = (u32)(s << 16) >> 31;", (65535, 0, 1)),
+    # typeof, container_of, sizeof
+    ("typeof(*x) s = 5; typeof(s) t = s + 1; int a = t; typeof(*b8) w = 300; int b = w; typeof(1 ? 1u : 2) r = -1; long c = r;", (6, 44, 4294967295)),
+    ("typeof(*o) *q = o; q->id = 3; __typeof__(o->in) *r = &q->in; r->first = 5; int a = o->id * 10 + o->in.first; typeof(typeof(int)) b = 7;", (35, 7)),
+    ("u8 s = 7; int a = (typeof(s))511; typeof(xchg(b8, 3)) t = 300; int b = t; int c = *b8;", (255, 44, 0)),
+    ("__auto_type s = *u; s--; long a = s; __auto_type q = x; *q = 3; int b = *x; __auto_type t = *b8 + 1ul; int c = t;", (4294967295, 3, 1)),
+    ("struct inner *t = &o->in; struct obj *s = container_of(t, struct obj, in); s->id = 7; int a = o->id; int b = s == o;", (7, 1)),
+    ("u64 *t = &o->in.second; int *s = &o->many[1]; int a = container_of(t, struct obj, in.second) == o;"
+     " int b = container_of(s, struct obj, many[1]) == o; *p = s; int c = container_of(*p, struct obj, many[1]) == o;", (1, 1, 1)),
+    ("int a = sizeof(*x) + sizeof(*b8) * 10; int b = sizeof(o->in.second) + sizeof(*x + 1ul); int c = sizeof(u16);", (14, 16, 2)),
     # operators
     ("int a = 7 + 3 * 2 - 1; int b = (7 + 3) * 2 - 1;", (12, 19)),
     ("int a = -7 / 2; int b = -7 % 2; int c = 7 % -2;", (-3, -1, 1)),
@@ -77,6 +90,10 @@ CASES = [
     ("int s = 2, a = 0; switch (s) { case 1: a = 1; case 2: a += 10; case 3: a += 100; break; default: a = 7; }", (110,)),
     ("int s = 9, a = 0; switch (s) { case 1: a = 1; break; default: a = 7; case 3: a += 2; }", (9,)),
     ("int s = 3, a = 5; switch (s) { case 1: a = 1; }", (5,)),
+    ("u32 s = -1; int a = 0, b = 0; switch (s) { case -1: a = 1; break; default: a = 2; } switch (3) { case 0x100000003: b = 1; }", (1, 1)),
+    ("int s = 2, a = 0; switch (s) { int t; case 1: { a = 1; case 2: a += 5; } t = a; a = t + 1; }", (6,)),
+    ("int a = 0, i = 5; switch (i) { case 3: do { a += 10; case 5: a++; } while (--i > 2); } int b = i;", (23, 2)),
+    ("int s = 2, a = 0; switch (s) case 2: a = 3; int b = 0; switch (s) { case 1: switch (s) { case 2: b = 1; } default: b += 4; }", (3, 4)),
     ("int a = 0; again: a++; if (a < 3) goto again;", (3,)),
     ("int a = 1; goto out; a = 2; out: a += 10;", (11,)),
     ("int a = 0, i; for (i = 0; i < 3; i++) { switch (i) { case 1: continue; } a += 10; }", (20,)),
@@ -99,6 +116,11 @@ CASES = [
     ("(*o).id = 2; int a = o->id; int b = (&o->in)->first;", (2, 0)),
     ("*b8 = 300; int a = *b8; *h = 70000; int b = *h; *u = -1; long c = *u;", (44, 4464, 4294967295)),
     ("*b8 = 255; (*b8)++; int a = *b8; *b8 -= 1; int b = *b8;", (0, 255)),
+    ("int *s = &o->many[2]; int *t = o->many; int a = s - t; int b = &arr[1] - &arr[3]; int c = 1[arr] + *(1 + arr);", (2, -2, 0)),
+    ("struct obj *s = o + 1; int a = s - o; long b = (&o->many[1] - o->many) * -1L; int c = s > o;", (1, -1, 1)),
+    ("arr[1] = 4; arr[2] = 6; int a = nth(arr, 2); int b = nth(arr + 1, 0);", (6, 4)),
+    ("o->next = o; o->next->id = 5; int a = o->next->next->id; struct obj *s = o->next + 1; int b = s - o;", (5, 1)),
+    ("int s = 3; WRITE_ONCE(s, 4); int a = s; int t = 1; WRITE_ONCE(t, READ_ONCE(s) + t); int b = t;", (4, 5)),
     # plain accesses, barriers
     ("WRITE_ONCE(*x, 5); int a = READ_ONCE(*x); barrier(); smp_mb(); smp_rmb(); smp_wmb(); int b = READ_ONCE(*y);", (5, 0)),
     ("smp_store_release(x, 4); int a = smp_load_acquire(x); smp_store_mb(*x, 6); int b = *x;", (4, 6)),

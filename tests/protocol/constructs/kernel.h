@@ -34,6 +34,7 @@ struct srcu_struct { int depth; };
 #define BIT(n) (1UL << (n))
 #define min(a, b) ({ __auto_type _a = (a); __auto_type _b = (b); _a < _b ? _a : _b; })
 #define max(a, b) ({ __auto_type _a = (a); __auto_type _b = (b); _a > _b ? _a : _b; })
+#define container_of(p, t, m) ((t *)((char *)(p) - __builtin_offsetof(t, m)))
 #define BUG() __builtin_trap()
 #define BUILD_BUG_ON(c) _Static_assert(!(c), "")
 #define BUILD_BUG_ON_MSG(c, message) _Static_assert(!(c), message)

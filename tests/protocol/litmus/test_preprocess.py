@@ -5,6 +5,7 @@ import pytest
 from harness.engines.explore import search
 from harness.errors import UsageError
 from harness.experiment import litmus
+from harness.protocol.litmus import preprocess
 
 
 def outcomes(text: str) -> set[tuple[str, ...]]:
@@ -75,7 +76,7 @@ def test_a_macro_may_be_an_arrays_length_and_a_case():
     text = ("C t\n{ }\n#define SLOTS (3)\n#define ALSO SLOTS\nenum { ONE, TWO, COUNT };\nstatic int a[ALSO];\nstatic int b[COUNT];\n"
             "P0() { int i; for (i = 0; i < SLOTS; i++) a[i] = i; b[TWO] = a[2]; }\nlocations [a[2]; b[1]]\nforall (true)\n")
     assert outcomes(text) == {("2", "2")}
-    with pytest.raises(UsageError, match="^t:3:12: an array's length must be a number"):
+    with pytest.raises(UsageError, match="^t:3:14: an array's length must be a number"):
         litmus.parse("C t\n{ }\nstatic int a[n];\nP0() { }\n", "t")
 
 
@@ -157,3 +158,20 @@ def test_a_mistake_has_its_place_in_the_file_beside_macros(lines):
     with pytest.raises(UsageError) as mistake:
         assert litmus.parse(f"C t\n{{ }}\n{lines}\nforall (true)\n", "t").program
     assert str(mistake.value).startswith(f"t:{PLACES[lines]}"), mistake.value
+
+
+def test_a_long_file_is_not_what_its_macros_bring(monkeypatch):
+    """All of its words were counted, so that a megabyte with one #define was refused."""
+    monkeypatch.setattr(preprocess, "TOKENS_MOST", 20)
+    assert outcomes("C t\n{ }\n#define ONE 1\nP0(int *x)\n{\n" + "\t*x = *x + ONE;\n" * 9 + "}\nlocations [x]\nforall (true)\n") == {("9",)}
+
+
+def test_a_macro_begins_with_what_is_a_comment_of_herd7_elsewhere():
+    """`(*` of `#define word(x) (*(x))` began a comment that did not end."""
+    text = "C t\n{ (* one *) }\n(* two *)\n#define word(x) (*(x))\n#define put(x, to) \\\n\t(*(x) = (to)) /* three */\n(* four *)\nP0(int *x) { put(x, word(x) + 4); }\n(* five *)\nlocations [x]\nforall (true)\n"
+    assert outcomes(text) == {("4",)} and litmus.parse(text, "t").text.note.split() == ["one", "two", "four", "five"]
+
+
+def test_a_macro_that_is_defined_behind_its_use_is_said_to_be():
+    with pytest.raises(UsageError, match="^t:3:14: function `one` is not known: its `#define` in line 4 stands behind$"):
+        outcomes("C t\n{ }\nP0(int *x) { one(x); }\n#define one(x) (*(x) = 1)\nP1(int *x) { one(x); }\nforall (true)\n")
