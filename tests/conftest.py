@@ -32,14 +32,24 @@ os.environ["TDX_HARNESS_LOCK"] = os.path.join(_LOCKS.name, "lock")
 gc.set_threshold(50_000, 50, 50)
 
 
-# What these compile, they compile though it may have been kept, and keep it for all others.
-FIRST = "tests/kernels/test_compiled_code.py"
+# What compiles longest, so that nobody waits for it later: with two workers one begins with the search, the other with the rest.
+# (test_compiled_code.py compiles though it may have been kept, and keeps it for all others.)
+COMPILING = (
+    ("tests/protocol/test_large.py::test_a_touch_below_a_large_page_is_modelled_or_refused_and_never_a_bug_of_kvms",),
+    ("tests/kernels/test_compiled_code.py", "tests/commands/test_against.py", "tests/protocol/test_entries.py",
+     "tests/engines/test_cells.py::test_a_store_is_seen_late_without_a_fence_and_never_with_one",
+     "tests/engines/test_cells.py::test_recorded_runs_have_each_access_of_the_file_within_its_run"))
 
 
-@pytest.hookimpl(tryfirst=True)          # before pytest leaves out what is slow
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items):
     sampled.mark(items)
-    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+    yield                                # pytest leaves out what is slow
+    first, second = ([item for start in starts for item in items if item.nodeid.startswith(start)] for starts in COMPILING)
+    begun = {*first, *second}
+    rest = [item for item in items if item not in begun]
+    half = max(0, len(items) // 2 - len(first))          # xdist gives the first half of all to the first worker
+    items[:] = [*first, *rest[:half], *second, *rest[half:]]
 
 
 def pytest_collection_finish():
