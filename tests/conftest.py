@@ -7,6 +7,7 @@ import tempfile
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
 from tests import leash, sampled
 from tests.stage import Stage
@@ -18,6 +19,8 @@ leash.hold_all()
 hypothesis.settings.register_profile("patient", deadline=None, derandomize=True, database=None,
                                      max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+# It would read every module of ours for constants to try as well: for seconds, and which are there is the order of the tests.
+providers.is_local_module_file = lambda path: False
 
 # A shell starts what runs in its background with Ctrl-C ignored, and what a test starts would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
