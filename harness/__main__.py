@@ -135,7 +135,7 @@ def version() -> str:
 
 
 def _chosen(given: list[str]) -> str | None:
-    """The command that the arguments begin with; "*" if it stands behind options, whose help is that of all commands."""
+    """The command that the arguments begin with; "*" if it stands behind options, as `--help` there is about all commands."""
     words = [word for word in given if not word.startswith("-")]
     return ("*" if given[0] != words[0] else words[0]) if words else None
 
