@@ -4,6 +4,8 @@ The cases of a family are counted in the order in which they are written.  Not h
 is shipped (each config, scenario and litmus test is run because it is there), and what is fast.
 """
 
+from collections import Counter
+
 import pytest
 
 ONE_OF = {
@@ -113,12 +115,16 @@ ONE_OF = {
 }
 
 
+def share(nodeid: str) -> int:
+    """The default suite runs one of so many cases of a test."""
+    return ONE_OF.get(nodeid.partition("[")[0].removeprefix("tests/"), 1)
+
+
 def mark(items: list) -> None:
     """Marks as slow what the default suite leaves out of the collected tests."""
-    met = dict.fromkeys(ONE_OF, 0)
+    met = Counter()
     for item in items:
-        family = item.nodeid.partition("[")[0].removeprefix("tests/")
-        if family in met:
-            if met[family] % ONE_OF[family]:
-                item.add_marker(pytest.mark.slow)
-            met[family] += 1
+        family = item.nodeid.partition("[")[0]
+        if met[family] % share(family):
+            item.add_marker(pytest.mark.slow)
+        met[family] += 1
