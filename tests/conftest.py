@@ -46,7 +46,7 @@ COMPILING = (
 
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc):
-    """`make test` does not even make the tests that a family is left without: two of three of all there are."""
+    """The tests that a family is left without are two of three of all there are: `make test` does not even make them."""
     config = metafunc.config
     if config.option.markexpr == "not slow" and not any("::" in given for given in config.args):
         metafunc._calls[:] = metafunc._calls[::sampled.share(metafunc.definition.nodeid)]
