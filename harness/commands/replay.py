@@ -17,7 +17,7 @@ NO_CHANGE = "as at the start"
 
 def add(parser) -> None:
     parser.add_argument("schedule", metavar="SCHEDULE", help="a file that explore has saved")
-    parser.add_argument("--all", action="store_true", dest="everything", help="show every access")
+    parser.add_argument("--all", action="store_true", dest="everything", help="show the accesses between the steps, too")
     arguments.add_format(parser, arguments.TABLE_OR_JSON)
     parser.add_argument("--html", metavar="FILE", help="write it as a page: a lane per actor, words as they change, keys to step")
     parser.add_argument("--trace", metavar="FILE", help="write it as JSON for chrome://tracing and ui.perfetto.dev")

@@ -310,11 +310,11 @@ class Config(Table):
             raise KeyProblem("td.pamt_cache", self.td.pamt_cache, "needs td.dpamt: without it all 2 MiB keep their pairs")
         if self.td.dpamt:
             check_design("td.dpamt", self.td.dpamt)
-            without = "build" if self.machine.placement == BY_USE else "split"
-            counts = dpamt.BY_NAME[self.td.dpamt].counts or self.machine.placement == BY_USE and self.workload.removal != "split"
-            if not self.td.dynamic_pamt or not counts or self.workload.removal == without:
-                raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a workload.removal"
-                                 f" other than {without}, and, with a placement or split, a design that counts")
+            by_use = self.machine.placement == BY_USE
+            counts = dpamt.BY_NAME[self.td.dpamt].counts or by_use and self.workload.removal != "split"
+            if not self.td.dynamic_pamt or not counts or by_use and self.workload.removal == "build":
+                raise KeyProblem("td.dpamt", self.td.dpamt, "needs td.dynamic_pamt, a machine.placement other than by_use for"
+                                 " workload.removal = 'build', and, with a placement or split, a design that counts")
         return self
 
     @model_validator(mode="after")
@@ -341,9 +341,9 @@ class Config(Table):
         if pamt and not (self.costs_ns.tdh_phymem_pamt_add and self.costs_ns.tdh_phymem_pamt_remove):
             raise KeyProblem("machine.placement", placement, "with td.dynamic_pamt needs costs_ns.tdh_phymem_pamt_add and _remove:"
                              " the calls are not modelled entry by entry")
-        if pamt and (self.restart_on_bug or self.workload.removal in ("teardown", "split")):
-            raise KeyProblem("machine.placement", placement, "with td.dynamic_pamt needs restart_on_bug = false, and a"
-                             " workload.removal other than teardown and split (build has one of its own)")
+        if pamt and not self.td.dpamt and self.workload.removal == "split":
+            raise KeyProblem("machine.placement", placement, "with td.dynamic_pamt and workload.removal = 'split' needs td.dpamt: no"
+                             " large page has a pair")
         if self.td.dpamt and dpamt.BY_NAME[self.td.dpamt].breaks == ("deadlock",):
             raise KeyProblem("td.dpamt", self.td.dpamt, "deadlocks with machine.placement other than by_use: see explore")
         return self

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pycparser import c_ast
 
+from harness.experiment import litmus_refused
 from harness.experiment.litmus_processes import parameters
 from harness.experiment.litmus_start import CONSTANTS
 from harness.experiment.scenario import calls_of
@@ -52,7 +53,7 @@ def write(test: "Test") -> tuple[Program, dict, dict]:
     world = World(test.text, test.structs, listing, variables, min((each.offset for each in regions), default=0),
                   max((each.end for each in regions), default=0),
                   {name: node for name, node in nodes.items() if not re.fullmatch(r"P\d+", name)}, free,
-                  tdx.called(test.tree), constants, len(test.scripts), test.file_scope,
+                  tdx.called(test.tree), constants, len(test.scripts), test.file_scope, litmus_refused.noted(test),
                   {name: test.at(name) for name in test.of_vm}, tdx.Calls(flow.options, flow, test.file.crossed) if test.of_td else None)
     for node in test.tree.ext:
         if isinstance(node, c_ast.StaticAssert):

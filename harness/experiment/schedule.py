@@ -41,7 +41,7 @@ class Turn(NamedTuple):
 
 
 class Access(NamedTuple):
-    """One access to a shared word, or the answer of a call."""
+    """One access to a shared word, or the begin or the answer of a call."""
 
     turn: int
     actor: str
@@ -53,6 +53,7 @@ class Access(NamedTuple):
     status: str = ""             # the call's answer, where one ends
     mark: str = ""               # KVM_BUG_ON, a violation that was counted, time that has run out
     call: str = ""               # the call of the module that it is a part of
+    begins: str = ""             # where a call begins: its name, or the line of C that makes it
 
 
 @dataclass

@@ -144,18 +144,22 @@ def step_numbers(scenario, accesses: list[Access]) -> list[int]:
 
 
 def trace(schedule: Schedule, accesses: list[Access], everything: bool = False) -> str:
-    """A schedule as a table: the contested access of each step, the answers of calls, what went wrong."""
-    rows, step = [], 0
+    """A schedule as a table: the contested access of each step, where calls begin and what they answer, what went wrong.
+
+    everything   the accesses between as well, which begin no step and have no number
+    """
+    rows = []
     for access, number in zip(accesses, step_numbers(schedule.scenario, accesses)):
         if access.word.startswith(SHADOWS):
             continue
         if access.bits:
             if not number and not everything:
                 continue
-            step += 1
             digits = access.bits // 4
-            rows.append([step, access.actor, access.text, access.word, f"{access.before:0{digits}x}",
+            rows.append([number or "", access.actor, access.text, access.word, f"{access.before:0{digits}x}",
                          f"{access.after:0{digits}x}" if access.after != access.before else "="])
+        elif access.begins:
+            rows.append(["", access.actor, access.begins if access.begins != access.text else "", f"-> {access.text}", "", ""])
         else:
             rows.append(["", access.actor, access.mark or _narrow(access.status), "" if access.mark else f"<- {access.text}", "", ""])
     head = f"{schedule.scenario.name}, module {schedule.scenario.module}: {schedule.reason}" if schedule.reason else ""

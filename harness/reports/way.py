@@ -44,7 +44,7 @@ class Step(NamedTuple):
 def steps_of(scenario, accesses: list[Access]) -> list[Step]:
     found: list[Step] = []
     for access, step in zip(accesses, step_numbers(scenario, accesses)):
-        if access.word.startswith(SHADOWS):
+        if access.word.startswith(SHADOWS) or access.begins:
             continue
         if not access.bits:
             found.append(Step(len(found) + 1, access.actor, access.text, "", "", "", False, access.mark or access.status,

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from harness.engines.explore import search
+from harness.engines.replay.steps import execute
 from harness.experiment import litmus
 from harness.experiment.litmus_refused import Refused, refused
+from harness.experiment.schedule import Schedule
 from tests.command_line import ROOT, command
 
 BLOCK = "C t\n{ %s }\nP0()\n{\n\tu64 err;\n\n\terr = tdh_mem_range_block(td, 0x3000, 0, NULL, NULL);\n}\nforall (true)\n"
@@ -23,6 +25,28 @@ def never(text: str) -> list[Refused]:
 def test_a_call_that_never_succeeds_is_listed_with_its_process_its_line_and_its_answers():
     assert never(BLOCK % "page 3 = MAPPED;") == []
     assert never(BLOCK % "page 3 = FREE;") == [Refused("tdh_mem_range_block", ("P0",), (7,), (FREE,))]
+
+
+def test_a_place_where_it_never_succeeds_is_listed_beside_one_where_it_does():
+    """The names of calls were all that was looked at."""
+    both = BLOCK.replace("(td, 0x3000", "(td, 0x4000").replace("}\nforall", "\tif (!err)\n\t\terr = tdh_mem_range_block(td, 0x3000, 0, NULL, NULL);\n}\nforall")
+    assert never(both % "page 3 = FREE; page 4 = MAPPED;") == [Refused("tdh_mem_range_block", ("P0",), (9,), (FREE,))]
+    assert never(both % "page 3 = MAPPED; page 4 = MAPPED;") == []
+    assert never(both % "page 3 = MAPPED; page 4 = FREE;") == [Refused("tdh_mem_range_block", ("P0",), (7,), (FREE,))]
+
+
+def test_that_kvm_s_own_flow_succeeds_does_not_hide_a_call_of_the_file_that_never_does():
+    text = "C t\n{ page 3 = FREE; page 4 = MAPPED; }\nP0() { fault(0x3000); }\nP1() { u64 e = tdh_mem_page_aug(td, %s, 0, page); }\nforall (true)\n"
+    [found] = never(text % "0x4000")
+    assert found[:3] == ("tdh_mem_page_aug", ("P1",), (4,)) and never(text % "0x5000") == []
+
+
+def test_a_note_of_an_answer_is_no_call_of_a_trace():
+    test = litmus.parse(ADDS % "pairs = false;", "t")
+    found = search.run(test)
+    accesses, _ = execute(Schedule(test, found.endings[0].turns))
+    begun, ended = (sum(map(bool, each)) for each in ([access.begins for access in accesses], [access.status for access in accesses]))
+    assert begun == ended == 3
 
 
 def test_a_page_that_is_not_named_is_free_whether_others_are_or_not():

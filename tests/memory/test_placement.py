@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from harness.engines.frames import misplaced
+from harness.engines.processes import coordinator
 from harness.engines.simulate import simulation
 from harness.errors import UsageError
 from harness.experiment import config_file
@@ -229,6 +230,54 @@ def test_with_large_pages_too_a_range_is_counted_as_often_as_its_pages_are_in_us
     assert ((types == PT_PAMT) == (used > 0)).all() and not used[types == PT_REG].any()
 
 
+TEARDOWN = ("workload.removal=teardown", "workload.removal_pages=1", "workload.removals_per_s=20000")
+BUGS = ("restart_on_bug=true", "policy=zero_tolerance", "workload.removals_per_s=0")
+SPLIT = ("workload.removal=split", "workload.removal_pages=1", "workload.removals_per_s=20000")
+
+
+def keeps_every_count(done, reclaims: int, rebuilds: int) -> bool:
+    """Of a run in which TDs gave way to fresh ones: pages, pairs and frames are where they should be, range by range."""
+    result, (used, counted, types) = document.from_measured(done.measured()), counts_of(done)
+    assert result.seamcalls["tdh_phymem_page_reclaim"].success >= reclaims and result.counters["rebuilds"] >= rebuilds
+    assert not any(result.invariants.values()) and result.invariants["quiet_frames"] == 0 == result.counters["destroy_failures"]
+    assert (done.memory.view("dpamt_ref")[:, 0] == used).all() and (counted == used).all()
+    return ((types == PT_PAMT) == (used > 0)).all() and not used[types == PT_REG].any()
+
+
+@pytest.mark.parametrize("placement, sets, reclaims", [
+    (PACKED, TEARDOWN, 30), (RANDOM, TEARDOWN, 30), (PACKED, (*BUGS, "workload.removals_per_s=20000", "workload.removal_pages=16", "workload.pages=16"), 3), (RANDOM, SPLIT, 1_000)])
+def test_a_td_that_gives_way_to_a_fresh_one_gives_its_pages_and_pairs_back(placement, sets, reclaims):
+    """By RECLAIM and put: after a teardown its SEPT pages, after a KVM_BUG_ON and a split all that it has."""
+    assert keeps_every_count(ran(f"machine.placement={placement}", *sets), reclaims, rebuilds=1)
+
+
+@pytest.mark.parametrize("placement, sets, reclaims", [
+    (RANDOM, ("workload.removal=teardown", "workload.removals_per_s=5000"), 10),
+    (PACKED, (*BUGS, "workload.removal=conversion", "workload.removal_pages=512", "workload.accept_first=1.0", "duration_s=0.002"), 10),
+    (RANDOM, (*BUGS, "workload.accept_parts=0.5", "workload.accept_first=1.0", "td.pamt_cache=5", "td.dpamt=dpamt_fast_v6"), 1_000)])
+def test_so_does_one_with_large_pages_and_2_mib_pass_on_as_one(placement, sets, reclaims):
+    done = large(f"machine.placement={placement}", *PAIRS, *sets)
+    assert keeps_every_count(done, reclaims, rebuilds=2)
+    made, firsts = done.plan.layout, np.arange(ENTRIES, done.plan.layout.pages, ENTRIES)
+    lie = [set((done.memory.frames_of("data", firsts, td) >> 9).tolist()) for td in range(2)]
+    assert any(lie[td] & set((made.frames.of("data", firsts, 1 - td) >> 9).tolist()) for td in range(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("placement", [PACKED, RANDOM])
+@pytest.mark.parametrize("design", ["dpamt_merged", "dpamt_fast_v6", "dpamt_pool", "dpamt_no_lock"])
+def test_sixteen_tds_give_way_again_and_again_under_any_design(design, placement):
+    each = f"td.dpamt={design}", f"machine.placement={placement}", "td.count=16", "duration_s=0.004"
+    for sets in (TEARDOWN, (*BUGS, "workload.removal_pages=64"), SPLIT):
+        assert keeps_every_count(ran(*each, *sets), 10, rebuilds=1)
+    for sets in (("workload.removal=teardown",), BUGS):
+        assert keeps_every_count(large(*PAIRS, *each, *sets), 10, rebuilds=1)
+    given = config_file.read(ROOT / "configs/huge_pages.toml", [*PAIRS, *each, "td.count=2", "duration_s=0.2", "warmup_s=0", "workload.removal=teardown"])
+    given.table.pop("expect")
+    result = document.from_measured(coordinator.run(make_plan(config_file.check(given))))
+    assert result.seamcalls["tdh_phymem_page_reclaim"].success > 10 and not any(result.invariants.values()) and not result.bugs
+
+
 @pytest.mark.parametrize("removal", ["punch_hole", "build"])
 def test_a_frame_that_is_owned_twice_is_seen_and_so_are_2_mib_that_are_one_page_for_nobody(removal):
     made = whole(RANDOM) if removal == "punch_hole" else layout(RANDOM, passing=True)
@@ -265,9 +314,9 @@ def test_splits_of_placed_pages_run_too():
 
 @pytest.mark.parametrize("sets, sentence", [
     (["machine.placement=pakced"], "did you mean packed? must be one of by_use, packed, random"),
-    (["machine.placement=packed", "workload.removal=split", "td.memory_mib=8", "workload.hosts=1"], "other than teardown and split"),
+    (["machine.placement=packed", "workload.removal=split", "td.dpamt="], "needs td.dpamt: no large page has a pair"),
     (["machine.placement=packed", "td.large_pages=true", "td.memory_mib=2"], "td.memory_mib of at least 4 with a machine.placement"),
-    (["machine.placement=packed", "workload.removal=teardown"], "build has one of its own"),
+    (["td.dpamt=dpamt_v4", "workload.removal=build"], "a machine.placement other than by_use for workload.removal = 'build'"),
     (["machine.placement=packed", "td.dpamt=dpamt_per_2m"], "deadlocks with machine.placement"),
     (["machine.placement=packed", "costs_ns.tdh_phymem_pamt_add=0"], "needs costs_ns.tdh_phymem_pamt_add"),
     (["workload.removing_tds=1", "workload.removal=teardown"], "which host threads of all TDs take part in"),

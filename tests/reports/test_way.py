@@ -113,6 +113,28 @@ def test_steps_have_the_numbers_that_the_text_has(found):
     assert f"{len(shown)} steps, with the numbers that the text has, in {len(steps)} rows: " in read(page)
 
 
+def test_all_accesses_are_shown_beside_the_same_steps_and_calls_begin_where_they_do(found):
+    """With --all each access had a number, so that step 5 of a saved text was another one; where a call begins was not shown."""
+    schedule, accesses = found
+    few, all_ = (exploration.trace(schedule, accesses, everything).splitlines() for everything in (False, True))
+    assert [line for line in all_ if line.split()[0].isdigit()] == [line for line in few if line.split()[0].isdigit()]
+    assert sum(bool(access.bits) for access in accesses) > sum(line.split()[0].isdigit() for line in all_)
+    for lines in few, all_:
+        calls = [line.split()[0:1] + line.split("  ")[-1:] for line in lines if "-> " in line or "<- " in line]
+        for actor in {actor for actor, _ in calls}:
+            mine = [what.strip() for who, what in calls if who == actor]
+            assert mine[::2] == [what.replace("<-", "->") for what in mine[1::2]] and mine
+
+
+def test_a_call_of_a_litmus_test_begins_with_its_line_of_c():
+    test = litmus.parse("C t\n{ page 3 = MAPPED; }\nP0()\n{\n\tu64 err = tdh_mem_range_block(td, 0x3000, 0);\n}\nexists (0:err=0)\n", "t")
+    [ending] = search.run(test).endings
+    schedule = Schedule(test, ending.turns)
+    rows = exploration.trace(schedule, execute(schedule)[0]).splitlines()
+    [begin] = [line for line in rows if "-> tdh_mem_range_block" in line]
+    assert begin.split()[:2] == ["P0", "P0:5"] and "<- tdh_mem_range_block" in rows[-1]
+
+
 def test_what_comes_from_files_is_escaped(found):
     schedule, _ = found
     hostile = "<script>alert(1)</script>\u2028</script>"

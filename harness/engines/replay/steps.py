@@ -32,6 +32,7 @@ class Replay:
             registers[:len(start)] = start
         self.noted = np.zeros((2 * moves.ROWS_MAX, len(moves.NOTED)), np.int64)
         self.cells = scenario.layout.at("image") // 8        # what comes behind is of real processes
+        self.made: dict[int, str] = {}       # by actor: what has made its last call
 
     def take(self, turn: Turn) -> np.ndarray:
         """Execute a turn's rows, or fewer if the actor comes to its end; what was noted of each (moves.NOTED)."""
@@ -92,6 +93,12 @@ def _accesses(replay: Replay, turn: Turn, number: int, pc: int, where: int, bits
             text += ": held back"
         found.append(Access(number, name, text, replay.scenario.layout.name_of(where), unsigned(before),
                             unsigned(after), bits, call=row.call))
+    elif row.op == Op.CALL:
+        replay.made[turn.actor] = row.text
+    elif row.op in (Op.CALL_BEGIN, Op.CALL_END) and not row.text:        # a note of what was answered, no call
+        pass
+    elif row.op == Op.CALL_BEGIN:
+        found.append(Access(number, name, row.text, "", 0, 0, 0, begins=replay.made.get(turn.actor, row.text)))
     elif row.op == Op.CALL_END:
         found.append(Access(number, name, row.text, "", 0, 0, 0, replay.program.answers[after].name))
     elif row.op == Op.OVERDUE and after:

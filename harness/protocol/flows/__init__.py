@@ -13,6 +13,7 @@ A *host* thread takes memory back:
     host.py     why: a hole punched, a conversion, a memslot deleted, the VM torn down
     memslot.py  a memslot's end, with SRCU
     build.py    the TD built, its vCPUs created, and all of it taken apart
+    reclaim.py  a TD gives way to a fresh one: the host's pages that it still has go back
     split.py    large pages added and split, again and again
     zap.py      how, under mmu_lock write: mirror entry away, BLOCK, TRACK, kick, REMOVE, page by page
 

@@ -253,9 +253,9 @@ def destroy(flow: Flow) -> None:
     flow.label("host.destroy")
     flow.begin("destroy")
     with _tdx_lock(flow):
-        _leaky(flow, "tdh_mng_vpflushdone")
+        leaky(flow, "tdh_mng_vpflushdone")
         _write_caches_back(flow)
-        _leaky(flow, "tdh_mng_key_freeid")
+        leaky(flow, "tdh_mng_key_freeid")
     layout = flow.layout
     for level, group in ((1, "pt_pages"), (2, "pd_pages")):
         _reclaim_each(flow, group, 0, layout.by_name[f"pamt_4k.{group}"].count, mirror=f"mirror.{level}")
@@ -301,7 +301,7 @@ def _write_caches_back(flow: Flow) -> None:
     flow.label(done)
 
 
-def _leaky(flow: Flow, name: str, then=lambda: None) -> None:
+def leaky(flow: Flow, name: str, then=lambda: None) -> None:
     """A call, and what follows it if it succeeds."""
     failed, done = flow.fresh("host.leaks"), flow.fresh("host.destroyed")
     flow.call(name, behind=flow.fresh("host.destroying"))
@@ -323,7 +323,7 @@ def _reclaim_each(flow: Flow, group: str, first: int, count: int, mirror: str = 
                  text="mirror entry")
     locate_page(flow.listing, flow.layout, group, source=R.COIN)
     pairs = seam.page_pairs(flow, data=False)
-    _leaky(flow, "tdh_phymem_page_reclaim", then=pairs.put if pairs else lambda: None)
+    leaky(flow, "tdh_phymem_page_reclaim", then=pairs.put if pairs else lambda: None)
     flow.label(next_page)
     flow.row(Op.LET, register=R.COIN, source=R.COIN, value=1)
     flow.row(Op.TEST, register=R.COIN, mask=-1, match=first + count, next=done, otherwise=again,

@@ -23,7 +23,6 @@ from harness.protocol.policy import Policy
 from harness.protocol.assemble import Held, Listing
 from harness.protocol.call import Options, forget_refusals
 from harness.protocol.counters import REBUILT_OVER_PRIORITY, violation
-from harness.protocol.frames import free_ranges
 from harness.protocol.faults import call_with_entropy_retries
 from harness.protocol.seamcalls import by_name, draws_random, entry_label, held_in_guest
 from kernels import rwlock
@@ -144,14 +143,14 @@ class Flow:
         if self.costs(cost):
             self.listing.spend(cost, **fields)
 
-    def call(self, name: str, behind: str, level: int = 0) -> None:
-        """Make a call on an entry at `level`; it comes back at `behind`, the label of the next row."""
+    def call(self, name: str, behind: str, level: int = 0, text: str = "") -> None:
+        """Make a call on an entry at `level`; it comes back at `behind`, the label of the next row.  `text`: what makes it."""
         self.calls.append((name, level))
         entry = entry_label(self.rows[name], level)
         if self.options.faults.no_entropy_share and draws_random(name):
             call_with_entropy_retries(self.listing, name, entry, behind)
             return
-        self.row(Op.CALL, next=entry, otherwise=behind, text=name)
+        self.row(Op.CALL, next=entry, otherwise=behind, text=text or name)
         self.label(behind)
 
     def succeeded(self, otherwise: str) -> None:
@@ -401,8 +400,6 @@ class Flow:
                 self.label(f"{who}.torn_down")
                 self.end("teardown")
             destroy()
-            if self.layout.whole:
-                free_ranges(self.listing, self.layout)
             entries = self.layout.by_name["sept.0"].offset, self.layout.by_name["sept.2"].end
             self.listing.count_in(REBUILT_OVER_PRIORITY, Op.RESET, text="a fresh TD", base=R.TD, offset=entries[0],
                                   mask=entries[1] - entries[0])

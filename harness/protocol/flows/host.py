@@ -12,7 +12,7 @@
     build            the same, and the fresh TD has to be built first (build.py)
 """
 
-from harness.protocol.flows import build, machine_check, map_gpa, memslot, split, zap
+from harness.protocol.flows import build, machine_check, map_gpa, memslot, reclaim, split, zap
 from harness.protocol.flows.flow import CLOSING, Flow
 from kernels.ops import Op, Register as R
 
@@ -48,7 +48,7 @@ def write(flow: Flow) -> None:
         flow.park("host", may_rebuild=True, destroy=lambda: build.destroy(flow),
                   begin_again=lambda: build.begin_again(flow))
     else:
-        flow.park("host", may_rebuild=True)
+        flow.park("host", may_rebuild=True, destroy=lambda: reclaim.write(flow))
 
 
 def _remove(flow: Flow) -> None:

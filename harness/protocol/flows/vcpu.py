@@ -9,7 +9,7 @@ The guest goes on at the row in R.RESUME.
 """
 
 from harness.protocol.policy import Response
-from harness.protocol.flows import build, guest
+from harness.protocol.flows import build, guest, reclaim
 from harness.memory.layout import LINE
 from harness.protocol.flows.flow import IN_GUEST, REQUEST, Flow
 from harness.protocol.flows.responses import TREE_BUSY, Responses
@@ -48,7 +48,7 @@ def write(flow: Flow) -> None:
     if flow.builds:
         flow.park("vcpu", may_rebuild=False, leave=lambda: build.flush_vcpu(flow))
     else:
-        flow.park("vcpu", may_rebuild=flow.hosts == 0)
+        flow.park("vcpu", may_rebuild=flow.hosts == 0, destroy=lambda: reclaim.write(flow))
 
 
 def _migrate(flow: Flow) -> None:

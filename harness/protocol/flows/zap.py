@@ -101,7 +101,7 @@ def _page(flow: Flow, mode: str) -> None:
     _take_away(flow, mode, 0, "zap", taken)
     if pairs := seam.page_pairs(flow):
         pairs.put()
-    _pass_on(flow)
+    pass_on_page(flow)
     flow.row(Op.ADD, base=R.PAGE_GENERATION, value=1, text="page's generation")
     flow.row(Op.STORE, base=R.CONTENT, value=POISON, text="page is the host's again")
     flow.count("removals")
@@ -109,7 +109,7 @@ def _page(flow: Flow, mode: str) -> None:
     flow.label("zap.page_done")
 
 
-def _pass_on(flow: Flow) -> None:
+def pass_on_page(flow: Flow) -> None:
     """The frame of PAGE passes on; where guest memory comes in whole 2 MiB, only of a page that lies by itself."""
     layout = flow.layout
     if layout.whole and layout.whole_from:

@@ -81,6 +81,7 @@ class World:
     file_scope  shared objects that are declared between the processes, which every function sees
     free        registers that processes may use, in order
     names_used  names of all functions that the file calls anywhere
+    noted       calls of the module, of which answers are counted by place too
     specials    further names of constants
     """
 
@@ -96,6 +97,7 @@ class World:
     constants: dict[str, int]
     processes: int
     file_scope: frozenset[str] = frozenset()
+    noted: frozenset[str] = frozenset()
     of_vm: dict[str, int] = field(default_factory=dict)
     calls: object = None         # tdx.Calls, or nothing where the test makes none
 

@@ -25,6 +25,7 @@ from harness.protocol.litmus import interrupts, locks, types
 from harness.protocol.litmus.body import Body, Value, number, spelled
 from harness.protocol.litmus.expressions import branch, decide, known, pointed, value, write
 from harness.protocol.litmus.primitives import NOTHING, Primitive
+from harness.protocol.litmus.source import place_of
 from harness.protocol.seamcalls import TD_EXIT, by_name, entry_label
 from kernels.arithmetic import Operator
 from kernels.ops import Op, Register as R
@@ -108,16 +109,30 @@ def _pamt(name: str) -> Callable:
         def made() -> None:
             if name in PARTS:
                 calls.parts.add(name)
-                body.row(Op.CALL, next=entry_label(PARTS[name], PARTS[name].levels[-1]), otherwise=behind, text=name)
+                body.row(Op.CALL, next=entry_label(PARTS[name], PARTS[name].levels[-1]), otherwise=behind)
                 body.label(behind)
             else:
-                calls.flow.call(name, behind, 1)
+                calls.flow.call(name, behind, 1, body.where)
         interrupts.gated(body, made)
+        _note(body, node, name)
         body.row(Op.LET, register=answer, source=R.STATUS)
         if len(arguments) > 1 and not whole:
             write(body, pointed(body, value(body, arguments[1]), node), Value(types.LONG, R.HINT), node)
         return Value(types.UNSIGNED_LONG, answer)
     return written
+
+
+def at(name: str, place) -> str:
+    """The name under which what a call answers at one place of the file is noted, beside what it answers anywhere."""
+    return f"{name}@{place.line}:{place.column}"
+
+
+def _note(body: Body, node, name: str) -> None:
+    """Behind a call: count its answer by where it is made, if that is not all there is of it.  No call begins there: rows without a text."""
+    if name in body.world.noted:
+        listing = body.listing
+        listing.row(Op.CALL_BEGIN, value=listing.call_number(at(name, place_of(node))))
+        listing.row(Op.CALL_END)
 
 
 class Calls:
@@ -275,7 +290,8 @@ def _call(called: str) -> Callable:
                 locate(listing, layout, level, leaf=True if name in LEAF_CALLS else None)
             if name == "tdh_mem_page_relocate":
                 locate_page(listing, layout, "data", layout.pages)
-        interrupts.gated(body, lambda: calls.flow.call(name, body.fresh("answered"), level))
+        interrupts.gated(body, lambda: calls.flow.call(name, body.fresh("answered"), level, body.where))
+        _note(body, node, name)
         answer = body.take(node)
         body.row(Op.LET, register=answer, source=R.STATUS)
         return Value(types.UNSIGNED_LONG, answer)
