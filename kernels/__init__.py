@@ -30,8 +30,9 @@ it.  In reading order:
     realtime.py   `run`: calls `step` for one actor in real time
     cells.py      one actor of many small worlds, side by side with others in real time
     cells_logged.py the same with a clock, for a trace
-    wheel.py      who is next in virtual time                } for
-    lines.py      what it costs to reach a cache line        } simulate.py
+    wheel.py      who is next in virtual time                     }
+    lines.py      what it costs to reach a cache line             } for
+    simulated.py  processors that are shared, who waits, interrupts } simulate.py
     simulate.py   `run`: calls `step` for all actors, in virtual time
     pingpong.py   a cache line's way between two processors, and a processor's gaps         } for
     in_turn.py    `timed`: calls `step` for actors that take turns, which never meet        } calibration

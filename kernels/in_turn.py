@@ -19,7 +19,7 @@ from kernels.dice import Dice
 from kernels.machine import BLOCKED, CONTINUE, step
 from kernels.marks import MEASURED
 from kernels.ops import Op, Register
-from kernels.simulate import PRICED, WRITES
+from kernels.simulated import PRICED, WRITES
 
 DONE, ENDED = 0, 1               # how it came to its end: all turns are over; an actor met what has no place here
 EVERYBODY = -1                   # `mine` of a processor that executes all actors

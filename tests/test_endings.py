@@ -32,11 +32,16 @@ def closed_pipe() -> int:
 @pytest.mark.parametrize("stream, list_code, said", [
     (closed_pipe, READER_GONE, ""), (lambda: os.open("/dev/full", os.O_WRONLY), NOT_PRINTED, "No space left on device")],
     ids=["no reader", "full"])
-def test_what_cannot_be_printed_never_decides(tmp_path, stream, list_code, said):
+def test_what_cannot_be_printed_never_decides(stream, list_code, said):
     ended = end(LIST, stdout=stream())
     assert ended.returncode == list_code and said in ended.stderr and "Traceback" not in ended.stderr
     ended = end([*LIST[:3], "run", "--help"], stdout=stream())           # nothing has been judged yet
     assert ended.returncode == list_code and said in ended.stderr
+
+
+@pytest.mark.parametrize("stream", [lambda: os.open("/dev/full", os.O_WRONLY), pytest.param(closed_pipe, marks=pytest.mark.slow)],
+                         ids=["full", "no reader"])
+def test_a_run_that_cannot_be_printed_is_kept_and_ends_as_it_came_out(tmp_path, stream):
     ended = end([*SIMULATED, "--out", str(tmp_path)], stdout=stream())
     assert ended.returncode == 0 and "Traceback" not in ended.stderr
     assert [path.name for path in tmp_path.glob("*/*.json")] == ["result.json"]

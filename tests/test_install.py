@@ -21,7 +21,7 @@ def installed(tmp_path_factory):
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", place / "wheel", ROOT], check=True)
     [wheel] = (place / "wheel").glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", place / "packages", wheel], check=True)
+    subprocess.run([*pip, "install", "--no-compile", "--no-deps", "--target", place / "packages", wheel], check=True)
     return place
 
 

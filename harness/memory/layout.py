@@ -21,8 +21,8 @@ Nothing is named in the file system: the block is an anonymous mapping that fork
 so nothing can be left behind.
 """
 
+import bisect
 from typing import NamedTuple
-
 
 from harness.memory.placement import BY_USE, RANGE_SLOTS, SLOTS, Frames, WholeFrames, lay_out, lay_out_whole
 from kernels import realtime, stepping
@@ -311,13 +311,13 @@ class Layout:
             return f"{self.name_of(self.first_td + within)}, TD {td}"
         if self.td_start <= offset - self.shadow_delta < self.td_end or offset - self.shadow_delta in self.host_words:
             return f"owner of {self.name_of(offset - self.shadow_delta)}"
-        for region in self.regions:
-            if region.offset <= offset < region.end:
-                index, byte = divmod(offset - region.offset, region.stride)
-                if region.name in self.words_of:
-                    return region.name.removeprefix(VARIABLE) + self.words_of[region.name][index]
-                return _describe(region, index, byte)
-        return f"byte {offset:#x}"
+        region = self.regions[bisect.bisect_right(self.regions, offset, key=lambda region: region.offset) - 1]
+        if not region.offset <= offset < region.end:
+            return f"byte {offset:#x}"
+        index, byte = divmod(offset - region.offset, region.stride)
+        if region.name in self.words_of:
+            return region.name.removeprefix(VARIABLE) + self.words_of[region.name][index]
+        return _describe(region, index, byte)
 
 
 LEVEL_NAMES = ("PT", "PD", "PDPT")

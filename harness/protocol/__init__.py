@@ -8,7 +8,8 @@
     locate.py      registers that a call finds set: where the words of a page are
     frames.py      the same of the host's 2 MiB and 1 GiB around it, where a placement says which; what is given back passes on
     flows/         what KVM and the guest do around the calls
-    seamcall_abi.py   what an answer means: layout, errno, decoding of TDH.VP.ENTER's, retries, faults
+    seamcall_abi.py   what an answer means: layout, decoding of TDH.VP.ENTER's, retries, faults
+    errnos.py         which errno the kernel makes of an answer, by site
     statuses.py    what each status and operand id means, and whether trying again can help
     leaves.py      every call by number and by name, and what it leaves in registers
     answers.py     who gives an answer and who may hold the lock
@@ -26,7 +27,6 @@
     contention.py  which calls can make each other BUSY, read off the rows
     shared_ranges.py  the same of PAMT entries of ranges that TDs share, under a design of Dynamic PAMT
     kvm_locks.py   what KVM's own locks keep apart
-    shared_ranges.py   what a design of Dynamic PAMT leaves of that on the PAMT entries of ranges
     policy.py      the language of policies: sites, responses, switches
     policies.py    what the host does on BUSY, as rows
     dpamt.py       how the kernel gets and puts page pairs (Dynamic PAMT): designs, as rows

@@ -11,9 +11,10 @@ import re
 from harness.protocol import answers
 from harness.protocol.leaves import GUEST, Leaf, by_name
 from harness.protocol.releases import DEFAULT, READ, Release
+from harness.protocol.errnos import GUEST_SITES, SITES, errno_name, errno_of, known_at
 from harness.protocol.seamcall_abi import (
-    BASIC, FIELDS, GUEST_SITES, KVM_STATUSES, NO_REASON, SITES, decode_naive, decode_upstream, errno_name, errno_of,
-    is_software_error, known_at, reason_name, status_class, without_hint,
+    BASIC, FIELDS, KVM_STATUSES, NO_REASON, decode_naive, decode_upstream, is_software_error, reason_name, status_class,
+    without_hint,
 )
 from harness.protocol.spelling import HYPERCALL, Asked, shown
 from harness.protocol.statuses import CLASSES, LOWS, MEANING, OPERAND, SPEAKS_SINCE, again

@@ -6,9 +6,9 @@ program with faults has), so a run pays nothing for them.
 
 from typing import Callable, Iterable
 
+from harness.protocol.errnos import errno_name, errno_of
 from harness.protocol.seamcall_abi import (
-    CALL, FAULTS, INTERRUPT, NMI, NO_FAULT, NO_REASON, PROBED, decode_naive, decode_upstream, errno_name,
-    errno_of,
+    CALL, FAULTS, INTERRUPT, NMI, NO_FAULT, NO_REASON, PROBED, decode_naive, decode_upstream,
 )
 from harness.results.schema import Faults, MachineChecks, NaiveDecoding
 from kernels.words import STATUSES, status, unsigned

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from harness.engines.simulate import simulation
 from harness.experiment.plan import make_plan
-from kernels import simulate as loop
+from kernels import simulate as loop, simulated
 from tests.stage import config
 
 # vCPUs -> the goal in millions of micro-ops a second
@@ -39,12 +39,12 @@ class Simulated:
     def rate(self, micro_ops: int) -> tuple[float, float]:
         """(micro-ops, turns in the queue) per second of processor time."""
         control = self.running.control
-        steps, turns, began = int(control[loop.STEPS]), int(control[loop.TURNS]), time.process_time()
-        while control[loop.STEPS] < steps + micro_ops:
+        steps, turns, began = int(control[simulated.STEPS]), int(control[simulated.TURNS]), time.process_time()
+        while control[simulated.STEPS] < steps + micro_ops:
             reason = self.running.move(micro_ops)
             assert reason == loop.TURN or self.running.goes_on(reason), "the simulation has ended"
         seconds = time.process_time() - began
-        return (int(control[loop.STEPS]) - steps) / seconds, (int(control[loop.TURNS]) - turns) / seconds
+        return (int(control[simulated.STEPS]) - steps) / seconds, (int(control[simulated.TURNS]) - turns) / seconds
 
 
 def simpy_rate(processes: int) -> float:

@@ -67,9 +67,10 @@ def test_what_any_workload_meets_can_be(name, duration_s, capsys):
 
 # --- a wrong answer, planted ---
 
-@pytest.fixture(scope="module")
-def measured():
-    return simulated("fault_vs_zap", "duration_s=0.001")
+@pytest.fixture(scope="module", params=[("td.vcpus=1", "workload.hosts=1"), pytest.param((), marks=pytest.mark.slow)],
+                ids=["one vCPU and one host", "as shipped"])
+def measured(request):
+    return simulated("fault_vs_zap", "duration_s=0.001", *request.param)
 
 
 @pytest.mark.parametrize("call, answer", [

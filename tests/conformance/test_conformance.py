@@ -12,8 +12,8 @@ from tests.conformance.interleavings import group
 from tests.conformance.reading import CALLS, DPAMT_CALLS, DPAMT_INTERLEAVINGS, LOCK_WORDS, Line, read
 
 FILES = sorted(Path("tests/vectors/module").glob("*.csv.gz"))
-EACH_CALL = 40                   # the sample: of the single calls every so many-th,
-EACH_SCENARIO = 12               # of the scenarios every so many-th
+EACH_CALL = 80                   # the sample: of the single calls every so many-th,
+EACH_SCENARIO = 24               # of the scenarios every so many-th
 
 named = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name.removesuffix(".csv.gz"))
 

@@ -196,6 +196,7 @@ def test_of_a_batch_that_is_given_up_one_process_may_go_before_another(monkeypat
         return random
 
     monkeypatch.setattr(cells._Workers, "_go", late)
+    monkeypatch.setattr(cells, "WAIT_NS", 10_000_000)
     ran = cells.run(test, 1000, 1)
     assert ran.given_up and {ending.kind for ending in ran.endings} == {"deadlock"}
 

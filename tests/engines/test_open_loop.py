@@ -90,13 +90,13 @@ def open_loop(**keys):
     return config(td={"vcpus": 1}, warmup_s=0.1, workload=workload, **keys)
 
 
-def run_until(seen, always, first_s=1.0, longest_s=1.0, **keys):
+def run_until(seen, always, first_s=0.3, longest_s=1.0, **keys):
     return until(seen, lambda duration_s: document.from_measured(
         coordinator.run(make_plan(open_loop(duration_s=duration_s, **keys)))), always, first_s, longest_s)
 
 
 def test_as_many_begin_as_arrive():
-    """1,000 of each are expected in a second; a busy machine is late, but misses none that had come."""
+    """Of each 1,000 a second are expected; a busy machine is late, but misses none that had come."""
     def always(result):
         counters, arrived = result.counters, result.arrivals
         assert result.loop == "open" and arrived["touches"].offered_per_s == 1000
@@ -108,8 +108,8 @@ def test_as_many_begin_as_arrive():
         assert not any(result.invariants.values())
 
     def as_many(result):
-        counters = result.counters
-        return (500 < counters["touch_arrivals"] < 1500 and 500 < counters["removal_arrivals"] < 1500
+        arrived = (result.counters[name] / result.measured_s for name in ("touch_arrivals", "removal_arrivals"))
+        return (all(500 < per_s < 1500 for per_s in arrived)
                 and result.arrivals["faults"].since_intended_ns.count > 0)
 
     run_until(as_many, always)
@@ -149,12 +149,12 @@ def test_a_stall_shows_in_all_that_it_delayed(monkeypatch):
     # Some 250 were delayed by over 50 ms.  In the closed view of the same removals only those are long that
     # took long themselves, on a busy machine some; on a very busy one nobody has caught up by the end.
     result = until(lambda result: result.over_50_ms["removal_since_intended"] > result.over_50_ms["removal"] + 50,
-                   run, first_s=1.2)
+                   run, first_s=0.6)
     assert result.arrivals["removals"].since_intended_ns.max > 200e6
 
 
 def test_an_open_loop_that_cannot_keep_up_says_so():
-    keys = {"workload": {"touches_per_s": 1e9}, "duration_s": 0.3}
+    keys = {"workload": {"touches_per_s": 1e9}, "duration_s": 0.1}
     result = document.from_measured(coordinator.run(make_plan(open_loop(**keys))))
     assert any("open loop saturated" in reason for reason in result.verdict.reasons)
 

@@ -32,7 +32,7 @@ class Started:
         self.workers: list[psutil.Process] = []
         self.shared: set[str] = set()
 
-    def work(self, worked_s=0.1) -> list[psutil.Process]:
+    def work(self, worked_s=0.02) -> list[psutil.Process]:
         """The workers, in the order of actors, once each vCPU has worked for so long: in its own processor's time.
 
         (That of the host is not asked for, as it sleeps most of the time.)

@@ -22,7 +22,7 @@ from harness.memory.layout import LINE
 from harness.experiment.plan import Plan, make_plan
 from harness.protocol.policies import BY_NAME, POLICIES
 from kernels import lines
-from kernels import simulate as loop
+from kernels import simulate as loop, simulated
 from kernels.compiling import for_python, kernel
 from kernels.machine import BLOCKED, step_once
 from kernels.ops import Register as R
@@ -287,7 +287,7 @@ def test_nobody_ever_waits_for_what_has_already_happened(policy, tds, machine):
     def moved(_):
         nonlocal looked
         reason = move(151)
-        for actor in np.flatnonzero(running.actors["place"] & loop.PARKED):
+        for actor in np.flatnonzero(running.actors["place"] & simulated.PARKED):
             assert not may_go_on(running, actor), where(running.plan, running.memory, running.plan.actors[actor])
             looked += 1
         return reason
@@ -295,7 +295,7 @@ def test_nobody_ever_waits_for_what_has_already_happened(policy, tds, machine):
     running.move = moved
     running.run()
     assert looked > 20 and not running.problems
-    assert not (running.actors["place"] & loop.PARKED).any()
+    assert not (running.actors["place"] & simulated.PARKED).any()
 
 
 def test_a_wake_up_that_is_left_out_is_seen():
@@ -333,7 +333,7 @@ def test_slices_end_with_something_held_only_where_they_may(preempt, inside):
     def moved(_):
         nonlocal seen
         reason = move(50)
-        for actor in np.flatnonzero(running.actors["place"] == loop.OFF):
+        for actor in np.flatnonzero(running.actors["place"] == simulated.OFF):
             seen += bool(running.plan.program.listing[running.registers[actor, R.PC]].held)
         return reason
 
@@ -407,7 +407,7 @@ def test_more_than_64_processors_have_copies_of_a_line():
 def test_the_price_of_every_row_that_others_see_is_more_than_nothing():
     plan = make_plan(config(engine="simulate", machine={"local_ns": 0, "load_ns": 0, "store_ns": 0, "locked_ns": 0}))
     tags = prices.make_tags(plan, plan.config.machine)
-    assert (tags[tags & loop.PRICED != 0] >> loop.PRICE_SHIFT > 0).all()
+    assert (tags[tags & simulated.PRICED != 0] >> simulated.PRICE_SHIFT > 0).all()
 
 
 @pytest.mark.parametrize("keys, says", [

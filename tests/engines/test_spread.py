@@ -167,7 +167,7 @@ def test_who_waits_beside_others_on_its_processor_gives_way_at_once_if_it_is_sai
 
     Its pauses of 2 us are spun, so that the host keeps its processor.
     """
-    keys = {"td": {"vcpus": 3, "memory_mib": 2}, "duration_s": 0.015, "module": "1.5.24", "costs_ns": {"invalidate": 2_000},
+    keys = {"td": {"vcpus": 3, "memory_mib": 2}, "duration_s": 0.008, "module": "1.5.24", "costs_ns": {"invalidate": 2_000},
             "workload": {"hot_pages": 4, "accept_first": 0.9, "removals_per_s": 500_000.0}}
     spins, gives_way = (result_of(machine={"costs": costs, "processors": 2, "preempt": rule}, **keys) for rule in ("anywhere", "yielding"))
     assert gives_way.counters["removals"] > 5 * spins.counters["removals"] > 0

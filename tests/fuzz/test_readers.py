@@ -24,7 +24,7 @@ def holds(tmp_path, name, seed):
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_damaged_input_is_read_or_refused_in_one_line(tmp_path_factory, name):
-    @settings(max_examples=80)
+    @settings(max_examples=40)
     @given(SEEDS)
     def check(seed):
         holds(folder, name, seed)

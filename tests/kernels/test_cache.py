@@ -31,6 +31,14 @@ def start(home: Path) -> tuple[str, str, str, str]:
     return (*done.stdout.split(), done.stderr)
 
 
+@pytest.fixture
+def lines(monkeypatch) -> list[str]:
+    """What is said of the cache."""
+    lines = []
+    monkeypatch.setattr(cache.LOG, "warning", lambda line, *words: lines.append(line % words))
+    return lines
+
+
 def files(folder, ending: str) -> list[Path]:
     return sorted(Path(folder).rglob(f"*.{ending}"))
 
@@ -39,16 +47,16 @@ def files(folder, ending: str) -> list[Path]:
     (b"short", 0o600, "damaged"), (b"", 0o600, "damaged"), (bytes(40), 0o600, "damaged"),
     (hashlib.sha256(b"whole").digest() + b"whole", 0o666, "can be written by others"),
 ])
-def test_a_file_that_is_not_as_it_was_written_is_said_and_not_read(tmp_path, monkeypatch, caplog, content, mode, reason):
+def test_a_file_that_is_not_as_it_was_written_is_said_and_not_read(tmp_path, monkeypatch, lines, content, mode, reason):
     monkeypatch.setattr(cache, "said", set())
     path = tmp_path / "x.nbi"
     path.write_bytes(content)
     path.chmod(mode)
     assert cache.SealedFile(str(tmp_path), "x", 0)._read(str(path)) is None
-    assert caplog.messages == [f"compiled code: {path}: {reason}; not used, compiled anew (said once for all such files)"]
+    assert lines == [f"compiled code: {path}: {reason}; not used, compiled anew (said once for all such files)"]
     (tmp_path / "y.nbi").write_bytes(content)
     (tmp_path / "y.nbi").chmod(mode)
-    assert cache.SealedFile(str(tmp_path), "y", 0)._read(str(tmp_path / "y.nbi")) is None and len(caplog.messages) == 1
+    assert cache.SealedFile(str(tmp_path), "y", 0)._read(str(tmp_path / "y.nbi")) is None and len(lines) == 1
 
 
 @pytest.mark.slow
@@ -101,16 +109,16 @@ def test_where_no_cache_can_be_a_temporary_one_goes_with_the_process(tmp_path):
     assert (tmp_path / "tdx-sept-harness").read_text() == "a file"
 
 
-def test_a_cache_of_another_user_is_not_used(tmp_path, monkeypatch, caplog):
+def test_a_cache_of_another_user_is_not_used(tmp_path, monkeypatch, lines):
     (tmp_path / "tdx-sept-harness").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(cache, "said", set())
     monkeypatch.setattr(cache.os, "geteuid", lambda: os.getuid() + 1)
     folder = Path(cache.choose(NAME))
-    assert caplog.messages == [f"compiled code: {tmp_path}/tdx-sept-harness: belongs to another user; not used, compiled for this run only"]
+    assert lines == [f"compiled code: {tmp_path}/tdx-sept-harness: belongs to another user; not used, compiled for this run only"]
     assert not any((tmp_path / "tdx-sept-harness").iterdir()) and tmp_path not in folder.parents
     path = files_of_another(tmp_path)
-    assert cache.SealedFile(str(tmp_path), "x", 0)._read(str(path)) is None and "belongs to another user; not used" in caplog.messages[-1]
+    assert cache.SealedFile(str(tmp_path), "x", 0)._read(str(path)) is None and "belongs to another user; not used" in lines[-1]
     folder.rmdir()
 
 
@@ -154,14 +162,14 @@ def test_old_code_is_deleted_but_not_while_in_use_nor_what_was_not_made_here(tmp
     assert (tmp_path / ("e" * 12)).is_dir() and (tmp_path / "photos").is_dir() and (tmp_path / ("f" * 12)).is_symlink()
 
 
-def test_what_cannot_be_kept_is_said_with_the_real_reason(tmp_path, monkeypatch, caplog):
+def test_what_cannot_be_kept_is_said_with_the_real_reason(tmp_path, monkeypatch, lines):
     def full(*_):
         raise OSError(28, "No space left on device", str(tmp_path / "x.nbc"))
     monkeypatch.setattr(cache.SealedFile, "_write", full)
     monkeypatch.setattr(cache, "said", set())
     from tests.kernels.small_entry import thrice
     assert thrice(2) == 6
-    assert caplog.messages == [f"compiled code: {tmp_path}/x.nbc: No space left on device; compiled for this run only (said once for all such files)"]
+    assert lines == [f"compiled code: {tmp_path}/x.nbc: No space left on device; compiled for this run only (said once for all such files)"]
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ EQUIVALENT = (
 STEPS = (
     (r"steps .* tdh_phymem_page_wbinvd: .* ANSWER TDX_SUCCESS: (left out|value)", "the type of a large page is looked at twice under its lock"),
     (r"steps .* tdg_mem_page_accept: .* TEST at level 2: (its test always passed|left out)", "a walk that is stopped above level 0 and not at 1 is at 2"),
+    (r"steps .* LOAD fatal\? keys\? TDCX pages\?: its test never passed", "the three are then asked one by one, and it goes on at the same row"),
     (r"steps .* LOAD interrupt pending\?: mask with a higher bit", "the word of pending interrupts has one bit"),
     (r"steps .* tdh_mng_key_config: .* INDEX this package: left out", "the first such row, of NoKeyYet, has left the same address in CURSOR"),
     (r"steps .* tdh_mr_extend: (46 TEST at level 1|7 LET: behind|47 LET: left|10 WALK SEPT, level 0: value)",

@@ -18,14 +18,14 @@ from harness.protocol.seamcalls import Seamcall
 from tests.conformance.calls import compare, world
 from tests.conformance.reading import read
 from tests.protocol import (
-    test_allowed, test_entries, test_fields, test_host_priority, test_large_pages_by_address, test_orders, test_packages, test_seamcalls,
-    test_ways_out,
+    test_allowed, test_cache_wb, test_entries, test_fields, test_host_priority, test_large_pages_by_address, test_orders, test_packages,
+    test_seamcalls, test_ways_out,
 )
 from tests.protocol.orders import Order
 
 RESULTS = Path(__file__).parent.parent / "vectors/module"
 MODULES = (test_orders, test_seamcalls, test_ways_out, test_host_priority, test_allowed, test_entries, test_packages,
-           test_large_pages_by_address, test_fields)
+           test_large_pages_by_address, test_fields, test_cache_wb)
 # These ask about the tests themselves.
 NOT_ASKED = ("mended", "every_call_of_every_release", "every_call_that_looks", "calls_are_those")
 

@@ -194,10 +194,12 @@ DRAWS = {
 
 
 @pytest.mark.parametrize("call", DRAWS)
-def test_a_call_that_draws_no_random_number_gives_back_what_it_has_and_writes_nothing(call):
+@pytest.mark.parametrize("release", [name if name in ("1.5.05", "1.5.24", "2.0.18") else pytest.param(name, marks=pytest.mark.slow)
+                                     for name in BY_NAME if name != "report-2024"])
+def test_a_call_that_draws_no_random_number_gives_back_what_it_has_and_writes_nothing(release, call):
     answer, behind = DRAWS[call]
-    for release, order, level in LINES:
-        if order.call != call or release == "report-2024":
+    for given, order, level in LINES:
+        if order.call != call or given != release:
             continue
         line = line_of(release, order, level)
         count = sum(len(part.accesses) for part in line.parts[:1 + max(

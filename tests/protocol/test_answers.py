@@ -8,7 +8,7 @@ from harness.protocol import answers, contention, kept_answers, leaves
 from harness.protocol.answers import KEPT, rows, rows_of
 from harness.protocol.leaves import GUEST, HOST, by_name, by_number
 from harness.protocol.releases import BY_NAME, DEFAULT, READ, RELEASES, find
-from harness.protocol.seamcall_abi import GUEST_SITES, SITES
+from harness.protocol.errnos import GUEST_SITES, SITES
 from harness.protocol.seamcalls import seamcalls
 from kernels.words import STATUSES, known_class, status
 

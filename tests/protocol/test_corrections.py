@@ -17,8 +17,8 @@ ELSEWHERE = {
     "the guest's order of taking and looking, by release": (
         "test_interleavings_of_later_releases", "test_n1_before_that_it_sees_the_request_behind_its_own_take_and_gives_back"),
     "KEY.CONFIG of a package that has the key": ("test_packages", "test_each_package_gets_the_key_once_and_the_last_one_configures_the_td"),
-    "CACHE.WB: nothing flushed": ("test_seamcalls", "test_with_nothing_flushed_there_are_no_caches_to_write_back"),
-    "CACHE.WB: interrupted and resumed": ("test_seamcalls", "test_an_interrupt_ends_a_write_back_with_both_locks_dropped_and_it_is_resumed"),
+    "CACHE.WB: nothing flushed": ("test_cache_wb", "test_with_nothing_flushed_there_are_no_caches_to_write_back"),
+    "CACHE.WB: interrupted and resumed": ("test_cache_wb", "test_an_interrupt_ends_a_write_back_with_both_locks_dropped_and_it_is_resumed"),
     "CACHE.WB: resumed by KVM 10,000 times": ("test_flows", "test_a_write_back_that_interrupts_end_again_and_again_is_given_up_after_10_000_times"),
     "RECLAIM of a large page": ("test_large_pages_by_address", "test_a_large_page_that_is_reclaimed_is_counted_in_pages_of_4_kib"),
     "ATTR.RD takes no level": ("test_entries", "test_attr_rd_locks_the_entry_at_which_its_walk_stops_and_attr_wr_none"),

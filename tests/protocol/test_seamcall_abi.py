@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, strategies
 
 from harness.protocol import seamcall_abi as abi
+from harness.protocol.errnos import errno_name, errno_of
 from harness.protocol.seamcall_abi import (
     BUG, BUG_AND_INTERNAL, CALL, ENTROPY_ATTEMPTS, EXIT, FAIL_ENTRY, FASTPATH, HANDLED, INTERNAL, INTERRUPT,
     LOOP, NAIVE, NMI, NO_REASON, OTHER, REASON, SHUTDOWN, Entered, Status, decode_naive, decode_upstream,
-    errno_of, with_entropy_retries,
+    with_entropy_retries,
 )
 from kernels.words import OPERANDS, SOFTWARE_ERRORS, STATUSES, TDX_SW_ERROR, status, status_name
 
@@ -176,9 +177,9 @@ def test_an_answer_becomes_the_errno_of_its_site(word, site, expected):
 
 
 def test_errnos_are_named_as_the_kernel_names_them():
-    assert [abi.errno_name(errno_of(status(fault.status))) for fault in abi.FAULTS.values()] == \
+    assert [errno_name(errno_of(status(fault.status))) for fault in abi.FAULTS.values()] == \
         ["-EOPNOTSUPP", "-EACCES", "-ENODEV"]
-    assert abi.errno_name(0) == "0"
+    assert errno_name(0) == "0"
 
 
 # --- entropy ---------------------------------------------------------------------------------
@@ -204,4 +205,4 @@ def test_only_the_exact_want_of_entropy_is_retried_and_ten_attempts_are_all(answ
 
 def test_an_errno_without_a_name_is_its_number():
     """ENOTSUPP (524) and others are the kernel's own, which no C library names."""
-    assert [abi.errno_name(value) for value in (0, -22, -95, -524, -2048)] == ["0", "-EINVAL", "-EOPNOTSUPP", "-524", "-2048"]
+    assert [errno_name(value) for value in (0, -22, -95, -524, -2048)] == ["0", "-EINVAL", "-EOPNOTSUPP", "-524", "-2048"]

@@ -179,7 +179,8 @@ def test_what_is_no_answer_is_one_line_that_can_be_printed(text, says):
 
 
 def test_names_that_reports_print_can_be_given_back():
-    words = [status(name, operand) for name in STATUSES for operand in OPERANDS] + [*SOFTWARE_ERRORS.values()]
+    operands = [*OPERANDS]
+    words = [status(name, operand) for number, name in enumerate(STATUSES) for operand in operands[number % 5::5]] + [*SOFTWARE_ERRORS.values()]
     assert all(one(status_name(word)).word == word for word in words)
 
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings, strategies
 
 from harness.protocol.leaves import LEAVES, by_name, by_number
 from harness.protocol.releases import BY_NAME, NAMES
-from harness.protocol.seamcall_abi import FIELDS, KVM_STATUSES, SITES
+from harness.protocol.errnos import SITES
+from harness.protocol.seamcall_abi import FIELDS, KVM_STATUSES
 from harness.protocol.spelling import Asked, read
 from harness.reports.answer import ENTER, facts
 from harness.reports.explained import NARROW, explanation, summary

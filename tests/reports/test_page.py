@@ -140,7 +140,13 @@ def test_the_same_results_make_the_same_page(written, tmp_path):
     assert page.page(table, page.make_plots(table, [])) == page.page(table, page.make_plots(table, []))
 
 
-def test_what_is_fatal_stands_with_each_policy_as_a_total_and_in_how_many_runs(tmp_path):
+@pytest.fixture
+def no_plots(monkeypatch):
+    """A page without its plots, which take most of the time."""
+    monkeypatch.setattr(page, "make_plots", lambda table, series: [])
+
+
+def test_what_is_fatal_stands_with_each_policy_as_a_total_and_in_how_many_runs(tmp_path, no_plots):
     results = busy_session("kick_vcpus", 100.0)
     results[1].bugs, results[1].hangs.count = {"a: b": 4, "c: d": 1}, 2
     results[2].invariants["mirror_race"], results[3].invariants["mirror_race"] = 3, 5
@@ -207,7 +213,7 @@ def test_each_series_of_nights_is_a_plot_that_fits_a_sheet_and_the_first_has_the
     assert page.page(make_table(busy_session("kick_vcpus", 100.0)), made).count(">History</h2>") == 1
 
 
-def test_none_of_n_has_its_bound_on_the_page(tmp_path):
+def test_none_of_n_has_its_bound_on_the_page(tmp_path, no_plots):
     results = busy_session("kick_vcpus", 100.0) + busy_session("kick_on_busy", 100.0)
     for result in results[4:]:
         meet_busy(result, "tdh_mem_track", attempts=1000, busy=0)

@@ -140,7 +140,7 @@ def test_a_record_that_somebody_else_wrote_into_makes_a_run_untrustworthy(monkey
 
 def test_a_negative_control_that_does_not_fail_is_exit_code_3(tmp_path):
     """Without a host nothing is ever removed, so that leaving out TRACK cannot show."""
-    run = inside("run", "configs/kick_on_busy.toml", "--set", "duration_s=0.3", "--set", "workload.hosts=0",
+    run = inside("run", "configs/kick_on_busy.toml", "--set", "duration_s=0.1", "--set", "warmup_s=0", "--set", "workload.hosts=0",
                   "--set", "checks.busted=['no_track']", "--out", tmp_path)
     assert run.returncode == 3, run.stderr
     assert "negative control did not fail: no_track" in run.stderr

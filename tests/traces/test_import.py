@@ -183,7 +183,7 @@ def test_numbers_of_a_host_stand_beside_results(tmp_path, capsys, monkeypatch):
     path = tmp_path / "host.txt"
     path.write_text("\n".join(trace("trace-cmd")))
     assert command(capsys, "import-trace", path, "--out", tmp_path / "out")[0] == 0
-    assert command(capsys, "run", ROOT / "configs/kick_on_busy.toml", "--set", "engine=simulate", "--set", "duration_s=0.02",
+    assert command(capsys, "run", ROOT / "configs/kick_on_busy.toml", "--set", "engine=simulate", "--set", "duration_s=0.005",
                    "--set", "warmup_s=0", "--out", tmp_path / "results")[0] == 0
     result = next((tmp_path / "results").glob("*/result.json"))
     code, out, err = command(capsys, "compare", result, "--real", tmp_path / "out/real.json")

@@ -25,7 +25,7 @@ from harness.experiment.choices import alias_table
 from harness.experiment.plan import Plan
 from harness.protocol.flows.flow import IN_GUEST, REQUEST
 from harness.protocol.seamcalls import held_in_guest
-from kernels import durations, lines, simulate
+from kernels import durations, lines, simulated
 from kernels.ops import OP_TABLE, Access, Kind, Op, Price
 
 TICKS_PER_NS = 10
@@ -91,20 +91,20 @@ def make_tags(plan: Plan, machine: Machine) -> np.ndarray:
             if plan.layout.shadow_delta <= row.offset < plan.layout.variables_from or row.offset == watchers:
                 price = 0
             else:
-                tag |= simulate.ORDERED | simulate.PRICED | (simulate.WRITES if OP_TABLE[row.op].access != Access.LOAD else 0)
+                tag |= simulated.ORDERED | simulated.PRICED | (simulated.WRITES if OP_TABLE[row.op].access != Access.LOAD else 0)
                 price = max(1, price)            # so that time goes on whatever is free
         if OP_TABLE[row.op].kind == Kind.WAIT:
-            tag |= simulate.WAITS
+            tag |= simulated.WAITS
         if row.op == Op.RESET:
-            tag |= simulate.ORDERED
+            tag |= simulated.ORDERED
         elif row.op == Op.SPEND:
             price = spent if not row.width else 0
-            tag |= simulate.ORDERED if machine.exit_in_turn_ns and plan.program.costs[row.value] in IN_TURN else 0
+            tag |= simulated.ORDERED if machine.exit_in_turn_ns and plan.program.costs[row.value] in IN_TURN else 0
         if row.held == in_guest and not row.call:
-            tag |= simulate.IN_GUEST
+            tag |= simulated.IN_GUEST
         elif row.held or row.call or row.offset == spinning and OP_TABLE[row.op].kind == Kind.WAIT:
-            tag |= simulate.CLOSED
-        tags[number] = tag | price << simulate.PRICE_SHIFT
+            tag |= simulated.CLOSED
+        tags[number] = tag | price << simulated.PRICE_SHIFT
     return tags
 
 

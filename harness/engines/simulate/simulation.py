@@ -24,7 +24,7 @@ from harness.experiment.plan import Actor, Plan
 from harness.protocol.flows.flow import DEAD, IN_GUEST, REQUEST
 from harness.results.measured import Hang, Measured, log_of
 from harness.memory.sparse import GATHERED_PAGES, SparseMemory, reserve
-from kernels import lines, realtime, record, simulate, wheel
+from kernels import lines, realtime, record, simulate, simulated, wheel
 from kernels.dice import Dice
 from kernels.ops import LEVELS, REGISTERS, Op, Register as R
 from kernels.words import TDHP
@@ -81,7 +81,7 @@ class Simulation:
         self.halves = np.zeros((plan.layout.tds, 2, plan.tables.half), np.int64)     # one record for each TD
         self.scratch = np.zeros((self.count, plan.tables.words - plan.tables.busy_count), np.int64)
         self.alarm = self.count                  # the node that stands for the coordinator
-        self.hardware = simulate.Machine(
+        self.hardware = simulated.Machine(
             self._control(), wheel.make(self.count + 1 + self.processors_count), self._registers(), self._actors(),
             self._processors(), self._lines(), prices.make_spread(plan.config, self.machine, "pace"))
         self.control, self.queue, self.registers, self.actors, _, self.lines, _ = self.hardware
@@ -95,7 +95,7 @@ class Simulation:
                  if row.op in (Op.SPEND, Op.ARRIVE)]
         dearest = int(self.durations.table[spent, 1].max(initial=0))
         self.hang_ticks = max(prices.ticks(HANG_NS), HANG_COSTS * dearest)
-        slices = self.control[simulate.SLICE] * self.count // self.processors_count
+        slices = self.control[simulated.SLICE] * self.count // self.processors_count
         self.stuck_ticks = STUCK_HANGS * (self.hang_ticks + (slices if self.count > self.processors_count else 0))
         self.tds = [Watched(td, [actor for actor in plan.actors if actor.td == td])
                     for td in range(plan.layout.tds)]
@@ -114,7 +114,7 @@ class Simulation:
         return registers.reshape(self.count, REGISTERS)
 
     def _actors(self) -> np.ndarray:
-        plan, actors = self.plan, np.zeros(self.count, simulate.ACTOR)
+        plan, actors = self.plan, np.zeros(self.count, simulated.ACTOR)
         scratch = self.scratch.ctypes.data + np.arange(self.count) * self.scratch.strides[0]
         actors["scratch"] = scratch - record.WORD * plan.tables.busy_count
         actors["halves"] = actors["counts_in"] = [self.halves[actor.td].ctypes.data for actor in plan.actors]
@@ -124,7 +124,7 @@ class Simulation:
         return actors
 
     def _processors(self) -> np.ndarray:
-        processors = np.zeros(self.processors_count, simulate.PROCESSOR)
+        processors = np.zeros(self.processors_count, simulated.PROCESSOR)
         for name in ("running", "last", "first", "final"):
             processors[name] = wheel.NOBODY
         return processors
@@ -148,22 +148,22 @@ class Simulation:
 
     def _control(self) -> np.ndarray:
         config, machine = self.plan.config, self.machine
-        control = np.zeros(simulate.CONTROL, np.int64)
-        control[simulate.LIVE] = self.count
-        control[simulate.BEGIN] = ORIGIN + prices.ticks(config.warmup_s * 1e9)
-        control[simulate.END] = control[simulate.BEGIN] + prices.ticks(config.duration_s * 1e9)
-        control[simulate.SLICE] = prices.ticks(machine.time_slice_ns)
-        control[simulate.SWITCH] = prices.ticks(machine.switch_ns)
-        control[simulate.INTERRUPT] = prices.ticks(machine.ipi_ns)
-        control[simulate.HANDLED] = prices.ticks(machine.ipi_handled_ns)
+        control = np.zeros(simulated.CONTROL, np.int64)
+        control[simulated.LIVE] = self.count
+        control[simulated.BEGIN] = ORIGIN + prices.ticks(config.warmup_s * 1e9)
+        control[simulated.END] = control[simulated.BEGIN] + prices.ticks(config.duration_s * 1e9)
+        control[simulated.SLICE] = prices.ticks(machine.time_slice_ns)
+        control[simulated.SWITCH] = prices.ticks(machine.switch_ns)
+        control[simulated.INTERRUPT] = prices.ticks(machine.ipi_ns)
+        control[simulated.HANDLED] = prices.ticks(machine.ipi_handled_ns)
         if machine.preempt == "yielding":
-            control[simulate.SLEEPS_FROM] = prices.ticks(1000 * realtime.SLEEP_FLOOR_US)
-        control[simulate.NOTICED] = prices.ticks(machine.noticed_ns)
-        control[simulate.PACE_SHIFT] = prices.ticks(machine.pace_ns).bit_length() - 1
-        control[simulate.STALL_EVERY] = prices.ticks(machine.stall_every_ns)
-        control[simulate.STALL] = len(self.durations.table) + prices.STALL
-        control[simulate.RULE] = getattr(simulate, machine.preempt.upper())
-        control[simulate.REQUEST], control[simulate.GUEST_MODE] = REQUEST, IN_GUEST
+            control[simulated.SLEEPS_FROM] = prices.ticks(1000 * realtime.SLEEP_FLOOR_US)
+        control[simulated.NOTICED] = prices.ticks(machine.noticed_ns)
+        control[simulated.PACE_SHIFT] = prices.ticks(machine.pace_ns).bit_length() - 1
+        control[simulated.STALL_EVERY] = prices.ticks(machine.stall_every_ns)
+        control[simulated.STALL] = len(self.durations.table) + prices.STALL
+        control[simulated.RULE] = getattr(simulated, machine.preempt.upper())
+        control[simulated.REQUEST], control[simulated.GUEST_MODE] = REQUEST, IN_GUEST
         return control
 
     # --- the run ---
@@ -178,7 +178,7 @@ class Simulation:
         while self.goes_on(self.move(TURN)):
             if stops.asked() and not self.stopping:
                 self.interrupted = True
-                self._stop(int(self.control[simulate.NOW]))
+                self._stop(int(self.control[simulated.NOW]))
             if time.monotonic() - reported >= PROGRESS_S:
                 reported = time.monotonic()
                 progress(self._share(), self.counters())
@@ -194,12 +194,12 @@ class Simulation:
         if reason == simulate.QUIET:
             return False
         if reason == simulate.HALTED:
-            actor = self.plan.actors[self.control[simulate.WHO]]
+            actor = self.plan.actors[self.control[simulated.WHO]]
             self.halt = f"the module halted: {actor.name} {where(self.plan, self.memory, actor)}"
             return False
         if reason == simulate.RESET:
             self._rebuild()
-        assert reason != simulate.UNKNOWN, where(self.plan, self.memory, self.plan.actors[self.control[simulate.WHO]])
+        assert reason != simulate.UNKNOWN, where(self.plan, self.memory, self.plan.actors[self.control[simulated.WHO]])
         return reason != simulate.ALARM or self._alarm()
 
     def move(self, turn: int) -> int:
@@ -208,7 +208,7 @@ class Simulation:
 
     def _share(self) -> float:
         """How far it has come, warm-up included."""
-        return min(1.0, (self.control[simulate.NOW] - ORIGIN) / (self.control[simulate.END] - ORIGIN))
+        return min(1.0, (self.control[simulated.NOW] - ORIGIN) / (self.control[simulated.END] - ORIGIN))
 
     # --- alarms: phases and hangs ---
 
@@ -216,15 +216,15 @@ class Simulation:
         """The next time to look: the end of a phase, or whether the TDs still get on."""
         now = int(self.queue.clock[0])
         times = [now + self.hang_ticks]
-        times += [int(self.control[name]) for name in (simulate.BEGIN, simulate.END) if self.control[name] > now]
+        times += [int(self.control[name]) for name in (simulated.BEGIN, simulated.END) if self.control[name] > now]
         simulate.schedule(self.queue, self.alarm, min(times))
 
     def _alarm(self) -> bool:
         """Returns whether to go on."""
-        now = int(self.control[simulate.NOW])
-        if now == self.control[simulate.BEGIN]:
+        now = int(self.control[simulated.NOW])
+        if now == self.control[simulated.BEGIN]:
             self._ask(self.plan.actors, now)
-        elif now >= self.control[simulate.END] and not self.stopping:
+        elif now >= self.control[simulated.END] and not self.stopping:
             self._stop(now)
         elif not all([self._gets_on(td, now) for td in self.tds]):
             return False
@@ -233,7 +233,7 @@ class Simulation:
 
     def _stop(self, now: int) -> None:
         self.stopping = True
-        self.control[simulate.END] = min(self.control[simulate.END], now)
+        self.control[simulated.END] = min(self.control[simulated.END], now)
         self._ask(self.plan.actors, now)
 
     def _ask(self, actors, now: int) -> None:
@@ -263,11 +263,11 @@ class Simulation:
                 self.deadlocked = True
             else:
                 self.problems += [f"{actor.name} did not stop: {where(self.plan, self.memory, actor)}"
-                                  for actor in td.actors if self.actors["place"][actor.number] != simulate.OFF]
+                                  for actor in td.actors if self.actors["place"][actor.number] != simulated.OFF]
             return False
         if not self.stopping:
             self.hangs.append(Hang(
-                self.seconds(now - self.control[simulate.BEGIN]),
+                self.seconds(now - self.control[simulated.BEGIN]),
                 tuple(f"{actor.name} {self.last_answer(actor)}" for actor in td.vcpus),
                 # Whoever they wait for began to wait at about the same time.
                 tuple(f"{actor.name} waits {where(self.plan, self.memory, actor)}"
@@ -295,7 +295,7 @@ class Simulation:
 
     def _rebuild(self) -> None:
         """A fresh TD for an actor that asked for it; what the old one leaves in its entries is counted."""
-        actor = self.plan.actors[self.control[simulate.WHO]]
+        actor = self.plan.actors[self.control[simulated.WHO]]
         row = next(row for row in self.plan.program.listing if row.op == Op.RESET)
         self.memory.look()
         left = sum(int((self.memory.view(f"sept.{level}", td=actor.td) & np.uint64(TDHP) != 0).sum())
@@ -303,12 +303,12 @@ class Simulation:
         half = self.actors["counts_in"][actor.number] != self.actors["halves"][actor.number]
         self.halves[actor.td, int(half), self.plan.tables.counters + row.value] += left
         self.memory.reset(actor.td)
-        self._wake(self.tds[actor.td], int(self.control[simulate.NOW]))
+        self._wake(self.tds[actor.td], int(self.control[simulated.NOW]))
 
     def _wake(self, td: Watched, now: int) -> None:
         """Words of a TD have changed without a micro-op: let all of its actors that wait look again."""
         for actor in td.actors:
-            if self.actors["place"][actor.number] & simulate.PARKED:
+            if self.actors["place"][actor.number] & simulated.PARKED:
                 registers = self.registers[actor.number]
                 row = self.plan.program.listing[registers[R.PC]]
                 line = (int(registers[row.base]) + row.offset) // LINE
@@ -330,8 +330,8 @@ class Simulation:
 
     def measured(self) -> Measured:
         control, plan = self.control, self.plan
-        ended = min(int(control[simulate.NOW]), int(control[simulate.END]))
-        in_warm_up = ended <= control[simulate.BEGIN]        # interrupted, though coming to rest took longer
+        ended = min(int(control[simulated.NOW]), int(control[simulated.END]))
+        in_warm_up = ended <= control[simulated.BEGIN]        # interrupted, though coming to rest took longer
         records = np.zeros((plan.layout.tds, plan.tables.words), np.int64)
         records[:, :2 * plan.tables.half] = self.halves.reshape(plan.layout.tds, -1)
         quiet = not self.problems and not self.halt and not self.deadlocked
@@ -340,7 +340,7 @@ class Simulation:
         return Measured(
             plan=plan,
             halves=list(self.halves[:, 0 if in_warm_up else 1]),
-            measured_s=self.seconds(max(1, ended - (ORIGIN if in_warm_up else control[simulate.BEGIN]))),
+            measured_s=self.seconds(max(1, ended - (ORIGIN if in_warm_up else control[simulated.BEGIN]))),
             ticks_per_ns=float(prices.TICKS_PER_NS),
             processors=list(range(self.processors_count)), started_at=time.time(),
             invariants=checks.check(plan, self.memory, list(records), quiet) | noticed,
@@ -350,8 +350,8 @@ class Simulation:
             logs={actor.name: log_of(scratch, plan.tables.log - plan.tables.busy_count)
                   for actor, scratch in zip(plan.actors, self.scratch)},
             extra={"simulation": {
-                "micro_ops": int(control[simulate.STEPS]), "turns": int(control[simulate.TURNS]),
-                "wakes": int(control[simulate.WAKES]), "ended_at_s": self.seconds(control[simulate.NOW] - ORIGIN),
+                "micro_ops": int(control[simulated.STEPS]), "turns": int(control[simulated.TURNS]),
+                "wakes": int(control[simulated.WAKES]), "ended_at_s": self.seconds(control[simulated.NOW] - ORIGIN),
                 "assumptions": prices.assumptions(plan.config)}})
 
     def _bugs(self):
@@ -359,6 +359,6 @@ class Simulation:
         for actor, scratch in zip(self.plan.actors, self.scratch):
             count = min(int(scratch[tables.bug_count - tables.busy_count]), record.BUG_LOG)
             entries = scratch[tables.bug_log - tables.busy_count:][:3 * count].reshape(-1, 3)
-            found += [(self.seconds(when - self.control[simulate.BEGIN]), actor.name, int(call), int(answer))
+            found += [(self.seconds(when - self.control[simulated.BEGIN]), actor.name, int(call), int(answer))
                       for when, call, answer in entries]
         return sorted(found)

@@ -24,7 +24,7 @@ from harness.memory.block import Memory
 from harness.memory.layout import LINE
 from harness.protocol.flows.flow import IN_GUEST, REQUEST
 from harness.results.measured import Ending, Traced, log_of
-from kernels import lines, record, simulate, wheel
+from kernels import lines, record, simulate, simulated, wheel
 from kernels.dice import WEIGHTED, Dice
 from kernels.record import HISTOGRAM, SUM
 
@@ -127,16 +127,16 @@ class _World:
             program.rows, prices.make_tags(plan, machine), self.memory.base, self.tables,
             np.array([answer.kind for answer in program.answers], np.int64),
             Dice(0, *_choices(program), lengths.table[:, 1].copy(), lengths.logarithms), lengths)
-        self.hardware = simulate.Machine(
-            np.zeros(simulate.CONTROL, np.int64), wheel.make(2 * self.count + 1), self.start_registers.copy(),
-            np.zeros(self.count, simulate.ACTOR), np.zeros(self.count, simulate.PROCESSOR), self._lines(machine),
+        self.hardware = simulated.Machine(
+            np.zeros(simulated.CONTROL, np.int64), wheel.make(2 * self.count + 1), self.start_registers.copy(),
+            np.zeros(self.count, simulated.ACTOR), np.zeros(self.count, simulated.PROCESSOR), self._lines(machine),
             prices.make_spread(config, machine, "pace"))
         control = self.hardware.control
-        control[simulate.SLICE], control[simulate.SWITCH] = prices.ticks(machine.time_slice_ns), 0
-        control[simulate.INTERRUPT], control[simulate.HANDLED] = prices.ticks(machine.ipi_ns), prices.ticks(machine.ipi_handled_ns)
-        control[simulate.REQUEST], control[simulate.GUEST_MODE] = REQUEST, IN_GUEST
-        control[simulate.PACE_SHIFT] = prices.ticks(machine.pace_ns).bit_length() - 1
-        control[simulate.NOTICED], control[simulate.END] = prices.ticks(machine.noticed_ns), wheel.NEVER
+        control[simulated.SLICE], control[simulated.SWITCH] = prices.ticks(machine.time_slice_ns), 0
+        control[simulated.INTERRUPT], control[simulated.HANDLED] = prices.ticks(machine.ipi_ns), prices.ticks(machine.ipi_handled_ns)
+        control[simulated.REQUEST], control[simulated.GUEST_MODE] = REQUEST, IN_GUEST
+        control[simulated.PACE_SHIFT] = prices.ticks(machine.pace_ns).bit_length() - 1
+        control[simulated.NOTICED], control[simulated.END] = prices.ticks(machine.noticed_ns), wheel.NEVER
         self.fresh = [(each, each.copy()) for part in (self.hardware.lines[:2], (control, self.hardware.processors)) for each in part]
         self.runs = 0
 
@@ -162,11 +162,11 @@ class _World:
         for array, was in zip(hardware.queue, wheel.make(2 * self.count + 1)):
             array[:] = was
         self.runs += 1
-        hardware.control[simulate.LIVE] = self.count
+        hardware.control[simulated.LIVE] = self.count
         for name in ("running", "last", "first", "final"):
             hardware.processors[name] = wheel.NOBODY
         actors = hardware.actors
-        actors[:] = np.zeros(1, simulate.ACTOR)
+        actors[:] = np.zeros(1, simulated.ACTOR)
         actors["scratch"] = actors["halves"] = actors["counts_in"] = [each.ctypes.data for each in self.records]
         actors["key"] = self.runs * self.count + np.arange(self.count)
         actors["processor"], actors["behind"] = np.arange(self.count), wheel.NOBODY
@@ -174,7 +174,7 @@ class _World:
             simulate.make_ready(hardware, actor, int(when))
         simulate.schedule(hardware.queue, self.count, ORIGIN + prices.ticks(LIMIT_NS))
         why = simulate.run(hardware, self.code, ROWS_MOST)
-        waits = actors["place"] & (simulate.PARKED | simulate.OFF) != 0
+        waits = actors["place"] & (simulated.PARKED | simulated.OFF) != 0
         return {simulate.HALTED: "halt", simulate.QUIET: "done"}.get(why, "deadlock" if waits.all() else "endless")
 
     def words(self) -> tuple[str, ...]:
