@@ -1,4 +1,4 @@
-"""What Numba's compiler is told of Python and NumPy: what kernels are made of, and no more.
+"""What Numba's compiler knows of Python and NumPy: what kernels are made of, and no more.
 
 By default it reads and enters everything that it can compile (strings, lists, random numbers, linear algebra) before
 the first function, and looks whether there is more before each function, operator and attribute after it.  Here
@@ -17,8 +17,8 @@ MODULES = ("numba.cpython.builtins", "numba.cpython.numbers", "numba.cpython.ran
 
 
 @functools.cache
-def told() -> None:
-    """Tell Numba, once in a process; from then on `refresh` takes up intrinsics only."""
+def load() -> None:
+    """Once in a process; from then on `refresh` takes up intrinsics only."""
     types, code = registry.cpu_target.typing_context, registry.cpu_target.target_context
     for module in MODULES:
         importlib.import_module(module)

@@ -21,7 +21,7 @@ So there are eight differences:
 * Kernels call each other plainly, without a status (plain_calls.py).  Tuples and arrays are handed over as they are;
   by default a tuple of arrays is taken to pieces at each call, several hundred numbers, and put together again in
   what is called, only to be inlined.
-* Numba is told what kernels are made of, and not all that it could compile (numba_known.py).
+* Numba loads what kernels are made of, and not all that it can compile (numba_known.py).
 
 All of this leans on insides of Numba, which is pinned exactly (pyproject.toml);
 tests/kernels/test_short_compiler.py notices when they have changed.
@@ -33,7 +33,6 @@ import gc
 import operator
 import types as python_types
 
-from llvmlite import binding as llvm
 from numba import _dynfunc
 from numba import extending
 from numba.core import cgutils, errors, interpreter, ir, typed_passes, typeinfer, types, untyped_passes
@@ -355,8 +354,8 @@ class LeaveForEntries(LoweringPass):
 class KernelLibrary(JITCodeLibrary):
     """The LLVM module of one kernel, as it was translated: only for linking into entries."""
 
-    def add_ir_module(self, ir_module):
-        self._final_module = llvm.parse_assembly(str(ir_module))
+    def add_llvm_module(self, module):
+        self._final_module = module
 
     def finalize(self):
         self._finalized = True
@@ -397,7 +396,7 @@ class KernelCompiler(CompilerBase):
     """The passes that a kernel needs; an entry is a kernel with a way in from Python."""
 
     def __init__(self, *given):
-        numba_known.told()
+        numba_known.load()
         super().__init__(*given)
 
     def _compile_core(self):
