@@ -161,6 +161,9 @@ class RememberingContext:
             self.known[key] = self._context.resolve_function_type(function, arguments, keywords)
         return self.known[key]
 
+    def resolve_setitem(self, array, index, value):
+        return self.resolve_function_type(self.resolve_value_type(operator.setitem), (array, index, value), {})
+
     def resolve_value_type(self, value):
         if not isinstance(value, REMEMBERED):
             return self._context.resolve_value_type(value)
@@ -187,7 +190,9 @@ def of_kernel(dispatcher, arguments):
 
 
 def is_remembered(function) -> bool:
-    """Whether Numba's type of a function is that of an operator, of an intrinsic, or of the bool() behind each `if`."""
+    """Whether a function is [], or Numba's type of it is that of an operator, of an intrinsic, or of the bool() behind each `if`."""
+    if function is operator.getitem:
+        return True
     if not isinstance(function, types.Function):
         return False
     key = function.typing_key
