@@ -79,6 +79,11 @@ class KernelInterpreter(interpreter.Interpreter):
         return super().post_process((interpreter.peep_hole_list_to_tuple,
                                      interpreter.peep_hole_call_function_ex_to_call_function_kw), func_ir)
 
+    def _op_JUMP_IF(self, inst, pred, iftrue):
+        """Without a bool() of the condition: the jump makes one of any integer."""
+        ways = {iftrue: inst.get_jump_target(), not iftrue: inst.next}
+        self.current_block.append(ir.Branch(cond=self.get(pred), truebr=ways[True], falsebr=ways[False], loc=self.loc))
+
 
 class ReadByteCode(FunctionPass):
     """From Python's bytecode to Numba's instructions."""
@@ -129,6 +134,7 @@ class LookUpNames(FunctionPass):
                     assignment.value = ir.Global(right.attr, value, right.loc)
                 if isinstance(value, NAMESPACES):
                     values[assignment.target.name] = value
+            block.body = [one for one in block.body if not isinstance(one, ir.Assign) or one.target.name not in values]
         state.func_ir._definitions = build_definitions(state.func_ir.blocks)
         if new:                                          # an intrinsic: a context finds new ones when it is refreshed
             state.typingctx.refresh()
@@ -251,14 +257,14 @@ class KernelLower(Lower):
         self.library.add_ir_module(self.module)
 
     def _find_singly_assigned_variable(self):
-        """Variables that are set in one place, and used behind it in the same block only: they need no memory."""
-        places, elsewhere = {}, set()
+        """Variables that are set in one place, in the first block or in the only one that uses them: they need no memory."""
+        places, elsewhere, first = {}, set(), min(self.blocks)
         for label, block in self.blocks.items():
             for instruction in block.body:
                 is_set = isinstance(instruction, ir.Assign)
                 used = instruction.value if is_set else instruction
                 for variable in [used] if isinstance(used, ir.Var) else used.list_vars() if isinstance(used, ir.Inst) else ():
-                    if places.get(variable.name) != label:       # not set before, or in another block
+                    if places.get(variable.name) not in (label, first):
                         elsewhere.add(variable.name)
                 if is_set:
                     if instruction.target.name in places:

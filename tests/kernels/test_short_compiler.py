@@ -255,3 +255,32 @@ def test_a_variable_may_be_set_in_several_places(word):
     ours, theirs = for_python(several_times), numbas_own(several_times)
     for flag in (False, True):
         assert ours(word, flag) == theirs(word, flag)
+
+
+@kernel
+def begins_with_a_loop(word, least):
+    """A first block that is come back to; variables of it that are used in others; conditions that are no bools."""
+    while word:
+        last = word
+        if word & 4 and not word & 1:
+            least += last
+        word = word >> 1 if word > 0 else word + 1
+    return least - last
+
+
+@pytest.mark.parametrize("word", [1, 4, 6, 77, 1 << 40, -3])
+def test_a_variable_of_the_first_block_is_known_in_all_others(word):
+    assert for_python(begins_with_a_loop)(word, 5) == begins_with_a_loop.py_func(word, 5)
+
+
+@kernel
+def either(word, least, most):
+    if word:
+        return least
+    return most
+
+
+def test_what_is_set_once_and_first_needs_no_memory():
+    for_python(kernel(lambda word: either(word, 1, 2)))(1)
+    [result] = either.overloads.values()
+    assert "alloca" not in str(result._asdict()["library"]._final_module)
