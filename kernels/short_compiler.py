@@ -3,7 +3,7 @@
 Numba compiles any Python function; a kernel is integers, arrays of them, loops, and calls of other
 kernels.  Most of what compiling one costs by default is spent on what a kernel cannot have, and on
 optimizing and loading dozens of functions that are never called as such, as all are inlined.
-So there are eight differences:
+So there are nine differences:
 
 * Passes that only matter to closures, generators, array expressions, literals, reference counts (where a
   variable dies) and the like are left out.  Source that needs one does not compile.  So is the static single
@@ -15,6 +15,8 @@ So there are eight differences:
 * What an operator or an intrinsic makes of its operands is worked out once and remembered, not at every + again; so
   is which code an operator is, what type a value has, and what a kernel returns.
 * What is said of each instruction for errors, warnings and debuggers (where it is, how large a variable is) is not.
+* What is set once in the first block, as arguments are, needs no memory; an element of an array is found without
+  storing all that is known of the array.
 * A kernel is translated to LLVM's language and left there.  LLVM optimizes, and makes machine
   code of, an entry with all its kernels inside: once, not once for each kernel on the way.
 * No garbage is collected until an entry is compiled.
@@ -314,11 +316,36 @@ class KernelLower(Lower):
         return self.context.cast(self.builder, result, signature.return_type, resty)
 
     def lower_getitem(self, resty, expr, value, index, signature):
-        result = self.code_of(operator.getitem, signature)(self.builder, self.operands(signature, value, index))
+        array, at, *_ = signature.args
+        if not is_row(array, at):
+            result = self.code_of(operator.getitem, signature)(self.builder, self.operands(signature, value, index))
+        else:
+            place = self.element(array, at, *self.operands(signature, value, index))
+            result = self.context.unpack_value(self.builder, array.dtype, place, align=None if array.aligned else 1)
         return self.context.cast(self.builder, result, signature.return_type, resty)
 
     def lower_setitem(self, target, index, value, signature):
-        return self.code_of(operator.setitem, signature)(self.builder, self.operands(signature, target, index, value))
+        array, at, *_ = signature.args
+        if not is_row(array, at):
+            return self.code_of(operator.setitem, signature)(self.builder, self.operands(signature, target, index, value))
+        known, number, new = self.operands(signature, target, index, value)
+        new = self.context.cast(self.builder, new, signature.args[2], array.dtype)
+        place = self.element(array, at, known, number)
+        return self.context.pack_value(self.builder, array.dtype, new, place, align=None if array.aligned else 1)
+
+    def element(self, array, at, known, number):
+        """Where an element lies.  By default the whole of what is known of an array is stored for that, and read again."""
+        field = self.context.data_model_manager[array].get_field_position
+        if at.signed:                                    # from the end, if it is negative
+            length = self.builder.extract_value(known, [field("shape"), 0])
+            from_end = self.builder.add(number, length)
+            number = self.builder.select(self.builder.icmp_signed("<", number, number.type(0)), from_end, number)
+        return self.builder.gep(self.builder.extract_value(known, field("data")), [number])
+
+
+def is_row(array, at) -> bool:
+    """Whether an array has one dimension, of elements side by side, and is asked for one of them."""
+    return isinstance(array, types.Array) and (array.ndim, array.layout) == (1, "C") and isinstance(at, types.Integer)
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

@@ -284,3 +284,30 @@ def test_what_is_set_once_and_first_needs_no_memory():
     for_python(kernel(lambda word: either(word, 1, 2)))(1)
     [result] = either.overloads.values()
     assert "alloca" not in str(result._asdict()["library"]._final_module)
+
+
+@kernel
+def elements(numbers, small, at):
+    """Reads and writes by indexes of both kinds, of an array of other numbers too, and from its end."""
+    numbers[at] = numbers[-1] + small[np.uint32(1)]
+    small[at - 2] = numbers[at] >> 3
+    return numbers[np.uint32(2)] + small[-2]
+
+
+def test_elements_of_arrays_are_those_that_python_finds():
+    def run(function, at):
+        numbers, small = np.array([1 << 50, -9, 77, 5]), np.array([200, 7, 65535], np.uint16)
+        return function(numbers, small, at), numbers.tolist(), small.tolist()
+    for at in range(-1, 4):
+        assert run(for_python(elements), at) == run(numbas_own(elements), at)
+
+
+@kernel
+def second_of(numbers):
+    return numbers[1]
+
+
+def test_an_element_is_found_without_storing_what_is_known_of_its_array():
+    for_python(kernel(lambda numbers: second_of(numbers)))(np.arange(3))
+    [result] = second_of.overloads.values()
+    assert "store" not in str(result._asdict()["library"]._final_module)
