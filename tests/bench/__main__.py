@@ -9,6 +9,8 @@ has set itself stand beside the numbers.
 """
 
 import ctypes
+import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -152,17 +154,23 @@ def recording() -> list[list]:
 # --- starting up ---
 
 def start_up() -> list[list]:
-    def wall(*arguments):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=ROOT, check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return time.perf_counter() - began
+    def took(*arguments, cache=None):
+        """(seconds, seconds of processor) of a command."""
+        began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       env={**os.environ, "XDG_CACHE_HOME": cache} if cache else None)
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.perf_counter() - began, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
 
     with tempfile.TemporaryDirectory() as out:
         run = ("run", "configs/kick_vcpus.toml", "--set", "duration_s=0.5", "--set", "warmup_s=0", "--out", out)
-        wall(*run)
-        return [["python -m harness --help, s", f"{min(wall('--help') for _ in range(5)):.2f}", "under 0.3"],
-                ["a warm run beyond its duration, s", f"{min(wall(*run) for _ in range(3)) - 0.5:.2f}", "at most 2"]]
+        pairs = []
+        for number in range(3):
+            cache = str(Path(out, f"cache{number}"))
+            pairs.append([took(*run, cache=cache) for _ in ("cold", "warm")])
+        return [["python -m harness --help, s", f"{min(took('--help')[0] for _ in range(5)):.2f}", "under 0.3"],
+                ["a warm run beyond its duration, s", f"{min(warm[0] for _, warm in pairs) - 0.5:.2f}", "at most 2"],
+                ["a cold run beyond a warm one, s of processor", f"{min(cold[1] - warm[1] for cold, warm in pairs):.2f}", "under 3"]]
 
 
 def main() -> None:
