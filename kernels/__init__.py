@@ -9,6 +9,8 @@ it.  In reading order:
     numba_side.py what a kernel becomes then, and with which settings
     cache.py      where compiled code is kept, and what of it is believed
     short_compiler.py the short way through Numba's compiler
+    numba_known.py what Numba knows of Python and NumPy for it
+    plain_calls.py how kernels call each other
     atomics.py    one shared word, one instruction
     instructions.py the same for LLVM
     locks.py      the module's four locks: single steps, and the whole operations made of them

@@ -60,6 +60,18 @@ SIGN = np.int64(-1 << 63)
 
 
 @kernel
+def lesser(one, other):
+    """What min() is in a kernel."""
+    return one if one < other else other
+
+
+@kernel
+def greater(one, other):
+    """What max() is in a kernel."""
+    return one if one > other else other
+
+
+@kernel
 def below(left, right, signed):
     """left < right, as signed or as unsigned numbers."""
     return left < right if signed else (left ^ SIGN) < (right ^ SIGN)

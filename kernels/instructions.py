@@ -1,6 +1,6 @@
 """What atomics.py names, as Numba's intrinsics: for each a little of LLVM's language, which becomes one instruction.
 
-The only file that knows llvmlite.  There is no inline assembly: llvmlite aborts the process on it.
+Only this file and plain_calls.py know llvmlite.  There is no inline assembly: llvmlite aborts the process on it.
 Imported when the first kernel is compiled or loaded, and not before (compiling.Deferred).
 """
 

@@ -3,7 +3,7 @@
 Numba compiles any Python function; a kernel is integers, arrays of them, loops, and calls of other
 kernels.  Most of what compiling one costs by default is spent on what a kernel cannot have, and on
 optimizing and loading dozens of functions that are never called as such, as all are inlined.
-So there are seven differences:
+So there are nine differences:
 
 * Passes that only matter to closures, generators, array expressions, literals, reference counts (where a
   variable dies) and the like are left out.  Source that needs one does not compile.  So is the static single
@@ -12,14 +12,18 @@ So there are seven differences:
   once, before types are inferred, and a number is then an ordinary 64-bit integer.  By default an
   IntEnum member has a type of its own, and each integer another one; each comparison with them
   walks through the overloads of == again.
-* What an operator or an intrinsic makes of integers is worked out once and remembered, not at every + again; so
-  is which code an operator is.
+* What an operator or an intrinsic makes of its operands is worked out once and remembered, not at every + again; so
+  is which code an operator is, what type a value has, and what a kernel returns.
 * What is said of each instruction for errors, warnings and debuggers (where it is, how large a variable is) is not.
-* A kernel is translated to LLVM's language, tidied and left there.  LLVM optimizes, and makes machine
+* What is set once in the first block, as arguments are, needs no memory; an element of an array is found without
+  storing all that is known of the array.
+* A kernel is translated to LLVM's language and left there.  LLVM optimizes, and makes machine
   code of, an entry with all its kernels inside: once, not once for each kernel on the way.
-* One pass manager tidies all functions of a module, and no garbage is collected until an entry is compiled.
-* Tuples and arrays are handed from kernel to kernel as they are.  By default a tuple of arrays is taken to pieces at each
-  call, several hundred numbers, and put together again in what is called, only to be inlined.
+* No garbage is collected until an entry is compiled.
+* Kernels call each other plainly, without a status (plain_calls.py).  Tuples and arrays are handed over as they are;
+  by default a tuple of arrays is taken to pieces at each call, several hundred numbers, and put together again in
+  what is called, only to be inlined.
+* Numba loads what kernels are made of, and not all that it can compile (numba_known.py).
 
 All of this leans on insides of Numba, which is pinned exactly (pyproject.toml);
 tests/kernels/test_short_compiler.py notices when they have changed.
@@ -28,9 +32,7 @@ tests/kernels/test_short_compiler.py notices when they have changed.
 import enum
 import functools
 import gc
-import importlib
 import operator
-import sys
 import types as python_types
 
 from numba import _dynfunc
@@ -38,31 +40,20 @@ from numba import extending
 from numba.core import cgutils, errors, interpreter, ir, typed_passes, typeinfer, types, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase
+from numba.core.dispatcher import Dispatcher
 from numba.core.lowering import Lower
 from numba.core.datamodel import models, register_default
 from numba.core.compiler_machinery import FunctionPass, LoweringPass, register_pass
 from numba.core.ir_utils import build_definitions
 from numba.core.targetconfig import ConfigStack
 
+from kernels import arithmetic, numba_known
 from kernels.compiling import Deferred
+from kernels.plain_calls import plainly
 
 NAMESPACES = (python_types.ModuleType, enum.EnumMeta)    # their attributes do not change
-PLAIN = (types.Integer, types.Boolean)                   # no literals: those have types of their own
-
-
-@functools.cache
-def _without_blas() -> None:
-    """Load the part of Numba that looks for SciPy's BLAS while there seems to be none.
-
-    No kernel multiplies matrices, and finding out that it could takes half a second of every process that compiles.
-    """
-    blas = "scipy.linalg.cython_blas"
-    if blas not in sys.modules:
-        sys.modules[blas] = None
-        try:
-            importlib.import_module("numba.np.arraymath")
-        finally:
-            del sys.modules[blas]
+INSTEAD = {min: arithmetic.lesser, max: arithmetic.greater}      # Numba's own are compiled its long way
+REMEMBERED = (int, python_types.FunctionType, python_types.BuiltinFunctionType, type, Dispatcher, extending._Intrinsic)
 
 
 class HandedWhole:
@@ -89,6 +80,11 @@ class KernelInterpreter(interpreter.Interpreter):
     def post_process(self, _peepholes, func_ir):
         return super().post_process((interpreter.peep_hole_list_to_tuple,
                                      interpreter.peep_hole_call_function_ex_to_call_function_kw), func_ir)
+
+    def _op_JUMP_IF(self, inst, pred, iftrue):
+        """Without a bool() of the condition: the jump makes one of any integer."""
+        ways = {iftrue: inst.get_jump_target(), not iftrue: inst.next}
+        self.current_block.append(ir.Branch(cond=self.get(pred), truebr=ways[True], falsebr=ways[False], loc=self.loc))
 
 
 class ReadByteCode(FunctionPass):
@@ -120,7 +116,7 @@ class LookUpNames(FunctionPass):
             for assignment in block.find_insts(ir.Assign):
                 right = assignment.value
                 if isinstance(right, (ir.Global, ir.FreeVar)):
-                    value = right.value
+                    value = INSTEAD.get(right.value, right.value) if callable(right.value) else right.value
                     if isinstance(value, Deferred):
                         new, value = new or not value.is_made, value.made
                         assignment.value = ir.Global(right.name, value, right.loc)
@@ -140,6 +136,7 @@ class LookUpNames(FunctionPass):
                     assignment.value = ir.Global(right.attr, value, right.loc)
                 if isinstance(value, NAMESPACES):
                     values[assignment.target.name] = value
+            block.body = [one for one in block.body if not isinstance(one, ir.Assign) or one.target.name not in values]
         state.func_ir._definitions = build_definitions(state.func_ir.blocks)
         if new:                                          # an intrinsic: a context finds new ones when it is refreshed
             state.typingctx.refresh()
@@ -154,6 +151,7 @@ class RememberingContext:
     """
 
     known = {}                       # signature, by operator and types of operands
+    values = {}                      # type, by what is not a number only (1 == True) and the value
 
     def __init__(self, context):
         self._context = context
@@ -162,16 +160,47 @@ class RememberingContext:
         return getattr(self._context, name)
 
     def resolve_function_type(self, function, arguments, keywords):
-        if keywords or not is_remembered(function) or not all(type(one) in PLAIN for one in arguments):
+        if isinstance(function, types.Dispatcher) and not keywords and is_kernel(function.dispatcher):
+            return of_kernel(function.dispatcher, arguments)
+        if keywords or not is_remembered(function) or any(isinstance(one, types.Literal) for one in arguments):
             return self._context.resolve_function_type(function, arguments, keywords)
         key = function, tuple(arguments)
         if key not in self.known:
             self.known[key] = self._context.resolve_function_type(function, arguments, keywords)
         return self.known[key]
 
+    def resolve_setitem(self, array, index, value):
+        return self.resolve_function_type(self.resolve_value_type(operator.setitem), (array, index, value), {})
+
+    def resolve_value_type(self, value):
+        if not isinstance(value, REMEMBERED):
+            return self._context.resolve_value_type(value)
+        key = type(value), value
+        if key not in self.values:
+            self.values[key] = self._context.resolve_value_type(value)
+        return self.values[key]
+
+
+def is_kernel(dispatcher) -> bool:
+    return dispatcher.targetoptions.get("no_cpython_wrapper", False)
+
+
+def of_kernel(dispatcher, arguments):
+    """The signature of a kernel that is called with arguments of these types; it is compiled if it has not been.
+
+    By default each call asks a lock, timers, a table of conversions and a class made for the purpose.
+    """
+    arguments = tuple(arguments)
+    result = dispatcher.overloads.get(arguments)
+    if result is None:
+        result = dispatcher.overloads[arguments] = dispatcher._compiler.compile(arguments, None)
+    return result.signature
+
 
 def is_remembered(function) -> bool:
-    """Whether Numba's type of a function is that of an operator, of an intrinsic, or of the bool() behind each `if`."""
+    """Whether a function is [], or Numba's type of it is that of an operator, of an intrinsic, or of the bool() behind each `if`."""
+    if function is operator.getitem:
+        return True
     if not isinstance(function, types.Function):
         return False
     key = function.typing_key
@@ -222,10 +251,36 @@ class KernelLower(Lower):
 
     known = {}                       # code, by operator and types of operands
 
+    def lower(self):
+        """Without what counts references: by default linked with every function."""
+        self.emit_environment_object()
+        self.genlower = None
+        self.lower_normal_function(self.fndesc)
+        self.library.add_ir_module(self.module)
+
+    def _find_singly_assigned_variable(self):
+        """Variables that are set in one place, in the first block or in the only one that uses them: they need no memory."""
+        places, elsewhere, first = {}, set(), min(self.blocks)
+        for label, block in self.blocks.items():
+            for instruction in block.body:
+                is_set = isinstance(instruction, ir.Assign)
+                used = instruction.value if is_set else instruction
+                for variable in [used] if isinstance(used, ir.Var) else used.list_vars() if isinstance(used, ir.Inst) else ():
+                    if places.get(variable.name) not in (label, first):
+                        elsewhere.add(variable.name)
+                if is_set:
+                    if instruction.target.name in places:
+                        elsewhere.add(instruction.target.name)
+                    places[instruction.target.name] = label
+        self._singly_assigned_vars = places.keys() - elsewhere
+        self._blk_local_varmap = {}
+
     def pre_lower(self):
         super().pre_lower()
-        if self.flags.no_compile and not self.flags.forceinline:         # LLVM would inline what has one caller
-            self.function.attributes.add("noinline")
+        if self.flags.no_compile:
+            self.function.linkage = "linkonce_odr"       # left out of an entry once it is inlined everywhere
+            if not self.flags.forceinline:               # LLVM would inline what has one caller
+                self.function.attributes.add("noinline")
 
     def lower_block(self, block):
         for instruction in block.body:
@@ -243,11 +298,13 @@ class KernelLower(Lower):
             self.builder.store(value, self.getvar(name))
 
     def code_of(self, op, signature):
-        function = self.context.typing_context.resolve_value_type(op)
-        key = function, signature.args
+        key = op, signature.args
         if key not in self.known:
-            self.known[key] = function.get_call_type(self.context.typing_context, signature.args, {})
-        return self.context.get_function(function, self.known[key])
+            function = self.context.typing_context.resolve_value_type(op)
+            exact = function.get_call_type(self.context.typing_context, signature.args, {})
+            self.known[key] = self.context.get_function(function, exact)._imp, exact
+        generate, exact = self.known[key]
+        return lambda builder, arguments: generate(self.context, builder, exact, arguments, loc=None)
 
     def operands(self, signature, *variables):
         return [self.context.cast(self.builder, self.loadvar(variable.name), self.typeof(variable.name), type_)
@@ -259,11 +316,36 @@ class KernelLower(Lower):
         return self.context.cast(self.builder, result, signature.return_type, resty)
 
     def lower_getitem(self, resty, expr, value, index, signature):
-        result = self.code_of(operator.getitem, signature)(self.builder, self.operands(signature, value, index))
+        array, at, *_ = signature.args
+        if not is_row(array, at):
+            result = self.code_of(operator.getitem, signature)(self.builder, self.operands(signature, value, index))
+        else:
+            place = self.element(array, at, *self.operands(signature, value, index))
+            result = self.context.unpack_value(self.builder, array.dtype, place, align=None if array.aligned else 1)
         return self.context.cast(self.builder, result, signature.return_type, resty)
 
     def lower_setitem(self, target, index, value, signature):
-        return self.code_of(operator.setitem, signature)(self.builder, self.operands(signature, target, index, value))
+        array, at, *_ = signature.args
+        if not is_row(array, at):
+            return self.code_of(operator.setitem, signature)(self.builder, self.operands(signature, target, index, value))
+        known, number, new = self.operands(signature, target, index, value)
+        new = self.context.cast(self.builder, new, signature.args[2], array.dtype)
+        place = self.element(array, at, known, number)
+        return self.context.pack_value(self.builder, array.dtype, new, place, align=None if array.aligned else 1)
+
+    def element(self, array, at, known, number):
+        """Where an element lies.  By default the whole of what is known of an array is stored for that, and read again."""
+        field = self.context.data_model_manager[array].get_field_position
+        if at.signed:                                    # from the end, if it is negative
+            length = self.builder.extract_value(known, [field("shape"), 0])
+            from_end = self.builder.add(number, length)
+            number = self.builder.select(self.builder.icmp_signed("<", number, number.type(0)), from_end, number)
+        return self.builder.gep(self.builder.extract_value(known, field("data")), [number])
+
+
+def is_row(array, at) -> bool:
+    """Whether an array has one dimension, of elements side by side, and is asked for one of them."""
+    return isinstance(array, types.Array) and (array.ndim, array.layout) == (1, "C") and isinstance(at, types.Integer)
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -275,6 +357,15 @@ class LowerKernel(typed_passes.NativeLowering):
     @property
     def lowering_class(self):
         return KernelLower
+
+
+def called(description, library):
+    """What a call of a kernel becomes, in the form in which Numba asks for it."""
+    def generate(context, builder, _signature, arguments):
+        return plainly(context).call_conv.call(builder, description, arguments)
+
+    generate.libs = library,
+    return generate
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -293,38 +384,29 @@ class LeaveForEntries(LoweringPass):
         no_address = 0                                   # Python cannot call a kernel, only an entry
         stand_in = _dynfunc.make_function(
             description.lookup_module(), name, "", no_address, lowered.env, (state["library"],))
-        state.targetctx.insert_user_function(stand_in, description, [state["library"]])
+        state.targetctx.insert_func_defn([(called(description, state["library"]), stand_in, description.argtypes)])
         state.cr = lowered._replace(cfunc=stand_in)
         return True
 
 
-class TidyLibrary(JITCodeLibrary):
-    """An LLVM module, each function in it tidied by itself as everywhere in Numba, by one pass manager for all.
+class KernelLibrary(JITCodeLibrary):
+    """The LLVM module of one kernel, as it was translated: only for linking into entries."""
 
-    By default a pass manager is made anew for each function, and for each name of a function of elsewhere.
-    """
-
-    def _optimize_functions(self, ll_module):
-        ll_module.data_layout = self.codegen._data_layout
-        passes, builder = self.codegen._function_pass_manager()
-        for function in ll_module.functions:
-            if not function.is_declaration:
-                passes.run(function, builder)
-
-
-class KernelLibrary(TidyLibrary):
-    """The LLVM module of one kernel: only for linking into entries.
-
-    Each function in it is tidied by itself, as everywhere in Numba.  Without that `step`, once inside an
-    entry, is no longer one jump by opcode, and a micro-op costs a tenth more.
-    """
+    def add_llvm_module(self, module):
+        self._final_module = module
 
     def finalize(self):
         self._finalized = True
 
+    def _get_module_for_linking(self):
+        return self._final_module
 
-class EntryLibrary(TidyLibrary):
+
+class EntryLibrary(JITCodeLibrary):
     """The LLVM module of an entry: takes in all kernels that it calls, and those that they call."""
+
+    def _optimize_functions(self, _module):
+        """By default each function is optimized by itself, and once more inside what it is inlined into."""
 
     def finalize(self):
         libraries = list(self._linking_libraries)
@@ -344,7 +426,7 @@ class EntryLibrary(TidyLibrary):
 def passes(entry: bool) -> tuple:
     """What is done with a kernel, in turn."""
     return tuple(step() for step in (
-        ReadByteCode, untyped_passes.FixupArgs, LookUpNames, InferTypes, typed_passes.NoPythonSupportedFeatureValidation, LowerKernel,
+        ReadByteCode, untyped_passes.FixupArgs, LookUpNames, InferTypes, LowerKernel,
         *(() if entry else (LeaveForEntries,)), typed_passes.NoPythonBackend))
 
 
@@ -352,7 +434,7 @@ class KernelCompiler(CompilerBase):
     """The passes that a kernel needs; an entry is a kernel with a way in from Python."""
 
     def __init__(self, *given):
-        _without_blas()
+        numba_known.load()
         super().__init__(*given)
 
     def _compile_core(self):
@@ -373,6 +455,8 @@ class KernelCompiler(CompilerBase):
         state["library"] = made
         state.typingctx = RememberingContext(state.typingctx)
         state.type_annotation = None
+        if not is_entry:
+            state.targetctx = plainly(state.targetctx)
         with ConfigStack().enter(state.flags.copy()):
             for step in passes(is_entry):
                 step.run_pass(state)

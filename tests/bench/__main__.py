@@ -9,6 +9,8 @@ has set itself stand beside the numbers.
 """
 
 import ctypes
+import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -23,7 +25,8 @@ from tabulate import tabulate
 from harness.memory.layout import PAMT_TYPE, TDR_READY
 from kernels import realtime
 from kernels.locks import PRIMITIVES
-from kernels.ops import Register as R
+from kernels.machine import step_once
+from kernels.ops import Op, Register as R
 from kernels.words import STATE, signed
 from tests.bench import exploring, kernels_under_test as ours, simulation
 from tests.stage import Stage
@@ -72,16 +75,20 @@ class Aug:
         self.player = stage.actor("host0").begin("tdh_mem_page_aug", PAGE)
         self.registers = self.player.registers
         self.start = stage.program.labels["tdh_mem_page_aug"] + 1          # behind CALL_BEGIN
-        self.steps = 0
+
+    def micro_ops(self) -> int:
+        """Of the call, which must be done on a stage of its own: it is not undone."""
+        self.registers[R.PC], count = self.start, 1
+        while step_once(self.stage.program.rows, self.registers, self.stage.memory.base) != Op.CALL_END:
+            count += 1
+        return count
 
     def __call__(self, count) -> int:
         layout = self.stage.layout
-        wrong, steps = ours.augs(
+        return ours.augs(
             self.stage.program.rows, self.start, self.registers, self.stage.memory.base, R.STATUS,
             layout.at("sept.0", PAGE), signed(STATE["FREE"].word()),
             layout.at("pamt_4k.data", PAGE) + PAMT_TYPE, count)
-        self.steps = steps / count
-        return wrong
 
     def words(self):
         """The addresses of the same words, as straight_line.c wants them."""
@@ -127,7 +134,7 @@ def against_c(yardstick) -> list[list]:
         words, c_augs = aug.words(), getattr(yardstick, f"augs_{primitive}")
         rows.append(measure(f"tdh_mem_page_aug, {primitive}", "ns", aug,
                             lambda count: c_augs(ctypes.addressof(words), count), "at most 1.5"))
-        rows[-1][0] += f" ({aug.steps:.0f} micro-ops)"
+        rows[-1][0] += f" ({Aug(primitive).micro_ops()} micro-ops)"
     return rows
 
 
@@ -147,17 +154,23 @@ def recording() -> list[list]:
 # --- starting up ---
 
 def start_up() -> list[list]:
-    def wall(*arguments):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=ROOT, check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return time.perf_counter() - began
+    def took(*arguments, cache=None):
+        """(seconds, seconds of processor) of a command."""
+        began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       env={**os.environ, "XDG_CACHE_HOME": cache} if cache else None)
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.perf_counter() - began, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
 
     with tempfile.TemporaryDirectory() as out:
         run = ("run", "configs/kick_vcpus.toml", "--set", "duration_s=0.5", "--set", "warmup_s=0", "--out", out)
-        wall(*run)
-        return [["python -m harness --help, s", f"{min(wall('--help') for _ in range(5)):.2f}", "under 0.3"],
-                ["a warm run beyond its duration, s", f"{min(wall(*run) for _ in range(3)) - 0.5:.2f}", "at most 2"]]
+        pairs = []
+        for number in range(3):
+            cache = str(Path(out, f"cache{number}"))
+            pairs.append([took(*run, cache=cache) for _ in ("cold", "warm")])
+        return [["python -m harness --help, s", f"{min(took('--help')[0] for _ in range(5)):.2f}", "under 0.3"],
+                ["a warm run beyond its duration, s", f"{min(warm[0] for _, warm in pairs) - 0.5:.2f}", "at most 2"],
+                ["a cold run beyond a warm one, s of processor", f"{min(cold[1] - warm[1] for cold, warm in pairs):.2f}", "under 3"]]
 
 
 def main() -> None:

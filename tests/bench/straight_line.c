@@ -106,7 +106,7 @@ static inline __attribute__((always_inline)) long one_aug(const struct words *w,
     copy = load64(w->entry);
     if ((copy & STATE_MASK) != (w->free_word & STATE_MASK))
         return 7;
-    if (hp_shared(w->page_1g) || hp_shared(w->page_2m))
+    if (hp_shared(w->page_1g) || load8(w->page_1g + 2) != 0 || hp_shared(w->page_2m) || load8(w->page_2m + 2) != 0)
         return 8;
     if (!__atomic_compare_exchange_n((uint16_t *)w->page_4k, &free_lock, 1, 0, SEQ, SEQ) || load8(w->page_4k + 2) != 0)
         return 9;
