@@ -148,6 +148,7 @@ class Known(NamedTuple):
     names: np.ndarray
     named: np.ndarray
     touches: np.ndarray
+    foreseen: np.ndarray
     future: np.ndarray
     halves: np.ndarray
 

@@ -17,7 +17,7 @@ from harness.experiment.schedule import Turn
 from kernels import interned, states, symmetry
 from kernels.moves import ORDERS
 
-KNOWN = "contested", "accessors", "changed", "ordered", "cells", "cell_at", "cell_of", "initial", "names", "named", "touches"
+KNOWN = "contested", "accessors", "changed", "ordered", "cells", "cell_at", "cell_of", "initial", "names", "named", "touches", "foreseen"
 DICTIONARY = "fields", "end", "codes", "values"
 
 
@@ -37,7 +37,7 @@ def _arrays(search) -> dict[str, tuple[np.ndarray, int]]:
     found |= {name: (row, int(tables.locals.met[place])) for place, (name, row) in enumerate(whole.items())}
     for name, array in {
             "locals.met": tables.locals.met, "fields": search.stored.state_fields, "counts": counts, "events": search.events,
-            "first": search.first, "settling_met": search.settling_met, "record": search.world.record[search.world.words_answered()], "foreseen": search.foreseen,
+            "first": search.first, "settling_met": search.settling_met, "record": search.world.record[search.world.words_answered()],
             **{f"known.{name}": getattr(search.known, name) for name in KNOWN},
             **{f"words.{name}": getattr(search.stored.dictionary, name) for name in DICTIONARY}}.items():
         found[name] = array, len(array) if name != "words.values" else int(search.known.cells[0])
@@ -91,6 +91,6 @@ def resume(search, path: Path) -> bool:
         slots[kind] = min(slots[kind], len(table.index))
         interned.index_anew(table, int(slots[kind]))
     if search.forget & ORDERS:
-        forgetting.foresee(search, search.foreseen)
+        forgetting.foresee(search, search.known.foreseen)
     search.seconds, search.news_at = seconds, int(news_at)
     return True

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 MORE = moves.CONTEXTS | moves.ORDERS
 COLUMNS = np.arange(independence.TOUCHES)
 SCOUTS = 1_000                   # random runs that learn what rows touch, in half a second: what they do not meet has the search begin again
-# Known.names, named, touches, future, halves, of a search that has no use for them.
-NOTHING = np.zeros(1, np.int32), np.zeros(2, np.int64), *np.zeros((2, 1, 1, independence.TOUCHES), np.int64), np.zeros(1, np.uint8)
+# Known.names, named, touches, foreseen, future, halves, of a search that has no use for them.
+NOTHING = np.zeros(1, np.int32), np.zeros(2, np.int64), *np.zeros((3, 1, 1, independence.TOUCHES), np.int64), np.zeros(1, np.uint8)
 
 
 def forget(search: Search, more: int) -> None:
@@ -31,21 +31,20 @@ def forget(search: Search, more: int) -> None:
         search.known = search.known._replace(
             names=np.zeros(2 * len(search.world.block), np.int32), named=np.zeros(2, np.int64), halves=halves(scenario.program, scenario.live),
             touches=np.zeros((search.actors, len(scenario.program.rows), independence.TOUCHES), np.int64))
-        search.foreseen = search.known.touches.copy()
+        search.known = search.known._replace(foreseen=search.known.touches.copy())
 
 
 def foresee(search: Search, touches: np.ndarray) -> None:
     """What each actor may still touch, by what has been noted so far."""
-    search.foreseen = touches.copy()
-    search.known = search.known._replace(future=_future(search, touches))
+    search.known = search.known._replace(foreseen=touches.copy(), future=_future(search, touches))
 
 
 def is_foreseen(search: Search) -> bool:
     """Whether what has been noted since then makes no difference to what was decided: the futures are the same, and of rows of which
     something was known, it was all (of others nothing was taken for granted)."""
-    seen = search.foreseen.any(axis=2)
-    return (_same(search.known.touches[seen], search.foreseen[seen])
-            and _same(_future(search, search.known.touches), search.known.future))
+    known = search.known
+    seen = known.foreseen.any(axis=2)
+    return _same(known.touches[seen], known.foreseen[seen]) and _same(_future(search, known.touches), known.future)
 
 
 def _same(some: np.ndarray, others: np.ndarray) -> bool:

@@ -83,7 +83,7 @@ class Search:
         self.allocate()
         self.seconds, self.interrupted = 0.0, False
         # What else to forget once there are many states; at once, if it is asked for.
-        self.more, self.news_at, self.foreseen = forgetting.MORE * reduce if forget is None else 0, 0, forgetting.NOTHING[2]
+        self.more, self.news_at = forgetting.MORE * reduce if forget is None else 0, 0
         if forget is not None:
             forgetting.forget(self, forget & forgetting.MORE)
 
