@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 ROOT = Path(__file__).parent.parent
 LARGE = "configs/explore/large"
-MEMORY_MIB = 14_000
+MEMORY_MIB = 4_000
 
 FILES = {
     "four_vcpus": ("1.5.24", "1.5.34"), "four_vcpus_kicked": ("1.5.24", "1.5.34"), "three_vcpus": ("1.5.24", "1.5.34"),
