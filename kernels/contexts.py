@@ -23,6 +23,8 @@ class Contexts(NamedTuple):
     live     int64 (contexts, 4): bit r is set where register r is still read (two words), and where it is otherwise than by tests of some bits (two)
     tested   int64 (REGISTERS,): the bits that such tests look at
     exits    int64 (EXITS,): where a vCPU stores its state when it comes out, and what; where its epoch is, and what of it is its own alone
+    flushes  uint8 (R,): 1 where a row is part of what an entry does only if the epoch is not that of the vCPU's last one; a move does not count
+             these rows, as that may be forgotten (`forget_own`; harness/engines/explore/counted.py counts them)
     first_edge, edges   int32 (contexts + 1,) and int32: the contexts that each may go on to
     """
 
@@ -33,12 +35,13 @@ class Contexts(NamedTuple):
     live: np.ndarray
     tested: np.ndarray
     exits: np.ndarray
+    flushes: np.ndarray
     first_edge: np.ndarray
     edges: np.ndarray
 
 
-EXIT_AT, EXIT_STATE, EPOCH_AT, OWN_AT, OWN_END = range(5)        # of Contexts.exits, in bytes of a TDVPS
-EXITS = 5
+EXIT_AT, EXIT_STATE, EPOCH_AT, OWN_AT, TLB_AT, OWN_END = range(6)        # of Contexts.exits, in bytes of a TDVPS
+EXITS = 6
 # In place of how many choices an actor has made: 1 if its script is over.
 OVER = Register.DRAWS
 
@@ -285,13 +288,21 @@ def clear(contexts, context, registers):
 
 
 @kernel(inline=False)
-def forget_own(world, known, tdvps, actor):
-    """Put the words of a vCPU that comes out with its script behind it back as they were at the start: it does not enter again.  Words that
-    others access stay."""
+def forget_own(world, known, tdvps, actor, over):
+    """Put words of a vCPU that comes out back as they were at the start.  Words that others access stay.
+
+    over    whether its script is behind it: it does not enter again, so that it has no use for any.  Otherwise the epoch of its last
+            entry goes if it remembers no translation: the next entry, which alone reads it, stores another one or has nothing to flush
+    """
     exits = world.contexts.exits
+    if over:
+        for at in range(tdvps + exits[OWN_AT], tdvps + exits[OWN_END], 8):
+            put_back(world, known, at, actor)
+    else:
+        for at in range(tdvps + exits[TLB_AT], tdvps + exits[OWN_END], 8):
+            if atomics.load64(world.base + at) != 0:
+                return
     put_back(world, known, tdvps + exits[EPOCH_AT], actor)
-    for at in range(tdvps + exits[OWN_AT], tdvps + exits[OWN_END], 8):
-        put_back(world, known, at, actor)
 
 
 @kernel

@@ -25,7 +25,7 @@ from kernels.compiling import kernel
 from kernels.ops import OP_TABLE, Access, Fact, Kind, Op, Register
 from kernels.symmetry import LEADER
 
-# How a row touches a word: columns of Known.touches and .future.
+# How a row touches a word: columns of Known.touches (what is noted), .foreseen (what was noted when the search began) and .future (of that).
 TOUCH_READ, TOUCH_CHANGE, TOUCH_COUNT = range(3)
 TOUCHES = 3
 NAMES_MAX = 62                   # the last bit but the sign

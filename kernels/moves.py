@@ -148,6 +148,7 @@ class Known(NamedTuple):
     names: np.ndarray
     named: np.ndarray
     touches: np.ndarray
+    foreseen: np.ndarray
     future: np.ndarray
     halves: np.ndarray
 
@@ -516,8 +517,9 @@ def move(world, known, registers, actor, branch, limits):
             if op == Op.ANSWER and registers[row.source] & ~ANSWERED_BITS != 0:
                 return pc, False, executed, UNKNOWN
             if (op == Op.STORE and row.base == Register.TDVPS and row.offset == world.contexts.exits[EXIT_AT]
-                    and row.value == world.contexts.exits[EXIT_STATE] and registers[Register.DRAWS] > world.scripts[actor, 1]):
-                forget_own(world, known, registers[Register.TDVPS], actor)
+                    and row.value == world.contexts.exits[EXIT_STATE]):
+                forget_own(world, known, registers[Register.TDVPS], actor, registers[Register.DRAWS] > world.scripts[actor, 1])
+            executed -= np.int64(world.contexts.flushes[pc])
             began = np.int64(pc) if contests else began
             if limits[FORGET] & ORDERS and began >= 0 and span > 0 and (contests or known.ghosts[where] == GHOST):
                 note_touch(world, known, pc, began, where, span, actor)

@@ -358,7 +358,7 @@ def state_behind(world, known, tables, run, limits, way, move_row, note, others)
     if limits[FORGET] & ORDERS:
         for number in range(RUNS):
             run.further[number] = 0
-        if alone(world.rows, tables.locals, known.touches, known.future, rows[0], actor, others) >= 0:
+        if alone(world.rows, tables.locals, known.foreseen, known.future, rows[0], actor, others) >= 0:
             go_on_at_once(world, known, tables, run, limits, actor, others)
         if run.chain[2] != FINISHED:
             return np.int64(ABSENT), False
@@ -378,7 +378,7 @@ def go_on_at_once(world, known, tables, run, limits, actor, others):
         run.chain[3] -= 1
         if is_down(tables, rows[0], actors):
             return
-        then = alone(world.rows, tables.locals, known.touches, known.future, rows[0], now, others and runs < RUNS)
+        then = alone(world.rows, tables.locals, known.foreseen, known.future, rows[0], now, others and runs < RUNS)
         if then < 0:
             return
         if then != now:
@@ -576,7 +576,7 @@ def search_on(scheduler, world, known, tables, run, limits):
             return ASKING if tables.asks[WHAT] != NOTHING else DIFFER
         only = np.int64(-1)
         if scheduler <= READ and limits[FORGET] & ORDERS:
-            only, run.chain[3] = alone(world.rows, tables.locals, known.touches, known.future, run.here, -1, True), AT_ONCE_MOST
+            only, run.chain[3] = alone(world.rows, tables.locals, known.foreseen, known.future, run.here, -1, True), AT_ONCE_MOST
         found, ending = find_candidates(scheduler, world, known, tables, run, limits, only)
         if ending != FINISHED:
             return ending

@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from harness.memory.layout import TDVPS_BYTES, TDVPS_EPOCH, TDVPS_STATE, TDVPS_STEPPING
+from harness.memory.layout import TDVPS_BYTES, TDVPS_EPOCH, TDVPS_STATE, TDVPS_STEPPING, TDVPS_TLB
 from harness.protocol.assemble import Program
 from harness.protocol.liveness import ALWAYS, ALWAYS_DEAD, all_successors, row_bits
 from kernels.contexts import EXITS, OVER, Contexts, Walk, find_contexts, find_live
@@ -20,12 +20,12 @@ RETURNS, ANSWERED = (R.LINK, R.RESUME, R.RETURN), (R.STATUS, R.REFUSED, R.STOPPI
 CONTROL = RETURNS + ANSWERED
 ROOM = 100_000                   # contexts; a program that has more is taken by its rows alone
 NONE = Contexts(np.zeros(1, np.int32), np.zeros(0, np.int64), np.zeros((0, 0), np.int64), np.zeros((0, 0), np.int64), np.zeros((0, 4), np.int64), np.zeros(REGISTERS, np.int64),
-                np.full(EXITS, -1), np.zeros(1, np.int32), np.zeros(0, np.int32))
+                np.full(EXITS, -1), np.zeros(0, np.uint8), np.zeros(1, np.int32), np.zeros(0, np.int32))
 
 
 def none(rows: int) -> Contexts:
     """No context for any of so many rows."""
-    return NONE._replace(first=np.zeros(rows + 1, np.int32))
+    return NONE._replace(first=np.zeros(rows + 1, np.int32), flushes=np.zeros(rows, np.uint8))
 
 
 @functools.lru_cache(maxsize=64)
@@ -88,7 +88,7 @@ def _pass(program: Program, entries, leave: int, live: np.ndarray, control) -> C
     always, never = (np.tile(_words(sum(1 << register for register in some)), 2) for some in ((*ALWAYS, R.ROLE, R.OUTCOMES), ALWAYS_DEAD))
     return Contexts(np.searchsorted(walk.pcs[order], np.arange(len(rows) + 1)).astype(np.int32), np.array(control, np.int64),
                     walk.values[order], walk.bits[order], (walk.live[order] | always) & ~never, tested,
-                    np.array([TDVPS_STATE, VCPU_READY, TDVPS_EPOCH, TDVPS_STEPPING, TDVPS_BYTES]),
+                    np.array([TDVPS_STATE, VCPU_READY, TDVPS_EPOCH, TDVPS_STEPPING, TDVPS_TLB, TDVPS_BYTES]), flushes(rows),
                     np.concatenate([[0], np.cumsum([len(each) for each in edges])]).astype(np.int32), np.concatenate(edges).astype(np.int32))
 
 
@@ -99,6 +99,12 @@ def _words(bits: int) -> np.ndarray:
 
 def _listed(program: Program) -> list[dict]:
     return [dict(zip(program.rows.dtype.names, values)) for values in program.rows.tolist()]
+
+
+def flushes(rows: np.ndarray) -> np.ndarray:
+    """uint8 (R,): 1 where a row is part of a flush at an entry: phrases/vcpus.py CountIn."""
+    stores_epoch = (rows["op"] == Op.STORE) & (rows["base"] == R.TDVPS) & (rows["offset"] == TDVPS_EPOCH)
+    return ((rows["op"] == Op.TLB_FORGET) | stores_epoch).astype(np.uint8)
 
 
 def halves(program: Program, live: np.ndarray) -> np.ndarray:

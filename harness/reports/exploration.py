@@ -53,7 +53,7 @@ def plain(found, verdict: Verdict) -> dict:
     return {
         "name": scenario.name, "module": scenario.module, "primitive": scenario.primitive, "policy": scenario.policy.name,
         "complete": found.complete, "how": found.how, "stopped": found.stopped, "states_count": found.states,
-        "transitions_count": found.transitions, "runs_count": found.runs, "seconds": found.seconds,
+        "transitions_count": found.transitions, "bytes_each": round(found.bytes / max(1, found.states)), "runs_count": found.runs, "seconds": found.seconds,
         "outcomes": [{"kind": ending.kind, "answers": dict(zip(actors, map(list, ending.answers))), "words": dict(zip(watched, ending.words)),
                       "grade": grade, "note": note, "count": ending.count, "steps_count": len(ending.turns)}
                      for ending, (grade, note) in zip(found.endings, verdict.grades)],

@@ -25,7 +25,7 @@ WORLDS = {
 VARIANTS = {"": {}, ", alike hosts in every order": {"symmetry": False}, ", every access a step": {"reduce": False}}
 FLOWS = ROOT / "configs/explore/fault_zap_two_vcpus.toml", "1.5.24", "2 vCPUs touch, 1 removal"
 REDUCTIONS = {"": {}, ", vCPUs in every order": {"symmetry": False}, ", RIPs of entries distinguished": {"forget": moves.LOST_TRIES}}
-LARGE = ROOT / "configs/explore/large/three_vcpus.toml", "1.5.34", "3 vCPUs touch, 1 removal"
+LARGE = ROOT / "configs/explore/large/three_vcpus_again.toml", "1.5.34", "3 vCPUs touch twice, 1 removal"
 ROUNDS, PAIRED_ROUNDS, SHARED_ROUNDS = 3, 10, 2
 PAIRS_MODULE = "1.5.05"
 

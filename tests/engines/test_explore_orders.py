@@ -12,9 +12,9 @@ from harness.engines.explore import forgetting, search as explore, tables
 from harness.engines.replay.steps import Replay, execute
 from harness.experiment.scenario_file import load, parse
 from harness.experiment.schedule import Schedule
-from kernels import contexts as kernel, moves
+from kernels import contexts as kernel, moves, search as search_kernel, states
 from kernels.compiling import for_python
-from kernels.ops import Register as R
+from kernels.ops import Op, Register as R
 from tests.engines.test_explore_symmetry import kicked, world
 
 ROOT = Path(__file__).parent.parent.parent
@@ -120,10 +120,64 @@ def test_a_row_that_touches_more_than_was_known_begins_the_search_again(monkeypa
     """Without random runs before it, a search learns all that rows touch from itself."""
     scenario, begun, begin = kicked("kick_vcpus", 1), [], tables.Search._begin
     known = explore.run(scenario, forget=ALL)
-    monkeypatch.setattr(tables.Search, "scout", lambda self: None)
+    monkeypatch.setattr(tables.Search, "scout", lambda *_: None)
     monkeypatch.setattr(tables.Search, "_begin", lambda self: begun.append(self) or begin(self))
     found = explore.run(scenario, forget=ALL)
     assert len(begun) > 2 and says(found) == says(known)
+
+
+def test_what_makes_no_difference_does_not_begin_the_search_again(monkeypatch):
+    """Rows touch what their actor was known to touch later anyway.  What was decided is decided again in the same way: each state is where its
+    parent leads."""
+    scenario, begun, begin, scout = kicked("kick_vcpus", 1), [], tables.Search._begin, tables.Search.scout
+    monkeypatch.setattr(tables.Search, "scout", lambda self: scout(self, 1))
+    monkeypatch.setattr(tables.Search, "_begin", lambda self: begun.append(self) or begin(self))
+    found = explore.run(scenario, forget=ALL)
+    [search], count = begun, found.states
+    news = search.known.touches.any(axis=2) & ~search.known.foreseen.any(axis=2)
+    assert news.any()
+    search.known.touches[news] = 1 << 61                 # what conflicts with nobody
+    first, arcs, _ = search.successors(np.arange(count))
+    parents = search.tables.states.parents[:count]
+    assert all(state in arcs[first[parents[state]]:first[parents[state] + 1], search_kernel.THEN] for state in range(1, count))
+    monkeypatch.setattr(forgetting, "is_foreseen", lambda search: False)
+    assert says(explore.run(scenario, forget=ALL)) == says(found) and len(begun) == 3
+
+
+@pytest.mark.parametrize("touched, says", [((1, 0, 0), True), ((1, 1, 0), False), ((1, 0, 1), False), ((3, 0, 0), False)])
+def test_what_was_not_known_of_a_word_makes_a_difference_unless_it_is_changed(touched, says):
+    """A row that was known to read one word; all of another, which is changed, may be read or counted in, too."""
+    some, others = np.array([[1, 4, 0]]), np.array([touched]) | np.array([4, 4, 4])
+    assert forgetting._same(some, others) == says
+
+
+def test_an_epoch_that_makes_no_difference_is_not_kept():
+    """A vCPU comes out without a translation: its next entry flushes nothing, whatever the TD's epoch is then.  Ways have the rows
+    of that flush, or do not, as memory has it."""
+    scenario = kicked("kick_on_busy", 1)
+    kept = explore.Search(scenario, forget=ALL)
+    table = kept.world.arrays.contexts
+    at = table.exits.copy()
+    at[kernel.EPOCH_AT] = at[kernel.EXIT_AT]             # puts the state back as it is
+    kept.world.arrays = kept.world.arrays._replace(contexts=table._replace(exits=at))
+    kept.scout()
+    kept.search()
+    found = explore.run(scenario, forget=ALL)
+    assert 1.1 * found.states < kept.counts[states.N_STATES]
+
+
+def test_ways_without_the_rows_of_a_flush_would_end_too_early(monkeypatch):
+    """Negative control of counted.py."""
+    def all_have_stopped(ending) -> bool:
+        replay = Replay(scenario)
+        for number, turn in enumerate(ending.turns):
+            replay.follow(turn, number)
+        return all(scenario.program.rows["op"][registers[R.PC]] == Op.STOP for registers in replay.registers)
+
+    scenario = kicked("kick_on_busy", 1)
+    assert all(map(all_have_stopped, explore.run(scenario, forget=ALL).endings))
+    monkeypatch.setattr(explore, "_count", lambda *_: None)
+    assert not all(map(all_have_stopped, explore.run(scenario, forget=ALL).endings))
 
 
 def test_a_search_that_grows_large_forgets_more(monkeypatch):

@@ -1,6 +1,7 @@
 """Engine explore: every interleaving of a scenario, breadth-first, or many single ones: verdicts.
 
     checkpoint.py A search that was interrupted, as a file: `--resume` goes on from it
+    counted.py    How many rows the turns of a way really have
     fairness.py   Runs that never end although everybody who can move does, again and again: cycles of a finished search
     forgetting.py What a large search does not distinguish
     kept.py       What a search has found, as JSON that is read back

@@ -17,7 +17,7 @@ from harness.experiment.schedule import Turn
 from kernels import interned, states, symmetry
 from kernels.moves import ORDERS
 
-KNOWN = "contested", "accessors", "changed", "ordered", "cells", "cell_at", "cell_of", "initial", "names", "named", "touches"
+KNOWN = "contested", "accessors", "changed", "ordered", "cells", "cell_at", "cell_of", "initial", "names", "named", "touches", "foreseen"
 DICTIONARY = "fields", "end", "codes", "values"
 
 
@@ -91,6 +91,6 @@ def resume(search, path: Path) -> bool:
         slots[kind] = min(slots[kind], len(table.index))
         interned.index_anew(table, int(slots[kind]))
     if search.forget & ORDERS:
-        forgetting.foresee(search)
+        forgetting.foresee(search, search.known.foreseen)
     search.seconds, search.news_at = seconds, int(news_at)
     return True

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from harness.engines.explore.tables import Search
 
 MORE = moves.CONTEXTS | moves.ORDERS
-# Known.names, named, touches, future, halves, of a search that has no use for them.
-NOTHING = np.zeros(1, np.int32), np.zeros(2, np.int64), *np.zeros((2, 1, 1, independence.TOUCHES), np.int64), np.zeros(1, np.uint8)
+COLUMNS = np.arange(independence.TOUCHES)
+SCOUTS = 1_000                   # random runs that learn what rows touch, in half a second: what they do not meet has the search begin again
+# Known.names, named, touches, foreseen, future, halves, of a search that has no use for them.
+NOTHING = np.zeros(1, np.int32), np.zeros(2, np.int64), *np.zeros((3, 1, 1, independence.TOUCHES), np.int64), np.zeros(1, np.uint8)
 
 
 def forget(search: Search, more: int) -> None:
@@ -29,11 +31,30 @@ def forget(search: Search, more: int) -> None:
         search.known = search.known._replace(
             names=np.zeros(2 * len(search.world.block), np.int32), named=np.zeros(2, np.int64), halves=halves(scenario.program, scenario.live),
             touches=np.zeros((search.actors, len(scenario.program.rows), independence.TOUCHES), np.int64))
+        search.known = search.known._replace(foreseen=search.known.touches.copy())
 
 
-def foresee(search: Search) -> None:
+def foresee(search: Search, touches: np.ndarray) -> None:
     """What each actor may still touch, by what has been noted so far."""
+    search.known = search.known._replace(foreseen=touches.copy(), future=_future(search, touches))
+
+
+def is_foreseen(search: Search) -> bool:
+    """Whether what has been noted since then makes no difference to what was decided: the futures are the same, and of rows of which
+    something was known, it was all (of others nothing was taken for granted)."""
+    known = search.known
+    seen = known.foreseen.any(axis=2)
+    return _same(known.touches[seen], known.foreseen[seen]) and _same(_future(search, known.touches), known.future)
+
+
+def _same(some: np.ndarray, others: np.ndarray) -> bool:
+    """Whether the same conflicts with both.  What conflicts with a word that is read or counted in conflicts with one that is changed."""
+    one, other = (each & ~np.where(COLUMNS == independence.TOUCH_CHANGE, 0, each[..., independence.TOUCH_CHANGE, None]) for each in (some, others))
+    return np.array_equal(one, other)
+
+
+def _future(search: Search, touches: np.ndarray) -> np.ndarray:
     found = search.world.arrays.contexts
     future = np.zeros((search.actors, max(1, len(found.live)), independence.TOUCHES), np.int64)
-    contexts.find_future(found, search.known.touches, future)
-    search.known = search.known._replace(future=future)
+    contexts.find_future(found, touches, future)
+    return future

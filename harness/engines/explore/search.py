@@ -21,6 +21,7 @@ import numpy as np
 
 from harness.engines import checks, frames
 from harness.engines.explore import checkpoint, fairness, lock_order
+from harness.engines.explore.counted import counted, counted_cycle
 from harness.engines.explore.tables import BUFFER_MOST, CHANGES_MAX, DEADLOCK, DONE, MEMORY_MIB, RUN_MOVES_MAX, Ending, Search
 from harness.engines.explore.threads import TICK_S
 from harness.engines.explore.ways import Stands, Unproved, Unwound, Ways
@@ -293,8 +294,20 @@ def _judge(search: Search, found: Found) -> None:
             found.violations[name] = ways.way_to(int(state) - 1, int(way))
     if search.scenario.held_locks and DEADLOCK not in found.violations:
         _lock_order(ways, found)
+    if search.forget & moves.CONTEXTS:
+        _count(search, found)
     left = {LIVELOCK: search.preemptions >= 0, STARVATION: not fair}
     found.checked = tuple(name for name in checked(search.scenario) if not left.get(name))
+
+
+def _count(search: Search, found: Found) -> None:
+    """Give the turns of all ways their true numbers of rows."""
+    for ending in found.endings:
+        ending.turns = counted(search.scenario, ending.turns, search.world.arrays.contexts)
+    for name, turns in found.violations.items():
+        found.violations[name], cycle = counted_cycle(search.scenario, turns, found.cycles.get(name, []), search.world.arrays.contexts)
+        if cycle:
+            found.cycles[name] = cycle
 
 
 def _lock_order(ways: Ways, found: Found) -> None:

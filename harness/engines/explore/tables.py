@@ -121,11 +121,17 @@ class Search:
         if self.more and count >= LARGE_STATES:
             more, self.more = self.more, 0
             forgetting.forget(self, more)
-            self.scout()
+            self.scout(forgetting.SCOUTS)
             return True
-        if self.known.named[1] and not self.news_at:
+        if not self.news_at and self._has_news():
             self.news_at = count
         return bool(self.news_at) and count > 2 * self.news_at
+
+    def _has_news(self) -> bool:
+        """Whether rows have touched what they were not known to, and that makes a difference."""
+        if self.known.named[1] and forgetting.is_foreseen(self):
+            self.known.named[1] = 0
+        return bool(self.known.named[1])
 
     def stands(self, local: int, place: int) -> int:
         """Where an actor stands, as a number that is the same for all those that are alike."""
@@ -267,7 +273,7 @@ class Search:
                         self.stored.grow_large()
                         self.stored.drop_arcs()
                         tick(int(self.counts[states.NEXT]), int(self.counts[states.N_STATES]))
-                if ending == moves.FINISHED and self.known.named[1]:
+                if ending == moves.FINISHED and self._has_news():
                     ending = AGAIN
         except KeyboardInterrupt:
             self.interrupted, ending = True, kernel.PAUSED
@@ -282,7 +288,7 @@ class Search:
         if ending != kernel.RUN_ENDED:
             return ending
         if self.forget & moves.ORDERS:
-            forgetting.foresee(self)
+            forgetting.foresee(self, self.known.touches)
             self.known.named[1] = self.news_at = 0
         self.stored.hold_state(self.first)
         return kernel.PAUSED
