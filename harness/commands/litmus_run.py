@@ -5,6 +5,7 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from harness import stops
 from harness.commands import arguments
@@ -22,6 +23,13 @@ ENGINE = "engine"                # `--set engine=simulate`: in virtual time
 UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 TRACED = 100                     # runs that a trace has
 RUNS_MOST = 100_000_000_000
+
+
+class Known(NamedTuple):
+    """What a complete search has found: the final states, and the invariants that are violated."""
+
+    states: set[tuple]
+    violated: tuple[str, ...]
 
 
 def runs(text: str) -> int:
@@ -45,22 +53,21 @@ def run(paths: list[str], count: int, given: str | None, seed: int = 1, style: s
     documents: list[dict] = []
     for number, (path, test) in enumerate(tests):
         model = given or (verdicts.SC if test.of_td else verdicts.TSO)
-        known = states_of(path, test, model)
+        known = known_of(path, test, model)
         with stops.noted():              # what was run until a stop is printed
             with Progress(test.name, number, len(tests)) as progress:
                 ran = run_cells(test, count, seed, progress)
             verdict = verdicts.judge(test, ran.endings)
-            seen = {tuple(state.values.values()) for state in verdict.states}
-            impossible = seen - known if known is not None else set()
+            impossible, wrong = beyond(test, verdict, ran.endings, known)
             if style == "json":
                 documents.append(reports.plain(test, verdict, model, ran.seconds) | {
                     "runs_count": ran.runs, "processors": list(ran.processors), "seed": seed,
-                    "states_of_search_count": None if known is None else len(known),
+                    "states_of_search_count": None if known is None else len(known.states), "wrong_ends": wrong,
                     "impossible": [dict(zip(verdict.states[0].values, each)) for each in sorted(impossible)]})
             else:
                 print(reports.as_litmus(test, verdict, impossible, ran.seconds))
-                print(reports.beside_runs(test, ran, verdict, impossible, known, model, seed) + "\n", flush=True)
-            code = gravest(code, FAILED if impossible else UNTRUSTWORTHY if not ran.runs else DONE)
+                print(reports.beside_runs(test, ran, verdict, impossible, wrong, known, model, seed) + "\n", flush=True)
+            code = gravest(code, FAILED if impossible or wrong else UNTRUSTWORTHY if not ran.runs else DONE)
             if trace is not None and not ran.interrupted:
                 traced = record(test, TRACED, seed)
                 write_trace(test, traced, "processes", seed, trace)
@@ -95,25 +102,32 @@ def simulate(paths: list[str], count: int, overrides: list[str], seed: int = 1, 
     documents: list[dict] = []
     tests = [(path, litmus.load(path)) for path in paths]
     for number, (path, test) in enumerate(tests):
-        known = states_of(path, test, verdicts.SC)
+        known = known_of(path, test, verdicts.SC)
         with stops.noted(), Progress(test.name, number, len(tests)) as progress:
             ran = small.run(test, config, count, seed, progress, TRACED if trace else 0)
             if trace is not None:
                 write_trace(test, ran.traced, "simulate", seed, trace)
             verdict = verdicts.judge(test, ran.endings)
-            impossible = {tuple(state.values.values()) for state in verdict.states} - known if known is not None else set()
+            impossible, wrong = beyond(test, verdict, ran.endings, known)
             if style == "json":
                 documents.append(reports.plain(test, verdict, verdicts.SC, ran.seconds) | {
-                    "runs_count": ran.runs, "seed": seed, "states_of_search_count": None if known is None else len(known),
+                    "runs_count": ran.runs, "seed": seed, "states_of_search_count": None if known is None else len(known.states), "wrong_ends": wrong,
                     "impossible": [dict(zip(verdict.states[0].values, each)) for each in sorted(impossible)],
                     "took_ns": reports.times_in_virtual_time(test, ran)})
             else:
                 print(reports.as_litmus(test, verdict, impossible, ran.seconds))
-                print(reports.in_virtual_time(test, ran, verdict, known, seed, config) + "\n", flush=True)
-            code = gravest(code, FAILED if impossible else UNTRUSTWORTHY if not ran.runs else DONE)
+                print(reports.in_virtual_time(test, ran, verdict, wrong, known, seed, config) + "\n", flush=True)
+            code = gravest(code, FAILED if impossible or wrong else UNTRUSTWORTHY if not ran.runs else DONE)
     if style == "json":
         print(json.dumps(documents, indent=1))
     return code
+
+
+def beyond(test: litmus.Test, verdict, endings, known: Known | None) -> tuple[set[tuple], list[str]]:
+    """(final states that a search does not find, what runs without one break); nothing of either without a complete search."""
+    if known is None:
+        return set(), []
+    return {tuple(state.values.values()) for state in verdict.states} - known.states, verdicts.wrong_ends(test, endings, known.violated)
 
 
 def machine(overrides: list[str]):
@@ -129,8 +143,8 @@ def machine(overrides: list[str]):
     return config_file.check(config_file.Given(table, "--set", {}))
 
 
-def states_of(path: str, test: litmus.Test, model: str) -> set[tuple] | None:
-    """The final states that a search finds; None if it is not complete.  Raises UsageError.
+def known_of(path: str, test: litmus.Test, model: str) -> Known | None:
+    """What a search finds; None if it is not complete.  Raises UsageError.
 
     A call of the module is executed by other instructions here than by a processor, so a store in it is not delayed as there.
     """
@@ -147,4 +161,4 @@ def states_of(path: str, test: litmus.Test, model: str) -> set[tuple] | None:
         raise litmus_loops.endless(test)
     if not found.complete:
         return None
-    return {tuple(state.values.values()) for state in verdicts.judge(test, found.endings).states}
+    return Known({tuple(state.values.values()) for state in verdicts.judge(test, found.endings).states}, tuple(found.violations))

@@ -89,14 +89,15 @@ def as_litmus(test, verdict: Verdict, impossible: set[tuple], seconds: float) ->
     return "\n".join(lines)
 
 
-def beside_runs(test, ran, verdict: Verdict, impossible: set[tuple], known, model: str, seed: int) -> str:
-    """What litmus7 does not say: how it was run, deadlocks, and how it compares with the search (`known`: its states)."""
+def beside_runs(test, ran, verdict: Verdict, impossible: set[tuple], wrong: list[str], known, model: str, seed: int) -> str:
+    """What litmus7 does not say: how it was run, deadlocks, and how it compares with the search (`known`; `wrong`: what runs without a final state break)."""
     processors = ", ".join(map(str, ran.processors))
     lines = [f"Ran: {count(ran.runs, 'run')} of {of_processes(test)} on processors {processors}, seed {seed},"
              f" {number(ran.runs / ran.seconds)} runs a second", *test.remarks]
     if ran.crowded:
         lines.append(f"DEGRADED: {of_processes(test)} share {count(len(ran.processors), 'processor')}: most orders need two at once")
     lines += _not_ended(ran.endings)
+    lines += [f"FAILED: {each}" for each in wrong]
     if ran.given_up:
         lines.append("Given up there: so many runs did not end")
     if known is None:
@@ -104,22 +105,22 @@ def beside_runs(test, ran, verdict: Verdict, impossible: set[tuple], known, mode
     elif impossible:
         lines.append(f"NOT as explore finds ({MODEL_NAMES[model]}): {len(impossible)} of {count(len(verdict.states), 'state')}")
     else:
-        lines.append(f"As explore finds ({MODEL_NAMES[model]}): {len(verdict.states)} of its {count(len(known), 'state')} {were(verdict)} seen")
+        lines.append(f"As explore finds ({MODEL_NAMES[model]}): {len(verdict.states)} of its {count(len(known.states), 'state')} {were(verdict)} seen")
     return "\n".join(map(wrap, lines))
 
 
-def in_virtual_time(test, ran, verdict: Verdict, known, seed: int, config) -> str:
+def in_virtual_time(test, ran, verdict: Verdict, wrong: list[str], known, seed: int, config) -> str:
     """How long the processes of simulated runs took, and what does not end."""
     rows = [{head: value if head == "process" else number(value) for head, value in row.items()} for row in times_in_virtual_time(test, ran)]
     lines = [table_of(rows, "table")] * bool(rows)
     given = sorted(key for key in config.machine.model_fields_set if key != "distribution")
     lines.append(wrap(f"Simulated: {count(ran.runs, 'run')} of {of_processes(test)}, a processor each, begun up to 200 ns apart, seed {seed};"
                       f" costs of the machine are assumptions{f', but for {chr(44).join(given)}' * bool(given)} (docs/virtual_time.md)"))
-    lines += map(wrap, _not_ended(ran.endings))
+    lines += map(wrap, [*_not_ended(ran.endings), *(f"FAILED: {each}" for each in wrong)])
     if ran.given_up:
         lines.append("Given up there: so many runs did not end")
     lines.append(wrap("Not held against explore: that search was not complete" if known is None else
-                      f"Of the {count(len(known), 'state')} that explore finds (sequentially consistent) {len(verdict.states)} {were(verdict)} seen"))
+                      f"Of the {count(len(known.states), 'state')} that explore finds (sequentially consistent) {len(verdict.states)} {were(verdict)} seen"))
     return "\n".join(lines)
 
 

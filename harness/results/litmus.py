@@ -74,6 +74,21 @@ def allowed(test) -> set[str]:
     return {*test.may_violate, *[DEADLOCK] * (expected(test) == NO_END)}
 
 
+# By how a run ended without a final state: the invariants that are violated then.
+NOT_ENDED = {"deadlock": {DEADLOCK, "livelock"}, "endless": {DEADLOCK, "livelock"}, "halt": {"no_halt"}}
+
+
+def wrong_ends(test, endings, violated) -> list[str]:
+    """What runs that came to no final state break, of what a complete search has found to be `violated` and the file does not expect.
+
+    A halt that no search finds is one too.  A wait that none finds is not: a process can have lost its processor for so long.
+    """
+    kinds = {ending.kind for ending in endings}.intersection(NOT_ENDED)
+    found = set().union(*(NOT_ENDED[kind] & set(violated) for kind in kinds)) - allowed(test)
+    return [f"{name} is violated, in explore too" for name in sorted(found)] + [
+        "no_halt is violated, which explore does not find"] * ("halt" in kinds and "no_halt" not in violated)
+
+
 def unexpected(test, verdict: Verdict, violations, model: str = SC) -> list[str]:
     """What is not as the file says: its observation or its condition; an invariant that it does not list."""
     wanted, found = expected(test, model), []

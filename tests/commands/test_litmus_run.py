@@ -5,6 +5,9 @@ import re
 
 import pytest
 
+from harness.experiment import litmus
+from harness.results.litmus import wrong_ends
+from harness.results.measured import Ending
 from kernels.atomics import X86
 from tests.command_line import ROOT, command
 from tests.reports.chrome_trace import checked
@@ -30,6 +33,33 @@ def test_what_only_store_buffers_explain_fails_against_sequential_consistency(ca
             break
     assert code == 1 and "<- not among the outcomes that explore finds" in out
     assert "NOT as explore finds (sequentially consistent): 1 of" in out
+
+
+ABBA = """C abba
+{ spinlock_t a; spinlock_t b;%s }
+P0(spinlock_t *a, spinlock_t *b) { spin_lock(a); spin_lock(b); spin_unlock(b); spin_unlock(a); }
+P1(spinlock_t *a, spinlock_t *b) { spin_lock(b); spin_lock(a); spin_unlock(a); spin_unlock(b); }
+forall (true)
+"""
+
+
+def test_runs_that_deadlock_are_exit_code_1_unless_the_file_expects_it(tmp_path, capsys):
+    file = tmp_path / "abba.litmus"
+    for promise, wanted in ("", 1), (" must_violate = {deadlock};", 0):
+        file.write_text(ABBA % promise)
+        code, out, _ = command(capsys, "run", str(file), "--runs", "200", "--set", "engine=simulate")
+        assert code == wanted and ("FAILED: deadlock is violated, in explore too" in out) == bool(wanted)
+        assert re.search(r"Deadlock: in \d+ runs", out)
+
+
+def test_a_wait_that_no_search_finds_may_be_the_machines_and_a_halt_is_not():
+    test = litmus.parse(ABBA % "", "abba.litmus")
+    ended = {kind: [Ending(kind, (), 1)] for kind in ("done", "deadlock", "endless", "halt")}
+    assert not any(wrong_ends(test, ended[kind], ()) for kind in ("done", "deadlock", "endless"))
+    assert wrong_ends(test, ended["halt"], ()) == ["no_halt is violated, which explore does not find"]
+    assert wrong_ends(test, ended["halt"], ("no_halt",)) == ["no_halt is violated, in explore too"]
+    assert wrong_ends(test, ended["endless"], ("livelock",)) == ["livelock is violated, in explore too"]
+    assert not wrong_ends(test, ended["done"], ("livelock",))
 
 
 def test_a_trace_is_of_runs_apart_from_the_histogram_and_says_so(tmp_path, capsys):
