@@ -70,7 +70,12 @@ STEPS = (
     (r"steps .* tdg_mem_page_attr_wr.*: .* WALK SEPT, level [12]: value", "where the walk has ended is not asked"),
     (r"steps .* tdh_phymem_cache_wb.* LOAD .*: mask without its lowest bit", "what is noted of a package is 0, 1 or 2, and tested for 2"),
 )
-EQUIVALENT += STEPS
+SOURCES = (
+    (r"sources harness/results/inference.py p_value: `0` in .*default_rng\(0\)", "any seed will do that is always the same"),
+    (r"sources kernels/stepping.py .*: `\+` in .*address \+ RIP_ON_ENTRY", "it is the first word: + 0"),
+    (r"sources kernels/epoch.py is_tracked: `<` in .*epoch - 1` -> <=", "the epoch before has been answered already"),
+)
+EQUIVALENT += STEPS + SOURCES
 
 
 def entry(name: str):
