@@ -36,7 +36,7 @@ STEPS = (
     (r"steps .* tdh_mr_extend: .* LOAD_IN op_state allowed: behind the next", "the next row sets a register of the actor's own"),
     (r"steps .* (tdh_mem_sept_remove|tdh_mem_page_promote|tdh_mem_page_demote).level1: .* WALK SEPT, level 2: value",
      "a call at level 1 goes on below from there whatever number the step has, and does not ask how far its walk has come"),
-    (r"steps .* tdh_vp_enter: .* IN any PENDING: #VE: mask with bit 8 changed", "EXP_DIRTY has every access: the row before has let it in"),
+    (r"steps .* tdh_vp_enter: .* IN any PENDING: #VE: mask with bit (2|4|8) changed", "that state has every access: the row before has let it in"),
     (r"steps .* tdh_mem_page_promote.*: .* MERGE as the first entry: value = 0", "the first entry is read while it is locked"),
     (r"steps .* tdh_mem_range_unblock: .* IN TD may run: mask with bit (6|7|10) changed", "in these op_states the call has been refused"),
     (r"steps .* tdh_mem_range_block: .* IN: mask with bit 2 changed", "a table that is mapped may be blocked, and does not get there"),
