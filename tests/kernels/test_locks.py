@@ -160,6 +160,72 @@ def test_a_wrong_name_or_a_word_too_wide_is_refused():
         locks.apply("sharex_acquire_shared", [0], primitive="btr")
 
 
+@pytest.mark.parametrize("operation", locks.OPERATIONS)
+def test_a_word_may_be_as_wide_as_the_lock_and_no_wider(operation):
+    width = {"mutex": 8, "sharex": 16, "hp": 16, "entry": 64}[operation.partition("_")[0]]
+    assert len(locks.apply(operation, [(1 << width) - 1])[0]) == 1
+    with pytest.raises(ValueError, match=f"{width}-bit"):
+        locks.apply(operation, [1 << width])
+
+
+# --- what nobody sees in the word: which instruction it was, and how often another actor came between ---
+
+BITS = {"entry_take": "set_tdel", "entry_clear_priority": "reset_tdhp", "entry_request_priority": "set_tdhp", "entry_drop": "reset_tdel"}
+
+
+@pytest.mark.parametrize("step", BITS)
+@pytest.mark.parametrize("primitive", locks.PRIMITIVES)
+def test_each_primitive_uses_its_own_instruction(monkeypatch, step, primitive):
+    used = []
+    for name in ("swap_bits", *BITS.values()):
+        monkeypatch.setattr(locks, name, lambda *_, name=name: used.append(name) or 0)
+    assert getattr(locks, step).py_func(0, locks.PRIMITIVES[primitive], None) == locks.DONE
+    assert used == ["swap_bits" if primitive == "cas" else BITS[step]]
+
+
+class Busy:
+    """Atomics of one word into which others write, one value before each of the first swaps."""
+
+    def __init__(self, word, *others):
+        self.word, self.others = word, list(others)
+
+    def load64(self, _address):
+        return self.word
+
+    def compare_swap64(self, _address, expected, new):
+        if self.others:
+            self.word = self.others.pop(0)
+        seen = self.word
+        if seen == expected:
+            self.word = new
+        return seen
+
+
+NEW, OTHER = 0x1000, 0x2000
+
+
+@pytest.mark.parametrize("others, answer, after, lost", [
+    ([], (locks.DONE, NEW), NEW, 0),
+    ([TDHP], (locks.DONE, NEW | TDHP), NEW | TDHP, 1),           # priority that came between stays
+    ([TDHP, 0], (locks.DONE, NEW), NEW, 2),
+    ([OTHER], (locks.DONE + locks.HALTS, OTHER), OTHER, 1),      # more than that came between
+])
+def test_an_entry_is_replaced_if_only_priority_came_between(monkeypatch, others, answer, after, lost):
+    busy, tally = Busy(0, *others), [0]
+    monkeypatch.setattr(locks, "atomics", busy)
+    assert locks.entry_replace_checked.py_func(0, NEW, 0, tally) == answer
+    assert busy.word == after and tally == [lost]
+
+
+@pytest.mark.parametrize("others, lost", [([], 0), ([OTHER], 1), ([OTHER, TDHP], 2)])
+def test_bits_are_changed_in_what_came_between(monkeypatch, others, lost):
+    busy, tally = Busy(NEW, *others), [0]
+    monkeypatch.setattr(locks, "atomics", busy)
+    before = others[-1] if others else NEW
+    assert locks.swap_bits.py_func(0, TDHP, TDEL, tally) == before
+    assert busy.word == before & ~TDHP | TDEL and tally == [lost]
+
+
 def test_neighbouring_words_are_left_alone():
     cells = np.full(4, 0xABCD, np.uint16)
     cells[1] = 1

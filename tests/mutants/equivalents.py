@@ -34,6 +34,9 @@ STEPS = (
      "the walk goes on at one row wherever it has ended, and the call does not say at which level"),
     (r"steps .* tdh_vp_enter: .* WALK SEPT, level [01]: value", "the filter looks at the entry at which its walk has ended, whatever the level"),
     (r"steps .* tdh_mr_extend: .* LOAD_IN op_state allowed: behind the next", "the next row sets a register of the actor's own"),
+    (r"steps .* (tdh_mem_sept_remove|tdh_mem_page_promote|tdh_mem_page_demote).level1: .* WALK SEPT, level 2: value",
+     "a call at level 1 goes on below from there whatever number the step has, and does not ask how far its walk has come"),
+    (r"steps .* tdh_vp_enter: .* IN any PENDING: #VE: mask with bit (2|4|8) changed", "that state has every access: the row before has let it in"),
     (r"steps .* tdh_mem_page_promote.*: .* MERGE as the first entry: value = 0", "the first entry is read while it is locked"),
     (r"steps .* tdh_mem_range_unblock: .* IN TD may run: mask with bit (6|7|10) changed", "in these op_states the call has been refused"),
     (r"steps .* tdh_mem_range_block: .* IN: mask with bit 2 changed", "a table that is mapped may be blocked, and does not get there"),
@@ -67,7 +70,12 @@ STEPS = (
     (r"steps .* tdg_mem_page_attr_wr.*: .* WALK SEPT, level [12]: value", "where the walk has ended is not asked"),
     (r"steps .* tdh_phymem_cache_wb.* LOAD .*: mask without its lowest bit", "what is noted of a package is 0, 1 or 2, and tested for 2"),
 )
-EQUIVALENT += STEPS
+SOURCES = (
+    (r"sources harness/results/inference.py p_value: `0` in .*default_rng\(0\)", "any seed will do that is always the same"),
+    (r"sources kernels/stepping.py .*: `\+` in .*address \+ RIP_ON_ENTRY", "it is the first word: + 0"),
+    (r"sources kernels/epoch.py is_tracked: `<` in .*epoch - 1` -> <=", "the epoch before has been answered already"),
+)
+EQUIVALENT += STEPS + SOURCES
 
 
 def entry(name: str):

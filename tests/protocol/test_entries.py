@@ -188,6 +188,26 @@ def test_a_listed_page_lets_the_vcpu_in_if_the_processors_own_walk_would_pass(re
     assert status_name(stage.actor("vcpu0").call("tdh_vp_enter")) == ("TDX_SUCCESS" if lets_in else "EXIT_REASON_EPT_VIOLATION")
 
 
+LETS_IN = {"MAPPED": True, "EXP_DIRTY": True, "PENDING": None, "PEND_EXP_DIRTY": None}
+
+
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+def test_of_every_state_a_listed_page_lets_the_vcpu_in_in_four(release):
+    """Those with every access, and from 1.5.20 those that a guest may accept: not one that is blocked for writing, exported or not.
+
+    Nor does a table that is blocked.
+    """
+    for state in (state for state in STATE if state != "NL_MAPPED" and not state.startswith("MMIO_")):
+        stage = Stage(release=release)
+        list_pages(stage, 3)
+        stage.map_page(3)
+        stage.set_entry(3, state, 1 if state == "NL_BLOCKED" else 0)
+        fine = LETS_IN.get(state, False)
+        lets_in = release != "1.5.05" if fine is None else fine
+        answer = status_name(stage.actor("vcpu0").call("tdh_vp_enter"))
+        assert answer == ("TDX_SUCCESS" if lets_in else "EXIT_REASON_EPT_VIOLATION"), state
+
+
 # --- ATTR.RD locks whatever entry its walk stops at ---
 
 @pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])

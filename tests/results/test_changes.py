@@ -1,5 +1,7 @@
 """Does the detector raise false alarms, and does it find what is there?  On simulated nights of known truth."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,7 @@ def test_better_and_worse_are_found_alike():
     up = changes.suspect(100 + noise + 10 * (np.arange(40) >= 30))
     down = changes.suspect(100 - noise - 10 * (np.arange(40) >= 30))
     assert up.since == down.since == 30 and up.percent > 5 and down.percent < -5
+    assert up.kind == down.kind == "step"
 
 
 def test_the_noise_floor_does_not_follow_a_step_or_a_spike():
@@ -70,6 +73,14 @@ def test_a_change_that_rests_on_one_night_is_not_confirmed_even_if_its_rerun_agr
     assert not changes.confirmed([*quiet, 100.5, 101.0, 140.0], 0, change, 140.0)
 
 
+def test_the_more_nights_there_are_the_smaller_a_change_is_plain_without_its_best():
+    """Of two floors a dozen nights on either side are worth 22 floors squared, four on either side 6; it takes 9."""
+    for nights_a_side, plain in ((12, True), (4, False)):
+        quiet = np.tile([1.0, -1.0], nights_a_side)
+        history = quiet + 2 * changes.noise_floor(quiet) * (np.arange(2 * nights_a_side) >= nights_a_side)
+        assert changes._without_best(history, 0, changes.Change(nights_a_side, "step", 0.0, 2.0)) == plain
+
+
 def test_after_an_alarm_the_new_level_is_the_one_to_differ_from():
     random = np.random.default_rng(2)
     numbers = 100 + random.standard_normal(60) + 20 * (np.arange(60) >= 30)
@@ -84,6 +95,12 @@ def test_a_series_without_any_noise_alarms_on_any_step():
     assert changes.suspect([0.0] * 20 + [3.0] * 3).percent is None
 
 
+def test_what_a_series_without_noise_may_move_is_told_in_ten_thousandths():
+    """Three nights of 23 are worth the penalty of 12 from 2.15 floors on."""
+    assert changes.suspect([5.0] * 20 + [5 * 1.0002] * 3) is None
+    assert changes.suspect([5.0] * 20 + [5 * 1.0003] * 3).since == 20
+
+
 def test_a_drift_is_called_one():
     assert changes.suspect(np.linspace(100, 120, 60) + np.random.default_rng(3).standard_normal(60)).kind == "drift"
 
@@ -96,6 +113,49 @@ def test_the_more_is_watched_the_more_a_change_must_be_worth():
     strict = [step for step in np.arange(0.5, 6, 0.1)
               if changes.suspect(noise + step * (np.arange(30) >= 26), among=100)]
     assert min(steps) < min(strict)
+
+
+def test_a_change_is_worth_twice_the_logarithm_of_how_many_are_watched_and_no_more():
+    history = 100 + np.random.default_rng(4).standard_normal(30) + 3.5 * (np.arange(30) >= 20)
+    scaled = changes._scaled(history, changes.noise_floor(history))
+    low, high = 0.1, 1000.0                          # the penalty that the change just pays
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if changes._change_point(scaled, middle) else (low, middle)
+    most = int(math.exp((low - 12) / 2))
+    assert 5 < most < 1000
+    assert changes.suspect(history, among=most) and changes.suspect(history, among=most + 1) is None
+
+
+def bic(columns, values, parameters):
+    """Schwarz's criterion of a fit by least squares to values with a spread of 1."""
+    design = np.column_stack(columns).astype(float)
+    rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return rest @ rest + parameters * math.log(len(values))
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_between_a_step_and_a_line_the_kind_is_that_with_the_lower_criterion(seed):
+    """A line has two parameters; steps have a night each, and one level more than there are of them."""
+    night, kinds = np.arange(30), set()
+    noise = np.random.default_rng(seed).uniform(-1.4, 1.4, 30)   # none is wild
+    for share in np.linspace(0, 1, 41):
+        values = 2.5 * (share * (night >= 15) + (1 - share) * night / 29) + noise
+        points = sorted({15, *changes._change_points(values, changes.PENALTY)})
+        line = bic([night, night == night], values, 2)
+        steps = bic([np.searchsorted(points, night, "right") == piece for piece in range(len(points) + 1)], values,
+                    2 * len(points) + 1)
+        kind = changes._kind(values, 15, 1.0)
+        assert kind == ("drift" if line < steps else "step"), share
+        kinds.add(kind)
+    assert kinds == {"drift", "step"}
+
+
+def test_the_change_points_of_a_plot_are_the_first_nights_after_each():
+    random = np.random.default_rng(7)
+    history = 100 + random.standard_normal(45) + 20 * (np.arange(45) >= 15) - 30 * (np.arange(45) >= 30)
+    assert changes.change_points(list(history)) == [15, 30]
+    assert changes.change_points(list(history[:7])) == changes.change_points([]) == []
 
 
 def test_the_same_history_gives_the_same_alarms():

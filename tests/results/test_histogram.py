@@ -53,6 +53,17 @@ def test_nothing_has_no_quantile():
     assert Histogram().quantile(0.5) is None
 
 
+def test_below_the_whole_of_it_lie_all_values_up_to_the_greatest():
+    assert histogram.from_record(recorded([1, 7, 5000])).quantile(1.0) == 5000
+
+
+def test_a_bucket_that_no_histogram_has_is_refused():
+    last = histogram.BUCKETS - 1
+    assert histogram.from_stored(schema.StoredHistogram(buckets=f"{last}:3", sum=0, max=0)).counts == {last: 3}
+    with pytest.raises(ValueError, match=f"bucket {last + 1}: must be below {last + 1}"):
+        histogram.from_stored(schema.StoredHistogram(buckets=f"{last + 1}:3", sum=0, max=0))
+
+
 # --- how many samples a percentile takes ---
 
 @pytest.mark.parametrize("percentile, needed", [

@@ -114,6 +114,43 @@ def test_what_is_not_known_or_enough_is_no_reason(good, key, value):
     assert trust.verdict(good, [], "").status == VALID
 
 
+# What may be measured before it is a reason, and a little more; the good result is of 5 s, of two workers on four processors.
+LIMITS = [
+    ("conditions.steal_share", 0.01, 0.0101),
+    ("conditions.other_load_share", 0.05, 0.0501),
+    ("conditions.clock.offset_ns", 1000, 1001),
+    ("conditions.clock.rate_drift_share", -0.001, -0.00101),
+    ("conditions.speed_drift_share", -0.05, -0.0501),
+    ("conditions.stopped_s", 0.1, 0.101),
+    ("conditions.unwatched_s", 0.5, 0.501),
+    ("measured_s", 6.5, 6.51),
+    ("arrivals", 907.6, 907.5),
+]
+
+
+@pytest.mark.parametrize("key, allowed, beyond", LIMITS, ids=[key for key, *_ in LIMITS])
+def test_a_reason_begins_just_beyond_its_limit(good, key, allowed, beyond):
+    for value, reasons in ((allowed, 0), (beyond, 1)):
+        if key == "arrivals":                            # 5000 are offered: 95 % of them, and three times their root
+            value = {"touches": Stream(offered_per_s=1000, served_per_s=value, since_intended_ns=of(0))}
+        change(good, key, value)
+        assert len(trust.verdict(good, [], "").reasons) == reasons, value
+
+
+@pytest.mark.parametrize("attempts, reasons", [(999, 1), (1000, 0)])
+def test_a_thousand_calls_are_enough(good, attempts, reasons):
+    meet_busy(good, "tdh_vp_enter", attempts=attempts, busy=0)
+    assert len(trust.verdict(good, [], "").reasons) == reasons
+
+
+@pytest.mark.parametrize("share, reasons", [(0.06, 0), (0.065, 1)])
+def test_another_load_of_a_short_run_is_counted_in_hundredths_of_a_second(good, share, reasons):
+    """0.05 s of 0.2 s on four processors."""
+    good.measured_s = 0.2
+    change(good, "conditions.other_load_share", share)
+    assert len(trust.verdict(good, [], "").reasons) == reasons
+
+
 def test_a_negative_control_that_failed_as_it_should_is_no_reason(good):
     change(good, "config.checks.busted", ["no_track"])
     change(good, "invariants.stale_translation", 7)
