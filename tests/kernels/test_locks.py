@@ -160,6 +160,17 @@ def test_a_wrong_name_or_a_word_too_wide_is_refused():
         locks.apply("sharex_acquire_shared", [0], primitive="btr")
 
 
+@pytest.mark.parametrize("step, takes, checks", [("hp_take_exclusive_over_priority", 2, False), ("hp_promote_over_priority", 6, True)])
+def test_a_second_try_takes_only_what_has_priority_and_no_other_holder(step, takes, checks):
+    """Whatever has come between the tries; a promotion also checks that its own count is there still."""
+    function, cell = for_python(getattr(locks, step)), np.zeros(1, np.uint16)
+    for word in (*range(16), 0xFFFE, 0xFFFF):
+        cell[0] = word
+        halts = locks.HALTS if checks and (word & 1 or word == 0) else 0
+        assert function(cell.ctypes.data) == (locks.DONE if word == takes else locks.BUSY + halts), word
+        assert cell[0] == (1 if word == takes else word)
+
+
 @pytest.mark.parametrize("operation", locks.OPERATIONS)
 def test_a_word_may_be_as_wide_as_the_lock_and_no_wider(operation):
     width = {"mutex": 8, "sharex": 16, "hp": 16, "entry": 64}[operation.partition("_")[0]]

@@ -39,7 +39,7 @@ TARGETS = (
     Target("kernels/locks.py", ("tests/kernels/test_locks.py", *CALLS), but=("apply",)),
     Target("kernels/epoch.py", ("tests/kernels/test_epoch.py", *CALLS)),
     Target("kernels/stepping.py", ("tests/kernels/test_stepping.py", "tests/protocol/test_interleavings.py")),
-    Target("kernels/rwlock.py", ("tests/protocol/test_flows.py", "tests/protocol/test_policies.py")),
+    Target("kernels/rwlock.py", ("tests/kernels/test_rwlock.py", "tests/protocol/test_flows.py", "tests/protocol/test_policies.py")),
     Target("harness/results/inference.py", ("tests/results/test_inference.py", "tests/results/test_comparison.py")),
     Target("harness/results/trust.py", ("tests/results/test_trust.py",)),
     Target("harness/results/changes.py", ("tests/results/test_changes.py",)),

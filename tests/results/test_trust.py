@@ -1,5 +1,7 @@
 """When not to believe a run: every reason is provoked."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from harness.engines.processes import coordinator
@@ -56,7 +58,7 @@ PROVOKED = [
     ("clock", DEGRADED, {"conditions.clock.invariant": False}, "not invariant: the processor"),
     ("clock", DEGRADED, {"conditions.clock.rate_drift_share": -0.01}, "rate changed by -1 %"),
     ("clock", DEGRADED, {"conditions.clock.offset_ns": 5000.0}, "not synchronous: two processors are 5000 ns apart"),
-    ("frequency", DEGRADED, {"conditions.speed_drift_share": 0.2}, "+20 %"),
+    ("frequency", DEGRADED, {"conditions.speed_drift_share": 0.99}, "+99 %"),
     ("open loop", DEGRADED, {"arrivals": {
         "touches": Stream(offered_per_s=1000, served_per_s=600, since_intended_ns=of(0)),
         "faults": Stream(since_intended_ns=of(0))}},
@@ -75,6 +77,8 @@ PROVOKED = [
      "in place of"),
     ("stopped meanwhile", UNTRUSTWORTHY, {"conditions.stopped_s": 3.0},
      "the run was stopped from outside for 3 s (Ctrl-Z, or a frozen control group)"),
+    ("stopped meanwhile", UNTRUSTWORTHY, {"conditions.workers": {"vcpu0": SimpleNamespace(stopped_s=3.0)}},
+     "worker vcpu0 was stopped from outside for 3 s"),
     ("coordinator", DEGRADED, {"conditions.unwatched_s": 3.0},
      "the coordinator was stopped for 3 s, its workers not: no hang was looked for meanwhile"),
     ("stopped meanwhile", UNTRUSTWORTHY, {"conditions.unwatched_s": 3.0, "measured_s": 9.0},

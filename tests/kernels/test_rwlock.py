@@ -1,0 +1,30 @@
+"""mmu_lock: what each function makes of each kind of word."""
+
+import numpy as np
+import pytest
+
+from kernels import rwlock
+from kernels.compiling import for_python
+from kernels.rwlock import NOT_YET, QUEUED, READER, TAKEN, WAITING, WRITER
+
+
+@pytest.mark.parametrize("function, word, answer, after", [
+    ("take_shared", 0, TAKEN, READER),
+    ("take_shared", 2 * READER, TAKEN, 3 * READER),
+    ("take_shared", WRITER, QUEUED, WRITER + READER),
+    ("take_shared", WRITER + WAITING, QUEUED, WRITER + WAITING + READER),
+    ("take_shared", WAITING, NOT_YET, WAITING),
+    ("take_shared", READER + WAITING, NOT_YET, READER + WAITING),
+    ("take_exclusive", 0, TAKEN, WRITER),
+    ("take_exclusive", WAITING, TAKEN, WRITER),
+    ("take_exclusive", READER, NOT_YET, READER + WAITING),
+    ("take_exclusive", WRITER, NOT_YET, WRITER + WAITING),
+    ("take_exclusive", READER + WAITING, NOT_YET, READER + WAITING),
+    ("take_exclusive", WRITER + WAITING, NOT_YET, WRITER + WAITING),
+    ("drop_shared", 2 * READER + WAITING, None, READER + WAITING),
+    ("drop_exclusive", WRITER + WAITING + READER, None, WAITING + READER),
+])
+def test_a_function_answers_and_leaves_the_word(function, word, answer, after):
+    cell = np.array([word], np.uint64)
+    assert for_python(getattr(rwlock, function))(cell.ctypes.data) == answer
+    assert cell[0] == after
