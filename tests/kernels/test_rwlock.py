@@ -6,6 +6,7 @@ import pytest
 from kernels import rwlock
 from kernels.compiling import for_python
 from kernels.rwlock import NOT_YET, QUEUED, READER, TAKEN, WAITING, WRITER
+from tests.kernels.test_locks import Busy
 
 
 @pytest.mark.parametrize("function, word, answer, after", [
@@ -28,3 +29,23 @@ def test_a_function_answers_and_leaves_the_word(function, word, answer, after):
     cell = np.array([word], np.uint64)
     assert for_python(getattr(rwlock, function))(cell.ctypes.data) == answer
     assert cell[0] == after
+
+
+def test_the_bits_are_linuxs_and_the_answers_differ():
+    """A byte that says a writer holds it, a bit that one waits, and readers above."""
+    assert (WRITER, WAITING, READER) == (0x001, 0x100, 0x200)
+    assert len({TAKEN, QUEUED, NOT_YET}) == 3 and TAKEN == 0
+
+
+@pytest.mark.parametrize("function, others, answer, after", [
+    ("take_shared", [READER], TAKEN, 2 * READER),                    # another reader came first
+    ("take_shared", [WRITER], QUEUED, WRITER + READER),
+    ("take_shared", [WAITING], NOT_YET, WAITING),
+    ("take_exclusive", [WRITER], NOT_YET, WRITER + WAITING),
+    ("take_exclusive", [READER, 0], TAKEN, WRITER),
+])
+def test_a_taker_looks_again_at_what_came_between(monkeypatch, function, others, answer, after):
+    busy = Busy(0, *others)
+    monkeypatch.setattr(rwlock, "atomics", busy)
+    assert getattr(rwlock, function).py_func(0) == answer
+    assert busy.word == after
