@@ -13,7 +13,8 @@
 
 An actor's script is a list of calls (`CALL [PAGE] [level N] [retry N | retry forever]`, retried on
 BUSY), or KVM's own flow around a finite list of pages: `{ touch = [3, 3] }` for a vCPU with a guest that
-touches page 3 twice, `{ remove = [3] }` for a host thread that removes it.  A vCPU that makes
+touches page 3 twice, `{ remove = [3] }` for a host thread that removes it, `{ delete = [3] }` for one that deletes the memory slot
+of that page, of two pages, and creates it again.  A vCPU that makes
 `tdh_vp_enter` leaves again by `td_exit`, at the latest when its script is over.
 
 Each way in which all scripts can end is an *outcome*: the answers of each actor and the final words.
@@ -68,7 +69,9 @@ ALL = "all"                      # releases: every one that was read and has the
 GRADES = ("acceptable", "interesting", "forbidden")
 NAME = re.compile(r"[A-Za-z0-9_(][A-Za-z0-9_.,:+/()|* -]{0,199}")      # of a file, or of two calls and a state
 PAGES = 512                      # of the TD; scripts name pages below that
-FLOW_KEYS = {"vcpu": ("touch",), "host": ("remove", *USERS)}
+DELETE = "delete"
+FLOW_KEYS = {"vcpu": ("touch",), "host": ("remove", DELETE, *USERS)}
+SLOT_PAGES = 2                   # of a memory slot, where one is deleted
 RETRIES_MAX = 100_000
 NOT_MADE, HALT = "-", "HALT"     # in place of an answer: of a call that was not made; that shut the module down
 TYPE = " type"                   # behind the name of a PAMT entry: its type, not its lock
@@ -103,6 +106,7 @@ class File(Table):
     name: str = Field("", description="of the scenario; not given: the file's")
     module: list[str] = Field(["1.5.05"], description="releases to search: one, a list, all, or a table of your own")
     policy: Any = Field("kick_on_busy", validate_default=True, description="of KVM's flows: as in a config")
+    retries_most: int = Field(0, ge=0, le=1 << 20, description="a policy's limit of retries that is more counts as this; 0: each is as it is")
     guest: Any = Field(DEFAULT_GUEST, validate_default=True, description="of KVM's flows: as in a config")
     large_pages: bool = Field(False, description="KVM's flows map 2 MiB as one page where they may, and split them where they must")
     accept_2m: Literal[True, False, "either"] = Field(False,
@@ -131,7 +135,7 @@ class File(Table):
     start: Start = Field(Start(), description="how memory is at the start")
     actors: dict[str, Any] = Field({},
                                    description="vcpu0, vcpu1, host0 ...: a script of calls, or { touch = [pages] }, { remove = "
-                                               "[pages] }, { use = [pages] }, { control = [pages] }, { split = [pages] }")
+                                               "[pages] }, { delete = [pages] } (their memory slots), { use = [pages] }, { control = [pages] }, { split = [pages] }")
     pairs: Pairs | None = Field(None, description="a scenario for each two of these calls in place of actors")
     expect: list[dict[str, Any]] = Field([], description="rows that grade outcomes: answers by actor, words, and grade or breaks")
 
@@ -178,6 +182,7 @@ class Script:
     steps: tuple[Step, ...] = ()
     flow: tuple[int, ...] | None = None
     uses: str = ""               # a key of flows/pamt.py, USERS: of those pages their pairs only
+    deletes: bool = False        # the memory slots of those pages
 
     @property
     def label(self) -> str:
@@ -258,6 +263,11 @@ class Scenario:
         return any(script.flow is not None and not script.uses for script in self.scripts)
 
     @property
+    def slot_pages(self) -> int:
+        """Pages of a memory slot, if one is deleted; 0: none is."""
+        return SLOT_PAGES if any(script.deletes for script in self.scripts) else 0
+
+    @property
     def uses_pairs(self) -> bool:
         return any(script.uses for script in self.scripts)
 
@@ -278,7 +288,7 @@ class Scenario:
     def layout(self) -> Layout:
         return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt, self.uses_flows and self.file.guest.one_at_a_time,
                          bool(self.file.dpamt), inhibits=self.uses_flows and self.file.large_pages, placement=self.file.placement,
-                         whole_from=self.whole_from)
+                         whole_from=self.whole_from, slot_pages=self.slot_pages)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -300,9 +310,10 @@ class Scenario:
 
     def behaviour_of_guest(self) -> Behaviour:
         if self.uses_flows:
+            slots = {"removal": "memslot_delete", "slot_pages": self.slot_pages} if self.slot_pages else {}
             return Behaviour(guest=self.file.guest, accept_2m=bool(self.file.accept_2m), large_pages=self.file.large_pages,
                              accept_parts=0.5 if self.file.accept_2m == "either" else 0.0,
-                             design=BY_NAME[self.file.dpamt] if self.file.dpamt else None, pamt_cache=self.file.pamt_cache, pamt_queue=False)
+                             design=BY_NAME[self.file.dpamt] if self.file.dpamt else None, pamt_cache=self.file.pamt_cache, pamt_queue=False, **slots)
         return Behaviour(pamt_cache=self.file.pamt_cache)
 
     def behaviour(self) -> str:
@@ -478,11 +489,11 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
 # --- programs --------------------------------------------------------------------------------
 
 def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False, ranges: int = 0,
-              inhibits: bool = False, placement: str = BY_USE, whole_from: int | None = None) -> Layout:
-    """`ranges` of 512 pages; 0: as many as users of page pairs want, or one."""
+              inhibits: bool = False, placement: str = BY_USE, whole_from: int | None = None, slot_pages: int = 0) -> Layout:
+    """`ranges` of 512 pages; 0: as many as users of page pairs want, or one.  `slot_pages` 0: no memory slot is deleted."""
     return Layout(vcpus, vcpus + hosts, PAGES * (ranges or (RANGES if pairs else 1)), record_words=0, content_bytes=8,
                   dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs, inhibits=inhibits, placement=placement,
-                  whole_from=whole_from)
+                  whole_from=whole_from, slot_pages=slot_pages or PAGES)
 
 
 @functools.lru_cache(maxsize=64)
@@ -490,7 +501,8 @@ def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, 
              scripts, behaviour, design, crossed, users, plain_mode, placement, whole_from) -> Program:
     """Kept, as many scenarios have the same."""
     layout = layout_of(vcpus, hosts, dynamic_pamt, policy is not None and behaviour.guest.one_at_a_time, design is not None,
-                       inhibits=behaviour.large_pages, placement=placement, whole_from=whole_from)
+                       inhibits=behaviour.large_pages, placement=placement, whole_from=whole_from,
+                       slot_pages=behaviour.slot_pages if behaviour.removal == "memslot_delete" else 0)
     # The calls go by the count then, not entry by entry (phrases/pairs.py).
     costs = frozenset({"tdh_phymem_pamt_add_ns", "tdh_phymem_pamt_remove_ns"} if layout.frames and dynamic_pamt else ())
     options = Options(layout, primitive, owners, costs=costs, busted=busted, release=releases.find(module), attribution=False,
