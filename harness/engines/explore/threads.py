@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.engines.explore.stored import Stored
 from harness.experiment.world import World
+from harness.memory.tables import apart
 from kernels import atomics, moves, packed, search as kernel, states, symmetry
 
 ALONE = kernel.ASKING, kernel.CROWDED            # endings of a worker after which it goes on alone, for one state
@@ -42,10 +43,10 @@ class Workers:
 
     def _worker(self) -> Worker:
         block, record = self.world.start.copy(), self.world.new_record()
-        asks = np.zeros(len(packed.ASKS), np.int64)
+        asks = apart(np.zeros(len(packed.ASKS), np.int64))
         arrays = self.world.arrays._replace(base=atomics.address_of(block), own=record.ctypes.data)
-        known = self.known._replace(**{name: getattr(self.known, name).copy() for name in NOTED}, asks=asks)
-        run = kernel.Run(*(each.copy() for each in self.run))
+        known = self.known._replace(**{name: apart(getattr(self.known, name)) for name in NOTED}, asks=asks)
+        run = kernel.Run(*(apart(each) for each in self.run))
         run.events[:] = run.made[:] = run.mine[:] = 0
         return Worker(block, record, arrays, known, self.stored.for_thread(asks), run)
 
