@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from harness.__main__ import main
@@ -108,3 +109,17 @@ def test_one_scenario_is_shared_by_jobs(endings, capsys, tmp_path):
         assert main(["explore", str(ROOT / "configs/explore/fault_zap.toml"), "--module", "1.5.24", "--jobs", jobs, "--out", str(tmp_path)]) == 0
         assert "1 scenario, 1909 states: 1 passed" in capsys.readouterr().out
     assert endings
+
+
+def test_what_is_looked_up_again_by_two_threads_is_what_one_finds(endings):
+    [scenario] = load(ROOT / "configs/explore/fault_zap_two_vcpus.toml", ["1.5.24"])
+    search = Search(scenario)
+    search.scout()
+    search.search(jobs=2)
+    numbers = np.arange(int(search.counts[states.N_STATES]))[::3]
+    shared, search.jobs = search.successors(numbers), 1
+    assert all((mine == other).all() for mine, other in zip(search.successors(numbers), shared))
+    first, arcs = search.arcs(int(search.counts[states.NEXT]))
+    for number, begin, end in zip(numbers[::50], shared[0][::50], shared[0][1::50]):
+        then = arcs[first[number]:first[number] + end - begin]
+        assert (then & states.LAST - 1 == shared[1][begin:end, kernel.THEN]).all() and (then & states.LAST != 0).tolist() == [False] * (end - begin - 1) + [True]
