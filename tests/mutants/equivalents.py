@@ -44,6 +44,7 @@ STEPS = (
     (r"steps .* tdh_mem_page_promote.level1: 133 IN MAPPED PENDING: mask with bit 2 changed", "an entry of 4 KiB maps no page table"),
     (r"steps .* tdg_mem_page_accept.* IN accepted: mask with bit 2 changed", "no walk is stopped by a page table that is mapped"),
     (r"steps 1.5.34 tdg_mem_page_accept.*: 7 IN FREE: mask with bit (5|11|12|13|15) changed", "a leaf in that state is answered the same way a little later"),
+    (r"steps .* INDEX PAMT entry of its first part: behind the next", "the next row, with which a loop begins, adds 0 to it"),
     (r"steps .* TEST readable: behind the next", "the next row looks at the actor's own copy"),
     (r"steps .* IN TD may run: behind the next", "bepoch is read once more, and nothing is made of it"),
     (r"steps .* tdh_mem_page_(remove|demote).* IN leaf: its test always passed", "a page table has been refused when the entry was read"),
