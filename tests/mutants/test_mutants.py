@@ -114,6 +114,15 @@ def test_no_call_is_asked_about_a_value_that_is_said_to_be_impossible(call, monk
     assert met > 200
 
 
+@pytest.mark.slow
+def test_each_entry_of_equivalents_is_about_a_mutant_that_is_tried():
+    """One about none is of a row that has gone, or says what is derived from the rows by now."""
+    releases = ("1.5.05", "1.5.24", "1.5.34")
+    made = [*rows.mutants(releases), *(each for each in steps.mutants(releases) if not each.unseen), *sources.mutants()]
+    names = "\n".join(each.name for each in made)
+    assert [pattern for pattern, _ in equivalents.EQUIVALENT if not re.search(pattern, names)] == []
+
+
 # --- how they are run ---
 
 def _gone(pid: int) -> bool:
