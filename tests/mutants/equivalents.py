@@ -68,6 +68,8 @@ STEPS = (
     (r"steps .* tdh_phymem_cache_wb.* LOAD .*: mask without its lowest bit", "what is noted of a package is 0, 1 or 2, and tested for 2"),
 )
 SOURCES = (
+    (r"sources harness/results/inference.py blocks_for.enough: `>=`", "two numbers of this kind are never the same"),
+    (r"sources harness/results/changes.py noise_floor: `values = np.asarray\(values, float\)` .* -> pass", "what is asked of the values takes a list, too"),
     (r"sources harness/results/histogram.py Histogram.quantile: `raise AssertionError", "the ranks end with the last bucket: nobody gets there"),
     (r"sources harness/results/inference.py blocks_for: `2` in `most \*= 2`", "a bound for the search only, that grows until it is one"),
     (r"sources kernels/rwlock.py : `2` in `TAKEN, QUEUED, NOT_YET = 0, 1, 2", "any number will do that neither of the others is"),
