@@ -68,6 +68,7 @@ STEPS = (
     (r"steps .* tdh_phymem_cache_wb.* LOAD .*: mask without its lowest bit", "what is noted of a package is 0, 1 or 2, and tested for 2"),
 )
 SOURCES = (
+    (r"sources kernels/locks.py hp_take_shared(_guest)?: `>` in .*LOCK_WORD - HP_READER.* -> >=", "the one word between has the exclusive bit: it was BUSY"),
     (r"sources harness/results/inference.py blocks_for.enough: `>=`", "two numbers of this kind are never the same"),
     (r"sources harness/results/changes.py noise_floor: `values = np.asarray\(values, float\)` .* -> pass", "what is asked of the values takes a list, too"),
     (r"sources harness/results/histogram.py Histogram.quantile: `raise AssertionError", "the ranks end with the last bucket: nobody gets there"),

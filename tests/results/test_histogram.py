@@ -51,6 +51,7 @@ def test_what_is_written_is_read_again(values):
 
 def test_nothing_has_no_quantile():
     assert Histogram().quantile(0.5) is None
+    assert (Histogram().total, Histogram().greatest) == (0, 0)
 
 
 def test_below_the_whole_of_it_lie_all_values_up_to_the_greatest():
