@@ -60,6 +60,17 @@ def mark(expanded, first, arcs, low, path, coming_next, marks):
             note_arc(low, marks, np.int64(path[depth]), state)
 
 
+@kernel(entry=True)
+def lead_on(first, arcs, begin, end, leading):
+    """Mark the states from `begin` on, before `end`, of which an arc leads to a marked one.  first, arcs: as `mark`."""
+    for state in range(begin, end):
+        arc = np.int64(first[state])
+        while arc != ABSENT:
+            word = np.int64(arcs[arc])
+            leading[state] |= leading[word & LAST - 1]
+            arc = ABSENT if word & LAST else arc + 1
+
+
 @kernel
 def note_arc(low, marks, state, then):
     """An arc to a state that has been met."""

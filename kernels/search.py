@@ -42,6 +42,7 @@ BREADTH, READ, RANDOM, PCT, GIVEN = range(5)     # schedulers
 ARC = WAY, MOVE, THEN, MORE = range(4)           # of a move, in `found`: the actor and so on, its row, the state that it leads to, further rows
 RUNS, ROWS_SHIFT, AT_ONCE_MOST = ACTORS_MAX, 32, 512       # of accesses that are made at once; the last: in one state (see states.ALIKE_ROOM)
 CHUNK, LOOK_EVERY = 64, 16       # states that a worker takes at once; states between its looks at how full tables are
+ARCS_AT_ONCE = 512               # room for so many is taken by a worker at once
 MIX = -7046029254386353131
 PICK_SHIFT = 11                  # of a way: an outcome, the actor, and how far behind the vCPU stands that its loop goes on with
 
@@ -59,7 +60,8 @@ class Run(NamedTuple):
                  may be made still in this state
     further      int64 (RUNS,): and then of others, one after the other: place << ROWS_SHIFT | rows
     who          int64 (actors,): after `state_behind`, which place each actor of the new state had in the one before
-    mine         int64 (2,): of a level's states those from here to here are this worker's to expand
+    mine         int64 (4,): of a level's states those from here to here are this worker's to expand; of the room for arcs from here to
+                 here is its own
     made         int64 (2,): moves made and left out that `counts` does not have yet
 
     Of READ: the states, and what is filled with what can be done there:
@@ -450,19 +452,32 @@ def reach(world, known, tables, run, limits, at, found, keeps, others):
 
 
 @kernel
-def note_arcs(tables, run, at, found, made):
+def room_for_arcs(counts, run, made, shared):
+    """Where to put so many arcs.  shared: other workers take room, too; then some is left at the end of a level."""
+    if not shared:
+        return add(counts, N_ARCS, made)
+    if run.mine[2] + made > run.mine[3]:
+        several = max(made, ARCS_AT_ONCE)
+        run.mine[2] = add(counts, N_ARCS, several)
+        run.mine[3] = run.mine[2] + several
+    run.mine[2] += made
+    return run.mine[2] - made
+
+
+@kernel
+def note_arcs(tables, run, at, found, made, shared):
     """What has been found in a state: where its moves lead, and what they have met.  found: moves, of which `made` were made."""
     counts, moves, of = tables.counts, tables.moves, tables.states
     begins, keeps = np.int64(0), counts[NO_ARCS] == 0
     if keeps:
-        begins = add(counts, N_ARCS, made)
+        begins = room_for_arcs(counts, run, made, shared)
         of.first[at] = begins if made > 0 else ABSENT
     for arc in range(made):
         way, move_row, then = run.candidates[arc, 0], run.candidates[arc, 1], run.candidates[arc, 2]
         flags = (flags_of(moves, move_row) | run.candidates[arc, 4]) >> 1
         if flags != 0:
             note_events(run, flags, at, way, move_row)
-        if then <= at:
+        if then <= at and counts[GOES_BACK] == 0:
             counts[GOES_BACK] = 1
         if keeps:
             of.arcs[begins + arc] = then if arc < made - 1 else then | LAST
@@ -596,7 +611,7 @@ def search_on(scheduler, world, known, tables, run, limits):
             if scheduler == READ:
                 copy_arcs(run, made)
             else:
-                note_arcs(tables, run, at, found, made)
+                note_arcs(tables, run, at, found, made, limits[UNTIL] != 0)
             if scheduler == READ or limits[UNTIL] != 0:
                 run.mine[0] += 1
             else:

@@ -31,12 +31,14 @@ from kernels.symmetry import KICK_AT, LEADER, LEFT, NAME, OWN, OWN_AT, PICKS, RO
 # Where an actor stands (`fanout`): how many moves it has, or
 OVER, DOWN = 0, -1               # its script is over; the module is down
 
-# Named elements of `counts`: rows of the tables and slots of their indexes in the same order, then what a search is at.
-TABLES = 4
-(N_LOCALS, N_MEMORIES, N_MOVES, N_STATES, LOCAL_SLOTS, MEMORY_SLOTS, MOVE_SLOTS, STATE_SLOTS,
- NEXT, TRANSITIONS, STEPS, TOP, LEFT_OUT, N_ENDED, GOES_BACK, LEVEL_ENDS, ANEW, N_ARCS, NO_ARCS) = range(19)
-STOPS = 32                       # on a cache line of its own: other workers read it at each state
-COUNTS = 40
+# Named elements of `counts`, on three cache lines: rows of the tables, which each new row changes; slots of their indexes in the same
+# order, and what else each look-up or each state reads and hardly anything changes; what a search is at.
+TABLES, SLOTS = 4, 8
+N_LOCALS, N_MEMORIES, N_MOVES, N_STATES = range(TABLES)
+LOCAL_SLOTS, MEMORY_SLOTS, MOVE_SLOTS, STATE_SLOTS = range(SLOTS, SLOTS + TABLES)
+STOPS, NO_ARCS, GOES_BACK, ANEW = range(SLOTS + TABLES, 16)
+NEXT, TRANSITIONS, STEPS, TOP, LEFT_OUT, N_ENDED, LEVEL_ENDS, N_ARCS = range(16, 24)
+COUNTS = 24
 SLOTS_FIRST, SLOTS_SMALL = 1 << 10, 1 << 20      # of an index: at first, and up to when it is doubled
 ROOM = ACTORS_MAX * BRANCHES_MAX                 # rows that one state may need
 # With actors that are alike a move needs up to ACTORS_MAX rows more of some tables; it has two outcomes at most, or is
@@ -134,8 +136,8 @@ def is_full(tables, most, spare):
     counts = tables.counts
     used = np.int64(0)
     for each in range(TABLES):
-        used += counts[each] * tables.row_bytes[each] + 4 * counts[TABLES + each]
-    if used + 4 * (counts[N_STATES] + counts[N_ARCS]) > most or counts[N_ARCS] + spare > tables.states.arcs.shape[0]:
+        used += counts[each] * tables.row_bytes[each] + 4 * counts[SLOTS + each]
+    if used + 4 * (counts[N_STATES] + counts[N_ARCS]) > most or counts[N_ARCS] + 2 * spare > tables.states.arcs.shape[0]:
         counts[NO_ARCS] = 1              # they are looked up once more, for judging
     return (used > most or counts[N_LOCALS] + spare > tables.locals.rows.shape[0]
             or counts[N_MEMORIES] + spare > tables.memories.table.rows.shape[0]
@@ -148,7 +150,7 @@ def crowded(tables, spare):
     """Whether an index may have too few slots for `spare` rows more: they are to be filled to three quarters."""
     counts = tables.counts
     for each in range(TABLES):
-        if 4 * (counts[each] + spare) > 3 * counts[TABLES + each]:
+        if 4 * (counts[each] + spare) > 3 * counts[SLOTS + each]:
             return True
     return False
 

@@ -9,7 +9,8 @@
     sensitivity.py       Plans of experiments over those costs, for `sweep --sensitivity`
     plan.py              A plan: everything about a run that is decided before it starts, the same for every engine
     choices.py           The random choices of a program as tables, from which a driver draws with one random word each
-    scenario.py          Scenarios: small worlds with every interleaving explored, and what their files may say
+    scenario.py          Scenarios: small worlds with every interleaving explored
+    scenario_keys.py     What their files may say, as models
     scenario_file.py     Scenario files: read, checked, and turned into scenarios
     scenario_scripts.py  Scripts of a scenario, from the words of its file
     scenario_grades.py   [[expect]]: how the outcomes of a scenario are graded

@@ -7,7 +7,7 @@ mistake: as a shared word that no process has it would say nothing.
 import difflib
 import re
 
-from harness.experiment.scenario import File, Start
+from harness.experiment.scenario_keys import File, Start
 from harness.protocol.litmus.text import LitmusError, Text
 
 INTERRUPTS = "interrupts"        # who interrupts whom, beside what a scenario's table has

@@ -6,6 +6,7 @@ Two plans made from the same config are the same, bit for bit.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -69,6 +70,16 @@ class Plan:
         registers[R.PC] = self.program.labels["host.stop" if idle else actor.kind]
         registers[R.GUEST_PAGE] = registers[R.PAGE] = page_before(self.config, actor.kind, actor.index)
         return registers
+
+    def processor_of(self, actor: Actor, processors: int) -> int:
+        """Which of so many processors the actor is pinned to, in turn.
+
+        Where the turns of several TDs would put the same actor of each onto the same processor, they are shifted: or all
+        host threads would share one, and would meet only when one is preempted.
+        """
+        each = len(self.actors) // self.config.td.count
+        alike = processors // math.gcd(each, processors)         # so many TDs later the turns begin at the same processor
+        return (actor.number + actor.td // alike) % processors
 
     def random_key(self, actor: Actor) -> int:
         """The key of an actor's random stream, a signed 64-bit integer."""

@@ -1,6 +1,6 @@
 """Scenario files: read, checked, and turned into scenarios; what is wrong with one is said in one line.
 
-scenario.py says what a file may contain, scenario_scripts.py and scenario_grades.py read its words.
+scenario_keys.py says what a file may contain, scenario_scripts.py and scenario_grades.py read its words.
 """
 
 import itertools
@@ -14,9 +14,9 @@ from harness.experiment.config import KeyProblem, check_design, check_dynamic_pa
 from harness.experiment.config_file import explain, mistake
 from harness.protocol.flows.pamt import RANGES
 from harness.experiment.scenario import (
-    ALL, INVARIANTS, NO_BARRIER, PAGES, PAIR_PAGE, TYPE, File, Scenario, Script, calls_of, kind_of, layout_of, of_release, pair_calls,
-    pair_script,
+    INVARIANTS, PAGES, PAIR_PAGE, TYPE, Scenario, Script, calls_of, kind_of, layout_of, of_release, pair_calls, pair_script,
 )
+from harness.experiment.scenario_keys import ALL, NO_BARRIER, File
 from harness.experiment.scenario_grades import check_release, graded
 from harness.experiment.scenario_scripts import lacks, make_scripts
 from harness.files import read_toml, stem

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from harness.errors import meant, nearest
 from harness.experiment.config import KeyProblem
-from harness.experiment.scenario import GRADES, OUTCOME_INVARIANTS, File, Grade, Scenario, Script, calls_of
+from harness.experiment.scenario import GRADES, OUTCOME_INVARIANTS, Grade, Scenario, Script, calls_of
+from harness.experiment.scenario_keys import File
 from harness.protocol.assemble import Program
 from harness.protocol.flows.script import Step
 from harness.protocol.liveness import all_successors

@@ -12,7 +12,8 @@ import re
 from typing import Any
 
 from harness.experiment.config import NAME, Config
-from harness.experiment.scenario import ALL, INVARIANTS, File
+from harness.experiment.scenario import INVARIANTS
+from harness.experiment.scenario_keys import ALL, File
 from harness.protocol import dpamt, guest_policies, policies, policy, releases
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

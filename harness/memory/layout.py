@@ -148,75 +148,18 @@ class Layout:
         self.regions: list[Region] = []
         self.by_name: dict[str, Region] = {}
         self.size = 0
-        tables = pages // ENTRIES
-        directories = -(-tables // ENTRIES)
+        self.tables = pages // ENTRIES
+        self.directories = -(-self.tables // ENTRIES)
 
-        self._add("control", 1, realtime.CONTROL_BYTES)
-        self._add("kot_lock", 1, LINE)
-        self._add("kot", tds, LINE)
-        self._add("ket", packages, LINE)
-        self._add("wbt", packages, LINE)
-        self._add("tdx_lock", 1, LINE)
-        self._add("global_lock", 1, LINE)
-        self._add("sys_state", 1, LINE)
-        self._add("lp_pending", actors, LINE)
-        self._add("lp_busy", actors, LINE)
-        self._add("package_pending", packages, LINE)
-        self._add("tdmr", 1, LINE)
-        if counted_pairs:
-            for name in ("dpamt_lock", "dpamt_next", "dpamt_serving"):
-                self._add(name, 1, LINE)
-
+        self._add_machine()
         # The first TD; the others follow at distances of td_stride.
         self.first_td = self._align(PAGE)
-        for name in ("mmu_lock", "mmu_owner", "wait_for_sept_zap", "vm_dead", "vm_generation", "parked",
-                     "seamcall_lock", "vm_state_lock", "slots_lock", "created", "built", "vcpus_created", "retry_limit",
-                     "calls_injected", "invalidate"):
-            self._add(name, 1, LINE)
-        self._add("kick", vcpus, LINE)
-        self._add("host_interrupt", max(1, self.hosts), LINE)
-        self._add("memslot", pages // slot_pages, LINE)
-
+        self._add_vm(slot_pages)
         # From here to td_end lies what a fresh TD starts from; `shadow` mirrors it word by word.
         self.td_start = self._align(PAGE)
-        for name in ("op_state_lock", "op_state", "tdr_state", "keys", "secure_ept_lock", "epoch_lock", "epoch",
-                     "chldcnt", "num_vcpus", "num_assoc_vcpus", "mem_count", "blocked_count",
-                     "pending_blocked_count", "mig_lock", "num_migs", "mig_count", "dirty_count", "mig_epoch",
-                     "bw_epoch", "rtmr_lock", "servtd_bindings_lock", "servtd_binding", "service_op_state_lock",
-                     "service_op_state", "mmiomt", "devifcs", "iommu"):
-            self._add(name, 1, LINE)
-        self._add("migsc", STREAMS, LINE)
-        self._add("gpa_list", actors // tds, LINE)
-        self._add("tdvps", vcpus, TDVPS_BYTES)
-        self.data_frames = pages + max(1, self.hosts)          # data pages and spare ones
-        if self.whole:
-            self.data_frames = -(-self.data_frames // ENTRIES) * ENTRIES
-        homes = self.data_frames * (1 if placement == BY_USE or self.whole else 2)
-        tdcx = TDCS_PAGES + vcpus * (TDVPS_PAGES - 1)
-        counts = dict(zip(GROUPS, (1 + vcpus, directories, tables, homes, tdcx, 1)))
-        if dynamic_pamt:
-            ranges = sum(-(-count // ENTRIES) for count in counts.values())
-        if dynamic_pamt and placement == BY_USE:
-            counts[PAIRS] = 2 * (ranges + ranges // 255 + 2) + ENTRIES    # for its own too, and some to spare
-            counts = {group: -(-count // ENTRIES) * ENTRIES for group, count in counts.items()}
-        self.frames: Frames | WholeFrames | None = lay_out(placement, counts, tds, passing) if placement != BY_USE else None
-        if self.whole:
-            single = {group: count for group, count in counts.items() if group != "data"} | {SINGLE: self.whole_from}
-            self.frames = lay_out_whole(placement, single, tds, self.data_frames, dynamic_pamt)
-        for group, count in counts.items():
-            for size, shift in (("4k", 0), ("2m", 9), ("1g", 18)):
-                align = PAGE if (size, group) == ("4k", "data") else LINE
-                self._add(f"pamt_{size}.{group}", (count - 1 >> shift) + 1, PAMT_BYTES, align)
-        for kind in ("sept", "mirror"):
-            for level, count in enumerate((pages, directories * ENTRIES, -(-directories // 8) * 8)):
-                self._add(f"{kind}.{level}", count, 8, PAGE)
-        self._add("generation", pages, LINE)
-        self._add("accepted", pages, 8, LINE)
-        self._add("shared", pages, 8, LINE)
-        for name in ("accepting",) * accepting + ("inhibited",) * inhibits:
-            self._add(name, tables, LINE)
-        for name in ("dpamt_ref", "dpamt_range_lock") if counted_pairs and not self.frames else ():
-            self._add(name, tables, LINE)
+        self._add_td()
+        homes = self._add_physical_pages(placement, passing)
+        self._add_guest_pages(accepting, inhibits)
         self.td_end = self._align(PAGE)
         self.td_bytes = self.td_end - self.td_start
         # With very many actors and little memory: no word of the TD's own lies as far from the start as a shadow from its word.
@@ -250,6 +193,74 @@ class Layout:
     def whole(self) -> bool:
         """Whether guest memory comes in whole 2 MiB of the host."""
         return self.whole_from is not None
+
+    def _add_machine(self) -> None:
+        """The words that all TDs share: the module's own and the host's."""
+        self._add("control", 1, realtime.CONTROL_BYTES)
+        for name, count in (("kot_lock", 1), ("kot", self.tds), ("ket", self.packages), ("wbt", self.packages), ("tdx_lock", 1),
+                            ("global_lock", 1), ("sys_state", 1), ("lp_pending", self.actors), ("lp_busy", self.actors),
+                            ("package_pending", self.packages), ("tdmr", 1)):
+            self._add(name, count, LINE)
+        for name in ("dpamt_lock", "dpamt_next", "dpamt_serving") if self.counted_pairs else ():
+            self._add(name, 1, LINE)
+
+    def _add_vm(self, slot_pages) -> None:
+        """KVM's words about a VM, which a fresh TD leaves as they are."""
+        for name in ("mmu_lock", "mmu_owner", "wait_for_sept_zap", "vm_dead", "vm_generation", "parked",
+                     "seamcall_lock", "vm_state_lock", "slots_lock", "created", "built", "vcpus_created", "retry_limit",
+                     "calls_injected", "invalidate"):
+            self._add(name, 1, LINE)
+        self._add("kick", self.vcpus, LINE)
+        self._add("host_interrupt", max(1, self.hosts), LINE)
+        self._add("memslot", self.pages // slot_pages, LINE)
+
+    def _add_td(self) -> None:
+        """The module's words about a TD and its vCPUs."""
+        for name in ("op_state_lock", "op_state", "tdr_state", "keys", "secure_ept_lock", "epoch_lock", "epoch",
+                     "chldcnt", "num_vcpus", "num_assoc_vcpus", "mem_count", "blocked_count",
+                     "pending_blocked_count", "mig_lock", "num_migs", "mig_count", "dirty_count", "mig_epoch",
+                     "bw_epoch", "rtmr_lock", "servtd_bindings_lock", "servtd_binding", "service_op_state_lock",
+                     "service_op_state", "mmiomt", "devifcs", "iommu"):
+            self._add(name, 1, LINE)
+        self._add("migsc", STREAMS, LINE)
+        self._add("gpa_list", self.vcpus + self.hosts, LINE)
+        self._add("tdvps", self.vcpus, TDVPS_BYTES)
+
+    def _add_physical_pages(self, placement, passing) -> int:
+        """The PAMT words of a TD's physical pages, by use, and what its placement is (`frames`); how many homes of data there are."""
+        self.data_frames = self.pages + max(1, self.hosts)     # data pages and spare ones
+        if self.whole:
+            self.data_frames = -(-self.data_frames // ENTRIES) * ENTRIES
+        homes = self.data_frames * (1 if placement == BY_USE or self.whole else 2)
+        tdcx = TDCS_PAGES + self.vcpus * (TDVPS_PAGES - 1)
+        counts = dict(zip(GROUPS, (1 + self.vcpus, self.directories, self.tables, homes, tdcx, 1)))
+        if self.dynamic_pamt and placement == BY_USE:
+            ranges = sum(-(-count // ENTRIES) for count in counts.values())
+            counts[PAIRS] = 2 * (ranges + ranges // 255 + 2) + ENTRIES    # for its own too, and some to spare
+            counts = {group: -(-count // ENTRIES) * ENTRIES for group, count in counts.items()}
+        self.frames: Frames | WholeFrames | None = None
+        if self.whole:
+            single = {group: count for group, count in counts.items() if group != "data"} | {SINGLE: self.whole_from}
+            self.frames = lay_out_whole(placement, single, self.tds, self.data_frames, self.dynamic_pamt)
+        elif placement != BY_USE:
+            self.frames = lay_out(placement, counts, self.tds, passing)
+        for group, count in counts.items():
+            for size, shift in SIZE_SHIFTS.items():
+                align = PAGE if (size, group) == ("4k", "data") else LINE
+                self._add(f"pamt_{size}.{group}", (count - 1 >> shift) + 1, PAMT_BYTES, align)
+        return homes
+
+    def _add_guest_pages(self, accepting, inhibits) -> None:
+        """What the module, KVM and the guest know of each guest page and of its 2 MiB."""
+        for kind in ("sept", "mirror"):
+            for level, count in enumerate((self.pages, self.directories * ENTRIES, -(-self.directories // 8) * 8)):
+                self._add(f"{kind}.{level}", count, 8, PAGE)
+        self._add("generation", self.pages, LINE)
+        self._add("accepted", self.pages, 8, LINE)
+        self._add("shared", self.pages, 8, LINE)
+        of_ranges = ("dpamt_ref", "dpamt_range_lock") if self.counted_pairs and not self.frames else ()
+        for name in ("accepting",) * accepting + ("inhibited",) * inhibits + of_ranges:
+            self._add(name, self.tables, LINE)
 
     def _add_host_words(self) -> None:
         """The PAMT entries of the host's 2 MiB and 1 GiB, and their shadows as far away as a TD's.

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 MAP_NORESERVE, MADV_DONTNEED, MADV_HUGEPAGE = 0x4000, 4, 14        # Linux mman.h
+APART = 128                      # bytes: a cache line, and the next one, which the processor fetches along
 
 _libc = ctypes.CDLL(None)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -33,6 +34,15 @@ def zeros(shape: int | tuple[int, ...], dtype, folder: Path | None = None) -> np
     else:
         block = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
     return np.frombuffer(block, dtype, size).reshape(shape)
+
+
+def apart(array: np.ndarray) -> np.ndarray:
+    """A copy that has cache lines of its own: what one thread writes all the time is not next to what another does."""
+    room = np.zeros(array.nbytes + 2 * APART, np.uint8)
+    begin = -room.ctypes.data % APART
+    copy = room[begin:begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def free_bytes(folder: Path) -> int:

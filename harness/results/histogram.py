@@ -9,7 +9,6 @@ As text a histogram is `bucket:count bucket:count ...`, buckets ascending, where
 that is not exact: see `bucket_range`.
 """
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -100,7 +99,7 @@ def summary(histogram: np.ndarray, unit: float = 1) -> Summary:
     under another name.
     """
     def scaled(value):
-        return None if math.isnan(value) else round(value / unit, 1) if unit != 1 else int(value)
+        return round(value / unit, 1) if unit != 1 else int(value)
 
     count = int(histogram[:BUCKETS].sum())
     values = {name: scaled(quantile(histogram, share)) if count >= samples_needed(name) else None

@@ -27,7 +27,7 @@ def test_each_row_is_stored_once_and_found_by_its_index(name, module):
     search = searched(name, module)
     counts, used = search.counts, 0
     for kind, table in enumerate(search.stored.tables_by_kind()):
-        count, slots = counts[kind], counts[states.TABLES + kind]
+        count, slots = counts[kind], counts[states.SLOTS + kind]
         rows = table.rows[:count, :table.columns] >> table.spare
         numbers = table.index[:slots][table.index[:slots] != 0] & (1 << table.bits) - 1
         assert len(np.unique(rows, axis=0)) == count == len(numbers) and set(numbers) == set(range(1, count + 1))

@@ -22,7 +22,8 @@ from harness.protocol.phrases.locking import OpState
 from harness.protocol.phrases.services import Target
 from harness.protocol.seamcalls import TD_EXIT
 from harness.protocol.releases import BY_NAME as RELEASES
-from harness.experiment.scenario import File, Scenario, Script, calls_of, kind_of
+from harness.experiment.scenario import Scenario, Script, calls_of, kind_of
+from harness.experiment.scenario_keys import File
 from harness.protocol.flows.script import ABOUT_PAGES, Step
 from harness.experiment.plan import Actor
 from kernels.words import NAME_OF_OPERAND, OPERAND_ID

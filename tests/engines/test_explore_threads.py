@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from harness.__main__ import main
 from harness.engines.explore import search as explore
 from harness.engines.explore import threads
+from harness.engines.explore.tables import Search
 from harness.experiment.scenario_file import load
-from kernels import search as kernel
+from harness.memory.tables import APART
+from kernels import search as kernel, states
 from tests.command_line import ROOT
 
 SHARED = [("fault_zap", "1.5.24"), ("skipped_kick", None), ("two_hosts", None), ("accept_remove", "1.5.20")]
@@ -74,9 +77,49 @@ def test_tables_that_get_full_stop_all_threads(endings):
     assert not found.complete and "--memory-mib 4" in found.stopped and 0 < found.expanded < found.states < 58_321
 
 
+def lines(array) -> set[int]:
+    """The cache lines that an array lies in."""
+    return set(range(array.ctypes.data >> 6, (array.ctypes.data + array.nbytes + 63) >> 6))
+
+
+def test_what_a_thread_writes_at_each_state_is_on_cache_lines_of_its_own():
+    [scenario] = load(ROOT / "configs/explore/fault_zap.toml", ["1.5.24"])
+    search = Search(scenario, memory_mib=64)
+    workers = threads.Workers(2, search.world, search.known, search.stored, search.run).workers
+    given = [[worker.run.mine, worker.run.made, worker.run.here, worker.run.chain, worker.run.candidates, worker.run.registers, worker.known.asks,
+              worker.tables.states.rows, *(table.given for table in (
+                  worker.tables.moves, worker.tables.states.table, worker.tables.memories.table, worker.tables.locals.table))] for worker in workers]
+    assert not {each.ctypes.data % APART for each in sum(given, [])} - {0}
+    one, other = (set().union(*map(lines, arrays)) for arrays in given)
+    assert not one & other
+
+
+def test_how_many_rows_there_are_is_not_on_the_line_that_each_look_up_reads():
+    """Who adds a state would take that line from all others, at each state."""
+    counts = Search(next(iter(load(ROOT / "configs/explore/fault_zap.toml", ["1.5.24"]))), memory_mib=64).counts
+    at = [lines(counts[each:each + 1]) for each in range(states.COUNTS)]
+    added = set().union(*(at[each] for each in (states.N_MEMORIES, states.N_MOVES, states.N_STATES)), at[states.N_ARCS], at[states.NEXT])
+    read = set().union(*at[states.LOCAL_SLOTS:states.STATE_SLOTS + 1], at[states.STOPS], at[states.NO_ARCS], at[states.GOES_BACK])
+    assert not added & read
+
+
 def test_one_scenario_is_shared_by_jobs(endings, capsys, tmp_path):
     for jobs in ("1", "2"):
         assert not endings
         assert main(["explore", str(ROOT / "configs/explore/fault_zap.toml"), "--module", "1.5.24", "--jobs", jobs, "--out", str(tmp_path)]) == 0
         assert "1 scenario, 1909 states: 1 passed" in capsys.readouterr().out
     assert endings
+
+
+def test_what_is_looked_up_again_by_two_threads_is_what_one_finds(endings):
+    [scenario] = load(ROOT / "configs/explore/fault_zap_two_vcpus.toml", ["1.5.24"])
+    search = Search(scenario)
+    search.scout()
+    search.search(jobs=2)
+    numbers = np.arange(int(search.counts[states.N_STATES]))[::3]
+    shared, search.jobs = search.successors(numbers), 1
+    assert all((mine == other).all() for mine, other in zip(search.successors(numbers), shared))
+    first, arcs = search.arcs(int(search.counts[states.NEXT]))
+    for number, begin, end in zip(numbers[::50], shared[0][::50], shared[0][1::50]):
+        then = arcs[first[number]:first[number] + end - begin]
+        assert (then & states.LAST - 1 == shared[1][begin:end, kernel.THEN]).all() and (then & states.LAST != 0).tolist() == [False] * (end - begin - 1) + [True]

@@ -49,3 +49,14 @@ def test_a_taker_looks_again_at_what_came_between(monkeypatch, function, others,
     monkeypatch.setattr(rwlock, "atomics", busy)
     assert getattr(rwlock, function).py_func(0) == answer
     assert busy.word == after
+
+
+@pytest.mark.parametrize("function, word", [
+    ("take_shared", WAITING), ("take_shared", READER + WAITING), ("take_exclusive", READER + WAITING), ("take_exclusive", WRITER + WAITING),
+])
+def test_a_taker_that_waits_and_is_noted_only_reads(monkeypatch, function, word):
+    """As Linux's atomic_cond_read: the line stays with the one who has to drop the lock."""
+    busy = Busy(word)
+    monkeypatch.setattr(busy, "compare_swap64", lambda *_: pytest.fail("it writes"), raising=True)
+    monkeypatch.setattr(rwlock, "atomics", busy)
+    assert getattr(rwlock, function).py_func(0) == NOT_YET

@@ -118,3 +118,11 @@ def test_an_entry_that_is_forgotten_is_never_missed():
         wiped += int(kept.words[0] != forgetful.words[0])
         assert (kept.count, kept.listed) == (forgetful.count, forgetful.listed)
     assert wiped > 500 and kept.words[0]
+
+
+def test_a_page_is_listed_once_wherever_in_the_list_it_is():
+    vcpu = Vcpu()
+    for page in (*[1] * EPF_THRESHOLD, 7, 8, 9, 8, 9, 7):
+        vcpu.enter(rip=100)
+        vcpu.faults(rip=100, page=page)
+    assert vcpu.listed == [7, 8, 9]

@@ -2,19 +2,21 @@
 
 Made from the syntax tree, so that they go on applying when a file changes; what is changed is named by its function
 and its text, not by its line.  The copy of the tree has no caches: what was compiled from other text is not used.
+A change with which a file cannot be imported is called so: no test has seen it, but nobody could miss it.
 """
 
 import ast
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Iterator, NamedTuple
+from typing import Iterable, Iterator, NamedTuple
 
-from tests.mutants.running import KILLED, SURVIVED
+from tests.leash import end_with
+from tests.mutants.running import KILLED, SURVIVED, UNIMPORTED, UNMADE
 
 ROOT = Path(__file__).parent.parent.parent
 CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info", ".pytest_cache", ".hypothesis")
@@ -150,34 +152,42 @@ def _changes(text: str):
 
 # --- running ---
 
-class Tree:
-    """A copy of the project in which one file at a time is changed."""
+# What pytest answers where no test has begun: pytest.ExitCode.INTERRUPTED with -x, and USAGE_ERROR of a conftest.
+NOT_BEGUN = (2, 4)
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        shutil.copytree(ROOT, folder, ignore=left_behind)
 
-    def judge(self, mutant: SourceMutant, limit_s: float) -> tuple[str, str]:
-        place = self.folder / mutant.target.file
-        times, text = place.stat(), place.read_text()
+def judge(mutant: SourceMutant) -> tuple[str, str]:
+    """(verdict, by whom), in a copy of the tree with the change."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        place = copy(Path(folder)) / mutant.target.file
+        text = place.read_text()
         place.write_text(text[:mutant.start] + mutant.new + text[mutant.end:])
-        try:
-            return self._ask(mutant.target.tests, limit_s)
-        finally:
-            place.write_text(text)
-            os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+        code, said = ask(Path(folder), "-x", *mutant.target.tests)
+    failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR", "E  "))]
+    by = failed[-1] if failed else f"pytest ended with {code}"
+    if code in NOT_BEGUN:
+        return UNIMPORTED, by
+    return {0: (SURVIVED, "")}.get(code, (KILLED, by) if code == 1 or code < 0 else (UNMADE, by))
 
-    def _ask(self, tests: tuple[str, ...], limit_s: float) -> tuple[str, str]:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-        asked = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                 start_new_session=True, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
-        try:
-            said, _ = asked.communicate(timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(asked.pid, signal.SIGKILL)
-            asked.wait()
-            return KILLED, f"not done in {limit_s:g} s"
-        if asked.returncode == 0:
-            return SURVIVED, ""
-        failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        return KILLED, failed[0] if failed else f"pytest ended with {asked.returncode}"
+
+def refused(folder: Path, targets: Iterable[Target]) -> str:
+    """Why the tests of some targets cannot be collected in the tree as it is; "" if they can."""
+    tests = sorted({test for target in targets for test in target.tests})
+    code, said = ask(copy(folder), "--collect-only", *tests)
+    return "" if code == 0 else f"the tests cannot be collected without a change either: {said.strip().splitlines()[-1]}"
+
+
+def copy(folder: Path) -> Path:
+    """A copy of the tree, without caches: none that knows a changed file by its time is right."""
+    shutil.copytree(ROOT, folder, ignore=left_behind, dirs_exist_ok=True)
+    return folder
+
+
+def ask(folder: Path, *arguments: str) -> tuple[int, str]:
+    """How pytest ends in a tree, and what it says."""
+    parent = os.getpid()
+    asked = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments], cwd=folder,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=lambda: end_with(parent),
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
+    return asked.returncode, asked.stdout

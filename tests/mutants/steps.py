@@ -4,9 +4,9 @@
     its constant one more or less; a bit of its mask less, or more; another match
     another word (8 bytes on), another width, another register
 
-Rows that are the same in two levels or releases are changed once.  Not touched, as nothing can show it: marks for a
-driver (counters, spans, where the module has halted), rows that no call gets to, what is written into a register that
-is not read any more, bit 63 of a number that is counted, and the test of the lowest step of a walk, which always ends it.
+Rows that are the same in two levels or releases are changed once, in the first release in which it can show.  Not
+touched: marks for a driver (counters, spans, where the module has halted).  What nothing can show is made with its
+reason, and not tried: class Shown.
 """
 
 from dataclasses import replace
@@ -20,12 +20,14 @@ from harness.protocol.seamcalls import seamcalls
 from kernels.ops import OP_TABLE, Kind, Op, Register as R
 from kernels.words import TDCS_PAGES
 from tests.mutants.rows import HELD
+from tests.mutants.values import Values
 
 UNTOUCHED = {Op.CALL_BEGIN, Op.CALL_END, Op.COUNT, Op.BEGIN, Op.END, Op.SPEND, Op.OVERDUE, Op.HALT, Op.STOP}
 READ_VALUE = {Op.STORE, Op.EXCHANGE, Op.SWAP, Op.ADD, Op.OR, Op.AND, Op.ENTRY_REPLACE, Op.WALK, Op.ZERO_PAGE, Op.LET,
               Op.MERGE, Op.ANSWER, Op.TLB_FORGET}
 READ_SOURCE = {Op.STORE, Op.EXCHANGE, Op.SWAP, Op.ADD, Op.ENTRY_REPLACE, Op.LET, Op.MERGE, Op.INDEX, Op.TEST, Op.STATE,
                Op.IN, Op.EPOCH_TRACKED}
+SETS = (Op.IN, Op.LOAD_IN, Op.READ_ENTRY)                 # their mask is a set of values
 TD_EXIT = "td_exit"
 
 
@@ -38,6 +40,7 @@ class StepMutant(NamedTuple):
     place: int
     said: str
     what: str
+    unseen: str = ""             # why nothing can show it
 
     @property
     def name(self) -> str:
@@ -54,12 +57,14 @@ class StepMutant(NamedTuple):
 
 
 def mutants(releases: tuple[str, ...]) -> Iterator[StepMutant]:
+    """Those that can be seen, and behind them the others, with `unseen`."""
+    unseen: dict[tuple, StepMutant] = {}
     seen = set()
     for release in releases:
         lowest = {row.name: min(row.levels) for row in seamcalls(BY_NAME[release])}
         for call in [*(row.name for row in seamcalls(BY_NAME[release]) if row.name in HELD), TD_EXIT]:
             listing = listing_of(release, call)
-            rows, shown = listing.rows, Shown(listing.program(), lowest.get(call, 0))
+            rows, shown = listing.rows, Shown(listing.program(), release, call, lowest.get(call, 0))
             first, last = span(rows, call)
             label, entered = "", first
             for place in range(first, last):
@@ -67,66 +72,55 @@ def mutants(releases: tuple[str, ...]) -> Iterator[StepMutant]:
                 for each in row.labels:
                     if each == call or each.startswith(f"{call}.level"):
                         label, entered = each, place
-                if row.op in UNTOUCHED or row.register == R.HALTED_AT or not shown.reached(place):
+                if row.op in UNTOUCHED or row.register == R.HALTED_AT:
                     continue
                 signature = (call, row.op, row.base, row.offset, row.width, row.register, row.source, row.value, row.mask,
                              row.match, row.text, bool(row.next), bool(row.otherwise))
                 if isinstance(row.value, str):
                     signature = signature[:7] + signature[8:]
                 signature += tuple((neighbour.op, neighbour.text) for neighbour in rows[place + 1:place + 2])
-                if signature in seen:
-                    continue
-                seen.add(signature)
                 for what, _ in _changes(rows, place):
-                    if shown.by(place, row, what):
-                        yield StepMutant(release, call, label, place - entered, _said(row), what)
+                    key = *signature, what
+                    mutant = StepMutant(release, call, label, place - entered, _said(row), what, shown.never(place, row, what))
+                    if mutant.unseen:
+                        unseen[key] = mutant
+                    elif key not in seen:
+                        seen.add(key)
+                        yield mutant
+    yield from (mutant for key, mutant in unseen.items() if key not in seen)
 
 
 class Shown:
-    """Whether a change of a row can show at all, by where a program goes and which registers it reads."""
+    """Why a change of a row cannot show, by where a program goes, which registers it reads and which values they have."""
 
-    def __init__(self, program: Program, lowest: int):
+    def __init__(self, program: Program, release: str, call: str, lowest: int):
         """lowest: of the levels at which the call can be made"""
         self.rows, self.live, self.lowest = program.rows, live_registers(program), lowest
-        self.found, waiting = set(), [place for name, place in program.labels.items() if name.startswith("stage.")]
-        while waiting:
-            place = waiting.pop()
-            if place not in self.found:
-                self.found.add(place)
-                waiting += successors(self.rows[place], self.rows)
+        self.values = Values(program, release, call)
 
-    def reached(self, place: int) -> bool:
-        return place in self.found
-
-    def by(self, place: int, row: Row, what: str) -> bool:
+    def never(self, place: int, row: Row, what: str) -> str:
+        """The reason; "" if it may show."""
+        if place not in self.values.before:
+            return "no call gets to the row"
         if row.op == Op.WALK and (row.value < self.lowest or row.value == self.lowest and "its test" in what):
-            return False
+            return "the lowest step of a walk always ends it"
         if row.op == Op.TEST and row.mask == -1 and what == "mask without its highest bit":
-            return False
-        if (bit := changed_bit(row, what)) is not None and self._never(place, row, bit):
-            return False
+            return "bit 63 of a number that is counted"
+        bit = changed_bit(row, what)
+        if bit is not None and (bit >= 64 or row.op in SETS and not self.values.asked(place) >> bit & 1):
+            return "no word or register has that value there"
+        if row.op == Op.IN and row.text == "enough" and bit == TDCS_PAGES:
+            return "with so many pages the TD is ready, and the row is not asked"
+        if bit is not None and row.op in (Op.MERGE, Op.INDEX, Op.ENTRY_REPLACE) \
+                and (bit >= ADDRESS_BITS or row.op == Op.MERGE and bit == GUEST_BITS):
+            return "no memory of the model lies so high"
+        if row.op == Op.LOAD and row.width == 8 and bit == 7:
+            return "the numbers in a byte are small"
         if what == "another register" or what == "left out" and row.op in (Op.LET, Op.INDEX, Op.MERGE, Op.STATE) and not row.next:
             behind = [self.live[target] for target in successors(self.rows[place], self.rows)]
-            return row.register >= 64 or any(int(live) >> row.register & 1 for live in behind)
-        return True
-
-
-    def _never(self, place: int, row: Row, bit: int) -> bool:
-        """Whether a bit of a mask is one that no word has there.
-
-        Of an address that no memory of the model reaches; of a byte, as its numbers are small; of a set of states, one
-        that the call has refused when it read the entry; of a set of counts, the one with which the TD is ready at once.
-        """
-        if row.op in (Op.MERGE, Op.INDEX, Op.ENTRY_REPLACE):
-            return bit >= ADDRESS_BITS or row.op == Op.MERGE and bit == GUEST_BITS
-        if row.op == Op.LOAD and row.width == 8:
-            return bit == 7
-        if row.op == Op.LOAD_IN and row.width == 8:
-            return bit > 15
-        if row.op == Op.IN and row.source == R.STATE:
-            read = next((each for each in self.rows[place::-1] if each["op"] == Op.READ_ENTRY), None)
-            return read is not None and not int(read["mask"]) >> bit & 1
-        return row.op == Op.IN and row.text == "enough" and bit == TDCS_PAGES
+            if row.register < 64 and not any(int(live) >> row.register & 1 for live in behind):
+                return "nothing reads the register any more"
+        return ""
 
 
 def changed_bit(row: Row, what: str) -> int | None:
@@ -202,9 +196,10 @@ def _changes(rows: list[Row], place: int):
         mask = row.mask & (1 << _width(row)) - 1
         yield "mask without its lowest bit", put(mask=mask & mask - 1)
         yield "mask without its highest bit", put(mask=mask & ~(1 << mask.bit_length() - 1))
-        if row.op in (Op.IN, Op.LOAD_IN, Op.READ_ENTRY) and row.mask != -1:
-            for bit in range(16 if row.op != Op.LOAD_IN else 11):
-                if mask >> bit & mask.bit_length() > 1:
+        if row.op in SETS and row.mask != -1:
+            ends = (mask & -mask).bit_length() - 1, mask.bit_length() - 1
+            for bit in range(16):
+                if bit not in ends:
                     yield f"mask with bit {bit} changed", put(mask=mask ^ 1 << bit)
         elif mask.bit_length() < _width(row):
             yield "mask with a higher bit", put(mask=mask | 1 << mask.bit_length())

@@ -8,7 +8,7 @@ from harness.protocol.releases import BY_NAME
 from harness.protocol.seamcalls import by_name, seamcalls
 from kernels.epoch import epoch_word
 from kernels.words import (
-    OP_STATE_START_EXPORT, PT_EPT, PT_REG, STATE, TD_KEYS_CONFIGURED, TDCS_PAGES, TDCS_PAGES_MAX, status_name,
+        OP_STATE_START_EXPORT, PT_EPT, PT_REG, STATE, TD_KEYS_CONFIGURED, TDCS_PAGES, TDCS_PAGES_MAX, TDVPS_PAGES, TDVPS_PAGES_MAX, status_name,
 )
 from tests.accesses import recorded
 from tests.protocol.alone import Try
@@ -20,7 +20,8 @@ from tests.stage import Stage
 # --- op_states ---
 
 # op_state_lookup.c, by call: UNINITIALIZED 0, INITIALIZED 1, RUNNABLE 2, LIVE_EXPORT 3, PAUSED_EXPORT 4, POST_EXPORT 5,
-# MEMORY_IMPORT 6, STATE_IMPORT 7, POST_IMPORT 8, LIVE_IMPORT 9, FAILED_IMPORT 10.
+# MEMORY_IMPORT 6, STATE_IMPORT 7, POST_IMPORT 8, LIVE_IMPORT 9, FAILED_IMPORT 10.  From 1.5.24 on START_IMPORT 11, in which
+# none of these is allowed; from 1.5.34 on START_EXPORT 12, which is as RUNNABLE.
 OP_STATES = {
     "tdh_mng_init": "0", "tdh_mng_rdwr": "1 2 3 4 5 6 7 8 9 10", "tdh_mr_extend": "1", "tdh_mr_finalize": "1",
     "tdh_vp_create": "1 7", "tdh_vp_addcx": "1 7", "tdh_vp_init": "1", "tdh_vp_init_apicid": "1", "tdh_vp_enter": "2 3 9",
@@ -31,9 +32,16 @@ OP_STATES = {
     "tdh_mem_rd": "1 2 3 4 5 6 7 8 9 10", "tdh_mem_wr": "1 2 3 6 7 8 9 10", "tdh_mem_page_promote": "1 2 3 4 5 8 9", "tdh_mem_page_demote": "1 2 3 4 5 8 9",
     "tdh_mem_page_relocate": "1 2 3 4 5 8 9",
 }
-MODELLED = (0, 1, 2, 3, 9)       # those of a TD of which nothing is on its way to or from another machine
+STATES_OF = {"1.5.05": range(11), "1.5.24": range(12), "1.5.34": range(13)}
+MODELLED = (0, 1, 2, 3, 9, 12)   # those of a TD of which nothing is on its way to or from another machine
 WITHOUT = {"tdh_mng_create", "tdh_mng_add_cx", "tdh_mng_key_config", "tdh_mng_vpflushdone", "tdh_mng_key_freeid",
            "tdh_vp_flush"}       # they look at the lifecycle
+
+
+def allowed_in(release: str, call: str) -> list[int]:
+    """The op_states of a release in which a call is allowed."""
+    allowed = [int(word) for word in OP_STATES[call].split()]
+    return allowed + [OP_STATE_START_EXPORT] * (2 in allowed and OP_STATE_START_EXPORT in STATES_OF[release])
 
 
 def test_every_call_that_looks_at_the_op_state_is_in_the_table():
@@ -44,9 +52,9 @@ def test_every_call_that_looks_at_the_op_state_is_in_the_table():
 @pytest.mark.parametrize("call", OP_STATES)
 @pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
 def test_a_call_is_allowed_in_the_op_states_of_the_modules_table(release, call):
-    allowed = {int(word) for word in OP_STATES[call].split()}
+    allowed = allowed_in(release, call)
     row = by_name(BY_NAME[release])[call]
-    for op_state in range(11):
+    for op_state in STATES_OF[release]:
         tried = Try(release, call, levels(row)[0])
         tried.set("op_state", op_state)
         answer = tried.run()[1]
@@ -62,21 +70,32 @@ def test_a_call_is_allowed_in_the_op_states_of_the_modules_table(release, call):
 def test_a_td_with_all_the_tdcx_pages_it_must_have_gets_more_only_while_it_is_new(release, call):
     """With fewer it has no op_state.  tdh_mng_add_cx.c:88-93"""
     for pages, op_state, wanted in [
-            (TDCS_PAGES - 1, 0, "TDX_SUCCESS"), (TDCS_PAGES - 1, 2, "TDX_SUCCESS"), (TDCS_PAGES, 0, "TDX_SUCCESS"),
-            (TDCS_PAGES_MAX - 1, 0, "TDX_SUCCESS"), (TDCS_PAGES, 1, "TDX_OP_STATE_INCORRECT"), (TDCS_PAGES, 10, "TDX_OP_STATE_INCORRECT"),
-            (TDCS_PAGES_MAX - 1, 2, "TDX_OP_STATE_INCORRECT"), (TDCS_PAGES_MAX, 0, "TDX_TDCX_NUM_INCORRECT"),
-            (255, 0, "TDX_TDCX_NUM_INCORRECT")]:
+            (TDCS_PAGES - 1, 0, "TDX_SUCCESS"), (TDCS_PAGES - 1, 2, "TDX_SUCCESS"),
+            *((pages, 0, "TDX_SUCCESS") for pages in range(TDCS_PAGES, TDCS_PAGES_MAX)),
+            *((TDCS_PAGES, op_state, "TDX_OP_STATE_INCORRECT") for op_state in STATES_OF[release][1:]),
+            *((pages, 2, "TDX_OP_STATE_INCORRECT") for pages in range(TDCS_PAGES, TDCS_PAGES_MAX)),
+            (TDCS_PAGES_MAX, 0, "TDX_TDCX_NUM_INCORRECT"), (255, 0, "TDX_TDCX_NUM_INCORRECT")]:
         tried = Try(release, call, "tdcx")
         tried.stage.set_lifecycle(TD_KEYS_CONFIGURED, tdcx=pages)
         tried.set("op_state", op_state)
         assert tried.run()[1].startswith(wanted), (pages, op_state)
 
 
+@pytest.mark.parametrize("call", ["tdh_vp_enter", "tdh_vp_init", "tdh_vp_init_apicid", "tdh_vp_rd_wr"])
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+def test_a_vcpu_needs_its_tdcx_pages_and_may_have_those_of_l2_vms(release, call):
+    """MIN_TDVPS_PAGES, MAX_TDVPS_PAGES: the TDVPR is one of them."""
+    for pages in range(TDVPS_PAGES_MAX):
+        tried = Try(release, call, 0)
+        tried.set("tdcx", pages)
+        assert (tried.run()[1] == "TDX_SUCCESS") == (pages >= TDVPS_PAGES - 1), pages
+
+
 @pytest.mark.parametrize("call, level", [("tdh_mem_page_remove", 0), ("tdh_mem_page_remove", 1)])
 @pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
 def test_a_page_that_is_removed_while_its_td_is_imported_leaves_a_mark(release, call, level):
     """From MEMORY_IMPORT to LIVE_IMPORT; what was removed then is not imported again by mistake.  tdh_mem_page_remove.c"""
-    for op_state in map(int, OP_STATES[call].split()):
+    for op_state in allowed_in(release, call):
         tried = Try(release, call, level)
         tried.set("op_state", op_state)
         assert tried.run()[1] == "TDX_SUCCESS"
@@ -99,7 +118,7 @@ def test_an_sept_page_is_removed_only_if_all_its_entries_are_free(release, call,
 
 
 # While the TD may run: RUNNABLE, LIVE_EXPORT, LIVE_IMPORT, from 1.5.34 START_EXPORT.  helpers.h:1218-1236
-MAY_RUN = (2, 3, 9)
+MAY_RUN = (2, 3, 9, OP_STATE_START_EXPORT)
 TRACKING = [("tdh_mem_page_remove", 0), ("tdh_mem_page_remove", 1), ("tdh_mem_sept_remove", 1), ("tdh_mem_sept_remove", 2),
             ("tdh_mem_page_promote", 1), ("tdh_mem_page_demote", 1), ("tdh_mem_page_relocate", 0), ("tdh_mem_range_unblock", 0)]
 
@@ -107,7 +126,7 @@ TRACKING = [("tdh_mem_page_remove", 0), ("tdh_mem_page_remove", 1), ("tdh_mem_se
 @pytest.mark.parametrize("call, level", TRACKING)
 @pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
 def test_tracking_is_asked_for_while_the_td_may_run(release, call, level):
-    for op_state in map(int, OP_STATES[call].split()):
+    for op_state in allowed_in(release, call):
         tried = Try(release, call, level)
         tried.set("op_state", op_state)
         tried.stage.set_word("epoch", epoch_word(0), width=64)       # no epoch has passed since the BLOCK
@@ -145,6 +164,7 @@ def test_a_call_is_allowed_in_its_lifecycle_states_only(release, call):
 
 # --- entry states before the TD runs ---
 
+BLOCKED_COUNTS = ("blocked_count", "pending_blocked_count")     # from 1.5.34 on, in pages of 4 KiB
 UNBLOCKED = {"BLOCKED": "MAPPED", "PEND_BLOCKED": "PENDING"}
 # What an entry becomes while nobody can have a translation to its page, so that it need not be blocked and tracked.
 UNTRACKED = {
@@ -172,7 +192,12 @@ def test_before_the_td_runs_nothing_has_to_be_blocked_or_tracked(release, call):
             for region in stage.layout.regions:
                 if region.name.startswith("pamt_"):
                     stage.memory.set_word(region.offset + PAMT_BEPOCH, 5)
+            for word in BLOCKED_COUNTS:
+                stage.set_word(word, 1 << 20, width=64)
             assert status_name(stage.actor("host0").call(call, page, level)) == "TDX_SUCCESS", state
+            fewer = [(1 << 20) - stage.word(word, width=64) for word in BLOCKED_COUNTS]
+            size = 512 ** level * (release == "1.5.34")
+            assert fewer == [size * (state in ("NL_BLOCKED", "BLOCKED")), size * (state == "PEND_BLOCKED")], state
             word = stage.as_state(after, page, level)
             if call == "tdh_mem_page_relocate":
                 word = STATE[after].word(stage.layout.hpa("data", stage.layout.pages), access=stage.release.access)
@@ -223,18 +248,6 @@ def test_only_the_last_tdcx_page_of_a_td_needs_a_random_number():
         stage.set_lifecycle(1, tdcx=tdcx)
         answer = status_name(stage.actor("host0").call("tdh_mng_add_cx", page, "tdcx"))
         assert answer == ("TDX_RND_NO_ENTROPY" if tdcx == TDCS_PAGES - 1 else "TDX_SUCCESS")
-
-
-# --- START_EXPORT, from 1.5.34 ---
-
-STARTING = [row.name for row in seamcalls(BY_NAME["1.5.34"]) if row.name in OP_STATES and "2" in OP_STATES[row.name].split()]
-
-
-@pytest.mark.parametrize("call", STARTING)
-def test_a_td_is_one_that_runs_while_its_export_starts(call):
-    tried = Try("1.5.34", call, levels(by_name(BY_NAME["1.5.34"])[call])[0])
-    tried.set("op_state", OP_STATE_START_EXPORT)
-    assert tried.run()[1] == "TDX_SUCCESS"
 
 
 def test_calls_are_those_of_the_tables():

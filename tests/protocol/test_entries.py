@@ -3,13 +3,14 @@
 import pytest
 
 from harness.memory.layout import PAMT_BEPOCH, TDVPS_TLB, TLB_ENTRIES
+from harness.protocol.releases import BY_NAME, ENTRY
 from kernels.epoch import epoch_word
 from kernels.ops import Op, Register as R
-from kernels.words import HPA_MASK, PT_EPT, PT_NDA, PT_REG, STATE, TDEL, TDHP, status_name
+from kernels.words import ENTRY_STATES, HPA_MASK, PT_EPT, PT_NDA, PT_REG, STATE, TDEL, TDHP, status_name
 from tests.protocol.alone import Try, list_pages
 from tests.protocol.order_lines import LOOK
 from tests.protocol.test_orders import LINES, line_of
-from tests.protocol.test_seamcalls import locks_of
+from tests.protocol.test_seamcalls import BECOMES, expected, locks_of
 from tests.ready import caller, ready
 from tests.stage import Stage
 
@@ -57,6 +58,48 @@ def test_an_entry_that_a_call_has_locked_is_locked_for_all_until_it_is_given_bac
                     assert tried.stage.memory.word(int(actor.registers[held.base]) + held.offset) & TDEL, actor
             actor.step()
         assert rows, level
+
+
+CHANGES_MEANWHILE = [("tdh_mem_rd", 0), ("tdh_mem_wr", 0), ("tdg_mem_page_accept", 0), ("tdg_mem_page_accept", 1)]
+
+
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+@pytest.mark.parametrize("call, level", CHANGES_MEANWHILE)
+def test_the_state_that_counts_is_that_of_the_locked_entry(release, call, level):
+    """Whatever the walk has found; but up to 1.5.25 ACCEPT knows from the walk whether the entry is a leaf."""
+    order = next(order for each, order, at in LINES if (each, order.call, at) == (release, call, level))
+    parts = line_of(release, order, level).parts
+    locks = next(index for index, part in enumerate(parts) if part.token.startswith("ENT"))
+    before = sum(len(part.accesses) for part in parts[:locks])
+    for found in ("FREE", "PENDING") if call == "tdg_mem_page_accept" else ("MAPPED",):
+        for state in (state.name for state in ENTRY_STATES if level or not state.name.startswith("NL_")):
+            tried = Try(release, call, level)
+            tried.stage.set_entry(tried.page, found, level)
+            word = tried.stage.as_state(state, tried.page, level)
+            assert tried.run({before: lambda: tried.set("ENTRY", word)})[1] == meanwhile(release, call, found, state, level), (found, state)
+
+
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+@pytest.mark.parametrize("call, level", [("tdh_mem_rd", 0), ("tdh_mem_wr", 0)])
+def test_a_large_page_that_is_split_behind_the_walk_is_not_read(release, call, level):
+    for state in ("NL_MAPPED", "NL_BLOCKED"):
+        stage = Stage(release=release)
+        page = ready(stage, call, level)
+        stage.map_page(page, "MAPPED", 1)
+        actor = caller(stage, call).begin(call, page, level).before(Op.ENTRY_TAKE)
+        stage.set_entry(page, state, 1)
+        assert status_name(actor.finish()) == "TDX_EPT_ENTRY_STATE_INCORRECT|RCX", state
+
+
+def meanwhile(release, call, found, state, level) -> str:
+    """The answer where the walk has found the entry in one state and the lock in another."""
+    if call != "tdg_mem_page_accept":
+        return "TDX_SUCCESS" if state in BECOMES[call] else "TDX_EPT_ENTRY_STATE_INCORRECT|RCX"
+    if BY_NAME[release].accept_leaf == ENTRY:
+        return expected(call, state, level, release)
+    if found == "FREE" and state != "FREE":
+        return f"TDX_PAGE_SIZE_MISMATCH|level {level}"
+    return expected(call, state, level, release) if STATE[state].leaf else "EXIT_REASON_EPT_VIOLATION"
 
 
 @pytest.mark.parametrize("call", ["tdh_mem_page_remove"])
@@ -273,18 +316,35 @@ def test_an_ept_violation_of_a_guests_call_leaves_the_timer_running_wherever_its
         assert status_name(guest.call(call, page, 0)) == "EXIT_REASON_EPT_VIOLATION" and guest.registers[R.REFUSED] == 1
 
 
+# --- PROMOTE ---
+
+@pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
+@pytest.mark.parametrize("call", ["tdh_mem_page_promote"])
+def test_pages_are_merged_if_they_are_mapped_or_pending_all_of_them(release, call):
+    """tdh_mem_page_promote.c: the first is looked at, the others must be like it."""
+    for state in (state.name for state in ENTRY_STATES if state.leaf):
+        stage = Stage(release=release)
+        page = ready(stage, call, 1)
+        for part in range(512):
+            stage.set_entry(part, state)
+        answer = status_name(caller(stage, call).call(call, page, 1))
+        assert answer == ("TDX_SUCCESS" if state in ("MAPPED", "PENDING") else "TDX_EPT_INVALID_PROMOTE_CONDITIONS|RCX"), state
+        assert locks_of(stage) == {}
+
+
 # --- ACCEPT below a large page ---
 
 ACCEPTED = ("MAPPED", "BLOCKEDW", "EXP_BLOCKEDW", "EXP_DIRTY", "EXP_DIRTY_BLOCKEDW")
 
 
 @pytest.mark.parametrize("release", ["1.5.05", "1.5.24", "1.5.34"])
-@pytest.mark.parametrize("above", [1, 2])
-def test_accept_below_a_large_page_says_at_which_level_it_is_accepted(release, above):
+@pytest.mark.parametrize("level, above", [(0, 1), (0, 2), (1, 2)])
+@pytest.mark.parametrize("call", ["tdg_mem_page_accept"])
+def test_accept_below_a_large_page_says_at_which_level_it_is_accepted(release, call, level, above):
     for state in (state for state in STATE.values() if state.leaf and not state.name.startswith("MMIO")):
         stage = Stage(release=release)
         stage.map_page(0, state.name, above)
-        answer = status_name(caller(stage, "tdg_mem_page_accept").call("tdg_mem_page_accept", 5, 0))
+        answer = status_name(caller(stage, call).call(call, 512 if level else 5, level))
         assert answer == (f"TDX_PAGE_ALREADY_ACCEPTED|level {above}" if state.name in ACCEPTED
                           else "EXIT_REASON_EPT_VIOLATION"), state.name
         assert locks_of(stage) == {}

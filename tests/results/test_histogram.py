@@ -51,6 +51,7 @@ def test_what_is_written_is_read_again(values):
 
 def test_nothing_has_no_quantile():
     assert Histogram().quantile(0.5) is None
+    assert (Histogram().total, Histogram().greatest) == (0, 0)
 
 
 def test_below_the_whole_of_it_lie_all_values_up_to_the_greatest():
@@ -73,3 +74,11 @@ def test_a_percentile_takes_as_many_samples_as_have_one_beyond_it(percentile, ne
     assert schema.samples_needed(percentile) == needed
     for count in (needed - 1, needed):
         assert (getattr(histogram.summary(recorded([7] * count)), percentile) is None) == (count < needed)
+
+
+def test_a_summary_in_another_unit_has_one_decimal_and_in_ticks_none():
+    words = np.zeros(record.HISTOGRAM, np.int64)
+    words[histogram.bucket_of(20)], words[record.MAX] = 1, 20
+    assert histogram.summary(words, 3).max == 6.7
+    ticks = histogram.summary(words).max
+    assert ticks == 20 and isinstance(ticks, int)

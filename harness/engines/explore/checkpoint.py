@@ -86,7 +86,7 @@ def resume(search, path: Path) -> bool:
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return False                     # what is not whole is as good as none
     stored.spare, stored.note_bits, stored.said = 0, int(note_bits), ()
-    slots = stored.counts[states.TABLES:2 * states.TABLES]
+    slots = stored.counts[states.SLOTS:states.SLOTS + states.TABLES]
     for kind, table in enumerate(stored.tables_by_kind()):
         slots[kind] = min(slots[kind], len(table.index))
         interned.index_anew(table, int(slots[kind]))

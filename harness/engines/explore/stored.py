@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.memory.tables import give_back, use_large_pages, zeros
+from harness.memory.tables import apart, give_back, use_large_pages, zeros
 from kernels import buffers, interned, packed, states
 from kernels.moves import ACTORS_MAX
 
@@ -33,7 +33,7 @@ class Stored:
         assert flags <= states.FLAGS_LOW + states.FLAGS_HIGH
         self.zeros = partial(zeros, folder=spill)
         self.actors, self.memory_bytes, self.alike = actors, memory_bytes, alike
-        self.counts, self.asks = np.zeros(states.COUNTS, np.int64), np.zeros(len(packed.ASKS), np.int64)
+        self.counts, self.asks = apart(np.zeros(states.COUNTS, np.int64)), np.zeros(len(packed.ASKS), np.int64)
         self.large, self.dropped, self.spare, self.note_bits = False, False, MEMORY_SPARE, 0
         self.said: tuple[int, ...] = ()          # what the fields of memories were laid out for
         self.dictionary = packed.Dictionary(np.zeros((WORDS_MAX, len(packed.FIELD)), np.int64), np.array([0, 0, 1 + MEMORY_SPARE]), np.ones(WORDS_MAX, np.int64),
@@ -60,7 +60,7 @@ class Stored:
     def _table(self, kind: int, columns: int) -> interned.Table:
         rows, at = self.most[kind], self.counts.ctypes.data
         index = self.zeros(max(states.SLOTS_FIRST, rows * 4 // 3 + 1), np.uint32)
-        return interned.Table(self.zeros((rows, columns), np.int64), index, index.ctypes.data, at + 8 * kind, at + 8 * (states.TABLES + kind),
+        return interned.Table(self.zeros((rows, columns), np.int64), index, index.ctypes.data, at + 8 * kind, at + 8 * (states.SLOTS + kind),
                               (rows + 2).bit_length(), columns, 0, np.zeros(columns, np.int64))
 
     def _weigh(self) -> None:
@@ -77,11 +77,11 @@ class Stored:
 
     def for_thread(self, asks: np.ndarray) -> states.Tables:
         """The same tables, with what each thread has of its own."""
-        locals_, memories, moves, rows = (table._replace(given=table.given.copy()) for table in self.tables_by_kind())
+        locals_, memories, moves, rows = (table._replace(given=apart(table.given)) for table in self.tables_by_kind())
         tables = self.tables
         return states.Tables(
-            tables.locals._replace(table=locals_), tables.memories._replace(table=memories, words=tables.memories.words.copy()),
-            moves, tables.states._replace(table=rows, rows=tables.states.rows.copy()), self.counts, tables.row_bytes,
+            tables.locals._replace(table=locals_), tables.memories._replace(table=memories, words=apart(tables.memories.words)),
+            moves, tables.states._replace(table=rows, rows=apart(tables.states.rows)), self.counts, tables.row_bytes,
             asks)
 
     def reset(self, cells: int, spare: int, note_bits: int) -> None:
@@ -94,7 +94,7 @@ class Stored:
             tables.memories.swapped[:counts[states.N_MEMORIES]] = 0
             tables.memories.ordered[:counts[states.N_MEMORIES]] = 0
         met = tables.locals.met[:self.actors].tolist()
-        counts[:states.TABLES] = counts[2 * states.TABLES:] = 0
+        counts[:states.SLOTS] = counts[states.SLOTS + states.TABLES:] = 0
         self.dropped = False
         counts[states.ANEW] = 1              # the indexes are emptied by who uses them next: what they had is in `slots`
         self.spare, self.note_bits = spare, note_bits
@@ -182,7 +182,7 @@ class Stored:
         self.tables = self.tables._replace(**{name: of._replace(table=table)})
         self._weigh()
         if self.counts[kind]:
-            interned.index_anew(table, int(self.counts[states.TABLES + kind]))
+            interned.index_anew(table, int(self.counts[states.SLOTS + kind]))
 
     def grow_large(self) -> None:
         """There are more states than a small search has: let the tables come in large pages."""
@@ -205,7 +205,7 @@ class Stored:
 
     def bytes_used(self) -> int:
         """What of the tables is in use, but for arcs; a page of them that was never touched is no memory."""
-        rows, slots = self.counts[:states.TABLES], self.counts[states.TABLES:2 * states.TABLES]
+        rows, slots = self.counts[:states.TABLES], self.counts[states.SLOTS:states.SLOTS + states.TABLES]
         return int((rows * self.tables.row_bytes).sum() + 4 * slots.sum() + 4 * self.counts[states.N_ENDED])
 
     def moves(self, rows: np.ndarray) -> np.ndarray:

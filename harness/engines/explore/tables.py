@@ -38,6 +38,7 @@ LARGE_STATES = 500_000           # from so many on, more is forgotten: a search 
 AGAIN = -1                       # in place of an ending: the search begins again, as it is to forget more or foresees more
 LEVEL_SHARED = 8_000             # states of a level that are worth several threads
 VIOLATIONS_MAX = states.FLAGS_LOW + states.FLAGS_HIGH - 3      # beside no_bug, no_halt, and that a move cannot be made
+NO_TURNS = np.zeros((0, kernel.RUNS), np.int64)
 CHANGES_MAX = 64                 # of priorities, in a run by PCT
 
 DONE, HALTED, DEADLOCK = "done", "halted", "deadlock"        # how a schedule ends
@@ -85,6 +86,7 @@ class Search:
         if spill:
             self.memory_bytes += int(DISK_SHARE * free_bytes(spill))
         self.workers: threads.Workers | None = None
+        self.jobs, self._again = 1, None         # threads of the search itself; States.first and .arcs, if they had to be looked up again
         self.allocate()
         self.seconds, self.interrupted = 0.0, False
         # What else to forget once there are many states; at once, if it is asked for.
@@ -154,7 +156,7 @@ class Search:
         self.run = kernel.Run(
             np.zeros(self.actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
             np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
-            np.zeros((states.ALIKE_ROOM, 5), np.int64), np.zeros(4, np.int64), np.zeros(kernel.RUNS, np.int64), np.zeros(self.actors, np.int64), *np.zeros((2, 2), np.int64),
+            np.zeros((states.ALIKE_ROOM, 5), np.int64), np.zeros(4, np.int64), np.zeros(kernel.RUNS, np.int64), np.zeros(self.actors, np.int64), *np.zeros((2, 4), np.int64),
             *np.zeros((2, 1), np.int64), np.zeros((0, kernel.RUNS), np.int64), np.zeros((1, len(kernel.ARC)), np.int64), np.zeros((1, self.actors), np.int8))
 
     def _forget_read(self) -> None:
@@ -166,6 +168,7 @@ class Search:
         known = self.known
         cells = int(known.cells[0])
         self._forget_read()
+        self._again = None
         self.stored.reset(cells, self.spare, _note_bits(self.preemptions))
         self.events[:] = 0
         self._dismiss()
@@ -256,7 +259,7 @@ class Search:
 
         goes_on   whether another search has begun it (checkpoint.py)
         """
-        began, ending, self.spare = time.perf_counter() - self.seconds * goes_on, AGAIN, 0
+        began, ending, self.spare, self.jobs = time.perf_counter() - self.seconds * goes_on, AGAIN, 0, jobs
         try:
             while goes_on or self._begins_again(ending):
                 ending = kernel.PAUSED if goes_on else self._begin()
@@ -266,7 +269,7 @@ class Search:
                         ending = AGAIN
                         break
                     with stops.noted():          # so that no table is left half made
-                        ending = self._go_on(jobs, tick)
+                        ending = self._go_on(tick)
                     if stops.asked() and not stops.raised():
                         raise KeyboardInterrupt      # of a script, which has no handler of ours
                     if ending == kernel.PAUSED:
@@ -293,15 +296,15 @@ class Search:
         self.stored.hold_state(self.first)
         return kernel.PAUSED
 
-    def _go_on(self, jobs: int, tick: Callable[[int, int], None]) -> int:
-        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if jobs > 1 else 0)
-        return self._share_level(jobs, tick) if ending == kernel.BROAD else ending
+    def _go_on(self, tick: Callable[[int, int], None]) -> int:
+        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if self.jobs > 1 else 0)
+        return self._share_level(tick) if ending == kernel.BROAD else ending
 
-    def _share_level(self, jobs: int, tick: Callable[[int, int], None]) -> int:
+    def _share_level(self, tick: Callable[[int, int], None]) -> int:
         """The level that begins, by several threads; then as _call: PAUSED is well."""
         self.stored.grow_large()
         if self.workers is None:
-            self.workers = threads.Workers(jobs, self.world, self.known, self.stored, self.run)
+            self.workers = threads.Workers(self.jobs, self.world, self.known, self.stored, self.run)
         ending = self.workers.level(self._limits(), self._give, tick)
         return kernel.PAUSED if ending == moves.FINISHED else ending
 
@@ -384,18 +387,26 @@ class Search:
 
         turns: whether `turns_read` is then to have Run.turns.  Each move and each state is there already: that none is new says that no arc is lost.
         """
-        room, before = states.ROOM + int(self.counts[states.TRANSITIONS]), self.counts[:states.TABLES].copy()
-        self.turns_read = zeros((room, kernel.RUNS), np.int64) if turns else np.zeros((0, kernel.RUNS), np.int64)
-        run = self.run._replace(
-            turns=self.turns_read, asked=np.asarray(numbers, np.int64), first=np.zeros(len(numbers) + 1, np.int64), found=zeros((room, len(kernel.ARC)), np.int64),
-            came=zeros((room, self.actors), np.int8))
-        run.mine[:] = 0
-        ending = kernel.search(kernel.READ, self.world.arrays, self.known, self.tables, run, self._limits(pause=-1))
-        assert ending == moves.FINISHED and (self.counts[:states.TABLES] == before).all(), (
+        before = self.counts[:states.TABLES].copy()
+        if self.jobs > 1 and len(numbers) >= LEVEL_SHARED and not turns:
+            workers = threads.Workers(self.jobs, self.world, self.known, self.stored, self.run)
+            found, self.turns_read = workers.read(lambda run, some: self._asking(run, some, False), numbers, self._limits(pause=-1)), NO_TURNS
+        else:
+            run = self._asking(self.run, numbers, turns)
+            ending = kernel.search(kernel.READ, self.world.arrays, self.known, self.tables, run, self._limits(pause=-1))
+            count = int(run.first[-1])
+            self.turns_read, found = run.turns[:count], (ending, run.first, run.found[:count], run.came[:count])
+        assert found[0] == moves.FINISHED and (self.counts[:states.TABLES] == before).all(), (
             f"{self.scenario.name}: what a search has made is not in its tables")
-        count = int(run.first[-1])
-        self.turns_read = self.turns_read[:count]
-        return run.first, run.found[:count], run.came[:count]
+        return found[1:]
+
+    def _asking(self, run: kernel.Run, numbers: np.ndarray, turns: bool) -> kernel.Run:
+        """With room for what READ finds."""
+        room = states.ROOM + int(self.counts[states.TRANSITIONS])
+        run.mine[:] = 0
+        return run._replace(
+            turns=zeros((room, kernel.RUNS), np.int64) if turns else NO_TURNS, asked=np.asarray(numbers, np.int64),
+            first=np.zeros(len(numbers) + 1, np.int64), found=zeros((room, len(kernel.ARC)), np.int64), came=zeros((room, self.actors), np.int8))
 
     def ended(self) -> np.ndarray:
         """The states without moves, in order."""
@@ -406,10 +417,18 @@ class Search:
         if not self.counts[states.GOES_BACK]:
             return None
         count, expanded, zeros_ = int(self.counts[states.N_STATES]), int(self.counts[states.NEXT]), self.stored.zeros
-        first, arcs = self._arcs_again(expanded) if self.counts[states.NO_ARCS] else (self.tables.states.first, self.tables.states.arcs)
+        first, arcs = self.arcs(expanded)
         marks = zeros_(count, np.uint8)
         judging.mark(expanded, first, arcs, *(zeros_(count, np.int32) for _ in "lpn"), marks)
         return marks
+
+    def arcs(self, expanded: int) -> tuple[np.ndarray, np.ndarray]:
+        """States.first and .arcs of so many states, all that have been expanded."""
+        if not self.counts[states.NO_ARCS]:
+            return self.tables.states.first, self.tables.states.arcs
+        if self._again is None:
+            self._again = self._arcs_again(expanded)
+        return self._again
 
     def _arcs_again(self, expanded: int) -> tuple[np.ndarray, np.ndarray]:
         """States.first and .arcs, looked up once more."""

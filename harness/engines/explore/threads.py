@@ -1,4 +1,5 @@
 """One search by several threads: a level's states are shared out, and the next level begins when all of them are expanded.
+So are those that are looked up again, for judging.
 
 Each worker has a world, registers and notes of accesses of its own; tables are shared (kernels/interned.py). What cannot be
 done while others work - a value that no field has room for, a word that changes for the first time, an index that is
@@ -13,6 +14,7 @@ import numpy as np
 
 from harness.engines.explore.stored import Stored
 from harness.experiment.world import World
+from harness.memory.tables import apart
 from kernels import atomics, moves, packed, search as kernel, states, symmetry
 
 ALONE = kernel.ASKING, kernel.CROWDED            # endings of a worker after which it goes on alone, for one state
@@ -42,10 +44,10 @@ class Workers:
 
     def _worker(self) -> Worker:
         block, record = self.world.start.copy(), self.world.new_record()
-        asks = np.zeros(len(packed.ASKS), np.int64)
+        asks = apart(np.zeros(len(packed.ASKS), np.int64))
         arrays = self.world.arrays._replace(base=atomics.address_of(block), own=record.ctypes.data)
-        known = self.known._replace(**{name: getattr(self.known, name).copy() for name in NOTED}, asks=asks)
-        run = kernel.Run(*(each.copy() for each in self.run))
+        known = self.known._replace(**{name: apart(getattr(self.known, name)) for name in NOTED}, asks=asks)
+        run = kernel.Run(*(apart(each) for each in self.run))
         run.events[:] = run.made[:] = run.mine[:] = 0
         return Worker(block, record, arrays, known, self.stored.for_thread(asks), run)
 
@@ -80,6 +82,22 @@ class Workers:
         worker.ending = kernel.search(kernel.BREADTH, worker.world, worker.known, worker.tables, worker.run, limits)
         if worker.ending != moves.FINISHED:
             self.stored.counts[states.STOPS] = 1
+
+    def read(self, asking: Callable[[kernel.Run, np.ndarray], kernel.Run], numbers: np.ndarray, limits: np.ndarray) -> tuple:
+        """(ending, first, arcs, came) of some states, as kernels/search.py READ finds them: a share by each worker.
+
+        asking   a worker's Run with room for what is found of some states
+        """
+        def of(worker: Worker, share: np.ndarray) -> tuple[int, kernel.Run]:
+            run = asking(worker.run, share)
+            return kernel.search(kernel.READ, worker.world, worker.known, worker.tables, run, limits), run
+
+        with self.pool:
+            found = list(self.pool.map(of, self.workers, np.array_split(numbers, len(self.workers))))
+        counts = [int(run.first[-1]) for _, run in found]
+        firsts = [run.first[1:] + before for (_, run), before in zip(found, np.cumsum([0, *counts]))]
+        return (max(ending for ending, _ in found), np.concatenate([[0], *firsts]),
+                *(np.concatenate([getattr(run, name)[:count] for (_, run), count in zip(found, counts)]) for name in ("found", "came")))
 
     def _alone(self, worker: Worker, limits: np.ndarray, give: Callable[[np.ndarray], None]) -> None:
         """One state by one worker while nobody else is at work; STOPPED if all can go on then."""

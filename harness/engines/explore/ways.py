@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.engines.explore.tables import Search
 from harness.experiment.schedule import Turn
-from kernels import moves, search as kernel, states, symmetry as alike, unwinding
+from kernels import judging, moves, search as kernel, states, symmetry as alike, unwinding
 
 Stands = tuple[int, ...]                 # by place: the actor that is there
 
@@ -251,15 +251,14 @@ class Ways:
         return bisect_right(self._levels, state) - 1
 
     def _leading(self, state: int) -> np.ndarray:
-        """bool (states,): which are on a shortest way to a state."""
+        """uint8 (states,): which are on a shortest way to a state."""
         begins = self._levels
-        leading = np.zeros(int(self.search.counts[states.N_STATES]), bool)
-        leading[state] = True
-        level = self._level(state)
+        leading = np.zeros(int(self.search.counts[states.N_STATES]), np.uint8)
+        leading[state] = 1
+        level, expanded = self._level(state), int(self.search.counts[states.NEXT])
+        first, arcs = self.search.arcs(expanded)
         for begin, end in reversed([*zip(begins[:level], begins[1:level + 1])]):
-            first, arcs, _ = self.search.successors(np.arange(begin, min(end, int(self.search.counts[states.NEXT]))))
-            hits = np.flatnonzero(leading[arcs[:, kernel.THEN]])
-            leading[begin + np.searchsorted(first, hits, side="right") - 1] = True
+            judging.lead_on(first, arcs, begin, min(end, expanded), leading)
         return leading
 
     def _search(self, state: int, suits: Callable[[Stands], bool]) -> tuple[list[Turn], Stands]:

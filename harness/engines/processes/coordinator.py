@@ -94,7 +94,7 @@ class Coordinator:
         self.workers = {
             actor: context.Process(
                 target=work, name=actor.name,
-                args=(drive_actor, actor, processors[actor.number % len(processors)], os.getpid()))
+                args=(drive_actor, actor, processors[plan.processor_of(actor, len(processors))], os.getpid()))
             for actor in plan.actors}
         self.problems: list[str] = []
         self.halt = ""

@@ -32,7 +32,7 @@ def others(plan: Plan, memory: Memory, processors: list[int], ticks_per_ns: floa
     """
     holds, locks = rows_and_locks(plan.program)
     limits = np.array([round(limit * ticks_per_ns) for limit in limits_ns(plan)], np.int64)
-    pinned = np.array([processors[actor.number % len(processors)] for actor in plan.actors], np.int64)
+    pinned = np.array([processors[plan.processor_of(actor, len(processors))] for actor in plan.actors], np.int64)
     registers, records = (plan.layout.by_name[name] for name in ("registers", "records"))
     return blame.Others(
         len(plan.actors) if plan.attributes() else 0, holds, locks, limits, pinned,

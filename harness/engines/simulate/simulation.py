@@ -119,7 +119,7 @@ class Simulation:
         actors["scratch"] = scratch - record.WORD * plan.tables.busy_count
         actors["halves"] = actors["counts_in"] = [self.halves[actor.td].ctypes.data for actor in plan.actors]
         actors["key"] = [plan.random_key(actor) for actor in plan.actors]
-        actors["processor"] = np.arange(self.count) % self.processors_count
+        actors["processor"] = [plan.processor_of(actor, self.processors_count) for actor in plan.actors]
         actors["behind"] = wheel.NOBODY
         return actors
 

@@ -6,7 +6,7 @@ for all readers that have begun before, and only then zaps it.  Linux 6.16 retri
 slot locally, as a reader, until the slot was valid again: neither could go on (commit 2bc2694fe20b).
 
 There is a memslot for each 2 MiB, in a scenario for so many pages as it says (Behaviour.slot_pages).  A vCPU's SRCU word says
-whether it is a reader, and whether somebody waits for that: who does marks it, and a reader that leaves takes the mark with it, so
+whether it is a reader, and whether its end is waited for: the host marks it so, and a reader that leaves takes the mark with it, so
 that one which comes later is not waited for.  (slots_lock lets one thread wait at a time.)
 
 Source: Linux virt/kvm/kvm_main.c (kvm_invalidate_memslot, kvm_swap_active_memslots), 6.16.

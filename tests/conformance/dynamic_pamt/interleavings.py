@@ -10,7 +10,8 @@ import numpy as np
 from harness.engines.explore import search as explore
 from harness.engines.explore.tables import HALTED
 from harness.experiment.plan import make_actors, start_registers
-from harness.experiment.scenario import File, Scenario, Script
+from harness.experiment.scenario import Scenario, Script
+from harness.experiment.scenario_keys import File
 from harness.memory.block import Memory
 from harness.memory.layout import (
     ENTRIES, PAMT_PAIR, TDR_LIFECYCLE,
