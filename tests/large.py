@@ -22,7 +22,9 @@ MEMORY_MIB = 4_000
 FILES = {
     "four_vcpus": ("1.5.24", "1.5.34"), "four_vcpus_kicked": ("1.5.24", "1.5.34"), "three_vcpus": ("1.5.24", "1.5.34"),
     "three_vcpus_two_pages": ("1.5.24", "1.5.34"), "three_vcpus_two_hosts": ("1.5.24", "1.5.34"), "three_vcpus_again": ("1.5.34",),
-    "three_vcpus_suspected": ("1.5.24",), "pamt_two_each": ("1.5.24",)}          # their releases
+    "three_vcpus_suspected": ("1.5.24",), "three_vcpus_slot": ("1.5.24",), "two_vcpus_slot": ("1.5.24",),
+    "pamt_two_each": ("1.5.24",)}                                                # their releases
+ALSO = {"three_vcpus_suspected": ("zero_step_exit",), "three_vcpus_slot": ("zero_step_exit", "do_no_vcpus_619")}      # policies, beside their own
 
 
 def run(arguments: tuple[str, ...], out) -> tuple[int, float, float]:
@@ -34,11 +36,11 @@ def run(arguments: tuple[str, ...], out) -> tuple[int, float, float]:
     return process.returncode, time.monotonic() - began, used.ru_maxrss / 1024
 
 
-def searched(name: str, module: str, jobs: int) -> list:
+def searched(name: str, module: str, policy: str, jobs: int) -> list:
     """A line of the table."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
-        given = ("explore", f"{LARGE}/{name}.toml", "--module", module, "--jobs", str(jobs),
+        given = ("explore", f"{LARGE}/{name}.toml", "--module", module, *(["--policy", policy] if policy else []), "--jobs", str(jobs),
                  "--memory-mib", str(MEMORY_MIB), "--format", "json", "--out", folder)
         with open(answer, "w") as out:
             code, took_s, memory_mib = run(given, out)
@@ -51,11 +53,14 @@ def searched(name: str, module: str, jobs: int) -> list:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.large", description=__doc__)
     parser.add_argument("--only", metavar="NAME", help="the file of this name")
+    parser.add_argument("--module", metavar="RELEASE", help="for this release")
+    parser.add_argument("--policy", metavar="NAME", help="under this policy, one of those beside the file's own (own: that one)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="threads (default: 2)")
     options, lines = parser.parse_args(), []
-    for name, module in [(name, module) for name, modules in FILES.items() for module in modules]:
-        if options.only in (None, name):
-            lines.append(searched(name, module, options.jobs))
+    rows = [(name, module, policy) for name, modules in FILES.items() for module in modules for policy in ("", *ALSO.get(name, ()))]
+    for name, module, policy in rows:
+        if options.only in (None, name) and options.module in (None, module) and options.policy in (None, policy or "own"):
+            lines.append(searched(name, module, policy, options.jobs))
             print(" ".join(map(str, lines[-1])), file=sys.stderr, flush=True)
     print(tabulate(lines, headers=["configs/explore/large", "policy", "module", "states", "transitions", "B each", "search s", "all s", "MiB", "violated", ""],
                    disable_numparse=True, colalign=("left", "left", "left", *["right"] * 6, "left", "left")), flush=True)

@@ -99,7 +99,8 @@ def policies(wanted: Wanted) -> Compared:
                  for scenario in load(path, modules, name, keys=wanted.model) if scenario.uses_flows and not scenario.must_violate]
     if not scenarios:
         raise UsageError(f"{wanted.paths[0]}: no scenario with KVM's flows (touch, remove) for --policies")
-    return Compared("policy", names, scenarios, f"module {', '.join(modules)}", modules)
+    shorter = dict.fromkeys(scenario.policy.name for name, _, scenario in scenarios if scenario.policy.name != name)
+    return Compared("policy", names, scenarios, "; ".join([f"module {', '.join(modules)}", *shorter]), modules)
 
 
 def designs(wanted: Wanted) -> Compared:
@@ -161,7 +162,7 @@ def fill(found: Matrix, compared: Compared, groups: list[list[int]], about: list
             known = [named(each) for each in found.invariants]
             raise UsageError(f"--require {named(name)}: no search of these files looks for it;"
                              f" known: {', '.join(known)}")
-    done, code = 0, DONE
+    left, code = {number: None for group in groups for number in group}, DONE
     try:
         for place, each in wanted.each(about):
             if isinstance(each, Failure):            # not decided: ?
@@ -172,10 +173,14 @@ def fill(found: Matrix, compared: Compared, groups: list[list[int]], about: list
             for number in groups[place]:
                 found.decide(scenarios[number][0], asked[number], decided, ways)
             if interrupted:
+                if each[0].kept:
+                    print(f"kept in {each[0].kept}: --resume goes on from there", file=sys.stderr)
                 raise KeyboardInterrupt
-            done += 1
+            for number in groups[place]:
+                del left[number]
     except KeyboardInterrupt:
-        print(f"interrupted in {found.by} {scenarios[groups[min(done, len(groups) - 1)][0]][0]}", file=sys.stderr)
+        found.unfinished = list(dict.fromkeys(scenarios[number][0] for number in left))
+        print(f"interrupted in {found.by} {scenarios[next(iter(left), 0)][0]}", file=sys.stderr)
         return INTERRUPTED
     return code
 
@@ -206,6 +211,7 @@ def say(found: Matrix, wanted: Wanted, about: str, code: int, labels: dict[str, 
             release = find(row["module"])
             row |= {"same": [] if wanted.modules else list(release.also), "derived": list(release.derived)}
         print(json.dumps({"files": wanted.paths, **({"modules": modules} if modules else {}), "complete": found.decided and code == DONE, "rows": rows,
+                          "unfinished": found.unfinished,
                           "required": [named(name) for name in wanted.required],
                           "keep": kept_by(found, wanted) if wanted.required else None}, indent=1))
         return
@@ -214,6 +220,8 @@ def say(found: Matrix, wanted: Wanted, about: str, code: int, labels: dict[str, 
         print(wrap(f"{' '.join(files)}{about}: steps of the shortest counterexample, or holds (? where the search was not"
                    " complete)"))
     print(exploration.matrix(found, wanted.style, labels))
+    if wanted.style == "table" and found.unfinished:
+        print("\n" + wrap(f"not finished: {', '.join(found.unfinished)}"))
     if wanted.style == "table" and wanted.required:
         names = kept_by(found, wanted)
         some = " of these" * (found.by == "module" and bool(wanted.modules))

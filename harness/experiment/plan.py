@@ -195,7 +195,7 @@ def _program(config: Config, layout: Layout) -> Program:
 
 def behaviour(config: Config) -> Behaviour:
     """What flows have to know of a workload, and of the guest."""
-    of_workload = [name for name in Behaviour._fields if name not in ("guest", "design", "acceptors", "pamt_cache", "pamt_queue", "large_pages")]
+    of_workload = [name for name in Behaviour._fields if name not in ("guest", "design", "acceptors", "pamt_cache", "pamt_queue", "large_pages", "slot_pages")]
     boots = config.workload.pattern == "boot"
     return Behaviour(**{name: getattr(config.workload, name) for name in of_workload}, guest=config.guest,
                      acceptors=config.guest.acceptors_of(config.td.vcpus, working_pages(config))[0] if boots else None,

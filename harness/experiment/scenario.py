@@ -13,7 +13,8 @@
 
 An actor's script is a list of calls (`CALL [PAGE] [level N] [retry N | retry forever]`, retried on
 BUSY), or KVM's own flow around a finite list of pages: `{ touch = [3, 3] }` for a vCPU with a guest that
-touches page 3 twice, `{ remove = [3] }` for a host thread that removes it.  A vCPU that makes
+touches page 3 twice, `{ remove = [3] }` for a host thread that removes it, `{ delete = [3] }` for one that deletes the memory slot
+of that page, of two pages, and creates it again.  A vCPU that makes
 `tdh_vp_enter` leaves again by `td_exit`, at the latest when its script is over.
 
 Each way in which all scripts can end is an *outcome*: the answers of each actor and the final words.
@@ -62,7 +63,9 @@ INVARIANTS = tuple(dict.fromkeys(("no_bug", "no_halt", "deadlock", "livelock", "
 OUTCOME_INVARIANTS = tuple(each.name for each in OF_OUTCOMES)
 GRADES = ("acceptable", "interesting", "forbidden")
 PAGES = 512                      # of the TD; scripts name pages below that
-FLOW_KEYS = {"vcpu": ("touch",), "host": ("remove", *USERS)}
+DELETE = "delete"
+FLOW_KEYS = {"vcpu": ("touch",), "host": ("remove", DELETE, *USERS)}
+SLOT_PAGES = 2                   # of a memory slot, where one is deleted
 RETRIES_MAX = 100_000
 NOT_MADE, HALT = "-", "HALT"     # in place of an answer: of a call that was not made; that shut the module down
 TYPE = " type"                   # behind the name of a PAMT entry: its type, not its lock
@@ -77,6 +80,7 @@ class Script:
     steps: tuple[Step, ...] = ()
     flow: tuple[int, ...] | None = None
     uses: str = ""               # a key of flows/pamt.py, USERS: of those pages their pairs only
+    deletes: bool = False        # the memory slots of those pages
 
     @property
     def label(self) -> str:
@@ -157,6 +161,11 @@ class Scenario:
         return any(script.flow is not None and not script.uses for script in self.scripts)
 
     @property
+    def slot_pages(self) -> int:
+        """Pages of a memory slot, if one is deleted; 0: none is."""
+        return SLOT_PAGES if any(script.deletes for script in self.scripts) else 0
+
+    @property
     def uses_pairs(self) -> bool:
         return any(script.uses for script in self.scripts)
 
@@ -177,7 +186,7 @@ class Scenario:
     def layout(self) -> Layout:
         return layout_of(self.vcpus, self.hosts, self.file.dynamic_pamt, self.uses_flows and self.file.guest.one_at_a_time,
                          bool(self.file.dpamt), inhibits=self.uses_flows and self.file.large_pages, placement=self.file.placement,
-                         whole_from=self.whole_from)
+                         whole_from=self.whole_from, slot_pages=self.slot_pages)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -199,9 +208,10 @@ class Scenario:
 
     def behaviour_of_guest(self) -> Behaviour:
         if self.uses_flows:
+            slots = {"removal": "memslot_delete", "slot_pages": self.slot_pages} if self.slot_pages else {}
             return Behaviour(guest=self.file.guest, accept_2m=bool(self.file.accept_2m), large_pages=self.file.large_pages,
                              accept_parts=0.5 if self.file.accept_2m == "either" else 0.0,
-                             design=BY_NAME[self.file.dpamt] if self.file.dpamt else None, pamt_cache=self.file.pamt_cache, pamt_queue=False)
+                             design=BY_NAME[self.file.dpamt] if self.file.dpamt else None, pamt_cache=self.file.pamt_cache, pamt_queue=False, **slots)
         return Behaviour(pamt_cache=self.file.pamt_cache)
 
     def behaviour(self) -> str:
@@ -377,11 +387,11 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
 # --- programs --------------------------------------------------------------------------------
 
 def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False, ranges: int = 0,
-              inhibits: bool = False, placement: str = BY_USE, whole_from: int | None = None) -> Layout:
-    """`ranges` of 512 pages; 0: as many as users of page pairs want, or one."""
+              inhibits: bool = False, placement: str = BY_USE, whole_from: int | None = None, slot_pages: int = 0) -> Layout:
+    """`ranges` of 512 pages; 0: as many as users of page pairs want, or one.  `slot_pages` 0: no memory slot is deleted."""
     return Layout(vcpus, vcpus + hosts, PAGES * (ranges or (RANGES if pairs else 1)), record_words=0, content_bytes=8,
                   dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs, inhibits=inhibits, placement=placement,
-                  whole_from=whole_from)
+                  whole_from=whole_from, slot_pages=slot_pages or PAGES)
 
 
 @functools.lru_cache(maxsize=64)
@@ -389,7 +399,8 @@ def _program(vcpus, hosts, module, primitive, owners, pending_ve, dynamic_pamt, 
              scripts, behaviour, design, crossed, users, plain_mode, placement, whole_from) -> Program:
     """Kept, as many scenarios have the same."""
     layout = layout_of(vcpus, hosts, dynamic_pamt, policy is not None and behaviour.guest.one_at_a_time, design is not None,
-                       inhibits=behaviour.large_pages, placement=placement, whole_from=whole_from)
+                       inhibits=behaviour.large_pages, placement=placement, whole_from=whole_from,
+                       slot_pages=behaviour.slot_pages if behaviour.removal == "memslot_delete" else 0)
     # The calls go by the count then, not entry by entry (phrases/pairs.py).
     costs = frozenset({"tdh_phymem_pamt_add_ns", "tdh_phymem_pamt_remove_ns"} if layout.frames and dynamic_pamt else ())
     options = Options(layout, primitive, owners, costs=costs, busted=busted, release=releases.find(module), attribution=False,

@@ -22,6 +22,7 @@ from harness.experiment.scenario_scripts import lacks, make_scripts
 from harness.files import read_toml, stem
 from harness.memory.layout import Layout
 from harness.memory.placement import BY_USE
+from harness.protocol.policy import at_most
 from harness.protocol.releases import BY_NAME as RELEASES, between, find
 from kernels.moves import ACTORS_MAX
 from kernels.ops import LEVELS
@@ -98,7 +99,8 @@ def _has_calls(file: File, module: str) -> bool:
 def _file(table: dict, name: str, path: str) -> File:
     try:
         implied = {"dynamic_pamt": True} if table.get("dpamt") else {}
-        return File.model_validate({"name": name} | table | implied)
+        file = File.model_validate({"name": name} | table | implied)
+        return file.model_copy(update={"policy": at_most(file.policy, file.retries_most)}) if file.retries_most else file
     except ValidationError as errors:
         raise mistake(path, *explain(errors.errors(include_url=False)[0], File)) from None
 
@@ -293,6 +295,11 @@ def _check_flows(file: File, scripts: tuple[Script, ...]) -> None:
     flows = any(script.flow is not None and not script.uses for script in scripts)
     if file.accept_2m == "either" and not file.large_pages:
         raise KeyProblem("accept_2m", file.accept_2m, "needs large_pages = true; allowed without: true, false")
+    if any(script.deletes for script in scripts):
+        mixed = [script.actor.name for script in scripts if script.actor.kind == "host" and not script.deletes]
+        if mixed or file.large_pages:
+            raise KeyProblem(f"actors.{mixed[0]}" if mixed else "large_pages", file.actors[mixed[0]] if mixed else True,
+                             "not together with { delete = [PAGE] }, the end of memory slots of two pages each")
     if file.large_pages:
         wrong = next((message for bad, message in (
             (not flows, "an actor with KVM's flows: { touch = [PAGE] } or { remove = [PAGE] }"),

@@ -42,6 +42,7 @@ class File(Table):
     name: str = Field("", description="of the scenario; not given: the file's")
     module: list[str] = Field(["1.5.05"], description="releases to search: one, a list, all, or a table of your own")
     policy: Any = Field("kick_on_busy", validate_default=True, description="of KVM's flows: as in a config")
+    retries_most: int = Field(0, ge=0, le=1 << 20, description="a policy's limit of retries that is more counts as this; 0: each is as it is")
     guest: Any = Field(DEFAULT_GUEST, validate_default=True, description="of KVM's flows: as in a config")
     large_pages: bool = Field(False, description="KVM's flows map 2 MiB as one page where they may, and split them where they must")
     accept_2m: Literal[True, False, "either"] = Field(False,
@@ -70,7 +71,7 @@ class File(Table):
     start: Start = Field(Start(), description="how memory is at the start")
     actors: dict[str, Any] = Field({},
                                    description="vcpu0, vcpu1, host0 ...: a script of calls, or { touch = [pages] }, { remove = "
-                                               "[pages] }, { use = [pages] }, { control = [pages] }, { split = [pages] }")
+                                               "[pages] }, { delete = [pages] } (their memory slots), { use = [pages] }, { control = [pages] }, { split = [pages] }")
     pairs: Pairs | None = Field(None, description="a scenario for each two of these calls in place of actors")
     expect: list[dict[str, Any]] = Field([], description="rows that grade outcomes: answers by actor, words, and grade or breaks")
 

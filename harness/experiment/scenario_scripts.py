@@ -8,7 +8,7 @@ import re
 from harness.errors import meant
 from harness.experiment.config import KeyProblem
 from harness.experiment.plan import Actor
-from harness.experiment.scenario import FLOW_KEYS, PAGES, RETRIES_MAX, Script, calls_of, kind_of
+from harness.experiment.scenario import DELETE, FLOW_KEYS, PAGES, RETRIES_MAX, Script, calls_of, kind_of
 from harness.protocol.flows.pamt import RANGES, USERS
 from harness.protocol.flows.script import CALLS_MAX, LOCK_STEPS, LOCK_WORDS, Step
 from harness.protocol import releases
@@ -39,7 +39,8 @@ def make_scripts(actors: dict, module: str, pages: int = PAGES) -> tuple[Script,
 def make_script(actor: Actor, words, module: str, pages: int = PAGES) -> Script:
     key = f"actors.{actor.name}"
     if isinstance(words, dict):
-        return Script(actor, flow=_pages(key, actor.kind, words, pages), uses=next((key for key in USERS if key in words), ""))
+        return Script(actor, flow=_pages(key, actor.kind, words, pages), uses=next((key for key in USERS if key in words), ""),
+                      deletes=DELETE in words)
     items = [words] if isinstance(words, str) else words
     if not isinstance(items, list) or not items or not all(isinstance(item, str) for item in items):
         raise KeyProblem(key, words, "must be a call, or a list of calls")

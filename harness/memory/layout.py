@@ -34,6 +34,7 @@ from kernels.words import (
 LINE = 64                        # bytes of a cache line
 PAGE = 4096
 ENTRIES = 512                    # entries of a page table
+SLOT_PAGES = ENTRIES             # pages of a memslot, if not said otherwise
 TLB_ENTRIES = 64                 # translations that a vCPU remembers (kernels/guest.py)
 MMU_NONPRESENT = 1 << 63         # SHADOW_NONPRESENT_VALUE: a mirror entry that maps nothing (spte.h)
 
@@ -125,6 +126,7 @@ class Layout:
     counted_pairs   whether the host counts the pages of each 2 MiB of data for their pair, which none has at the start
     placement       where physical pages lie (placement.py)
     passing         whether frames pass on, with a placement other than by_use
+    slot_pages      pages of a memslot, a power of two
     whole_from      with a placement: from which guest page on 2 MiB are whole 2 MiB of the host (0 or 512); None: every page
                     lies by itself
     created         whether a fresh TD has been created, built and finalized; otherwise there is none yet
@@ -132,7 +134,8 @@ class Layout:
 
     def __init__(self, vcpus, actors, pages, record_words, content_bytes=PAGE, tds=1, packages=1,
                  created=True, variables=(), dynamic_pamt=False,
-                 large_from=None, accepting=False, counted_pairs=False, placement=BY_USE, passing=False, inhibits=False, whole_from=None):
+                 large_from=None, accepting=False, counted_pairs=False, placement=BY_USE, passing=False, inhibits=False, whole_from=None,
+                 slot_pages=SLOT_PAGES):
         assert pages % ENTRIES == 0 and 1 <= tds <= TDS_MAX and 1 <= packages <= PACKAGES_MAX
         assert actors % tds == 0
         self.vcpus, self.actors, self.pages = vcpus, actors, pages
@@ -151,7 +154,7 @@ class Layout:
         self._add_machine()
         # The first TD; the others follow at distances of td_stride.
         self.first_td = self._align(PAGE)
-        self._add_vm()
+        self._add_vm(slot_pages)
         # From here to td_end lies what a fresh TD starts from; `shadow` mirrors it word by word.
         self.td_start = self._align(PAGE)
         self._add_td()
@@ -201,7 +204,7 @@ class Layout:
         for name in ("dpamt_lock", "dpamt_next", "dpamt_serving") if self.counted_pairs else ():
             self._add(name, 1, LINE)
 
-    def _add_vm(self) -> None:
+    def _add_vm(self, slot_pages) -> None:
         """KVM's words about a VM, which a fresh TD leaves as they are."""
         for name in ("mmu_lock", "mmu_owner", "wait_for_sept_zap", "vm_dead", "vm_generation", "parked",
                      "seamcall_lock", "vm_state_lock", "slots_lock", "created", "built", "vcpus_created", "retry_limit",
@@ -209,7 +212,7 @@ class Layout:
             self._add(name, 1, LINE)
         self._add("kick", self.vcpus, LINE)
         self._add("host_interrupt", max(1, self.hosts), LINE)
-        self._add("memslot", self.tables, LINE)
+        self._add("memslot", self.pages // slot_pages, LINE)
 
     def _add_td(self) -> None:
         """The module's words about a TD and its vCPUs."""

@@ -264,6 +264,17 @@ def ladder(site: str, *responses: str, on: str = "any") -> Ladder:
     return Ladder(tuple(parse_response(site, text) for text in responses), on)
 
 
+def at_most(policy: Policy, retries: int) -> Policy:
+    """The same with no more than so many retries anywhere; it has another name if that is another policy."""
+    def shorter(response: Response) -> Response:
+        doubling = min(response.doubling_to, retries)
+        return response._replace(attempts=min(response.attempts, retries), doubling_to=doubling if doubling > response.attempts else 0)
+
+    less = {site: given._replace(responses=tuple(map(shorter, given.responses))) for site in SITES if (given := getattr(policy, site))}
+    changed = policy._replace(**less)
+    return policy if changed == policy else changed._replace(name=f"{policy.name}, at most {retries} retries")
+
+
 def change(base: Policy, table: dict) -> Policy:
     """`base` with sites and switches changed, from the words of a config; raises PolicyError."""
     changes = {}

@@ -22,7 +22,8 @@ def scenario_report(found, verdict: Verdict) -> str:
              + f", x86-TSO{'' if scenario.file.seamcall_drains else ', SEAMCALLs do not drain'}" * scenario.tso
              + f", policy {scenario.policy.name}" * scenario.uses_flows + f", {scenario.file.dpamt}" * bool(scenario.file.dpamt)]
     for script in scenario.scripts:
-        verb = VERBS[script.uses] if script.uses else "touches" if script.actor.kind == "vcpu" else "removes"
+        verb = (VERBS[script.uses] if script.uses else "touches" if script.actor.kind == "vcpu" else
+                "deletes the memory slots of" if script.deletes else "removes")
         what = (f"{verb} {', '.join(map(str, script.flow))}"
                 if script.flow is not None else ", ".join(map(str, script.steps)))
         lines.append(wrap(f"  {script.actor.name}: {what}"))

@@ -21,6 +21,7 @@ class Matrix:
     steps: dict[tuple[str, str], int] = field(default_factory=dict)      # (row, invariant)
     open: Counter = field(default_factory=Counter)                       # (row, invariant): scenarios that may tell yet
     scenarios: Counter = field(default_factory=Counter)                  # HOLDS, BROKEN, OPEN: so many scenarios
+    unfinished: list[str] = field(default_factory=list)                  # rows with scenarios that were not searched to an end, when it was interrupted
 
     def ask(self, name: str, invariants) -> None:
         """A scenario of this row will be searched for these."""

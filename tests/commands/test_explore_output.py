@@ -1,5 +1,6 @@
 """What `explore` says around its tables: how many passed, what was expected, how far it is; mistakes before any search."""
 
+import itertools
 import json
 
 import pytest
@@ -101,6 +102,28 @@ def test_the_last_line_of_a_table_counts_the_scenarios_behind_it(capsys):
 def test_a_table_that_is_not_complete_says_how_many_are_not_known(capsys):
     _, out, _ = command(capsys, "explore", "--modules", LOST, "--module", "1.5.34", "--random", "20")
     assert out.splitlines()[-1] == "1 scenario: 0 keep every invariant, 0 do not, 1 not known"
+
+
+def test_a_table_that_was_interrupted_says_what_is_not_finished(capsys, tmp_path, monkeypatch):
+    run, calls = search.run, itertools.count(1)
+
+    def interrupted(*given, **keys):
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return run(*given, **keys)
+    given = ["explore", "--policies", str(ROOT / "configs/explore/slot_deleted.toml"), "--module", "1.5.24", "--out", str(tmp_path), "--format"]
+    monkeypatch.setattr(exploring.engine, "run", interrupted)
+    code, out, err = command(capsys, *given, "table")
+    table, said = out.split("not finished: ")
+    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines() if line[:1].isalpha()}
+    said = " ".join(said.partition("\n\n")[0].split()).split(", ")
+    assert code == 130 and "interrupted in policy" in err
+    assert said and all("?" in rows[name] for name in said) and rows.keys() & {"spinlock_vm", "retry16"}
+    assert not any("?" in rows[name] for name in ("spinlock_vm", "retry16"))
+    calls = itertools.count(1)
+    code, out, _ = command(capsys, *given, "json")
+    document = json.loads(out)
+    assert code == 130 and not document["complete"] and document["unfinished"] == said
 
 
 def test_every_scenario_of_several_is_announced_with_its_number(capsys, monkeypatch, tmp_path):

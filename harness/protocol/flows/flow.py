@@ -16,7 +16,7 @@ is in the guest or not (`tell_all`).
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from harness.memory.layout import LINE, MMU_NONPRESENT
+from harness.memory.layout import LINE, MMU_NONPRESENT, SLOT_PAGES
 from harness.protocol.dpamt import Design
 from harness.protocol.guest_policies import BY_NAME as GUESTS, DEFAULT, GuestPolicy
 from harness.protocol.policy import Policy
@@ -53,6 +53,7 @@ class Behaviour(NamedTuple):
     removal          what host threads do: "punch_hole", "conversion", "memslot_delete", "split", "teardown",
                      "build"
     removal_pages    pages per removal, a power of two
+    slot_pages       pages of a memslot, a power of two
     may_sleep        whether the caller of a removal may sleep (an MMU notifier may not)
     userspace_skips  how often userspace returns to the guest before it converts a page that faults
     map_gpa_share    share of the guest's steps that convert map_gpa_pages to shared and back
@@ -75,6 +76,7 @@ class Behaviour(NamedTuple):
 
     removal: str = "punch_hole"
     removal_pages: int = 1
+    slot_pages: int = SLOT_PAGES
     may_sleep: bool = True
     userspace_skips: int = 0
     map_gpa_share: float = 0.0

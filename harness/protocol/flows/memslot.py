@@ -5,8 +5,9 @@ returns to userspace, and so also while it retries a fault.  Who deletes a slot 
 for all readers that have begun before, and only then zaps it.  Linux 6.16 retried a fault on an invalid
 slot locally, as a reader, until the slot was valid again: neither could go on (commit 2bc2694fe20b).
 
-There is a memslot for each 2 MiB.  A vCPU's SRCU word is odd while it is a reader, and goes up by one
-at each end of a read side, so that a wait for "this reader" is a wait for another value.
+There is a memslot for each 2 MiB, in a scenario for so many pages as it says (Behaviour.slot_pages).  A vCPU's SRCU word says
+whether it is a reader, and whether its end is waited for: the host marks it so, and a reader that leaves takes the mark with it, so
+that one which comes later is not waited for.  (slots_lock lets one thread wait at a time.)
 
 Source: Linux virt/kvm/kvm_main.c (kvm_invalidate_memslot, kvm_swap_active_memslots), 6.16.
 """
@@ -17,21 +18,17 @@ from harness.protocol.flows.flow import Flow
 from kernels.ops import Op, Register as R
 
 VALID, INVALID, DELETED = 0, 1, 2
-SLOT_SHIFT = 9                   # pages of a memslot, as a power of two
-
-
-def _srcu(flow: Flow) -> None:
-    flow.row(Op.ADD, base=R.KICK, offset=KICK_SRCU, value=1, text="srcu")
+READER, AWAITED = 1, 2           # bits of a vCPU's SRCU word
 
 
 def read_lock(flow: Flow) -> None:
     if flow.memslots:
-        _srcu(flow)
+        flow.row(Op.OR, base=R.KICK, offset=KICK_SRCU, value=READER, text="srcu_read_lock")
 
 
 def read_unlock(flow: Flow) -> None:
     if flow.memslots:
-        _srcu(flow)
+        flow.row(Op.AND, base=R.KICK, offset=KICK_SRCU, value=~(READER | AWAITED), text="srcu_read_unlock")
 
 
 def write_out(flow: Flow) -> None:
@@ -43,8 +40,12 @@ def write_out(flow: Flow) -> None:
 
 
 def _find(flow: Flow, source: R = R.PAGE, slots_before: int = 0) -> None:
-    index(flow.listing, R.CURSOR, flow.layout.at("memslot") - LINE * slots_before, SLOT_SHIFT, LINE, source=source,
-          text="memslot")
+    index(flow.listing, R.CURSOR, flow.layout.at("memslot") - LINE * slots_before, _pages(flow).bit_length() - 1, LINE,
+          source=source, text="memslot")
+
+
+def _pages(flow: Flow) -> int:
+    return flow.behaviour.slot_pages
 
 
 def look(flow: Flow, retry) -> None:
@@ -75,9 +76,9 @@ def stop_if_invalid(flow: Flow) -> None:
 
 def delete(flow: Flow, then: str) -> None:
     """Delete the memslot of PAGE, zap it, create it again; then on at `then`."""
-    flow.row(Op.MERGE, register=R.PAGE, source=R.PAGE, mask=-1 << SLOT_SHIFT,
+    flow.row(Op.MERGE, register=R.PAGE, source=R.PAGE, mask=-_pages(flow),
              text="first page of its memslot")
-    flow.row(Op.LET, register=R.RANGE_END, source=R.PAGE, value=1 << SLOT_SHIFT)
+    flow.row(Op.LET, register=R.RANGE_END, source=R.PAGE, value=_pages(flow))
     flow.begin("slot_deletion")
     flow.spin_lock("slots_lock")
     _set(flow, INVALID)
@@ -105,11 +106,11 @@ def _synchronize(flow: Flow) -> None:
     """synchronize_srcu: wait for every vCPU that is a reader now."""
     flow.begin("srcu_wait")
     with flow.each_vcpu():
-        reader, out = flow.fresh("srcu.reader"), flow.fresh("srcu.out")
-        flow.row(Op.LOAD, base=R.CURSOR, offset=KICK_SRCU, register=R.OLD, mask=1, match=0, next=out,
-                 otherwise=reader, text="srcu")
-        with flow.aside(reader):
-            flow.row(Op.WAIT_NOT, base=R.CURSOR, offset=KICK_SRCU, source=R.OLD, mask=-1, match=0, next=out,
-                     text="srcu reader has left")
+        out = flow.fresh("srcu.out")
+        flow.row(Op.LET, register=R.OLD, value=READER)
+        flow.row(Op.SWAP, base=R.CURSOR, offset=KICK_SRCU, register=R.OLD, value=READER | AWAITED, otherwise=out,
+                 text="an SRCU reader: wait for it")
         flow.label(out)
+    with flow.each_vcpu():
+        flow.row(Op.WAIT_NOT, base=R.CURSOR, offset=KICK_SRCU, mask=AWAITED, match=AWAITED, text="srcu reader has left")
     flow.end("srcu_wait")
