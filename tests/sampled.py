@@ -54,7 +54,6 @@ ONE_OF = {
     "memory/test_placement.py::test_large_pages_on_placed_memory_keep_every_invariant": 3,
     "protocol/test_allowed.py::test_a_call_is_allowed_in_the_op_states_of_the_modules_table": 4,
     "protocol/test_allowed.py::test_a_call_that_asks_for_tracking_leaves_the_epoch_as_it_is": 4,
-    "protocol/test_allowed.py::test_a_td_is_one_that_runs_while_its_export_starts": 4,
     "protocol/test_allowed.py::test_an_sept_page_is_removed_only_if_all_its_entries_are_free": 5,
     "protocol/test_allowed.py::test_before_the_td_runs_nothing_has_to_be_blocked_or_tracked": 4,
     "protocol/test_allowed.py::test_tracking_is_asked_for_while_the_td_may_run": 4,
