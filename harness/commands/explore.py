@@ -150,7 +150,8 @@ class Searching(NamedTuple):
         tasks = [(path, replace(scenario), self.method, self.judge) for path, scenario, _ in (scenarios[place] for place in left)]
         names = [f"{scenarios[place][1].name}, module {scenarios[place][1].module}" for place in left]
         if self.where.here or len(left) == 1 and self.where.jobs > 1:    # Ctrl-C ends a search, which says what it has
-            found = ((number, searched(*task, scenarios[left[number]][2], sign, self.how(task[1]))) for number, task in enumerate(tasks))
+            found = ((number, searched(*task, sign.estimated(scenarios[left[number]][2], number, len(tasks)), sign, self.how(task[1])))
+                     for number, task in enumerate(tasks))
         else:
             found = jobs.results(self.where, searched, tasks, names=names)
         for number, each in found:

@@ -112,14 +112,20 @@ class Progress:
 class Sign:
     """That a search goes on: a line that is written over on a terminal, elsewhere one every half minute.
 
-        7 of 18, 1.5.20: fault_zap: 400000 of 512345 states
+        7 of 18, 1.5.20, about 02:10 left: fault_zap: 400000 of 512345 states
     """
 
     TERMINAL_S = 0.1                     # at the least between two lines there
 
     def __init__(self, clock=time.monotonic):
         self.clock, self.text = clock, ""
-        self.last = clock() - self.TERMINAL_S
+        self.began = clock()
+        self.last = self.began - self.TERMINAL_S
+
+    def estimated(self, text: str, done: int, of: int) -> str:
+        """A text about one of several, with how long they all take yet, as long as those before: of what is long only."""
+        left_s = (self.clock() - self.began) * (of - done) / max(1, done)
+        return f"{text}, about {interval(left_s)} left" if done and left_s >= LOG_S else text
 
     @contextmanager
     def about(self, text: str):

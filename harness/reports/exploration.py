@@ -8,6 +8,7 @@ from harness.results.grading import Verdict
 from harness.results.matrix import BROKEN, HOLDS, OPEN, Matrix, named
 
 OP_WIDTH, WORD_WIDTH = 22, 27
+OP_LEAST, WORD_LEAST = 17, 12    # on a terminal of 80 columns
 SHADOWS = ("owner of", "mmu_owner")      # words of the harness's own checks
 MANY = 100                       # scenarios: of more, those that passed are counted and not shown
 
@@ -42,7 +43,7 @@ def scenario_report(found, verdict: Verdict) -> str:
     notes = sorted({f"  {grade}: {note}" for grade, note in verdict.grades if note and grade in ("interesting", "forbidden")})
     lines += [wrap(note) for note in notes]
     lines += ["", wrap("invariants: " + ", ".join(
-        f"{named(name)} {_verdict(found, name)}" for name in found.checked))]
+        f"{named(name)} {_verdict(found, name)}".replace(" (", "\xa0(") for name in found.checked)).replace("\xa0", " ")]
     lines += [wrap(f"FAILED: {failure}") for failure in verdict.failures]
     return "\n".join(lines)
 
@@ -173,8 +174,9 @@ def trace(schedule: Schedule, accesses: list[Access], everything: bool = False) 
 def _widths(rows: list[list]) -> tuple[int, int]:
     """Of a trace's columns micro-op and word: what the others leave of a line; longer text goes on in the next line."""
     others = 2 * 5 + len("step") + sum(max([len(str(row[column])) for row in rows], default=0) for column in (1, 4, 5))
-    word = min(max([len(row[3]) for row in rows], default=0), WORD_WIDTH)
-    return max(OP_WIDTH, width() - others - word), max(word, 4)
+    room, longest = width() - others, max([len(row[3]) for row in rows], default=0)
+    word = max(4, min(longest, WORD_WIDTH, max(WORD_LEAST, room - OP_WIDTH)))
+    return max(OP_LEAST, room - word), word
 
 
 def matrix(found: Matrix, style: str = "table", labels: dict[str, str] | None = None) -> str:

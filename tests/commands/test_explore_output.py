@@ -12,7 +12,7 @@ from harness.engines.explore.ways import Unproved
 from harness.experiment.scenario_file import load, parse
 from harness.protocol import seamcalls
 from harness.protocol.releases import READ, find
-from harness.reports import exploration, listing
+from harness.reports import exploration, listing, text
 from kernels.ops import OP_TABLE
 from tests.command_line import ROOT, command
 from tests.reports.chrome_trace import checked
@@ -30,6 +30,16 @@ def test_a_violation_that_the_scenario_allows_is_expected(capsys, tmp_path):
     assert code == 0 and scenario.must_violate
     assert all(f"{name} VIOLATED (expected)" in text for name in scenario.must_violate)
     assert text.count("VIOLATED") == len(scenario.must_violate)
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_everything_is_readable_in_the_columns_of_a_terminal(capsys, tmp_path, monkeypatch, columns):
+    for module in (exploration, text):
+        monkeypatch.setattr(module, "width", lambda: columns)
+    code, out, _ = command(capsys, "explore", ROOT / "configs/explore/no_entry_barrier.toml", "--module", "1.5.24", "--out", tmp_path)
+    assert code == 0 and max(map(len, out.splitlines())) <= columns
+    assert "VIOLATED (expected)" in out and not any(line.endswith("VIOLATED") for line in out.splitlines())
+    assert "IN_GUEST_MODE: held" in out or "IN_GUEST_MODE:" in out and "held back" in out
 
 
 @pytest.mark.parametrize("arguments, code, last", [

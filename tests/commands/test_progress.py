@@ -101,6 +101,12 @@ def test_hours_are_said_where_there_are_some():
     assert [interval(seconds) for seconds in (0, 72.9, 3723)] == ["00:00", "01:12", "1:02:03"]
 
 
+def test_of_several_searches_that_take_long_the_time_that_is_left_is_said():
+    now = iter([0.0, 20.0, 20.0, 20.0])
+    sign = Sign(lambda: next(now))
+    assert [sign.estimated("a", done, of) for done, of in ((0, 9), (2, 9), (8, 9))] == ["a", "a, about 01:10 left", "a"]
+
+
 @pytest.mark.parametrize("kept, signatures, said", [("", (), True), ("search.search-5.nbi", (), False), ("search.searches-5.nbi", (), True),
                                                     ("", ("known",), False)])
 def test_that_compiled_code_has_to_be_made_is_said_where_it_is_not_there(tmp_path, capsys, kept, signatures, said):
