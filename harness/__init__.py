@@ -39,7 +39,7 @@ file runs plans, on whichever engine the config names; others know the one engin
     check_outcomes.py => thread_modular
     replay.py => replay
     calibrate.py => processes
-    sequences.py => simulate
+    free_calls.py => processes, simulate
 
 tests/test_fence.py reads these lines and the arrows above.
 

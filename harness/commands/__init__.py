@@ -38,5 +38,6 @@ What they are made of:
     judging.py          one config's night: what looks changed, whether a rerun confirms it, all in words
     calibrate.py        `doctor --calibrate`: what micro-ops cost here, as a file for machine.costs
     sequences.py        what rows cost in whole calls and flows, for calibrate.py
+    free_calls.py       the same beside another processor, and what a line costs
     validate.py         `doctor --validate`: real and virtual time over the same workloads
 """

@@ -1,14 +1,16 @@
 """What micro-ops cost on this machine, measured, as a file that a config's machine.costs can name.
 
 Rows are timed as the processes engine executes them, first each kind alone, in a loop of many rows by the same compiled
-driver, with the time of an empty loop taken off; then in their sequences, calls and flows as they are (sequences.py).
+driver, with the time of an empty loop taken off; then in their sequences, calls and flows as they are (sequences.py); then
+while two processes run beside each other (free_calls.py).
 So the simulator can say what the processes will measure here.  It is not what a SEAMCALL costs: nobody has published that.
 
-    local, load, store, locked      a row on registers, on a word of this processor's own, in its sequence
-    mark                            CALL_BEGIN, CALL_END and their like: time stamps and counting, in its sequence
-    page_zero                       a row that zeroes 4 KiB, alone
+    local, load, store, locked      a row on registers, on a word of this processor's own: as rows cost each other in sequences,
+                                    times what all are dearer in calls that run freely
+    mark                            CALL_BEGIN, CALL_END and their like: time stamps and counting, the same way
+    page_zero                       a row that zeroes 4 KiB, in calls that run freely
     spend                           what a row that spends 200 ns takes beyond them
-    transfer                        a cache line from the other processor, in its sequence; as a distribution: how the time
+    transfer                        a cache line from the other processor, in calls that run freely; as a distribution: how the time
                                     of a single hand-over varies (ping-pong), the clock's own time taken off
     noticed                         what a hand-over takes beyond that: until who waits has looked again
     pace                            how blocks of rows vary, of some us, each beside its own median: as a distribution
@@ -30,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness import stops
-from harness.commands import sequences
+from harness.commands import free_calls, sequences
 from harness.files import write_file
 from harness.host import clocks, fingerprint
 from harness.experiment.config import Config
@@ -86,19 +88,23 @@ def measure(bench: "Bench", timed: list[sequences.Sequence]) -> Costs:
     processors, clock = sorted(os.sched_getaffinity(0)), clocks.calibrate()
     handed = handovers_ns(bench.memory, processors[:2], clock) if len(processors) > 1 else np.zeros(1)
     handover = float(handed.mean())
-    found = sequences.measure(timed, alone, handover, processors, clock.ticks_per_ns)
+    found = sequences.measure(timed, alone, clock.ticks_per_ns)
     values |= found.prices
+    notes = {f"{kind.removesuffix('_ns')}_alone_ns": price for kind, price in alone.items()}
+    notes |= {"overlap_share": found.overlap_share, "misfit_share": found.misfit_share, "handover_ns": handover}
     histograms = {}
     if len(processors) > 1:
-        values |= {"transfer_ns": found.transfer_ns, "noticed_ns": max(0.0, handover - found.transfer_ns)}
+        free = free_calls.measure({**values, "noticed_ns": handover})
+        values |= {kind: price * free.rows_share for kind, price in found.prices.items()}
+        values["page_zero_ns"] = values["page_zero_ns"] * free.rows_share + free.page_ns
+        values |= {"transfer_ns": free.transfer_ns, "noticed_ns": max(0.0, handover - free.transfer_ns)}
+        notes |= {"free_rows_share": free.rows_share, "free_misfit_share": free.misfit_share}
         histograms["transfer"] = histogram(handed)
     values["pace_ns"], histograms["pace"] = found.block_ns, histogram(found.paces)
     gaps = stalls_ns(processors, clock)
     if len(gaps):
         values |= {"stall_every_ns": GAPS_S * len(processors) * 1e9 / len(gaps), "stall_ns": float(gaps.mean())}
         histograms["stall"] = histogram(gaps)
-    notes = {f"{kind.removesuffix('_ns')}_alone_ns": price for kind, price in alone.items()}
-    notes |= {"overlap_share": found.overlap_share, "misfit_share": found.misfit_share, "handover_ns": handover}
     return Costs({key: round(value, 2) for key, value in values.items()}, histograms, {key: round(value, 4) for key, value in notes.items()})
 
 
@@ -118,7 +124,7 @@ def costs_file(costs: Costs) -> str:
             f'measured_on = "{where}, {time.strftime("%Y-%m-%d")}"',
             f"clock_ns = {clock.reading_ticks / clock.ticks_per_ns:.1f}                  # one reading of the clock",
             "", "[machine]", *(f"{key} = {value:g}" for key, value in costs.values.items()),
-            "", "[notes]                          # of rows alone; what they take in sequences, of that; how well that fits",
+            "", "[notes]                          # of rows alone; what they take in sequences, of that; how well that fits; the same of calls",
             *(f"{key} = {value:g}" for key, value in costs.notes.items()),
             "", "[histograms]                     # from ns, to ns, count; of the pace: from, to, count"]
     for name, buckets in costs.histograms.items():

@@ -2,32 +2,23 @@
 
 A row alone in a loop takes longer than among others, as a processor works on several at once.  So a vCPU and a host thread
 take turns (kernels/in_turn.py) through the flows of several policies, faults, removals and kicks, and are timed in blocks of
-some turns, again and again; each block's median counts, as the quickest are moments in which the machine was
-faster than it is.  The same turns
-are executed once more to count the rows of each block by what their price goes by, and the lines that one actor reaches
-for after the other.  Then
-
-    prices      are what fits the times of all blocks best, where both take their turns on one processor
-    transfer    is what a block takes longer on two processors, less what handing over the turn takes, for each line
+some turns, again and again, on one processor; each block's median counts, as the quickest are moments in which the machine was
+faster than it is.  The same turns are executed once more to count the rows of each block by what their price goes by.  The
+prices are what fits the times of all blocks best.
 
 Rows come in much the same proportions everywhere, so the times alone do not tell all prices apart: a price is drawn
 towards what the row takes alone, times what overlap leaves of all rows (`PULL`).
 """
 
-import multiprocessing
-import os
 from dataclasses import dataclass
 from typing import Mapping
 
 import numpy as np
 
-from harness import stops
-from harness.engines.simulate import prices
 from harness.experiment.config import Config
 from harness.experiment.plan import make_plan
 from harness.memory.block import Memory
-from harness.memory.layout import LINE
-from kernels import durations, in_turn, lines, realtime
+from kernels import durations, in_turn
 from kernels.dice import Dice
 from kernels.ops import OP_TABLE, REGISTERS, Op, Price
 
@@ -69,20 +60,14 @@ class Sequence:
         self.keys = np.array([plan.random_key(actor) for actor in plan.actors])
         self.answer_kinds = np.array([answer.kind for answer in plan.program.answers], np.int64)
         self.dice = Dice(0, *plan.choices, np.full(len(plan.costs_ns()) + 1, NEVER_NS), durations.logarithms())
-        self.tags = prices.make_tags(plan, plan.config.machine)
-        count = plan.layout.size // LINE + 1
-        self.table = lines.Lines(np.zeros(count * lines.STRIDE, np.int64), np.zeros((count + 1, 1), np.int64),
-                                 np.zeros(len(plan.actors), np.int64), 1, 1, 0, np.zeros(0, np.int64))
-        self.counts = np.zeros((BLOCKS, len(Op) + 1), np.int64)          # of `count`
-        # Which turn, and which repetition, may begin: words of a coordinator, of which there is none here.
-        self.token, self.begun = realtime.READY, realtime.ABORT
-        self.rows, self.moved = self._count()
+        self.counts = np.zeros((BLOCKS, len(Op)), np.int64)              # of `count`
+        self.rows = self._count()
 
-    def run(self, driver, mine: int = in_turn.EVERYBODY) -> np.ndarray:
-        """Execute all turns, or those of one actor; returns ticks at the beginning of each block, int64 (BLOCKS,)."""
+    def run(self, driver) -> np.ndarray:
+        """Execute all turns; returns ticks at the beginning of each block, int64 (BLOCKS,)."""
         stamps = np.zeros(BLOCKS, np.int64)
         ended = driver(self.plan.program.rows, self.files, self.memory.base, self.records, self.plan.tables, self.answer_kinds,
-                       self.dice, self.keys, self.memory.base + self.token, mine, BLOCK, stamps, self.counts, self.table, self.tags)
+                       self.dice, self.keys, BLOCK, stamps, self.counts)
         assert ended == in_turn.DONE, "an actor has halted"
         return stamps
 
@@ -90,52 +75,20 @@ class Sequence:
         """Put everything back to the beginning."""
         self.bytes[:] = self.image
 
-    def _count(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of each block by kind, (BLOCKS, KINDS), and lines transferred in it, (BLOCKS,)."""
+    def _count(self) -> np.ndarray:
+        """Rows of each block by kind, (BLOCKS, KINDS)."""
         self.again()
-        for array in (self.counts, self.table.words, self.table.copies):
-            array[:] = 0
+        self.counts[:] = 0
         self.run(in_turn.counted)
-        column = np.array([[info.price == kind for kind in KINDS] for info in OP_TABLE], np.int64)
-        return self.counts[:, :-1] @ column, self.counts[:, -1].copy()
+        return self.counts @ np.array([[info.price == kind for kind in KINDS] for info in OP_TABLE], np.int64)
 
     def ticks(self) -> np.ndarray:
-        """Ticks that each block but the last has taken with both on this processor, (REPEATS, BLOCKS - 1)."""
+        """Ticks that each block but the last has taken, (REPEATS, BLOCKS - 1)."""
         return np.array([self._once() for _ in range(REPEATS)])
 
-    def _once(self, mine: int = in_turn.EVERYBODY, repeat: int = 0) -> np.ndarray:
-        """Ticks of each block but the last, from the beginning again; a partner waits for `repeat`."""
+    def _once(self) -> np.ndarray:
         self.again()
-        self.memory.set_word(self.begun, repeat)
-        return np.diff(self.run(in_turn.timed, mine))
-
-    def ticks_apart(self, processors: list[int]) -> np.ndarray:
-        """The same with each actor on a processor of its own."""
-        found, before = [], os.sched_getaffinity(0)
-        self.again()
-        partner = multiprocessing.get_context("fork").Process(target=_partner, args=(self, processors[1], os.getpid()), daemon=True)
-        partner.start()
-        try:
-            os.sched_setaffinity(0, {processors[0]})
-            for repeat in range(1, REPEATS + 1):
-                found.append(self._once(0, repeat))
-                while self.memory.word(self.token) != BLOCK * BLOCKS and partner.is_alive():
-                    pass
-        finally:
-            os.sched_setaffinity(0, before)
-            partner.kill()
-            partner.join()
-        return np.array(found)
-
-
-def _partner(sequence: Sequence, processor: int, parent: int) -> None:
-    stops.ignore()
-    os.sched_setaffinity(0, {processor})
-    repeat = 1
-    while os.getppid() == parent:
-        if sequence.memory.word(sequence.begun) == repeat:
-            sequence.run(in_turn.timed, 1)
-            repeat += 1
+        return np.diff(self.run(in_turn.timed))
 
 
 @dataclass(frozen=True)
@@ -145,7 +98,6 @@ class Found:
     prices         ns of a row by kind
     overlap_share  what the rows take together, of what they would take one by one
     misfit_share   how far the prices are off a block, the median
-    transfer_ns    of a line, 0 with one processor
     block_ns       how long a block takes, the median
     paces          of blocks: how many times their median they have taken
     """
@@ -153,34 +105,24 @@ class Found:
     prices: dict[str, float]
     overlap_share: float
     misfit_share: float
-    transfer_ns: float
     block_ns: float
     paces: np.ndarray
 
 
-def measure(timed: list[Sequence], alone: Mapping[str, float], handover_ns: float, processors: list[int], ticks_per_ns: float) -> Found:
-    """Time all sequences.
-
-    alone          ns of a row by kind, one after another in a loop
-    handover_ns    from one processor's write to the other's that waits for it
-    """
-    rows, took, apart, paces = [], [], [], []
+def measure(timed: list[Sequence], alone: Mapping[str, float], ticks_per_ns: float) -> Found:
+    """Time all sequences; `alone` has ns of a row by kind, one after another in a loop."""
+    rows, took, paces = [], [], []
     for sequence in timed:
         ticks = sequence.ticks()
         median = np.median(ticks, axis=0)
         paces.append(ticks / median)
-        ns = median / ticks_per_ns
         rows.append(sequence.rows[:-1])
-        took.append(ns)
-        if len(processors) > 1:
-            extra = np.median(sequence.ticks_apart(processors), axis=0) / ticks_per_ns - ns - BLOCK * handover_ns
-            apart.append(extra.sum() / max(1, sequence.moved[:-1].sum()))
+        took.append(median / ticks_per_ns)
     before = np.array([alone[kind] for kind in KINDS])
     fitted, overlap = fit(np.concatenate(rows), np.concatenate(took), before)
     pace = np.concatenate([each.ravel() for each in paces])
     misfit = np.median(abs(np.concatenate(rows) @ fitted / np.concatenate(took) - 1))
-    transfer = max(0.0, float(np.median(apart))) if apart else 0.0
-    return Found({str(kind): float(price) for kind, price in zip(KINDS, fitted)}, overlap, float(misfit), transfer,
+    return Found({str(kind): float(price) for kind, price in zip(KINDS, fitted)}, overlap, float(misfit),
                  float(np.median(np.concatenate(took))), pace[pace <= PACE_MOST])
 
 

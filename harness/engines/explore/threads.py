@@ -122,19 +122,31 @@ class Workers:
         answered = self.world.words_answered()
         for worker in self.workers:
             self.world.record[answered] |= worker.record[answered]
-            for name in NOTED:
-                getattr(known, name)[:] |= getattr(worker.known, name)
             for mine, all_ in zip(worker.run.events, self.run.events):
                 if mine[0] and not 0 < all_[0] <= mine[0]:
                     all_[:] = mine
+        news = any(differs(getattr(worker.known, name), getattr(known, name)) for worker in self.workers for name in NOTED) and self._share_notes()
+        endings = [worker.ending for worker in self.workers if worker.ending != kernel.STOPPED]
+        return next((ending for ending in endings if ending != moves.FINISHED), moves.RESTART if news else moves.FINISHED)
+
+    def _share_notes(self) -> bool:
+        """Whether bytes are contested by what the workers have noted together."""
+        known = self.known
+        for worker in self.workers:
+            for name in NOTED:
+                getattr(known, name)[:] |= getattr(worker.known, name)
         several = known.accessors & known.accessors - 1 != 0
         news = several & (known.changed != 0) & (known.ordered != 0) & (known.ghosts != symmetry.GHOST) & (known.contested == 0)
         known.contested[news] = 1
         for worker in self.workers:
             for name in NOTED:
                 getattr(worker.known, name)[:] = getattr(known, name)
-        endings = [worker.ending for worker in self.workers if worker.ending != kernel.STOPPED]
-        return next((ending for ending in endings if ending != moves.FINISHED), moves.RESTART if news.any() else moves.FINISHED)
+        return bool(news.any())
+
+
+def differs(one: np.ndarray, other: np.ndarray) -> bool:
+    """Of bytes, eight at once: seldom do any, and each level asks."""
+    return bool((one.view(np.int64) != other.view(np.int64)).any())
 
 
 NOTED = "contested", "accessors", "changed", "ordered"       # of each byte; a worker has its own until a level ends
