@@ -43,7 +43,7 @@ bench: $(VENV)/installed
 soak: $(VENV)/installed
 	$(IN_VENV) -m tests.soak
 
-# The searches of configs/explore/large/: 1.2 GiB of memory, 20 minutes on two processors that other work had, too.
+# The searches of configs/explore/large/: 1.2 GiB of memory, 30 minutes on two processors that other work had, too.
 explore-large: $(VENV)/installed
 	$(IN_VENV) -m tests.large
 
