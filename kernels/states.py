@@ -243,32 +243,37 @@ def kicked_up_to(known, cursor, pc):
 
 @kernel(inline=False)
 def add_twins(local, alike, table):
-    """Note for an actor's locals what each actor alike would have in its place: twins[local, place], + 1."""
+    """Note for an actor's locals what each actor alike would have in its place: twins[local, place], + 1.
+
+    Its own place comes last: who finds that noted, finds all.
+    """
     rows, twins, given = table.rows, table.twins, table.table.given
     mine = rows[local, REGISTERS]
     for place in range(alike.shape[0]):
-        if alike[place, LEADER] != alike[mine, LEADER]:
+        if place == mine or alike[place, LEADER] != alike[mine, LEADER]:
             continue
-        row = local
-        if place != mine:
-            for column in range(rows.shape[1]):
-                given[column] = rows[local, column]
-            given[Register.ME] = alike[place, NAME]
-            if given[Register.ROLE] != 0:
-                given[Register.ROLE] = alike[place, ROLE]
-            for number in range(OWN.shape[0]):
-                if given[OWN[number]] != 0:
-                    given[OWN[number]] = alike[place, OWN_AT + number]
-            given[REGISTERS] = place
-            row, new = intern(table.table, True)
-            table.fanout[row], table.kicked[row], table.context[row] = table.fanout[local], table.kicked[local], table.context[local]
-            if new:
-                put_number(table, row, place)
+        for column in range(rows.shape[1]):
+            given[column] = rows[local, column]
+        given[Register.ME] = alike[place, NAME]
+        if given[Register.ROLE] != 0:
+            given[Register.ROLE] = alike[place, ROLE]
+        for number in range(OWN.shape[0]):
+            if given[OWN[number]] != 0:
+                given[OWN[number]] = alike[place, OWN_AT + number]
+        given[REGISTERS] = place
+        row, new = intern(table.table, True)
+        table.fanout[row], table.kicked[row], table.context[row] = table.fanout[local], table.kicked[local], table.context[local]
+        if new:
+            put_number(table, row, place)
         put_twin(twins, local, place, row + 1)
     for place in range(alike.shape[0]):
-        if twins[local, place] != 0:
+        if place != mine and twins[local, place] != 0:
+            twin = np.int64(twins[local, place]) - 1
             for other in range(alike.shape[0]):
-                put_twin(twins, np.int64(twins[local, place]) - 1, other, np.int64(twins[local, other]))
+                if other != place and (other == mine or twins[local, other] != 0):
+                    put_twin(twins, twin, other, local + 1 if other == mine else np.int64(twins[local, other]))
+            put_twin(twins, twin, place, twin + 1)
+    put_twin(twins, local, np.int64(mine), local + 1)
 
 
 @kernel
@@ -358,8 +363,8 @@ def exchange(right, alike, tables, known, who):
     left = alike[right, LEFT]
     mine, other = np.int64(rows[0, right]), np.int64(rows[0, left])
     for each in range(2):                # a loop over both would be compiled twice
-        local = mine if each == 0 else other
-        if twins[local, left] == 0:
+        local, place = (mine, right) if each == 0 else (other, left)
+        if twins[local, place] == 0:
             add_twins(local, alike, tables.locals)
     rows[0, left], rows[0, right] = twins[mine, left] - 1, twins[other, right] - 1
     rows[0, actors] = exchange_memory(np.int64(rows[0, actors]), right, alike, tables.memories, known, tables.asks)

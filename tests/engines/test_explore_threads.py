@@ -12,6 +12,7 @@ from harness.engines.explore.tables import Search
 from harness.experiment.scenario_file import load
 from harness.memory.tables import APART
 from kernels import search as kernel, states
+from kernels.ops import REGISTERS
 from tests.command_line import ROOT
 
 SHARED = [("fault_zap", "1.5.24"), ("skipped_kick", None), ("two_hosts", None), ("accept_remove", "1.5.20")]
@@ -123,3 +124,22 @@ def test_what_is_looked_up_again_by_two_threads_is_what_one_finds(endings):
     for number, begin, end in zip(numbers[::50], shared[0][::50], shared[0][1::50]):
         then = arcs[first[number]:first[number] + end - begin]
         assert (then & states.LAST - 1 == shared[1][begin:end, kernel.THEN]).all() and (then & states.LAST != 0).tolist() == [False] * (end - begin - 1) + [True]
+
+
+def test_who_finds_a_twin_at_an_actors_own_place_finds_all_of_them(monkeypatch):
+    """Another worker looks there only, and takes what is missing for a row: it waited for ever for that row's number."""
+    [scenario] = load(ROOT / "configs/explore/fault_zap_two_vcpus.toml", ["1.5.24"])
+    search = Search(scenario, memory_mib=64)
+    search.scout()
+    search.search()
+    twins, rows, put, count = search.tables.locals.twins, search.tables.locals.rows, [], int(search.counts[states.N_LOCALS])
+    [places] = search.groups
+    local = next(row for row in range(count) if rows[row, REGISTERS] == places[0] and twins[row, places[0]])
+    monkeypatch.setattr(states, "put_twin", lambda _twins, of, place, twin: put.append((int(of), int(place), int(twin))))
+    monkeypatch.setattr(states, "intern", lambda table, _adds: (int(np.flatnonzero((table.rows[:count] == table.given).all(axis=1))[0]), False))
+    states.add_twins.py_func(local, search.world.arrays.alike, search.tables.locals)
+    assert {(of, place): twin for of, place, twin in put} == {
+        (of, place): int(twins[of, place]) for of in twins[local, places] - 1 for place in places}
+    for of in twins[local, places] - 1:
+        assert [place for each, place, _ in put if each == of][-1] == rows[of, REGISTERS]
+    assert put[-1][:2] == (local, places[0])
