@@ -232,3 +232,12 @@ def test_what_a_change_is_worth_without_its_best_night_goes_by_the_square_of_its
 def test_a_drift_of_more_nights_than_are_looked_at_is_called_one():
     nights_ = [100 + 0.5 * night + 0.3 * (night % 2) for night in range(changes.WINDOW + 20)]
     assert changes.suspect(nights_).kind == "drift"
+
+
+def test_where_a_step_lies_counts_from_the_first_night_that_is_looked_at():
+    """Of 80 nights the last 60 are, so that the step of night 66 is at 46; elsewhere a line would tell them better."""
+    random = np.random.default_rng(2)
+    at, size, night = int(random.integers(40, 70)), random.uniform(1, 4), np.arange(changes.WINDOW + 20)
+    noise = random.standard_normal(len(night))
+    found = changes.suspect(np.round(100 + noise + size * (night >= at) + random.uniform(0, 0.05) * night, 1))
+    assert (found.since, found.kind) == (66, "step")
