@@ -33,7 +33,7 @@ RELEASES = "1.5.05,1.5.20,1.5.24"
 # A workload, and the share of a run's virtual time that it gets: less where guests spend most of it without calls.
 SHAPES = (
     ({"removal": "punch_hole"}, 1.0),
-    ({"removal": "punch_hole", "removal_pages": 8, "spammers": 1}, 1.0),
+    ({"removal": "punch_hole", "removal_pages": 8, "spammers": 1}, 0.2),
     ({"removal": "conversion", "userspace_skips": 1}, 1.0),
     ({"removal": "memslot_delete"}, 0.1),
     ({"removal": "teardown"}, 0.1),
@@ -90,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     done, began = Done(options.kept), time.monotonic()
     cases = list(itertools.product(SHAPES, [policy.name for policy in POLICIES], options.releases.split(","), options.engines.split(",")))
+    random.Random(options.seed).shuffle(cases)           # so that a part of a round has some of everything
     while sum(done.operations.values()) < options.operations and time.monotonic() - began < 60 * options.minutes:
         (shape, share), policy, module, engine = cases[done.runs % len(cases)]
         duration_s = share * options.virtual_s if engine == "simulate" else REAL_S
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         done.seconds += time.monotonic() - since
         done.keep()
         if done.runs % (len(cases) // len(SHAPES)) == 0:
-            print(f"{done.runs} runs, {shape}: {sum(done.operations.values()):.3g} calls so far, {done.seconds:.0f} s", flush=True)
+            print(f"{done.runs} runs, the last {policy} {module} {shape}: {sum(done.operations.values()):.3g} calls so far, {done.seconds:.0f} s", flush=True)
     print(f"{sum(done.operations.values()):.3g} calls without an answer that cannot be"
           f" ({', '.join(f'engine {engine} {count:.3g}' for engine, count in done.operations.items())}) in {done.runs} runs,"
           f" {done.seconds:.0f} s; {len(POLICIES)} policies, releases {options.releases};"
