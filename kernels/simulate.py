@@ -25,7 +25,7 @@ from kernels.marks import MEASURED, STOP, WARM_UP
 from kernels.ops import Op, Register
 from kernels.simulated import (
     BEGIN, CLOSED, END, GUEST_MODE, IN_GUEST, LIVE, NOW, OFF, ORDERED, OUTSIDE, PACE_SHIFT, PRICED, PRICE_SHIFT,
-    REQUEST, RULE, SERVED, SLEEPS_FROM, SPINS, STALL, STALL_EVERY, STEPS, TURNS, WAITS, WHO, WRITES, YIELDING,
+    REQUEST, RULE, SERVED, SLEEPS_FROM, SPINS, STALL, STALL_EVERY, STEPS, TURNS, WAITS, WAKES_EARLY, WHO, WRITES, YIELDING,
     dispatch, get_ready, give_way, interrupt, make_way, sleep, step_back, wait, wake,
 )
 from kernels.wheel import NOBODY
@@ -170,11 +170,16 @@ def attend(machine, code, dice, row, signal, tag, registers, half, line, actor, 
         else:
             registers[Register.PC] = pc = row.otherwise
             until, sleeps = await_arrival(machine, row, tag, actor, time, left)
+            early = control[WAKES_EARLY]         # what is left then is spun
+            if early:
+                sleeps = sleeps and left > 2 * early
+                until -= early if sleeps else 0
     elif signal == Op.POLL:
         half = marks.poll(registers, scratch, half, actors[actor].halves, code.at, phase(control, time))
         actors[actor].counts_in = half
     elif signal == Op.YIELD:
-        if crowded and processors[processor].first != NOBODY and not tag & IN_GUEST:
+        if crowded and processors[processor].first != NOBODY and (
+                not tag & IN_GUEST or control[RULE] == YIELDING and actors[actor].owed == 0):
             step_back(machine, actor, time)
             return time, pc, half, NEXT
     elif signal == Op.STOP:

@@ -19,9 +19,10 @@ Where a slice may end:
     ANYWHERE       before any access, with locks held or not
     OUTSIDE        as on real hardware: never inside a SEAMCALL, never with a spinning lock held; a
                    guest is interrupted, as by a timer, and gives way once it is out
-    YIELDING       anywhere, and whoever has to wait gives way at once, even inside a SEAMCALL or with a spinning
-                   lock, and spins where it has to sleep for a moment only: as the processes of this harness do
-                   (realtime.py, SPINS_CROWDED and SLEEP_FLOOR_US)
+    YIELDING       anywhere, and whoever has waited for PATIENCE gives way, even inside a SEAMCALL or with a spinning
+                   lock, and spins where it has to sleep for a moment only, or something arrives soon; a guest that has nothing to do gives way
+                   without leaving, and comes back to a kick: as the processes of this harness do (realtime.py, SPINS_CROWDED,
+                   SLEEP_FLOOR_US and WAKE_EARLY_US)
 """
 
 from typing import NamedTuple
@@ -47,13 +48,13 @@ OUTSIDE, ANYWHERE, YIELDING = 0, 1, 2    # where a time slice may end
 # Elements of `control`.
 STEPS, LIVE, WHO, NOW, BEGIN, END, SLICE, SWITCH, INTERRUPT, HANDLED, RULE, REQUEST, GUEST_MODE, \
     WAKES, TURNS, STALL_EVERY, STALL, SERVED, NOTICED, \
-    PACE_SHIFT, SLEEPS_FROM = range(21)
-CONTROL = 21
+    PACE_SHIFT, SLEEPS_FROM, PATIENCE, WAKES_EARLY = range(23)
+CONTROL = 23
 
-ON, PARKED, OFF, SPINS = 0, 1, 2, 4      # `place`: has its processor; or bits: waits for a line, has no
-                                         # processor, keeps it while it waits
+ON, PARKED, OFF, SPINS, IDLES = 0, 1, 2, 4, 8    # `place`: has its processor; or bits: waits for a line, has no
+                                                 # processor, keeps it while it waits, idles in the guest without one
 
-assert ON == 0 and PARKED & OFF == PARKED & SPINS == OFF & SPINS == 0
+assert ON == 0 and sum((PARKED, OFF, SPINS, IDLES)) == PARKED | OFF | SPINS | IDLES
 
 
 # One record for each actor, changed in place:
@@ -147,7 +148,10 @@ def look_soon(machine, processor, when):
 @kernel
 def make_way(machine, processor, running, now):
     """The one that a processor runs only waits, and another is ready: now, at the end of its slice, or not."""
-    if machine.actors[running].place & SPINS == 0:
+    patient_until = machine.queue.times[running] + machine.control[PATIENCE]     # it began to wait then
+    if machine.control[PATIENCE] and now < patient_until:
+        look_soon(machine, processor, patient_until)
+    elif machine.actors[running].place & SPINS == 0:
         machine.actors[running].place |= OFF
         dispatch(machine, processor, now)
     elif machine.control[RULE] == ANYWHERE:
@@ -165,9 +169,14 @@ def sleep(machine, actor, now, until):
 
 @kernel
 def step_back(machine, actor, now):
-    """An actor that could go on lets the others of its processor go first."""
+    """An actor that could go on lets the others of its processor go first; a guest that idles, until it has something to do."""
+    actors = machine.actors
+    if machine.control[RULE] == YIELDING and now < -actors[actor].owed:
+        sleep(machine, actor, now, -actors[actor].owed)
+        actors[actor].place |= IDLES
+        return
     get_ready(machine, actor, now)
-    dispatch(machine, machine.actors[actor].processor, now)
+    dispatch(machine, actors[actor].processor, now)
 
 
 # --- waiting ----------------------------------------------------------------------------------
@@ -209,6 +218,10 @@ def wake(machine, at, now):
 def interrupt(machine, tags, vcpu, now):
     """An interrupt for a vCPU: if it is in the guest it stops there once it has been delivered."""
     control, queue, actors = machine.control, machine.queue, machine.actors
+    if actors[vcpu].place & IDLES:               # it looks when its turn comes
+        wheel.remove(queue, vcpu)
+        get_ready(machine, vcpu, now)
+        return
     if actors[vcpu].place != ON or not tags[machine.registers[vcpu, Register.PC]] & IN_GUEST:
         return
     due, slack = queue.times[vcpu], actors[vcpu].slack
@@ -228,9 +241,17 @@ def give_way(machine, tags, base, processor, now):
     if processors[processor].first == NOBODY or running == NOBODY:
         return
     if actors[running].place & PARKED:
-        actors[running].place |= OFF
-        dispatch(machine, processor, now)
+        if machine.control[RULE] == YIELDING:            # it may have been woken, and wait again
+            make_way(machine, processor, running, now)
+        else:
+            actors[running].place |= OFF
+            dispatch(machine, processor, now)
     elif actors[running].owed < 0 and tags[machine.registers[running, Register.PC]] & IN_GUEST:
+        if machine.control[RULE] == YIELDING:
+            if now < -actors[running].owed:
+                wheel.remove(machine.queue, running)
+                step_back(machine, running, now)
+            return
         processors[processor].slice_end = now
         atomics.fetch_or64(base + machine.registers[running, Register.KICK], machine.control[REQUEST])
         interrupt(machine, tags, running, now)

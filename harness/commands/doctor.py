@@ -18,6 +18,7 @@ from harness.commands import arguments, calibrate, running, validate
 from harness.commands.progress import Progress
 from harness.errors import DONE, UsageError
 from harness.files import reason
+from harness.experiment.assumed import NOT_FITTED, read_costs
 from harness.experiment.config import Config
 from harness.host import clocks, procfs
 from harness.reports.doctor import doctor_report
@@ -49,6 +50,8 @@ def do(options) -> int:
     if options.calibrate is not None:
         text = write_costs(options.calibrate)
         print(json.dumps(tomllib.loads(text), indent=1) + "\n" if options.format == "json" else text, end="")
+        if NOT_FITTED in read_costs(options.calibrate).where:
+            print(f"doctor: {options.calibrate}: {NOT_FITTED}", file=sys.stderr)
     if options.validate is not None:
         with stops.noted():              # what was compared until a stop is printed
             with Progress("validate", 0, 1) as progress:

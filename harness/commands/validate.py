@@ -44,7 +44,9 @@ TRIES = 12                       # in real time, for RUNS that count
 RELEASES = ("1.5.24", "1.5.34")
 WARMUP_S = 0.02
 SETTINGS = ["checks.exclusive_ownership=false", "checks.attribution=false", f"duration_s={DURATION_S}", f"warmup_s={WARMUP_S}"]
+TICK_NS = 4_000_000              # Linux ends slices at its ticks, of which many kernels have 250 a second
 WORKERS = {2: (1, 1), 4: (3, 1), 8: (6, 2)}      # vCPUs and host threads
+SHARED = ["machine.processors=2", "machine.preempt=yielding", f"machine.time_slice_ns={TICK_NS}"]
 WORKLOADS = {
     "its own workload": [],
     "one page, random arrivals": [
@@ -61,7 +63,7 @@ def run(paths: list[str], progress: Callable[[float], None] = lambda _: None, wo
     """
     rows, cases = [], [(path, workload, release) for path in paths for workload in WORKLOADS for release in RELEASES]
     vcpus, hosts = WORKERS[workers]
-    machine = [] if workers == 2 else ["machine.processors=2", "machine.preempt=yielding"]
+    machine = [] if workers == 2 else SHARED
     for path, _, _ in cases[::len(WORKLOADS) * len(RELEASES)]:
         config_file.load(path, SETTINGS)                 # refused before anything is measured
     calibrator = calibrate.Calibrator()

@@ -135,6 +135,7 @@ class Machine(Table):
                                                                             "locks, or anywhere; yielding: and whoever waits gives "
                                                                             "way, as this harness' processes do")
     time_slice_ns: float = Field(3_000_000, ge=100, le=1e9, description="a time slice, with fewer processors than threads")
+    patience_ns: float = Field(400, ge=0, le=1e9, description="with preempt = yielding: how long who waits looks before it gives way")
     switch_ns: float = Field(1_500, ge=0, le=1e9, description="to another thread on the same processor")
     local_ns: float = Field(0.3, ge=0, le=1e6, description="a micro-op on registers")
     load_ns: float = Field(0.5, ge=0, le=1e6, description="of a word in this processor's cache")

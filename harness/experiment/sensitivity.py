@@ -16,7 +16,8 @@ from harness.experiment.config import Config
 
 BASE, LEAST, MOST, DESIGN = "base", "least", "most", "design"
 WITH_SOCKETS = ("transfer_far_ns",)                      # nothing without a second socket
-WITH_SHARED_PROCESSORS = ("switch_ns", "time_slice_ns")          # nothing with a processor for each thread
+WITH_SHARED_PROCESSORS = ("switch_ns", "time_slice_ns", "patience_ns")   # nothing with a processor for each thread
+WITH_YIELDING = ("patience_ns",)         # nothing unless who waits gives way
 OF_CHOICE = ("exit_in_turn_ns",)         # a part of the model that a config takes or leaves
 UNVARIED = ("guest_work", "invalidate")                  # the workload's own, no cost of the machine
 
@@ -43,7 +44,8 @@ def ranges(config: Config) -> dict[str, tuple[float, float]]:
     machine, found = config.machine, {}
     measured = assumed.read_costs(machine.costs).values if machine.costs not in ("", published.NAME) else {}
     measured = {key: value for key, value in measured.items() if key not in machine.model_fields_set}
-    unused = (*measured, *(() if machine.exit_in_turn_ns else OF_CHOICE), *(WITH_SOCKETS if machine.sockets == 1 else ()), *(() if machine.processors else WITH_SHARED_PROCESSORS))
+    unused = (*measured, *(() if machine.exit_in_turn_ns else OF_CHOICE), *(WITH_SOCKETS if machine.sockets == 1 else ()),
+              *(() if machine.processors else WITH_SHARED_PROCESSORS), *(() if machine.preempt == "yielding" else WITH_YIELDING))
     for key, row in assumed.MACHINE.items():
         if row.least is not None and key not in unused:
             found[f"machine.{key}"] = _around(row.least, row.most, getattr(machine, key))

@@ -8,6 +8,7 @@ import json
 import statistics
 from typing import NamedTuple
 
+from harness.experiment.assumed import NOT_FITTED
 from harness.reports.numbers import events_text, shown
 from harness.reports.text import number, table_of, wrap
 from harness.results.metrics import Metric, chosen, events, none_of, values
@@ -80,10 +81,17 @@ def validation_report(rows: list[Row], real: dict[str, float] | None = None, sty
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in (AGREE, NEAR, DIFFER)}
     parts.append("\n" + ", ".join(f"{times} {verdict}" for verdict, times in counts.items()) + f" of {len(rows)} numbers;"
                  f" of {sum(map(is_narrow, rows))} both intervals are narrower than {100 * CLOSE:g} %")
+    unfitted = sum(map(_is_unfitted, {id(result): result for row in rows for result in row.simulate}.values()))
+    if unfitted:
+        parts.append(wrap(f"\n{unfitted} runs in virtual time had costs that were {NOT_FITTED}"))
     if min(row.workers_ran for row in rows) < QUIET_SHARE:
         parts.append(wrap("\nDEGRADED: other work kept the workers from their processors; virtual time knows none."
                           " Repeat this on a quiet machine"))
     return "\n".join(parts)
+
+
+def _is_unfitted(result: Result) -> bool:
+    return result.simulation is not None and any(NOT_FITTED in item.provenance for item in result.simulation.assumptions)
 
 
 def _range(metric: Metric, results: list[Result]) -> str:

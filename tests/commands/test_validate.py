@@ -2,14 +2,16 @@
 
 import itertools
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from harness.commands import calibrate, validate
+from harness.commands import calibrate, running, validate
 from harness.engines.simulate import prices
 from harness.experiment import assumed, config_file, plan
-from harness.reports.validation import validation_report
+from harness.reports.run import assumption_lines
+from harness.reports.validation import COMPARED, Row, validation_report
 from harness.__main__ import main
 from tests import stage
 from tests.made import made
@@ -37,6 +39,29 @@ def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch, arguments, says):
     assert main(["doctor", *(argument.format(tmp_path) for argument in arguments)]) == 2
     printed = capsys.readouterr()
     assert says in printed.err and printed.err.count("\n") == 1 and not printed.out
+
+
+UNFITTED = '[machine]\nlocal_ns = 1.0\n[notes]\nfree_misfit_share = 1\n'
+
+
+def test_costs_that_were_not_fitted_to_free_calls_are_told_by_all_who_use_them(tmp_path, capsys, monkeypatch):
+    """A busy machine leaves too few of them: one line of doctor --calibrate, of a run and of doctor --validate."""
+    path = tmp_path / "costs.toml"
+    monkeypatch.setattr(calibrate, "run", lambda path: Path(path).write_text(UNFITTED) and UNFITTED)
+    assert main(["doctor", "--calibrate", str(path)]) == 0
+    assert capsys.readouterr().err == f"doctor: {path}: {assumed.NOT_FITTED}\n"
+    ran = running.measure(running.prepare(stage.config(engine="simulate", duration_s=0.0001, warmup_s=0, machine={"costs": str(path)})))
+    assert assumed.NOT_FITTED in " ".join("\n".join(assumption_lines(ran)).split())
+    row = Row("case", COMPARED[0], [ran], [ran], None, "agree", 1.0)
+    assert "1 runs in virtual time had costs that were not fitted" in " ".join(validation_report([row]).split())
+    path.write_text(UNFITTED.replace("= 1\n", "= 0.04\n"))
+    assert assumed.NOT_FITTED not in assumed.read_costs(str(path)).where
+
+
+def test_ctrl_c_while_costs_are_measured_leaves_no_file_and_no_traceback(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(calibrate, "Calibrator", lambda: SimpleNamespace(measure=lambda: signal.raise_signal(signal.SIGINT)))
+    assert main(["doctor", "--calibrate", str(tmp_path / "costs.toml")]) == 130
+    assert not list(tmp_path.iterdir()) and "Traceback" not in capsys.readouterr().err
 
 
 def test_what_only_processes_do_is_not_part_of_what_is_compared():

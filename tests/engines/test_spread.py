@@ -174,6 +174,22 @@ def test_who_waits_beside_others_on_its_processor_gives_way_at_once_if_it_is_sai
     assert not any(gives_way.invariants.values())
 
 
+def test_a_guest_with_nothing_to_do_gives_way_without_leaving(costs):
+    """As a process that waits for an arrival: of two on one processor neither is asked out, so each TD entry is the first or a fault's."""
+    ran = result_of(machine={"costs": costs, "processors": 1, "preempt": "yielding", "time_slice_ns": 4e6}, duration_s=0.008,
+                    td={"vcpus": 2, "memory_mib": 2}, workload={"hosts": 0, "loop": "open", "touches_per_s": 100_000.0, "pages": 8})
+    assert ran.counters["touches"] > 1_000
+    assert ran.seamcalls["tdh_vp_enter"].attempts <= ran.counters["private_faults"] + 4
+
+
+def test_who_waits_looks_for_a_while_before_it_gives_way(costs):
+    """A kick that is answered at once on another processor costs no switch."""
+    keys = {"td": {"vcpus": 3, "memory_mib": 2}, "duration_s": 0.008, "module": "1.5.24", "policy": "kick_vcpus",
+            "workload": {"hot_pages": 4, "accept_first": 0.9, "removals_per_s": 0.0}}
+    at_once, patient = (result_of(machine={"costs": costs, "processors": 2, "preempt": "yielding", "patience_ns": ns}, **keys) for ns in (1, 400))
+    assert patient.counters["removals"] > 1.5 * at_once.counters["removals"] > 0
+
+
 def test_a_config_may_name_a_histogram_of_a_costs_file(costs):
     named = {"distribution": {"transfer": f"histogram {costs}:transfer"}}
     assert (drawn(config(machine={**named, "transfer_ns": 80}).machine) == drawn(prices.resolve(config(machine={"costs": costs}))[0])).all()

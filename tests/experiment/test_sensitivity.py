@@ -19,12 +19,19 @@ def test_every_range_holds_its_default_and_every_key_is_one_of_a_config():
     assert set(assumed.COSTS) <= set(Costs.model_fields)
 
 
+def test_every_price_of_the_machine_has_a_range_unless_a_machine_has_no_such_thing():
+    """A key that is added to [machine] is varied, or named here: what only this harness or a measured processor has."""
+    unvaried = {"mark_ns", "spend_ns", "noticed_ns", "pace_ns", "stall_every_ns", "stall_ns"}
+    prices = {key for key in Machine.model_fields if key.endswith("_ns")}
+    assert prices == set(assumed.MACHINE) and {key for key in prices if assumed.MACHINE[key].least is None} == unvaried
+
+
 def test_what_does_not_matter_is_not_varied_and_a_value_is_within_its_range():
     ranges = sensitivity.ranges(config(engine="simulate", **COSTS))
     assert ranges["costs_ns.kick"] == (100, 400) and ranges["costs_ns.seamcall"] == (500, 1_500)
     assert not {"costs_ns.guest_work", "costs_ns.td_exit", "machine.transfer_far_ns", "machine.switch_ns"} & set(ranges)
     more = sensitivity.ranges(config(engine="simulate", machine={"sockets": 2, "processors": 2, "transfer_ns": 500}))
-    assert {"machine.transfer_far_ns", "machine.switch_ns"} <= set(more) and more["machine.transfer_ns"] == (30, 500)
+    assert {"machine.transfer_far_ns", "machine.switch_ns"} <= set(more) and "machine.patience_ns" not in more and more["machine.transfer_ns"] == (30, 500)
 
 
 def test_what_was_measured_is_not_varied(tmp_path):

@@ -158,6 +158,8 @@ class Simulation:
         control[simulated.HANDLED] = prices.ticks(machine.ipi_handled_ns)
         if machine.preempt == "yielding":
             control[simulated.SLEEPS_FROM] = prices.ticks(1000 * realtime.SLEEP_FLOOR_US)
+            control[simulated.WAKES_EARLY] = prices.ticks(1000 * realtime.WAKE_EARLY_US)
+            control[simulated.PATIENCE] = prices.ticks(machine.patience_ns)
         control[simulated.NOTICED] = prices.ticks(machine.noticed_ns)
         control[simulated.PACE_SHIFT] = prices.ticks(machine.pace_ns).bit_length() - 1
         control[simulated.STALL_EVERY] = prices.ticks(machine.stall_every_ns)
