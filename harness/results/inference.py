@@ -3,7 +3,7 @@
 A *block* is the unit: one run of every config, interleaved.  Samples within a run say nothing about
 what the next run would give, so they are never used as a yardstick.
 
-    interval      median and its 95 % bootstrap interval over blocks
+    interval      median and its 95 % interval over blocks, from one block's value to another's
     compare_all   the differences of many (baseline, other) pairs, each with a verdict, corrected
                   together by Holm's method so that the whole table is wrong in at most 5 % of cases
     floor         the smallest p that n blocks can give at all
@@ -73,8 +73,22 @@ def interval(values: Sequence[float]) -> Interval | None:
         return Interval(median, None, None, 1)
     if np.all(values == values[0]):
         return Interval(median, median, median, len(values))
-    low, high = _bootstrap((values,), np.median)
-    return Interval(median, low, high, len(values))
+    ordered, outside = np.sort(values), _left_out(len(values))
+    return Interval(median, float(ordered[outside]), float(ordered[-1 - outside]), len(values))
+
+
+def _left_out(count: int) -> int:
+    """How many of the ordered values lie beyond each end of the interval of a median.
+
+    Each value is beyond the true median by the toss of a coin, so this is exact.  (Resampled medians of seven blocks are within
+    the second to the sixth in 95 % of cases, but those hold the true one in 87.5 % only.)  Of five values and less all of
+    them are in, and hold it in 94 %, 88 %, 75 %.
+    """
+    beyond, left_out = 1, -1                     # of 2 ** count tosses: with at most `left_out + 1` on one side
+    while 2 * beyond <= (1 - LEVEL) * 2 ** count:
+        left_out += 1
+        beyond += math.comb(count, left_out + 1)
+    return max(0, left_out)
 
 
 def _bootstrap(samples, statistic, paired=False) -> tuple[float, float]:
