@@ -8,7 +8,7 @@ CONFIG ?= configs/kick_vcpus.toml
 # Hundreds of starts read the same files: bytecode is kept, also where the environment says not to.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test only-tests lint test-slow test-broken test-faults mutants bench soak explore-large docs clean
+.PHONY: run test only-tests lint test-slow test-broken test-faults mutants bench soak soak-virtual explore-large docs clean
 
 run: $(VENV)/installed
 	$(IN_VENV) -m harness run $(CONFIG)
@@ -42,6 +42,10 @@ bench: $(VENV)/installed
 # 10^8 calls of correct runs, none of which `run --check-outcomes` may fail: half an hour on two quiet processors.
 soak: $(VENV)/installed
 	$(IN_VENV) -m tests.soak
+
+# 10^9 calls in virtual time; what was stopped goes on behind what soak.json has.
+soak-virtual: $(VENV)/installed
+	$(IN_VENV) -m tests.soak --engines simulate --virtual-s 1.5 --operations 1e9 --releases 1.5.05,1.5.24,1.5.34 --kept soak.json
 
 # The searches of configs/explore/large/: 1.2 GiB of memory, 30 minutes on two processors that other work had, too.
 explore-large: $(VENV)/installed

@@ -59,7 +59,7 @@ COSTS = {
 }
 
 
-# Of a costs file whose free_misfit_share is 1: other work left too few calls (harness/commands/free_calls.py).
+# Of a costs file with free_misfit_share = 1: other work left too few calls (harness/commands/free_calls.py).
 NOT_FITTED = "not fitted to calls that run freely (calibrate again on a quiet machine): rows cost as in loops, a line a whole hand-over"
 
 
