@@ -31,7 +31,7 @@ from kernels.states import (
     ANEW, BRANCH_BITS, DOWN, FLAGS_HIGH, FLAGS_LOW, GOES_BACK, LAST, LEFT_OUT, LEVEL_ENDS, LOCAL_BITS, MEMORY_BITS, N_ARCS, N_ENDED,
     N_STATES, NEXT, NO_ARCS, OVER,
     ROWS_BITS, STEPS, STOPS, TOP, TRANSITIONS, crowded, give_all_room, index_all, intern_state, is_full, load_state, pick, picks,
-    put_in_order, put_number, starts_alike, kicked_up_to,
+    note_locals, put_in_order, put_number, starts_alike, kicked_up_to,
 )
 
 # How `search` ends, besides the endings of a move.  FINISHED: there is nothing left to expand (in the level, of a worker).
@@ -124,9 +124,8 @@ def keep_locals(world, known, tables, registers, actor, pc):
     local, new = intern(tables.locals.table, True)
     row = world.rows[pc]
     fanout = OVER if row.op == Op.STOP else DOWN if row.op == Op.HALT else outcomes(world, row, np.int64(row.op))
-    tables.locals.fanout[local] = fanout + (1 if row.op != Op.HALT and holds_stores(tables, local) else 0)
-    tables.locals.context[local] = context
-    tables.locals.kicked[local] = kicked_up_to(known, given[Register.CURSOR], pc)
+    fanout += 1 if row.op != Op.HALT and holds_stores(tables, local) else 0
+    note_locals(tables.locals, local, fanout, context, kicked_up_to(known, given[Register.CURSOR], pc))
     if new:
         put_number(tables.locals, local, actor)
     return local

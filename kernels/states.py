@@ -203,6 +203,18 @@ def put_number(locals_, local, actor):
 
 
 @kernel
+def note_locals(locals_, local, fanout, context, kicked):
+    """What follows from an actor's locals. Whoever comes to them notes it, as who has met them may not have done so yet; but
+    written is only what is not there: others look at these lines in each state."""
+    if locals_.fanout[local] != fanout:
+        locals_.fanout[local] = fanout
+    if locals_.context[local] != context:
+        locals_.context[local] = context
+    if locals_.kicked[local] != kicked:
+        locals_.kicked[local] = kicked
+
+
+@kernel
 def intern_state(tables):
     """(the row of the state that is being made, whether it is new); (ABSENT, False) where its numbers do not fit."""
     states, last = tables.states, tables.states.fields.shape[0]
@@ -262,7 +274,7 @@ def add_twins(local, alike, table):
                 given[OWN[number]] = alike[place, OWN_AT + number]
         given[REGISTERS] = place
         row, new = intern(table.table, True)
-        table.fanout[row], table.kicked[row], table.context[row] = table.fanout[local], table.kicked[local], table.context[local]
+        note_locals(table, row, np.int64(table.fanout[local]), np.int64(table.context[local]), table.kicked[local])
         if new:
             put_number(table, row, place)
         put_twin(twins, local, place, row + 1)
