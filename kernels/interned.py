@@ -83,6 +83,12 @@ def published(address):
 
 
 @kernel
+def fetch_slot(table):
+    """Have the slot on its way at which the given row is looked for."""
+    atomics.prefetch(table.index_at + 4 * first_slot(hash_of(table, table.given), atomics.load64(table.slots_at)))
+
+
+@kernel
 def intern(table, adds):
     """(the row that is as the given one, whether it is a new one); with adds = False (ABSENT, False) if there is none."""
     hash_, slots = hash_of(table, table.given), atomics.load64(table.slots_at)

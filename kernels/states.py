@@ -22,7 +22,7 @@ import numpy as np
 
 from kernels import atomics
 from kernels.compiling import kernel
-from kernels.interned import ABSENT, Table, index_again, intern
+from kernels.interned import Table, index_again, intern
 from kernels.moves import ACTORS_MAX, BRANCHES_MAX, ROWS_MAX, in_kicks
 from kernels.ops import REGISTERS, Register
 from kernels.packed import BITS, SHIFT, WHAT, WIDER_STATE, WORD, Dictionary, pack, unpack
@@ -215,8 +215,8 @@ def note_locals(locals_, local, fanout, context, kicked):
 
 
 @kernel
-def intern_state(tables):
-    """(the row of the state that is being made, whether it is new); (ABSENT, False) where its numbers do not fit."""
+def give_state(tables):
+    """Give the state that is being made to its table; False where its numbers do not fit."""
     states, last = tables.states, tables.states.fields.shape[0]
     given = states.table.given
     for column in range(given.shape[0]):
@@ -227,9 +227,9 @@ def intern_state(tables):
             number = number_of(tables.locals, number)
         if number >> states.fields[column, BITS] != 0:
             tables.asks[WHAT] = WIDER_STATE
-            return np.int64(ABSENT), False
+            return False
         given[states.fields[column, WORD]] |= number << states.fields[column, SHIFT]
-    return intern(states.table, True)
+    return True
 
 
 @kernel

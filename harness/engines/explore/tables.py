@@ -156,7 +156,7 @@ class Search:
         self.run = kernel.Run(
             np.zeros(self.actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
             np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
-            np.zeros((states.ALIKE_ROOM, 5), np.int64), np.zeros(4, np.int64), np.zeros(kernel.RUNS, np.int64), np.zeros(self.actors, np.int64), *np.zeros((2, 4), np.int64),
+            np.zeros((states.ALIKE_ROOM, kernel.GIVEN_STATE + self.actors + 2), np.int64), np.zeros(4, np.int64), np.zeros(kernel.RUNS, np.int64), np.zeros(self.actors, np.int64), *np.zeros((2, 4), np.int64),
             *np.zeros((2, 1), np.int64), np.zeros((0, kernel.RUNS), np.int64), np.zeros((1, len(kernel.ARC)), np.int64), np.zeros((1, self.actors), np.int8))
 
     def _forget_read(self) -> None:
