@@ -137,6 +137,7 @@ def test_who_finds_a_twin_at_an_actors_own_place_finds_all_of_them(monkeypatch):
     local = next(row for row in range(count) if rows[row, REGISTERS] == places[0] and twins[row, places[0]])
     monkeypatch.setattr(states, "put_twin", lambda _twins, of, place, twin: put.append((int(of), int(place), int(twin))))
     monkeypatch.setattr(states, "intern", lambda table, _adds: (int(np.flatnonzero((table.rows[:count] == table.given).all(axis=1))[0]), False))
+    monkeypatch.setattr(states, "note_locals", states.note_locals.py_func)
     states.add_twins.py_func(local, search.world.arrays.alike, search.tables.locals)
     assert {(of, place): twin for of, place, twin in put} == {
         (of, place): int(twins[of, place]) for of in twins[local, places] - 1 for place in places}

@@ -36,7 +36,7 @@ BUFFER_MOST = 64                 # ... up to so many
 DISK_SHARE = 0.8                 # of what is free, for tables in files: a page that finds no room on the disk would end the process
 LARGE_STATES = 500_000           # from so many on, more is forgotten: a search that small takes about a second
 AGAIN = -1                       # in place of an ending: the search begins again, as it is to forget more or foresees more
-LEVEL_SHARED = 2_000             # states of a level that are worth several threads
+LEVEL_SHARED = 500               # states of a level that are worth several threads
 VIOLATIONS_MAX = states.FLAGS_LOW + states.FLAGS_HIGH - 3      # beside no_bug, no_halt, and that a move cannot be made
 NO_TURNS = np.zeros((0, kernel.RUNS), np.int64)
 CHANGES_MAX = 64                 # of priorities, in a run by PCT
@@ -276,10 +276,15 @@ class Search:
                         self.stored.grow_large()
                         self.stored.drop_arcs()
                         tick(int(self.counts[states.NEXT]), int(self.counts[states.N_STATES]))
-                if ending == moves.FINISHED and self._has_news():
+                if self._gathers():
+                    ending = moves.RESTART
+                elif ending == moves.FINISHED and self._has_news():
                     ending = AGAIN
         except KeyboardInterrupt:
             self.interrupted, ending = True, kernel.PAUSED
+            if self._gathers():
+                self._begins_again(moves.RESTART)        # what is kept is a search that knows better, at its start
+                self._begin()
         finally:
             self._dismiss()
         self.seconds = time.perf_counter() - began
@@ -307,6 +312,10 @@ class Search:
             self.workers = threads.Workers(self.jobs, self.world, self.known, self.stored, self.run)
         ending = self.workers.level(self._limits(), self._give, tick)
         return kernel.PAUSED if ending == moves.FINISHED else ending
+
+    def _gathers(self) -> bool:
+        """Whether the workers, if there are any, have noted bytes together that are contested and that none knew to be."""
+        return self.workers is not None and self.workers.gather()
 
     def _dismiss(self) -> None:
         """Without workers, until a level is worth some."""
