@@ -116,6 +116,24 @@ def test_a_store_waits_only_where_a_plain_load_may_overtake_it():
     assert {Op.CALL_BEGIN, Op.CALL_END} <= changed
 
 
+LOOKS_FIRST = """C accept-looks-first
+{ module = 1.5.34; page 3 = PENDING; word "sept.0 3" = 0x81100400000030f0; int x = 0; }
+P0(int *x) { u64 err; WRITE_ONCE(*x, 1); err = tdg_mem_page_accept(0x3000, 0); }
+P1(int *x) { u64 err; int r1; err = tdh_mem_range_block(td, 0x3000, 0, NULL, NULL); r1 = READ_ONCE(*x); }
+exists (0:err=TDX_OPERAND_BUSY /\\ 1:err=TDX_SUCCESS /\\ 1:r1=0)
+"""
+
+
+@pytest.mark.parametrize("keys, answer", [
+    ({"memory_model": "sc"}, "Never"), ({"memory_model": "tso"}, "Never"), ({"memory_model": "tso", "seamcall_drains": False}, "Sometimes")])
+def test_a_store_in_front_of_a_call_waits_in_it_only_if_calls_do_not_drain(keys, answer):
+    """ACCEPT sees the host's priority by a plain load, and takes nothing; the guest's own store before it is not there yet."""
+    test = litmus.parse(LOOKS_FIRST, "x.litmus")
+    test = replace(test, file=test.file.model_copy(update=keys))
+    found = search.run(test)
+    assert found.complete and judge(test, found.endings).observation == answer
+
+
 def test_orders_are_of_the_machines_instructions():
     """write_unlock is a byte store, what is priced as locked is locked, and no row that touches shared words has no order."""
     table = {info.op: info.order for info in OP_TABLE}
