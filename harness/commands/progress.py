@@ -9,6 +9,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.reports.text import count
+
 COUNTERS = ("touches", "removals")
 LOG_S = 30.0                     # at the least between two lines in a log
 BAR = 12                         # characters of a bar
@@ -113,6 +115,7 @@ class Sign:
     """That a search goes on: a line that is written over on a terminal, elsewhere one every half minute.
 
         7 of 18, 1.5.20, about 02:10 left: fault_zap: 400000 of 512345 states
+        18 tasks, about 02:10 left: 7 of 18 tasks
     """
 
     TERMINAL_S = 0.1                     # at the least between two lines there
@@ -126,6 +129,11 @@ class Sign:
         """A text about one of several, with how long they all take yet, as long as those before: of what is long only."""
         left_s = (self.clock() - self.began) * (of - done) / max(1, done)
         return f"{text}, about {interval(left_s)} left" if done and left_s >= LOG_S else text
+
+    def of_tasks(self, done: int, of: int, more: str = "") -> None:
+        """The same of tasks of which several are at work at once."""
+        self.text = self.estimated(count(of, "task"), done, of)
+        self(done, of, f"tasks{more}")
 
     @contextmanager
     def about(self, text: str):
