@@ -120,8 +120,9 @@ class Sign:
 
     TERMINAL_S = 0.1                     # at the least between two lines there
 
-    def __init__(self, clock=time.monotonic):
-        self.clock, self.text = clock, ""
+    def __init__(self, clock=time.monotonic, beside: bool = False):
+        """beside: another process has the line of the terminal, where nothing is said then."""
+        self.clock, self.beside, self.text = clock, beside, ""
         self.began = clock()
         self.last = self.began - self.TERMINAL_S
 
@@ -143,12 +144,12 @@ class Sign:
         try:
             yield self
         finally:
-            if sys.stderr.isatty():
+            if sys.stderr.isatty() and not self.beside:
                 draw()
 
     def __call__(self, done: int = 0, known: int = 0, of: str = "") -> None:
         terminal, now = sys.stderr.isatty(), self.clock()
-        if now - self.last < (self.TERMINAL_S if terminal else LOG_S):
+        if now - self.last < (self.TERMINAL_S if terminal else LOG_S) or terminal and self.beside:
             return
         self.last = now
         text = self.text + (f": {done} of {known} {of}" if of else "")
