@@ -240,7 +240,7 @@ def add(parser) -> None:
     parser.add_argument("--trace", metavar="FILE", help="write it as JSON for chrome://tracing and ui.perfetto.dev")
 
 
-RANGES = {"random": (1, None), "pct": (1, engine.DEPTH_MAX), "seed": (0, None), "preemptions": (0, None), "memory_mib": (16, None)}
+RANGES = {"random": (1, None), "pct": (1, engine.DEPTH_MAX), "seed": (0, None), "preemptions": (0, None), "memory_mib": (16, None), "show": (1, None)}
 
 
 def do(options) -> int:
@@ -418,9 +418,10 @@ def explore(files: Files, each, show: int | None, destination: counterexamples.D
     destination.say_unwritten()
     if style == "json":
         print(json.dumps([exploration.plain(*each) for each in results], indent=1))
-        return code
-    if brief and results:
-        print(exploration.summary(results))
-    if results:
+    elif results:
+        if brief:
+            print(exploration.summary(results))
         print(exploration.passed(results))
+    if show is not None and results and code != INTERRUPTED and show > (outcomes := sum(len(found.endings) for found, _ in results)):
+        raise UsageError(f"--show {show}: must be at most {outcomes}, as there are not more outcomes")
     return code
