@@ -270,7 +270,7 @@ def do(options) -> int:
     destination = _destination(options.out, {name: getattr(options, name) for name in WAYS})
     if of_litmus:
         of = litmus.asked(options.configs, modules, files.model | ({"policy": options.policy} if options.policy else {}))
-        return litmus.explore(of, partial(each_litmus, of, method, where), options.show, destination, options.format)
+        return litmus.explore(of, partial(each_litmus, of, method, where), options.show, destination, options.format, not method.bounded)
     matrix = next((name for name in MATRICES if getattr(options, name)), None)
     if matrix:
         searching = searching._replace(judge=False)
@@ -279,7 +279,7 @@ def do(options) -> int:
             searching.there if options.list else None), matrix)
     if options.list:
         return listed(files, searching, options.format)
-    return explore(files, searching.each, options.show, destination, options.format)
+    return explore(files, searching.each, options.show, destination, options.format, not method.bounded)
 
 
 def _check_together(given: dict, of_litmus: bool) -> None:
@@ -381,8 +381,11 @@ def search_derived(scenario: Scenario, preemptions: int) -> engine.Found:
 # --- scenario by scenario ----------------------------------------------------------------------
 
 def explore(files: Files, each, show: int | None, destination: counterexamples.Destination,
-            style: str = "table") -> int:
-    """Search (`each`, of Searching) and judge every scenario; what fails is shown and saved; returns the exit code."""
+            style: str = "table", whole: bool = False) -> int:
+    """Search (`each`, of Searching) and judge every scenario; what fails is shown and saved; returns the exit code.
+
+    whole   every interleaving is asked for: a search that is not complete is no answer
+    """
     scenarios = files.scenarios()
     if not scenarios:
         raise UsageError(f"--module {', '.join(files.modules)}: no scenario of these files is for it")
@@ -407,7 +410,7 @@ def explore(files: Files, each, show: int | None, destination: counterexamples.D
                 print(exploration.scenario_report(found, judged))
                 destination = counterexamples.present(found, judged, show, destination)
                 print(flush=True)
-            code = gravest(code, FAILED if judged.failures else DONE)
+            code = gravest(code, FAILED if judged.failures else UNTRUSTWORTHY if whole and not found.complete else DONE)
             if found.interrupted:
                 if found.kept:
                     print(f"kept in {found.kept}: --resume goes on from there", file=sys.stderr)

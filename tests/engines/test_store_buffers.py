@@ -18,7 +18,7 @@ from harness.protocol import store_buffers
 from harness.results.litmus import judge
 from kernels.moves import DRAIN, HOLD
 from kernels.ops import OP_TABLE, Op, Order
-from tests.command_line import ROOT
+from tests.command_line import ROOT, command
 
 SCENARIOS = ROOT / "configs/explore"
 
@@ -149,7 +149,7 @@ def test_orders_are_of_the_machines_instructions():
     assert table[Op.WAIT_IS] == table[Op.HP_CHECK_EXCLUSIVE] == Order.LOAD and table[Op.TEST] == Order.NONE
 
 
-def test_a_buffer_grows_as_far_as_a_program_fills_it_and_a_limit_is_said(monkeypatch):
+def test_a_buffer_grows_as_far_as_a_program_fills_it_and_a_limit_is_said(monkeypatch, capsys, tmp_path):
     stores = " ".join(f"WRITE_ONCE(*x, {number});" for number in range(1, 8))
     text = f"C x\n{{ int x = 0; int y = 0; }}\nP0(int *x, int *y) {{ int r0; {stores} r0 = READ_ONCE(*y); }}\n" \
            "P1(int *x, int *y) { int r1; WRITE_ONCE(*y, 1); r1 = READ_ONCE(*x); }\nexists (0:r0=0 /\\ 1:r1=0)\n"
@@ -159,3 +159,6 @@ def test_a_buffer_grows_as_far_as_a_program_fills_it_and_a_limit_is_said(monkeyp
     monkeypatch.setattr("harness.engines.explore.tables.BUFFER_MOST", 4)
     cut = search.run(test)
     assert not cut.complete and "store buffer" in cut.stopped
+    (tmp_path / "x.litmus").write_text(text.replace("exists", "~exists"))        # of which it has seen nothing
+    code, out, _ = command(capsys, "explore", tmp_path / "x.litmus", "--memory-model", "tso", "--out", tmp_path)
+    assert code == 3 and out.splitlines()[-1] == "1 litmus test: 0 passed, 0 failed, 1 not searched completely"
