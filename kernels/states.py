@@ -39,7 +39,7 @@ LOCAL_SLOTS, MEMORY_SLOTS, MOVE_SLOTS, STATE_SLOTS = range(SLOTS, SLOTS + TABLES
 STOPS, NO_ARCS, GOES_BACK, ANEW = range(SLOTS + TABLES, 16)
 NEXT, TRANSITIONS, STEPS, TOP, LEFT_OUT, N_ENDED, LEVEL_ENDS, N_ARCS = range(16, 24)
 COUNTS = 24
-SLOTS_FIRST, SLOTS_SMALL = 1 << 10, 1 << 20      # of an index: at first, and up to when it is doubled
+SLOTS_FIRST, SLOTS_SMALL = 1 << 10, 1 << 18      # of an index: at first, and up to when it is doubled
 ROOM = ACTORS_MAX * BRANCHES_MAX                 # rows that one state may need
 # With actors that are alike a move needs up to ACTORS_MAX rows more of some tables; it has two outcomes at most, or is
 # made for each of the vCPUs that a loop may come to next.
@@ -157,11 +157,11 @@ def crowded(tables, spare):
 
 @kernel
 def give_room(table, spare):
-    """Half as many slots again for an index that is crowded; twice as many for a small one."""
+    """A quarter more slots for an index that is crowded; twice as many for a small one."""
     slots, rows = atomics.load64(table.slots_at), atomics.load64(table.count_at) + spare
     if 4 * rows > 3 * slots:
         while 4 * rows > 3 * slots:
-            slots += slots if slots < SLOTS_SMALL else slots >> 1
+            slots += slots if slots < SLOTS_SMALL else slots >> 2
         index_again(table, min(slots, table.index.shape[0]))
 
 

@@ -36,7 +36,7 @@ BUFFER_MOST = 64                 # ... up to so many
 DISK_SHARE = 0.8                 # of what is free, for tables in files: a page that finds no room on the disk would end the process
 LARGE_STATES = 500_000           # from so many on, more is forgotten: a search that small takes about a second
 AGAIN = -1                       # in place of an ending: the search begins again, as it is to forget more or foresees more
-LEVEL_SHARED = 500               # states of a level that are worth several threads
+LEVEL_BROAD = 500                # states of a level that are worth several threads
 VIOLATIONS_MAX = states.FLAGS_LOW + states.FLAGS_HIGH - 3      # beside no_bug, no_halt, and that a move cannot be made
 NO_TURNS = np.zeros((0, kernel.RUNS), np.int64)
 CHANGES_MAX = 64                 # of priorities, in a run by PCT
@@ -265,9 +265,6 @@ class Search:
                 ending = kernel.PAUSED if goes_on else self._begin()
                 goes_on = False
                 while ending == kernel.PAUSED:
-                    if self._has_to_begin_again():
-                        ending = AGAIN
-                        break
                     with stops.noted():          # so that no table is left half made
                         ending = self._go_on(tick)
                     if stops.asked() and not stops.raised():
@@ -302,8 +299,14 @@ class Search:
         return kernel.PAUSED
 
     def _go_on(self, tick: Callable[[int, int], None]) -> int:
-        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if self.jobs > 1 else 0)
-        return self._share_level(tick) if ending == kernel.BROAD else ending
+        """Some of what is left, up to where a broad level begins; or that level. Whether the search is to begin again is asked there
+        only, so that it does not depend on how many threads there are."""
+        ending = self._call(kernel.BREADTH, wide=LEVEL_BROAD)
+        if ending != kernel.BROAD:
+            return ending
+        if self._has_to_begin_again():
+            return AGAIN
+        return self._share_level(tick) if self.jobs > 1 else kernel.PAUSED
 
     def _share_level(self, tick: Callable[[int, int], None]) -> int:
         """The level that begins, by several threads; then as _call: PAUSED is well."""
@@ -397,7 +400,7 @@ class Search:
         turns: whether `turns_read` is then to have Run.turns.  Each move and each state is there already: that none is new says that no arc is lost.
         """
         before = self.counts[:states.TABLES].copy()
-        if self.jobs > 1 and len(numbers) >= LEVEL_SHARED and not turns:
+        if self.jobs > 1 and len(numbers) >= LEVEL_BROAD and not turns:
             workers = threads.Workers(self.jobs, self.world, self.known, self.stored, self.run)
             found, self.turns_read = workers.read(lambda run, some: self._asking(run, some, False), numbers, self._limits(pause=-1)), NO_TURNS
         else:
