@@ -26,7 +26,8 @@ MEANINGS = {
             " a row breaks what `--require` names, a replay differs",
     USAGE: "a mistake in the arguments or a file: one line says where, what was given and what is allowed",
     UNTRUSTWORTHY: "the numbers cannot be believed (a result that says UNTRUSTWORTHY), a result could not be written,"
-                   " a task was given up (`--cluster`), or what `--require` asks is not known, as a search did not fit",
+                   " a task was given up (`--cluster`), or what was asked is not known, as a search did not fit (of a part, as"
+                   " `--random` asks for, that is no mistake)",
     NOT_SEEN: "nothing was violated, but what `[expect]` wants to see did not occur, or not often enough; the message says"
               " how much was tried",
     UNEXPECTED: "a fault of this program: one line, which names a file with the traceback",

@@ -62,6 +62,7 @@ leading_zeros = _instruction("leading_zeros")     # above the highest set bit of
 trailing_zeros = _instruction("trailing_zeros")   # below the lowest set bit
 zero = _instruction("zero")                       # (address, size): in no particular order, and never left out
 copy = _instruction("copy")                       # (to, source, size): between places that do not overlap
+prefetch = _instruction("prefetch")               # have a line on its way, which is looked at later; any address may be given
 _cycle_counter = _instruction("cycle_counter")
 _sched_yield = _instruction("sched_yield")
 _usleep = _instruction("usleep")

@@ -23,6 +23,7 @@ import numpy as np
 
 from kernels.compiling import kernel
 from kernels.ops import OP_TABLE, Access, Fact, Kind, Op, Register
+from kernels.packed import ALONE, SHARED, WHAT
 from kernels.symmetry import LEADER
 
 # How a row touches a word: columns of Known.touches (what is noted), .foreseen (what was noted when the search began) and .future (of that).
@@ -36,8 +37,11 @@ WAITS = np.array([info.kind == Kind.WAIT for info in OP_TABLE])
 
 @kernel
 def bit_of(known, half):
-    """The name of four bytes, as a bit."""
+    """The name of four bytes, as a bit; 0 if they have none and it cannot be given while others work."""
     if known.names[half] == 0:
+        if known.asks[SHARED] != 0:
+            known.asks[WHAT] = ALONE
+            return np.int64(0)
         known.named[0] += 1
         known.names[half] = min(known.named[0], NAMES_MAX)
     return np.int64(1) << known.names[half] - 1
@@ -76,7 +80,11 @@ def note_touch(world, known, pc, began, where, span, actor):
 
 @kernel
 def add_touch(known, place, pc, how, bit):
-    if known.touches[place, pc, how] & bit == 0:
+    """Note one; while others work nothing is written, as they write to the same words: the step is made again alone."""
+    if known.touches[place, pc, how] & bit != bit:
+        if known.asks[SHARED] != 0:
+            known.asks[WHAT] = ALONE
+            return
         known.touches[place, pc, how] |= bit
         known.named[1] = 1
 

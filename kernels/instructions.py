@@ -173,6 +173,17 @@ def copy(typing_context, to, source, size):
     return types.void(types.int64, types.int64, types.int64), generate
 
 
+@intrinsic
+def prefetch(typing_context, address):
+    def generate(context, builder, signature, arguments):
+        pointer = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        takes = ir.FunctionType(ir.VoidType(), [pointer.type, INT32, INT32, INT32])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], takes)
+        builder.call(fetch, [pointer, INT32(0), INT32(3), INT32(1)])         # to read, into all caches, data
+        return context.get_dummy_value()
+    return types.void(types.int64), generate
+
+
 # --- libc: looked up by name when compiled code is loaded, so that code from the cache finds it too ---
 
 def _libc(builder, name, *takes):

@@ -16,6 +16,7 @@ from kernels.compiling import kernel
 EMPTY, CLAIMED = 0, 0xFFFFFFFF   # in a slot
 ABSENT = -1                      # in place of a row
 LOOKS = 1 << 6                   # at a claimed slot, before the processor is given up
+AHEAD = 8                        # rows whose slots are on their way while an index is made again
 MIX = -7046029254386353131
 
 
@@ -83,6 +84,12 @@ def published(address):
 
 
 @kernel
+def fetch_slot(table):
+    """Have the slot on its way at which the given row is looked for."""
+    atomics.prefetch(table.index_at + 4 * first_slot(hash_of(table, table.given), atomics.load64(table.slots_at)))
+
+
+@kernel
 def intern(table, adds):
     """(the row that is as the given one, whether it is a new one); with adds = False (ABSENT, False) if there is none."""
     hash_, slots = hash_of(table, table.given), atomics.load64(table.slots_at)
@@ -115,7 +122,10 @@ def index_again(table, slots):
     for slot in range(max(slots, atomics.load64(table.slots_at))):
         table.index[slot] = EMPTY
     atomics.store64(table.slots_at, slots)
-    for row in range(atomics.load64(table.count_at)):
+    rows = atomics.load64(table.count_at)
+    for row in range(rows):
+        ahead = min(row + AHEAD, rows - 1)
+        atomics.prefetch(table.index_at + 4 * first_slot(hash_of(table, table.rows[ahead]), slots))
         hash_ = hash_of(table, table.rows[row])
         place = first_slot(hash_, slots)
         while table.index[place] != EMPTY:

@@ -20,7 +20,7 @@ from kernels.buffers import HELD
 from kernels.compiling import kernel
 from kernels.contexts import clear, context_at
 from kernels.independence import alone
-from kernels.interned import ABSENT, fold, intern
+from kernels.interned import ABSENT, fetch_slot, fold, intern
 from kernels.moves import (
     ACTORS_MAX, ALIKE, BUFFER, BYTES, CANNOT, DIFFER, DRAIN, FINISHED, FORGET, FULL, HALTED, MOVES, ORDERS, PAUSE, PREEMPTIONS, SPARE, UNKNOWN, UNTIL,
     WIDE, move, outcomes, read_flags,
@@ -30,8 +30,8 @@ from kernels.packed import NOTHING, SHARED, WHAT, repack, unpack
 from kernels.states import (
     ANEW, BRANCH_BITS, DOWN, FLAGS_HIGH, FLAGS_LOW, GOES_BACK, LAST, LEFT_OUT, LEVEL_ENDS, LOCAL_BITS, MEMORY_BITS, N_ARCS, N_ENDED,
     N_STATES, NEXT, NO_ARCS, OVER,
-    ROWS_BITS, STEPS, STOPS, TOP, TRANSITIONS, crowded, give_all_room, index_all, intern_state, is_full, load_state, pick, picks,
-    put_in_order, put_number, starts_alike, kicked_up_to,
+    ROWS_BITS, STEPS, STOPS, TOP, TRANSITIONS, crowded, give_all_room, give_state, index_all, is_full, load_state, pick, picks,
+    note_locals, put_in_order, put_number, starts_alike, kicked_up_to,
 )
 
 # How `search` ends, besides the endings of a move.  FINISHED: there is nothing left to expand (in the level, of a worker).
@@ -40,6 +40,7 @@ PAUSED, RUN_ENDED, ASKING, CROWDED, BROAD, STOPPED = range(UNKNOWN + 1, UNKNOWN 
 
 BREADTH, READ, RANDOM, PCT, GIVEN = range(5)     # schedulers
 ARC = WAY, MOVE, THEN, MORE = range(4)           # of a move, in `found`: the actor and so on, its row, the state that it leads to, further rows
+GIVEN_STATE = 5                  # of a candidate: where the row of the state behind it begins
 RUNS, ROWS_SHIFT, AT_ONCE_MOST = ACTORS_MAX, 32, 512       # of accesses that are made at once; the last: in one state (see states.ALIKE_ROOM)
 CHUNK, LOOK_EVERY = 64, 16       # states that a worker takes at once; states between its looks at how full tables are
 ARCS_AT_ONCE = 512               # room for so many is taken by a worker at once
@@ -54,8 +55,8 @@ class Run(NamedTuple):
     path         int16: the ways a run has taken (or GIVEN: has to take); executed: int32, rows of each
     dice         int64 (3 + ACTORS_MAX + depth,): random state, then PCT's priorities and change points
     events       int64 (flags, 3): the first state (run: step) in which a move had the flag, + 1; its way, its move
-    registers    int64 (REGISTERS,) scratch; candidates: int64 (ALIKE_ROOM, 5): way, move, and what `list_candidates` says;
-                 after `reach` way, move, the state behind it, what else the chain of independent accesses has
+    registers    int64 (REGISTERS,) scratch; candidates: int64 (ALIKE_ROOM, GIVEN_STATE + actors + 2): way, move, and what `list_candidates`
+                 says; after `reach` way, move, the state behind it, what else the chain of independent accesses has, and the state's row
     chain        int64 (4,): of the accesses that were made at once: rows of the actor itself, flags; an ending of the search; how many
                  may be made still in this state
     further      int64 (RUNS,): and then of others, one after the other: place << ROWS_SHIFT | rows
@@ -124,9 +125,8 @@ def keep_locals(world, known, tables, registers, actor, pc):
     local, new = intern(tables.locals.table, True)
     row = world.rows[pc]
     fanout = OVER if row.op == Op.STOP else DOWN if row.op == Op.HALT else outcomes(world, row, np.int64(row.op))
-    tables.locals.fanout[local] = fanout + (1 if row.op != Op.HALT and holds_stores(tables, local) else 0)
-    tables.locals.context[local] = context
-    tables.locals.kicked[local] = kicked_up_to(known, given[Register.CURSOR], pc)
+    fanout += 1 if row.op != Op.HALT and holds_stores(tables, local) else 0
+    note_locals(tables.locals, local, fanout, context, kicked_up_to(known, given[Register.CURSOR], pc))
     if new:
         put_number(tables.locals, local, actor)
     return local
@@ -159,9 +159,14 @@ def keep_memory(world, known, tables, before):
 @kernel
 def look_for_move(moves, local, memory, branch):
     """The row of a move, or ABSENT; it is the one that is given then."""
-    moves.given[0] = ((memory << LOCAL_BITS | local) << BRANCH_BITS | branch) << FLAGS_LOW
+    give_move(moves, local, memory, branch)
     row, _ = intern(moves, False)
     return row
+
+
+@kernel
+def give_move(moves, local, memory, branch):
+    moves.given[0] = ((memory << LOCAL_BITS | local) << BRANCH_BITS | branch) << FLAGS_LOW
 
 
 @kernel
@@ -233,6 +238,9 @@ def find_candidates(scheduler, world, known, tables, run, limits, only):
     listed, found = list_candidates(scheduler, world, known, tables, run, limits, only), 0
     if tables.asks[WHAT] != NOTHING:
         return found, ASKING
+    for each in range(listed):
+        give_move(tables.moves, run.candidates[each, 3], run.candidates[each, 4], run.candidates[each, 0] & 0xFF)
+        fetch_slot(tables.moves)
     for each in range(listed):
         way, place, local, memory = run.candidates[each, 0], run.candidates[each, 2], run.candidates[each, 3], run.candidates[each, 4]
         move_row, ending = find_move(world, known, tables, run.registers, limits, place, local, memory, way & 0xFF)
@@ -341,8 +349,8 @@ def actor_of(way):
 
 
 @kernel
-def state_behind(world, known, tables, run, limits, way, move_row, note, others):
-    """(the state that a move leads to from run.here, whether it is new); ABSENT if something is asked for.
+def give_state_behind(world, known, tables, run, limits, way, move_row, note, others):
+    """Give the state that a move leads to from run.here to the table of states; False if something is asked for.
 
     run.who says who is where.  others: whether further accesses of others may be made at once, too
     """
@@ -363,12 +371,12 @@ def state_behind(world, known, tables, run, limits, way, move_row, note, others)
         if alone(world.rows, tables.locals, known.foreseen, known.future, rows[0], actor, others) >= 0:
             go_on_at_once(world, known, tables, run, limits, actor, others)
         if run.chain[2] != FINISHED:
-            return np.int64(ABSENT), False
+            return False
     if limits[ALIKE] != 0:
         put_in_order(world.alike, tables, known, run.who)
         if tables.asks[WHAT] != NOTHING:
-            return np.int64(ABSENT), False
-    return intern_state(tables)
+            return False
+    return give_state(tables)
 
 
 @kernel(inline=False)
@@ -434,12 +442,12 @@ def reach(world, known, tables, run, limits, at, found, keeps, others):
         note = note_behind(limits, actor_of(way), last, used, could)
         if note == ABSENT:
             continue
-        then, new = state_behind(world, known, tables, run, limits, way, move_row, note, others)
-        if then == ABSENT:
+        if not give_state_behind(world, known, tables, run, limits, way, move_row, note, others):
             return np.int64(ABSENT)
-        if new:
-            tables.states.parents[then] = at
-        run.candidates[left, 0], run.candidates[left, 1], run.candidates[left, 2] = way, move_row, then
+        fetch_slot(tables.states.table)
+        run.candidates[left, 0], run.candidates[left, 1] = way, move_row
+        for column in range(tables.states.table.columns):
+            run.candidates[left, GIVEN_STATE + column] = tables.states.table.given[column]
         run.candidates[left, 3], run.candidates[left, 4] = run.chain[0], run.chain[1]
         if keeps:
             for place in range(actors):
@@ -448,6 +456,13 @@ def reach(world, known, tables, run, limits, at, found, keeps, others):
                 for number in range(RUNS):
                     run.turns[arc + left, number] = run.further[number]
         left += 1
+    for each in range(left):             # all lines that are looked at are on their way by now
+        for column in range(tables.states.table.columns):
+            tables.states.table.given[column] = run.candidates[each, GIVEN_STATE + column]
+        then, new = intern(tables.states.table, True)
+        if new:
+            tables.states.parents[then] = at
+        run.candidates[each, 2] = then
     return np.int64(left)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from kernels import atomics
 from kernels.compiling import kernel
-from kernels.interned import ABSENT, Table, index_again, intern
+from kernels.interned import Table, index_again, intern
 from kernels.moves import ACTORS_MAX, BRANCHES_MAX, ROWS_MAX, in_kicks
 from kernels.ops import REGISTERS, Register
 from kernels.packed import BITS, SHIFT, WHAT, WIDER_STATE, WORD, Dictionary, pack, unpack
@@ -39,7 +39,7 @@ LOCAL_SLOTS, MEMORY_SLOTS, MOVE_SLOTS, STATE_SLOTS = range(SLOTS, SLOTS + TABLES
 STOPS, NO_ARCS, GOES_BACK, ANEW = range(SLOTS + TABLES, 16)
 NEXT, TRANSITIONS, STEPS, TOP, LEFT_OUT, N_ENDED, LEVEL_ENDS, N_ARCS = range(16, 24)
 COUNTS = 24
-SLOTS_FIRST, SLOTS_SMALL = 1 << 10, 1 << 20      # of an index: at first, and up to when it is doubled
+SLOTS_FIRST, SLOTS_SMALL = 1 << 10, 1 << 18      # of an index: at first, and up to when it is doubled
 ROOM = ACTORS_MAX * BRANCHES_MAX                 # rows that one state may need
 # With actors that are alike a move needs up to ACTORS_MAX rows more of some tables; it has two outcomes at most, or is
 # made for each of the vCPUs that a loop may come to next.
@@ -157,11 +157,11 @@ def crowded(tables, spare):
 
 @kernel
 def give_room(table, spare):
-    """Half as many slots again for an index that is crowded; twice as many for a small one."""
+    """A quarter more slots for an index that is crowded; twice as many for a small one."""
     slots, rows = atomics.load64(table.slots_at), atomics.load64(table.count_at) + spare
     if 4 * rows > 3 * slots:
         while 4 * rows > 3 * slots:
-            slots += slots if slots < SLOTS_SMALL else slots >> 1
+            slots += slots if slots < SLOTS_SMALL else slots >> 2
         index_again(table, min(slots, table.index.shape[0]))
 
 
@@ -203,8 +203,20 @@ def put_number(locals_, local, actor):
 
 
 @kernel
-def intern_state(tables):
-    """(the row of the state that is being made, whether it is new); (ABSENT, False) where its numbers do not fit."""
+def note_locals(locals_, local, fanout, context, kicked):
+    """What follows from an actor's locals. Whoever comes to them notes it, as who has met them may not have done so yet; but
+    written is only what is not there: others look at these lines in each state."""
+    if locals_.fanout[local] != fanout:
+        locals_.fanout[local] = fanout
+    if locals_.context[local] != context:
+        locals_.context[local] = context
+    if locals_.kicked[local] != kicked:
+        locals_.kicked[local] = kicked
+
+
+@kernel
+def give_state(tables):
+    """Give the state that is being made to its table; False where its numbers do not fit."""
     states, last = tables.states, tables.states.fields.shape[0]
     given = states.table.given
     for column in range(given.shape[0]):
@@ -215,9 +227,9 @@ def intern_state(tables):
             number = number_of(tables.locals, number)
         if number >> states.fields[column, BITS] != 0:
             tables.asks[WHAT] = WIDER_STATE
-            return np.int64(ABSENT), False
+            return False
         given[states.fields[column, WORD]] |= number << states.fields[column, SHIFT]
-    return intern(states.table, True)
+    return True
 
 
 @kernel
@@ -262,7 +274,7 @@ def add_twins(local, alike, table):
                 given[OWN[number]] = alike[place, OWN_AT + number]
         given[REGISTERS] = place
         row, new = intern(table.table, True)
-        table.fanout[row], table.kicked[row], table.context[row] = table.fanout[local], table.kicked[local], table.context[local]
+        note_locals(table, row, np.int64(table.fanout[local]), np.int64(table.context[local]), table.kicked[local])
         if new:
             put_number(table, row, place)
         put_twin(twins, local, place, row + 1)

@@ -336,7 +336,7 @@ def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: lis
     from harness.commands.jobs import Failure, Part
     dispatch, spans, seen = Dispatch(len(works), pinned), {}, time.monotonic()
     try:
-        with Sign().about(f"{len(works)} tasks") as sign:
+        with Sign().about(count(len(works), "task")) as sign:
             while dispatch.left and not stops.asked():
                 workers = cluster.look()
                 seen = time.monotonic() if workers else seen
@@ -346,7 +346,7 @@ def _results(cluster: Cluster, works: list[bytes], names: list[str], pinned: lis
                     cluster.forget(worker)
                     yield from _died(dispatch, worker, dispatch.lost(worker), "its worker died", names, cluster.in_parts)
                 _give(cluster, dispatch, workers, works)
-                sign(len(works) - dispatch.left, len(works), f"tasks done, {count(len(workers), 'worker')}")
+                sign.of_tasks(len(works) - dispatch.left, len(works), f" done, {count(len(workers), 'worker')}")
                 if not (ended := cluster.next()):
                     continue
                 worker, place, future = ended

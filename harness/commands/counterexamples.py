@@ -39,7 +39,7 @@ class Way(NamedTuple):
 
 
 def ways(found: Found, judged: grading.Verdict, show: int | None) -> list[Way]:
-    """To each violated invariant, to each outcome that should not be, and to the `show`th outcome."""
+    """To each violated invariant, to each outcome that should not be, and to the `show`th outcome, if there are so many."""
     scenario, chosen = found.scenario, []
     for name, turns in found.violations.items():
         cycle = found.cycles.get(name, [])
@@ -48,9 +48,7 @@ def ways(found: Found, judged: grading.Verdict, show: int | None) -> list[Way]:
     for ending, (grade, _) in zip(found.endings, judged.grades):
         if grade in ("forbidden", "ungraded") and ending.kind == "done":
             chosen.append(Way(f"{grade}: {grading.describe(scenario, ending)}", ending.turns))
-    if show is not None:
-        if not 1 <= show <= len(found.endings):
-            raise UsageError(f"--show {show}: must be at least 1 and at most {len(found.endings)}")
+    if show is not None and show <= len(found.endings):
         ending = found.endings[show - 1]
         chosen.append(Way(grading.describe(scenario, ending), ending.turns))
     return chosen

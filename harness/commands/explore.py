@@ -66,6 +66,10 @@ class Bounds(NamedTuple):
         return self.preemptions != PREEMPTIONS_ANY
 
     @property
+    def on_disk(self) -> bool:
+        return self.spill is not None
+
+    @property
     def option(self) -> str:
         return f"--preemptions {self.preemptions}"
 
@@ -81,7 +85,7 @@ class Sampling(NamedTuple):
     runs: int
     seed: int
     depth: int = 0
-    bounded = True
+    bounded, on_disk = True, False
 
     @property
     def option(self) -> str:
@@ -102,16 +106,17 @@ class Searching(NamedTuple):
     begun: Path | None = None    # where a search is kept that Ctrl-C ends
 
     def key(self, scenario: Scenario, source: str) -> str:
-        """Of a search: it is another one where the scenario, the method or the source is another."""
+        """Of a search: it is another one where the scenario, the method or the source is another; with more memory, or on a disk, it is the
+        same one."""
+        method = self.method._replace(memory_mib=0, spill=None) if isinstance(self.method, Bounds) else self.method
         said = [scenario.table, scenario.file.expect, scenario.name, scenario.module, scenario.file.memory_model, scenario.file.seamcall_drains]
-        return jobs.digest("explore", *said, type(self.method).__name__, self.method, self.judge, source)
+        return jobs.digest("explore", *said, type(method).__name__, method, self.judge, source)
 
     def how(self, scenario: Scenario) -> Here:
-        """Of a search in this process; with more memory, or on a disk, it is the same one."""
+        """Of a search in this process."""
         if not self.begun or not isinstance(self.method, Bounds):
             return Here(self.where.jobs)
-        same = self._replace(method=self.method._replace(memory_mib=0, spill=None), judge=True)
-        return Here(self.where.jobs, self.begun / f"{same.key(scenario, jobs.source())[:32]}.npz", self.wanted)
+        return Here(self.where.jobs, self.begun / f"{self._replace(judge=True).key(scenario, jobs.source())[:32]}.npz", self.wanted)
 
     def path(self, key: str) -> Path:
         return self.kept / f"{key[:32]}.json"
@@ -121,11 +126,13 @@ class Searching(NamedTuple):
         return [self.key(scenario, source) if self.kept else "" for _, scenario, _ in scenarios]
 
     def of_before(self, key: str, scenario: Scenario):
-        """What is kept of a search, and the verdict on it; None if nothing whole is."""
+        """What is kept of a search, and the verdict on it; None if nothing whole is, or not all was found with less memory."""
         try:
             document = read_json(self.path(key))
             verdict = grading.Verdict([tuple(each) for each in document["grades"]], document["failures"])
-            return (kept.from_json(document["found"], scenario), verdict) if document["key"] == key else None
+            found = kept.from_json(document["found"], scenario)
+            as_far = found.complete or document["memory_mib"] >= self.method.memory_mib and not self.method.on_disk
+            return (found, verdict) if document["key"] == key and as_far else None
         except (UsageError, KeyError, TypeError, ValueError):
             return None
 
@@ -147,26 +154,43 @@ class Searching(NamedTuple):
         left, sign = [place for place in range(len(scenarios)) if place not in there], Sign()
         if left:
             say_compiling(compiled_search, "the search")
-        tasks = [(path, replace(scenario), self.method, self.judge) for path, scenario, _ in (scenarios[place] for place in left)]
+        tasks = [(path, replace(scenario), self.method, self.judge, about) for path, scenario, about in (scenarios[place] for place in left)]
         names = [f"{scenarios[place][1].name}, module {scenarios[place][1].module}" for place in left]
         if self.where.here or len(left) == 1 and self.where.jobs > 1:    # Ctrl-C ends a search, which says what it has
-            found = ((number, searched(*task, sign.estimated(scenarios[left[number]][2], number, len(tasks)), sign, self.how(task[1])))
+            found = ((number, searched(*task[:-1], sign.estimated(task[-1], number, len(tasks)), sign, self.how(task[1])))
                      for number, task in enumerate(tasks))
         else:
             found = jobs.results(self.where, searched, tasks, names=names)
-        for number, each in found:
-            place = left[number]
-            if isinstance(each, jobs.Failure):
-                yield place, each._replace(why=f"{names[number]}: {each.why}")
-                continue
-            each[0].scenario = scenarios[place][1]
-            if self.kept and not each[0].interrupted:
-                self.keep(keys[place], *each)
-            yield place, each
+        ended: dict[int, tuple] = {}
+        try:
+            for number, each in found:
+                place = left[number]
+                if isinstance(each, jobs.Failure):
+                    yield place, each._replace(why=f"{names[number]}: {each.why}")
+                    continue
+                each[0].scenario = scenarios[place][1]
+                if each[0].interrupted:
+                    self.keep_ended(scenarios, ended)
+                elif self.kept:
+                    self.keep(keys[place], *each)
+                else:
+                    ended[place] = each
+                yield place, each
+        except KeyboardInterrupt:            # between two searches
+            self.keep_ended(scenarios, ended)
+            raise
+
+    def keep_ended(self, scenarios: list[tuple[str, Scenario, str]], ended: dict[int, tuple]) -> None:
+        """What has ended before the search that Ctrl-C ends, so that --resume has it."""
+        if self.begun and ended:
+            keeping = self._replace(kept=self.begun)
+            keys = keeping.keys(scenarios)
+            for place, each in ended.items():
+                keeping.keep(keys[place], *each)
 
     def keep(self, key: str, found: engine.Found, verdict: grading.Verdict) -> None:
         """Raises UsageError."""
-        document = {"key": key, "found": kept.as_json(found), "grades": verdict.grades, "failures": verdict.failures}
+        document = {"key": key, "memory_mib": self.method.memory_mib, "found": kept.as_json(found), "grades": verdict.grades, "failures": verdict.failures}
         try:
             self.kept.mkdir(parents=True, exist_ok=True)
             write_file(json.dumps(document, default=int) + "\n", self.path(key))
@@ -216,7 +240,7 @@ def add(parser) -> None:
     parser.add_argument("--trace", metavar="FILE", help="write it as JSON for chrome://tracing and ui.perfetto.dev")
 
 
-RANGES = {"random": (1, None), "pct": (1, engine.DEPTH_MAX), "seed": (0, None), "preemptions": (0, None), "memory_mib": (16, None)}
+RANGES = {"random": (1, None), "pct": (1, engine.DEPTH_MAX), "seed": (0, None), "preemptions": (0, None), "memory_mib": (16, None), "show": (1, None)}
 
 
 def do(options) -> int:
@@ -246,7 +270,7 @@ def do(options) -> int:
     destination = _destination(options.out, {name: getattr(options, name) for name in WAYS})
     if of_litmus:
         of = litmus.asked(options.configs, modules, files.model | ({"policy": options.policy} if options.policy else {}))
-        return litmus.explore(of, partial(each_litmus, of, method, where), options.show, destination, options.format)
+        return litmus.explore(of, partial(each_litmus, of, method, where), options.show, destination, options.format, not method.bounded)
     matrix = next((name for name in MATRICES if getattr(options, name)), None)
     if matrix:
         searching = searching._replace(judge=False)
@@ -255,7 +279,7 @@ def do(options) -> int:
             searching.there if options.list else None), matrix)
     if options.list:
         return listed(files, searching, options.format)
-    return explore(files, searching.each, options.show, destination, options.format)
+    return explore(files, searching.each, options.show, destination, options.format, not method.bounded)
 
 
 def _check_together(given: dict, of_litmus: bool) -> None:
@@ -310,8 +334,8 @@ def search(path: str, scenario: Scenario, about: str = "", *, method: Bounds | S
 
 def searched(path: str, scenario: Scenario, method: Bounds | Sampling, judge: bool, about: str = "",
              sign: Sign | None = None, how: Here = Here()) -> tuple[engine.Found, grading.Verdict]:
-    """What is found in a scenario, and the verdict on it: a task.  Raises UsageError."""
-    found = search(path, scenario, about, method=method, sign=sign or Sign(), how=how)
+    """What is found in a scenario, and the verdict on it: a task, if it is not given a sign.  Raises UsageError."""
+    found = search(path, scenario, about, method=method, sign=sign or Sign(beside=True), how=how)
     judged = grading.judge(found, search_derived) if judge else grading.Verdict([], [])
     if sign is None:
         found.scenario = None            # whoever asked for it has it
@@ -343,7 +367,7 @@ def litmus_task(path: str, text: str, given: dict, method: Bounds | Sampling):
 
 def in_litmus(path: str, test, method: Bounds | Sampling, about: str = "", sign: Sign | None = None, how: Here = Here()):
     """What is found in a litmus test."""
-    return search(path, test, about, method=method, sign=sign or Sign(), how=how)
+    return search(path, test, about, method=method, sign=sign or Sign(beside=True), how=how)
 
 
 def search_derived(scenario: Scenario, preemptions: int) -> engine.Found:
@@ -357,8 +381,11 @@ def search_derived(scenario: Scenario, preemptions: int) -> engine.Found:
 # --- scenario by scenario ----------------------------------------------------------------------
 
 def explore(files: Files, each, show: int | None, destination: counterexamples.Destination,
-            style: str = "table") -> int:
-    """Search (`each`, of Searching) and judge every scenario; what fails is shown and saved; returns the exit code."""
+            style: str = "table", whole: bool = False) -> int:
+    """Search (`each`, of Searching) and judge every scenario; what fails is shown and saved; returns the exit code.
+
+    whole   every interleaving is asked for: a search that is not complete is no answer
+    """
     scenarios = files.scenarios()
     if not scenarios:
         raise UsageError(f"--module {', '.join(files.modules)}: no scenario of these files is for it")
@@ -383,7 +410,7 @@ def explore(files: Files, each, show: int | None, destination: counterexamples.D
                 print(exploration.scenario_report(found, judged))
                 destination = counterexamples.present(found, judged, show, destination)
                 print(flush=True)
-            code = gravest(code, FAILED if judged.failures else DONE)
+            code = gravest(code, FAILED if judged.failures else UNTRUSTWORTHY if whole and not found.complete else DONE)
             if found.interrupted:
                 if found.kept:
                     print(f"kept in {found.kept}: --resume goes on from there", file=sys.stderr)
@@ -394,9 +421,10 @@ def explore(files: Files, each, show: int | None, destination: counterexamples.D
     destination.say_unwritten()
     if style == "json":
         print(json.dumps([exploration.plain(*each) for each in results], indent=1))
-        return code
-    if brief and results:
-        print(exploration.summary(results))
-    if results:
+    elif results:
+        if brief:
+            print(exploration.summary(results))
         print(exploration.passed(results))
+    if show is not None and results and code != INTERRUPTED and show > (outcomes := sum(len(found.endings) for found, _ in results)):
+        raise UsageError(f"--show {show}: must be at most {outcomes}, as there are not more outcomes")
     return code

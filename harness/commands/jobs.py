@@ -179,7 +179,7 @@ def _in_processes(jobs: int, function: Callable, tasks: list[tuple]) -> Iterator
     left, alone = dict(enumerate(tasks)), False
     with stops.noted(), Sign().about(count(len(tasks), "task")) as sign:
         def look() -> bool:
-            sign(len(tasks) - len(left), len(tasks), "tasks")
+            sign.of_tasks(len(tasks) - len(left), len(tasks))
             return stops.asked()
         while left and not stops.asked():
             some = dict(itertools.islice(left.items(), jobs if alone else None))

@@ -55,10 +55,12 @@ def asked(paths: list[str], modules: list[str] | None, given: dict) -> list[Aske
     return [Asked(path, texts[path], given | ({"module": module} if module else {})) for path in paths for module in modules or [None]]
 
 
-def explore(of: list[Asked], each, show: int | None, destination: counterexamples.Destination, style: str = "table") -> int:
+def explore(of: list[Asked], each, show: int | None, destination: counterexamples.Destination, style: str = "table",
+            whole: bool = False) -> int:
     """Judge every test, in their order; returns the exit code.
 
-    each   (tests) -> (place, what was found or jobs.Failure) as they end
+    each    (tests) -> (place, what was found or jobs.Failure) as they end
+    whole   every interleaving is asked for: a search that is not complete is no answer
     """
     if show is not None and len(of) > 1:
         raise UsageError(f"--show {show}: these are {len(of)} litmus tests; name one")
@@ -99,10 +101,10 @@ def explore(of: list[Asked], each, show: int | None, destination: counterexample
     destination.say_unwritten()
     if style == "json":
         print(json.dumps(documents, indent=1))
-        return code or (FAILED if failed else DONE)
+        return code or (FAILED if failed else UNTRUSTWORTHY if part and whole else DONE)
     print(f"{count(done, 'litmus test')}: {done - len(failed) - part} passed, {len(failed)} failed"
           + f" ({', '.join(failed)})" * bool(failed) + f", {part} not searched completely" * bool(part))
-    return code or (FAILED if failed else DONE)
+    return code or (FAILED if failed else UNTRUSTWORTHY if part and whole else DONE)
 
 
 def present(judged: Judged, show: int | None, destination: counterexamples.Destination, say: bool = True) -> counterexamples.Destination:

@@ -9,6 +9,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.reports.text import count
+
 COUNTERS = ("touches", "removals")
 LOG_S = 30.0                     # at the least between two lines in a log
 BAR = 12                         # characters of a bar
@@ -113,12 +115,14 @@ class Sign:
     """That a search goes on: a line that is written over on a terminal, elsewhere one every half minute.
 
         7 of 18, 1.5.20, about 02:10 left: fault_zap: 400000 of 512345 states
+        18 tasks, about 02:10 left: 7 of 18 tasks
     """
 
     TERMINAL_S = 0.1                     # at the least between two lines there
 
-    def __init__(self, clock=time.monotonic):
-        self.clock, self.text = clock, ""
+    def __init__(self, clock=time.monotonic, beside: bool = False):
+        """beside: another process has the line of the terminal, where nothing is said then."""
+        self.clock, self.beside, self.text = clock, beside, ""
         self.began = clock()
         self.last = self.began - self.TERMINAL_S
 
@@ -126,6 +130,11 @@ class Sign:
         """A text about one of several, with how long they all take yet, as long as those before: of what is long only."""
         left_s = (self.clock() - self.began) * (of - done) / max(1, done)
         return f"{text}, about {interval(left_s)} left" if done and left_s >= LOG_S else text
+
+    def of_tasks(self, done: int, of: int, more: str = "") -> None:
+        """The same of tasks of which several are at work at once."""
+        self.text = self.estimated(count(of, "task"), done, of)
+        self(done, of, f"tasks{more}")
 
     @contextmanager
     def about(self, text: str):
@@ -135,12 +144,12 @@ class Sign:
         try:
             yield self
         finally:
-            if sys.stderr.isatty():
+            if sys.stderr.isatty() and not self.beside:
                 draw()
 
     def __call__(self, done: int = 0, known: int = 0, of: str = "") -> None:
         terminal, now = sys.stderr.isatty(), self.clock()
-        if now - self.last < (self.TERMINAL_S if terminal else LOG_S):
+        if now - self.last < (self.TERMINAL_S if terminal else LOG_S) or terminal and self.beside:
             return
         self.last = now
         text = self.text + (f": {done} of {known} {of}" if of else "")

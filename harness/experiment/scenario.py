@@ -386,9 +386,12 @@ def _set_page(memory: Memory, page: int, level: int, state: str, tables: bool, a
 
 # --- programs --------------------------------------------------------------------------------
 
+@functools.lru_cache(maxsize=64)
 def layout_of(vcpus: int, hosts: int, dynamic_pamt: bool, accepting: bool = False, pairs: bool = False, ranges: int = 0,
               inhibits: bool = False, placement: str = BY_USE, whole_from: int | None = None, slot_pages: int = 0) -> Layout:
-    """`ranges` of 512 pages; 0: as many as users of page pairs want, or one.  `slot_pages` 0: no memory slot is deleted."""
+    """`ranges` of 512 pages; 0: as many as users of page pairs want, or one.  `slot_pages` 0: no memory slot is deleted.
+
+    Kept, as many scenarios have the same."""
     return Layout(vcpus, vcpus + hosts, PAGES * (ranges or (RANGES if pairs else 1)), record_words=0, content_bytes=8,
                   dynamic_pamt=dynamic_pamt, accepting=accepting, counted_pairs=pairs, inhibits=inhibits, placement=placement,
                   whole_from=whole_from, slot_pages=slot_pages or PAGES)

@@ -65,11 +65,22 @@ def test_a_script_that_cannot_end_is_refused(tmp_path, capsys, others):
     (["--module", "1.5.34+guest_entri=x"], "did you mean guest_entry?"),
     (["--random", "0"], "must be at least 1"),
     (["--preemptions", "1", "--random", "5"], "not together"), (["--show", "99"], "these are 2 scenarios"),
-    (["--show", "99", "--module", "1.5.05"], "at most"),
+    (["--show", "99", "--module", "1.5.05"], "at most"), (["--show", "0", "--module", "1.5.05"], "must be at least 1"),
 ])
 def test_a_mistake_in_the_arguments_is_one_line(capsys, arguments, sentence):
     code, _, err = command(capsys, "explore", str(ROOT / "configs/explore/two_hosts.toml"), *arguments)
     assert code == 2 and sentence in err and len(err.splitlines()) == 1
+
+
+def test_an_outcome_that_there_is_not_costs_nothing_of_what_was_found(capsys, tmp_path, monkeypatch):
+    file = tmp_path / "two.toml"
+    file.write_text('[actors]\nhost0 = "tdh_mem_track 0"\nhost1 = "tdh_mem_track 0"\n')
+    given = "explore", str(file), "--out", str(tmp_path), "--show"
+    code, out, err = command(capsys, *given, "99")
+    assert code == 2 and err.splitlines()[-1].startswith("--show 99: must be at most ") and "1 failed" in out.splitlines()[-1]
+    assert list(tmp_path.glob("two-*.schedule.json"))
+    monkeypatch.setattr(explore, "run", lambda *_, **__: pytest.fail("searched"))
+    assert command(capsys, *given, "0")[2] == "--show 0: must be at least 1\n"
 
 
 # --- releases and policies side by side ---------------------------------------------------------

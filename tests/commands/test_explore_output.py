@@ -136,6 +136,29 @@ def test_a_table_that_was_interrupted_says_what_is_not_finished(capsys, tmp_path
     assert code == 130 and not document["complete"] and document["unfinished"] == said
 
 
+def test_what_has_ended_before_ctrl_c_is_there_with_resume(capsys, tmp_path, monkeypatch):
+    """Also with more memory; but not what was not complete with less."""
+    run, calls = search.run, itertools.count(1)
+
+    def interrupted(*given, **keys):
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return run(*given, **keys)
+    given = ["explore", "--modules", LOST, *(f"--module={name}" for name in ("1.5.05", "1.5.20", "1.5.34")), "--out", str(tmp_path)]
+    monkeypatch.setattr(exploring.engine, "run", interrupted)
+    assert command(capsys, *given)[0] == 130
+
+    def there(memory: int) -> int:
+        _, _, err = command(capsys, *given, "--resume", "--memory-mib", str(memory))
+        return int(err.split(" of 3 searches are there already")[0].splitlines()[-1])
+    assert there(2000) == 2 and there(1000) == 3
+    for path in (tmp_path / exploring.KEPT).glob("*.json"):
+        document = json.loads(path.read_text())
+        document["found"]["complete"] = False
+        path.write_text(json.dumps(document))
+    assert [there(memory) for memory in (1024, 2000, 3000)] == [3, 1, 2]
+
+
 def test_every_scenario_of_several_is_announced_with_its_number(capsys, monkeypatch, tmp_path):
     announced, about = [], Sign.about
     monkeypatch.setattr(Sign, "about", lambda self, text: announced.append(text) or about(self, text))

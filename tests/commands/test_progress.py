@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.commands import jobs
 from harness.commands.progress import Progress, Sign, interval, say_compiling
 
 
@@ -105,6 +106,22 @@ def test_of_several_searches_that_take_long_the_time_that_is_left_is_said():
     now = iter([0.0, 20.0, 20.0, 20.0])
     sign = Sign(lambda: next(now))
     assert [sign.estimated("a", done, of) for done, of in ((0, 9), (2, 9), (8, 9))] == ["a", "a, about 01:10 left", "a"]
+
+
+def test_of_tasks_of_which_several_are_at_work_it_is_said_too(capsys, monkeypatch):
+    """As explore --policies --jobs 2 has them."""
+    clock = Time()
+
+    def of_pool(number_of_jobs, function, tasks, look):
+        for place in tasks:
+            for _ in range(4):
+                clock.now += 5
+                assert not look()
+            yield place, function(*tasks[place])
+    monkeypatch.setattr(jobs, "_of_pool", of_pool)
+    monkeypatch.setattr(jobs, "Sign", lambda: Sign(clock))
+    assert dict(jobs.results(jobs.Where(2), abs, [(-1,), (-2,), (-3,), (-4,)])) == {0: 1, 1: 2, 2: 3, 3: 4}
+    assert capsys.readouterr().err.splitlines() == ["4 tasks, about 01:30 left: 1 of 4 tasks", "4 tasks, about 01:00 left: 2 of 4 tasks"]
 
 
 @pytest.mark.parametrize("kept, signatures, said", [("", (), True), ("search.search-5.nbi", (), False), ("search.searches-5.nbi", (), True),

@@ -7,11 +7,11 @@ import pytest
 
 from harness.__main__ import main
 from harness.engines.explore import search as explore
-from harness.engines.explore import threads
+from harness.engines.explore import forgetting, threads
 from harness.engines.explore.tables import Search
 from harness.experiment.scenario_file import load
 from harness.memory.tables import APART
-from kernels import search as kernel, states
+from kernels import independence, packed, search as kernel, states
 from kernels.ops import REGISTERS
 from tests.command_line import ROOT
 
@@ -34,7 +34,7 @@ def endings(monkeypatch) -> list[int]:
     def noting(self, worker, limits):
         go_on(self, worker, limits)
         noted.append(worker.ending)
-    monkeypatch.setattr("harness.engines.explore.tables.LEVEL_SHARED", 2)
+    monkeypatch.setattr("harness.engines.explore.tables.LEVEL_BROAD", 2)
     monkeypatch.setattr(threads.Workers, "_go_on", noting)
     return noted
 
@@ -137,9 +137,27 @@ def test_who_finds_a_twin_at_an_actors_own_place_finds_all_of_them(monkeypatch):
     local = next(row for row in range(count) if rows[row, REGISTERS] == places[0] and twins[row, places[0]])
     monkeypatch.setattr(states, "put_twin", lambda _twins, of, place, twin: put.append((int(of), int(place), int(twin))))
     monkeypatch.setattr(states, "intern", lambda table, _adds: (int(np.flatnonzero((table.rows[:count] == table.given).all(axis=1))[0]), False))
+    monkeypatch.setattr(states, "note_locals", states.note_locals.py_func)
     states.add_twins.py_func(local, search.world.arrays.alike, search.tables.locals)
     assert {(of, place): twin for of, place, twin in put} == {
         (of, place): int(twins[of, place]) for of in twins[local, places] - 1 for place in places}
     for of in twins[local, places] - 1:
         assert [place for each, place, _ in put if each == of][-1] == rows[of, REGISTERS]
     assert put[-1][:2] == (local, places[0])
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_rows_touch_is_noted_by_one_alone(named):
+    """Two that note at once could give one word two names, or lose a touch: a conflict would not be seen, and nothing would tell."""
+    [scenario] = load(ROOT / "configs/explore/fault_zap.toml", ["1.5.24"])
+    search = Search(scenario, memory_mib=64)
+    search.scout(forgetting.SCOUTS)
+    forgetting.forget(search, forgetting.MORE)
+    known, touch = search.known, (0, 3, independence.TOUCH_READ)
+    known.names[5], known.named[:], known.touches[touch], known.asks[:] = 7 if named else 0, (7, 0), 0, (packed.NOTHING, 1)
+    for shared in (1, 0):
+        known.asks[packed.SHARED] = shared
+        independence.add_touch.py_func(known, *touch, independence.bit_of.py_func(known, 5))
+        noted = (int(known.touches[touch]), known.named.tolist(), int(known.names[5]))
+        assert noted == ((0, [7, 0], 7 * named) if shared else (1 << (6 if named else 7), [7 + (not named), 1], 7 + (not named)))
+        assert known.asks[packed.WHAT] == packed.ALONE

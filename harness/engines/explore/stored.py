@@ -140,13 +140,11 @@ class Stored:
         self.dictionary.end[:] = last[packed.WORD], last[packed.SHIFT] + last[packed.BITS], 1 + self.spare
         columns = max(columns, MEMORY_COLUMNS if self.spare else 1)
         new = rows if not count and columns == rows.shape[1] else self.zeros((len(rows), columns), np.int64)
-        for cell in range(cells if count else 0):
-            if not before[cell, packed.BITS]:
-                continue
-            codes = _field(rows[:count], before[cell])
-            if bits[cell] == packed.WHOLE and before[cell, packed.BITS] < packed.WHOLE:
-                codes = self.dictionary.values[cell][codes]
-            new[:count, fields[cell, packed.WORD]] |= codes << fields[cell, packed.SHIFT]
+        if count:
+            whole = (bits == packed.WHOLE) & (before[:cells, packed.BITS] < packed.WHOLE) & (before[:cells, packed.BITS] > 0)
+            _relay(rows[:count], before[:cells][~whole], fields[:cells][~whole], new)
+            for cell in np.flatnonzero(whole):
+                new[:count, fields[cell, packed.WORD]] = self.dictionary.values[cell][_field(rows[:count], before[cell])]
         if new is not rows:
             self._replace("memories", new, columns, states.N_MEMORIES)
 
@@ -165,8 +163,7 @@ class Stored:
         if not count and columns == table.rows.shape[1]:
             return
         new = self.zeros((len(table.rows), columns), np.int64)
-        for field, was in zip(self.state_fields, before):
-            new[:count, field[packed.WORD]] |= _field(table.rows[:count], was) << field[packed.SHIFT]
+        _relay(table.rows[:count], before, self.state_fields, new)
         self._replace("states", new, columns, states.N_STATES)
 
     def give_columns(self, of_memory: int, of_state: int) -> None:
@@ -246,6 +243,17 @@ def _place(fields: np.ndarray, bits: np.ndarray) -> int:
         field[:] = word, shift, width
         shift += width
     return word + 1
+
+
+def _relay(rows: np.ndarray, before: np.ndarray, fields: np.ndarray, new: np.ndarray) -> None:
+    """Put the fields of rows that lie as `before` says where `fields` has them: at once all that go as far, from one word to another."""
+    masks: dict[tuple[int, int, int], int] = {}
+    for (word, shift, bits), (to, shift_to, _) in zip(before.tolist(), fields.tolist()):
+        way = word, to, shift_to - shift
+        masks[way] = masks.get(way, 0) | (1 << bits) - 1 << shift
+    for (word, to, further), mask in masks.items():
+        part = rows[:, word].view(np.uint64) & np.uint64(mask)
+        new[:len(rows), to].view(np.uint64)[:] |= part << np.uint64(further) if further >= 0 else part >> np.uint64(-further)
 
 
 def _field(rows: np.ndarray, field: np.ndarray) -> np.ndarray:

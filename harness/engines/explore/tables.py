@@ -36,7 +36,7 @@ BUFFER_MOST = 64                 # ... up to so many
 DISK_SHARE = 0.8                 # of what is free, for tables in files: a page that finds no room on the disk would end the process
 LARGE_STATES = 500_000           # from so many on, more is forgotten: a search that small takes about a second
 AGAIN = -1                       # in place of an ending: the search begins again, as it is to forget more or foresees more
-LEVEL_SHARED = 2_000             # states of a level that are worth several threads
+LEVEL_BROAD = 500                # states of a level that are worth several threads
 VIOLATIONS_MAX = states.FLAGS_LOW + states.FLAGS_HIGH - 3      # beside no_bug, no_halt, and that a move cannot be made
 NO_TURNS = np.zeros((0, kernel.RUNS), np.int64)
 CHANGES_MAX = 64                 # of priorities, in a run by PCT
@@ -156,7 +156,7 @@ class Search:
         self.run = kernel.Run(
             np.zeros(self.actors + 2, np.int32), zeros(PATH_MAX + 1, np.int16), zeros(PATH_MAX + 1, np.int32),
             np.zeros(3 + moves.ACTORS_MAX + CHANGES_MAX, np.int64), self.events, np.zeros(buffers.registers_with(self.room), np.int64),
-            np.zeros((states.ALIKE_ROOM, 5), np.int64), np.zeros(4, np.int64), np.zeros(kernel.RUNS, np.int64), np.zeros(self.actors, np.int64), *np.zeros((2, 4), np.int64),
+            np.zeros((states.ALIKE_ROOM, kernel.GIVEN_STATE + self.actors + 2), np.int64), np.zeros(4, np.int64), np.zeros(kernel.RUNS, np.int64), np.zeros(self.actors, np.int64), *np.zeros((2, 4), np.int64),
             *np.zeros((2, 1), np.int64), np.zeros((0, kernel.RUNS), np.int64), np.zeros((1, len(kernel.ARC)), np.int64), np.zeros((1, self.actors), np.int8))
 
     def _forget_read(self) -> None:
@@ -265,9 +265,6 @@ class Search:
                 ending = kernel.PAUSED if goes_on else self._begin()
                 goes_on = False
                 while ending == kernel.PAUSED:
-                    if self._has_to_begin_again():
-                        ending = AGAIN
-                        break
                     with stops.noted():          # so that no table is left half made
                         ending = self._go_on(tick)
                     if stops.asked() and not stops.raised():
@@ -276,10 +273,15 @@ class Search:
                         self.stored.grow_large()
                         self.stored.drop_arcs()
                         tick(int(self.counts[states.NEXT]), int(self.counts[states.N_STATES]))
-                if ending == moves.FINISHED and self._has_news():
+                if self._gathers():
+                    ending = moves.RESTART
+                elif ending == moves.FINISHED and self._has_news():
                     ending = AGAIN
         except KeyboardInterrupt:
             self.interrupted, ending = True, kernel.PAUSED
+            if self._gathers():
+                self._begins_again(moves.RESTART)        # what is kept is a search that knows better, at its start
+                self._begin()
         finally:
             self._dismiss()
         self.seconds = time.perf_counter() - began
@@ -297,8 +299,14 @@ class Search:
         return kernel.PAUSED
 
     def _go_on(self, tick: Callable[[int, int], None]) -> int:
-        ending = self._call(kernel.BREADTH, wide=LEVEL_SHARED if self.jobs > 1 else 0)
-        return self._share_level(tick) if ending == kernel.BROAD else ending
+        """Some of what is left, up to where a broad level begins; or that level. Whether the search is to begin again is asked there
+        only, so that it does not depend on how many threads there are."""
+        ending = self._call(kernel.BREADTH, wide=LEVEL_BROAD)
+        if ending != kernel.BROAD:
+            return ending
+        if self._has_to_begin_again():
+            return AGAIN
+        return self._share_level(tick) if self.jobs > 1 else kernel.PAUSED
 
     def _share_level(self, tick: Callable[[int, int], None]) -> int:
         """The level that begins, by several threads; then as _call: PAUSED is well."""
@@ -307,6 +315,10 @@ class Search:
             self.workers = threads.Workers(self.jobs, self.world, self.known, self.stored, self.run)
         ending = self.workers.level(self._limits(), self._give, tick)
         return kernel.PAUSED if ending == moves.FINISHED else ending
+
+    def _gathers(self) -> bool:
+        """Whether the workers, if there are any, have noted bytes together that are contested and that none knew to be."""
+        return self.workers is not None and self.workers.gather()
 
     def _dismiss(self) -> None:
         """Without workers, until a level is worth some."""
@@ -388,7 +400,7 @@ class Search:
         turns: whether `turns_read` is then to have Run.turns.  Each move and each state is there already: that none is new says that no arc is lost.
         """
         before = self.counts[:states.TABLES].copy()
-        if self.jobs > 1 and len(numbers) >= LEVEL_SHARED and not turns:
+        if self.jobs > 1 and len(numbers) >= LEVEL_BROAD and not turns:
             workers = threads.Workers(self.jobs, self.world, self.known, self.stored, self.run)
             found, self.turns_read = workers.read(lambda run, some: self._asking(run, some, False), numbers, self._limits(pause=-1)), NO_TURNS
         else:

@@ -18,6 +18,7 @@ from harness.memory.tables import apart
 from kernels import atomics, moves, packed, search as kernel, states, symmetry
 
 ALONE = kernel.ASKING, kernel.CROWDED            # endings of a worker after which it goes on alone, for one state
+GATHERED_AT = 1.25               # times as many states: when what the workers have noted is put together again
 TICK_S = 0.25                    # between signs of life
 
 
@@ -39,6 +40,7 @@ class Workers:
 
     def __init__(self, jobs: int, world: World, known: moves.Known, stored: Stored, run: kernel.Run):
         self.world, self.known, self.stored, self.run = world, known, stored, run
+        self.laid_out, self.gathered = stored.tables, 0
         self.workers = [self._worker() for _ in range(jobs)]
         self.pool = ThreadPoolExecutor(jobs)
 
@@ -59,8 +61,9 @@ class Workers:
         counts = self.stored.counts
         limits[moves.UNTIL], limits[moves.PAUSE] = counts[states.N_STATES], -1
         limits[moves.SPARE] *= kernel.LOOK_EVERY * len(self.workers)
+        self._lay_out()
         for worker in self.workers:
-            worker.run.mine[:], worker.ending, worker.tables = 0, kernel.STOPPED, self.stored.for_thread(worker.known.asks)
+            worker.run.mine[:], worker.ending = 0, kernel.STOPPED
         while any(worker.ending in (kernel.STOPPED, *ALONE) for worker in self.workers):
             for worker in self.workers:
                 if worker.ending in ALONE:
@@ -75,7 +78,19 @@ class Workers:
                     each.result()
                 tick(int(min(counts[states.NEXT], limits[moves.UNTIL])), int(counts[states.N_STATES]))
             counts[states.STOPS] = 0
-        return self._gather(int(limits[moves.UNTIL]))
+        begun = [int(worker.run.mine[0]) for worker in self.workers if worker.run.mine[0] < worker.run.mine[1]]
+        counts[states.NEXT] = min([*begun, counts[states.NEXT], limits[moves.UNTIL]])
+        ending = next((worker.ending for worker in self.workers if worker.ending not in (kernel.STOPPED, moves.FINISHED)), moves.FINISHED)
+        if ending == moves.FINISHED and counts[states.N_STATES] > GATHERED_AT * self.gathered and self.gather():
+            return moves.RESTART
+        return ending
+
+    def _lay_out(self) -> None:
+        """Give each worker the tables as they lie now."""
+        if self.laid_out is not self.stored.tables:
+            self.laid_out = self.stored.tables
+            for worker in self.workers:
+                worker.tables = self.stored.for_thread(worker.known.asks)
 
     def _go_on(self, worker: Worker, limits: np.ndarray) -> None:
         worker.known.asks[packed.SHARED] = 1
@@ -106,28 +121,26 @@ class Workers:
         worker.ending = kernel.ASKING
         while worker.ending == kernel.ASKING:
             give(asks)
-            for each in self.workers:
-                each.tables = self.stored.for_thread(each.known.asks)
+            self._lay_out()
             worker.block[:] = self.world.start       # a word that nobody knew to change may have been
             asks[packed.SHARED] = 0
             worker.ending = kernel.search(kernel.BREADTH, worker.world, worker.known, worker.tables, worker.run, limits)
         if worker.ending in (kernel.PAUSED, moves.FINISHED):
             worker.ending = kernel.STOPPED
 
-    def _gather(self, until: int) -> int:
-        """What the workers have found, put together; returns how the level ended."""
-        counts, known = self.stored.counts, self.known
-        begun = [int(worker.run.mine[0]) for worker in self.workers if worker.run.mine[0] < worker.run.mine[1]]
-        counts[states.NEXT] = min([*begun, counts[states.NEXT], until])
+    def gather(self) -> bool:
+        """Put together what the workers have found; whether by all that they have noted bytes are contested that none knew to be.
+
+        No level waits for this: what a worker does not know yet is found at the end at the latest, and then the search begins again.
+        """
+        self.gathered = int(self.stored.counts[states.N_STATES])
         answered = self.world.words_answered()
         for worker in self.workers:
             self.world.record[answered] |= worker.record[answered]
             for mine, all_ in zip(worker.run.events, self.run.events):
                 if mine[0] and not 0 < all_[0] <= mine[0]:
                     all_[:] = mine
-        news = any(differs(getattr(worker.known, name), getattr(known, name)) for worker in self.workers for name in NOTED) and self._share_notes()
-        endings = [worker.ending for worker in self.workers if worker.ending != kernel.STOPPED]
-        return next((ending for ending in endings if ending != moves.FINISHED), moves.RESTART if news else moves.FINISHED)
+        return any(differs(getattr(worker.known, name), getattr(self.known, name)) for worker in self.workers for name in NOTED) and self._share_notes()
 
     def _share_notes(self) -> bool:
         """Whether bytes are contested by what the workers have noted together."""
@@ -145,8 +158,8 @@ class Workers:
 
 
 def differs(one: np.ndarray, other: np.ndarray) -> bool:
-    """Of bytes, eight at once: seldom do any, and each level asks."""
+    """Of bytes, eight at once: seldom do any."""
     return bool((one.view(np.int64) != other.view(np.int64)).any())
 
 
-NOTED = "contested", "accessors", "changed", "ordered"       # of each byte; a worker has its own until a level ends
+NOTED = "contested", "accessors", "changed", "ordered"       # of each byte; a worker has its own until they are gathered
