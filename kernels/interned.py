@@ -16,7 +16,7 @@ from kernels.compiling import kernel
 EMPTY, CLAIMED = 0, 0xFFFFFFFF   # in a slot
 ABSENT = -1                      # in place of a row
 LOOKS = 1 << 6                   # at a claimed slot, before the processor is given up
-AHEAD = 8                        # rows whose slots are on their way while an index is made again
+AHEAD = 8                        # of so many rows the slots are on their way while an index is made again
 MIX = -7046029254386353131
 
 
