@@ -85,14 +85,22 @@ def published(address):
 
 @kernel
 def fetch_slot(table):
-    """Have the slot on its way at which the given row is looked for."""
-    atomics.prefetch(table.index_at + 4 * first_slot(hash_of(table, table.given), atomics.load64(table.slots_at)))
+    """Have the slot on its way at which the given row is looked for; returns the row's hash."""
+    hash_ = hash_of(table, table.given)
+    atomics.prefetch(table.index_at + 4 * first_slot(hash_, atomics.load64(table.slots_at)))
+    return hash_
 
 
 @kernel
 def intern(table, adds):
     """(the row that is as the given one, whether it is a new one); with adds = False (ABSENT, False) if there is none."""
-    hash_, slots = hash_of(table, table.given), atomics.load64(table.slots_at)
+    return intern_hashed(table, hash_of(table, table.given), adds)
+
+
+@kernel
+def intern_hashed(table, hash_, adds):
+    """As `intern`, of a row with this hash."""
+    slots = atomics.load64(table.slots_at)
     place, tag, numbers = first_slot(hash_, slots), tag_of(table, hash_), (1 << table.bits) - 1
     while True:
         address = table.index_at + 4 * place

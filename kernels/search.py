@@ -20,7 +20,7 @@ from kernels.buffers import HELD
 from kernels.compiling import kernel
 from kernels.contexts import clear, context_at
 from kernels.independence import alone
-from kernels.interned import ABSENT, fetch_slot, fold, intern
+from kernels.interned import ABSENT, fetch_slot, fold, intern, intern_hashed
 from kernels.moves import (
     ACTORS_MAX, ALIKE, BUFFER, BYTES, CANNOT, DIFFER, DRAIN, FINISHED, FORGET, FULL, HALTED, MOVES, ORDERS, PAUSE, PREEMPTIONS, SPARE, UNKNOWN, UNTIL,
     WIDE, move, outcomes, read_flags,
@@ -240,12 +240,15 @@ def find_candidates(scheduler, world, known, tables, run, limits, only):
         return found, ASKING
     for each in range(listed):
         give_move(tables.moves, run.candidates[each, 3], run.candidates[each, 4], run.candidates[each, 0] & 0xFF)
-        fetch_slot(tables.moves)
+        run.candidates[each, 1] = fetch_slot(tables.moves)
     for each in range(listed):
         way, place, local, memory = run.candidates[each, 0], run.candidates[each, 2], run.candidates[each, 3], run.candidates[each, 4]
-        move_row, ending = find_move(world, known, tables, run.registers, limits, place, local, memory, way & 0xFF)
-        if ending != FINISHED:
-            return found, ending
+        give_move(tables.moves, local, memory, way & 0xFF)
+        move_row, _ = intern_hashed(tables.moves, run.candidates[each, 1], False)
+        if move_row == ABSENT:
+            move_row, ending = make_move(world, known, tables, run.registers, limits, place, local, memory, way & 0xFF)
+            if ending != FINISHED:
+                return found, ending
         found = keep_candidate(tables, run, found, way, move_row)
     return found, FINISHED
 
@@ -444,8 +447,7 @@ def reach(world, known, tables, run, limits, at, found, keeps, others):
             continue
         if not give_state_behind(world, known, tables, run, limits, way, move_row, note, others):
             return np.int64(ABSENT)
-        fetch_slot(tables.states.table)
-        run.candidates[left, 0], run.candidates[left, 1] = way, move_row
+        run.candidates[left, 0], run.candidates[left, 1], run.candidates[left, 2] = way, move_row, fetch_slot(tables.states.table)
         for column in range(tables.states.table.columns):
             run.candidates[left, GIVEN_STATE + column] = tables.states.table.given[column]
         run.candidates[left, 3], run.candidates[left, 4] = run.chain[0], run.chain[1]
@@ -459,7 +461,7 @@ def reach(world, known, tables, run, limits, at, found, keeps, others):
     for each in range(left):             # all lines that are looked at are on their way by now
         for column in range(tables.states.table.columns):
             tables.states.table.given[column] = run.candidates[each, GIVEN_STATE + column]
-        then, new = intern(tables.states.table, True)
+        then, new = intern_hashed(tables.states.table, run.candidates[each, 2], True)
         if new:
             tables.states.parents[then] = at
         run.candidates[each, 2] = then
