@@ -168,11 +168,12 @@ def test_who_is_interrupted_as_threads_turn_out_to_know_better_keeps_a_search_at
     [scenario] = load(ROOT / "configs/explore/fault_zap.toml", ["1.5.24"])
     alone, kept = explore.run(scenario), tmp_path / "kept.npz"
 
-    def stop(done, _known, **_):
-        if done >= 500:
+    def stop(search):
+        if search.counts[states.N_STATES] >= 500:        # where a level begins: no thread is at work
             raise KeyboardInterrupt
     with monkeypatch.context() as patched:
-        patched.setattr(threads.Workers, "gather", lambda self: True)
-        begun = explore.run(scenario, tick=stop, kept=kept, jobs=2)
+        patched.setattr(Search, "_has_to_begin_again", stop)
+        patched.setattr(Search, "_gathers", lambda search: search.interrupted)
+        begun = explore.run(scenario, kept=kept, jobs=2)
     assert begun.interrupted and begun.states == 1 and kept.exists()
     assert said(explore.run(scenario, kept=kept, resume=True, jobs=2)) == said(alone)
