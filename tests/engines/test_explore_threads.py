@@ -161,19 +161,3 @@ def test_what_rows_touch_is_noted_by_one_alone(named):
         noted = (int(known.touches[touch]), known.named.tolist(), int(known.names[5]))
         assert noted == ((0, [7, 0], 7 * named) if shared else (1 << (6 if named else 7), [7 + (not named), 1], 7 + (not named)))
         assert known.asks[packed.WHAT] == packed.ALONE
-
-
-def test_who_is_interrupted_as_threads_turn_out_to_know_better_keeps_a_search_at_its_start(endings, monkeypatch, tmp_path):
-    """What its tables have was found with bytes taken for nobody else's."""
-    [scenario] = load(ROOT / "configs/explore/fault_zap.toml", ["1.5.24"])
-    alone, kept = explore.run(scenario), tmp_path / "kept.npz"
-
-    def stop(search):
-        if search.counts[states.N_STATES] >= 500:        # where a level begins: no thread is at work
-            raise KeyboardInterrupt
-    with monkeypatch.context() as patched:
-        patched.setattr(Search, "_has_to_begin_again", stop)
-        patched.setattr(Search, "_gathers", lambda search: search.interrupted)
-        begun = explore.run(scenario, kept=kept, jobs=2)
-    assert begun.interrupted and begun.states == 1 and kept.exists()
-    assert said(explore.run(scenario, kept=kept, resume=True, jobs=2)) == said(alone)
